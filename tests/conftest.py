@@ -1,0 +1,20 @@
+"""What every test may ask for: the real data folder, where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Return the folder `CROSSAN_TEST_DATA` names; skip loudly where it is not set."""
+    named = os.environ.get("CROSSAN_TEST_DATA")
+    if not named:
+        pytest.skip("CROSSAN_TEST_DATA is not set: this test needs the real data folder")
+    folder = Path(named)
+    if not folder.is_dir():
+        pytest.fail(f"CROSSAN_TEST_DATA={named}: no such folder")
+    return folder
