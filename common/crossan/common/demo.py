@@ -1,0 +1,157 @@
+"""``crossan demo``: the whole pipeline on the built-in sample, each step a command the reader can run.
+
+The demo only runs other commands, as processes of their own: it shows what a
+user would type, and it imports neither a backbone nor a trainer.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import note, print_json
+
+__all__ = ["demo"]
+
+_MARKER = ".crossan-demo"
+_TEST_FLOOR = 2.0
+"""CROSSAN's test HR@10 over popularity's, at least."""
+_COLD_FLOOR = 3.0
+"""CROSSAN's HR@10 on cold test targets over its shuffled twin's, at least."""
+_TRAIN_SETTINGS = (
+    "model.bottleneck_dim=64",
+    "optimiser.adapter_lr=1e-3",
+    "batch_size=128",
+    "max_epochs=40",
+)
+
+
+class DemoError(CrossanError):
+    """A step of the demo failed, or a comparison it promises did not hold."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    name: str
+    valid: float
+    test: float
+    cold: float | None
+
+
+def demo(
+    out: Path = typer.Option(Path("demo"), "--out", help="Folder for everything the demo writes."),
+    seed: int = typer.Option(0, "--seed", help="Seed of the sample, the backbones and the runs."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as one JSON line."),
+) -> None:
+    """Run the whole pipeline on the built-in sample: raw media, stores, a trained model, a report."""
+    start = time.monotonic()
+    _prepare(out)
+    for command in _commands(out, seed):
+        _run(command)
+    results = {name: _read_result(out / "runs" / name) for name in ("crossan", "shuffled")}
+    ratios = _ratios(results)
+    if as_json:
+        print_json({"results": results, "ratios": ratios, "seconds": time.monotonic() - start, "report": str(out / "report.html")})
+    else:
+        print(_table(results))
+    note(f"\nreport: {out / 'report.html'}    {time.monotonic() - start:.0f} s in all")
+    _check(ratios)
+
+
+def _prepare(out: Path) -> None:
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARKER).is_file():
+            raise UsageError(
+                f"--out {out}: the folder is not empty and was not made by an earlier demo",
+                remedy=f"crossan demo --out {out}-new",
+            )
+        note(f"removing the earlier demo in {out}")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARKER).write_text("made by crossan demo, which may remove this folder\n", encoding="utf-8")
+
+
+def _commands(out: Path, seed: int) -> list[list[str]]:
+    dataset, cache, backbones, runs = (str(out / name) for name in ("dataset", "cache", "backbones", "runs"))
+    places = ["--dataset", dataset, "--cache", cache]
+    extractions = [
+        ["crossan-extract", "--modality", modality.value, *places, "--backbone", f"{backbones}/{modality.value}"]
+        for modality in Modality
+    ]
+    settings = [part for setting in _TRAIN_SETTINGS for part in ("--set", setting)]
+    train = ["crossan-train", *places, "--seed", str(seed), *settings]
+    return [
+        ["crossan", "data", "sample", dataset, "--seed", str(seed)],
+        ["crossan", "data", "check", dataset],
+        ["crossan", "backbones", "init-tiny", backbones, "--seed", str(seed)],
+        *extractions,
+        ["crossan", "cache", "ls", cache],
+        [*train, "--out", f"{runs}/crossan"],
+        [*train, "--out", f"{runs}/shuffled", "--set", f"features.permute_seed={seed + 1}"],
+        ["crossan", "report", f"{runs}/crossan", "--compare", f"{runs}/shuffled", "--out", str(out / "report.html")],
+    ]
+
+
+def _run(command: Sequence[str]) -> None:
+    note(f"\n$ {shlex.join(command)}")
+    program = Path(sys.executable).parent / command[0]
+    finished = subprocess.run([str(program), *command[1:]], check=False, stdout=sys.stderr)
+    if finished.returncode != 0:
+        raise DemoError(f"this step ended with exit code {finished.returncode}: {shlex.join(command)}")
+
+
+def _read_result(run: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    return result
+
+
+def _ratios(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    trained, shuffled = results["crossan"], results["shuffled"]
+    return {
+        "test_over_popularity": _ratio(trained["test"]["hr@10"], trained["popularity"]["test"]["hr@10"]),
+        "cold_over_shuffled": _ratio(trained["cold_test"]["hr@10"], shuffled["cold_test"]["hr@10"]),
+    }
+
+
+def _ratio(ours: float, other: float) -> float:
+    """Return ``ours / other``; a floor of 1e-4 for ``other`` keeps the ratio finite."""
+    return ours / max(other, 1e-4)
+
+
+def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    trained, shuffled = results["crossan"], results["shuffled"]
+    popularity = trained["popularity"]
+    rows = [
+        _Row("popularity", popularity["valid"]["hr@10"], popularity["test"]["hr@10"], None),
+        _Row("CROSSAN, features shuffled", shuffled["valid"]["hr@10"], shuffled["test"]["hr@10"], shuffled["cold_test"]["hr@10"]),
+        _Row("CROSSAN", trained["valid"]["hr@10"], trained["test"]["hr@10"], trained["cold_test"]["hr@10"]),
+    ]
+    lines = [f"{'HR@10':<28}{'valid':>8}{'test':>8}{'cold':>8}"]
+    for row in rows:
+        cold = "-" if row.cold is None else f"{row.cold:.4f}"
+        lines.append(f"{row.name:<28}{row.valid:>8.4f}{row.test:>8.4f}{cold:>8}")
+    lines.append(f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds")
+    return "\n".join(lines)
+
+
+def _check(ratios: Mapping[str, float]) -> None:
+    floors = {"test_over_popularity": _TEST_FLOOR, "cold_over_shuffled": _COLD_FLOOR}
+    missed = [
+        f"{name}: expected at least {floor:.1f}, found {ratios[name]:.2f}" for name, floor in floors.items() if ratios[name] < floor
+    ]
+    if missed:
+        raise DemoError("a comparison the demo promises did not hold\n  " + "\n  ".join(missed))
