@@ -1,0 +1,117 @@
+"""``versions/000001.json``: the ordered segments of one version, chained to the version before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from crossan.cache_schema.canonical import SCHEMA_VERSION, digest_of, field_of
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.identity import check_schema_version
+from crossan.cache_schema.segment import is_segment_id, is_sha256
+
+__all__ = ["Manifest", "SegmentEntry", "version_name", "version_number"]
+
+_VERSION_NAME = re.compile(r"([0-9]{6,9})\.json")
+
+
+def version_name(version: int) -> str:
+    """Return the file name of a version's manifest, ``000001.json``."""
+    return f"{version:06d}.json"
+
+
+def version_number(name: str) -> int | None:
+    """Return the version whose manifest has this file name, None where it is no manifest's name."""
+    match = _VERSION_NAME.fullmatch(name)
+    return int(match[1]) if match and version_name(int(match[1])) == name and int(match[1]) > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentEntry:
+    """One segment of a version: its id and the SHA-256 of its ``segment.json``."""
+
+    segment_id: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One version of a store; the newest segment that holds an item wins."""
+
+    version: int
+    """1 for the first."""
+
+    parent: str | None
+    """Digest of the version before, null for the first."""
+
+    store_sha256: str
+    """Of the bytes of ``store.json``."""
+
+    canary_sha256: str
+    """Of the bytes of ``canary/features.npy``."""
+
+    segments: tuple[SegmentEntry, ...]
+    """Oldest first."""
+
+    dropped: tuple[str, ...] = ()
+    """Ids of segments that a garbage collection took out; a writer that finds its own here publishes again."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of everything but the digest itself."""
+        return digest_of(self._content())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the manifest's file, its own digest included."""
+        return {**self._content(), "digest": self.digest}
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "version": self.version,
+            "parent": self.parent,
+            "store_sha256": self.store_sha256,
+            "canary_sha256": self.canary_sha256,
+            "segments": [{"id": entry.segment_id, "sha256": entry.sha256} for entry in self.segments],
+            "dropped": list(self.dropped),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: str) -> Manifest:
+        """Read the content of a manifest's file and check it against its own digest.
+
+        Raises
+        ------
+        IncompatibleError
+            A newer schema version wrote it.
+        StoreIntegrityError
+            It is not the content of a manifest, or not the one its digest was made of.
+        """
+        check_schema_version(value, where)
+        parent = field_of(value, "parent", str, where) if value.get("parent") is not None else None
+        manifest = cls(
+            version=field_of(value, "version", int, where),
+            parent=parent,
+            store_sha256=field_of(value, "store_sha256", str, where),
+            canary_sha256=field_of(value, "canary_sha256", str, where),
+            segments=tuple(_segment_entry(entry, where) for entry in field_of(value, "segments", list, where)),
+            dropped=tuple(field_of(value, "dropped", list, where)),
+        )
+        if not all(isinstance(dropped, str) and is_segment_id(dropped) for dropped in manifest.dropped):
+            raise StoreIntegrityError(f"{where}: expected segment ids in 'dropped', found {manifest.dropped!r:.80}")
+        if len({entry.segment_id for entry in manifest.segments}) != len(manifest.segments):
+            raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
+        if value != manifest.to_dict():
+            raise StoreIntegrityError(
+                f"{where}: expected content with the digest {manifest.digest}, found {value.get('digest')!r:.80}"
+            )
+        return manifest
+
+
+def _segment_entry(value: object, where: str) -> SegmentEntry:
+    if isinstance(value, dict):
+        entry = SegmentEntry(field_of(value, "id", str, where), field_of(value, "sha256", str, where))
+        if is_segment_id(entry.segment_id) and is_sha256(entry.sha256):
+            return entry
+    raise StoreIntegrityError(f"{where}: expected a segment id and its SHA-256, found {value!r:.120}")

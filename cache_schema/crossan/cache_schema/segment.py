@@ -1,0 +1,156 @@
+"""``segment.json``: what one immutable segment consists of, byte for byte."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crossan.cache_schema.canonical import SCHEMA_VERSION, field_of
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.identity import check_schema_version
+from crossan.cache_schema.layout import ARRAY_NAME, chunk_number
+
+__all__ = ["ARRAY_METADATA", "GROUP_METADATA", "ITEM_INDEX", "FileEntry", "SegmentRecord", "is_segment_id"]
+
+GROUP_METADATA = "zarr.json"
+ARRAY_METADATA = f"{ARRAY_NAME}/zarr.json"
+ITEM_INDEX = "items.parquet"
+_SEGMENT_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CRC = re.compile(r"[0-9a-f]{8}")
+_MAX_FILES = 1_000_000
+
+
+def new_segment_id() -> str:
+    """Return a fresh segment id: the time in UTC, for people, and 64 random bits."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
+
+
+def is_segment_id(text: str) -> bool:
+    """Whether ``text`` has the form of a segment id, and so is safe as a folder name."""
+    return _SEGMENT_ID.fullmatch(text) is not None
+
+
+def is_sha256(text: str) -> bool:
+    """Whether ``text`` is a SHA-256 in 64 lower-case hexadecimal digits."""
+    return _SHA256.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a segment: path inside it, size in bytes, SHA-256, and for a chunk the CRC32C of its payload."""
+
+    path: str
+    size: int
+    sha256: str
+    crc32c: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; the CRC32C as eight hexadecimal digits."""
+        value: dict[str, Any] = {"path": self.path, "size": self.size, "sha256": self.sha256}
+        return value if self.crc32c is None else {**value, "crc32c": f"{self.crc32c:08x}"}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: str) -> FileEntry:
+        """Read the JSON form.
+
+        Raises
+        ------
+        StoreIntegrityError
+            A path that no segment has, a size below zero, or a digest of another form.
+        """
+        path = field_of(value, "path", str, where)
+        size, sha256 = field_of(value, "size", int, where), field_of(value, "sha256", str, where)
+        is_chunk = chunk_number(path) is not None
+        if not is_chunk and path not in {GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX}:
+            raise StoreIntegrityError(f"{where}: expected a path that a segment has, found {path!r:.80}")
+        crc = field_of(value, "crc32c", str, where) if is_chunk else None
+        if size < 0 or not is_sha256(sha256) or (crc is not None and not _CRC.fullmatch(crc)):
+            raise StoreIntegrityError(f"{where}: expected size and digests of {path}, found {value!r:.200}")
+        return cls(path, size, sha256, None if crc is None else int(crc, 16))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRecord:
+    """The content of ``segment.json``."""
+
+    segment_id: str
+    fingerprint: str
+    """Of the store it was written for."""
+
+    item_count: int
+    """Items it knows, whatever their status."""
+
+    row_count: int
+    """Items among them with a row."""
+
+    files: tuple[FileEntry, ...]
+    """Every file but ``segment.json`` itself, sorted by path with chunks in their order."""
+
+    producer: Mapping[str, Any] = field(default_factory=dict)
+    """Who made it: versions, host kind, seconds. Provenance only; nothing reads it to decide."""
+
+    @property
+    def chunks(self) -> tuple[FileEntry, ...]:
+        """The chunk files in the order of their rows."""
+        return tuple(entry for entry in self.files if entry.crc32c is not None)
+
+    def file(self, path: str) -> FileEntry:
+        """Return the entry of one file; `from_dict` makes sure that the metadata files are there."""
+        return next(entry for entry in self.files if entry.path == path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``segment.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "segment": self.segment_id,
+            "fingerprint": self.fingerprint,
+            "items": self.item_count,
+            "rows": self.row_count,
+            "files": [entry.to_dict() for entry in self.files],
+            "producer": dict(self.producer),
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: str) -> SegmentRecord:
+        """Read the content of ``segment.json``.
+
+        Raises
+        ------
+        IncompatibleError
+            A newer schema version wrote it.
+        StoreIntegrityError
+            It is not the content of a ``segment.json``.
+        """
+        check_schema_version(value, where)
+        listed = field_of(value, "files", list, where)
+        if len(listed) > _MAX_FILES or not all(isinstance(entry, dict) for entry in listed):
+            raise StoreIntegrityError(f"{where}: expected a list of up to {_MAX_FILES:,} files, found {len(listed):,}")
+        record = cls(
+            segment_id=field_of(value, "segment", str, where),
+            fingerprint=field_of(value, "fingerprint", str, where),
+            item_count=field_of(value, "items", int, where),
+            row_count=field_of(value, "rows", int, where),
+            files=tuple(FileEntry.from_dict(entry, where) for entry in listed),
+            producer=field_of(value, "producer", dict, where),
+        )
+        record._check(where)
+        return record
+
+    def _check(self, where: str) -> None:
+        if not is_segment_id(self.segment_id):
+            raise StoreIntegrityError(f"{where}: expected a segment id, found {self.segment_id!r:.80}")
+        if not 0 <= self.row_count <= self.item_count:
+            raise StoreIntegrityError(
+                f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"
+            )
+        others = sorted(entry.path for entry in self.files if entry.crc32c is None)
+        if others != sorted([GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX]):
+            raise StoreIntegrityError(f"{where}: expected the three metadata files once each, found {others}")
+        numbers = [chunk_number(entry.path) for entry in self.chunks]
+        if numbers != list(range(len(numbers))):
+            raise StoreIntegrityError(f"{where}: expected the chunks in order without a gap, found {numbers!r:.80}")
