@@ -1,0 +1,143 @@
+"""Where stores lie in a cache, and how one is begun."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes, sha256_hex
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.modality import Modality
+from crossan.common.stores.files import create_exclusively, read_regular
+
+__all__ = ["CANARY", "create_store", "find_stores", "read_canary", "read_identity", "store_folder"]
+
+CANARY = "canary/features.npy"
+CANARY_ITEM_COUNT = 4
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_NAME = 80
+
+
+def find_stores(cache: Path | str, dataset: str | None = None, modality: Modality | None = None) -> list[Path]:
+    """Return the folders in ``cache`` that hold a ``store.json``, sorted.
+
+    Parameters
+    ----------
+    cache
+        Folder of stores; one that does not exist holds none.
+    dataset
+        Name of the dataset, None for all.
+    modality
+        None for all.
+    """
+    of_dataset = _file_name(dataset) if dataset is not None else "*"
+    of_modality = modality.value if modality is not None else "*"
+    found = Path(cache).glob(f"{of_dataset}/{of_modality}/*/store.json")
+    return sorted(path.parent for path in found if path.parent.parent.name in set(Modality))
+
+
+def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Path:
+    """Return ``cache/<dataset>/<modality>/<backbone name>-<first 12 of the fingerprint>``.
+
+    Names are cut to letters, digits, dot, hyphen and underscore; one that had
+    to be changed ends in the start of its own digest, so two never meet.
+    """
+    backbone = str(identity.backbone.get("id", "backbone")).rstrip("/").rsplit("/", 1)[-1]
+    name = f"{_file_name(backbone)}-{identity.fingerprint[:12]}"
+    return Path(cache) / _file_name(dataset) / identity.modality.value / name
+
+
+def create_store(folder: Path | str, identity: StoreIdentity, canary: npt.NDArray[np.float32]) -> None:
+    """Begin a store, or find that an equal one has been begun already.
+
+    The canary is written first, so that a store with a ``store.json`` is whole;
+    one that lies there already is kept, for the caller to compare with a tolerance.
+
+    Parameters
+    ----------
+    folder
+        Of the store; made where it does not exist.
+    identity
+        Content of ``store.json``.
+    canary
+        Hidden states of four fixed inputs, ``(4, layer, dim)`` float32.
+
+    Raises
+    ------
+    ValueError
+        A canary of another shape.
+    IncompatibleError
+        Another store has been begun in this folder; names the fields that differ.
+    """
+    folder = Path(folder)
+    expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
+    if canary.shape != expected:
+        raise ValueError(f"expected a canary of shape {expected}, found {canary.shape}")
+    for name in ("canary", "segments", "versions", "staging"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    create_exclusively(folder / CANARY, _npy_bytes(canary))
+    if create_exclusively(folder / "store.json", pretty_bytes(identity.to_dict())):
+        return
+    found = read_identity(folder)
+    if found != identity:
+        ours, theirs = identity.to_dict(), found.to_dict()
+        different = sorted(key for key in ours if canonical_bytes(ours[key]) != canonical_bytes(theirs[key]))
+        raise IncompatibleError(
+            f"{folder}: expected a store of the same identity, found one with another {', '.join(different)}",
+            remedy="Choose another --cache, or repeat the options that the store there was begun with.",
+        )
+
+
+def read_identity(folder: Path) -> StoreIdentity:
+    """Read ``store.json``.
+
+    Raises
+    ------
+    StoreNotFoundError
+        There is none.
+    StoreIntegrityError, IncompatibleError
+        It cannot be read.
+    """
+    if not (folder / "store.json").is_file():
+        raise StoreNotFoundError(f"no store at {folder}: store.json is not there", remedy="Run: crossan cache ls")
+    where = str(folder / "store.json")
+    return StoreIdentity.from_dict(parse_object(read_regular(folder, "store.json"), where), where)
+
+
+def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
+    """Return the hidden states of the four fixed inputs, ``(4, layer, dim)`` float32.
+
+    Raises
+    ------
+    StoreNotFoundError
+        No store lies at ``folder``.
+    StoreIntegrityError
+        The file is not such an array.
+    """
+    folder = Path(folder)
+    identity = read_identity(folder)
+    expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
+    try:
+        canary: npt.NDArray[Any] = np.load(io.BytesIO(read_regular(folder, CANARY)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise StoreIntegrityError(f"{folder / CANARY}: expected a NumPy array: {error}") from error
+    if not isinstance(canary, np.ndarray) or canary.shape != expected or canary.dtype != np.float32:
+        raise StoreIntegrityError(f"{folder / CANARY}: expected float32 {expected}, found another array")
+    return canary
+
+
+def _npy_bytes(array: npt.NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _file_name(text: str) -> str:
+    safe = _UNSAFE.sub("-", text).strip(".-")[:_LONGEST_NAME]
+    return safe if safe == text and safe else f"{safe or 'name'}-{sha256_hex(text.encode())[:8]}"

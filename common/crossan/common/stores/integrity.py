@@ -1,0 +1,236 @@
+"""Whether a store's files are those its manifests record: every problem, not the first."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import parse_object, sha256_hex
+from crossan.cache_schema.errors import CrossanError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
+from crossan.cache_schema.manifest import Manifest, SegmentEntry
+from crossan.cache_schema.segment import ARRAY_METADATA, ITEM_INDEX, FileEntry, SegmentRecord, is_segment_id
+from crossan.common.stores.chunks import crc32c
+from crossan.common.stores.files import require_plain
+from crossan.common.stores.folders import CANARY
+from crossan.common.stores.owners import JournalName
+from crossan.common.stores.segments import parse_items
+from crossan.common.stores.versions import check_chain, list_versions, read_manifest
+
+__all__ = ["Problem", "Report", "fsck", "verify"]
+
+_REMEDY = (
+    "Copy this file back from another copy of the store, or delete the store's folder and run crossan-extract again."
+)
+_REMEDY_EXTRA = "Move it out of the store."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: a code for machines, the file, what is wrong with it, what to do."""
+
+    code: str
+    where: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` or `fsck` found out about the newest version of a store."""
+
+    problems: tuple[Problem, ...]
+    items: int
+    """Items in the indexes that could be read, superseded ones counted once."""
+    segments: int
+    bytes_read: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is no problem."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON that ``crossan cache verify`` prints."""
+        return {
+            "ok": self.ok,
+            "problems": [asdict(problem) for problem in self.problems],
+            "items": self.items,
+            "segments": self.segments,
+            "bytes_read": self.bytes_read,
+        }
+
+
+def verify(store: Path | str) -> Report:
+    """Check the sizes of all files and the digests of all metadata: milliseconds; a flipped bit in a chunk escapes it.
+
+    Raises
+    ------
+    StoreNotFoundError
+        No store lies there.
+    """
+    return _Inspection(Path(store), is_deep=False).run()
+
+
+def fsck(store: Path | str) -> Report:
+    """Check every byte of a store: chunks by their recorded CRC32C, everything else by SHA-256.
+
+    Raises
+    ------
+    StoreNotFoundError
+        No store lies there.
+    """
+    return _Inspection(Path(store), is_deep=True).run()
+
+
+class _Inspection:
+    def __init__(self, store: Path, is_deep: bool) -> None:
+        self._store, self._is_deep = store, is_deep
+        self._problems: list[Problem] = []
+        self._bytes_read = 0
+        self._item_ids: set[str] = set()
+
+    def run(self) -> Report:
+        if not any((self._store / name).exists() for name in ("store.json", "versions", "segments")):
+            raise StoreNotFoundError(
+                f"no store at {self._store}: store.json is not there", remedy="Run: crossan cache ls"
+            )
+        manifests = self._manifests()
+        has_whole_history = not self._problems
+        newest = manifests[-1] if manifests else None
+        identity = self._identity(newest)
+        if newest is not None:
+            self._read(CANARY, newest.canary_sha256)
+        listed = {entry.segment_id: entry for manifest in manifests for entry in manifest.segments}
+        for dropped in newest.dropped if newest else ():
+            listed.pop(dropped, None)
+        if has_whole_history:
+            self._unlisted_segments(set(listed) | set(newest.dropped if newest else ()))
+        for entry in listed.values():
+            self._segment(entry, identity)
+        return Report(
+            tuple(self._problems), len(self._item_ids), len(newest.segments) if newest else 0, self._bytes_read
+        )
+
+    def _add(self, code: str, path: Path | str, what: str, remedy: str = _REMEDY) -> None:
+        self._problems.append(Problem(code, str(path), what, remedy))
+
+    def _caught(self, path: Path | str, error: CrossanError, code: str = "malformed") -> None:
+        self._add(code, path, error.message.removeprefix(f"{path}: "))
+
+    def _read(self, relative: str, sha256: str | None, size: int | None = None) -> bytes | None:
+        """Return a file's bytes, None (and a problem) when they are not what is recorded."""
+        path = self._stat(relative, size)
+        if path is None:
+            return None
+        data = path.read_bytes()
+        self._bytes_read += len(data)
+        if sha256 is not None and sha256_hex(data) != sha256:
+            found = f"SHA-256 {sha256_hex(data)}" if data else "an empty file"
+            self._add("wrong-digest", path, f"expected SHA-256 {sha256}, found {found}")
+            return None
+        return data
+
+    def _stat(self, relative: str, size: int | None) -> Path | None:
+        try:
+            path = require_plain(self._store, relative)
+        except StoreIntegrityError as error:
+            self._add("link", self._store / relative, error.message)
+            return None
+        if not path.is_file():
+            self._add("missing-file", path, "expected a file, found nothing")
+            return None
+        if size is not None and path.stat().st_size != size:
+            self._add("wrong-size", path, f"expected {size:,} bytes, found {path.stat().st_size:,}")
+            return None
+        return path
+
+    def _manifests(self) -> list[Manifest]:
+        manifests = []
+        for version in list_versions(self._store):
+            path = self._store / "versions" / f"{version:06d}.json"
+            try:
+                manifests.append(read_manifest(self._store, version))
+                self._bytes_read += path.stat().st_size
+            except CrossanError as error:
+                self._caught(path, error)
+        if not self._problems:
+            try:
+                check_chain(self._store, manifests)
+            except StoreIntegrityError as error:
+                where, _, what = error.message.partition(": ")
+                self._add("broken-chain", where, what)
+        return manifests
+
+    def _identity(self, newest: Manifest | None) -> StoreIdentity | None:
+        data = self._read("store.json", newest.store_sha256 if newest else None)
+        if data is None:
+            return None
+        path = self._store / "store.json"
+        try:
+            return StoreIdentity.from_dict(parse_object(data, str(path)), str(path))
+        except CrossanError as error:
+            self._caught(path, error)
+            return None
+
+    def _segment(self, entry: SegmentEntry, identity: StoreIdentity | None) -> None:
+        relative = f"segments/{entry.segment_id}"
+        data = self._read(f"{relative}/segment.json", entry.sha256)
+        if data is None:
+            return
+        where = f"{self._store / relative}/segment.json"
+        try:
+            record = SegmentRecord.from_dict(parse_object(data, where), where)
+        except CrossanError as error:
+            self._caught(where, error)
+            return
+        if identity is not None and record.fingerprint != identity.fingerprint:
+            self._add("malformed", where, f"expected fingerprint {identity.fingerprint}, found {record.fingerprint}")
+        for file in record.files:
+            self._chunk(relative, file) if file.crc32c is not None else self._metadata(relative, file, record)
+        self._unlisted_files(self._store / relative, {file.path for file in record.files} | {"segment.json"})
+
+    def _metadata(self, segment: str, file: FileEntry, record: SegmentRecord) -> None:
+        data = self._read(f"{segment}/{file.path}", file.sha256, file.size)
+        if data is None:
+            return
+        where = str(self._store / segment / file.path)
+        try:
+            if file.path == ITEM_INDEX:
+                self._item_ids.update(parse_items(data, record, where).item_ids)
+            elif file.path == ARRAY_METADATA:
+                ArrayLayout.from_zarr(parse_object(data, where), where)
+        except CrossanError as error:
+            self._caught(where, error)
+
+    def _chunk(self, segment: str, file: FileEntry) -> None:
+        path = self._stat(f"{segment}/{file.path}", file.size)
+        if path is None or not self._is_deep:
+            return
+        data = path.read_bytes()
+        self._bytes_read += len(data)
+        found = crc32c(data[:-CRC_BYTES])
+        tail = int.from_bytes(data[-CRC_BYTES:], "little")
+        if not found == tail == file.crc32c:
+            self._add(
+                "wrong-crc", path, f"expected CRC32C {file.crc32c:08x}, found {found:08x} and {tail:08x} in its tail"
+            )
+
+    def _unlisted_files(self, segment: Path, listed: set[str]) -> None:
+        for path in sorted(segment.rglob("*")):
+            if not path.is_dir() and path.relative_to(segment).as_posix() not in listed:
+                self._add("unlisted-file", path, "expected only files that segment.json lists", _REMEDY_EXTRA)
+
+    def _unlisted_segments(self, listed: set[str]) -> None:
+        """Notice a lost newest manifest: its segments lie there and no journal is about to commit them."""
+        folder, staging = self._store / "segments", self._store / "staging"
+        names = [JournalName.parse(path.name) for path in staging.iterdir()] if staging.is_dir() else []
+        in_flight = {name.segment_id for name in names if name is not None}
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name not in listed | in_flight and is_segment_id(path.name):
+                what = (
+                    "expected every segment in a manifest, found this one in none: a manifest under versions/ was lost"
+                )
+                self._add("unlisted-segment", path, what)

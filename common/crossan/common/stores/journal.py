@@ -1,0 +1,269 @@
+"""One process's unpublished work: durable batch by batch, published as whole segments."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from crossan.cache_schema.canonical import sha256_hex
+from crossan.cache_schema.errors import BusyError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.manifest import SegmentEntry
+from crossan.cache_schema.modality import ItemStatus
+from crossan.cache_schema.segment import new_segment_id
+from crossan.common.stores.files import fsync_folder, read_regular
+from crossan.common.stores.folders import read_identity
+from crossan.common.stores.owners import FREE, JournalName, is_abandoned, job_digest, our_token
+from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
+from crossan.common.stores.segments import write_segment
+from crossan.common.stores.values import bits_dtype
+from crossan.common.stores.versions import commit_segment, list_versions, read_manifest
+
+__all__ = ["ItemRow", "Journal"]
+
+_LOG = "journal.log"
+_BUILD = "segment"
+
+
+class Journal:
+    """The staging journal of one job in one store; get one from `Journal.open`.
+
+    Every `append` is durable when it returns. `publish` turns the items into one
+    segment and one new version. A process killed anywhere loses at most the batch
+    it was appending: the next `open` of the same job goes on from there, and
+    finishes a publication that was cut off between its steps.
+    """
+
+    def __init__(self, store: Path, identity: StoreIdentity, name: JournalName) -> None:
+        self._store, self._identity, self._name = store, identity, name
+        self._items: dict[str, StagedItem] = {}
+        self._entries: dict[str, tuple[str | None, ItemStatus]] = {}
+        self._first_append: float | None = None
+        self._is_publishing = True  # until an interrupted publication, should there be one, is finished
+        self._row_shape = (len(identity.layers), identity.dim)
+        self._dtype = bits_dtype(identity.stored_dtype)
+        self._log = self._open_log()
+        self._settle()
+
+    @classmethod
+    def open(cls, folder: Path | str, job: str) -> Journal:
+        """Take over the journal that a dead process left for ``job``, or begin one.
+
+        Open the journal before the store: finishing an interrupted publication
+        makes a version.
+
+        Parameters
+        ----------
+        folder
+            Of the store.
+        job
+            Name of the job, for example ``"shard 3/16"``; only journals of the same job are taken over.
+
+        Raises
+        ------
+        StoreNotFoundError
+            No store has been begun there.
+        """
+        folder = Path(folder)
+        identity = read_identity(folder)
+        staging = folder / "staging"
+        staging.mkdir(exist_ok=True)
+        owner = our_token()
+        for path in sorted(staging.iterdir()):
+            left = JournalName.parse(path.name)
+            if left is None or left.job != job_digest(job) or not _is_left(path, left.owner):
+                continue
+            name = JournalName(left.job, owner, left.segment_id)
+            try:
+                path.rename(staging / str(name))
+            except FileNotFoundError:  # another process was faster
+                continue
+            return cls(folder, identity, name)
+        name = JournalName(job_digest(job), owner, new_segment_id())
+        (staging / str(name)).mkdir()
+        return cls(folder, identity, name)
+
+    @property
+    def entries(self) -> Mapping[str, tuple[str | None, ItemStatus]]:
+        """Content digest and status of each item the journal holds."""
+        return MappingProxyType(self._entries)
+
+    @property
+    def row_count(self) -> int:
+        """Number of items the journal holds, whatever their status."""
+        return len(self._items)
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since its first item was appended or, in a journal taken over, since that; 0 when empty."""
+        return 0.0 if self._first_append is None else time.monotonic() - self._first_append
+
+    def append(self, batch: Sequence[ItemRow]) -> None:
+        """Add a batch as one record; it is on the disk when this returns. An item given again replaces its earlier row.
+
+        Raises
+        ------
+        ValueError
+            An id that no store can hold, a row of another shape or dtype, a row
+            without status ok or status ok without one.
+        BusyError
+            Another process has taken this journal over.
+        """
+        if not batch:
+            return
+        for item in batch:
+            self._check(item)
+        self._settle()
+        self._require_ours()
+        start = os.fstat(self._log).st_size
+        record, staged = encode_record(batch, start)
+        is_durable = False
+        try:
+            _write_all(self._log, record)
+            os.fsync(self._log)
+            is_durable = True
+        finally:
+            if not is_durable:  # disk full, or a signal: leave no torn record for the next one to follow
+                os.ftruncate(self._log, start)
+        self._hold(staged)
+
+    def publish(self, producer: Mapping[str, Any]) -> int:
+        """Make one segment of what the journal holds, commit it as a new version, and empty the journal.
+
+        Parameters
+        ----------
+        producer
+            Provenance for ``segment.json``: versions, host kind, seconds. Must be JSON.
+
+        Returns
+        -------
+        int
+            The version that holds the items; for an empty journal the newest, 0 where there is none.
+        """
+        self._settle()
+        if not self._items:
+            return max(list_versions(self._store), default=0)
+        self._require_ours()
+        build = self._folder / _BUILD
+        shutil.rmtree(build, ignore_errors=True)
+        items = [self._items[key] for key in sorted(self._items)]
+        self._is_publishing = True
+        write_segment(build, self._name.segment_id, self._identity, items, self._read_row, producer)
+        build.rename(self._segment)
+        fsync_folder(self._segment.parent)
+        version = self._settle()
+        return self.publish(producer) if version is None else version
+
+    def close(self) -> None:
+        """Let go of the journal: an empty one is removed, one with items is free for the next process to take over."""
+        if self._log < 0:
+            return
+        os.close(self._log)
+        self._log = -1
+        if not self._folder.is_dir():
+            return
+        if self._items:
+            self._rename(JournalName(self._name.job, FREE, self._name.segment_id))
+        else:
+            shutil.rmtree(self._folder)
+
+    @property
+    def _folder(self) -> Path:
+        return self._store / "staging" / str(self._name)
+
+    @property
+    def _segment(self) -> Path:
+        return self._store / "segments" / self._name.segment_id
+
+    def _settle(self) -> int | None:
+        """Finish a publication that got as far as the segment's folder; return the version that holds it."""
+        if not self._is_publishing:
+            return None
+        version: int | None = None
+        if self._segment.is_dir():
+            data = read_regular(self._store, f"segments/{self._name.segment_id}/segment.json")
+            version = commit_segment(self._store, SegmentEntry(self._name.segment_id, sha256_hex(data)))
+            if version is not None:
+                self._empty()
+        if self._segment.is_dir() or self._was_dropped():
+            self._rename(JournalName(self._name.job, self._name.owner, new_segment_id()))
+        self._is_publishing = False
+        return version
+
+    def _was_dropped(self) -> bool:
+        found = list_versions(self._store)
+        return bool(found) and self._name.segment_id in read_manifest(self._store, found[-1]).dropped
+
+    def _empty(self) -> None:
+        os.ftruncate(self._log, 0)
+        os.fsync(self._log)
+        self._items.clear()
+        self._entries.clear()
+        self._first_append = None
+
+    def _rename(self, name: JournalName) -> None:
+        old, self._name = self._folder, name
+        old.rename(self._folder)
+        fsync_folder(self._folder.parent)
+
+    def _open_log(self) -> int:
+        path = self._folder / _LOG
+        log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        end = 0
+        for staged, end in read_records(log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1]):  # noqa: B007
+            self._hold(staged)
+        os.ftruncate(log, end)
+        os.fsync(log)
+        fsync_folder(self._folder)
+        fsync_folder(self._folder.parent)
+        return log
+
+    def _hold(self, staged: Sequence[StagedItem]) -> None:
+        for item in staged:
+            self._items[item.item_id] = item
+            self._entries[item.item_id] = (item.content_digest, item.status)
+        if self._first_append is None:
+            self._first_append = time.monotonic()
+
+    def _read_row(self, offset: int) -> bytes:
+        return os.pread(self._log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1], offset)
+
+    def _require_ours(self) -> None:
+        if self._log < 0:
+            raise ValueError("expected an open journal, found a closed one")
+        if not self._folder.is_dir():
+            raise BusyError(
+                f"{self._folder}: expected our own journal, found it taken over by another process",
+                remedy="Run the same command again.",
+            )
+
+    def _check(self, item: ItemRow) -> None:
+        if not item.item_id or "\0" in item.item_id:
+            raise ValueError(f"expected an item id without NUL and not empty, found {item.item_id!r}")
+        if (item.row is not None) != (item.status is ItemStatus.OK):
+            raise ValueError(
+                f"item {item.item_id!r}: expected a row exactly when the status is ok, found {item.status}"
+            )
+        if item.row is not None and (item.row.shape != self._row_shape or item.row.dtype != self._dtype):
+            raise ValueError(
+                f"item {item.item_id!r}: expected a row {self._row_shape} of {self._dtype}, "
+                f"found {item.row.shape} of {item.row.dtype}"
+            )
+
+
+def _is_left(path: Path, owner: str) -> bool:
+    try:
+        return is_abandoned(path, owner)
+    except FileNotFoundError:  # taken over or removed while we looked
+        return False
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

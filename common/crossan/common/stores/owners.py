@@ -1,0 +1,97 @@
+"""Who owns a staging journal, told by its folder's name, so that one rename takes it over."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from crossan.cache_schema.canonical import sha256_hex
+
+__all__ = ["JournalName", "is_abandoned", "our_token"]
+
+FREE = "free"
+"""Owner of a journal that was closed with items in it."""
+ABANDONED_AFTER_SECONDS = 86_400.0
+"""Age untouched at which a journal of another host is taken over; a live one publishes every ten minutes."""
+_NAME = re.compile(
+    r"(?P<job>[0-9a-f]{12})\.(?P<owner>free|[0-9a-f]{24}-[0-9]+-[0-9]+)\.(?P<segment>[0-9T]{15}-[0-9a-f]{16})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalName:
+    """The three facts in a journal folder's name: digest of the job, owner, id of the segment it will become."""
+
+    job: str
+    owner: str
+    segment_id: str
+
+    def __str__(self) -> str:
+        """Return the folder's name."""
+        return f"{self.job}.{self.owner}.{self.segment_id}"
+
+    @classmethod
+    def parse(cls, name: str) -> JournalName | None:
+        """Read a folder's name, None where it is no journal's."""
+        match = _NAME.fullmatch(name)
+        return cls(match["job"], match["owner"], match["segment"]) if match else None
+
+
+def job_digest(job: str) -> str:
+    """Return the digest of a job's name that stands in its journal's folder name."""
+    return sha256_hex(job.encode())[:12]
+
+
+def our_token() -> str:
+    """Return this process as an owner: host, boot, process namespace, process id and start time."""
+    return f"{_host()}{_boot()}{_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def is_abandoned(folder: Path, owner: str) -> bool:
+    """Whether nobody can be working on the journal in ``folder`` any more.
+
+    True for a closed journal, for an owner of this host that has ended, and
+    for one of an earlier boot. What another host or process namespace does
+    cannot be seen from here: its journal counts as left after a day untouched.
+    """
+    if owner == FREE:
+        return True
+    place, process_id, start_time = owner.split("-")
+    if place[:8] == _host() and place[8:16] != _boot():
+        return True
+    if place == f"{_host()}{_boot()}{_namespace()}":
+        return _start_time(int(process_id)) != int(start_time)
+    log = folder / "journal.log"
+    touched = (log if log.exists() else folder).stat().st_mtime
+    return time.time() - touched > ABANDONED_AFTER_SECONDS
+
+
+def _start_time(process_id: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 where there is none or it is dead already."""
+    try:
+        text = Path(f"/proc/{process_id}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    return 0 if fields[0] in "ZXx" else int(fields[19])
+
+
+@cache
+def _host() -> str:
+    machine = Path("/etc/machine-id")
+    identity = machine.read_text() if machine.is_file() else ""
+    return sha256_hex(f"{os.uname().nodename}\n{identity}".encode())[:8]
+
+
+@cache
+def _boot() -> str:
+    return sha256_hex(Path("/proc/sys/kernel/random/boot_id").read_bytes())[:8]
+
+
+@cache
+def _namespace() -> str:
+    return sha256_hex(str(Path("/proc/self/ns/pid").readlink()).encode())[:8]
