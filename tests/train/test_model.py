@@ -1,0 +1,122 @@
+"""Parameter counts of Table 4, presence masks, invariances of the whole model."""
+
+import pytest
+import torch
+
+from crossan.train.model import Crossan
+from crossan.train.settings import ModelSettings
+
+SMALL = ModelSettings(bottleneck_dim=3, width=4, top_k=2, heads=2, dropout=0.0)
+
+
+def make_hidden(items: int, dims: list[int], layers: int = 3, seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(items, layers, dim, generator=generator) for dim in dims]
+
+
+def make_model(dims: list[int], settings: ModelSettings = SMALL) -> Crossan:
+    torch.manual_seed(1)
+    model = Crossan.build(dims, layer_count=3, input_length=5, settings=settings).eval()
+    for parameter in model.parameters():  # leave the symmetric start, where a wrong mask could hide
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize(("combine", "expected"), [("sum", 24_733_200), ("concat", 24_741_456)])
+def test_parameter_counts_of_table_4(combine, expected):
+    settings = ModelSettings(combine=combine, top_k=2)
+    with torch.device("meta"):
+        model = Crossan.build([768] * 4, layer_count=7, input_length=10, settings=settings)
+    assert model.trainable_parameter_count() == expected
+
+
+def test_sequence_encoder_has_the_papers_count():
+    with torch.device("meta"):
+        model = Crossan.build([768] * 4, layer_count=7, input_length=10, settings=ModelSettings())
+    assert sum(p.numel() for p in model.sequence_encoder.parameters()) == 100_224
+
+
+@pytest.mark.parametrize("combine", ["sum", "concat"])
+def test_whatever_lies_in_an_absent_row_changes_nothing(combine):
+    model = make_model([6, 6, 6], SMALL.model_copy(update={"combine": combine}))
+    presence = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
+    clean = make_hidden(3, [6, 6, 6])
+    dirty = [hidden.clone() for hidden in clean]
+    dirty[1][1:] = float("nan")
+    dirty[0][2] = float("inf")
+    expected, found = model.item_encoder(clean, presence), model.item_encoder(dirty, presence)
+    assert torch.equal(expected, found)
+    found.sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.item_encoder.parameters() if p.grad is not None)
+
+
+def test_a_present_modality_does_matter():
+    model = make_model([6, 6])
+    presence = torch.ones(2, 2, dtype=torch.bool)
+    hidden = make_hidden(2, [6, 6])
+    before = model.item_encoder(hidden, presence)
+    hidden[1][0] += 1.0
+    after = model.item_encoder(hidden, presence)
+    assert not torch.allclose(before[0], after[0])
+    assert torch.equal(before[1], after[1])
+
+
+def test_an_absent_modality_is_as_good_as_a_model_without_it():
+    """With one of two modalities absent, a twin with its gates renormalised by hand agrees."""
+    model = make_model([6, 6], SMALL.model_copy(update={"top_k": 1}))
+    presence = torch.tensor([[True, False]])
+    hidden = make_hidden(1, [6, 6])
+    state = torch.zeros(1, 6)
+    towers = model.item_encoder.towers
+    for layer in range(3):
+        logits = towers.gates[layer][0].logits
+        weights = torch.stack([logits[0], logits[2]]).softmax(0)
+        state = towers.adapters[layer][0](weights[0] * state + weights[1] * hidden[0][:, layer])
+    expected = model.item_encoder.fusion.experts[0](towers.outer_heads[0](towers.inner_heads[0](state)))
+    assert torch.allclose(model.item_encoder(hidden, presence), expected, atol=1e-6)
+
+
+def test_stores_of_different_width_are_brought_to_the_widest():
+    model = make_model([6, 4])
+    assert model.item_encoder(make_hidden(2, [6, 4]), torch.ones(2, 2, dtype=torch.bool)).shape == (2, 4)
+
+
+def test_permuting_items_permutes_item_vectors():
+    model = make_model([6, 6])
+    hidden, presence = make_hidden(5, [6, 6]), torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [1, 1]], dtype=torch.bool)
+    order = torch.tensor([3, 0, 4, 2, 1])
+    expected = model.item_encoder(hidden, presence)[order]
+    assert torch.allclose(model.item_encoder([h[order] for h in hidden], presence[order]), expected, atol=1e-6)
+
+
+def test_a_user_vector_ignores_padding_and_the_future():
+    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
+    is_real = torch.tensor([[False, False, True, True, True]])
+    expected = encoder(vectors, is_real)
+    changed = vectors.clone()
+    changed[0, :2] = float("nan")
+    assert torch.equal(encoder(changed, is_real)[0, 2:], expected[0, 2:])
+    changed = vectors.clone()
+    changed[0, 4, 1] += 1.0
+    assert torch.equal(encoder(changed, is_real)[0, 2:4], expected[0, 2:4])
+    assert not torch.allclose(encoder(changed, is_real)[0, 4], expected[0, 4])
+
+
+def test_a_short_sequence_equals_its_padded_twin():
+    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
+    is_real = torch.tensor([[False, False, True, True, True]])
+    short = encoder(vectors[:, 2:], torch.ones(1, 3, dtype=torch.bool))
+    assert torch.allclose(encoder(vectors, is_real)[:, 2:], short, atol=1e-6)
+
+
+def test_too_many_positions_are_refused():
+    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).sequence_encoder
+    with pytest.raises(ValueError, match="expected at most 5 positions, got 6"):
+        encoder(torch.zeros(1, 6, 4), torch.ones(1, 6, dtype=torch.bool))
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(ValueError, match="divisible by the 3 heads, got 4"):
+        Crossan.build([6], 3, 5, SMALL.model_copy(update={"heads": 3}))

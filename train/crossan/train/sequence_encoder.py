@@ -1,0 +1,82 @@
+"""The Transformer over one user's item vectors: 100,224 parameters at the paper's sizes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor, nn
+
+__all__ = ["SequenceEncoder"]
+
+_INITIAL_STD = 0.02
+_NORM_EPS = 1e-6
+
+
+class SequenceEncoder(nn.Module):
+    """Turn the item vectors before each position into the user vector at that position.
+
+    Learned positions, LayerNorm, then post-norm blocks of causal attention
+    (Q, K, V, O without bias) and a feed-forward net of width ``4 * width`` with
+    bias: the composition that gives the paper's count. Sequences are padded on
+    the left, as in IISAN, so the last item always stands at the last position.
+
+    Shapes
+    ------
+    ``item_vectors``: ``(users, position, width)``; ``is_real``:
+    ``(users, position)`` bool, False for padding; result like
+    ``item_vectors``. Padding positions are never read; what stands at them in
+    the result has no meaning.
+    """
+
+    def __init__(self, width: int, input_length: int, block_count: int, head_count: int, dropout: float) -> None:
+        super().__init__()
+        self.positions = nn.Parameter(torch.randn(input_length, width) * _INITIAL_STD)
+        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        self.blocks = nn.ModuleList(_Block(width, head_count, dropout) for _ in range(block_count))
+
+    def forward(self, item_vectors: Tensor, is_real: Tensor) -> Tensor:
+        """Return the user vectors at every position, shape ``(users, position, width)``."""
+        length = item_vectors.shape[1]
+        if length > len(self.positions):
+            raise ValueError(f"expected at most {len(self.positions)} positions, got {length}")
+        clean = item_vectors.masked_fill(~is_real.unsqueeze(-1), 0.0)
+        state: Tensor = self.dropout(self.norm(clean + self.positions[-length:]))
+        causal = torch.ones(length, length, dtype=torch.bool, device=is_real.device).tril()
+        itself = torch.eye(length, dtype=torch.bool, device=is_real.device)
+        # A padding position reads itself, so that no softmax runs over nothing; no real position reads it.
+        is_read = ((causal & is_real.unsqueeze(1)) | itself).unsqueeze(1)
+        for block in self.blocks:
+            state = block(state, is_read)
+        return state
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int, head_count: int, dropout: float) -> None:
+        super().__init__()
+        if width % head_count:
+            raise ValueError(f"expected a width divisible by the {head_count} heads, got {width}")
+        self.head_count, self.rate = head_count, dropout
+        self.query, self.key, self.value, self.output = (nn.Linear(width, width, bias=False) for _ in range(4))
+        self.attention_norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.dropout = nn.Dropout(dropout)
+        for linear in (self.query, self.key, self.value, self.output, self.widen, self.narrow):
+            nn.init.normal_(linear.weight, std=_INITIAL_STD)
+        nn.init.zeros_(self.widen.bias)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, state: Tensor, is_read: Tensor) -> Tensor:
+        users, length, width = state.shape
+        query, key, value = (
+            linear(state).view(users, length, self.head_count, -1).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )
+        rate = self.rate if self.training else 0.0
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=is_read, dropout_p=rate)
+        read = self.output(read.transpose(1, 2).reshape(users, length, width))
+        state = self.attention_norm(state + self.dropout(read))
+        wide = self.dropout(F.gelu(self.widen(state)))
+        result: Tensor = self.feed_forward_norm(state + self.dropout(self.narrow(wide)))
+        return result
