@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
@@ -64,24 +63,22 @@ def read_version(folder: Path, version: int | None = None) -> Manifest:
 
 
 def check_chain(folder: Path, manifests: list[Manifest]) -> None:
-    """Check that each manifest names the one before it.
-
-    The oldest one kept may be later than version 1, after a garbage collection.
+    """Check that each manifest names the one before it, from version 1 on.
 
     Raises
     ------
     StoreIntegrityError
-        A version between two is not there, or is not the one that the next was made from.
+        A version is not there, or is not the one that the next was made from.
     """
-    for before, after in pairwise(manifests):
-        where = folder / "versions" / version_name(after.version)
-        if after.version != before.version + 1:
-            missing = folder / "versions" / version_name(before.version + 1)
+    expected, parent = 1, None
+    for manifest in manifests:
+        where = folder / "versions" / version_name(manifest.version)
+        if manifest.version != expected:
+            missing = folder / "versions" / version_name(expected)
             raise StoreIntegrityError(f"{missing}: expected a manifest, found nothing, though {where.name} follows it")
-        if after.parent != before.digest:
-            raise StoreIntegrityError(f"{where}: expected the parent {before.digest}, found {after.parent}")
-    if manifests and manifests[0].version == 1 and manifests[0].parent is not None:
-        raise StoreIntegrityError(f"{folder / 'versions' / version_name(1)}: expected no parent in the first version")
+        if manifest.parent != parent:
+            raise StoreIntegrityError(f"{where}: expected the parent {parent}, found {manifest.parent}")
+        expected, parent = manifest.version + 1, manifest.digest
 
 
 def commit_segment(folder: Path, entry: SegmentEntry) -> int | None:

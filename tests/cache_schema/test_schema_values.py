@@ -1,0 +1,306 @@
+"""Identity, manifest, segment record and layout as values: round trips, and what they refuse."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossan.cache_schema import (
+    ArrayLayout,
+    FileEntry,
+    Manifest,
+    Modality,
+    SegmentEntry,
+    SegmentRecord,
+    StoreIdentity,
+    canonical_bytes,
+    chunk_item_count,
+    parse_object,
+    pretty_bytes,
+)
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
+from crossan.cache_schema.manifest import version_name, version_number
+from crossan.cache_schema.segment import is_segment_id, new_segment_id
+
+SEGMENT_ID = "20260102T030405-0123456789abcdef"
+SHA = "a" * 64
+
+
+def identity(**fields):
+    plain = {
+        "modality": Modality.IMAGE,
+        "backbone": {"id": "google/vit"},
+        "inputs": {"size": [224, 224]},
+        "capture": {"layers": (0, 2, 4), "pooling": "cls"},
+        "dim": 768,
+    }
+    return StoreIdentity(**{**plain, **fields})
+
+
+def test_canonical_json_is_sorted_dense_and_utf8():
+    assert canonical_bytes({"b": [1, 0.5], "a": "é"}) == '{"a":"é","b":[1,0.5]}'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_bytes(float("nan"))
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
+def test_written_json_reads_back(value):
+    try:
+        data = pretty_bytes({"value": value})
+    except UnicodeEncodeError:  # lone surrogates are no UTF-8
+        return
+    assert parse_object(data, "x.json") == {"value": value}
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (b"", "an empty file"),
+        (b"[1]", "found list"),
+        (b'{"a": 1, "a": 2}', "a key is repeated"),
+        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"\xff{}", "2 bytes|3 bytes"),
+        (b"[" * 100_000, "recursion"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(data, found):
+    with pytest.raises(StoreIntegrityError, match=f"x.json: expected one JSON object.*({found})"):
+        parse_object(data, "x.json")
+
+
+def test_identity_reads_back_from_its_own_json():
+    made = identity()
+    assert StoreIdentity.from_dict(parse_object(pretty_bytes(made.to_dict()), "s")) == made
+    assert made.layers == (0, 2, 4)
+
+
+def test_fingerprint_is_the_digest_of_everything_but_the_codec():
+    made = identity()
+    content = (
+        '{"backbone":{"id":"google/vit"},"capture":{"layers":[0,2,4],"pooling":"cls"},"dim":768,'
+        '"inputs":{"size":[224,224]},"modality":"image","schema_version":1,"stored_dtype":"float16"}'
+    )
+    assert made.fingerprint == hashlib.sha256(content.encode()).hexdigest()
+    assert identity(codec="zstd").fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"modality": Modality.VIDEO},
+        {"backbone": {"id": "other"}},
+        {"inputs": {}},
+        {"capture": {"layers": [0, 2, 4], "pooling": "mean"}},
+        {"stored_dtype": "float32"},
+        {"dim": 769},
+    ],
+)
+def test_fingerprint_changes_with_every_field(fields):
+    assert identity(**fields).fingerprint != identity().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stored_dtype": "int8"}, "stored dtype: expected one of float16, float32, bfloat16, found 'int8'"),
+        ({"codec": "gzip"}, "codec: expected one of raw, zstd, blosc, found 'gzip'"),
+        ({"capture": {"layers": [2, 0]}}, r"kept layers: expected increasing layer numbers from 0, found \[2, 0\]"),
+        ({"capture": {"layers": []}}, "kept layers"),
+        ({"capture": {"layers": [True]}}, "kept layers"),
+        ({"dim": 0}, "dim: expected a row of 1 to 67,108,864 bytes, found 3 layers of width 0"),
+    ],
+)
+def test_identity_that_no_store_can_have_is_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        identity(**fields)
+
+
+def test_store_json_of_another_version_or_form_is_refused():
+    value = identity().to_dict()
+    with pytest.raises(IncompatibleError, match=r"store\.json: expected schema version 1, found 2"):
+        StoreIdentity.from_dict({**value, "schema_version": 2})
+    with pytest.raises(StoreIntegrityError, match="missing: none, unknown: color"):
+        StoreIdentity.from_dict({**value, "color": "red"})
+    with pytest.raises(StoreIntegrityError, match="expected 'dim' to hold int, found '768'"):
+        StoreIdentity.from_dict({**value, "dim": "768"})
+    with pytest.raises(StoreIntegrityError, match=r"store\.json: .*not a valid Modality"):
+        StoreIdentity.from_dict({**value, "modality": "smell"})
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "item_count", "expected"),
+    [
+        (7 * 768 * 2, 19_738, 1024),  # 10,752 = 21 * 512, so 128 items make whole pages; 1,024 = 8 * 128
+        (7 * 768 * 2, 3, 128),
+        (7 * 768 * 2, 129, 256),
+        (13 * 1024 * 4, 5_000, 304),  # 53,248 = 13 * 4,096: 16 items; 16 MiB hold 315, so 304 = 19 * 16
+        (192, 5_000, 1024),  # 192 = 3 * 64: exactly 1,024 items
+        (2, 5_000, 1024),  # 32,768 items would make a page: more than a chunk holds, so the page rule gives way
+        (2, 5, 5),
+        (40_000_000, 5, 1),
+        (65_536, 0, 1),
+    ],
+)
+def test_chunk_item_count_known_answers(row_bytes, item_count, expected):
+    assert chunk_item_count(row_bytes, item_count) == expected
+
+
+@given(st.integers(1, 200_000), st.integers(0, 3_000))
+def test_chunk_item_count_agrees_with_trying_all(row_bytes, item_count):
+    allowed = [n for n in range(1, 1025) if n * row_bytes <= 16 * 2**20]
+    paged = [n for n in allowed if n * row_bytes % 65_536 == 0] or allowed
+    slow = min([n for n in paged if n >= item_count] or [max(paged)])
+    assert chunk_item_count(row_bytes, item_count) == slow
+
+
+def layout(**fields):
+    plain = {
+        "item_count": 300,
+        "chunk_items": 128,
+        "layer_count": 7,
+        "dim": 768,
+        "stored_dtype": "float16",
+        "codec": "raw",
+    }
+    return ArrayLayout(**{**plain, **fields})
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
+@pytest.mark.parametrize("stored_dtype", ["float16", "float32", "bfloat16"])
+def test_layout_reads_back_from_its_own_json(codec, stored_dtype):
+    made = layout(codec=codec, stored_dtype=stored_dtype)
+    assert ArrayLayout.from_zarr(parse_object(pretty_bytes(made.to_zarr()), "z"), "z") == made
+    assert made.chunk_count == 3  # 128 + 128 + 44
+
+
+def _set(path, new):
+    def change(value):
+        inner = value
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = new
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set(["codecs", 0, "name"], "pickle"), "expected the codecs of one of raw, zstd, blosc, found"),
+        (_set(["codecs"], []), "expected the codecs"),
+        (_set(["zarr_format"], 2), "expected zarr_format to be 3, found 2"),
+        (_set(["node_type"], "group"), "expected node_type"),
+        (_set(["data_type"], "object"), "expected data_type to be 'float16'"),
+        (_set(["storage_transformers"], [{"name": "sharding"}]), "expected storage_transformers to be 'left out'"),
+        (_set(["shape"], [300, 7]), "expected shape to be three counts"),
+        (_set(["shape", 0], -1), "expected shape to be three counts"),
+        (_set(["chunk_grid", "configuration", "chunk_shape"], [9999, 7, 768]), "expected chunks of 1 to 67,108,864"),
+        (_set(["chunk_grid", "configuration", "chunk_shape"], [128, 1, 768]), "expected chunk_grid"),
+        (_set(["chunk_key_encoding", "configuration", "separator"], "/../"), "expected chunk_key_encoding"),
+        (_set(["attributes", "crossan_stored_dtype"], "O"), "expected a stored dtype among"),
+    ],
+)
+def test_metadata_off_the_allow_list_is_refused(change, message):
+    value = copy.deepcopy(layout().to_zarr())
+    change(value)
+    with pytest.raises(StoreIntegrityError, match=f"here/zarr.json: {message}"):
+        ArrayLayout.from_zarr(value, "here/zarr.json")
+
+
+def record(*files):
+    metadata = [FileEntry(path, 10, SHA) for path in ("zarr.json", "hidden_states/zarr.json", "items.parquet")]
+    return SegmentRecord(
+        segment_id=SEGMENT_ID,
+        fingerprint=SHA,
+        item_count=3,
+        row_count=2,
+        files=(*metadata, *files),
+        producer={"seconds": 1.5},
+    )
+
+
+def test_segment_record_reads_back_from_its_own_json():
+    made = record(FileEntry("hidden_states/c/0/0/0", 20, SHA, crc32c=0xDEADBEEF))
+    assert SegmentRecord.from_dict(parse_object(pretty_bytes(made.to_dict()), "x"), "x") == made
+    assert made.to_dict()["files"][3]["crc32c"] == "deadbeef"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            _set(["files", 0, "path"], "../../etc/passwd"),
+            "expected a path that a segment has, found '../../etc/passwd'",
+        ),
+        (_set(["files", 3, "path"], "hidden_states/c/00/0/0"), "expected a path that a segment has"),
+        (
+            _set(["files", 3, "path"], "hidden_states/c/1/0/0"),
+            r"expected the chunks in order without a gap, found \[1\]",
+        ),
+        (_set(["files", 0, "path"], "items.parquet"), "expected the three metadata files once each"),
+        (_set(["files", 3, "crc32c"], "xyz"), "expected size and digests of hidden_states/c/0/0/0"),
+        (_set(["files", 0, "size"], -1), "expected size and digests of zarr.json"),
+        (_set(["files"], [1]), "expected a list of up to 1,000,000 files"),
+        (_set(["segment"], "../x"), "expected a segment id, found '../x'"),
+        (_set(["rows"], 4), "expected no more rows than items, found 4 rows of 3 items"),
+        (_set(["items"], True), "expected 'items' to hold int, found True"),
+    ],
+)
+def test_segment_record_of_another_form_is_refused(change, message):
+    value = record(FileEntry("hidden_states/c/0/0/0", 20, SHA, crc32c=1)).to_dict()
+    change(value)
+    with pytest.raises(StoreIntegrityError, match=message):
+        SegmentRecord.from_dict(value, "segment.json")
+
+
+def manifest(**fields):
+    plain = {
+        "version": 2,
+        "parent": SHA,
+        "store_sha256": SHA,
+        "canary_sha256": SHA,
+        "segments": (SegmentEntry(SEGMENT_ID, SHA),),
+    }
+    return Manifest(**{**plain, **fields})
+
+
+def test_manifest_reads_back_from_its_own_json():
+    made = manifest(dropped=("20260102T030405-00000000000000ff",))
+    assert Manifest.from_dict(parse_object(pretty_bytes(made.to_dict()), "x"), "x") == made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set(["version"], 3), "expected content with the digest"),
+        (_set(["extra"], 3), "expected content with the digest"),
+        (_set(["digest"], "0" * 64), f"expected content with the digest {manifest().digest}, found '000"),
+        (_set(["segments", 0, "id"], "../x"), "expected a segment id and its SHA-256"),
+        (_set(["segments", 0], 5), "expected a segment id and its SHA-256, found 5"),
+        (_set(["segments"], manifest().to_dict()["segments"] * 2), "expected every segment once"),
+        (_set(["dropped"], ["x"]), "expected segment ids in 'dropped'"),
+    ],
+)
+def test_manifest_of_another_form_is_refused(change, message):
+    value = manifest().to_dict()
+    change(value)
+    with pytest.raises(StoreIntegrityError, match=message):
+        Manifest.from_dict(value, "000002.json")
+
+
+def test_version_names_read_back():
+    assert version_name(1) == "000001.json"
+    assert version_number("000012.json") == 12
+    assert [version_number(name) for name in ("000000.json", "0000012.json", ".000001.json.7", "x")] == [None] * 4
+    assert version_number(version_name(1_234_567)) == 1_234_567
+
+
+def test_new_segment_ids_have_their_form_and_differ():
+    first, second = new_segment_id(), new_segment_id()
+    assert is_segment_id(first)
+    assert first != second
+    assert not is_segment_id(f"../{first}")

@@ -1,0 +1,182 @@
+"""Encoding to the stored dtypes, and the folders stores lie in."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
+from crossan.cache_schema.layout import ArrayLayout
+from crossan.cache_schema.modality import Modality
+from crossan.cache_schema.segment import FileEntry
+from crossan.common.stores import create_store, encode_rows, find_stores, read_canary, store_folder
+from crossan.common.stores.chunks import crc32c, encode_chunk, read_chunk
+from crossan.common.stores.values import decode_rows
+
+
+def rows_of(*values):
+    return np.array(values, np.float32).reshape(1, len(values), 1)
+
+
+@pytest.mark.parametrize(
+    ("stored_dtype", "rows", "problem"),
+    [
+        ("float16", rows_of(1, -65_504), None),
+        ("float16", rows_of(1, 70_123), "overflow in layer 1: 70,123 > 65,504"),
+        ("float16", rows_of(-65_520, 1), "overflow in layer 0: 65,520 > 65,504"),  # rounds to infinity
+        ("float16", rows_of(65_519, 1), None),  # rounds to 65,504
+        ("float16", rows_of(1, np.nan), "NaN in layer 1"),
+        ("float16", rows_of(np.inf, np.nan), "infinity in layer 0"),
+        ("float32", rows_of(3e38, 1), None),
+        ("float32", rows_of(1, np.nan), "NaN in layer 1"),
+        ("bfloat16", rows_of(3.4e38, 1), "overflow in layer 0: 3.4e+38 > 3.38953e+38"),
+        ("bfloat16", rows_of(70_123, 1), None),
+    ],
+)
+def test_values_that_do_not_fit_are_named(stored_dtype, rows, problem):
+    assert encode_rows(rows, stored_dtype)[1] == [problem]
+
+
+def test_problems_name_the_kept_layer_and_only_their_item():
+    rows = np.ones((3, 2, 4), np.float32)
+    rows[1, 1, 2] = np.nan
+    assert encode_rows(rows, "float16", layers=(0, 12))[1] == [None, "NaN in layer 12", None]
+    assert encode_rows(rows[:0], "float16")[1] == []
+
+
+def test_unknown_dtype_is_refused():
+    with pytest.raises(UsageError, match="expected one of float16, float32, bfloat16, found 'int8'"):
+        encode_rows(rows_of(1), "int8")
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**120), max_value=2.0**120))
+def test_bfloat16_is_the_nearest_with_ties_to_even(value):
+    stored, _ = encode_rows(rows_of(value), "bfloat16")
+    found = decode_rows(stored, "bfloat16")[0, 0, 0]
+    bits = struct.unpack("<I", struct.pack("<f", value))[0]
+    around = [struct.unpack("<f", struct.pack("<I", (bits >> 16 << 16) + step))[0] for step in (0, 1 << 16)]
+    nearest = min(around, key=lambda x: (abs(x - value), struct.unpack("<I", struct.pack("<f", x))[0] >> 16 & 1))
+    assert found == np.float32(nearest)
+
+
+def test_bfloat16_nan_has_one_spelling():
+    assert encode_rows(rows_of(np.nan), "bfloat16")[0].item() == 0x7FC0
+
+
+def test_crc32c_known_answer():
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32/ISCSI
+
+
+def chunk_of(tmp_path, data, crc, layout):
+    path = tmp_path / "hidden_states/c/0/0/0"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return read_chunk(tmp_path, FileEntry("hidden_states/c/0/0/0", len(data), "0" * 64, crc), layout)
+
+
+def tiny_layout(codec):
+    return ArrayLayout(item_count=4, chunk_items=4, layer_count=3, dim=8, stored_dtype="float16", codec=codec)
+
+
+def sealed(payload):
+    return payload + struct.pack("<I", crc32c(payload)), crc32c(payload)
+
+
+@pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
+def test_chunk_reads_back(tmp_path, codec):
+    rows = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
+    found = chunk_of(tmp_path, *encode_chunk(rows, tiny_layout(codec)), tiny_layout(codec))
+    np.testing.assert_array_equal(found, rows)
+    assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc"])
+def test_bomb_is_refused_before_it_is_decoded(tmp_path, codec):
+    large = ArrayLayout(item_count=9, chunk_items=99_999, layer_count=3, dim=8, stored_dtype="float16", codec=codec)
+    data, crc = encode_chunk(np.zeros((99_999, 3, 8), np.float16), large)
+    with pytest.raises(StoreIntegrityError, match="expected to decode to 192 bytes, found 4799952"):
+        chunk_of(tmp_path, data, crc, tiny_layout(codec))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "blosc"])
+def test_payload_that_is_no_frame_is_refused(tmp_path, codec):
+    with pytest.raises(StoreIntegrityError, match="expected to decode to 192 bytes, found None"):
+        chunk_of(tmp_path, *sealed(b"abc"), tiny_layout(codec))
+
+
+def test_frame_with_a_torn_middle_is_refused(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
+    payload = encode_chunk(rows, tiny_layout("zstd"))[0][:-4]
+    with pytest.raises(StoreIntegrityError, match="expected zstd data, found what does not decode"):
+        chunk_of(tmp_path, *sealed(payload[:-20]), tiny_layout("zstd"))
+
+
+def test_chunk_of_wrong_length_is_refused(tmp_path):
+    with pytest.raises(StoreIntegrityError, match="expected 192 bytes of rows, found 190"):
+        chunk_of(tmp_path, *sealed(bytes(190)), tiny_layout("raw"))
+    with pytest.raises(StoreIntegrityError, match="expected a payload before the CRC32C, found 4 bytes"):
+        chunk_of(tmp_path, bytes(4), 0, tiny_layout("raw"))
+
+
+def test_store_folder_names_dataset_modality_and_backbone(make_identity, tmp_path):
+    identity = make_identity(backbone={"id": "google/vit-base"}, modality=Modality.IMAGE)
+    found = store_folder(tmp_path, "microlens-50k", identity)
+    assert found == tmp_path / "microlens-50k" / "image" / f"vit-base-{identity.fingerprint[:12]}"
+
+
+@pytest.mark.parametrize("name", ["../../etc", "a/b", "..", ".", "", "ü", "x" * 300])
+def test_names_never_leave_the_cache(make_identity, tmp_path, name):
+    found = store_folder(tmp_path, name, make_identity(backbone={"id": name}))
+    assert found.resolve().parent.parent.parent == tmp_path.resolve()
+    assert len(found.name) < 128
+
+
+def test_names_that_had_to_change_do_not_meet(make_identity, tmp_path):
+    assert store_folder(tmp_path, "a/b", make_identity()) != store_folder(tmp_path, "a b", make_identity())
+
+
+def test_stores_are_found_by_dataset_and_modality(make_identity, tmp_path):
+    folders = {}
+    for dataset, modality in [("a", Modality.TEXT), ("a", Modality.AUDIO), ("b/c", Modality.TEXT)]:
+        identity = make_identity(modality=modality)
+        folder = store_folder(tmp_path, dataset, identity)
+        create_store(folder, identity, np.zeros((4, 3, 8), np.float32))
+        folders[dataset, modality] = folder
+    assert find_stores(tmp_path) == sorted(folders.values())
+    assert find_stores(tmp_path, "b/c") == [folders["b/c", Modality.TEXT]]
+    assert find_stores(tmp_path, modality=Modality.AUDIO) == [folders["a", Modality.AUDIO]]
+    assert find_stores(tmp_path / "nowhere") == []
+
+
+def test_equal_store_is_joined_and_its_canary_kept(make_identity, tmp_path):
+    canary = np.arange(96, dtype=np.float32).reshape(4, 3, 8)
+    create_store(tmp_path, make_identity(), canary)
+    create_store(tmp_path, make_identity(), canary + 1)
+    np.testing.assert_array_equal(read_canary(tmp_path), canary)
+
+
+def test_another_store_in_the_folder_is_refused(make_identity, tmp_path):
+    canary = np.zeros((4, 3, 8), np.float32)
+    create_store(tmp_path, make_identity(), canary)
+    with pytest.raises(IncompatibleError, match="found one with another codec, inputs") as caught:
+        create_store(tmp_path, make_identity(codec="zstd", inputs={}), canary)
+    assert caught.value.exit_code == 5
+
+
+def test_canary_of_another_shape_is_refused(make_identity, tmp_path):
+    with pytest.raises(ValueError, match=r"expected a canary of shape \(4, 3, 8\), found \(3, 3, 8\)"):
+        create_store(tmp_path, make_identity(), np.zeros((3, 3, 8), np.float32))
+
+
+def test_damaged_canary_is_named(store):
+    path = store / "canary/features.npy"
+    np.save(path, np.zeros((4, 3, 9), np.float32))
+    with pytest.raises(StoreIntegrityError, match=r"features\.npy: expected float32 \(4, 3, 8\)"):
+        read_canary(store)
+    np.save(path, np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(StoreIntegrityError, match="expected a NumPy array: Object arrays cannot be loaded"):
+        read_canary(store)
