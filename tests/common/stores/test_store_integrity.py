@@ -110,8 +110,10 @@ def test_reader_names_a_chunk_of_another_size(store, damage):
     if damage == "deleted":
         path.unlink()
     else:
-        path.write_bytes(path.read_bytes()[:100] if damage == "truncated" else b"")
-    with pytest.raises(StoreIntegrityError, match=r"c/0/0/0: expected [0-9,]+ bytes, found (no such file|100|0)"):
+        path.write_bytes(path.read_bytes()[:20] if damage == "truncated" else b"")
+    with pytest.raises(
+        StoreIntegrityError, match=r"c/0/0/0: expected [0-9,]+ bytes, found (no such file|20 bytes|0 bytes)"
+    ):
         open_store(store).load()
 
 
