@@ -1,0 +1,170 @@
+"""The doctor: what a dataset holds, what it lacks, and what will surprise its user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.console import note, progress
+from crossan.common.datasets.folder import Dataset
+from crossan.common.datasets.protocol import KeptSequences, cold_test_targets, keep_sequences, unwinnable_test_targets
+
+__all__ = ["examine"]
+
+_SHOWN = 5
+_KNOWN_COUNTS = {
+    "microlens-100k": {"users": 100_000, "items": 19_738, "interactions": 719_405},
+    "microlens-50k": {"users": 50_000, "items": 19_220, "interactions": 359_708},
+}
+"""What the publishers say, by dataset name."""
+
+Probe = Callable[[Path], ItemStatus]
+
+
+def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -> dict[str, Any]:
+    """Return the report of ``crossan data check``; its keys are a promise (docs/cli.md).
+
+    Parameters
+    ----------
+    dataset
+        The folder to examine.
+    max_items, min_items
+        The protocol, see `keep_sequences`.
+    workers
+        Threads that decode media.
+    """
+    interactions, items = dataset.interactions(), dataset.items()
+    kept = keep_sequences(interactions, max_items=max_items, min_items=min_items)
+    problems = [*_count_problems(dataset), *_id_problems(interactions, items, min_items), *_target_problems(kept)]
+    media = {modality.value: _examine_media(dataset, items, modality, workers, problems) for modality in Modality}
+    return {
+        "users": len(interactions.column("user_id").unique()),
+        "items": items.num_rows,
+        "interactions": interactions.num_rows,
+        "protocol": {
+            "max_items": max_items,
+            "min_items": min_items,
+            "users": len(kept.user_ids),
+            "items": len(kept.item_ids),
+            "interactions": len(kept.items),
+        },
+        "media": media,
+        "cold_test_targets": cold_test_targets(kept),
+        "unwinnable_test_targets": unwinnable_test_targets(kept),
+        "problems": problems,
+    }
+
+
+def _problem(code: str, what: str, examples: Sequence[str] = (), count: int | None = None) -> dict[str, Any]:
+    return {
+        "code": code,
+        "what": what,
+        "count": len(examples) if count is None else count,
+        "examples": list(examples[:_SHOWN]),
+    }
+
+
+def _count_problems(dataset: Dataset) -> Iterator[dict[str, Any]]:
+    known = _KNOWN_COUNTS.get(dataset.name.lower().replace("_", "-"), {})
+    for what, expected in known.items():
+        found = dataset.counts.get(what)
+        if found != expected:
+            yield _problem("count", f"{dataset.name} has {expected:,} {what}, found {found or 0:,}", count=1)
+
+
+def _id_problems(interactions: Any, items: Any, min_items: int) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - Arrow is untyped
+    listed = Counter(items.column("item_id").to_pylist())
+    repeated = sorted(item for item, count in listed.items() if count > 1)
+    if repeated:
+        yield _problem("duplicate-item", "items.parquet lists an item more than once", repeated)
+    unlisted = sorted(set(interactions.column("item_id").to_pylist()) - set(listed))
+    if unlisted:
+        yield _problem("unlisted-item", "interactions name items that items.parquet does not list", unlisted)
+    lengths = Counter(interactions.column("user_id").to_pylist())
+    short = sorted(user for user, length in lengths.items() if length < min_items)
+    if short:
+        yield _problem("short-user", f"users with fewer than {min_items} interactions are left out", short)
+
+
+def _target_problems(kept: KeptSequences) -> Iterator[dict[str, Any]]:
+    targets, cold, unwinnable = len(kept.user_ids), cold_test_targets(kept), unwinnable_test_targets(kept)
+    if cold:
+        what = f"{cold / targets:.1%} of test targets are in no training sequence: only content can rank them"
+        yield _problem("cold-target", what, count=cold)
+    if unwinnable:
+        what = f"{unwinnable / targets:.1%} of test targets are in their user's history already: unwinnable when masked"
+        yield _problem("unwinnable-target", what, count=unwinnable)
+
+
+def _examine_media(
+    dataset: Dataset,
+    items: Any,  # noqa: ANN401 - Arrow is untyped
+    modality: Modality,
+    workers: int,
+    problems: list[dict[str, Any]],
+) -> dict[str, int]:
+    item_ids = items.column("item_id").to_pylist()
+    if modality is Modality.TEXT:
+        present = sum(bool(title and title.strip()) for title in items.column("title").to_pylist())
+        return {"present": present, "absent": len(item_ids) - present, "missing": 0, "broken": 0}
+    paths = items.column(modality.value).to_pylist()
+    if modality is Modality.AUDIO:  # no sound of its own: the video's sound track
+        paths = [own or video for own, video in zip(paths, items.column("video").to_pylist(), strict=True)]
+    named = [(item, dataset.media_path(path)) for item, path in zip(item_ids, paths, strict=True) if path]
+    counts, bad = _probe_all(named, modality, workers)
+    counts["absent"] += len(item_ids) - len(named)
+    problems += [
+        _problem(f"{kind}-{modality.value}", f"{kind} {modality.value} files", bad[kind]) for kind in bad if bad[kind]
+    ]
+    return counts
+
+
+def _probe_all(
+    named: Sequence[tuple[str, Path]], modality: Modality, workers: int
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    counts = {"present": 0, "absent": 0, "missing": 0, "broken": 0}
+    bad: dict[str, list[str]] = {"missing": [], "broken": []}
+    if not named:
+        return counts, bad
+    probe = _find_probe(modality)
+    with ThreadPoolExecutor(workers) as pool, progress(f"check {modality.value}", len(named), "files") as shown:
+        for (item, path), (kind, reason) in zip(
+            named, pool.map(lambda entry: _probe_one(entry[1], probe), named), strict=True
+        ):
+            counts[kind] += 1
+            if kind in bad:
+                bad[kind].append(f"{item}: {path}" + (f" ({reason})" if reason else ""))
+            shown.advance()
+    return counts, bad
+
+
+def _probe_one(path: Path, probe: Probe) -> tuple[str, str]:
+    if not path.is_file():
+        return "missing", ""
+    try:
+        return ("absent", "") if probe(path) is ItemStatus.ABSENT else ("present", "")
+    except DataError as error:
+        return "broken", error.message
+
+
+def _find_probe(modality: Modality) -> Probe:
+    for point in entry_points(group="crossan.media_probes", name=modality.value):
+        try:
+            probe: Probe = point.load()
+        except ModuleNotFoundError as error:
+            note(f"{modality.value}: not decoded, only looked for: {error.name} is not installed (crossan[extract])")
+            break
+        return probe
+    return _probe_size
+
+
+def _probe_size(path: Path) -> ItemStatus:
+    if path.stat().st_size == 0:
+        raise DataError("empty file")
+    return ItemStatus.OK

@@ -1,0 +1,173 @@
+"""The dataset folder: ``dataset.json``, ``interactions.parquet``, ``items.parquet``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crossan.cache_schema.errors import DataError, UsageError
+
+__all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "Dataset", "open_dataset", "write_dataset"]
+
+INTERACTION_SCHEMA = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())])
+"""One row per interaction; timestamp in milliseconds, null for file order."""
+
+ITEM_SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")])
+"""One row per item; paths relative to the folder or absolute; audio null is the video's sound track."""
+
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """An opened dataset folder; its tables are read when asked for."""
+
+    root: Path
+    name: str
+    source_format: str
+    licence: str
+    counts: Mapping[str, int]
+    digest: str
+    """sha256 over both tables' values in file order, hex."""
+
+    def interactions(self) -> pa.Table:
+        """Return ``user_id``, ``item_id``, ``timestamp`` in file order."""
+        return _read_table(self.root / "interactions.parquet", INTERACTION_SCHEMA)
+
+    def items(self) -> pa.Table:
+        """Return ``item_id``, ``title``, ``image``, ``video``, ``audio`` in file order."""
+        return _read_table(self.root / "items.parquet", ITEM_SCHEMA)
+
+    def media_path(self, path: str) -> Path:
+        """Return where a path of the items table lies."""
+        return self.root / path
+
+
+def open_dataset(root: Path | str) -> Dataset:
+    """Open a dataset folder.
+
+    Raises
+    ------
+    UsageError
+        There is no dataset at ``root``.
+    DataError
+        ``dataset.json`` is not one of ours.
+    """
+    root = Path(root)
+    described = root / "dataset.json"
+    try:
+        fields = json.loads(described.read_text(encoding="utf-8"))
+        version = fields["format_version"]
+        if version != _FORMAT_VERSION:
+            raise DataError(f"{described}: expected format version {_FORMAT_VERSION}, found {version!r}")
+        return Dataset(
+            root=root.absolute(),
+            name=str(fields["name"]),
+            source_format=str(fields["source_format"]),
+            licence=str(fields["licence"]),
+            counts={str(key): int(value) for key, value in fields["counts"].items()},
+            digest=str(fields["digest"]),
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"no dataset at {root}: expected a folder with dataset.json, found none",
+            remedy=f"crossan data import --format microlens SRC --out {root}",
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{described}: not a dataset description: {error!r}") from None
+
+
+def write_dataset(
+    out: Path, *, name: str, source_format: str, licence: str, interactions: pa.Table, items: pa.Table
+) -> Dataset:
+    """Write a dataset folder; files already in ``out`` that are not ours (media) stay.
+
+    Raises
+    ------
+    UsageError
+        A dataset lies in ``out`` already.
+    DataError
+        A null or repeated item id, or an interaction without user or item.
+    """
+    refuse_existing(out)
+    interactions, items = interactions.cast(INTERACTION_SCHEMA), items.cast(ITEM_SCHEMA)
+    _check(interactions, items)
+    described = {
+        "format_version": _FORMAT_VERSION,
+        "name": name,
+        "source_format": source_format,
+        "licence": licence,
+        "counts": {
+            "users": len(interactions.column("user_id").unique()),
+            "items": items.num_rows,
+            "interactions": interactions.num_rows,
+        },
+        "digest": _digest(interactions, items),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    staged = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
+    try:
+        pq.write_table(interactions, staged / "interactions.parquet")
+        pq.write_table(items, staged / "items.parquet")
+        (staged / "dataset.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        for file in (
+            "interactions.parquet",
+            "items.parquet",
+            "dataset.json",
+        ):  # dataset.json last: it makes the folder one
+            (staged / file).replace(out / file)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return open_dataset(out)
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise `UsageError` if a dataset, or something that is no folder, lies at ``out``."""
+    if (out / "dataset.json").exists():
+        raise UsageError(f"--out {out}: a dataset lies there already", remedy=f"rm -r {out}")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: expected a folder, found a file")
+    parent = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not os.access(parent, os.W_OK):
+        raise UsageError(f"--out {out}: {parent} cannot be written to")
+
+
+def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+        return table.select(schema.names).cast(schema)
+    except FileNotFoundError:
+        raise DataError(f"{path}: expected a parquet table, found no file") from None
+    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        raise DataError(f"{path}: expected columns {', '.join(schema.names)} in a parquet table: {error}") from None
+
+
+def _check(interactions: pa.Table, items: pa.Table) -> None:
+    for table, column in ((interactions, "user_id"), (interactions, "item_id"), (items, "item_id")):
+        nulls = table.column(column).null_count
+        if nulls:
+            raise DataError(f"expected every row to have a {column}, found {nulls:,} without")
+    item_ids = items.column("item_id")
+    if len(item_ids.unique()) != len(item_ids):
+        counts = item_ids.value_counts()
+        repeated = sorted(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
+        raise DataError(f"expected each item id once, found {len(repeated):,} repeated, first: {repeated[0]}")
+
+
+def _digest(interactions: pa.Table, items: pa.Table) -> str:
+    digest = hashlib.sha256()
+    for table in (interactions, items):
+        for name in table.column_names:
+            for value in table.column(name).to_pylist():
+                encoded = b"\xff" if value is None else str(value).encode()
+                digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()

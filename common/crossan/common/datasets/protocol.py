@@ -1,0 +1,151 @@
+"""The paper's leave-one-out protocol: which interactions are kept, and in which order.
+
+Users with fewer than ``min_items`` interactions are dropped, then each user's
+last ``max_items`` are kept: the last is the test target, the last but one the
+validation target, the rest the training part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crossan.cache_schema.errors import DataError, UsageError
+
+__all__ = ["HELD_OUT", "KeptSequences", "cold_test_targets", "keep_sequences", "unwinnable_test_targets"]
+
+HELD_OUT = 2
+"""Items at the end of every kept sequence that no training part holds."""
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSequences:
+    """Each user's kept items in time order, as rows of the catalogue.
+
+    Shapes: ``user_ids`` ``(users,)`` and ``item_ids`` ``(items,)``, both sorted
+    texts; ``items`` ``(interactions,)`` catalogue rows, user after user;
+    ``offsets`` ``(users + 1,)`` where each user's begin.
+    """
+
+    user_ids: npt.NDArray[np.str_]
+    item_ids: npt.NDArray[np.str_]
+    """The catalogue: every item of a kept sequence."""
+    items: Rows
+    offsets: Rows
+
+    def sequence(self, user: int) -> Rows:
+        """Return one user's kept items, catalogue rows, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    @property
+    def test_targets(self) -> Rows:
+        """The last item of every user, ``(users,)``."""
+        return self.items[self.offsets[1:] - 1]
+
+    @property
+    def training_items(self) -> Rows:
+        """The training parts of all users one after another."""
+        is_training = np.ones(len(self.items), dtype=bool)
+        for back in range(1, HELD_OUT + 1):
+            is_training[self.offsets[1:] - back] = False
+        return self.items[is_training]
+
+
+def keep_sequences(
+    interactions: pa.Table, *, max_items: int = 13, min_items: int = 5, drop_items: Collection[str] = ()
+) -> KeptSequences:
+    """Apply the protocol.
+
+    Interactions are ordered by timestamp, ties by item id, so that no result
+    depends on the order of rows; a user without timestamps keeps file order.
+
+    Parameters
+    ----------
+    interactions
+        ``user_id``, ``item_id``, ``timestamp``.
+    max_items
+        Items kept per user, the last ones.
+    min_items
+        Users with fewer interactions are left out.
+    drop_items
+        Item ids whose interactions are removed first.
+
+    Raises
+    ------
+    UsageError
+        ``min_items`` below 3 (a training item and two targets) or above ``max_items``.
+    DataError
+        A user with and without timestamps, or no user left.
+    """
+    if not HELD_OUT < min_items <= max_items:
+        raise UsageError(f"expected 3 <= --min-items <= --max-items, got {min_items} and {max_items}")
+    if drop_items:
+        dropped = pa.array(sorted(drop_items), pa.string())
+        interactions = interactions.filter(pc.invert(pc.is_in(interactions.column("item_id"), dropped)))
+    user_ids, users = _ranked(interactions.column("user_id"))
+    item_ids, items = _ranked(interactions.column("item_id"))
+    order = _time_order(interactions.column("timestamp"), user_ids, users, items)
+    users, items = users[order], items[order]
+    lengths = np.bincount(users, minlength=len(user_ids))
+    from_end = np.cumsum(lengths)[users] - np.arange(len(users))  # 1 for a user's last interaction
+    is_kept = (lengths[users] >= min_items) & (from_end <= max_items)
+    if not is_kept.any():
+        raise DataError(
+            f"no user has at least {min_items} interactions: {len(user_ids):,} users, {len(users):,} interactions",
+            remedy="Lower --min-items (3 at least), or check the import: crossan data check D",
+        )
+    kept_users, kept_lengths = np.unique(users[is_kept], return_counts=True)
+    catalogue, rows = np.unique(items[is_kept], return_inverse=True)
+    return KeptSequences(
+        user_ids=user_ids[kept_users],
+        item_ids=item_ids[catalogue],
+        items=rows.astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(kept_lengths)]).astype(np.int64),
+    )
+
+
+def cold_test_targets(kept: KeptSequences) -> int:
+    """Count test targets that are in no user's training part."""
+    is_trained = np.zeros(len(kept.item_ids), dtype=bool)
+    is_trained[kept.training_items] = True
+    return int((~is_trained[kept.test_targets]).sum())
+
+
+def unwinnable_test_targets(kept: KeptSequences) -> int:
+    """Count test targets already among their user's kept items before them: history masking rules them out."""
+    owners = np.repeat(np.arange(len(kept.user_ids)), np.diff(kept.offsets))
+    is_before = np.ones(len(kept.items), dtype=bool)
+    is_before[kept.offsets[1:] - 1] = False
+    repeats = is_before & (kept.items == kept.test_targets[owners])
+    return len(np.unique(owners[repeats]))
+
+
+def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Rows]:
+    """Return the distinct values, sorted, and each row's position among them."""
+    encoded = pc.dictionary_encode(column).combine_chunks()
+    values = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
+    order = np.argsort(values)
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[order] = np.arange(len(values))
+    return values[order], rank[encoded.indices.to_numpy().astype(np.int64)]
+
+
+def _time_order(timestamps: pa.ChunkedArray, user_ids: npt.NDArray[np.str_], users: Rows, items: Rows) -> Rows:
+    has_time = pc.is_valid(timestamps).to_numpy()
+    timed = np.bincount(users, weights=has_time, minlength=len(user_ids))
+    torn = np.flatnonzero((timed > 0) & (timed < np.bincount(users, minlength=len(user_ids))))
+    if len(torn):
+        raise DataError(
+            f"user {user_ids[torn[0]]} has interactions with and without a timestamp"
+            f" ({len(torn):,} such users): their order is not known"
+        )
+    times = pc.fill_null(timestamps, 0).to_numpy()
+    ties = np.where(has_time, items, 0)
+    return np.lexsort((np.arange(len(users)), ties, times, users)).astype(np.int64)

@@ -1,0 +1,131 @@
+"""Reading CSV, TSV and parquet of unknown origin into Arrow columns of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from crossan.cache_schema.errors import DataError, UsageError
+
+__all__ = ["pick_columns", "read_sequences", "read_table", "to_milliseconds"]
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a parquet, or a CSV/TSV with a header and RFC 4180 quoting, every column as text.
+
+    Raises
+    ------
+    UsageError
+        No file lies at ``path``.
+    DataError
+        The file is not such a table.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return pq.read_table(path)
+        with path.open(encoding="utf-8-sig") as lines:
+            header = lines.readline().rstrip("\r\n")
+        delimiter = "\t" if "\t" in header else ","
+        names = next(iter(_split_header(header, delimiter)), [])
+        return pa_csv.read_csv(
+            path,
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+            convert_options=pa_csv.ConvertOptions(
+                column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
+            ),
+        )
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected a table with a header: {error}") from None
+
+
+def pick_columns(
+    table: pa.Table, source: Path, wanted: Mapping[str, Sequence[str]], required: Sequence[str]
+) -> pa.Table:
+    """Return the columns under our names.
+
+    Parameters
+    ----------
+    table
+        What was read from ``source``.
+    wanted
+        Our name to the names it may have there, the first that exists is taken.
+    required
+        Our names that must be found; others become null.
+
+    Raises
+    ------
+    UsageError
+        A required column is not there; the message lists what is, and the flag that names it.
+    """
+    columns = {}
+    for ours, theirs in wanted.items():
+        found = next((name for name in theirs if name in table.column_names), None)
+        if found is None and ours in required:
+            raise UsageError(
+                f"{source}: expected a column for {ours} ({', '.join(theirs)}), found {', '.join(table.column_names)}",
+                remedy=f"Name it: --column {ours}=THEIR_NAME",
+            )
+        columns[ours] = pa.nulls(table.num_rows, pa.string()) if found is None else table.column(found)
+    return pa.table(columns)
+
+
+def read_sequences(path: Path) -> pa.Table:
+    """Read ``user TAB item item ...`` lines, oldest item first, into interactions without timestamps.
+
+    Raises
+    ------
+    UsageError
+        No file lies at ``path``.
+    DataError
+        A line without exactly one tab, or a user on two lines.
+    """
+    users: list[str] = []
+    items: list[str] = []
+    seen: set[str] = set()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8 text: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        user, tab, rest = line.partition("\t")
+        if not tab or "\t" in rest.strip() or not rest.split():
+            raise DataError(f"{path}, line {number}: expected 'user TAB item item ...', found {line[:60]!r}")
+        if user in seen:
+            raise DataError(f"{path}, line {number}: user {user} was already given on an earlier line")
+        seen.add(user)
+        sequence = rest.split()
+        users += [user] * len(sequence)
+        items += sequence
+    return pa.table({"user_id": users, "item_id": items, "timestamp": pa.nulls(len(items), pa.int64())})
+
+
+def to_milliseconds(column: pa.ChunkedArray, unit: str, source: Path) -> pa.ChunkedArray:
+    """Turn timestamps in ``unit`` ("s" or "ms") into int64 milliseconds; nulls stay.
+
+    Raises
+    ------
+    DataError
+        A value is not a number.
+    """
+    try:
+        numbers = pc.cast(pc.cast(column, pa.string()), pa.float64())
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{source}: expected numeric timestamps: {error}") from None
+    return pc.cast(pc.round(pc.multiply(numbers, 1000.0 if unit == "s" else 1.0)), pa.int64())
+
+
+def _split_header(header: str, delimiter: str) -> list[list[str]]:
+    import csv
+
+    return list(csv.reader([header], delimiter=delimiter))
