@@ -1,0 +1,133 @@
+"""``crossan-extract``: raw media of one dataset into feature stores, one per modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import typer
+
+from crossan.cache_schema.errors import UsageError
+from crossan.common.console import note, print_json, run_command
+
+if TYPE_CHECKING:
+    from crossan.cache_schema.modality import Modality
+    from crossan.extract.job.request import JobRequest
+    from crossan.extract.job.result import JobResult
+
+__all__ = ["extract", "main"]
+
+_STORED_DTYPES = ("float16", "float32", "bfloat16")
+_COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
+_CODECS = ("raw", "zstd", "blosc")
+
+
+def extract(
+    modality: str = typer.Option(..., "--modality", help="text, image, video, audio: one, a comma list, or all."),
+    dataset: Path = typer.Option(Path(), "--dataset", envvar="CROSSAN_DATASET", help="Dataset folder."),
+    cache: Path | None = typer.Option(None, "--cache", envvar="CROSSAN_CACHE", help="Folder the stores lie in."),
+    backbone: str | None = typer.Option(
+        None,
+        "--backbone",
+        help="Preset, hub id or folder (also one with a subfolder per modality); default: the paper's.",
+    ),
+    revision: str | None = typer.Option(
+        None, "--revision", help="Commit of the hub id; the preset's pinned one by default."
+    ),
+    layers: str = typer.Option("half", "--layers", help="Hidden states kept: half, all, or a list such as 0,2,4."),
+    pooling: str | None = typer.Option(None, "--pooling", help="cls, mean, ...: the family's own by default."),
+    shard: str = typer.Option("1/1", "--shard", help="This job's share of the batches, for example 3/16."),
+    batch_size: int | None = typer.Option(
+        None, "--batch-size", min=1, help="Items per forward; default 64 titles, 32 images, 16 sounds, 8 videos."
+    ),
+    num_workers: int = typer.Option(2, "--num-workers", min=0, help="Threads that decode ahead of the forward."),
+    device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1, ..."),
+    dtype: str = typer.Option("float32", "--dtype", help="Compute type: float32, bfloat16 or float16."),
+    stored_dtype: str = typer.Option("float16", "--stored-dtype", help="Stored type: float16, float32 or bfloat16."),
+    codec: str = typer.Option("raw", "--codec", help="raw (mapped by trainers), or zstd or blosc for archives."),
+    max_bad: str = typer.Option(
+        "1%", "--max-bad", help="Share of items that may be missing or unreadable; above it exit 3."
+    ),
+    limit: int | None = typer.Option(
+        None, "--limit", min=1, help="Do at most so many items of each modality, then stop."
+    ),
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Say what would be done and how large it gets; write nothing."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print the result as one JSON line."),
+) -> None:
+    """Compute the pooled hidden states of every item whose content the store does not hold yet.
+
+    A run that was interrupted goes on with the same command. Bad items never
+    stop it: they are recorded with a reason, listed in the store's quarantine.jsonl.
+    """
+    from crossan.extract.job.plan import Shard
+    from crossan.extract.job.request import JobRequest, parse_choice, parse_modalities, parse_share
+    from crossan.extract.job.result import check_bad_share
+
+    asked = parse_modalities(modality)
+    allowed = parse_share(max_bad, "--max-bad")
+    if cache is None:
+        raise UsageError(
+            "no cache given: name the folder for the stores", remedy="Give --cache FOLDER or set CROSSAN_CACHE."
+        )
+    request = JobRequest(
+        dataset=dataset,
+        cache=cache,
+        backbone=backbone,
+        revision=revision,
+        layers=layers,
+        pooling=pooling,
+        shard=Shard.parse(shard),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        dtype=parse_choice(dtype, "--dtype", _COMPUTE_DTYPES),
+        stored_dtype=parse_choice(stored_dtype, "--stored-dtype", _STORED_DTYPES),
+        codec=parse_choice(codec, "--codec", _CODECS),
+        limit=limit,
+    )
+    results = []
+    for result in _run_each(request, asked, is_dry=dry_run):
+        results.append(result)
+        if as_json:
+            note(result.to_text())
+        else:
+            print(result.to_text(), flush=True)
+    if as_json:
+        print_json({"stores": [result.to_dict() for result in results]})
+    if not dry_run:
+        check_bad_share(results, allowed)
+
+
+def main() -> NoReturn:
+    """Run ``crossan-extract``."""
+    run_command(extract, "crossan-extract")
+
+
+def _run_each(request: JobRequest, asked: tuple[Modality, ...], *, is_dry: bool) -> Iterator[JobResult]:
+    """Check everything that is cheap to check for all modalities, then do them one after the other."""
+    from crossan.common.datasets import open_dataset
+    from crossan.extract.job.request import backbone_source
+
+    open_dataset(request.dataset)
+    sources = [backbone_source(request.backbone, modality, asked) for modality in asked]
+    if request.revision is not None and len(asked) > 1:
+        raise UsageError("--revision: one revision cannot serve several modalities; extract one at a time")
+
+    from crossan.extract.backbones import load_backbone
+    from crossan.extract.job.run import extract_modality, preview_modality
+
+    work = preview_modality if is_dry else extract_modality
+    for modality, source in zip(asked, sources, strict=True):
+        encoder = load_backbone(
+            modality,
+            source,
+            revision=request.revision,
+            layers=request.layers,
+            pooling=request.pooling,
+            device=request.device,
+            dtype=request.dtype,
+        )
+        yield work(request, encoder)

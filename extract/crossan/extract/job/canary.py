@@ -1,0 +1,109 @@
+"""Four fixed inputs per modality whose features tell whether this machine computes what the store holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from crossan.cache_schema.errors import IncompatibleError
+from crossan.cache_schema.modality import Modality
+from crossan.extract.job.prepare import Encoder
+
+__all__ = ["CANARY_COUNT", "canary_features", "canary_inputs", "check_canary"]
+
+CANARY_COUNT = 4
+_TITLES = (
+    "a",
+    "The quick brown fox jumps over the lazy dog, 1234567890 times!",
+    "Ünïcödé and 漢字 beside plain words",
+    " ".join(f"word{number}" for number in range(100)),
+)
+_TOLERANCE = {"float32": 1e-3}
+_TOLERANCE_OF_HALF_PRECISION = 3e-2
+
+
+def canary_inputs(encoder: Encoder) -> list[Any]:
+    """Return the four inputs, as the decoders would give them; made by integer arithmetic, the same everywhere."""
+    if encoder.modality is Modality.TEXT:
+        return list(_TITLES)
+    if encoder.modality is Modality.IMAGE:
+        return [Image.fromarray(_picture(number, 0)) for number in range(CANARY_COUNT)]
+    if encoder.modality is Modality.VIDEO:
+        assert encoder.frame_count is not None
+        return [
+            np.stack([_picture(number, frame) for frame in range(encoder.frame_count)])
+            for number in range(CANARY_COUNT)
+        ]
+    assert encoder.sampling_rate is not None
+    return [_sound(number, encoder.sampling_rate) for number in range(CANARY_COUNT)]
+
+
+def canary_features(encoder: Encoder) -> np.ndarray[Any, Any]:
+    """Compute the canary's features, float32 ``(4, layer, dim)``.
+
+    Raises
+    ------
+    IncompatibleError
+        The backbone gives values that are not finite even for these.
+    """
+    features = encoder.encode([encoder.prepare(medium) for medium in canary_inputs(encoder)])
+    if not np.isfinite(features).all():
+        raise IncompatibleError(
+            f"{encoder.modality.value}: expected finite features of the canary inputs, got NaN or infinity",
+            remedy="Compute in float32: --dtype float32",
+        )
+    return features
+
+
+def check_canary(
+    recorded: np.ndarray[Any, Any], computed: np.ndarray[Any, Any], *, compute_dtype: str, where: str
+) -> None:
+    """Compare the store's canary with this machine's, both ``(4, layer, dim)``.
+
+    The measure is the relative error per input and layer: the norm of the
+    difference over the norm of the recorded vector. At most 1e-3 is allowed for
+    float32 compute (kernels of other devices differ by less), 3e-2 otherwise.
+
+    Raises
+    ------
+    IncompatibleError
+        They differ by more, or in shape.
+    """
+    allowed = _TOLERANCE.get(compute_dtype, _TOLERANCE_OF_HALF_PRECISION)
+    remedy = "Extract with the device and library versions of the store's producer, or into another --cache."
+    if recorded.shape != computed.shape:
+        raise IncompatibleError(
+            f"store {where}: canary mismatch: expected shape {recorded.shape}, this machine computes {computed.shape}",
+            remedy=remedy,
+        )
+    norm = np.maximum(np.linalg.norm(recorded, axis=2), 1e-6)
+    error = np.linalg.norm(computed - recorded, axis=2) / norm  # (input, layer)
+    worst = float(error.max())
+    if not worst <= allowed:  # NaN is a mismatch too
+        number, layer = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+        raise IncompatibleError(
+            f"store {where}: canary mismatch: expected the stored features within {allowed:g} relative, "
+            f"found {float(error[number, layer]):.3g} at input {number}, kept layer number {layer}",
+            remedy=remedy,
+        )
+
+
+def _picture(number: int, frame: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a moving colour pattern, uint8 ``(height, width, 3)``; the four have four sizes and textures."""
+    height, width = 48 + 16 * number, 96 - 8 * number
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [
+        (x * (number + 2) + frame * 5) % 256,
+        (y * (2 * number + 3) + frame * 3) % 256,
+        ((x // 8 + y // 8 + frame) % 2) * (60 + 40 * number),
+    ]
+    return np.stack(channels, axis=2).astype(np.uint8)
+
+
+def _sound(number: int, sampling_rate: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a sawtooth of 110, 220, 440 or 880 Hz within [-0.5, 0.5], 3 s long (the second 1 s), float32."""
+    seconds = 1 if number == 1 else 3
+    phase = (np.arange(seconds * sampling_rate, dtype=np.int64) * (110 << number)) % sampling_rate
+    return (phase / sampling_rate - 0.5).astype(np.float32)

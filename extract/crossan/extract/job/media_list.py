@@ -1,0 +1,85 @@
+"""The media of one modality that a dataset names, one per item."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.modality import Modality
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from crossan.common.datasets import Dataset
+
+__all__ = ["Medium", "read_media"]
+
+
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What one item has of one modality: a title, a file, or neither."""
+
+    item_id: str
+    title: str | None = None
+    path: Path | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the dataset gives the item a title or a path at all."""
+        return self.title is not None or self.path is not None
+
+
+def read_media(dataset: Dataset, modality: Modality) -> list[Medium]:
+    """Return one `Medium` per item of the dataset, sorted by item id.
+
+    An item whose audio is null is heard through its video. A title without a
+    visible character counts as none.
+
+    Raises
+    ------
+    DataError
+        The items table is empty, repeats an item id, or has one that no store can hold.
+    """
+    table = dataset.items()
+    item_ids = [str(item_id) for item_id in _column(table, "item_id")]
+    _check_ids(item_ids, dataset)
+    titles: list[str | None] = [None] * len(item_ids)
+    if modality is Modality.TEXT:
+        titles = _column(table, "title")
+    paths: list[str | None] = [None] * len(item_ids)
+    if modality is not Modality.TEXT:
+        paths = _column(table, modality.value)
+    if modality is Modality.AUDIO:
+        paths = [own or video for own, video in zip(paths, _column(table, Modality.VIDEO.value), strict=True)]
+    media = [
+        Medium(item_id, title if title and title.strip() else None, dataset.media_path(path) if path else None)
+        for item_id, title, path in zip(item_ids, titles, paths, strict=True)
+    ]
+    return sorted(media, key=lambda medium: medium.item_id)
+
+
+def _column(table: pa.Table, name: str) -> list[str | None]:
+    values: list[str | None] = table.column(name).to_pylist()
+    return values
+
+
+def _check_ids(item_ids: list[str], dataset: Dataset) -> None:
+    remedy = f"crossan data check {dataset.root}"
+    if not item_ids:
+        raise DataError(
+            f"dataset {dataset.root}: items.parquet lists no item, there is nothing to extract", remedy=remedy
+        )
+    unusable = [item_id for item_id in item_ids if not item_id or "\0" in item_id]
+    if unusable:
+        raise DataError(
+            f"dataset {dataset.root}: expected item ids without NUL and not empty, found {unusable[0]!r}", remedy=remedy
+        )
+    repeated = [item_id for item_id, count in Counter(item_ids).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"dataset {dataset.root}: items.parquet repeats {len(repeated):,} item ids, first: {repeated[0]}",
+            remedy=remedy,
+        )

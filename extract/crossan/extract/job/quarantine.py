@@ -1,0 +1,53 @@
+"""``quarantine.jsonl``: the unreadable items of a store's newest version, one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.extract.job.media_list import Medium
+
+if TYPE_CHECKING:
+    from crossan.common.stores import FeatureStore
+
+__all__ = ["QUARANTINE_FILE", "split_reason", "write_quarantine"]
+
+QUARANTINE_FILE = "quarantine.jsonl"
+
+
+def write_quarantine(store: FeatureStore, modality: Modality, media: Sequence[Medium]) -> Path:
+    """Write the list beside the store's segments, replacing the one before in one step.
+
+    The file is a view of the newest version: an item that a later run could
+    read is in it no more. Keys: item_id, modality, path (null for a title),
+    reason (typed), detail.
+    """
+    by_id = {medium.item_id: medium for medium in media}
+    lines = []
+    for item_id, status, text in zip(store.item_ids, store.status, store.reasons, strict=True):
+        if status == ItemStatus.QUARANTINED and str(item_id) in by_id:
+            path = by_id[str(item_id)].path
+            reason, detail = split_reason(text)
+            entry = {
+                "item_id": str(item_id),
+                "modality": modality.value,
+                "path": None if path is None else str(path),
+                "reason": reason,
+                "detail": detail,
+            }
+            lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
+    target = Path(store.path) / QUARANTINE_FILE
+    temporary = target.with_name(f".{QUARANTINE_FILE}.{os.getpid()}")
+    temporary.write_text("".join(lines), encoding="utf-8", errors="surrogatepass")
+    temporary.replace(target)
+    return target
+
+
+def split_reason(text: str | None) -> tuple[str, str]:
+    """Return the typed reason and its detail from the text a store records, ``"truncated: moov atom not found"``."""
+    reason, _, detail = (text or "unknown").partition(": ")
+    return reason, detail

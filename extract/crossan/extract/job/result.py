@@ -1,0 +1,131 @@
+"""What a job reports: the state of the store it worked on, and whether too many items are bad."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.extract.job.quarantine import QUARANTINE_FILE, split_reason
+
+__all__ = ["JobResult", "Outlook", "check_bad_share", "count_statuses"]
+
+_REASONS_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a dry run says is left: items to forward and the bytes their features will take."""
+
+    to_forward: int
+    estimated_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """One modality's store after the job, counted over the dataset's items.
+
+    ``version`` is 0 where nothing was published yet; ``seconds`` is wall time
+    without the loading of the backbone.
+    """
+
+    modality: Modality
+    store: Path
+    version: int
+    fingerprint: str
+    item_count: int
+    statuses: Counter[str]
+    reasons: Counter[str]
+    """Typed reasons of the quarantined items."""
+    forwarded: int
+    seconds: float
+    outlook: Outlook | None = None
+
+    @property
+    def bad_count(self) -> int:
+        """Items missing or quarantined."""
+        return self.statuses[ItemStatus.MISSING] + self.statuses[ItemStatus.QUARANTINED]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the object promised under ``stores`` by ``--json``."""
+        return {
+            "modality": self.modality.value,
+            "store": str(self.store),
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            **{status.value: self.statuses[status] for status in ItemStatus if status is not ItemStatus.DELETED},
+            "forwarded": self.forwarded,
+            "seconds": round(self.seconds, 3),
+            **({} if self.outlook is None else {"dry_run": True, "to_forward": self.outlook.to_forward}),
+            **({} if self.outlook is None else {"estimated_bytes": self.outlook.estimated_bytes}),
+        }
+
+    def to_text(self) -> str:
+        """Return the same for people, one or two lines."""
+        counts = ", ".join(
+            f"{self.statuses[status]:,} {status.value}" for status in ItemStatus if status is not ItemStatus.DELETED
+        )
+        if self.outlook is not None:
+            size = f"{self.outlook.estimated_bytes / 1e6:,.1f} MB"
+            return (
+                f"{self.modality.value}: {self.item_count:,} items, recorded {counts}; "
+                f"to forward {self.outlook.to_forward:,}, about {size} in {self.store}"
+            )
+        never = self.item_count - sum(self.statuses.values())
+        rest = f", {never:,} not extracted yet" if never else ""
+        return (
+            f"{self.modality.value}: {counts}{rest}; forwarded {self.forwarded:,} in {self.seconds:.1f} s\n"
+            f"  {self.store} version {self.version}"
+        )
+
+
+def count_statuses(
+    item_ids: Iterable[str], statuses: Iterable[str], reasons: Iterable[str | None], wanted: set[str]
+) -> tuple[Counter[str], Counter[str]]:
+    """Count the statuses of the ``wanted`` items, and the typed reasons of the quarantined ones."""
+    by_status: Counter[str] = Counter()
+    by_reason: Counter[str] = Counter()
+    for item_id, status, reason in zip(item_ids, statuses, reasons, strict=True):
+        if str(item_id) in wanted:
+            by_status[str(status)] += 1
+            if status == ItemStatus.QUARANTINED:
+                by_reason[split_reason(reason)[0]] += 1
+    return by_status, by_reason
+
+
+def check_bad_share(results: Sequence[JobResult], allowed: float) -> None:
+    """Stop where more than the allowed share of a dataset's items is missing or quarantined.
+
+    Parameters
+    ----------
+    allowed
+        Fraction of all items of the dataset, whatever part of them this job did.
+
+    Raises
+    ------
+    DataError
+        For every modality above the share, with the counts and the reasons.
+    """
+    over = [result for result in results if result.bad_count > allowed * result.item_count]
+    if not over:
+        return
+    lines = [_describe_bad(result) for result in over]
+    raise DataError(
+        "\n  ".join([f"more items are bad than --max-bad {100 * allowed:g}% allows; what was done is kept", *lines]),
+        remedy=f"Mend what {over[0].store / QUARANTINE_FILE} and `crossan data check` name, then run the same command "
+        "again, or allow a larger --max-bad.",
+    )
+
+
+def _describe_bad(result: JobResult) -> str:
+    share = 100 * result.bad_count / result.item_count
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result.reasons.items())[:_REASONS_SHOWN])
+    return (
+        f"{result.modality.value}: {result.bad_count:,} of {result.item_count:,} items ({share:.2f}%): "
+        f"{result.statuses[ItemStatus.MISSING]:,} missing, {result.statuses[ItemStatus.QUARANTINED]:,} quarantined"
+        + (f" ({reasons})" if reasons else "")
+    )

@@ -1,0 +1,92 @@
+"""Only what is new, changed or newly there is done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossan.cache_schema.modality import ItemStatus
+from crossan.extract.job.media_list import Medium
+from crossan.extract.job.worklist import Finding, look_at, look_at_batches, take_first, unsettled
+
+
+def _digest(path):
+    return f"digest of {path.read_text()}"
+
+
+def _look(medium):
+    return look_at(medium, _digest, lambda title: f"digest of {title}")
+
+
+def _left(media, recorded):
+    found = [unsettled(findings, recorded) for findings in look_at_batches(media, _look, 2)]
+    return [[finding.medium.item_id for finding in findings] for findings in found if findings]
+
+
+def test_a_title_is_looked_at_by_its_text():
+    assert _look(Medium("a", title="one")) == Finding(Medium("a", title="one"), "digest of one")
+
+
+def test_an_item_without_a_medium_is_absent():
+    assert _look(Medium("a")).status is ItemStatus.ABSENT
+
+
+def test_a_path_without_a_file_is_missing_and_named():
+    found = _look(Medium("a", path=Path("/nowhere/a.png")))
+    assert (found.status, found.reason) == (ItemStatus.MISSING, "missing: no file at /nowhere/a.png")
+
+
+def test_a_folder_is_quarantined(tmp_path):
+    found = _look(Medium("a", path=tmp_path))
+    assert (found.status, found.reason) == (ItemStatus.QUARANTINED, f"not-a-file: {tmp_path}")
+
+
+def test_a_file_that_cannot_be_read_is_quarantined(tmp_path):
+    (tmp_path / "a").write_text("x")
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    found = look_at(Medium("a", path=tmp_path / "a"), refuse, str)
+    assert (found.status, found.reason) == (ItemStatus.QUARANTINED, "unreadable: Permission denied")
+
+
+@pytest.mark.parametrize("status", [ItemStatus.OK, ItemStatus.QUARANTINED, ItemStatus.ABSENT])
+def test_an_item_whose_content_is_recorded_is_left_alone(status):
+    assert _left([(Medium("a", "one"),)], {"a": ("digest of one", status)}) == []
+
+
+@pytest.mark.parametrize(
+    "recorded",
+    [
+        {},
+        {"a": ("digest of other", ItemStatus.OK)},
+        {"a": ("digest of other", ItemStatus.QUARANTINED)},
+        {"a": (None, ItemStatus.ABSENT)},
+        {"a": (None, ItemStatus.MISSING)},
+        {"a": ("digest of one", ItemStatus.DELETED)},
+    ],
+)
+def test_new_changed_and_reappeared_content_is_done(recorded):
+    assert _left([(Medium("a", "one"),)], recorded) == [["a"]]
+
+
+def test_a_medium_that_is_still_missing_is_not_recorded_twice():
+    missing = Medium("a", path=Path("/nowhere/a.png"))
+    assert _left([(missing,)], {"a": (None, ItemStatus.MISSING)}) == []
+    assert _left([(missing,)], {"a": ("digest", ItemStatus.OK)}) == [["a"]]
+
+
+def test_a_partly_done_batch_keeps_its_missing_items_in_order():
+    batches = [(Medium("a", "one"), Medium("b", "two"), Medium("c", "three")), (Medium("d", "four"),)]
+    recorded = {"b": ("digest of two", ItemStatus.OK), "d": ("digest of four", ItemStatus.OK)}
+    assert _left(batches, recorded) == [["a", "c"]]
+
+
+def test_a_limit_cuts_after_so_many_items():
+    batches = [(Medium("a"), Medium("b")), (Medium("c"), Medium("d")), (Medium("e"),)]
+    work = list(look_at_batches(batches, _look, 1))
+    assert [len(batch) for batch in take_first(work, 3)] == [2, 1]
+    assert take_first(work, None) == work
+    assert take_first(work, 99) == work

@@ -1,0 +1,223 @@
+"""Kill an extraction anywhere; the same command again ends in the store of an uninterrupted run.
+
+Real processes run the real command. They are forked from one that has already
+imported torch, so that the kills fall into the work and not into the imports.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from crossan.common.datasets import write_dataset
+from crossan.common.stores import fsck, logical_digest, open_store
+
+ITEM_COUNT = 60
+BATCH_SIZE = 4
+KILL_COUNT = 10
+PROGRAMS = Path(sys.executable).parent
+
+# Reads one JSON order per line and forks; the child is the command. Answers with the child's process id, then
+# with its exit code. "after" n > 0 makes the child kill itself in place of its n-th fsync, rename, replace or link.
+ZYGOTE = r"""
+import json, os, signal, sys
+import torch, transformers, av, PIL.Image, pyarrow, zarr
+import crossan.extract.cli, crossan.extract.backbones, crossan.extract.job.run, crossan.common.stores.reader
+torch.set_num_threads(1)
+
+def die_at(countdown):
+    left = [countdown]
+    def counting(call):
+        def counted(*args, **kwargs):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+        return counted
+    for name in ("fsync", "rename", "replace", "link"):
+        setattr(os, name, counting(getattr(os, name)))
+
+for line in sys.stdin:
+    order = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
+        os.dup2(1, 2)
+        if order["after"]:
+            die_at(order["after"])
+        sys.argv = ["crossan-extract", *order["arguments"]]
+        try:
+            crossan.extract.cli.main()
+        except SystemExit as ended:
+            sys.stdout.flush()
+            os._exit(ended.code or 0)
+    print(child, flush=True)
+    sys.stdin.readline()  # until then the child's process id is its own, dead or alive
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Extraction:
+    """Starts ``crossan-extract`` on one dataset and one cache folder."""
+
+    def __init__(self, zygote, arguments, log):
+        self._zygote, self._arguments, self._log = zygote, arguments, log
+
+    def begin(self, cache, after=0):
+        """Start the command; return its process id."""
+        order = {"arguments": [*self._arguments, "--cache", str(cache)], "log": str(self._log), "after": after}
+        self._zygote.stdin.write(json.dumps(order) + "\n")
+        self._zygote.stdin.flush()
+        return int(self._zygote.stdout.readline())
+
+    def end(self):
+        """Wait for the command; return its exit code, negative for a signal."""
+        self._zygote.stdin.write("\n")
+        self._zygote.stdin.flush()
+        return int(self._zygote.stdout.readline())
+
+    def finish(self, cache):
+        """Run the command to its end; return what it reports of its store."""
+        self._log.write_text("")
+        self.begin(cache)
+        assert self.end() == 0, self._log.read_text()
+        return json.loads(self._log.read_text().splitlines()[-1])["stores"][0]
+
+
+@pytest.fixture(scope="module")
+def extraction(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kill")
+    tiny = folder / "tiny"
+    subprocess.run([PROGRAMS / "crossan", "backbones", "init-tiny", tiny], check=True, capture_output=True, timeout=120)
+    dataset = _write_pictures(folder)
+    arguments = ["--modality", "image", "--dataset", str(dataset), "--backbone", str(tiny), "--json", "--max-bad", "5%"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "xdg")}
+    zygote = subprocess.Popen(
+        [sys.executable, "-c", ZYGOTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    yield Extraction(zygote, [*arguments, "--batch-size", str(BATCH_SIZE), "--num-workers", "2"], folder / "log")
+    zygote.stdin.close()
+    assert zygote.wait(timeout=30) == 0
+    zygote.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(extraction, tmp_path_factory):
+    """Return the logical digest of an uninterrupted run, and its wall time in seconds."""
+    extraction.finish(tmp_path_factory.mktemp("warm"))
+    begun = time.monotonic()
+    store = extraction.finish(tmp_path_factory.mktemp("whole"))
+    seconds = time.monotonic() - begun
+    assert (store["ok"], store["quarantined"], store["forwarded"]) == (ITEM_COUNT - 1, 1, ITEM_COUNT - 1)
+    return logical_digest(open_store(store["store"])), seconds
+
+
+def _write_pictures(folder):
+    shades = np.random.default_rng(0)
+    ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
+    for item_id in ids:
+        Image.fromarray(shades.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(folder / f"{item_id}.png")
+    (folder / f"{ids[7]}.png").write_bytes(b"not a picture")
+    nothing = pa.array([None] * ITEM_COUNT, pa.string())
+    items = pa.table(
+        {
+            "item_id": pa.array(ids, pa.string()),
+            "title": nothing,
+            "image": pa.array([str(folder / f"{item_id}.png") for item_id in ids], pa.string()),
+            "video": nothing,
+            "audio": nothing,
+        }
+    )
+    interactions = pa.table(
+        {
+            "user_id": pa.array(["u"] * ITEM_COUNT, pa.string()),
+            "item_id": items.column("item_id"),
+            "timestamp": pa.array([None] * ITEM_COUNT, pa.int64()),
+        }
+    )
+    write_dataset(
+        folder / "d", name="kill", source_format="table", licence="ours", interactions=interactions, items=items
+    )
+    return folder / "d"
+
+
+def _check_whole(store, digest):
+    opened = open_store(store["store"])
+    assert opened.item_ids.tolist() == [f"item{number:03d}" for number in range(ITEM_COUNT)]
+    assert (store["ok"], store["quarantined"]) == (ITEM_COUNT - 1, 1)
+    assert logical_digest(opened) == digest
+    assert fsck(store["store"]).ok
+    assert list((Path(store["store"]) / "staging").iterdir()) == []
+
+
+def _row_count(cache):
+    """Return how many rows the segments hold together, an item in two segments counted twice."""
+    records = cache.glob("*/*/*/segments/*/segment.json")
+    return sum(json.loads(record.read_text())["items"] for record in records)
+
+
+def test_kill_at_ten_random_moments(extraction, uninterrupted, tmp_path):
+    digest, seconds = uninterrupted
+    moments = random.Random(1)
+    kills = []
+    while sum(kills) < KILL_COUNT:
+        assert len(kills) < 5 * KILL_COUNT, "most runs ended before they were killed"
+        process = extraction.begin(tmp_path / f"cache{len(kills) // 3}")
+        time.sleep(moments.uniform(0.1, 1.0) * seconds)
+        os.kill(process, signal.SIGKILL)
+        kills.append(extraction.end() == -signal.SIGKILL)
+    for cache in sorted(tmp_path.iterdir()):
+        _check_whole(extraction.finish(cache), digest)
+        assert _row_count(cache) == ITEM_COUNT
+        assert extraction.finish(cache)["forwarded"] == 0
+
+
+def test_kill_at_every_third_write_to_disk(extraction, uninterrupted, tmp_path):
+    digest, _ = uninterrupted
+    for after in range(1, 200, 3):
+        cache = tmp_path / f"after{after}"
+        extraction.begin(cache, after=after)
+        if extraction.end() == 0:
+            assert after > ITEM_COUNT // BATCH_SIZE  # each batch alone is a write
+            break
+        extraction.begin(cache, after=after)  # and the run that mends it dies there too
+        extraction.end()
+        _check_whole(extraction.finish(cache), digest)
+        assert _row_count(cache) == ITEM_COUNT
+    else:
+        pytest.fail("an uninterrupted run was expected to need fewer than 200 writes")
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interruption_has_its_exit_code_and_keeps_whole_batches(
+    extraction, uninterrupted, tmp_path, number, exit_code
+):
+    digest, _ = uninterrupted
+    process = extraction.begin(tmp_path / "c")
+    _wait_for_batches(tmp_path / "c")
+    os.kill(process, number)
+    assert extraction.end() == exit_code
+    resumed = extraction.finish(tmp_path / "c")
+    assert 0 < resumed["forwarded"] < ITEM_COUNT - 1
+    _check_whole(resumed, digest)
+
+
+def _wait_for_batches(cache):
+    """Wait until the journal has grown three times: then the first two batches are on the disk."""
+    deadline = time.monotonic() + 60
+    sizes = {0}
+    while len(sizes) < 4:
+        assert time.monotonic() < deadline, "three batches were not journaled within a minute"
+        time.sleep(0.002)
+        sizes.update(log.stat().st_size for log in cache.glob("*/*/*/staging/*/journal.log"))
