@@ -1,0 +1,44 @@
+"""Why a medium could not be read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from crossan.cache_schema.errors import DataError
+
+__all__ = ["AbsentMedium", "MediaError", "MediaFault"]
+
+
+class MediaFault(StrEnum):
+    """The typed reasons of quarantine; their values are part of the store format."""
+
+    NOT_A_FILE = "not-a-file"
+    EMPTY_FILE = "empty-file"
+    UNKNOWN_CONTAINER = "unknown-container"
+    TOO_MANY_PIXELS = "too-many-pixels"
+    NO_VIDEO_STREAM = "no-video-stream"
+    NO_AUDIO_STREAM = "no-audio-stream"
+    NO_FRAMES = "no-frames"
+    TOO_SHORT = "too-short"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+
+
+class MediaError(DataError):
+    """One medium cannot be read.
+
+    Parameters
+    ----------
+    reason
+        The typed fault.
+    detail
+        What was expected and found, in words.
+    """
+
+    def __init__(self, reason: MediaFault, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason, self.detail = reason, detail
+
+
+class AbsentMedium(DataError):  # noqa: N818 - not an error of the file: the item has no such medium
+    """The file is sound, but has no medium of this kind: a video without a sound track."""

@@ -1,0 +1,63 @@
+"""Still images: any common file to upright RGB."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crossan.extract.media.containers import open_bytes
+from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.recipe import PIXEL_CAP
+
+__all__ = ["decode_image"]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError)
+"""What Pillow's decoders raise on hostile bytes; its own documentation promises no narrower set."""
+
+
+def decode_image(path: Path) -> Image.Image:
+    """Return the first frame, EXIF-transposed, as RGB; alpha is dropped, 16 bits are scaled to 8.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing lies at ``path``.
+    MediaError
+        The file cannot be read, or has more than `PIXEL_CAP` pixels.
+    """
+    with open_bytes(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the pixel cap below is an error of our own
+        try:
+            with Image.open(file, formats=_FORMATS) as opened:
+                _check_pixels(opened.size)
+                opened.load()
+                return _to_rgb(ImageOps.exif_transpose(opened))
+        except UnidentifiedImageError:
+            raise MediaError(MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}") from None
+        except Image.DecompressionBombError as error:
+            raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
+        except MediaError:
+            raise
+        except _BROKEN as error:
+            fault = MediaFault.TRUNCATED if "truncated" in str(error).lower() else MediaFault.CORRUPT
+            raise MediaError(fault, str(error) or type(error).__name__) from None
+
+
+def _check_pixels(size: tuple[int, int]) -> None:
+    pixels = size[0] * size[1]
+    if pixels > PIXEL_CAP:
+        raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{size[0]:,} x {size[1]:,} = {pixels:,} pixels > {PIXEL_CAP:,}")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bit grey; Pillow's own conversion clips it to white
+        grey = np.asarray(image).astype(np.int64)
+        return Image.fromarray((grey.clip(0, 65_535) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
