@@ -1,0 +1,70 @@
+"""Every awkward real file is extracted, absent or quarantined with a typed reason; none stops the batch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from crossan.common.datasets import write_dataset
+from crossan.common.stores import fsck, open_store
+from crossan.extract.media import MediaFault
+
+PROGRAMS = Path(sys.executable).parent
+
+pytestmark = pytest.mark.data
+
+
+def _edge_dataset(folder, out):
+    """One item per file, under its own kind; videos are also listened to. Titles are items of their own."""
+    rows = []
+    for modality in ("image", "audio", "video"):
+        files = sorted((folder / modality).iterdir())
+        rows += [{"item_id": f"{modality}/{file.name}", modality: str(file)} for file in files]
+    with (folder / "text" / "hard_titles.csv").open(encoding="utf-8", newline="") as titles:
+        rows += [{"item_id": f"title/{row['item']}", "title": row["title"]} for row in csv.DictReader(titles)]
+    columns = ("item_id", "title", "image", "video", "audio")
+    items = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns})
+    interactions = pa.table(
+        {"user_id": ["u"], "item_id": [rows[0]["item_id"]], "timestamp": pa.array([None], pa.int64())}
+    )
+    write_dataset(out, name="edge", source_format="table", licence="mixed", interactions=interactions, items=items)
+    return {
+        "text": sum(bool((row.get("title") or "").strip()) for row in rows),
+        "image": sum("image" in row for row in rows),
+        "video": sum("video" in row for row in rows),
+        "audio": sum("audio" in row or "video" in row for row in rows),
+    }
+
+
+def test_no_file_stops_the_batch(test_data, tmp_path):
+    named = _edge_dataset(test_data / "edge_media", tmp_path / "d")
+    subprocess.run([PROGRAMS / "crossan", "backbones", "init-tiny", tmp_path / "tiny"], check=True, timeout=120)
+    places = ["--dataset", tmp_path / "d", "--cache", tmp_path / "c", "--backbone", tmp_path / "tiny"]
+    command = [PROGRAMS / "crossan-extract", "--modality", "all", *places, "--max-bad", "100%", "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ran.returncode == 0, ran.stderr
+    stores = {store["modality"]: store for store in json.loads(ran.stdout.splitlines()[-1])["stores"]}
+    for modality, count in named.items():
+        reported = stores[modality]
+        store = open_store(reported["store"])
+        assert fsck(reported["store"]).ok
+        assert reported["missing"] == 0
+        assert reported["ok"] + reported["absent"] + reported["quarantined"] == len(store.item_ids)
+        assert reported["forwarded"] >= reported["ok"] > count / 2
+        lines = [json.loads(line) for line in (Path(reported["store"]) / "quarantine.jsonl").read_text().splitlines()]
+        assert len(lines) == reported["quarantined"]
+        assert {line["reason"] for line in lines} <= set(MediaFault)
+    quarantined = {
+        json.loads(line)["item_id"]
+        for modality in ("image", "video", "audio")
+        for line in (Path(stores[modality]["store"]) / "quarantine.jsonl").read_text().splitlines()
+    }
+    zero = {"image/made_zero.jpg", "video/zero_bytes.mp4", "audio/zero_bytes.wav"}
+    assert zero | {"image/made_truncated.jpg"} <= quarantined
+    assert stores["text"]["quarantined"] == 0
