@@ -1,0 +1,23 @@
+"""Frozen backbones: which there are, loading them, pooling their hidden states.
+
+Belongs here: what depends on a checkpoint. Does not belong here: reading media
+(`crossan.extract.media`) and deciding which items to compute (`crossan.extract.job`).
+The names load on first use, so that ``crossan backbones --help`` imports no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossan.extract.backbones.backbone import Backbone, load_backbone
+    from crossan.extract.backbones.tiny import write_tiny
+
+__all__ = ["Backbone", "load_backbone", "write_tiny"]
+
+_HOME = {"Backbone": "backbone", "load_backbone": "backbone", "write_tiny": "tiny"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

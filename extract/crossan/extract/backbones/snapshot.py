@@ -1,0 +1,121 @@
+"""Finding a checkpoint's files: a folder as it is, or a hub id through the local hub cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import digest_of
+from crossan.cache_schema.errors import DataError, UsageError
+from crossan.extract.media.digests import content_digest
+
+__all__ = ["Snapshot", "find_snapshot"]
+
+_PATTERNS = ["*.json", "*.txt", "*.safetensors"]
+_VOLATILE = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id"}
+"""Of ``config.json``: what says nothing about the numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The files of one checkpoint at one revision."""
+
+    folder: Path
+    hub_id: str | None
+    """None for a folder that is no hub snapshot."""
+    commit: str | None
+    config: Mapping[str, Any]
+    """``config.json`` as it stands."""
+
+    @property
+    def config_digest(self) -> str:
+        """sha256 of the config without what says nothing about the numbers, hex."""
+        return digest_of({key: value for key, value in self.config.items() if key not in _VOLATILE})
+
+    def weight_digests(self) -> dict[str, str]:
+        """Return each weight file's sha256 by name, hex; remembered between runs by the file's stat."""
+        return {path.name: content_digest(path) for path in sorted(self.folder.glob("*.safetensors"))}
+
+
+def find_snapshot(source: str, revision: str | None) -> Snapshot:
+    """Find a checkpoint's files.
+
+    Parameters
+    ----------
+    source
+        A folder, or a hub id such as ``google-bert/bert-base-uncased``; an existing folder wins.
+    revision
+        Branch, tag or commit on the hub; None is its main branch.
+
+    Raises
+    ------
+    UsageError
+        Nothing there, no safetensors weights, or a revision for a folder.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        if revision is not None:
+            raise UsageError(f"--revision {revision}: {source} is a folder, which has no revisions")
+        hub_id, commit = _hub_place(folder)
+    else:
+        if folder.is_absolute() or source.startswith("."):
+            raise UsageError(
+                f"--backbone {source}: no such folder",
+                remedy="crossan backbones init-tiny OUT  (tiny checkpoints to try)",
+            )
+        folder = _download(source, revision)
+        hub_id, commit = source, folder.name
+    config = _read_config(folder, source)
+    if not any(folder.glob("*.safetensors")):
+        other = next(
+            (path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)), "no weights"
+        )
+        raise UsageError(
+            f"--backbone {source}: expected weights as *.safetensors in {folder}, found {other}; pickled weights are never loaded",
+            remedy=f"hf download {hub_id or source} --include '*.safetensors' '*.json' '*.txt'",
+        )
+    return Snapshot(folder, hub_id, commit, config)
+
+
+def _hub_place(folder: Path) -> tuple[str | None, str | None]:
+    """Return id and commit where the folder is ``models--ORG--NAME/snapshots/COMMIT`` of a hub cache."""
+    place = folder.absolute()
+    if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
+        return place.parent.parent.name.removeprefix("models--").replace("--", "/"), place.name
+    return None, None
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
+    except HFValidationError as error:
+        raise UsageError(f"--backbone {hub_id}: neither a folder nor a hub id: {error}") from None
+    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        asked = f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+        raise UsageError(
+            f"--backbone {hub_id}: revision {revision or 'main'} is not in the local hub cache {HF_HUB_CACHE}"
+            f" and could not be downloaded ({type(error).__name__})",
+            remedy=f"Where there is a network: {asked}  (then copy the hub cache to {HF_HUB_CACHE}, or give its folder)",
+        ) from None
+
+
+def _read_config(folder: Path, source: str) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        kinds = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        hint = f" (it holds the folders {', '.join(kinds)}: name one)" if kinds else ""
+        raise UsageError(f"--backbone {source}: expected config.json in {folder}, found none{hint}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{path}: expected a JSON object")
+    return config

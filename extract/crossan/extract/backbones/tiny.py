@@ -1,0 +1,130 @@
+"""Tiny checkpoints with random weights, laid out as hub snapshots, for tours and tests.
+
+They load through the same code as the real ones. Their weights are drawn wider
+than usual (see `_SPREAD`): at the customary 0.02 a random network passes so
+little of its input on that its pooled states hardly differ between items.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import string
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.library import transformers
+
+__all__ = ["write_tiny"]
+
+_SPREAD = 0.15
+_SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "initializer_range": _SPREAD,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+"""Twelve layers, so that half of them are the paper's seven."""
+_PICTURE = {"image_size": 32, "num_channels": 3}
+_MEL_BINS = 32
+_MEL_FRAMES = 304
+"""Three seconds at one frame in 10 ms, rounded up to whole patches."""
+
+
+def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
+    """Write one checkpoint per modality to ``out/{text,image,video,audio}``; the same seed gives the same bytes.
+
+    Raises
+    ------
+    UsageError
+        A checkpoint lies there already.
+    """
+    folders = {modality: out / modality.value for modality in Modality}
+    for folder in folders.values():
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(f"init-tiny {out}: {folder} is not empty", remedy=f"crossan backbones init-tiny {out}-new")
+    for modality, folder in folders.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = _MODELS[modality]()
+        model.save_pretrained(folder)
+        _PROCESSORS[modality](folder)
+    return folders
+
+
+def _text_model() -> Any:  # noqa: ANN401 - untyped library
+    config = transformers.BertConfig(vocab_size=len(_vocabulary()), max_position_embeddings=64, **_SHAPE)
+    return transformers.BertModel(config, add_pooling_layer=False)
+
+
+def _image_model() -> Any:  # noqa: ANN401
+    return transformers.ViTModel(transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE), add_pooling_layer=False)
+
+
+def _audio_model() -> Any:  # noqa: ANN401
+    return transformers.ASTModel(transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE))
+
+
+def _video_model() -> Any:  # noqa: ANN401
+    return transformers.VideoMAEModel(transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE))
+
+
+def _save_tokenizer(folder: Path) -> None:
+    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in _vocabulary()), encoding="utf-8")
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
+def _save_image_processor(folder: Path) -> None:
+    side = _PICTURE["image_size"]
+    transformers.ViTImageProcessorPil(size={"height": side, "width": side}).save_pretrained(folder)
+
+
+def _save_audio_processor(folder: Path) -> None:
+    transformers.ASTFeatureExtractor(num_mel_bins=_MEL_BINS, max_length=_MEL_FRAMES).save_pretrained(folder)
+
+
+def _save_video_processor(folder: Path) -> None:
+    side = _PICTURE["image_size"]
+    size = {"shortest_edge": side}
+    transformers.VideoMAEImageProcessorPil(size=size, crop_size={"height": side, "width": side}).save_pretrained(folder)
+
+
+_MODELS: Mapping[Modality, Callable[[], Any]] = {
+    Modality.TEXT: _text_model,
+    Modality.IMAGE: _image_model,
+    Modality.VIDEO: _video_model,
+    Modality.AUDIO: _audio_model,
+}
+_PROCESSORS: Mapping[Modality, Callable[[Path], None]] = {
+    Modality.TEXT: _save_tokenizer,
+    Modality.IMAGE: _save_image_processor,
+    Modality.VIDEO: _save_video_processor,
+    Modality.AUDIO: _save_audio_processor,
+}
+
+
+def _vocabulary() -> list[str]:
+    """Return a WordPiece vocabulary that cuts any ASCII word into pairs of letters."""
+    letters = string.ascii_lowercase + string.digits
+    pairs = ["".join(pair) for pair in itertools.product(string.ascii_lowercase, repeat=2)]
+    pieces = [*letters, *pairs]
+    return [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *string.punctuation,
+        *pieces,
+        *(f"##{piece}" for piece in pieces),
+    ]
