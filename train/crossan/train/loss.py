@@ -13,12 +13,13 @@ logit. Nothing is approximated.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["PADDING", "BatchColumns", "batch_columns", "debiased_cross_entropy"]
+__all__ = ["PADDING", "BatchColumns", "batch_columns", "debiased_cross_entropy", "debiased_loss_of_batch"]
 
 PADDING = -1
 """What stands in a sequence where there is no item."""
@@ -81,3 +82,37 @@ def debiased_cross_entropy(
     is_negative = (~is_rejected).scatter(1, positive.unsqueeze(1), False)
     negatives = (scores + log_multiplicity.to(scores.dtype)).masked_fill(~is_negative, float("-inf"))
     return (torch.cat([wanted, negatives], dim=1).logsumexp(dim=1) - wanted.squeeze(1)).mean()
+
+
+def debiased_loss_of_batch(
+    columns: BatchColumns,
+    item_vectors: Tensor,
+    sequence_encoder: Callable[[Tensor, Tensor], Tensor],
+    log_popularity: Tensor,
+) -> Tensor:
+    """Return the loss of predicting every item of a batch from the items before it.
+
+    Parameters
+    ----------
+    columns
+        The batch, its sequences one item longer than the encoder's input.
+    item_vectors
+        One per unique item, in the order of ``columns.items``, ``(unique, width)``.
+    sequence_encoder
+        From ``(users, position, width)`` and ``is_real`` to user vectors.
+    log_popularity
+        Log p of the whole catalogue, ``(items,)``.
+    """
+    inputs, wanted = columns.sequences[:, :-1], columns.sequences[:, 1:]
+    is_real = inputs != PADDING
+    # Padding picks up column 0, which the encoder masks.
+    user_vectors = sequence_encoder(item_vectors[inputs.clamp(min=0)], is_real)
+    is_row = is_real & (wanted != PADDING)
+    return debiased_cross_entropy(
+        user_vectors[is_row],
+        item_vectors,
+        wanted[is_row],
+        columns.is_rejected[is_row.nonzero()[:, 0]],
+        log_popularity[columns.items],
+        columns.log_multiplicity,
+    )

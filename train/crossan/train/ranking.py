@@ -9,17 +9,14 @@ counts for nobody; a target that is itself masked is ranked last of all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["HistoryMask", "held_out_rank", "ranks_by_counting"]
+from crossan.train.settings import HistoryMask
 
-HistoryMask = Literal["all", "unseen-only", "none"]
-"""Which of a user's items before the target are left out of the ranking: all of
-them, all but the target itself where it repeats, or none."""
+__all__ = ["held_out_rank", "ranks_by_counting"]
 
 _SCORES_PER_BLOCK = 2_500_000
 """About 10 MB of float32: a block stays in cache."""

@@ -2,38 +2,127 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from crossan.cache_schema.modality import Modality
 from crossan.common.config import Settings
 
-__all__ = ["ModelSettings"]
+__all__ = ["DataSettings", "FeatureSettings", "HistoryMask", "ModelSettings", "OptimiserSettings", "RunSettings"]
+
+HistoryMask = Literal["all", "unseen-only", "none"]
+"""Which of a user's items before the target are left out of the ranking: all of
+them, all but the target itself where it repeats, or none."""
 
 
 class ModelSettings(Settings):
     """Shape of the model; the defaults are the paper's."""
 
-    bottleneck_dim: int = Field(512, ge=1)
+    bottleneck_dim: int = Field(default=512, ge=1)
     """Width of the side adapters; the paper searches 32 to 8192 and finds 512 best."""
 
-    width: int = Field(64, ge=1)
+    width: int = Field(default=64, ge=1)
     """Width of item and user vectors; the paper searches 32, 64, 128."""
 
-    top_k: int = Field(2, ge=1, le=4)
+    top_k: int = Field(default=2, ge=1, le=4)
     """Modalities MOMEF chooses per item (paper: 2 on MicroLens-100K, 3 on 50K). With 1 the router gets no gradient."""
 
     combine: Literal["sum", "concat"] = "sum"
     """How MOMEF joins the chosen experts: the sum of Eq. 6, or side by side (Table 4's parameter count)."""
 
-    blocks: int = Field(2, ge=1)
+    blocks: int = Field(default=2, ge=1)
     """Transformer blocks of the sequence encoder."""
 
-    heads: int = Field(2, ge=1)
+    heads: int = Field(default=2, ge=1)
     """Attention heads of the sequence encoder."""
 
-    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout of the sequence encoder."""
 
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"expected width to be divisible by heads, got width {self.width} and {self.heads} heads")
+        if self.layers is not None and (
+            not self.layers or list(self.layers) != sorted({number for number in self.layers if number >= 0})
+        ):
+            raise ValueError(f"expected layers as distinct numbers from 0, lowest first, got {list(self.layers)}")
+        return self
+
+
+class DataSettings(Settings):
+    """What a run reads."""
+
+    dataset: str
+    """Dataset folder."""
+
+    cache: str
+    """Folder of stores."""
+
+    modality: tuple[Modality, ...] | None = None
+    """Modalities to use; all that the cache holds for the dataset where not given."""
+
+    store: tuple[str, ...] = ()
+    """Store folders, needed where the cache holds several of one modality."""
+
+    drop_items: bool = False
+    """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""
+
+    max_items: int = Field(default=13, ge=4)
+    """Items kept per user, the last ones: input length + 3 (the training target and the two held out)."""
+
+    min_items: int = Field(default=5, ge=3)
+    """Users with fewer interactions are left out."""
+
+    @property
+    def input_length(self) -> int:
+        """Items the sequence encoder reads at most."""
+        return self.max_items - 3
+
+
+class OptimiserSettings(Settings):
+    """AdamW with a rate of its own for the side adapters."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    """Learning rate of fusion and sequence encoder; the paper searches 1e-5 to 1e-3."""
+
+    adapter_lr: float = Field(default=1e-4, gt=0)
+    """Learning rate of the side-adapter towers and their gates."""
+
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay, on every weight."""
+
+
+class FeatureSettings(Settings):
+    """What is done to the hidden states before training."""
+
+    permute_seed: int | None = None
+    """Shuffle the hidden states between items with this seed: the control that content cannot help."""
+
+
+class RunSettings(Settings):
+    """Everything that fixes a run; ``config.toml`` in a run folder is this, resolved."""
+
+    data: DataSettings
+    model: ModelSettings = ModelSettings()
+    optimiser: OptimiserSettings = OptimiserSettings()
+    features: FeatureSettings = FeatureSettings()
+
+    batch_size: int = Field(default=128, ge=1)
+    """Users per step; the paper searches 32 to 1024."""
+
+    max_epochs: int = Field(default=100, ge=1)
+    """Epochs at most."""
+
+    patience: int = Field(default=10, ge=1)
+    """Epochs without a better validation HR@10 before training stops."""
+
+    seed: int = Field(default=0, ge=0)
+    """Seed of weights, order and dropout."""
+
+    mask_history: HistoryMask = "all"
+    """Which of a user's items before the target are left out of the ranking: all, unseen-only or none."""

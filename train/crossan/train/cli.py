@@ -1,0 +1,167 @@
+"""``crossan-train``, ``crossan evaluate`` and ``crossan recommend``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import note, print_json, run_command
+
+__all__ = ["evaluate", "main", "recommend", "train"]
+
+_HISTORY_MASKS = ("all", "unseen-only", "none")
+
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+_Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+_Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+_Mask = Annotated[
+    str | None,
+    typer.Option("--mask-history", help="Items before the target left out of the ranking: all, unseen-only, none."),
+]
+
+
+def train(
+    out: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder; default: the current folder."),
+    ] = None,
+    cache: Annotated[str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="For example text,image; default: all that the cache holds.")
+    ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", help="Store folder, where there are several of one modality; repeatable."),
+    ] = None,
+    drop_items: Annotated[bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")] = False,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="TOML file of settings; repeatable, later ones win.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One setting, for example model.top_k=3; repeatable."),
+    ] = None,
+    max_items: Annotated[
+        int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
+    ] = None,
+    mask_history: _Mask = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")] = False,
+    device: _Device = "auto",
+    is_json: _Json = False,
+) -> None:
+    """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
+    from crossan.common.config import load_settings
+    from crossan.train.run import train_run
+    from crossan.train.settings import RunSettings
+
+    flags = {
+        "data.dataset": dataset,
+        "data.cache": cache,
+        "data.modality": _modalities(modality),
+        "data.store": store or None,
+        "data.drop_items": drop_items or None,
+        "data.max_items": max_items,
+        "mask_history": mask_history,
+        "seed": seed,
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if not config:
+        if dataset is None:
+            given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
+        if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
+            raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
+    settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
+    result = train_run(settings, out, may_resume=resume, device=device)
+    if is_json:
+        print_json(result)
+    else:
+        _show(result)
+        note(f"run folder: {out}")
+
+
+def evaluate(
+    run: _Run,
+    mask_history: _Mask = None,
+    permute_features: Annotated[
+        int | None,
+        typer.Option(
+            "--permute-features", metavar="SEED", help="Shuffle features between items: what content is worth."
+        ),
+    ] = None,
+    device: _Device = "auto",
+    is_json: _Json = False,
+) -> None:
+    """Rank a run's validation and test targets again, with the weights of its best epoch."""
+    from crossan.train.run import evaluate_run, open_run
+
+    if mask_history is not None and mask_history not in _HISTORY_MASKS:
+        raise UsageError(f"--mask-history {mask_history}: expected {', '.join(_HISTORY_MASKS)}")
+    opened = open_run(run, device=device, permute_seed=permute_features)
+    result = evaluate_run(opened, mask_history or opened.settings.mask_history)  # type: ignore[arg-type]
+    result["permute_features"] = permute_features
+    if is_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def recommend(
+    run: _Run,
+    user: Annotated[str | None, typer.Option("--user", help="A user of the dataset.")] = None,
+    history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")] = None,
+    top: Annotated[int, typer.Option("--top", help="How many items.", min=1)] = 10,
+    device: _Device = "auto",
+    is_json: _Json = False,
+) -> None:
+    """Print the items a run would show next to a user, or after a history."""
+    if (user is None) == (history is None):
+        raise UsageError("recommend: expected one of --user and --history")
+
+    from crossan.train.recommend import history_of_items, history_of_user, recommend_items
+    from crossan.train.run import open_run
+
+    opened = open_run(run, device=device)
+    rows = history_of_user(opened, user) if user is not None else history_of_items(opened, history or "")
+    items = recommend_items(opened, rows, top)
+    if is_json:
+        print_json({"user": user, "items": items})
+        return
+    for place, item in enumerate(items, 1):
+        print(f"{place:>3}  {item['score']:>9.4f}  {item['item_id']:<14} {item['title'] or '(no title)'}")
+
+
+def main() -> NoReturn:
+    """Run ``crossan-train``."""
+    run_command(train, "crossan-train")
+
+
+def _modalities(text: str | None) -> list[str] | None:
+    if text is None or text == "all":
+        return None
+    names = [name.strip() for name in text.split(",")]
+    known = [modality.value for modality in Modality]
+    wrong = [name for name in names if name not in known]
+    if wrong:
+        raise UsageError(f"--modality {text}: expected {', '.join(known)} or all, got '{wrong[0]}'")
+    return [name for name in known if name in names]
+
+
+def _show(result: dict[str, Any]) -> None:
+    columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
+    print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
+    for split in ("valid", "test"):
+        for who, metrics in (("CROSSAN", result[split]), ("popularity", result["popularity"][split])):
+            print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
+    cold, users = result["cold_test"], result["users"]
+    print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
+    print(
+        f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
+        f" unwinnable test targets {result['unwinnable_test_targets']:,} ({result['unwinnable_test_targets'] / users:.1%})"
+    )

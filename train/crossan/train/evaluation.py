@@ -1,0 +1,61 @@
+"""Full-ranking evaluation: item vectors once, then every held-out item against the whole catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossan.common.console import progress
+from crossan.train.features import FeatureTable
+from crossan.train.loss import PADDING
+from crossan.train.model import Crossan
+from crossan.train.ranking import ranks_by_counting
+from crossan.train.settings import HistoryMask
+from crossan.train.splits import TestSplit, ValidationSplit
+
+__all__ = ["encode_items", "encode_users", "popularity_ranks", "split_ranks"]
+
+_ITEMS_PER_BLOCK = 1024
+_USERS_PER_BLOCK = 4096
+
+
+@torch.inference_mode()
+def encode_items(model: Crossan, features: FeatureTable) -> Tensor:
+    """Return the item vectors of the whole catalogue, ``(items, width)``."""
+    model.eval()
+    rows = torch.arange(len(features.presence), device=features.presence.device)
+    parts = []
+    with progress("encode items", len(rows), "items") as shown:
+        for block in rows.split(_ITEMS_PER_BLOCK):
+            parts.append(model.item_encoder(*features.gather(block)))
+            shown.advance(len(block))
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def encode_users(model: Crossan, item_vectors: Tensor, inputs: Tensor) -> Tensor:
+    """Return the user vector after the last input, ``(users, width)``; inputs are padded on the left."""
+    model.eval()
+    parts = []
+    for block in inputs.to(item_vectors.device).split(_USERS_PER_BLOCK):
+        encoded = model.sequence_encoder(item_vectors[block.clamp(min=0)], block != PADDING)
+        parts.append(encoded[:, -1])
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def split_ranks(
+    model: Crossan, item_vectors: Tensor, split: ValidationSplit | TestSplit, mask_history: HistoryMask
+) -> Tensor:
+    """Return the 1-based rank of every user's target, ``(users,)`` on the CPU."""
+    users = encode_users(model, item_vectors, split.inputs)
+    targets = split.targets.to(item_vectors.device)
+    return ranks_by_counting(users, item_vectors, targets, split.histories, mask_history).cpu()
+
+
+def popularity_ranks(counts: np.ndarray, split: ValidationSplit | TestSplit, mask_history: HistoryMask) -> Tensor:
+    """Return the ranks when every user is shown the most popular items; items of equal count tie."""
+    scores = torch.from_numpy(counts.astype(np.float32)).unsqueeze(1)
+    everyone = torch.ones(len(split.targets), 1)
+    return ranks_by_counting(everyone, scores, split.targets, split.histories, mask_history)

@@ -1,0 +1,67 @@
+"""The items a trained run would show a user next."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+import torch
+
+from crossan.cache_schema.errors import UsageError
+from crossan.train.evaluation import encode_items, encode_users
+from crossan.train.run import OpenedRun
+from crossan.train.splits import pad_left
+
+__all__ = ["history_of_items", "history_of_user", "recommend_items"]
+
+
+def history_of_user(run: OpenedRun, user: str) -> np.ndarray:
+    """Return a user's whole kept sequence, the test item included, as catalogue rows.
+
+    Raises
+    ------
+    UsageError
+        No such user, or one with too few interactions.
+    """
+    users = run.kept.user_ids
+    place = int(np.searchsorted(users, user))
+    if place == len(users) or users[place] != user:
+        close = difflib.get_close_matches(user, users[:10_000].tolist(), n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise UsageError(
+            f"--user {user}: not among the run's {len(users):,} users (those with at least"
+            f" {run.settings.data.min_items} interactions){hint}"
+        )
+    return run.kept.sequence(place)
+
+
+def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
+    """Return ``a,b,c``, oldest first, as catalogue rows.
+
+    Raises
+    ------
+    UsageError
+        No item, or one that is not in the catalogue.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = {str(item): row for row, item in enumerate(run.kept.item_ids)}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise UsageError(
+            f"--history {text}: not in the catalogue of {len(known):,} items: {', '.join(unknown) or 'nothing named'}"
+        )
+    return np.array([known[name] for name in names], dtype=np.int64)
+
+
+def recommend_items(run: OpenedRun, history: np.ndarray, top: int) -> list[dict[str, Any]]:
+    """Return the ``top`` best-scored items the history does not hold, best first; ties by item id."""
+    vectors = encode_items(run.model, run.features)
+    inputs = pad_left([history], run.settings.data.input_length)
+    scores = (encode_users(run.model, vectors, inputs) @ vectors.T)[0].cpu()
+    scores[torch.from_numpy(history)] = float("-inf")
+    order = scores.argsort(descending=True, stable=True)[: min(top, len(scores) - len(set(history.tolist())))]
+    items = run.dataset.items().select(["item_id", "title"]).to_pylist()
+    titles = {row["item_id"]: row["title"] for row in items}
+    chosen = [(str(run.kept.item_ids[row]), float(scores[row])) for row in order.tolist()]
+    return [{"item_id": item, "score": score, "title": titles.get(item)} for item, score in chosen]

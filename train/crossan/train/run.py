@@ -1,0 +1,234 @@
+"""One run from settings to ``result.json``, and a finished run opened again."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import note
+from crossan.common.datasets import Dataset, KeptSequences, open_dataset
+from crossan.common.datasets.protocol import unwinnable_test_targets
+from crossan.common.stores import FeatureStore
+from crossan.train.evaluation import encode_items, popularity_ranks, split_ranks
+from crossan.train.features import FeatureTable, load_features
+from crossan.train.metrics import summarise
+from crossan.train.model import Crossan
+from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.run_folder import RunFolder
+from crossan.train.settings import HistoryMask, RunSettings
+from crossan.train.sources import choose_stores, keep_served
+from crossan.train.splits import TestSplit, ValidationSplit, test_split, train_split, validation_split
+from crossan.train.trainer import fit
+
+__all__ = ["OpenedRun", "evaluate_run", "open_run", "train_run"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run's settings with everything they name loaded."""
+
+    folder: RunFolder
+    settings: RunSettings
+    dataset: Dataset
+    kept: KeptSequences
+    features: FeatureTable
+    model: Crossan
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Training count of each catalogue row, ``(items,)``."""
+        return training_counts(self.kept.training_items, len(self.kept.item_ids))
+
+
+def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str) -> dict[str, Any]:
+    """Train a run in ``out`` and return its result, which is also in ``result.json``.
+
+    Raises
+    ------
+    CrossanError
+        Whatever stops a run: see the modules it is made of.
+    """
+    dataset = open_dataset(settings.data.dataset)
+    folder = RunFolder(out)
+    chosen = pick_device(device)
+    stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
+    run = _assemble(settings, folder, dataset, stores, chosen)
+    folder.begin(settings, may_resume=may_resume)
+    folder.lock_stores(stores)
+    _announce(run)
+    counts = run.counts
+    length = settings.data.input_length
+    reached = fit(
+        run.model,
+        run.features,
+        train_split(run.kept, length),
+        validation_split(run.kept, length),
+        log_popularity(counts).to(chosen),
+        settings,
+        folder,
+    )
+    run.model.load_state_dict(folder.best_checkpoint().tensors["model"])
+    result = evaluate_run(run, settings.mask_history, write_ranks=True)
+    result |= {
+        "trainable_parameters": run.model.trainable_parameter_count(),
+        "epochs": reached.epoch,
+        "best_epoch": reached.best_epoch,
+        "seconds_per_epoch": reached.seconds / reached.epoch,
+        "peak_memory_bytes": _peak_memory(chosen),
+    }
+    folder.write_result(result)
+    return result
+
+
+def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = None) -> OpenedRun:
+    """Open a run with the weights of its best epoch.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    device
+        Where to load it.
+    permute_seed
+        Shuffle the hidden states between items, for this evaluation alone.
+
+    Raises
+    ------
+    UsageError
+        No run there, or none that finished an epoch.
+    """
+    folder = RunFolder(path)
+    settings = folder.settings()
+    stores = folder.locked_stores()
+    best = folder.best_checkpoint()
+    if stores is None:
+        raise UsageError(f"{path}: expected cache.lock.json, found none")
+    run = _assemble(settings, folder, open_dataset(settings.data.dataset), stores, pick_device(device))
+    run.model.load_state_dict(best.tensors["model"])
+    if permute_seed is None:
+        return run
+    return OpenedRun(folder, settings, run.dataset, run.kept, run.features.permuted(permute_seed), run.model)
+
+
+def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, write_ranks: bool = False) -> dict[str, Any]:
+    """Rank validation and test targets over the whole catalogue, popularity beside them.
+
+    Parameters
+    ----------
+    run
+        The run with the weights to judge.
+    mask_history
+        Which of a user's items before the target are left out.
+    write_ranks
+        Whether ``eval/per_user.parquet`` is written.
+    """
+    length = run.settings.data.input_length
+    splits: dict[str, ValidationSplit | TestSplit] = {
+        "valid": validation_split(run.kept, length),
+        "test": test_split(run.kept, length),
+    }
+    vectors = encode_items(run.model, run.features)
+    ranks = {name: split_ranks(run.model, vectors, split, mask_history) for name, split in splits.items()}
+    counts = run.counts
+    is_cold = torch.from_numpy(counts[run.kept.test_targets] == 0)
+    cold = summarise(ranks["test"][is_cold])
+    if write_ranks:
+        _write_ranks(run, ranks, is_cold)
+    return {
+        "run": str(run.folder.path),
+        **{name: summarise(found) for name, found in ranks.items()},
+        "cold_test": {"targets": int(is_cold.sum()), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]},
+        "popularity": {
+            name: summarise(popularity_ranks(counts, split, mask_history)) for name, split in splits.items()
+        },
+        "users": len(run.kept.user_ids),
+        "items": len(run.kept.item_ids),
+        "unwinnable_test_targets": unwinnable_test_targets(run.kept),
+        "mask_history": mask_history,
+    }
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device asked for; ``auto`` takes an accelerator where there is one.
+
+    Raises
+    ------
+    UsageError
+        It is not to be had here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"--device {device}: not to be had here: {first}", remedy="Use --device auto or --device cpu"
+        ) from None
+    return torch.device(device)
+
+
+def _assemble(
+    settings: RunSettings,
+    folder: RunFolder,
+    dataset: Dataset,
+    stores: Mapping[Modality, FeatureStore],
+    device: torch.device,
+) -> OpenedRun:
+    kept = keep_served(dataset, dict(stores), settings.data)
+    features = load_features(dict(stores), kept.item_ids, settings.model.layers)
+    if settings.model.top_k > len(features.modalities):
+        count = len(features.modalities)
+        raise UsageError(
+            f"model.top_k: expected at most {count}, the modalities in use, got {settings.model.top_k}",
+            remedy=f"--set model.top_k={count}",
+        )
+    if settings.features.permute_seed is not None:
+        features = features.permuted(settings.features.permute_seed)
+    torch.manual_seed(settings.seed)
+    model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model)
+    return OpenedRun(folder, settings, dataset, kept, features.to(device), model.to(device))
+
+
+def _announce(run: OpenedRun) -> None:
+    names = ", ".join(modality.value for modality in run.features.modalities)
+    note(
+        f"{len(run.kept.user_ids):,} users, {len(run.kept.item_ids):,} items, {names}, {run.features.layer_count} kept layers;"
+        f" {run.model.trainable_parameter_count():,} trainable parameters"
+    )
+    lacking = (~run.features.presence).sum(dim=0).tolist()
+    note(
+        "items without: " + ", ".join(f"{m.value} {n:,}" for m, n in zip(run.features.modalities, lacking, strict=True))
+    )
+
+
+def _write_ranks(run: OpenedRun, ranks: Mapping[str, torch.Tensor], is_cold: torch.Tensor) -> None:
+    folder = run.folder.path / "eval"
+    folder.mkdir(exist_ok=True)
+    table = pa.table(
+        {
+            "user_id": pa.array(run.kept.user_ids.tolist(), pa.string()),
+            "valid_rank": ranks["valid"].numpy(),
+            "test_rank": ranks["test"].numpy(),
+            "test_item_id": pa.array(run.kept.item_ids[run.kept.test_targets].tolist(), pa.string()),
+            "test_is_cold": is_cold.numpy(),
+        }
+    )
+    pq.write_table(table, folder / "per_user.parquet.tmp")
+    (folder / "per_user.parquet.tmp").replace(folder / "per_user.parquet")
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

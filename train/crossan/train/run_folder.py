@@ -1,0 +1,181 @@
+"""The run folder: what a run read, how it went, what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.config import load_settings, to_toml
+from crossan.common.stores import FeatureStore, open_store
+from crossan.train.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
+from crossan.train.settings import RunSettings
+
+__all__ = ["RunFolder"]
+
+_MAY_CHANGE = {"max_epochs", "patience"}
+"""Settings that say when to stop, and so may differ when a run goes on."""
+
+
+class RunFolder:
+    """One training's folder; every file in it is written whole.
+
+    Parameters
+    ----------
+    path
+        The folder; made by `begin`, expected by everything else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def begin(self, settings: RunSettings, *, may_resume: bool) -> None:
+        """Claim the folder for these settings.
+
+        Raises
+        ------
+        UsageError
+            It is not empty and ``may_resume`` is not set, or it holds a run of other settings.
+        """
+        if (self.path / "config.toml").is_file() and may_resume:
+            self._require_same(settings)
+        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
+            raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._write("config.toml", to_toml(settings))
+        self._write("env.json", json.dumps(_environment(), indent=2) + "\n")
+
+    def settings(self) -> RunSettings:
+        """Return the settings the run was made with.
+
+        Raises
+        ------
+        UsageError
+            No run lies there.
+        """
+        config = self.path / "config.toml"
+        if not config.is_file():
+            raise UsageError(
+                f"no run at {self.path}: expected config.toml there, found none", remedy="crossan-train --out RUN"
+            )
+        return load_settings(RunSettings, files=[config], environment={})
+
+    def lock_stores(self, stores: Mapping[Modality, FeatureStore]) -> None:
+        """Record the stores, their fingerprints and versions in ``cache.lock.json``."""
+        entries = {
+            modality.value: {
+                "store": str(store.path.absolute()),
+                "fingerprint": store.fingerprint,
+                "version": store.version,
+            }
+            for modality, store in stores.items()
+        }
+        self._write("cache.lock.json", json.dumps({"stores": entries}, indent=2) + "\n")
+
+    def locked_stores(self) -> dict[Modality, FeatureStore] | None:
+        """Open the recorded stores at their recorded versions; None where none are recorded yet.
+
+        Raises
+        ------
+        IncompatibleError
+            A store there is not the one that was recorded.
+        """
+        path = self.path / "cache.lock.json"
+        if not path.is_file():
+            return None
+        stores = {}
+        for name, entry in json.loads(path.read_text(encoding="utf-8"))["stores"].items():
+            store = open_store(entry["store"], entry["version"])
+            if store.fingerprint != entry["fingerprint"]:
+                raise IncompatibleError(
+                    f"{entry['store']}: the run recorded fingerprint {entry['fingerprint'][:12]}, found {store.fingerprint[:12]}"
+                )
+            stores[Modality(name)] = store
+        return stores
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of ``metrics.jsonl``; a torn last line is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def truncate_metrics(self, epoch: int) -> None:
+        """Drop the lines of later epochs, which a resumed run writes again."""
+        kept = [line for line in self.metrics() if line["epoch"] <= epoch]
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write ``result.json``."""
+        self._write("result.json", json.dumps(result, indent=2) + "\n")
+
+    def result(self) -> dict[str, Any] | None:
+        """Return ``result.json``, None before the run is finished."""
+        path = self.path / "result.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
+        save_checkpoint(self.path / "checkpoints", name, checkpoint)
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """Return the newest whole checkpoint, None where there is none."""
+        return load_newest(self.path / "checkpoints")
+
+    def best_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint of the best epoch.
+
+        Raises
+        ------
+        StoreIntegrityError
+            It is damaged.
+        UsageError
+            The run has not finished an epoch.
+        """
+        if not (self.path / "checkpoints" / "best").is_dir():
+            raise UsageError(
+                f"{self.path}: expected a checkpoint in checkpoints/best, found none",
+                remedy=f"crossan-train --config {self.path}/config.toml --out {self.path} --resume",
+            )
+        return load_checkpoint(self.path / "checkpoints", "best")
+
+    def _require_same(self, settings: RunSettings) -> None:
+        before, now = self.settings().model_dump(mode="json"), settings.model_dump(mode="json")
+        changed = sorted(key for key in now if before[key] != now[key] and key not in _MAY_CHANGE)
+        if changed:
+            listed = "\n  ".join(f"{key}: {before[key]} there, {now[key]} asked" for key in changed)
+            raise UsageError(
+                f"--resume {self.path}: the run there has other settings\n  {listed}",
+                remedy="Leave the settings as they were, or start another run with another --out",
+            )
+
+    def _write(self, name: str, text: str) -> None:
+        staged = self.path / f".{name}-{os.getpid()}"
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(self.path / name)
+
+
+def _environment() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "packages": {name: version(name) for name in ("crossan", "torch", "numpy", "safetensors", "zarr", "pyarrow")},
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": sys.argv,
+    }

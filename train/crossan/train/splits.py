@@ -1,0 +1,84 @@
+"""Training, validation and test parts as three types, so that nothing that selects can be handed the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from crossan.common.datasets.protocol import HELD_OUT, KeptSequences
+from crossan.train.loss import PADDING
+
+__all__ = ["TestSplit", "TrainSplit", "ValidationSplit", "pad_left", "test_split", "train_split", "validation_split"]
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSplit:
+    """Each user's training part, padded on the left: ``(users, input length + 1)`` catalogue rows."""
+
+    sequences: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationSplit:
+    """The last but one item of every user is the target.
+
+    Shapes: ``inputs`` ``(users, input length)`` catalogue rows padded on the
+    left; ``targets`` ``(users,)``; ``histories`` each user's kept items before
+    the target.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    histories: Sequence[Rows]
+
+
+@dataclass(frozen=True, slots=True)
+class TestSplit:
+    """The last item of every user is the target; otherwise as `ValidationSplit`."""
+
+    __test__ = False  # not a test class, whatever its name tells pytest
+
+    inputs: Tensor
+    targets: Tensor
+    histories: Sequence[Rows]
+
+
+def train_split(kept: KeptSequences, input_length: int) -> TrainSplit:
+    """Return the training parts: all but the last two items of every user."""
+    return TrainSplit(pad_left(_each_user(kept, lambda items: items[:-HELD_OUT]), input_length + 1))
+
+
+def validation_split(kept: KeptSequences, input_length: int) -> ValidationSplit:
+    """Return the validation targets with what precedes them."""
+    histories = _each_user(kept, lambda items: items[:-HELD_OUT])
+    targets = torch.from_numpy(kept.items[kept.offsets[1:] - HELD_OUT])
+    return ValidationSplit(pad_left(histories, input_length), targets, histories)
+
+
+def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
+    """Return the test targets with what precedes them, the validation target included."""
+    histories = _each_user(kept, lambda items: items[:-1])
+    return TestSplit(pad_left(histories, input_length), torch.from_numpy(kept.test_targets), histories)
+
+
+test_split.__test__ = False  # type: ignore[attr-defined]
+
+
+def pad_left(sequences: Sequence[Rows], length: int) -> Tensor:
+    """Return the last ``length`` items of each sequence, `PADDING` on the left, ``(sequences, length)``."""
+    padded = np.full((len(sequences), length), PADDING, np.int64)
+    for row, items in enumerate(sequences):
+        last = items[-length:]
+        padded[row, length - len(last) :] = last
+    return torch.from_numpy(padded)
+
+
+def _each_user(kept: KeptSequences, part: Callable[[Rows], Rows]) -> list[Rows]:
+    return [part(kept.sequence(user)) for user in range(len(kept.user_ids))]
