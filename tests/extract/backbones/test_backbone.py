@@ -158,7 +158,7 @@ def test_identity_depends_on_the_recipe(tiny, change):
 
 
 def test_identity_depends_on_the_weights(tmp_path):
-    prints = {seed: None for seed in (0, 1)}
+    prints = dict.fromkeys((0, 1))
     for seed in prints:
         folder = write_tiny(tmp_path / str(seed), seed)[Modality.IMAGE]
         prints[seed] = load_backbone(Modality.IMAGE, str(folder), device="cpu").identity("float16", "raw").fingerprint

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.identity import StoreIdentity
@@ -18,7 +19,7 @@ from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_sta
 from crossan.extract.backbones.families import Family, family_of
 from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.library import transformers
-from crossan.extract.backbones.presets import default_preset, find_preset
+from crossan.extract.backbones.presets import default_preset, find_preset, resolve
 from crossan.extract.backbones.processing import Processing, load_processing
 from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
 from crossan.extract.media.recipe import media_recipe
@@ -146,7 +147,7 @@ def load_backbone(
     source
         Preset name, hub id or folder; None for the paper's backbone of the modality.
     revision
-        Branch, tag or commit of a hub id.
+        Branch, tag or commit of a hub id; None is a preset's pinned commit, or the main branch.
     layers
         ``half``, ``all`` or numbers such as ``0,2,4``.
     pooling
@@ -162,8 +163,7 @@ def load_backbone(
         The checkpoint is not there, does not fit the modality, or an option does not fit the checkpoint.
     """
     named = source or default_preset(modality).name
-    preset = find_preset(named)
-    snapshot = find_snapshot(preset.hub_id if preset and not Path(named).is_dir() else named, revision)
+    snapshot = find_snapshot(*resolve(named, revision))
     family = family_of(snapshot.config, modality, named)
     chosen = pooling or family.default_pooling
     if chosen not in family.poolings:
@@ -193,13 +193,21 @@ def _load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> 
             dtype=_DTYPES[dtype],
             attn_implementation=_ATTENTION,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that the report names them; none is accepted
             **options,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"--backbone {source}: {family.model_class} could not be loaded from {snapshot.folder}: {first}"
+            f"--backbone {source}: {family.model_class} could not be loaded from {snapshot.folder}: {first}",
+            remedy=f"Run: {snapshot.download_command(force=True)}",
         ) from None
+    misfits = sorted(str(entry[0]) for entry in report["mismatched_keys"])
+    if misfits:
+        raise UsageError(
+            f"--backbone {source}: {len(misfits):,} weights of the checkpoint have another shape than config.json says, "
+            f"first: {misfits[0]}"
+        )
     missing = sorted(report["missing_keys"])
     if missing:
         raise UsageError(

@@ -50,17 +50,16 @@ def info(
     """Show what fixes a checkpoint's numbers: revision, digests, layers, processor."""
     from crossan.extract.backbones.backbone import load_backbone
     from crossan.extract.backbones.families import FAMILIES
-    from crossan.extract.backbones.presets import find_preset
+    from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 
-    preset = find_preset(backbone)
-    source = preset.hub_id if preset else backbone
-    snapshot = find_snapshot(source, revision)
+    snapshot = find_snapshot(*resolve(backbone, revision))
+    preset = find_preset(snapshot.hub_id or "")
     family = FAMILIES.get(str(snapshot.config.get("model_type")))
     if modality is not None and modality not in list(Modality):
         raise UsageError(f"--modality {modality}: expected one of {', '.join(Modality)}")
     kind = Modality(modality) if modality else (family.modality if family else Modality.TEXT)
-    loaded = load_backbone(kind, source, revision=revision)
+    loaded = load_backbone(kind, backbone, revision=revision)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
     report |= {"folder": str(snapshot.folder), "licence": preset.licence if preset else None}
     if is_json:
@@ -69,10 +68,14 @@ def info(
     identity = report["backbone"]
     print(f"id         {identity['id']}\nfamily     {identity['family']}\nrevision   {identity['revision']}")
     print(f"modality   {kind.value}\nlayers     {', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}")
-    print(f"pooling    {loaded.pooling}\nprocessor  {report['inputs']['processor']}\nfolder     {snapshot.folder}")
+    print(
+        f"pooling    {loaded.pooling}\nfinal norm {report['capture']['final_norm']}\nprocessor  {report['inputs']['processor']}\nfolder     {snapshot.folder}"
+    )
     print(f"licence    {preset.licence if preset else 'unknown: see its model card'}")
     for name, digest in identity["weights_sha256"].items():
         print(f"sha256     {digest}  {name}")
+    if loaded.pooling in {"cls", "special"}:
+        note(f"The {loaded.pooling} vector of hidden state 0 is the same for every item: it has read nothing yet.")
 
 
 @app.command("init-tiny")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from crossan.cache_schema.modality import Modality
 
-__all__ = ["PRESETS", "Preset", "default_preset", "find_preset"]
+__all__ = ["PRESETS", "Preset", "default_preset", "find_preset", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +23,34 @@ class Preset:
     is_commercial: bool
     """Whether the licence allows commercial use."""
     is_default: bool
+    revision: str
+    """Pinned, so that teammates share a fingerprint: a commit of the hub repository, or the only ref that will do."""
     note: str
 
 
 PRESETS = (
     Preset(
-        "bert-base", Modality.TEXT, "google-bert/bert-base-uncased", "bert", "Apache-2.0", True, True, "the paper's"
+        "bert-base",
+        Modality.TEXT,
+        "google-bert/bert-base-uncased",
+        "bert",
+        "Apache-2.0",
+        True,
+        True,
+        "86b5e0934494bd15c9632b12f734a8a67f723594",
+        "the paper's",
     ),
-    Preset("vit-base", Modality.IMAGE, "google/vit-base-patch16-224", "vit", "Apache-2.0", True, True, "the paper's"),
+    Preset(
+        "vit-base",
+        Modality.IMAGE,
+        "google/vit-base-patch16-224",
+        "vit",
+        "Apache-2.0",
+        True,
+        True,
+        "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
+        "the paper's",
+    ),
     Preset(
         "ast",
         Modality.AUDIO,
@@ -38,6 +59,7 @@ PRESETS = (
         "BSD-3-Clause",
         True,
         True,
+        "f826b80d28226b62986cc218e5cec390b1096902",
         "the paper's",
     ),
     Preset(
@@ -48,6 +70,7 @@ PRESETS = (
         "CC-BY-NC-4.0",
         False,
         True,
+        "dc740ceda42fce44faed2ea03c6d447db72f6af9",
         "the paper's; not for commercial use: take vivit-base",
     ),
     Preset(
@@ -58,10 +81,17 @@ PRESETS = (
         "MIT",
         True,
         False,
+        "refs/pr/3",  # its main branch has pickled weights only; this one adds model.safetensors
         "32 frames; free for commercial use",
     ),
 )
 """Every backbone that has a name of its own here; any other is given by hub id or folder."""
+
+
+def resolve(source: str, revision: str | None) -> tuple[str, str | None]:
+    """Return where to look and at which revision; a preset fills in its hub id and pinned revision, a folder wins."""
+    preset = None if Path(source).is_dir() else find_preset(source)
+    return (source, revision) if preset is None else (preset.hub_id, revision or preset.revision)
 
 
 def default_preset(modality: Modality) -> Preset:

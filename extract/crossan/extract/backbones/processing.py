@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer as ast
 
 from crossan.cache_schema.canonical import digest_of
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import DataError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.library import transformers
@@ -19,8 +20,11 @@ from crossan.extract.backbones.snapshot import Snapshot
 
 __all__ = ["Processing", "load_processing"]
 
-_CUTTING = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
-"""Tokeniser settings that change how text is cut."""
+_CUTTING = ("normalizer", "pre_tokenizer", "post_processor")
+"""Parts of a tokeniser beside its vocabulary that change what a text becomes."""
+
+_AST_WINDOW = 400
+"""Samples of one spectrum in AST's extractor, at any sampling rate; of a shorter sound it makes an empty spectrogram."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ def load_processing(family: Family, snapshot: Snapshot, config: Any) -> Processi
     if not any((snapshot.folder / name).is_file() for name in wanted):
         raise UsageError(
             f"{snapshot.folder}: expected {' or '.join(wanted)} beside the weights, found none",
-            remedy=f"hf download {snapshot.hub_id or 'ID'} {wanted[0]}",
+            remedy=f"Run: {snapshot.download_command()}",
         )
     processor = getattr(transformers, family.processor_class).from_pretrained(snapshot.folder, local_files_only=True)
     if family.modality is Modality.TEXT:
@@ -71,13 +75,15 @@ def load_processing(family: Family, snapshot: Snapshot, config: Any) -> Processi
     if family.modality is Modality.AUDIO:
         return _audio(processor)
     if family.modality is Modality.IMAGE:
-        return _pictures(processor, family, lambda picture: picture, None)
+        return _pictures(processor, family, np.asarray, None)
     return _pictures(processor, family, list, int(config.num_frames))
 
 
 def _text(tokenizer: Any, config: Any) -> Processing:  # noqa: ANN401
     max_length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-    settings = {name: tokenizer.init_kwargs.get(name) for name in _CUTTING}
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    settings = {name: parts.get(name) for name in _CUTTING}
+    tokenizer("", truncation=True, max_length=max_length)  # sets the truncation now: later, threads would race for it
 
     def prepare(title: str) -> dict[str, npt.NDArray[Any]]:
         tokens = tokenizer(title, truncation=True, max_length=max_length)["input_ids"]
@@ -91,6 +97,8 @@ def _audio(extractor: Any) -> Processing:  # noqa: ANN401
     rate = int(extractor.sampling_rate)
 
     def prepare(samples: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
+        if len(samples) < _AST_WINDOW:
+            raise DataError(f"expected a sound of at least {_AST_WINDOW} samples, found {len(samples)}")
         values = extractor(samples, sampling_rate=rate, return_tensors="np")["input_values"]
         return {"input_values": np.asarray(values[0], np.float32)}
 
@@ -104,7 +112,8 @@ def _pictures(
     frame_count: int | None,
 ) -> Processing:
     def prepare(medium: Any) -> dict[str, npt.NDArray[Any]]:  # noqa: ANN401 - a picture or frames
-        values = processor(to_input(medium), return_tensors="np")["pixel_values"]
+        # Told, not guessed: a picture one or three pixels high would be taken for one with the channels first.
+        values = processor(to_input(medium), input_data_format="channels_last", return_tensors="np")["pixel_values"]
         return {"pixel_values": np.asarray(values[0], np.float32)}
 
     return Processing(prepare, family.processor_class, _config_of(processor), frame_count=frame_count)

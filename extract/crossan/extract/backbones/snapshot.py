@@ -30,6 +30,11 @@ class Snapshot:
     config: Mapping[str, Any]
     """``config.json`` as it stands."""
 
+    def download_command(self, *, force: bool = False) -> str:
+        """Return the command that fetches these files, or fetches them again."""
+        command = _download_command(self.hub_id or "ID", self.commit) + (" --force-download" if force else "")
+        return command if self.hub_id else f"{command} --local-dir {self.folder}"
+
     @property
     def config_digest(self) -> str:
         """sha256 of the config without what says nothing about the numbers, hex."""
@@ -75,7 +80,7 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
         )
         raise UsageError(
             f"--backbone {source}: expected weights as *.safetensors in {folder}, found {other}; pickled weights are never loaded",
-            remedy=f"hf download {hub_id or source} --include '*.safetensors' '*.json' '*.txt'",
+            remedy=f"Run: {_download_command(hub_id or 'ID', commit)}  (or choose a revision or model that has safetensors)",
         )
     return Snapshot(folder, hub_id, commit, config)
 
@@ -88,21 +93,31 @@ def _hub_place(folder: Path) -> tuple[str | None, str | None]:
     return None, None
 
 
+def _download_command(hub_id: str, revision: str | None) -> str:
+    return f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+
+
 def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,  # of whichever HTTP client this release of the hub library stands on
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
     except HFValidationError as error:
         raise UsageError(f"--backbone {hub_id}: neither a folder nor a hub id: {error}") from None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        asked = f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise UsageError(
-            f"--backbone {hub_id}: revision {revision or 'main'} is not in the local hub cache {HF_HUB_CACHE}"
-            f" and could not be downloaded ({type(error).__name__})",
-            remedy=f"Where there is a network: {asked}  (then copy the hub cache to {HF_HUB_CACHE}, or give its folder)",
+            f"--backbone {hub_id}: no folder of this name, revision {revision or 'main'} is not in the local hub cache "
+            f"{HF_HUB_CACHE}, and it could not be downloaded ({type(error).__name__})",
+            remedy=f"Where there is a network: {_download_command(hub_id, revision)}"
+            f"  (then copy the hub cache to {HF_HUB_CACHE}, or give its folder)",
         ) from None
 
 

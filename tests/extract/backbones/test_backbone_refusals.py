@@ -1,0 +1,167 @@
+"""Checkpoints that are damaged, hostile or not to be had; and the command line."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones import load_backbone
+from crossan.extract.backbones.cli import app
+from crossan.extract.backbones.families import FAMILIES
+from crossan.extract.backbones.presets import PRESETS, default_preset, resolve
+
+
+@pytest.fixture
+def copy(tiny, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny["bert"][1], folder)
+    return folder
+
+
+def change_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def load(folder):
+    return load_backbone(Modality.TEXT, str(folder), device="cpu")
+
+
+def test_damaged_weights_are_named_with_the_remedy(copy):
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(
+        UsageError, match=r"(?s)BertModel could not be loaded from .*\n  Run: hf download .*--force-download"
+    ):
+        load(copy)
+
+
+def test_weights_of_another_shape_are_refused(copy):
+    change_config(copy, hidden_size=64)
+    with pytest.raises(
+        UsageError, match=r"weights of the checkpoint have another shape than config.json says, first: emb"
+    ):
+        load(copy)
+
+
+def test_a_config_that_cannot_be_is_refused(copy):
+    change_config(copy, hidden_size="wide")
+    with pytest.raises(UsageError, match="BertModel could not be loaded"):
+        load(copy)
+
+
+@pytest.mark.parametrize(("text", "match"), [("{", "config.json: not JSON"), ("[]", "expected a JSON object")])
+def test_a_config_that_is_no_json_object(copy, text, match):
+    (copy / "config.json").write_text(text)
+    with pytest.raises(DataError, match=match):
+        load(copy)
+
+
+def test_an_unknown_family_is_named(copy):
+    change_config(copy, model_type="gpt2")
+    with pytest.raises(UsageError, match="expected model_type one of bert, vit, .* found gpt2"):
+        load(copy)
+
+
+def test_a_folder_of_checkpoints_names_them(tiny):
+    with pytest.raises(
+        UsageError, match=r"expected config.json in .* \(it holds the folders audio, .*text.*: name one\)"
+    ):
+        load(tiny["bert"][1].parent)
+
+
+def test_code_beside_a_checkpoint_is_never_run(copy, tmp_path):
+    marker = tmp_path / "it-ran"
+    (copy / "evil.py").write_text(f"open({str(marker)!r}, 'w')\nclass Evil: pass\n")
+    change_config(copy, auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    settings |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    assert load(copy).dim == 32
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["no such thing", "a/b/c"])
+def test_what_can_be_no_hub_id(name):
+    with pytest.raises(UsageError, match=f"--backbone {name}: neither a folder nor a hub id"):
+        load_backbone(Modality.TEXT, name)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_that_is_not_there_says_which_revision_to_download_where(preset, monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UsageError) as caught:
+        load_backbone(preset.modality, preset.name)
+    assert caught.value.exit_code == 2
+    assert f"revision {preset.revision} is not in the local hub cache {tmp_path}" in caught.value.message
+    assert f"hf download {preset.hub_id} --revision {preset.revision}" in str(caught.value)
+
+
+def test_offline_asks_nobody(tmp_path):
+    script = (
+        "import socket\n"
+        "def refuse(*args, **kwargs): raise SystemExit('a socket was opened')\n"
+        "socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "from crossan.extract.backbones import load_backbone\n"
+        "from crossan.cache_schema.errors import UsageError\n"
+        "from crossan.cache_schema.modality import Modality\n"
+        "try: load_backbone(Modality.TEXT)\n"
+        "except UsageError as error: print(error)\n"
+    )
+    environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert "hf download google-bert/bert-base-uncased --revision 86b5e093" in done.stdout
+
+
+def test_a_named_revision_beats_the_pinned_one_and_a_folder_beats_a_preset(monkeypatch, tmp_path):
+    assert resolve("vit-base", None) == ("google/vit-base-patch16-224", "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3")
+    assert resolve("google/vit-base-patch16-224", "main") == ("google/vit-base-patch16-224", "main")
+    assert resolve("someone/else", None) == ("someone/else", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit-base").mkdir()
+    assert resolve("vit-base", None) == ("vit-base", None)
+
+
+def test_presets_cover_every_modality_and_say_what_their_licence_allows():
+    assert [default_preset(modality).hub_id.split("/")[1] for modality in Modality] == [
+        "bert-base-uncased",
+        "vit-base-patch16-224",
+        "videomae-base",
+        "ast-finetuned-audioset-10-10-0.4593",
+    ]
+    assert {preset.name for preset in PRESETS if not preset.is_commercial} == {"videomae-base"}
+    for preset in PRESETS:
+        assert FAMILIES[preset.family].modality is preset.modality
+
+
+def test_cli_lists_presets_with_licences():
+    shown = CliRunner().invoke(app, ["ls"])
+    assert shown.exit_code == 0
+    assert "CC-BY-NC-4.0" in shown.stdout
+    listed = json.loads(CliRunner().invoke(app, ["ls", "--json"]).stdout)["backbones"]
+    assert [entry["name"] for entry in listed] == [preset.name for preset in PRESETS]
+
+
+def test_cli_writes_and_shows_tiny_checkpoints(tmp_path):
+    out = tmp_path / "out"
+    written = CliRunner().invoke(app, ["init-tiny", str(out), "--seed", "3", "--json"])
+    assert json.loads(written.stdout) == {
+        "backbones": {modality.value: str(out / modality.value) for modality in Modality},
+        "seed": 3,
+    }
+    report = json.loads(CliRunner().invoke(app, ["info", str(out / "audio"), "--json"]).stdout)
+    assert report["capture"]["layers"] == [0, 2, 4, 6, 8, 10, 12]
+    assert len(report["backbone"]["weights_sha256"]["model.safetensors"]) == 64
+    shown = CliRunner().invoke(app, ["info", str(out / "text")])
+    assert "pooling    cls" in shown.stdout
+    assert "is the same for every item" in shown.stderr
+    with pytest.raises(UsageError, match="is not empty"):
+        CliRunner().invoke(app, ["init-tiny", str(out)], catch_exceptions=False)
+    with pytest.raises(UsageError, match="--modality smell: expected one of"):
+        CliRunner().invoke(app, ["info", str(out / "text"), "--modality", "smell"], catch_exceptions=False)
