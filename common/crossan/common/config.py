@@ -176,14 +176,18 @@ def _dotted_keys(kind: type[Settings]) -> Iterator[str]:
 def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     keys = [str(part) for part in problem["loc"]]
     name = ".".join(keys)
-    owner = next((sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), "settings")
+    owner = next(
+        (sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), "settings"
+    )
     message = problem["msg"].removeprefix("Value error, ")
     return f"{owner}: {name or 'settings'}: {message}, got {problem['input']!r}"
 
 
 def _write_table(values: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
     groups = {key: value for key, value in values.items() if isinstance(value, Mapping)}
-    lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if key not in groups and value is not None]
+    lines += [
+        f"{key} = {_toml_value(value)}" for key, value in values.items() if key not in groups and value is not None
+    ]
     for key, group in groups.items():
         lines += ["", f"[{prefix}{key}]"]
         _write_table(group, f"{prefix}{key}.", lines)

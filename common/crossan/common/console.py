@@ -140,7 +140,12 @@ def run_command(command: Callable[..., Any], name: str) -> NoReturn:
 
 def app_settings() -> dict[str, Any]:
     """Return the settings every Typer app of ours is made with."""
-    return {"no_args_is_help": False, "add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+    return {
+        "no_args_is_help": False,
+        "add_completion": False,
+        "pretty_exceptions_enable": False,
+        "rich_markup_mode": None,
+    }
 
 
 def disk_full_error(error: OSError) -> ResourceError | None:

@@ -65,7 +65,14 @@ def demo(
     results = {name: _read_result(out / "runs" / name) for name in ("crossan", "shuffled")}
     ratios = _ratios(results)
     if as_json:
-        print_json({"results": results, "ratios": ratios, "seconds": time.monotonic() - start, "report": str(out / "report.html")})
+        print_json(
+            {
+                "results": results,
+                "ratios": ratios,
+                "seconds": time.monotonic() - start,
+                "report": str(out / "report.html"),
+            }
+        )
     else:
         print(_table(results))
     note(f"\nreport: {out / 'report.html'}    {time.monotonic() - start:.0f} s in all")
@@ -137,7 +144,12 @@ def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
     popularity = trained["popularity"]
     rows = [
         _Row("popularity", popularity["valid"]["hr@10"], popularity["test"]["hr@10"], None),
-        _Row("CROSSAN, features shuffled", shuffled["valid"]["hr@10"], shuffled["test"]["hr@10"], shuffled["cold_test"]["hr@10"]),
+        _Row(
+            "CROSSAN, features shuffled",
+            shuffled["valid"]["hr@10"],
+            shuffled["test"]["hr@10"],
+            shuffled["cold_test"]["hr@10"],
+        ),
         _Row("CROSSAN", trained["valid"]["hr@10"], trained["test"]["hr@10"], trained["cold_test"]["hr@10"]),
     ]
     lines = [f"{'HR@10':<28}{'valid':>8}{'test':>8}{'cold':>8}"]
@@ -151,7 +163,9 @@ def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
 def _check(ratios: Mapping[str, float]) -> None:
     floors = {"test_over_popularity": _TEST_FLOOR, "cold_over_shuffled": _COLD_FLOOR}
     missed = [
-        f"{name}: expected at least {floor:.1f}, found {ratios[name]:.2f}" for name, floor in floors.items() if ratios[name] < floor
+        f"{name}: expected at least {floor:.1f}, found {ratios[name]:.2f}"
+        for name, floor in floors.items()
+        if ratios[name] < floor
     ]
     if missed:
         raise DemoError("a comparison the demo promises did not hold\n  " + "\n  ".join(missed))
