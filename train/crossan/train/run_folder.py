@@ -82,6 +82,22 @@ class RunFolder:
         }
         self._write("cache.lock.json", json.dumps({"stores": entries}, indent=2) + "\n")
 
+    def lock(self) -> dict[str, Any]:
+        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version"}}}``.
+
+        Raises
+        ------
+        UsageError
+            The run has recorded none.
+        """
+        path = self.path / "cache.lock.json"
+        if not path.is_file():
+            raise UsageError(
+                f"{self.path}: expected cache.lock.json, found none", remedy="crossan-train --resume --out RUN"
+            )
+        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return lock
+
     def locked_stores(self) -> dict[Modality, FeatureStore] | None:
         """Open the recorded stores at their recorded versions; None where none are recorded yet.
 
@@ -90,11 +106,10 @@ class RunFolder:
         IncompatibleError
             A store there is not the one that was recorded.
         """
-        path = self.path / "cache.lock.json"
-        if not path.is_file():
+        if not (self.path / "cache.lock.json").is_file():
             return None
         stores = {}
-        for name, entry in json.loads(path.read_text(encoding="utf-8"))["stores"].items():
+        for name, entry in self.lock()["stores"].items():
             store = open_store(entry["store"], entry["version"])
             if store.fingerprint != entry["fingerprint"]:
                 raise IncompatibleError(

@@ -1,0 +1,89 @@
+"""The report's figures as SVG texts: curves over epochs, gate weights over layers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from crossan.cache_schema.modality import Modality
+
+__all__ = ["curve_figure", "gate_figure"]
+
+_INK = "#808080"
+"""Readable on white and on black."""
+_COLOURS = ("#2a7ae2", "#e2792a", "#2aa876", "#a84fc4")
+_LETTERS = {Modality.IMAGE: "I", Modality.TEXT: "T", Modality.VIDEO: "V", Modality.AUDIO: "A"}
+"""Columns in the order of Fig. 4, after H for the tower's own hidden state."""
+_STYLE = {"svg.hashsalt": "crossan", "font.size": 9, "axes.edgecolor": _INK, "text.color": _INK} | dict.fromkeys(
+    ("axes.labelcolor", "xtick.color", "ytick.color"), _INK
+)
+
+
+def curve_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str) -> str:
+    """Return lines over epochs as SVG.
+
+    Parameters
+    ----------
+    curves
+        Name of a line to its epochs and values.
+    label
+        What the values are.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.6, 2.8), layout="constrained")
+        axes = figure.add_subplot()
+        for colour, (name, (epochs, values)) in zip(_COLOURS * len(curves), curves.items(), strict=False):
+            axes.plot(epochs, values, label=name, color=colour, linewidth=1.6)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.grid(visible=True, alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if len(curves) > 1:
+            axes.legend(frameon=False, labelcolor=_INK)
+        return _svg(figure)
+
+
+def gate_figure(weights: Sequence[Sequence[Sequence[float]]], modalities: Sequence[Modality]) -> str:
+    """Return the gates as a heat map per tower, as Fig. 4: rows are adapter layers, bottom is 0.
+
+    Parameters
+    ----------
+    weights
+        ``(tower, layer, modality + 1)``, towers and inputs in the order of
+        ``modalities``, the tower's own hidden state last.
+    modalities
+        The modalities in use.
+    """
+    order = [modality for modality in _LETTERS if modality in modalities]
+    columns = [len(modalities), *(list(modalities).index(modality) for modality in order)]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(2.2 * len(order) + 0.6, 3.2), layout="constrained")
+        for place, modality in enumerate(order, 1):
+            tower = weights[list(modalities).index(modality)]
+            axes = figure.add_subplot(1, len(order), place)
+            cells = [[layer[column] for column in columns] for layer in tower]
+            image = axes.imshow(cells, origin="lower", cmap="Blues", vmin=0.0, vmax=_highest(weights), aspect="auto")
+            axes.set_title(f"{modality.value} tower")
+            axes.set_xticks(range(len(columns)), ["H", *(_LETTERS[m] for m in order)])
+            axes.set_yticks(range(len(cells)))
+            for row, values in enumerate(cells):
+                for column, value in enumerate(values):
+                    shade = "white" if value > 0.6 * _highest(weights) else "#333333"
+                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
+        figure.colorbar(image, ax=figure.axes, shrink=0.8)
+        return _svg(figure)
+
+
+def _highest(weights: Sequence[Sequence[Sequence[float]]]) -> float:
+    return max(value for tower in weights for layer in tower for value in layer)
+
+
+def _svg(figure: Any) -> str:  # noqa: ANN401 - untyped library
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

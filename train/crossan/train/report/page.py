@@ -1,0 +1,108 @@
+"""From run folders to one page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.train.run_folder import RunFolder
+
+__all__ = ["write_report"]
+
+_COLUMNS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
+
+
+def write_report(runs: Sequence[Path], out: Path) -> None:
+    """Write the page for one run, or for a run and its twin.
+
+    Raises
+    ------
+    UsageError
+        A run that is not finished, or ``crossan[report]`` is not installed.
+    """
+    try:
+        import jinja2
+
+        from crossan.train.report.figures import curve_figure, gate_figure
+    except ModuleNotFoundError as error:
+        raise UsageError(f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'") from None
+    opened = [_read(path) for path in runs]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("page.html.jinja").render(
+        title=opened[0]["name"],
+        columns=_COLUMNS,
+        rows=[row for run in opened for row in _rows(run)] + _popularity_rows(opened[0]),
+        runs=opened,
+        loss=curve_figure({run["name"]: _curve(run, "loss") for run in opened}, "training loss"),
+        hit_ratio=curve_figure({run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"),
+        gain=curve_figure({run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"),
+        gates=[(run["name"], gate_figure(run["gates"], run["modalities"])) for run in opened],
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staged = out.with_name(f".{out.name}-{os.getpid()}")
+    staged.write_text(page, encoding="utf-8")
+    staged.replace(out)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    folder = RunFolder(path)
+    settings = folder.settings()
+    result = folder.result()
+    if result is None:
+        raise UsageError(
+            f"{path}: expected result.json, found none: the run is not finished",
+            remedy=f"crossan-train --config {path}/config.toml --out {path} --resume",
+        )
+    weights = folder.best_checkpoint().tensors["model"]
+    return {
+        "name": path.name,
+        "result": result,
+        "metrics": folder.metrics(),
+        "config": (path / "config.toml").read_text(encoding="utf-8"),
+        "is_permuted": settings.features.permute_seed is not None,
+        "modalities": [Modality(name) for name in folder.lock()["stores"]],
+        "gates": _gate_weights(weights),
+    }
+
+
+def _gate_weights(weights: Any) -> list[Any]:  # noqa: ANN401 - named tensors
+    """Return ``(tower, layer, modality + 1)`` from a checkpoint's gate logits, one ``(tower, inputs)`` tensor a layer."""
+    layers = sorted(
+        (name for name in weights if ".gates." in name and name.endswith("logits")),
+        key=lambda name: int(name.split(".gates.")[1].split(".")[0]),
+    )
+    by_layer = [weights[name].softmax(dim=-1).tolist() for name in layers]
+    return [list(tower) for tower in zip(*by_layer, strict=True)]
+
+
+def _rows(run: dict[str, Any]) -> list[dict[str, Any]]:
+    result = run["result"]
+    name = f"{run['name']} (features shuffled)" if run["is_permuted"] else run["name"]
+    cold = result["cold_test"]
+    cold_cells = {"hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"], "hr@20": None, "ndcg@20": None}
+    return [
+        {"who": name, "split": "validation", "values": result["valid"]},
+        {"who": name, "split": "test", "values": result["test"]},
+        {"who": name, "split": f"test, {cold['targets']:,} cold targets", "values": cold_cells},
+    ]
+
+
+def _popularity_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
+    popularity = run["result"]["popularity"]
+    return [
+        {"who": "popularity", "split": "validation", "values": popularity["valid"]},
+        {"who": "popularity", "split": "test", "values": popularity["test"]},
+    ]
+
+
+def _curve(run: dict[str, Any], what: str) -> tuple[list[int], list[float]]:
+    lines = run["metrics"]
+    return [line["epoch"] for line in lines], [
+        line["loss"] if what == "loss" else line["valid"][what] for line in lines
+    ]
