@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crossan.train.adapter import SideAdapter
-from crossan.train.gate import CrossModalGate
+from crossan.train.gate import CrossModalGates
 from crossan.train.momef import Momef
 
 
@@ -14,26 +14,37 @@ def everything(items: int, inputs: int) -> torch.Tensor:
     return torch.ones(items, inputs, dtype=torch.bool)
 
 
-def test_new_gate_is_the_plain_mean():
-    mixed = CrossModalGate(2)(torch.tensor([[[3.0], [6.0]]]), torch.tensor([[0.0]]), everything(1, 3))
-    assert mixed.item() == pytest.approx(3.0)  # (3 + 6 + 0) / 3
+def test_new_gates_are_the_plain_mean():
+    hidden = torch.tensor([[[0.0], [12.0]]])
+    mixed = CrossModalGates(2)(torch.tensor([[[3.0], [6.0]]]), hidden, everything(1, 2))
+    assert mixed.flatten().tolist() == pytest.approx([3.0, 7.0])  # (3 + 6 + 0) / 3, (3 + 6 + 12) / 3
 
 
 def test_gate_weights_sum_to_one_and_skip_what_is_absent():
-    gate = CrossModalGate(2)
+    gates = CrossModalGates(2)
     with torch.no_grad():
-        gate.logits.copy_(torch.tensor([0.0, 5.0, math.log(3.0)]))
-    weights = gate.weights(torch.tensor([[True, False, True], [True, True, True]]))
-    assert weights[0].tolist() == pytest.approx([0.25, 0.0, 0.75])  # 1 / (1 + 3), masked, 3 / (1 + 3)
-    assert weights.sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+        gates.logits[0] = torch.tensor([0.0, 5.0, math.log(3.0)])
+        gates.logits[1] = torch.tensor([5.0, math.log(2.0), math.log(2.0)])
+    weights = gates.weights(torch.tensor([[True, False], [False, True], [True, True]]))
+    assert weights[0, 0].tolist() == pytest.approx([0.25, 0.0, 0.75])  # 1 / (1 + 3), masked, 3 / (1 + 3)
+    assert weights[1, 1].tolist() == pytest.approx([0.0, 0.5, 0.5])
+    assert weights.sum(dim=-1).flatten().tolist() == pytest.approx([1.0] * 6)
 
 
-def test_an_item_that_can_read_nothing_gets_zeros_and_finite_gradients():
-    gate = CrossModalGate(1)
-    mixed = gate(torch.ones(1, 1, 2), torch.ones(1, 2), torch.zeros(1, 2, dtype=torch.bool))
+def test_each_modality_has_its_own_gate():
+    gates = CrossModalGates(2)
+    with torch.no_grad():
+        gates.logits[1, 0] = math.log(2.0)
+    mixed = gates(torch.tensor([[[4.0], [8.0]]]), torch.zeros(1, 2, 1), everything(1, 2))
+    assert mixed.flatten().tolist() == pytest.approx([4.0, 4.0])  # (4 + 8) / 3, (2 * 4 + 8) / 4
+
+
+def test_an_item_without_any_modality_gets_zeros_and_finite_gradients():
+    gates = CrossModalGates(1)
+    mixed = gates(torch.ones(1, 1, 2), torch.ones(1, 1, 2), torch.zeros(1, 1, dtype=torch.bool))
     mixed.sum().backward()
-    assert mixed.tolist() == [[0.0, 0.0]]
-    assert torch.isfinite(gate.logits.grad).all()
+    assert mixed.tolist() == [[[0.0, 0.0]]]
+    assert torch.isfinite(gates.logits.grad).all()
 
 
 def test_adapter_is_the_identity_plus_its_bottleneck():

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy
+from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.sequence_encoder import SequenceEncoder
 
 ITEM_COUNT = 6
 
@@ -28,18 +29,8 @@ def transcription(sequences, user_vectors, table, log_p):
 
 
 def vectorised(sequences, user_vectors, table, log_p):
-    batch = torch.tensor(sequences)
-    columns = batch_columns(batch)
-    is_row = (batch[:, :-1] != PADDING) & (batch[:, 1:] != PADDING)
-    rows = is_row.nonzero()
-    return debiased_cross_entropy(
-        user_vectors[rows[:, 0], rows[:, 1]],
-        table[columns.items],
-        columns.sequences[:, 1:][is_row],
-        columns.is_rejected[rows[:, 0]],
-        log_p[columns.items],
-        columns.log_multiplicity,
-    )
+    columns = batch_columns(torch.tensor(sequences))
+    return debiased_loss_of_batch(columns, table[columns.items], lambda vectors, is_real: user_vectors, log_p)
 
 
 items = st.integers(0, ITEM_COUNT - 1)
@@ -86,3 +77,31 @@ def test_columns_of_a_batch():
     assert columns.sequences.tolist() == [[PADDING, 1, 0], [0, 0, 2]]
     assert columns.log_multiplicity.exp().tolist() == pytest.approx([3.0, 1.0, 1.0])
     assert columns.is_rejected.tolist() == [[True, True, False], [True, False, True]]
+
+
+def test_the_positive_counts_once_even_where_nobody_rejects_it():
+    """Item 0 occurs five times and is not among the row's own: its multiplicity must not enter."""
+    loss = debiased_cross_entropy(
+        torch.zeros(1, 1),
+        torch.zeros(2, 1),
+        torch.tensor([0]),
+        torch.tensor([[False, False]]),
+        torch.zeros(2),
+        torch.tensor([5.0, 3.0]).log(),
+    )
+    assert loss.item() == pytest.approx(math.log(1 + 3))
+
+
+def test_order_of_users_and_padding_change_no_loss():
+    torch.manual_seed(0)
+    encoder = SequenceEncoder(4, 6, block_count=1, head_count=2, dropout=0.0).double()
+    table = torch.randn(ITEM_COUNT, 4, dtype=torch.float64)
+    log_p = torch.rand(ITEM_COUNT, dtype=torch.float64).log()
+
+    def loss_of(sequences):
+        columns = batch_columns(torch.tensor(sequences))
+        return debiased_loss_of_batch(columns, table[columns.items], encoder, log_p).item()
+
+    plain = [[0, 1, 2, 1], [PADDING, 3, 4, 0], [5, 3, 3, 2]]
+    assert loss_of(plain[::-1]) == pytest.approx(loss_of(plain), rel=1e-12)
+    assert loss_of([[PADDING, PADDING, *user] for user in plain]) == pytest.approx(loss_of(plain), rel=1e-12)

@@ -69,11 +69,35 @@ def test_an_absent_modality_is_as_good_as_a_model_without_it():
     state = torch.zeros(1, 6)
     towers = model.item_encoder.towers
     for layer in range(3):
-        logits = towers.gates[layer][0].logits
+        logits = towers.gates[layer].logits[0]
         weights = torch.stack([logits[0], logits[2]]).softmax(0)
         state = towers.adapters[layer][0](weights[0] * state + weights[1] * hidden[0][:, layer])
     expected = model.item_encoder.fusion.experts[0](towers.outer_heads[0](towers.inner_heads[0](state)))
     assert torch.allclose(model.item_encoder(hidden, presence), expected, atol=1e-6)
+
+
+def test_two_modalities_agree_with_eq_5_written_out():
+    """Item by item, every h is a plain sum of three terms; layer 0's previous outputs are zeros."""
+    model = make_model([6, 6])
+    hidden, towers = make_hidden(2, [6, 6]), model.item_encoder.towers
+    outputs = towers(hidden, torch.ones(2, 2, dtype=torch.bool))
+    for item in range(2):
+        text, image = torch.zeros(6), torch.zeros(6)
+        for layer in range(3):
+            a, b = towers.gates[layer].logits.softmax(dim=1)
+            text, image = (
+                towers.adapters[layer][0](a[0] * text + a[1] * image + a[2] * hidden[0][item, layer]),
+                towers.adapters[layer][1](b[0] * text + b[1] * image + b[2] * hidden[1][item, layer]),
+            )
+        for m, state in enumerate((text, image)):
+            expected = towers.outer_heads[m](towers.inner_heads[m](state))
+            assert torch.allclose(outputs[item, m], expected, atol=1e-5)
+
+
+def test_new_gates_start_equal_and_sum_to_one():
+    weights = Crossan.build([6, 6], 3, 5, SMALL).item_encoder.towers.gate_weights()
+    assert weights.shape == (2, 3, 3)
+    assert torch.allclose(weights, torch.full((2, 3, 3), 1 / 3))
 
 
 def test_stores_of_different_width_are_brought_to_the_widest():

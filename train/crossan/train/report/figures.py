@@ -60,26 +60,24 @@ def gate_figure(weights: Sequence[Sequence[Sequence[float]]], modalities: Sequen
     """
     order = [modality for modality in _LETTERS if modality in modalities]
     columns = [len(modalities), *(list(modalities).index(modality) for modality in order)]
+    values = [value for tower in weights for layer in tower for value in layer]
+    lowest, highest = min(values), max(values)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(2.2 * len(order) + 0.6, 3.2), layout="constrained")
         for place, modality in enumerate(order, 1):
             tower = weights[list(modalities).index(modality)]
             axes = figure.add_subplot(1, len(order), place)
             cells = [[layer[column] for column in columns] for layer in tower]
-            image = axes.imshow(cells, origin="lower", cmap="Blues", vmin=0.0, vmax=_highest(weights), aspect="auto")
+            image = axes.imshow(cells, origin="lower", cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
             axes.set_title(f"{modality.value} tower")
             axes.set_xticks(range(len(columns)), ["H", *(_LETTERS[m] for m in order)])
             axes.set_yticks(range(len(cells)))
-            for row, values in enumerate(cells):
-                for column, value in enumerate(values):
-                    shade = "white" if value > 0.6 * _highest(weights) else "#333333"
+            for row, layer in enumerate(cells):
+                for column, value in enumerate(layer):
+                    shade = "white" if value > lowest + 0.6 * (highest - lowest) else "#333333"
                     axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
         figure.colorbar(image, ax=figure.axes, shrink=0.8)
         return _svg(figure)
-
-
-def _highest(weights: Sequence[Sequence[Sequence[float]]]) -> float:
-    return max(value for tower in weights for layer in tower for value in layer)
 
 
 def _svg(figure: Any) -> str:  # noqa: ANN401 - untyped library

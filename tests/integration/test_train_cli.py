@@ -1,0 +1,322 @@
+"""crossan-train, evaluate and recommend as a user runs them, on fabricated stores."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from crossan.cache_schema.errors import (
+    ConfigError,
+    DataError,
+    IncompatibleError,
+    StoreIntegrityError,
+    StoreNotFoundError,
+    UsageError,
+)
+from crossan.cache_schema.modality import Modality
+from crossan.train import trainer
+from crossan.train.cli import evaluate, recommend, train
+from crossan.train.trainer import TrainingDivergedError
+
+QUICK = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.adapter_lr=0.01",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "patience=20",
+)
+SPLIT_KEYS = {"hr@10", "hr@20", "ndcg@10", "ndcg@20"}
+
+
+def run(command, *arguments):
+    app = typer.Typer()
+    app.command()(command)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def run_train(place, *more, out="r", epochs=12):
+    settings = [part for setting in (*QUICK, f"max_epochs={epochs}") for part in ("--set", setting)]
+    stdout = run(
+        train,
+        "--dataset",
+        place / "d",
+        "--cache",
+        place / "c",
+        "--out",
+        place / out,
+        "--device",
+        "cpu",
+        "--json",
+        *settings,
+        *more,
+    )
+    return json.loads(stdout.splitlines()[-1])
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in ("CROSSAN_DATASET", "CROSSAN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_result_keeps_its_promise_and_learns(small):
+    result = run_train(small)
+    promised = {
+        "run", "valid", "test", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
+        "peak_memory_bytes", "users", "items", "unwinnable_test_targets",
+    }  # fmt: skip
+    assert promised <= set(result)
+    assert set(result["valid"]) == set(result["test"]) == set(result["popularity"]["test"]) == SPLIT_KEYS
+    assert result == json.loads((small / "r" / "result.json").read_text())
+    assert result["users"] == 150
+    assert result["cold_test"]["targets"] == 50
+    # With the topic known, the 3 to 4 unseen items of it fill the first ranks; 10 of 40 by chance.
+    assert result["test"]["hr@10"] > 0.8
+    assert result["cold_test"]["hr@10"] > 0.8
+    ranks = pq.read_table(small / "r" / "eval" / "per_user.parquet").to_pylist()
+    assert sum(row["test_rank"] <= 10 for row in ranks) / 150 == pytest.approx(result["test"]["hr@10"])
+    for name in ("config.toml", "env.json", "cache.lock.json", "metrics.jsonl", "checkpoints/best/model.safetensors"):
+        assert (small / "r" / name).is_file()
+    assert len((small / "r" / "metrics.jsonl").read_text().splitlines()) == result["epochs"]
+
+
+def test_shuffled_features_do_not_help_cold_targets(small):
+    result = run_train(small, "--set", "features.permute_seed=3")
+    assert result["cold_test"]["hr@10"] < 0.6  # 10 of 34 to 40 by chance; the true features give over 0.8
+
+
+def test_permuting_features_at_evaluation_takes_the_gain_away(small):
+    trained = run_train(small)
+    same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json"))
+    assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity")} == {
+        key: trained[key] for key in ("valid", "test", "cold_test", "popularity")
+    }
+    permuted = json.loads(run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json"))
+    assert permuted["test"]["hr@10"] < 0.6 < same["test"]["hr@10"]
+    assert "HR@10" in run(evaluate, small / "r", "--mask-history", "none")
+
+
+def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store):
+    results = []
+    for seed in (None, 1):
+        place = tmp_path / str(seed)
+        make_dataset(place / "d", order=seed and np.random.default_rng(seed))
+        for modality in (Modality.TEXT, Modality.AUDIO):
+            make_store(place / "c", modality, order=seed and np.random.default_rng(seed))
+        results.append(run_train(place, epochs=3))
+    for key in ("valid", "test", "cold_test", "popularity", "epochs"):
+        assert results[0][key] == results[1][key]
+
+
+def weights_of(run_folder, name="last"):
+    tensors = load_file(run_folder / "checkpoints" / name / "model.safetensors")
+    return {key: tensor.clone() for key, tensor in tensors.items()}  # not mapped from a file about to be damaged
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(small, monkeypatch):
+    whole = run_train(small, epochs=5, out="whole")
+    real_epoch, seen = trainer._run_epoch, []
+
+    def stop_in_third(*arguments):
+        seen.append(arguments[-1])
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return real_epoch(*arguments)
+
+    monkeypatch.setattr(trainer, "_run_epoch", stop_in_third)
+    with pytest.raises((KeyboardInterrupt, AssertionError)):
+        run_train(small, epochs=5, out="torn")
+    monkeypatch.undo()
+    resumed = run_train(small, "--resume", epochs=5, out="torn")
+    for key in ("valid", "test", "cold_test", "epochs", "best_epoch"):
+        assert resumed[key] == whole[key]
+    for name in ("last", "best"):
+        ours, theirs = weights_of(small / "torn", name), weights_of(small / "whole", name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    lines = [json.loads(line)["epoch"] for line in (small / "torn" / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [1, 2, 3, 4, 5]
+
+
+def test_a_damaged_checkpoint_falls_back_one_and_says_so(small, monkeypatch):
+    run_train(small, epochs=3)
+    whole = weights_of(small / "r")
+    said = []
+    monkeypatch.setattr("crossan.train.checkpoint.note", said.append)
+    path = small / "r" / "checkpoints" / "last" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    (small / "r" / "result.json").unlink()
+    assert run_train(small, "--resume", epochs=3)["epochs"] == 3
+    assert len(said) == 1
+    assert "checkpoint last cannot be used, going back one" in said[0]
+    assert all(torch.equal(tensor, whole[key]) for key, tensor in weights_of(small / "r").items())
+    assert [json.loads(line)["epoch"] for line in (small / "r" / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_damaged_best_checkpoint_is_not_evaluated(small):
+    run_train(small, epochs=1)
+    path = small / "r" / "checkpoints" / "best" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreIntegrityError, match="its bytes are not those that were written"):
+        run(evaluate, small / "r")
+
+
+def test_the_resolved_config_repeats_the_run(small):
+    first = run_train(small, epochs=2)
+    again = json.loads(
+        run(
+            train, "--config", small / "r" / "config.toml", "--out", small / "r2", "--device", "cpu", "--json"
+        ).splitlines()[-1]
+    )
+    assert again["test"] == first["test"]
+
+
+def test_early_stopping_counts_epochs_without_improvement(small):
+    result = run_train(small, "--set", "patience=1", epochs=50)
+    assert result["epochs"] == result["best_epoch"] + 1 < 50
+
+
+def test_a_loss_that_is_no_number_stops_naming_the_step(small):
+    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch \d+, step \d+ \(\d+ items\)"):
+        run_train(small, "--set", "optimiser.lr=1e30", "--set", "optimiser.adapter_lr=1e30")
+
+
+def test_recommend_leaves_out_what_was_seen(small, sequences):
+    run_train(small, epochs=2)
+    report = json.loads(run(recommend, small / "r", "--user", "u001", "--top", 50, "--json"))
+    seen = {item for user, item, _ in sequences if user == "u001"}
+    shown = [item["item_id"] for item in report["items"]]
+    assert report["user"] == "u001"
+    assert not seen & set(shown)
+    assert len(shown) == len(set(shown)) == 40 - len(seen)
+    scores = [item["score"] for item in report["items"]]
+    assert scores == sorted(scores, reverse=True)
+    assert report["items"][0]["title"] == f"title of {shown[0]}"
+    by_history = json.loads(run(recommend, small / "r", "--history", "i01,i02", "--top", 3, "--json"))
+    assert len(by_history["items"]) == 3
+    assert "title of" in run(recommend, small / "r", "--user", "u001")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("--user", "u0x1"), "--user u0x1: not among the run's 150 users .*did you mean 'u0.1'"),
+        (("--history", "i01,nope"), "--history i01,nope: not in the catalogue of 40 items: nope"),
+        ((), "expected one of --user and --history"),
+    ],
+)
+def test_recommend_refuses_strangers(small, arguments, match):
+    run_train(small, epochs=1)
+    with pytest.raises(UsageError, match=match):
+        run(recommend, small / "r", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "match"),
+    [
+        (
+            ("--set", "model.botleneck_dim=3"),
+            ConfigError,
+            "unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'",
+        ),
+        (("--set", "batch_size=0"), ConfigError, "--set batch_size=0: batch_size: .*greater than or equal to 1, got 0"),
+        (
+            ("--modality", "text,smell"),
+            UsageError,
+            "--modality text,smell: expected text, image, video, audio or all, got 'smell'",
+        ),
+        (
+            ("--modality", "video"),
+            StoreNotFoundError,
+            "(?s)expected a video store, found none.*crossan-extract --modality video",
+        ),
+        (("--modality", "text"), UsageError, "model.top_k: expected at most 1"),
+        (("--device", "quantum"), UsageError, "--device quantum: not to be had here"),
+        (("--max-items", "3"), ConfigError, "data.max_items: .*greater than or equal to 4"),
+        (("--set", "mask_history=some"), ConfigError, "mask_history"),
+        (("--set", "model.layers=[0,5]"), IncompatibleError, "keeps 0, 1, not 5"),
+    ],
+)
+def test_what_cannot_be_is_named(small, more, error, match):
+    with pytest.raises(error, match=match):
+        run_train(small, *more)
+    assert not (small / "r").exists()
+
+
+def test_a_folder_in_use_and_other_settings_are_refused(small):
+    run_train(small, epochs=1)
+    with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
+        run_train(small, epochs=1)
+    with pytest.raises(UsageError, match=r"(?s)the run there has other settings\n  seed: 0 there, 5 asked"):
+        run_train(small, "--resume", "--seed", "5", epochs=1)
+
+
+def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):
+    other = make_store(small / "c", Modality.TEXT, name="another")
+    with pytest.raises(UsageError, match=r"(?s)2 text stores to choose from.*another.*--store"):
+        run_train(small, epochs=1)
+    assert run_train(small, "--store", other, epochs=1)["epochs"] == 1
+
+
+def test_items_that_were_never_extracted_stop_the_run(small, make_store):
+    known = [f"i{topic}{item}" for topic in range(4) for item in range(10)][:-2]
+    make_store(small / "c", Modality.AUDIO, items=known)
+    expected = (
+        r"(?s)audio has 38 items, 2 of the dataset's were never extracted, first: i38.*crossan-extract --modality audio"
+    )
+    with pytest.raises(DataError, match=expected):
+        run_train(small, epochs=1)
+    assert run_train(small, "--drop-items", epochs=1)["items"] == 38
+
+
+def test_items_without_any_modality_stop_the_run(tmp_path, make_dataset, make_store):
+    make_dataset(tmp_path / "d")
+    make_store(tmp_path / "c", Modality.IMAGE, absent={"i01"})
+    single = ("--set", "model.top_k=1")
+    with pytest.raises(DataError, match="1 items have none of the modalities image, first: i01"):
+        run_train(tmp_path, *single, epochs=1)
+    assert run_train(tmp_path, *single, "--drop-items", epochs=1)["items"] == 39
+
+
+def test_different_counts_of_kept_layers_are_incompatible(small, make_store):
+    make_store(small / "c", Modality.VIDEO, layers=(0, 1, 2))
+    with pytest.raises(
+        IncompatibleError, match=r"(?s)text keeps 0, 1; image keeps 0, 1; video keeps 0, 1, 2.*model.layers"
+    ):
+        run_train(small, epochs=1)
+    assert run_train(small, "--set", "model.layers=[0,1]", epochs=1)["epochs"] == 1
+
+
+def test_a_moved_store_version_does_not_change_a_resumed_run(small, make_store):
+    run_train(small, epochs=1)
+    lock = json.loads((small / "r" / "cache.lock.json").read_text())
+    assert {name: entry["version"] for name, entry in lock["stores"].items()} == {"text": 1, "image": 1}
+    shutil.rmtree(small / "c")
+    with pytest.raises(StoreNotFoundError):
+        run(evaluate, small / "r")
+
+
+def test_evaluate_needs_a_run(tmp_path):
+    with pytest.raises(UsageError, match=r"no run at .*: expected config.toml there"):
+        run(evaluate, tmp_path)
+    with pytest.raises(UsageError, match="--mask-history some: expected all, unseen-only, none"):
+        run(evaluate, tmp_path, "--mask-history", "some")
+
+
+def test_no_cache_named(tmp_path):
+    with pytest.raises(
+        UsageError, match="--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE"
+    ):
+        run(train, "--dataset", tmp_path, "--out", tmp_path / "r")

@@ -1,0 +1,89 @@
+"""The report of a finished run: one page, no script, no request, the right numbers."""
+
+import json
+import re
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.train.checkpoint import Checkpoint
+from crossan.train.report.cli import report
+from crossan.train.report.page import write_report
+from crossan.train.run_folder import RunFolder
+from crossan.train.settings import DataSettings, RunSettings
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    def make(name, hit_ratio=0.5, *, is_finished=True):
+        folder = RunFolder(tmp_path / name)
+        folder.begin(RunSettings(data=DataSettings(dataset="D", cache="C")), may_resume=False)
+        folder.lock_stores({})
+        folder._write("cache.lock.json", json.dumps({"stores": {"text": {}, "image": {}}}))
+        metrics = dict.fromkeys(("hr@10", "hr@20", "ndcg@10", "ndcg@20"), hit_ratio)
+        for epoch in (1, 2):
+            folder.append_metrics({"epoch": epoch, "loss": 2.0 / epoch, "valid": metrics})
+        gates = {f"item_encoder.towers.gates.{layer}.logits": torch.zeros(2, 3) for layer in range(11)}
+        gates["item_encoder.towers.gates.10.logits"] = torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
+        folder.save_checkpoint("best", Checkpoint({"model": gates}, {}))
+        if is_finished:
+            folder.write_result(
+                {
+                    "valid": metrics, "test": metrics, "cold_test": {"targets": 7, "hr@10": 0.25, "ndcg@10": 0.125},
+                    "popularity": {"valid": metrics | {"hr@10": 0.0625}, "test": metrics}, "users": 1234, "items": 5,
+                    "trainable_parameters": 9, "epochs": 2, "best_epoch": 1, "seconds_per_epoch": 0.5,
+                    "mask_history": "all", "unwinnable_test_targets": 0,
+                }
+            )  # fmt: skip
+        return tmp_path / name
+
+    return make
+
+
+def test_the_page_shows_both_runs_and_needs_nothing_else(make_run, tmp_path):
+    write_report([make_run("ours", 0.5), make_run("<twin>", 0.375)], tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    for text in (
+        "1,234 users",
+        "0.5000",
+        "0.3750",
+        "0.0625",
+        "7 cold targets",
+        "&lt;twin&gt;",
+        "image tower",
+        "text tower",
+    ):
+        assert text in page
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"https?:", page)
+    assert page.count("<svg") == 5  # three curves, two heat maps
+
+
+def test_layers_are_in_order_and_the_hidden_state_comes_first(make_run, tmp_path):
+    from crossan.train.report.figures import gate_figure
+    from crossan.train.report.page import _gate_weights
+
+    weights = RunFolder(make_run("ours")).best_checkpoint().tensors["model"]
+    gates = _gate_weights(weights)
+    assert (len(gates), len(gates[0])) == (2, 11)
+    assert gates[1][10] == pytest.approx([1.0, 0.0, 0.0])  # layer 10 last, not between 1 and 2
+    figure = gate_figure(gates, [Modality.TEXT, Modality.IMAGE])
+    assert figure.startswith("<svg")
+
+
+def test_an_unfinished_run_is_refused(make_run, tmp_path):
+    with pytest.raises(UsageError, match=r"(?s)the run is not finished.*--resume"):
+        write_report([make_run("ours", is_finished=False)], tmp_path / "report.html")
+
+
+def test_the_command_writes_into_the_run(make_run):
+    app = typer.Typer()
+    app.command()(report)
+    run = make_run("ours")
+    result = CliRunner().invoke(app, [str(run), "--json"])
+    assert json.loads(result.stdout) == {"report": str(run / "report.html")}
+    assert (run / "report.html").is_file()
