@@ -183,15 +183,16 @@ def test_kill_at_ten_random_moments(extraction, uninterrupted, tmp_path):
         assert extraction.finish(cache)["forwarded"] == 0
 
 
-def test_kill_at_every_third_write_to_disk(extraction, uninterrupted, tmp_path):
+@pytest.mark.slow
+def test_kill_at_every_seventh_write_to_disk(extraction, uninterrupted, tmp_path):
     digest, _ = uninterrupted
-    for after in range(1, 200, 3):
+    for after in range(1, 200, 7):
         cache = tmp_path / f"after{after}"
         extraction.begin(cache, after=after)
         if extraction.end() == 0:
             assert after > ITEM_COUNT // BATCH_SIZE  # each batch alone is a write
             break
-        extraction.begin(cache, after=after)  # and the run that mends it dies there too
+        extraction.begin(cache, after=after + 3)  # and the run that mends it dies too
         extraction.end()
         _check_whole(extraction.finish(cache), digest)
         assert _row_count(cache) == ITEM_COUNT

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus
@@ -35,7 +34,7 @@ def rows_of_batch(batch: Sequence[Prepared], encoder: Encoder, stored_dtype: str
 def _encode(batch: Sequence[Prepared], encoder: Encoder) -> np.ndarray[Any, Any]:
     try:
         return encoder.encode([prepared.inputs for prepared in batch if prepared.inputs is not None])
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except MemoryError as error:  # the device's memory is the backbone's to report
         raise ResourceError(
             f"out of memory in the forward of {len(batch)} items of {encoder.modality.value}: {error}",
             remedy=f"Run the same command again with --batch-size {max(len(batch) // 2, 1)}: it goes on from here.",
