@@ -1,0 +1,106 @@
+"""What people and scripts see: exit codes without a traceback, progress with an ETA."""
+
+import errno
+
+import pytest
+import typer
+
+from crossan.cache_schema.errors import (
+    BusyError,
+    ConfigError,
+    CrossanError,
+    DataError,
+    IncompatibleError,
+    ResourceError,
+    StoreIntegrityError,
+    StoreNotFoundError,
+)
+from crossan.common import console
+from crossan.common.console import Progress, run_command
+
+
+def run(command, monkeypatch, arguments=()):
+    monkeypatch.setattr("sys.argv", ["prog", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(command, "prog")
+    return stopped.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError, 2),
+        (StoreNotFoundError, 2),
+        (DataError, 3),
+        (StoreIntegrityError, 4),
+        (IncompatibleError, 5),
+        (ResourceError, 6),
+        (BusyError, 7),
+    ],
+)
+def test_our_errors_become_exit_codes_without_a_traceback(error, code, monkeypatch, capsys):
+    def command() -> None:
+        raise error("expected this, found that", remedy="Run: mend it")
+
+    assert run(command, monkeypatch) == code
+    assert capsys.readouterr().err == f"{error.__name__}: expected this, found that\n  Run: mend it\n"
+
+
+def test_an_error_of_ours_is_also_the_fitting_builtin():
+    assert issubclass(StoreNotFoundError, FileNotFoundError)
+    assert issubclass(ConfigError, ValueError)
+    assert str(CrossanError("what")) == "what"
+
+
+def test_anything_else_is_a_bug_and_keeps_its_traceback(monkeypatch):
+    def command() -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(KeyError, match="a bug"):
+        run_command(command, "prog")
+
+
+def test_interruption_is_130(monkeypatch, capsys):
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert run(command, monkeypatch) == 130
+
+
+def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):
+    def command() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    assert run(command, monkeypatch) == 6
+    assert "bytes free on its disk; what was published before is kept" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_2(monkeypatch, capsys):
+    def command(name: str = typer.Option("x")) -> None:
+        del name
+
+    assert run(command, monkeypatch, ["--nmae", "y"]) == 2
+    assert "--nmae" in capsys.readouterr().err
+
+
+def test_success_is_0_and_json_is_the_last_line_of_stdout(monkeypatch, capsys):
+    def command() -> None:
+        console.note("for people")
+        console.print_json({"größe": 1})
+
+    assert run(command, monkeypatch) == 0
+    captured = capsys.readouterr()
+    assert captured.out == '{"größe": 1}\n'
+    assert captured.err == "for people\n"
+
+
+def test_progress_says_rate_and_eta_after_two_seconds(monkeypatch, capsys):
+    clock = iter([0.0, 1.0, 10.0, 11.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    shown = Progress("extract text", 100, "items")
+    shown.advance(5)  # one second in: quiet
+    shown.advance(15)  # 20 items in 10 s: 2 a second, 80 left
+    shown.advance(1)  # too soon after the last line
+    shown.close()
+    assert capsys.readouterr().err == "extract text: 20/100 items, 2.0/s, ETA 0:40\n"
