@@ -106,7 +106,7 @@ def _commands(out: Path, seed: int) -> list[list[str]]:
         ["crossan", "data", "check", dataset],
         ["crossan", "backbones", "init-tiny", backbones, "--seed", str(seed)],
         *extractions,
-        ["crossan", "cache", "ls", cache],
+        ["crossan", "cache", "ls", "--cache", cache],
         [*train, "--out", f"{runs}/crossan"],
         [*train, "--out", f"{runs}/shuffled", "--set", f"features.permute_seed={seed + 1}"],
         ["crossan", "report", f"{runs}/crossan", "--compare", f"{runs}/shuffled", "--out", str(out / "report.html")],
