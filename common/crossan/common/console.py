@@ -166,4 +166,5 @@ def disk_full_error(error: OSError) -> ResourceError | None:
 
 
 def _raise_exit_on_terminate(signal_number: int, frame: object) -> NoReturn:
+    del frame
     raise SystemExit(128 + signal_number)
