@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import (
+    BusyError,
     ConfigError,
     DataError,
     IncompatibleError,
@@ -320,3 +321,16 @@ def test_no_cache_named(tmp_path):
         UsageError, match="--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE"
     ):
         run(train, "--dataset", tmp_path, "--out", tmp_path / "r")
+
+
+def test_a_folder_another_process_trains_in_is_busy(small, monkeypatch):
+    from crossan.common.stores import owners
+
+    run_train(small, epochs=1)
+    alive = f"{owners._host()}{owners._boot()}{owners._namespace()}-1-{owners._start_time(1)}"
+    (small / "r" / ".owner").write_text(alive)
+    with pytest.raises(BusyError, match="another process trains in this folder"):
+        run_train(small, "--resume", epochs=2)
+    (small / "r" / ".owner").write_text(alive.rsplit("-", 1)[0] + "-123")  # a process id that means another process now
+    assert run_train(small, "--resume", epochs=2)["epochs"] == 2
+    assert not (small / "r" / ".owner").exists()

@@ -117,7 +117,7 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         note(f"{type(error).__name__}: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        note("interrupted; the same command goes on from here")
+        note("interrupted; what was finished is kept, and the same command goes on (crossan-train: with --resume)")
         sys.exit(_INTERRUPTED_EXIT_CODE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

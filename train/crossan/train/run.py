@@ -64,6 +64,14 @@ def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
     run = _assemble(settings, folder, dataset, stores, chosen)
     folder.begin(settings, may_resume=may_resume)
+    try:
+        return _train(run, stores, chosen)
+    finally:
+        folder.release()
+
+
+def _train(run: OpenedRun, stores: Mapping[Modality, FeatureStore], device: torch.device) -> dict[str, Any]:
+    settings, folder = run.settings, run.folder
     folder.lock_stores(stores)
     _announce(run)
     counts = run.counts
@@ -73,7 +81,7 @@ def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str
         run.features,
         train_split(run.kept, length),
         validation_split(run.kept, length),
-        log_popularity(counts).to(chosen),
+        log_popularity(counts).to(device),
         settings,
         folder,
     )
@@ -84,7 +92,7 @@ def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,
-        "peak_memory_bytes": _peak_memory(chosen),
+        "peak_memory_bytes": _peak_memory(device),
     }
     folder.write_result(result)
     return result

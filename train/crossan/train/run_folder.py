@@ -13,14 +13,19 @@ from typing import Any
 
 import torch
 
-from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.cache_schema.errors import BusyError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import load_settings, to_toml
 from crossan.common.stores import FeatureStore, open_store
+from crossan.common.stores.files import create_exclusively
+from crossan.common.stores.owners import is_abandoned, our_token
 from crossan.train.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
 from crossan.train.settings import RunSettings
 
 __all__ = ["RunFolder"]
+
+_OWNER = ".owner"
+"""Names the process that trains in the folder; what a killed one leaves is told by its process being gone."""
 
 _MAY_CHANGE = {"max_epochs", "patience"}
 """Settings that say when to stop, and so may differ when a run goes on."""
@@ -45,15 +50,24 @@ class RunFolder:
         ------
         UsageError
             It is not empty and ``may_resume`` is not set, or it holds a run of other settings.
+        BusyError
+            Another process trains in it.
         """
         if (self.path / "config.toml").is_file() and may_resume:
             self._require_same(settings)
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        elif self.path.exists() and (not self.path.is_dir() or any(p.name != _OWNER for p in self.path.iterdir())):
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
             raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._claim()
         self._write("config.toml", to_toml(settings))
         self._write("env.json", json.dumps(_environment(), indent=2) + "\n")
+
+    def release(self) -> None:
+        """Let other processes have the folder; nothing happens where it is not ours."""
+        owner = self.path / _OWNER
+        if owner.is_file() and owner.read_text() == our_token():
+            owner.unlink()
 
     def settings(self) -> RunSettings:
         """Return the settings the run was made with.
@@ -167,6 +181,18 @@ class RunFolder:
                 remedy=f"crossan-train --config {self.path}/config.toml --out {self.path} --resume",
             )
         return load_checkpoint(self.path / "checkpoints", "best")
+
+    def _claim(self) -> None:
+        owner = self.path / _OWNER
+        while not create_exclusively(owner, our_token().encode()):
+            seen = owner.read_text() if owner.exists() else ""
+            if seen == our_token():
+                return
+            if seen and not is_abandoned(self.path, seen):
+                raise BusyError(
+                    f"--out {self.path}: another process trains in this folder", remedy="Choose another --out"
+                )
+            owner.unlink(missing_ok=True)
 
     def _require_same(self, settings: RunSettings) -> None:
         before, now = self.settings().model_dump(mode="json"), settings.model_dump(mode="json")
