@@ -52,7 +52,10 @@ def test_real_titles_and_media_end_to_end(test_data, tmp_path):
     run("crossan", "backbones", "init-tiny", tmp_path / "b", "--json")
     places = ("--dataset", tmp_path / "d", "--cache", tmp_path / "c")
     stores = run("crossan-extract", "--modality", "all", *places, "--backbone", tmp_path / "b", "--json")["stores"]
-    named = {row["item"]: row for row in csv.DictReader((source / "items.csv").open(encoding="utf-8"))}
+    named = {
+        row["item"]: row
+        for row in csv.DictReader((source / "items.csv").read_text(encoding="utf-8").splitlines(keepends=True))
+    }
     for entry in stores:
         assert (entry["missing"], entry["quarantined"]) == (0, 0)
         store = open_store(entry["store"])
