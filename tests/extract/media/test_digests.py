@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from crossan.extract.media import digests
 
@@ -24,6 +27,7 @@ def test_digest_is_the_sha256_of_the_bytes(tmp_path, monkeypatch):
 def test_a_settled_file_is_read_once_and_a_changed_one_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(digests, "_FRESH_S", -3600.0)
+    monkeypatch.setattr(digests, "_SMALL_BYTES", 0)
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     settle(path)
@@ -40,7 +44,32 @@ def test_a_settled_file_is_read_once_and_a_changed_one_again(tmp_path, monkeypat
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file, not a folder")
+    monkeypatch.setattr(digests, "_SMALL_BYTES", 0)
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
     path = tmp_path / "x"
     path.write_bytes(b"abc")
     assert digests.content_digest(path) == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_many_threads_and_odd_names_share_one_memory(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_FRESH_S", -3600.0)
+    monkeypatch.setattr(digests, "_SMALL_BYTES", 0)
+    paths = [tmp_path / os.fsdecode(b"not utf-8 \xff %d" % k) for k in range(40)]
+    for k, path in enumerate(paths):
+        path.write_bytes(b"%d" % k)
+        settle(path)
+    expected = [hashlib.sha256(b"%d" % k).hexdigest() for k in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(digests.content_digest, paths)) == expected
+        assert list(pool.map(digests.content_digest, paths)) == expected
+    with closing(sqlite3.connect(tmp_path / "cache/crossan/digests.sqlite")) as connection:
+        assert connection.execute("SELECT count(*) FROM digests").fetchone() == (40,)
+
+
+def test_a_small_file_is_simply_hashed(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = tmp_path / "x"
+    path.write_bytes(b"abc")
+    assert digests.content_digest(path) == hashlib.sha256(b"abc").hexdigest()
+    assert not (tmp_path / "cache").exists()

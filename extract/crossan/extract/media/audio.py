@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 
-from crossan.extract.media.containers import check_span, open_container, packets_of, promised_seconds
+from crossan.extract.media.containers import check_span, first_stream, open_container, packets_of, promised_seconds
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.recipe import CLIP_LENGTH_S
 
@@ -19,9 +19,17 @@ __all__ = ["decode_audio"]
 _SHORTEST_S = 0.025
 """One analysis window of a mel filter bank."""
 
+_MOST_CHANNELS = 64
+"""No codec that we meet gives more; a header that claims thousands would cost gigabytes."""
+
+_RATES_HZ = (1_000, 768_000)
+"""Rates that sound is recorded at; a damaged one makes the resampler build filters for seconds."""
+
 
 def decode_audio(path: Path, *, sampling_rate: int) -> npt.NDArray[np.float32]:
-    """Return the clip as mono float32 in [-1, 1], shape ``(samples,)``; a shorter file gives fewer samples.
+    """Return the clip as mono float32, shape ``(samples,)``; a shorter file gives fewer samples.
+
+    Full scale is 1; a lossy codec may overshoot it.
 
     Parameters
     ----------
@@ -40,12 +48,12 @@ def decode_audio(path: Path, *, sampling_rate: int) -> npt.NDArray[np.float32]:
         The file cannot be read.
     """
     with open_container(path) as container:
-        if not container.streams.audio:
+        stream = first_stream(container, "audio")
+        if stream is None:
             if container.streams.video:
                 raise AbsentMedium("the video has no sound track")
             raise MediaError(MediaFault.NO_AUDIO_STREAM, "the file has no sound")
-        stream = container.streams.audio[0]
-        promised = promised_seconds(container, stream)
+        promised = promised_seconds(container, stream, path)
         wanted = round(CLIP_LENGTH_S * sampling_rate)
         samples, broken_packets = _decode(container, stream, sampling_rate, wanted)
     found = len(samples) / sampling_rate
@@ -63,13 +71,16 @@ def _decode(
     sampling_rate: int,
     wanted: int,
 ) -> tuple[npt.NDArray[np.float32], int]:
-    stream.codec_context.thread_count = 1
-    resampler = AudioResampler(format="fltp", rate=sampling_rate)
+    resampler = AudioResampler(format="flt", rate=sampling_rate)
     parts: list[npt.NDArray[np.float32]] = []
     count = broken = 0
     for packet in packets_of(container, stream):
         try:
-            frames = [heard for frame in packet.decode() for heard in resampler.resample(frame)]
+            decoded = packet.decode()
+            _check_format(decoded)
+            frames = [heard for frame in decoded for heard in resampler.resample(frame)]
+        except MediaError:
+            raise
         except (av.error.FFmpegError, ValueError):  # ValueError: the stream changes its layout
             broken += 1
             continue
@@ -83,8 +94,22 @@ def _decode(
     return np.nan_to_num(samples, copy=False), broken
 
 
+def _check_format(frames: list[Any]) -> None:
+    for frame in frames:
+        if frame.layout.nb_channels > _MOST_CHANNELS:
+            raise MediaError(MediaFault.CORRUPT, f"{frame.layout.nb_channels:,} channels > {_MOST_CHANNELS}")
+        if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
+            raise MediaError(
+                MediaFault.CORRUPT, f"{frame.sample_rate:,} Hz is outside {_RATES_HZ[0]:,}-{_RATES_HZ[1]:,}"
+            )
+
+
 def _mix(frame: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401
-    """Return the mean of the channels; swresample's own mix to mono is louder than its inputs."""
-    channels: npt.NDArray[np.float32] = frame.to_ndarray()
-    mixed: npt.NDArray[np.float32] = channels.mean(axis=0, dtype=np.float32)
+    """Return the mean of the channels; swresample's own mix to mono is louder than its inputs.
+
+    The samples come interleaved: PyAV 18 reads past the planes of a planar
+    frame that has more than eight channels, and the process ends.
+    """
+    interleaved: npt.NDArray[np.float32] = frame.to_ndarray()  # (1, samples * channels)
+    mixed: npt.NDArray[np.float32] = interleaved.reshape(frame.samples, -1).mean(axis=1, dtype=np.float32)
     return mixed

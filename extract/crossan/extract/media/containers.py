@@ -7,21 +7,34 @@ and the bytes come from a Python file object: there is no protocol to follow.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import av
 import av.error
+from av.stream import Disposition
 
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.recipe import CLIP_LENGTH_S
 
-__all__ = ["check_span", "open_bytes", "open_container", "packets_of", "promised_seconds", "sniff_container"]
+__all__ = [
+    "check_span",
+    "first_stream",
+    "open_bytes",
+    "open_container",
+    "packets_of",
+    "promised_seconds",
+    "sniff_container",
+]
 
 _SNIFFED_BYTES = 512
 _TS_PACKET = 188
+_UNKNOWN_SIZE = 0x7FFF_0000
+"""Writers to a pipe cannot know a WAVE file's size and write a number like this or larger."""
+
 _LOST_SHARE = 0.5
 """A clip with less than this share of what its container promises is a torn file."""
 
@@ -98,6 +111,26 @@ def open_container(path: Path) -> Iterator[Any]:
             raise MediaError(fault, f"{name}: {_first_line(error)}") from None
 
 
+def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noqa: ANN401 - PyAV's types are C extensions
+    """Return the first stream of a kind, set to one decoding thread; None where there is none.
+
+    A cover picture inside a sound file is no video.
+
+    Raises
+    ------
+    MediaError
+        FFmpeg knows no decoder for the stream.
+    """
+    found = [stream for stream in getattr(container.streams, kind) if not stream.disposition & Disposition.attached_pic]
+    if not found:
+        return None
+    if found[0].codec_context is None:
+        raise MediaError(MediaFault.UNKNOWN_CODEC, f"FFmpeg has no decoder for the {kind} stream")
+    found[0].codec_context.thread_count = 1
+    found[0].codec_context.thread_type = "NONE"
+    return found[0]
+
+
 def packets_of(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's types are C extensions
     """Yield a stream's packets; a broken index or torn end ends the stream instead of the job."""
     try:
@@ -106,11 +139,28 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401 - 
         return
 
 
-def promised_seconds(container: Any, stream: Any) -> float | None:  # noqa: ANN401 - PyAV's types are C extensions
+def promised_seconds(container: Any, stream: Any, path: Path) -> float | None:  # noqa: ANN401 - PyAV's types are C extensions
     """Return the duration the container gives for a stream, in seconds, None where it gives none."""
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else float(container.duration / 1_000_000)
+        given = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        given = float(container.duration / 1_000_000)
+    else:
+        return None
+    return given * _wave_growth(path)
+
+
+def _wave_growth(path: Path) -> float:
+    """Return how many times longer than it is a WAVE file says it is, 1 for any other file.
+
+    FFmpeg takes a WAVE file's duration from the bytes that are there, so a torn one looks whole.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return 1.0
+    size: int = struct.unpack_from("<I", head, 4)[0] + 8
+    return 1.0 if size >= _UNKNOWN_SIZE else max(1.0, size / path.stat().st_size)
 
 
 def check_span(decoded: float, promised: float | None, broken_packets: int) -> None:

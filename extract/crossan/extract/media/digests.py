@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 __all__ = ["content_digest", "text_digest"]
@@ -14,7 +14,11 @@ __all__ = ["content_digest", "text_digest"]
 _FRESH_S = 2.0
 """A file changed this recently may change again within one tick of its file system's clock: not remembered."""
 
-_LOCAL = threading.local()
+_SMALL_BYTES = 1 << 20
+"""Below this, hashing is quicker than asking the memory: 3,518 files of 26 MB take 0.08 s to hash, 0.42 s to recall."""
+
+_Key = tuple[bytes, int, int, int, int]
+"""Path, size, modification and change time, inode."""
 
 
 def text_digest(title: str) -> str:
@@ -23,10 +27,11 @@ def text_digest(title: str) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """Return the sha256 of a file's bytes, hex, remembered by path, size, times and inode.
+    """Return the sha256 of a file's bytes, hex.
 
-    The memory is a SQLite file under ``XDG_CACHE_HOME`` that any number of
-    processes may share; where it cannot be written, every file is read.
+    Large files are remembered by path, size, times and inode. The memory is a
+    SQLite file under ``XDG_CACHE_HOME`` that any number of processes and
+    threads may share; where it cannot be written, every file is read.
 
     Raises
     ------
@@ -35,7 +40,9 @@ def content_digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         stat = os.fstat(file.fileno())
-        key = (str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        if stat.st_size < _SMALL_BYTES:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        key = (os.fsencode(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         known = _recall(key)
         if known is not None:
             return known
@@ -45,48 +52,34 @@ def content_digest(path: Path) -> str:
         return digest
 
 
-def _recall(key: tuple[str, int, int, int, int]) -> str | None:
-    connection = _connection()
-    if connection is None:
-        return None
+def _recall(key: _Key) -> str | None:
     try:
-        row = connection.execute(
-            "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?", key
-        ).fetchone()
-    except sqlite3.Error:
-        return None
+        with closing(_connect()) as connection:
+            row = connection.execute(
+                "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?", key
+            ).fetchone()
+    except (OSError, sqlite3.Error):
+        return None  # no memory, or none yet
     return None if row is None else str(row[0])
 
 
-def _remember(key: tuple[str, int, int, int, int], digest: str) -> None:
-    connection = _connection()
-    if connection is None:
-        return
+def _remember(key: _Key, digest: str) -> None:
     try:
-        with connection:
+        with closing(_connect()) as connection, connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS digests"
+                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, sha256 TEXT)"
+            )
             connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*key, digest))
-    except sqlite3.Error:
+    except (OSError, sqlite3.Error):
         return  # busy, full or read-only: the next run hashes the file again
 
 
-def _connection() -> sqlite3.Connection | None:
+def _connect() -> sqlite3.Connection:
+    """Open the memory anew: a connection may cross neither threads nor a fork, and opening costs a fraction of a hash."""
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossan"
-    if getattr(_LOCAL, "folder", None) != folder:
-        _LOCAL.folder, _LOCAL.connection = folder, _connect(folder)
-    opened: sqlite3.Connection | None = _LOCAL.connection
-    return opened
-
-
-def _connect(folder: Path) -> sqlite3.Connection | None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(folder / "digests.sqlite", timeout=5.0)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")  # a lost row costs one hashing
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS digests"
-            " (path TEXT PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, sha256 TEXT)"
-        )
-    except (OSError, sqlite3.Error):
-        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(folder / "digests.sqlite", timeout=5.0)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = OFF")  # a lost row costs one hashing
     return connection

@@ -18,6 +18,7 @@ class MediaFault(StrEnum):
     TOO_MANY_PIXELS = "too-many-pixels"
     NO_VIDEO_STREAM = "no-video-stream"
     NO_AUDIO_STREAM = "no-audio-stream"
+    UNKNOWN_CODEC = "unknown-codec"
     NO_FRAMES = "no-frames"
     TOO_SHORT = "too-short"
     TRUNCATED = "truncated"

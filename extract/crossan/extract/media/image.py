@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
@@ -16,8 +16,22 @@ from crossan.extract.media.recipe import PIXEL_CAP
 __all__ = ["decode_image"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd metadata; not per call: threads share it
+
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError)
 """What Pillow's decoders raise on hostile bytes; its own documentation promises no narrower set."""
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation -> what makes it upright."""
 
 
 def decode_image(path: Path) -> Image.Image:
@@ -30,16 +44,15 @@ def decode_image(path: Path) -> Image.Image:
     MediaError
         The file cannot be read, or has more than `PIXEL_CAP` pixels.
     """
-    with open_bytes(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about odd metadata; the pixel cap below is an error of our own
+    with open_bytes(path) as file:
         try:
             with Image.open(file, formats=_FORMATS) as opened:
                 _check_pixels(opened.size)
                 opened.load()
-                return _to_rgb(ImageOps.exif_transpose(opened))
+                return _to_rgb(_upright(opened))
         except UnidentifiedImageError:
             raise MediaError(MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}") from None
-        except Image.DecompressionBombError as error:
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
         except MediaError:
             raise
@@ -52,6 +65,12 @@ def _check_pixels(size: tuple[int, int]) -> None:
     pixels = size[0] * size[1]
     if pixels > PIXEL_CAP:
         raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{size[0]:,} x {size[1]:,} = {pixels:,} pixels > {PIXEL_CAP:,}")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn by the EXIF orientation; unlike Pillow's own, without writing the EXIF anew, which odd metadata breaks."""
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from crossan.extract.media.containers import check_span, open_container, packets_of, promised_seconds
+from crossan.extract.media.containers import check_span, first_stream, open_container, packets_of, promised_seconds
 from crossan.extract.media.faults import MediaError, MediaFault
 from crossan.extract.media.recipe import PIXEL_CAP, frame_times
 
@@ -33,17 +33,16 @@ def decode_video(path: Path, *, frame_count: int) -> Frames:
         The file cannot be read.
     """
     with open_container(path) as container:
-        if not container.streams.video:
+        stream = first_stream(container, "video")
+        if stream is None:
             raise MediaError(MediaFault.NO_VIDEO_STREAM, "the file has no video stream")
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        stream.codec_context.thread_type = "NONE"
         _check_pixels(stream.codec_context.width, stream.codec_context.height)
+        stream.codec_context.options = {"max_pixels": str(2 * PIXEL_CAP)}  # before a later frame's size is allocated
         frames, shown_until, broken_packets = _decode(container, stream, frame_times(frame_count))
-        promised = promised_seconds(container, stream)
+        promised = promised_seconds(container, stream, path)
+    check_span(shown_until, promised, broken_packets)
     if not frames:
         raise MediaError(MediaFault.CORRUPT if broken_packets else MediaFault.NO_FRAMES, "no frame could be decoded")
-    check_span(shown_until, promised, broken_packets)
     return np.stack(frames)
 
 
