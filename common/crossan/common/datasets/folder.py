@@ -143,7 +143,8 @@ def refuse_existing(out: Path) -> None:
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read(use_threads=False)
         return table.select(schema.names).cast(schema)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a parquet table, found no file") from None

@@ -27,7 +27,8 @@ def read_table(path: Path) -> pa.Table:
     """
     try:
         if path.suffix == ".parquet":
-            return pq.read_table(path)
+            with pq.ParquetFile(path) as file:
+                return file.read(use_threads=False)
         with path.open(encoding="utf-8-sig") as lines:
             header = lines.readline().rstrip("\r\n")
         delimiter = "\t" if "\t" in header else ","

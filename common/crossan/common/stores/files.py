@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from crossan.cache_schema.errors import StoreIntegrityError
 
-__all__ = ["create_exclusively", "fsync_folder", "read_regular", "require_plain", "write_durably"]
+__all__ = ["blaming", "create_exclusively", "fsync_folder", "read_regular", "require_plain", "write_durably"]
+
+
+@contextmanager
+def blaming(path: Path) -> Iterator[None]:
+    """Give an `OSError` of the block the name of the file it is about, where it has none: a full disk must be found."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a new file and wait until its bytes are on the disk; the folder is not synced."""
-    with path.open("xb") as file:
+    with blaming(path), path.open("xb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -16,7 +16,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import new_segment_id
-from crossan.common.stores.files import fsync_folder, read_regular
+from crossan.common.stores.files import blaming, fsync_folder, read_regular
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.owners import FREE, JournalName, is_abandoned, job_digest, our_token
 from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
@@ -124,8 +124,9 @@ class Journal:
         record, staged = encode_record(batch, start)
         is_durable = False
         try:
-            _write_all(self._log, record)
-            os.fsync(self._log)
+            with blaming(self._folder / _LOG):
+                _write_all(self._log, record)
+                os.fsync(self._log)
             is_durable = True
         finally:
             if not is_durable:  # disk full, or a signal: leave no torn record for the next one to follow

@@ -151,7 +151,9 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=list(_COLUMNS))
+        # Not read_table: one of its threads may still hold the buffer when the interpreter ends, and abort it.
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            table = file.read(columns=list(_COLUMNS), use_threads=False)
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise StoreIntegrityError(f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}") from error
     if tuple(table.column_names) != _COLUMNS or table.num_rows != record.item_count:
