@@ -66,6 +66,7 @@ def test_interruption_is_130(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     assert run(command, monkeypatch) == 130
+    assert "interrupted; what was finished is kept" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):

@@ -22,6 +22,7 @@ __all__ = ["Progress", "note", "print_json", "progress", "run_app", "run_command
 
 _SECONDS_BETWEEN_PLAIN_LINES = 5.0
 _INTERRUPTED_EXIT_CODE = 130
+_INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on (crossan-train: with --resume)"
 
 
 def note(message: str) -> None:
@@ -117,8 +118,12 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
         note(f"{type(error).__name__}: {error}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        note("interrupted; what was finished is kept, and the same command goes on (crossan-train: with --resume)")
+        note(_INTERRUPTED)
         sys.exit(_INTERRUPTED_EXIT_CODE)
+    except SystemExit as stop:  # Typer turns Ctrl-C inside a command into its exit code
+        if stop.code == _INTERRUPTED_EXIT_CODE:
+            note(_INTERRUPTED)
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
