@@ -14,7 +14,16 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import check_schema_version
 from crossan.cache_schema.layout import ARRAY_NAME, chunk_number
 
-__all__ = ["ARRAY_METADATA", "GROUP_METADATA", "ITEM_INDEX", "FileEntry", "SegmentRecord", "is_segment_id"]
+__all__ = [
+    "ARRAY_METADATA",
+    "GROUP_METADATA",
+    "ITEM_INDEX",
+    "FileEntry",
+    "SegmentRecord",
+    "is_segment_id",
+    "is_sha256",
+    "new_segment_id",
+]
 
 GROUP_METADATA = "zarr.json"
 ARRAY_METADATA = f"{ARRAY_NAME}/zarr.json"
@@ -94,6 +103,14 @@ class SegmentRecord:
     producer: Mapping[str, Any] = field(default_factory=dict)
     """Who made it: versions, host kind, seconds. Provenance only; nothing reads it to decide."""
 
+    replaces: tuple[str, ...] = ()
+    """Ids of the written segments whose content a compaction has gathered in this one; empty for a written one."""
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """The written segments whose content this one holds: those it replaces, or itself."""
+        return frozenset(self.replaces or (self.segment_id,))
+
     @property
     def chunks(self) -> tuple[FileEntry, ...]:
         """The chunk files in the order of their rows."""
@@ -113,6 +130,7 @@ class SegmentRecord:
             "rows": self.row_count,
             "files": [entry.to_dict() for entry in self.files],
             "producer": dict(self.producer),
+            "replaces": list(self.replaces),
         }
 
     @classmethod
@@ -137,6 +155,7 @@ class SegmentRecord:
             row_count=field_of(value, "rows", int, where),
             files=tuple(FileEntry.from_dict(entry, where) for entry in listed),
             producer=field_of(value, "producer", dict, where),
+            replaces=tuple(field_of(value, "replaces", list, where)) if "replaces" in value else (),
         )
         record._check(where)
         return record
@@ -144,6 +163,8 @@ class SegmentRecord:
     def _check(self, where: str) -> None:
         if not is_segment_id(self.segment_id):
             raise StoreIntegrityError(f"{where}: expected a segment id, found {self.segment_id!r:.80}")
+        if not all(isinstance(replaced, str) and is_segment_id(replaced) for replaced in self.replaces):
+            raise StoreIntegrityError(f"{where}: expected segment ids in 'replaces', found {self.replaces!r:.80}")
         if not 0 <= self.row_count <= self.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"

@@ -156,18 +156,13 @@ def app_settings() -> dict[str, Any]:
 def disk_full_error(error: OSError) -> ResourceError | None:
     """Return our error for a full disk or quota, None for any other `OSError`."""
     import errno
-    import shutil
     from pathlib import Path
 
     if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
         return None
-    where = Path(str(error.filename)) if error.filename else Path.cwd()
-    folder = next((place for place in (where, *where.parents) if place.is_dir()), Path("/"))
-    free = shutil.disk_usage(folder).free
-    return ResourceError(
-        f"no space left while writing {where}: {free:,} bytes free on its disk; what was published before is kept",
-        remedy="Free some space, then run the same command again: it goes on from here.",
-    )
+    from crossan.common.stores.files import disk_full
+
+    return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
 
 
 def _raise_exit_on_terminate(signal_number: int, frame: object) -> NoReturn:

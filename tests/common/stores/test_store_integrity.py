@@ -12,7 +12,7 @@ from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.common.stores import Journal, fsck, open_store, verify
 from crossan.common.stores.files import read_regular
-from crossan.common.stores.segments import parse_items
+from crossan.common.stores.item_index import parse_items
 
 FILES = [
     "store.json",
@@ -196,13 +196,12 @@ def test_begun_store_is_sound_and_no_store_is_an_error(begin_store, make_identit
 
 
 def test_item_index_that_contradicts_itself_is_refused(store):
-    opened = open_store(store)
-    segment = opened._chunks[0][0]
-    good = (segment.path / "items.parquet").read_bytes()
+    record = open_store(store).records[0]
+    good = (store / "segments" / record.segment_id / "items.parquet").read_bytes()
     with pytest.raises(StoreIntegrityError, match="expected a Parquet file of item_id"):
-        parse_items(b"PAR1 not at all PAR1", segment.record, "items.parquet")
-    record = type(segment.record)(
-        segment_id=segment.record.segment_id, fingerprint="", item_count=9, row_count=5, files=(), producer={}
+        parse_items(b"PAR1 not at all PAR1", record, "items.parquet")
+    record = type(record)(
+        segment_id=record.segment_id, fingerprint="", item_count=9, row_count=5, files=(), producer={}
     )
     with pytest.raises(StoreIntegrityError, match=r"expected 9 items with .*found 6"):
         parse_items(good, record, "items.parquet")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from crossan.cache_schema.canonical import pretty_bytes
-from crossan.cache_schema.errors import BusyError, StoreNotFoundError
+from crossan.cache_schema.errors import BusyError, ResourceError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import new_segment_id
@@ -173,7 +173,7 @@ def test_append_that_fails_leaves_no_torn_record(empty, make_rows, monkeypatch):
     journal = Journal.open(empty, JOB)
     with monkeypatch.context() as patch:
         patch.setattr(journal_module.os, "fsync", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(ResourceError, match=r"no space left .*journal.log: \d+ bytes needed, [\d,]+ bytes free"):
             journal.append(make_rows(range(3)))
     assert log_of(empty).stat().st_size == 0
     journal.append(make_rows(range(3, 5)))

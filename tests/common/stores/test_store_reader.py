@@ -48,7 +48,7 @@ def test_load_writes_into_what_it_is_given(store):
     out = np.zeros((7, 3, 8), np.float16)
     assert opened.load(out) is out
     np.testing.assert_array_equal(out, opened.read(np.arange(7)))
-    with pytest.raises(ValueError, match=r"expected out \(7, 3, 8\) of float16, found \(6, 3, 8\)"):
+    with pytest.raises(ValueError, match=r"expected out \(7, 3, 8\) of float16, C-contiguous, found \(6, 3, 8\)"):
         opened.load(np.zeros((6, 3, 8), np.float16))
 
 

@@ -14,7 +14,8 @@ from crossan.cache_schema.layout import ArrayLayout
 from crossan.cache_schema.modality import Modality
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.stores import create_store, encode_rows, find_stores, read_canary, store_folder
-from crossan.common.stores.chunks import crc32c, encode_chunk, read_chunk
+from crossan.common.stores.chunks import crc32c, crc_tail, encode_chunk
+from crossan.common.stores.mapping import ChunkFile, map_chunks
 from crossan.common.stores.values import decode_rows
 
 
@@ -71,11 +72,15 @@ def test_crc32c_known_answer():
     assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32/ISCSI
 
 
-def chunk_of(tmp_path, data, crc, layout):
+def chunk_of(tmp_path, payload, crc, layout):
+    data = bytes(payload) + crc_tail(crc)
     path = tmp_path / "hidden_states/c/0/0/0"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return read_chunk(tmp_path, FileEntry("hidden_states/c/0/0/0", len(data), "0" * 64, crc), layout)
+    entry = FileEntry("hidden_states/c/0/0/0", len(data), "0" * 64, crc)
+    rows = map_chunks([ChunkFile(tmp_path, entry, layout)])
+    rows.check(0)
+    return rows.chunk(0)
 
 
 def tiny_layout(codec):
@@ -83,7 +88,7 @@ def tiny_layout(codec):
 
 
 def sealed(payload):
-    return payload + struct.pack("<I", crc32c(payload)), crc32c(payload)
+    return payload, crc32c(payload)
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
@@ -110,7 +115,7 @@ def test_payload_that_is_no_frame_is_refused(tmp_path, codec):
 
 def test_frame_with_a_torn_middle_is_refused(tmp_path):
     rows = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
-    payload = encode_chunk(rows, tiny_layout("zstd"))[0][:-4]
+    payload = bytes(encode_chunk(rows, tiny_layout("zstd"))[0])
     with pytest.raises(StoreIntegrityError, match="expected zstd data, found what does not decode"):
         chunk_of(tmp_path, *sealed(payload[:-20]), tiny_layout("zstd"))
 
@@ -119,7 +124,7 @@ def test_chunk_of_wrong_length_is_refused(tmp_path):
     with pytest.raises(StoreIntegrityError, match="expected 192 bytes of rows, found 190"):
         chunk_of(tmp_path, *sealed(bytes(190)), tiny_layout("raw"))
     with pytest.raises(StoreIntegrityError, match="expected a payload before the CRC32C, found 4 bytes"):
-        chunk_of(tmp_path, bytes(4), 0, tiny_layout("raw"))
+        chunk_of(tmp_path, b"", 0, tiny_layout("raw"))
 
 
 def test_store_folder_names_dataset_modality_and_backbone(make_identity, tmp_path):

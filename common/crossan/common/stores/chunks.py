@@ -14,19 +14,26 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import FileEntry
-from crossan.common.stores.files import require_plain
 from crossan.common.stores.values import bits_dtype
 
-__all__ = ["crc32c", "encode_chunk", "read_chunk"]
+__all__ = ["MappedChunk", "check_chunk", "crc32c", "crc_tail", "decode_chunk", "encode_chunk"]
+
+MappedChunk = mmap.mmap | bytes
+"""The bytes of one chunk file."""
 
 
 def crc32c(data: Any) -> int:  # noqa: ANN401 - any contiguous buffer
     """Return the CRC32C (Castagnoli) of a contiguous buffer."""
-    return int(google_crc32c.value(np.frombuffer(data, dtype=np.uint8)))  # it takes bytes and arrays, but no memoryview
+    return int(google_crc32c.value(_flat(data)))
 
 
-def encode_chunk(rows: npt.NDArray[Any], layout: ArrayLayout) -> tuple[bytes, int]:
-    """Return the bytes of a chunk file and the CRC32C of its payload.
+def _flat(data: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401 - any contiguous buffer
+    # google_crc32c takes bytes and one-dimensional arrays, but no memoryview.
+    return data.reshape(-1).view(np.uint8) if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
+
+
+def encode_chunk(rows: npt.NDArray[Any], layout: ArrayLayout) -> tuple[memoryview, int]:
+    """Return the payload of a chunk file and its CRC32C, which follows it in the file.
 
     Parameters
     ----------
@@ -35,40 +42,51 @@ def encode_chunk(rows: npt.NDArray[Any], layout: ArrayLayout) -> tuple[bytes, in
     layout
         Of the array the chunk belongs to.
     """
-    payload = rows.tobytes()
+    payload = memoryview(np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data)
     if layout.codec != "raw":
-        payload = bytes(_compressor(layout).encode(payload))
-    crc = crc32c(payload)
-    return payload + struct.pack("<I", crc), crc
+        payload = memoryview(bytes(_compressor(layout).encode(payload)))
+    return payload, crc32c(payload)
 
 
-def read_chunk(segment: Path, entry: FileEntry, layout: ArrayLayout) -> npt.NDArray[Any]:
-    """Return a chunk, ``(chunk_items, layer, dim)`` in the stored dtype, read-only, its CRC32C checked.
+def crc_tail(crc: int) -> bytes:
+    """Return the four bytes that end a chunk file."""
+    return struct.pack("<I", crc)
 
-    A raw chunk is mapped, not copied.
+
+def check_chunk(payload: Any, tail: bytes, entry: FileEntry, path: Path) -> None:  # noqa: ANN401 - any buffer
+    """Compare a payload and the tail after it with the recorded CRC32C.
 
     Raises
     ------
     StoreIntegrityError
-        The file is not there, has another size, or holds other bytes than ``entry`` records. Names the file.
+        They differ. Names the file.
     """
-    path = require_plain(segment, entry.path)
-    size = path.stat().st_size if path.is_file() else -1
-    if size != entry.size:
-        found = "no such file" if size < 0 else f"{size:,} bytes"
-        raise StoreIntegrityError(f"{path}: expected {entry.size:,} bytes, found {found}")
-    if size <= CRC_BYTES:
-        raise StoreIntegrityError(f"{path}: expected a payload before the CRC32C, found {size} bytes")
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    view = memoryview(mapped)
-    payload, tail = view[:-CRC_BYTES], view[-CRC_BYTES:]
     crc = crc32c(payload)
-    if crc != entry.crc32c or tail != struct.pack("<I", crc):
+    if crc != entry.crc32c or tail != crc_tail(crc):
         raise StoreIntegrityError(
             f"{path}: expected bytes with CRC32C {entry.crc32c or 0:08x}, found {crc:08x}, "
             f"and {struct.unpack('<I', tail)[0]:08x} in its tail"
         )
+
+
+def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.NDArray[Any]:
+    """Return a chunk, ``(chunk_items, layer, dim)`` in the stored dtype, read-only; a raw one is not copied.
+
+    Parameters
+    ----------
+    mapped
+        The whole chunk file.
+    layout
+        Of the array the chunk belongs to.
+    path
+        Of the file, for messages.
+
+    Raises
+    ------
+    StoreIntegrityError
+        It does not decode to exactly one chunk.
+    """
+    payload = memoryview(mapped)[:-CRC_BYTES]
     data = payload if layout.codec == "raw" else _decompress(payload, layout, path)
     if len(data) != layout.chunk_bytes:
         raise StoreIntegrityError(f"{path}: expected {layout.chunk_bytes:,} bytes of rows, found {len(data):,}")

@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 
-__all__ = ["blaming", "create_exclusively", "fsync_folder", "read_regular", "require_plain", "write_durably"]
+__all__ = [
+    "blaming",
+    "create_exclusively",
+    "disk_full",
+    "fsync_folder",
+    "read_regular",
+    "replace_durably",
+    "require_plain",
+    "write_durably",
+]
 
 
 @contextmanager
-def blaming(path: Path) -> Iterator[None]:
-    """Give an `OSError` of the block the name of the file it is about, where it has none: a full disk must be found."""
+def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
+    """Say of an `OSError` of the block which file it is about, and of a full disk what was needed and what is free.
+
+    Raises
+    ------
+    ResourceError
+        The disk, or the user's share of it, is full.
+    """
     try:
         yield
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise disk_full(path, byte_count) from error
         if error.filename is None:
             error.filename = str(path)
         raise
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a new file and wait until its bytes are on the disk; the folder is not synced."""
-    with blaming(path), path.open("xb") as file:
-        file.write(data)
-        file.flush()
+def disk_full(path: Path, byte_count: int | None = None) -> ResourceError:
+    """Return the error for a disk that has no room for ``byte_count`` more bytes at ``path``."""
+    folder = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+    needed = "" if byte_count is None else f"{byte_count:,} bytes needed, "
+    return ResourceError(
+        f"no space left while writing {path}: {needed}{shutil.disk_usage(folder).free:,} bytes free on its disk; "
+        "what was published before is kept",
+        remedy="Free some space, then run the same command again: it goes on from here.",
+    )
+
+
+def write_durably(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a new file of the parts and wait until its bytes are on the disk; the folder is not synced."""
+    with blaming(path, sum(len(part) for part in parts)), path.open("xb", buffering=0) as file:
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[file.write(view) :]
         os.fsync(file.fileno())
 
 
@@ -62,6 +94,14 @@ def create_exclusively(path: Path, data: bytes) -> bool:
         temporary.unlink()
     fsync_folder(path.parent)
     return True
+
+
+def replace_durably(path: Path, data: bytes) -> None:
+    """Put a file with all of ``data`` in the place of whatever lies at ``path``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    write_durably(temporary, data)
+    temporary.replace(path)
+    fsync_folder(path.parent)
 
 
 def require_plain(root: Path, relative: str) -> Path:

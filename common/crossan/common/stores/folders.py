@@ -16,7 +16,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores.files import create_exclusively, read_regular
 
-__all__ = ["CANARY", "create_store", "find_stores", "read_canary", "read_identity", "store_folder"]
+__all__ = ["CANARY", "canary_bytes", "create_store", "find_stores", "read_canary", "read_identity", "store_folder"]
 
 CANARY = "canary/features.npy"
 CANARY_ITEM_COUNT = 4
@@ -81,7 +81,7 @@ def create_store(folder: Path | str, identity: StoreIdentity, canary: npt.NDArra
         raise ValueError(f"expected a canary of shape {expected}, found {canary.shape}")
     for name in ("canary", "segments", "versions", "staging"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    create_exclusively(folder / CANARY, _npy_bytes(canary))
+    create_exclusively(folder / CANARY, canary_bytes(canary))
     if create_exclusively(folder / "store.json", pretty_bytes(identity.to_dict())):
         return
     found = read_identity(folder)
@@ -132,7 +132,8 @@ def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
     return canary
 
 
-def _npy_bytes(array: npt.NDArray[np.float32]) -> bytes:
+def canary_bytes(array: npt.NDArray[np.float32]) -> bytes:
+    """Return the content of ``canary/features.npy``."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
     return buffer.getvalue()

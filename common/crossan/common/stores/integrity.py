@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
 from crossan.cache_schema.segment import ARRAY_METADATA, ITEM_INDEX, FileEntry, SegmentRecord, is_segment_id
-from crossan.common.stores.chunks import crc32c
 from crossan.common.stores.files import require_plain
 from crossan.common.stores.folders import CANARY
+from crossan.common.stores.gather import read_and_sum
+from crossan.common.stores.item_index import parse_items
 from crossan.common.stores.owners import JournalName
-from crossan.common.stores.segments import parse_items
 from crossan.common.stores.versions import check_chain, list_versions, read_manifest
 
 __all__ = ["Problem", "Report", "fsck", "verify"]
 
 _REMEDY = (
-    "Copy this file back from another copy of the store, or delete the store's folder and run crossan-extract again."
+    "Run: crossan-extract --repair with the options of the store, or copy this file back from another copy of the store"
 )
 _REMEDY_EXTRA = "Move it out of the store."
 
@@ -103,13 +104,14 @@ class _Inspection:
         identity = self._identity(newest)
         if newest is not None:
             self._read(CANARY, newest.canary_sha256)
+        # Segments of older versions may have been collected, or never pulled: those that lie here must be sound.
+        needed = {entry.segment_id for entry in newest.segments} if newest else set()
         listed = {entry.segment_id: entry for manifest in manifests for entry in manifest.segments}
-        for dropped in newest.dropped if newest else ():
-            listed.pop(dropped, None)
         if has_whole_history:
             self._unlisted_segments(set(listed) | set(newest.dropped if newest else ()))
         for entry in listed.values():
-            self._segment(entry, identity)
+            if entry.segment_id in needed or (self._store / "segments" / entry.segment_id).exists():
+                self._segment(entry, identity)
         return Report(
             tuple(self._problems), len(self._item_ids), len(newest.segments) if newest else 0, self._bytes_read
         )
@@ -199,7 +201,7 @@ class _Inspection:
         where = str(self._store / segment / file.path)
         try:
             if file.path == ITEM_INDEX:
-                self._item_ids.update(parse_items(data, record, where).item_ids)
+                self._item_ids.update(parse_items(data, record, where).item_ids.tolist())
             elif file.path == ARRAY_METADATA:
                 ArrayLayout.from_zarr(parse_object(data, where), where)
         except CrossanError as error:
@@ -209,10 +211,13 @@ class _Inspection:
         path = self._stat(f"{segment}/{file.path}", file.size)
         if path is None or not self._is_deep:
             return
-        data = path.read_bytes()
-        self._bytes_read += len(data)
-        found = crc32c(data[:-CRC_BYTES])
-        tail = int.from_bytes(data[-CRC_BYTES:], "little")
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = read_and_sum(descriptor, file.size - CRC_BYTES)
+            tail = int.from_bytes(os.pread(descriptor, CRC_BYTES, max(0, file.size - CRC_BYTES)), "little")
+        finally:
+            os.close(descriptor)
+        self._bytes_read += file.size
         if not found == tail == file.crc32c:
             self._add(
                 "wrong-crc", path, f"expected CRC32C {file.crc32c:08x}, found {found:08x} and {tail:08x} in its tail"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -9,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import BusyError
@@ -124,7 +128,7 @@ class Journal:
         record, staged = encode_record(batch, start)
         is_durable = False
         try:
-            with blaming(self._folder / _LOG):
+            with blaming(self._folder / _LOG, len(record)):
                 _write_all(self._log, record)
                 os.fsync(self._log)
             is_durable = True
@@ -154,7 +158,7 @@ class Journal:
         shutil.rmtree(build, ignore_errors=True)
         items = [self._items[key] for key in sorted(self._items)]
         self._is_publishing = True
-        write_segment(build, self._name.segment_id, self._identity, items, self._read_row, producer)
+        write_segment(build, self._name.segment_id, self._identity, items, self._read_rows, producer)
         build.rename(self._segment)
         fsync_folder(self._segment.parent)
         version = self._settle()
@@ -231,8 +235,13 @@ class Journal:
         if self._first_append is None:
             self._first_append = time.monotonic()
 
-    def _read_row(self, offset: int) -> bytes:
-        return os.pread(self._log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1], offset)
+    def _read_rows(self, offsets: Sequence[int]) -> npt.NDArray[Any]:
+        rows = np.empty((len(offsets), *self._row_shape), self._dtype)
+        with blaming(self._folder / _LOG):
+            for row, offset in zip(rows, offsets, strict=True):
+                if os.preadv(self._log, [row.data], offset) != row.nbytes:
+                    raise OSError(errno.EIO, "expected a whole row")
+        return rows
 
     def _require_ours(self) -> None:
         if self._log < 0:

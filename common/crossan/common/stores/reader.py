@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,25 +11,29 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.canonical import sha256_hex
-from crossan.cache_schema.errors import StoreIntegrityError, UsageError
+from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError, UsageError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.stores.chunks import read_chunk
 from crossan.common.stores.files import read_regular
 from crossan.common.stores.folders import read_identity
+from crossan.common.stores.index import StoreIndex
+from crossan.common.stores.item_index import STATUSES
 from crossan.common.stores.segments import Segment, read_segment
-from crossan.common.stores.values import bits_dtype, decode_rows, fill_rows, read_dtype
+from crossan.common.stores.stored_rows import StoredRows
+from crossan.common.stores.values import bits_dtype, decode_rows, read_dtype
 from crossan.common.stores.versions import read_version
 
 __all__ = ["FeatureStore", "open_store"]
 
-_NOWHERE = -1
-_SHOWN_ITEMS = 3
+_OK = STATUSES.index(ItemStatus.OK)
 
 
 def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
-    """Open one version of a store and check everything about it but the chunks.
+    """Open one version of a store; check everything about it but the bytes of the chunks, whose sizes are checked.
+
+    The chunks are mapped here, so that the version stays readable whatever a
+    compaction or garbage collection does afterwards.
 
     Parameters
     ----------
@@ -40,22 +45,47 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
     Raises
     ------
     StoreNotFoundError
-        No store lies there, or it has no such version, or none yet.
+        No store lies there, or it has no such version (any more), or none yet.
     StoreIntegrityError
-        A file but a chunk is not what the manifest records. Names the file.
+        A file is not what the manifest records. Names the file.
     IncompatibleError
         A newer crossan wrote it.
+
+    Examples
+    --------
+    >>> store = open_store("features/demo/text/bert-0123456789ab")  # doctest: +SKIP
+    >>> store.read([0, 1]).shape  # (item, layer, dim)  # doctest: +SKIP
+    (2, 7, 768)
     """
     path = Path(path)
-    identity = read_identity(path)
-    manifest = read_version(path, version)
+    while True:
+        identity = read_identity(path)
+        manifest = read_version(path, version)
+        try:
+            return _open_version(path, identity, manifest)
+        except StoreIntegrityError as error:
+            newest = read_version(path)
+            gone = {entry.segment_id for entry in manifest.segments} & set(newest.dropped)
+            if gone and version is not None:
+                raise StoreNotFoundError(
+                    f"{path}: expected version {version}, found that a garbage collection has removed {len(gone)} of "
+                    f"its {len(manifest.segments)} segments",
+                    remedy=f"Run: crossan cache info {path}",
+                ) from error
+            if newest.version == manifest.version or version is not None:
+                raise
+            # Another process committed and collected while we looked: take the new version, whole.
+
+
+def _open_version(path: Path, identity: StoreIdentity, manifest: Manifest) -> FeatureStore:
     found = sha256_hex(read_regular(path, "store.json"))
     if found != manifest.store_sha256:
         raise StoreIntegrityError(
             f"{path / 'store.json'}: expected SHA-256 {manifest.store_sha256}, found {found}",
             remedy=f"Run: crossan cache verify {path}",
         )
-    return FeatureStore(path, identity, manifest, [read_segment(path, entry, identity) for entry in manifest.segments])
+    segments = [read_segment(path, entry, identity) for entry in manifest.segments]
+    return FeatureStore(path, identity, manifest, segments)
 
 
 class FeatureStore:
@@ -67,10 +97,10 @@ class FeatureStore:
         Which store this is, and which version of it.
     item_ids
         Every item the version knows, deleted ones left out, sorted by code point; ``(item,)`` of str.
-    status
-        `ItemStatus` values, ``(item,)`` of str.
-    reasons, content_digests
-        One per item, None where there is none.
+    manifest_digest
+        Digest of the version's manifest: tells it from another version of the same number.
+    records
+        The content of each segment's ``segment.json``, oldest first.
     presence
         Whether the item has hidden states, ``(item,)`` of bool.
     layers, dim
@@ -83,18 +113,31 @@ class FeatureStore:
         self.path, self.version = path, manifest.version
         self.identity, self.fingerprint = identity, identity.fingerprint
         self.layers, self.dim, self.dtype = identity.layers, identity.dim, read_dtype(identity.stored_dtype)
-        self._chunks = [(segment, number) for segment in segments for number in range(segment.layout.chunk_count)]
-        self._opened: dict[int, npt.NDArray[Any]] = {}
-        kept = _newest_of_each(segments)
-        self.item_ids = np.array(list(kept), dtype=np.str_)
-        items = [(segments[s].items, place) for s, place in kept.values()]
-        self.status = np.array([index.statuses[place].value for index, place in items], dtype=np.str_)
-        self.reasons = [index.reasons[place] for index, place in items]
-        self.content_digests = [index.content_digests[place] for index, place in items]
-        self.presence = self.status == ItemStatus.OK.value
-        self._chunk_of, self._place_of = _places(segments, list(kept.values()))
+        self.manifest_digest = manifest.digest
+        self.records = tuple(segment.record for segment in segments)
+        self._index = StoreIndex(segments)
+        self.item_ids = self._index.item_ids
+        self.presence: npt.NDArray[np.bool_] = self._index.statuses == _OK
+        self._rows = StoredRows(path, segments, self._index, self.presence)
 
-    def read(self, rows: npt.ArrayLike, layers: Sequence[int] | None = None) -> npt.NDArray[Any]:
+    @cached_property
+    def status(self) -> npt.NDArray[np.str_]:
+        """`ItemStatus` values, ``(item,)`` of str."""
+        return np.array([status.value for status in STATUSES], dtype=np.str_)[self._index.statuses]
+
+    @cached_property
+    def reasons(self) -> list[str | None]:
+        """Why an item is not ok, None where there is no reason."""
+        return self._index.texts("reason")
+
+    @cached_property
+    def content_digests(self) -> list[str | None]:
+        """SHA-256 of each item's medium, None where there is none."""
+        return self._index.texts("content_digest")
+
+    def read(
+        self, rows: npt.ArrayLike, layers: Sequence[int] | None = None, out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
         """Return the hidden states of some items; NaN where the status is not ok.
 
         Parameters
@@ -103,6 +146,8 @@ class FeatureStore:
             ``(n,)`` positions in `item_ids`; repeats are allowed.
         layers
             Layer numbers to give, in this order; None for all that are kept.
+        out
+            C-contiguous array of the result's shape and of `dtype` to write into and return.
 
         Returns
         -------
@@ -115,10 +160,18 @@ class FeatureStore:
             A row below 0 or beyond the last item.
         UsageError
             A layer that is not kept.
+        ValueError
+            ``out`` does not fit.
         StoreIntegrityError
             The bytes of a chunk, checked when it is first touched, are not those recorded. Names the file and items.
         """
-        return decode_rows(self._read_stored(np.asarray(rows), layers, None), self.identity.stored_dtype)
+        chosen = self._checked_rows(np.asarray(rows))
+        layer_count = len(self.layers if layers is None else layers)
+        self._check_out(out, (len(chosen), layer_count, self.dim))
+        if self.identity.stored_dtype == "bfloat16":
+            decoded = decode_rows(self._read_stored(chosen, layers, None), "bfloat16")
+            return decoded if out is None else _copied(decoded, out)
+        return self._read_stored(chosen, layers, out)
 
     def load(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return the hidden states of every item, ``(item, layer, dim)``; NaN where the status is not ok.
@@ -136,38 +189,36 @@ class FeatureStore:
             As `read`.
         """
         shape = (len(self.item_ids), len(self.layers), self.dim)
-        if out is not None and (out.shape != shape or out.dtype != self.dtype):
-            raise ValueError(f"expected out {shape} of {self.dtype}, found {out.shape} of {out.dtype}")
-        everything = np.arange(shape[0])
+        self._check_out(out, shape)
         if self.identity.stored_dtype == "bfloat16":
-            decoded = self.read(everything)
-            return decoded if out is None else _copied(decoded, out)
-        return self._read_stored(everything, None, out)
+            return self.read(np.arange(shape[0]), out=out)
+        if out is None:
+            out = np.empty(shape, dtype=self.dtype)
+        self._rows.load(out)
+        return out
 
     def iter_stored(self, item_count: int = 1_024) -> Iterator[npt.NDArray[Any]]:
         """Yield the stored bits of all items in order, ``(<= item_count, layer, dim)``; uint16 for bfloat16."""
         for start in range(0, len(self.item_ids), item_count):
-            yield self._read_stored(np.arange(start, min(start + item_count, len(self.item_ids))), None, None)
+            yield self.read_stored(np.arange(start, min(start + item_count, len(self.item_ids))))
+
+    def read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Return the stored bits of some items, ``(n, layer, dim)``, as `read` finds them; uint16 for bfloat16."""
+        return self._read_stored(self._checked_rows(rows), None, None)
 
     def _read_stored(
-        self, rows: npt.NDArray[Any], layers: Sequence[int] | None, out: npt.NDArray[Any] | None
+        self, rows: npt.NDArray[np.int64], layers: Sequence[int] | None, out: npt.NDArray[Any] | None
     ) -> npt.NDArray[Any]:
-        rows = self._checked_rows(rows)
-        columns = slice(None) if layers is None else self._layer_columns(layers)
-        layer_count = len(self.layers if layers is None else layers)
-        stored_dtype = self.identity.stored_dtype
+        columns = None if layers is None else self._layer_columns(layers)
         if out is None:
-            out = np.empty((len(rows), layer_count, self.dim), dtype=bits_dtype(stored_dtype))
-        chunk_of = self._chunk_of[rows]
-        order = np.argsort(chunk_of, kind="stable")
-        numbers, starts = np.unique(chunk_of[order], return_index=True)
-        for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=False):
-            places = order[start:stop]
-            if number == _NOWHERE:
-                out[places] = fill_rows((1, 1, 1), stored_dtype)
-            else:
-                out[places] = self._chunk(int(number))[self._place_of[rows[places]]][:, columns]
+            layer_count = len(self.layers) if columns is None else len(columns)
+            out = np.empty((len(rows), layer_count, self.dim), dtype=bits_dtype(self.identity.stored_dtype))
+        self._rows.gather(rows, columns, out)
         return out
+
+    def _check_out(self, out: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
+        if out is not None and (out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous):
+            raise ValueError(f"expected out {shape} of {self.dtype}, C-contiguous, found {out.shape} of {out.dtype}")
 
     def _checked_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
@@ -181,46 +232,6 @@ class FeatureStore:
         if unknown:
             raise UsageError(f"{self.path}: expected layers among {list(self.layers)}, found {unknown}")
         return [self.layers.index(layer) for layer in layers]
-
-    def _chunk(self, number: int) -> npt.NDArray[Any]:
-        if number not in self._opened:
-            segment, inner = self._chunks[number]
-            try:
-                self._opened[number] = read_chunk(segment.path, segment.record.chunks[inner], segment.layout)
-            except StoreIntegrityError as error:
-                raise StoreIntegrityError(
-                    f"{error.message}\n  {self._affected(number)}", remedy=f"Run: crossan cache fsck {self.path}"
-                ) from error
-        return self._opened[number]
-
-    def _affected(self, number: int) -> str:
-        items = self.item_ids[self._chunk_of == number]
-        return f"{len(items):,} items lie in it, first: {', '.join(items[:_SHOWN_ITEMS])}"
-
-
-def _newest_of_each(segments: Sequence[Segment]) -> dict[str, tuple[int, int]]:
-    """Return (segment, place in its index) of each item, the newest segment winning, sorted by item id."""
-    places: dict[str, tuple[int, int]] = {}
-    for number, segment in enumerate(segments):
-        places.update({item_id: (number, place) for place, item_id in enumerate(segment.items.item_ids)})
-    return {
-        item_id: (number, place)
-        for item_id, (number, place) in sorted(places.items())
-        if segments[number].items.statuses[place] is not ItemStatus.DELETED
-    }
-
-
-def _places(
-    segments: Sequence[Segment], kept: Sequence[tuple[int, int]]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return for each item the number of its chunk, counted over all segments, and its row there; -1 for none."""
-    first = np.cumsum([0, *(segment.layout.chunk_count for segment in segments)])
-    sizes = np.array([segment.layout.chunk_items for segment in segments], dtype=np.int64)
-    numbers = np.array([number for number, _ in kept], dtype=np.int64)
-    rows = np.array([segments[number].items.rows[place] for number, place in kept], dtype=np.int64)
-    chunk_items = sizes[numbers] if len(kept) else sizes[:0]
-    chunk_of = np.where(rows < 0, _NOWHERE, first[numbers] + rows // np.maximum(chunk_items, 1))
-    return chunk_of, np.where(rows < 0, _NOWHERE, rows % np.maximum(chunk_items, 1))
 
 
 def _copied(source: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
@@ -10,7 +12,24 @@ from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name, 
 from crossan.common.stores.files import create_exclusively, read_regular
 from crossan.common.stores.folders import CANARY
 
-__all__ = ["check_chain", "commit_segment", "list_versions", "read_manifest", "read_version"]
+__all__ = [
+    "Content",
+    "check_chain",
+    "commit",
+    "commit_segment",
+    "create_manifest",
+    "list_versions",
+    "next_manifest",
+    "read_manifest",
+    "read_version",
+]
+
+
+class Content(NamedTuple):
+    """What a version lists: segments, oldest first, and the ids that were ever dropped."""
+
+    segments: tuple[SegmentEntry, ...]
+    dropped: tuple[str, ...] = ()
 
 
 def list_versions(folder: Path) -> list[int]:
@@ -81,8 +100,54 @@ def check_chain(folder: Path, manifests: list[Manifest]) -> None:
         expected, parent = manifest.version + 1, manifest.digest
 
 
+def next_manifest(newest: Manifest | None, content: Content, *, store_sha256: str, canary_sha256: str) -> Manifest:
+    """Return the manifest that follows ``newest``, the first for None."""
+    return Manifest(
+        version=newest.version + 1 if newest else 1,
+        parent=newest.digest if newest else None,
+        store_sha256=store_sha256,
+        canary_sha256=canary_sha256,
+        segments=content.segments,
+        dropped=content.dropped,
+    )
+
+
+def commit(folder: Path, change: Callable[[Manifest | None], Content | None]) -> Manifest | None:
+    """Make the next version from the newest one, again and again until no other process is faster.
+
+    Parameters
+    ----------
+    folder
+        Of the store.
+    change
+        From the newest manifest, None where there is none, to what the next one lists; None changes nothing.
+        Called anew each time another process has made a version meanwhile.
+
+    Returns
+    -------
+    Manifest or None
+        The version made; None where ``change`` gave None.
+    """
+    store_sha256 = sha256_hex(read_regular(folder, "store.json"))
+    while True:
+        canary_sha256 = sha256_hex(read_regular(folder, CANARY))
+        found = list_versions(folder)
+        newest = read_manifest(folder, found[-1]) if found else None
+        content = change(newest)
+        if content is None:
+            return None
+        manifest = next_manifest(newest, content, store_sha256=store_sha256, canary_sha256=canary_sha256)
+        if create_manifest(folder, manifest):
+            return manifest
+
+
+def create_manifest(folder: Path, manifest: Manifest) -> bool:
+    """Write a manifest unless another process has made that version already; say which."""
+    return create_exclusively(folder / "versions" / version_name(manifest.version), pretty_bytes(manifest.to_dict()))
+
+
 def commit_segment(folder: Path, entry: SegmentEntry) -> int | None:
-    """Add a published segment to the newest version, again and again until no other process is faster.
+    """Add a published segment to the newest version.
 
     Returns
     -------
@@ -90,23 +155,19 @@ def commit_segment(folder: Path, entry: SegmentEntry) -> int | None:
         The version that first lists the segment, or the newest one when it is
         listed already; None when a garbage collection has dropped it.
     """
-    store_sha256 = sha256_hex(read_regular(folder, "store.json"))
-    canary_sha256 = sha256_hex(read_regular(folder, CANARY))
-    while True:
-        found = list_versions(folder)
-        newest = read_manifest(folder, found[-1]) if found else None
-        if newest is not None and entry.segment_id in newest.dropped:
+    seen: Manifest | None = None
+
+    def append(newest: Manifest | None) -> Content | None:
+        nonlocal seen
+        seen = newest
+        if newest is None:
+            return Content((entry,))
+        if entry.segment_id in newest.dropped or entry in newest.segments:
             return None
-        if newest is not None and entry in newest.segments:
-            return newest.version
-        manifest = Manifest(
-            version=newest.version + 1 if newest else 1,
-            parent=newest.digest if newest else None,
-            store_sha256=store_sha256,
-            canary_sha256=canary_sha256,
-            segments=(*(newest.segments if newest else ()), entry),
-            dropped=newest.dropped if newest else (),
-        )
-        path = folder / "versions" / version_name(manifest.version)
-        if create_exclusively(path, pretty_bytes(manifest.to_dict())):
-            return manifest.version
+        return Content((*newest.segments, entry), newest.dropped)
+
+    made = commit(folder, append)
+    if made is not None:
+        return made.version
+    assert seen is not None
+    return seen.version if entry in seen.segments else None

@@ -1,0 +1,86 @@
+"""The items of one version: which segment holds the newest word on each, and where its row lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.modality import ItemStatus
+from crossan.common.stores.item_index import STATUSES
+from crossan.common.stores.segments import Segment
+
+__all__ = ["NOWHERE", "StoreIndex"]
+
+NOWHERE = -1
+"""Chunk and place of an item without a row."""
+_DELETED = STATUSES.index(ItemStatus.DELETED)
+
+
+class StoreIndex:
+    """The newest entry of every item, deleted ones left out, sorted by item id.
+
+    Attributes
+    ----------
+    item_ids
+        ``(item,)`` of str.
+    statuses
+        Places in `STATUSES`, ``(item,)`` of uint8.
+    chunk_of
+        Number of each item's chunk, counted over all segments; `NOWHERE` for none.
+    place_of
+        Row within that chunk.
+    """
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        counts = [len(segment.items.item_ids) for segment in segments]
+        everything: npt.NDArray[np.str_] = _joined([segment.items.item_ids for segment in segments], np.str_)
+        chosen = _newest_of_each(everything)
+        codes = _joined([segment.items.statuses for segment in segments], np.uint8)
+        chosen = chosen[codes[chosen] != _DELETED]
+        self._chosen, self._starts = chosen, np.cumsum([0, *counts])
+        self.item_ids: npt.NDArray[np.str_] = everything[chosen]
+        self.statuses: npt.NDArray[np.uint8] = codes[chosen]
+        self.chunk_of, self.place_of = self._places()
+
+    @property
+    def segment_of(self) -> npt.NDArray[np.int64]:
+        """Number of the segment that holds the newest entry of each item."""
+        numbers: npt.NDArray[np.int64] = np.searchsorted(self._starts, self._chosen, side="right") - 1
+        return numbers
+
+    def texts(self, column: str) -> list[str | None]:
+        """Return ``content_digest`` or ``reason`` of each item."""
+        everything: list[str | None] = []
+        for segment in self._segments:
+            everything += segment.items.texts(column)
+        return [everything[place] for place in self._chosen.tolist()]
+
+    def _places(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        rows = _joined([segment.items.rows for segment in self._segments], np.int64)[self._chosen]
+        segment_of = self.segment_of
+        sizes = np.array([segment.layout.chunk_items for segment in self._segments], dtype=np.int64)
+        first = np.cumsum([0, *(segment.layout.chunk_count for segment in self._segments)])[:-1]
+        chunk_items = sizes[segment_of] if len(sizes) else sizes
+        chunk_of = np.where(rows < 0, NOWHERE, (first[segment_of] if len(sizes) else rows) + rows // chunk_items)
+        place_of = np.where(rows < 0, NOWHERE, rows % chunk_items)
+        return chunk_of.astype(np.int32), place_of.astype(np.int32)
+
+
+def _newest_of_each(item_ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
+    """Return the place of the last occurrence of each id, in the order of the ids."""
+    if (item_ids[1:] > item_ids[:-1]).all():
+        return np.arange(len(item_ids))
+    order = np.argsort(item_ids, kind="stable")
+    ordered = item_ids[order]
+    newest: npt.NDArray[np.int64] = order[np.append(ordered[1:] != ordered[:-1], True)]
+    return newest
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else np.array([], dtype=kind)

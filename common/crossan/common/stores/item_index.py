@@ -1,0 +1,126 @@
+"""``items.parquet``: what one segment knows of its items."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.modality import ItemStatus
+from crossan.cache_schema.segment import SegmentRecord
+from crossan.common.stores.records import StagedItem
+
+__all__ = ["NO_ROW", "STATUSES", "SegmentItems", "index_bytes", "parse_items"]
+
+STATUSES = tuple(ItemStatus)
+"""An item's status is kept as its place in this."""
+NO_ROW = -1
+_OK = STATUSES.index(ItemStatus.OK)
+_COLUMNS = ("item_id", "content_digest", "status", "reason", "row")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentItems:
+    """The item index of one segment; the arrays are parallel."""
+
+    item_ids: npt.NDArray[np.str_]
+    statuses: npt.NDArray[np.uint8]
+    """Places in `STATUSES`."""
+    rows: npt.NDArray[np.int64]
+    """`NO_ROW` where an item has none."""
+    data: bytes
+    """The Parquet file that the rest is read from when it is asked for."""
+
+    def texts(self, column: str) -> list[str | None]:
+        """Return ``content_digest`` or ``reason`` of each item."""
+        texts: list[str | None] = _read_columns(self.data, [column]).column(0).to_pylist()
+        return texts
+
+
+def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
+    """Read the bytes of an item index.
+
+    Raises
+    ------
+    StoreIntegrityError
+        Not a Parquet file of the five columns, or one that contradicts ``segment.json``.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        names, row_count = _read_schema(data)
+        if tuple(names) != _COLUMNS or row_count != record.item_count:
+            raise StoreIntegrityError(
+                f"{where}: expected {record.item_count:,} items with {', '.join(_COLUMNS)}, "
+                f"found {row_count:,} with {', '.join(names)}"
+            )
+        table = _read_columns(data, ["item_id", "status", "row"])
+        known = pa.array([status.value for status in STATUSES])
+        statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
+        rows = table.column("row").cast(pa.int64()).fill_null(-1).to_numpy()
+        item_ids = table.column("item_id").cast(pa.string())
+    except (pa.ArrowException, OSError) as error:
+        raise StoreIntegrityError(f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}") from error
+    if statuses.null_count:
+        raise StoreIntegrityError(f"{where}: expected a known status for each item, found another")
+    if item_ids.null_count:
+        raise StoreIntegrityError(f"{where}: expected each item id once, found one repeated or null")
+    codes = statuses.to_numpy().astype(np.uint8)
+    with_row = rows[rows != NO_ROW]
+    is_whole = len(with_row) == record.row_count and np.array_equal(np.sort(with_row), np.arange(record.row_count))
+    if not is_whole or not np.array_equal(codes == _OK, rows != NO_ROW):
+        raise StoreIntegrityError(
+            f"{where}: expected rows 0 to {record.row_count - 1} once each for the items that are ok"
+        )
+    return SegmentItems(_item_ids(item_ids, where), codes, rows, data)
+
+
+def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 - pyarrow is untyped
+    item_ids = column.to_numpy().astype(np.str_) if len(column) else np.array([], dtype=np.str_)
+    ordered = item_ids if (item_ids[1:] > item_ids[:-1]).all() else np.sort(item_ids)
+    if (ordered[1:] == ordered[:-1]).any() or (ordered[:1] == "").any():
+        raise StoreIntegrityError(f"{where}: expected each item id once, found one repeated or empty")
+    return item_ids
+
+
+def _read_schema(data: bytes) -> tuple[list[str], int]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        return list(file.schema_arrow.names), int(file.metadata.num_rows)
+
+
+def _read_columns(data: bytes, names: list[str]) -> Any:  # noqa: ANN401 - pyarrow is untyped
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Not read_table: one of its threads may still hold the buffer when the interpreter ends, and abort it.
+    with pq.ParquetFile(pa.BufferReader(data)) as file:
+        return file.read(columns=names, use_threads=False)
+
+
+def index_bytes(items: Sequence[StagedItem]) -> bytes:
+    """Return the Parquet file of some items; those with an offset get the rows from 0 on, in their order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    numbers = iter(range(len(items)))
+    table = pa.table(
+        {
+            "item_id": pa.array([item.item_id for item in items], pa.string()),
+            "content_digest": pa.array([item.content_digest for item in items], pa.string()),
+            "status": pa.array([item.status.value for item in items], pa.string()),
+            "reason": pa.array([item.reason for item in items], pa.string()),
+            "row": pa.array([None if item.offset is None else next(numbers) for item in items], pa.int64()),
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

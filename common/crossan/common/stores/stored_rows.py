@@ -1,0 +1,154 @@
+"""The rows of one version: checked when first touched, gathered or loaded with all cores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.layout import CRC_BYTES
+from crossan.common.stores.chunks import crc_tail
+from crossan.common.stores.gather import on_all_cores, read_and_sum, take_rows
+from crossan.common.stores.index import NOWHERE, StoreIndex
+from crossan.common.stores.mapping import ChunkFile, map_chunks
+from crossan.common.stores.segments import Segment
+from crossan.common.stores.values import fill_rows
+
+__all__ = ["StoredRows"]
+
+_SHOWN_ITEMS = 3
+
+
+class StoredRows:
+    """All chunks of a version, mapped.
+
+    Parameters
+    ----------
+    path
+        Of the store, for messages.
+    segments
+        Of the version.
+    index
+        Where each item's row lies.
+    presence
+        Whether an item has a row, ``(item,)``.
+
+    Raises
+    ------
+    StoreIntegrityError
+        A chunk file is not there or has another size. Names it and its items.
+    """
+
+    def __init__(
+        self, path: Path, segments: Sequence[Segment], index: StoreIndex, presence: npt.NDArray[np.bool_]
+    ) -> None:
+        self._path, self._index, self._presence = path, index, presence
+        self._has_gaps = not bool(presence.all())
+        self._chunks = [ChunkFile(seg.path, entry, seg.layout) for seg in segments for entry in seg.record.chunks]
+        first_rows = np.cumsum([0, *(chunk.layout.chunk_items for chunk in self._chunks)])
+        self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
+        self._is_checked = np.zeros(len(self._chunks), dtype=bool)
+        self._is_all_checked = not self._chunks
+        try:
+            self._files = map_chunks(self._chunks)
+        except StoreIntegrityError as error:
+            number = next((n for n, chunk in enumerate(self._chunks) if error.message.startswith(f"{chunk.path}:")), 0)
+            raise self._naming_items(error, number) from error
+
+    def gather(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+        """Copy the stored bits of some items, NaN for those without a row.
+
+        Parameters
+        ----------
+        items
+            ``(n,)`` places in the index.
+        columns
+            Places among the kept layers, None for all.
+        out
+            C-contiguous ``(n, layer, dim)`` in the dtype on disk.
+        """
+        self._check_chunks_of(items)
+        tensor = self._files.tensor
+        if tensor is None:
+            self._gather_scattered(items, columns, out)
+        elif columns is None:
+            take_rows(tensor, self._row_of[items], out)
+        else:
+            _, layer_count, dim = tensor.shape
+            places = self._row_of[items][:, None] * layer_count + np.array(columns, dtype=np.int64)
+            take_rows(tensor.reshape(-1, dim), places.reshape(-1), out.reshape(-1, dim))
+        if self._has_gaps:
+            out[~self._presence[items]] = fill_rows((1, 1, 1), "bfloat16" if out.dtype == np.uint16 else str(out.dtype))
+
+    def load(self, out: npt.NDArray[Any]) -> None:
+        """Copy the rows of all items to ``out``, ``(item, layer, dim)`` of floats, each chunk checked on the way."""
+        if self._has_gaps:
+            out[~self._presence] = np.nan
+        order = np.argsort(self._row_of, kind="stable")[np.count_nonzero(~self._presence) :]
+        numbers, starts = np.unique(self._index.chunk_of[order], return_index=True)
+        bounds = [*starts, len(order)]
+        on_all_cores(
+            lambda task: self._load_chunk(int(numbers[task]), order[bounds[task] : bounds[task + 1]], out),
+            range(len(numbers)),
+        )
+
+    def _load_chunk(self, number: int, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        """Copy the rows of one chunk to the places of its ``items``, which come in the order of the rows."""
+        places = self._index.place_of[items]
+        is_run = places[0] == 0 and places[-1] == len(items) - 1 and items[-1] - items[0] == len(items) - 1
+        chunk = self._chunks[number]
+        # Both ascend without repeats: their ends, and the steps of one, tell that they are runs.
+        if is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all()):
+            crc = self._read_chunk_file(chunk, out[items[0] : items[-1] + 1])
+            if crc == chunk.entry.crc32c:
+                return
+        self._check(number)
+        out[items] = self._files.chunk(number)[places]
+
+    def _read_chunk_file(self, chunk: ChunkFile, out: npt.NDArray[Any]) -> int | None:
+        """Read the rows without the detour over the mapping; None where that does not do."""
+        try:
+            descriptor = chunk.open()
+        except StoreIntegrityError:
+            return None
+        try:
+            crc = read_and_sum(descriptor, chunk.layout.chunk_bytes, out)
+            return crc if os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes) == crc_tail(crc) else None
+        finally:
+            os.close(descriptor)
+
+    def _gather_scattered(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+        chunk_of = self._index.chunk_of[items]
+        order = np.argsort(chunk_of, kind="stable")
+        numbers, starts = np.unique(chunk_of[order], return_index=True)
+        for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=False):
+            places = order[start:stop]
+            if number != NOWHERE:
+                found = self._files.chunk(int(number))[self._index.place_of[items[places]]]
+                out[places] = found if columns is None else found[:, columns]
+
+    def _check_chunks_of(self, items: npt.NDArray[np.int64]) -> None:
+        if self._is_all_checked:
+            return
+        numbers = np.unique(self._index.chunk_of[items])
+        on_all_cores(self._check, [int(n) for n in numbers if n != NOWHERE and not self._is_checked[n]])
+
+    def _check(self, number: int) -> None:
+        try:
+            self._files.check(number)
+        except StoreIntegrityError as error:
+            raise self._naming_items(error, number) from error
+        self._is_checked[number] = True
+        self._is_all_checked = bool(self._is_checked.all())
+
+    def _naming_items(self, error: StoreIntegrityError, number: int) -> StoreIntegrityError:
+        items = self._index.item_ids[self._index.chunk_of == number]
+        named = f"{len(items):,} items lie in it, first: {', '.join(items[:_SHOWN_ITEMS])}"
+        return StoreIntegrityError(
+            f"{error.message}\n  {named}", remedy=f"Run: crossan cache fsck {self._path}, then crossan-extract --repair"
+        )
