@@ -52,6 +52,14 @@ def extract(
     limit: int | None = typer.Option(
         None, "--limit", min=1, help="Do at most so many items of each modality, then stop."
     ),
+    repair: bool = typer.Option(
+        False, "--repair", help="Mend what `crossan cache fsck` names, and compute again what cannot be saved."
+    ),
+    reuse: str | None = typer.Option(
+        None,
+        "--reuse",
+        help="Store or cache (folder, s3://, https://) to take rows from where the content is the same.",
+    ),
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Say what would be done and how large it gets; write nothing."
     ),
@@ -87,6 +95,8 @@ def extract(
         stored_dtype=parse_choice(stored_dtype, "--stored-dtype", _STORED_DTYPES),
         codec=parse_choice(codec, "--codec", _CODECS),
         limit=limit,
+        is_repair=repair,
+        reuse=reuse,
     )
     results = []
     for result in _run_each(request, asked, is_dry=dry_run):

@@ -9,7 +9,8 @@ import pytest
 
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.job.canary import canary_features, canary_inputs, check_canary
+from crossan.common.stores.canary import check_canary
+from crossan.extract.job.canary import canary_features, canary_inputs
 
 
 @pytest.mark.parametrize("modality", list(Modality))
@@ -64,5 +65,5 @@ def test_the_worst_input_and_layer_are_named():
 
 
 def test_another_shape_is_a_mismatch():
-    with pytest.raises(IncompatibleError, match=r"expected shape \(4, 2, 2\), this machine computes \(4, 1, 2\)"):
+    with pytest.raises(IncompatibleError, match=r"expected shape \(4, 2, 2\), found \(4, 1, 2\)"):
         check_canary(RECORDED, RECORDED[:, :1], compute_dtype="float32", where="S")

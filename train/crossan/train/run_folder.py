@@ -19,6 +19,7 @@ from crossan.common.config import load_settings, to_toml
 from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.files import create_exclusively
 from crossan.common.stores.owners import is_abandoned, our_token
+from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
 from crossan.train.settings import RunSettings
 
@@ -85,26 +86,29 @@ class RunFolder:
         return load_settings(RunSettings, files=[config], environment={})
 
     def lock_stores(self, stores: Mapping[Modality, FeatureStore]) -> None:
-        """Record the stores, their fingerprints and versions in ``cache.lock.json``."""
+        """Record the stores, their fingerprints and versions in ``cache.lock.json``, and pin these versions."""
         entries = {
             modality.value: {
                 "store": str(store.path.absolute()),
                 "fingerprint": store.fingerprint,
                 "version": store.version,
+                "manifest": store.manifest_digest,
             }
             for modality, store in stores.items()
         }
-        self._write("cache.lock.json", json.dumps({"stores": entries}, indent=2) + "\n")
+        self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
+        for store in stores.values():
+            pin_version(store.path, store.version, self.path / LOCK_FILE)
 
     def lock(self) -> dict[str, Any]:
-        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version"}}}``.
+        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest"}}}``.
 
         Raises
         ------
         UsageError
             The run has recorded none.
         """
-        path = self.path / "cache.lock.json"
+        path = self.path / LOCK_FILE
         if not path.is_file():
             raise UsageError(
                 f"{self.path}: expected cache.lock.json, found none", remedy="crossan-train --resume --out RUN"
@@ -118,9 +122,9 @@ class RunFolder:
         Raises
         ------
         IncompatibleError
-            A store there is not the one that was recorded.
+            A store there is not the one that was recorded, or a version not the same.
         """
-        if not (self.path / "cache.lock.json").is_file():
+        if not (self.path / LOCK_FILE).is_file():
             return None
         stores = {}
         for name, entry in self.lock()["stores"].items():
@@ -128,6 +132,11 @@ class RunFolder:
             if store.fingerprint != entry["fingerprint"]:
                 raise IncompatibleError(
                     f"{entry['store']}: the run recorded fingerprint {entry['fingerprint'][:12]}, found {store.fingerprint[:12]}"
+                )
+            if store.manifest_digest != entry.get("manifest", store.manifest_digest):
+                raise IncompatibleError(
+                    f"{entry['store']}: the run recorded version {entry['version']} with the digest {entry['manifest'][:12]}, "
+                    f"found a version {entry['version']} with {store.manifest_digest[:12]}: its history was rewritten"
                 )
             stores[Modality(name)] = store
         return stores

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossan.common.console import app_settings, note, print_json
+from crossan.common.stores.growing.cli import compact_store, gc, merge_stores
+from crossan.common.stores.sharing.cli import pull, push
 
 if TYPE_CHECKING:
     from crossan.common.stores.integrity import Report
@@ -15,7 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at feature stores and check them.", **{**app_settings(), "no_args_is_help": True})
+app = typer.Typer(help="Look at feature stores, check and share them.", **{**app_settings(), "no_args_is_help": True})
+app.command("push")(push)
+app.command("pull")(pull)
+app.command("merge")(merge_stores)
+app.command("compact")(compact_store)
+app.command("gc")(gc)
 
 _INTEGRITY_EXIT_CODE = 4
 _Cache = Annotated[

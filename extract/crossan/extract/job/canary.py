@@ -11,7 +11,7 @@ from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.job.prepare import Encoder
 
-__all__ = ["CANARY_COUNT", "canary_features", "canary_inputs", "check_canary"]
+__all__ = ["CANARY_COUNT", "canary_features", "canary_inputs"]
 
 CANARY_COUNT = 4
 _TITLES = (
@@ -20,8 +20,6 @@ _TITLES = (
     "Ünïcödé and 漢字 beside plain words",
     " ".join(f"word{number}" for number in range(100)),
 )
-_TOLERANCE = {"float32": 1e-3}
-_TOLERANCE_OF_HALF_PRECISION = 3e-2
 
 
 def canary_inputs(encoder: Encoder) -> list[Any]:
@@ -55,39 +53,6 @@ def canary_features(encoder: Encoder) -> np.ndarray[Any, Any]:
             remedy="Compute in float32: --dtype float32",
         )
     return features
-
-
-def check_canary(
-    recorded: np.ndarray[Any, Any], computed: np.ndarray[Any, Any], *, compute_dtype: str, where: str
-) -> None:
-    """Compare the store's canary with this machine's, both ``(4, layer, dim)``.
-
-    The measure is the relative error per input and layer: the norm of the
-    difference over the norm of the recorded vector. At most 1e-3 is allowed for
-    float32 compute (kernels of other devices differ by less), 3e-2 otherwise.
-
-    Raises
-    ------
-    IncompatibleError
-        They differ by more, or in shape.
-    """
-    allowed = _TOLERANCE.get(compute_dtype, _TOLERANCE_OF_HALF_PRECISION)
-    remedy = "Extract with the device and library versions of the store's producer, or into another --cache."
-    if recorded.shape != computed.shape:
-        raise IncompatibleError(
-            f"store {where}: canary mismatch: expected shape {recorded.shape}, this machine computes {computed.shape}",
-            remedy=remedy,
-        )
-    norm = np.maximum(np.linalg.norm(recorded, axis=2), 1e-6)
-    error = np.linalg.norm(computed - recorded, axis=2) / norm  # (input, layer)
-    worst = float(error.max())
-    if not worst <= allowed:  # NaN is a mismatch too
-        number, layer = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
-        raise IncompatibleError(
-            f"store {where}: canary mismatch: expected the stored features within {allowed:g} relative, "
-            f"found {float(error[number, layer]):.3g} at input {number}, kept layer number {layer}",
-            remedy=remedy,
-        )
 
 
 def _picture(number: int, frame: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -38,6 +38,10 @@ class JobRequest:
     codec: str = "raw"
     limit: int | None = None
     """At most so many items are done, None for all."""
+    is_repair: bool = False
+    """Mend a damaged store first."""
+    reuse: str | None = None
+    """Store or cache elsewhere whose rows are taken where fingerprint and content digest agree."""
 
     def batch_size_for(self, modality: Modality) -> int:
         """Return the batch size asked for, or the modality's own."""

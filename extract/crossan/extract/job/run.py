@@ -19,7 +19,9 @@ from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
 from crossan.common.datasets import Dataset, open_dataset
 from crossan.common.stores import FeatureStore, Journal, create_store, open_store, read_canary, store_folder
-from crossan.extract.job.canary import canary_features, check_canary
+from crossan.common.stores.canary import check_canary
+from crossan.common.stores.growing.repair import repair
+from crossan.extract.job.canary import canary_features
 from crossan.extract.job.forward import rows_of_batch
 from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import Batch, plan_batches
@@ -28,6 +30,7 @@ from crossan.extract.job.prepare import Encoder, decoder_for, prepare_medium
 from crossan.extract.job.quarantine import write_quarantine
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult, Outlook, count_statuses
+from crossan.extract.job.reuse import reuse_rows
 from crossan.extract.job.worklist import Finding, Recorded, look_at, look_at_batches, take_first, unsettled
 
 __all__ = ["extract_modality", "preview_modality"]
@@ -63,6 +66,8 @@ def extract_modality(request: JobRequest, encoder: Encoder) -> JobResult:
         space or memory (exit 6). What was journaled before is kept.
     """
     task = _open_task(request, encoder)
+    if request.is_repair and (task.folder / "versions").is_dir():
+        note(f"repair {task.folder}: {repair(task.folder, task.identity, canary_features(encoder)).to_text()}")
     canary = _create_if_new(task)
     journal = Journal.open(task.folder, f"shard {request.shard}")
     try:
@@ -70,6 +75,7 @@ def extract_modality(request: JobRequest, encoder: Encoder) -> JobResult:
         work = _remaining(task, recorded)
         if work:
             _check_canary(task, canary)
+            work = reuse_rows(request.reuse, task.folder, task.identity, work, journal) if request.reuse else work
         forwarded = _compute(task, work, journal)
         journal.publish(_producer(task))
     finally:

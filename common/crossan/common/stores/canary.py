@@ -1,0 +1,46 @@
+"""Whether two canaries, the hidden states of four fixed inputs, tell of the same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.errors import IncompatibleError
+
+__all__ = ["check_canary"]
+
+_TOLERANCE = {"float32": 1e-3}
+_TOLERANCE_OF_HALF_PRECISION = 3e-2
+
+
+def check_canary(recorded: npt.NDArray[Any], computed: npt.NDArray[Any], *, compute_dtype: str, where: str) -> None:
+    """Compare a store's canary with this machine's or another store's, both ``(4, layer, dim)``.
+
+    The measure is the relative error per input and layer: the norm of the
+    difference over the norm of the recorded vector. At most 1e-3 is allowed for
+    float32 compute (kernels of other devices differ by less), 3e-2 otherwise.
+
+    Raises
+    ------
+    IncompatibleError
+        They differ by more, or in shape.
+    """
+    allowed = _TOLERANCE.get(compute_dtype, _TOLERANCE_OF_HALF_PRECISION)
+    remedy = "Extract with the device and library versions of the store's producer, or into another --cache."
+    if recorded.shape != computed.shape:
+        raise IncompatibleError(
+            f"store {where}: canary mismatch: expected shape {recorded.shape}, found {computed.shape}",
+            remedy=remedy,
+        )
+    norm = np.maximum(np.linalg.norm(recorded, axis=2), 1e-6)
+    error = np.linalg.norm(computed - recorded, axis=2) / norm  # (input, layer)
+    worst = float(error.max())
+    if not worst <= allowed:  # NaN is a mismatch too
+        number, layer = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+        raise IncompatibleError(
+            f"store {where}: canary mismatch: expected the stored features within {allowed:g} relative, "
+            f"found {float(error[number, layer]):.3g} at input {number}, kept layer number {layer}",
+            remedy=remedy,
+        )

@@ -1,0 +1,89 @@
+"""``crossan cache merge|compact|gc``: how a store's segments are arranged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossan.common.console import note, print_json
+
+__all__ = ["compact_store", "gc", "merge_stores"]
+
+_Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def merge_stores(
+    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Store to add to; made where there is none.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")],
+    is_json: _Json = False,
+) -> None:
+    """Make one version of TARGET that lists the segments of all stores; where they share items, later ones win.
+
+    Files on the same file system are linked, not copied.
+    """
+    from crossan.common.stores.folders import read_identity
+    from crossan.common.stores.sharing.places import FolderPlace
+    from crossan.common.stores.sharing.transfer import merge
+
+    for source in sources:
+        read_identity(source)
+    done = merge([FolderPlace(source) for source in sources], FolderPlace(target, is_linked=True))
+    if is_json:
+        print_json({"store": str(target), "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+    else:
+        print(f"{target}: version {done.version}, {done.segments} segments added ({done.byte_count:,} bytes)")
+
+
+def compact_store(store: _Store, is_json: _Json = False) -> None:
+    """Write all segments of the newest version as one; `crossan cache gc` then removes the old ones."""
+    from importlib.metadata import version
+
+    from crossan.common.stores.growing.compact import compact
+    from crossan.common.stores.versions import read_version
+
+    made = compact(store, version("crossan"))
+    newest = read_version(store) if made is None else made
+    if is_json:
+        print_json({"store": str(store), "version": newest.version, "compacted": made is not None})
+    elif made is None:
+        note(f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segment")
+    else:
+        print(f"{store}: version {made.version}, {len(made.segments)} segment")
+
+
+def gc(
+    store: _Store,
+    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the last versions stay whole.")] = 3,
+    runs: Annotated[
+        list[Path] | None, typer.Option("--runs", help="Folder of runs whose cache.lock.json is honoured; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; change nothing.")] = False,
+    is_json: _Json = False,
+) -> None:
+    """Remove the segments that no kept version lists.
+
+    Kept are the last versions and those that runs have noted in the store or in --runs.
+    """
+    from crossan.common.stores.growing.collect import collect
+
+    done = collect(store, keep=keep, runs=runs or [], is_dry=dry_run)
+    if is_json:
+        print_json(
+            {
+                "store": str(store),
+                "dry_run": dry_run,
+                "segments": list(done.segments),
+                "bytes": done.byte_count,
+                "kept_versions": list(done.kept_versions),
+                "pins": [{"version": pin.version, "holder": pin.holder} for pin in done.pins],
+            }
+        )
+        return
+    for pin in done.pins:
+        note(f"version {pin.version} is kept for {pin.holder}")
+    verb = "would remove" if dry_run else "removed"
+    kept = ", ".join(map(str, done.kept_versions))
+    print(f"{store}: {verb} {len(done.segments)} segments, {done.byte_count:,} bytes; versions kept whole: {kept}")

@@ -1,0 +1,209 @@
+"""Mending a store without computing anything: what can be told from the rest is restored, what cannot is let go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
+from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
+from crossan.cache_schema.segment import is_segment_id
+from crossan.common.stores.claims import claimed_segments
+from crossan.common.stores.files import fsync_folder, read_regular, replace_durably
+from crossan.common.stores.folders import CANARY, canary_bytes
+from crossan.common.stores.growing.salvage import Wreck, examine, rescue
+from crossan.common.stores.segments import read_segment
+from crossan.common.stores.versions import Content, commit, list_versions, read_manifest, read_version
+
+__all__ = ["Repaired", "repair"]
+
+
+@dataclass(slots=True)
+class Repaired:
+    """What a repair did; ``lost_items`` have to be computed again, where their media are still there."""
+
+    restored: list[str] = field(default_factory=list)
+    """Files that are as they were again."""
+    dropped_segments: list[str] = field(default_factory=list)
+    rescued_items: int = 0
+    lost_items: list[str] = field(default_factory=list)
+    """Known items whose hidden states are gone; those of an unreadable index are not known."""
+
+    def to_text(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{len(self.restored)} files restored, {len(self.dropped_segments)} segments dropped, "
+            f"{self.rescued_items:,} of their items rescued, {len(self.lost_items):,} to be computed again"
+        )
+
+
+def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32]) -> Repaired:
+    """Bring a damaged store back to a sound newest version, for a job that then computes what was lost.
+
+    Restored are ``store.json`` and the canary (the job knows both), the array
+    metadata (it follows from the rest), a manifest that its neighbours tell, and
+    segments that lost their manifest. A segment with other damage is left out of
+    the new version; those of its items that are sound go into a new segment.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    identity
+        What its ``store.json`` must say.
+    canary
+        ``(4, layer, dim)``, computed now.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The history of the versions, or ``store.json``, cannot be told from what is left.
+    """
+    done = Repaired()
+    _mend_manifests(path, done)
+    _readopt(path, identity, done)
+    if not list_versions(path):
+        return done
+    newest = read_version(path)
+    _mend_identity(path, identity, newest, done)
+    _mend_canary(path, canary, newest, done)
+    wrecks = [wreck for entry in newest.segments if (wreck := examine(path, entry, identity, done.restored))]
+    if wrecks:
+        _leave_out(path, identity, newest, wrecks, done)
+    return done
+
+
+def _mend_manifests(path: Path, done: Repaired) -> None:
+    """Restore each manifest that is damaged or gone from its neighbours; a damaged newest one is moved away."""
+    last = max(list_versions(path), default=0)
+    sound = {version: manifest for version in range(1, last + 1) if (manifest := _sound(path, version))}
+    for version in range(last, 0, -1):
+        if version in sound:
+            continue
+        file = path / "versions" / version_name(version)
+        if version == last:
+            if file.exists() or file.is_symlink():
+                file.replace(path / "staging" / f"damaged-{file.name}")
+                fsync_folder(file.parent)
+            last -= 1
+            continue
+        candidates = _candidates(sound[version + 1], sound.get(version - 1), version)
+        found = next((manifest for manifest in candidates if manifest.digest == sound[version + 1].parent), None)
+        if found is None:
+            raise StoreIntegrityError(
+                f"{file}: expected the manifest with digest {sound[version + 1].parent}, found none that fits",
+                remedy="Copy this file back from another copy of the store, or extract into another --cache.",
+            )
+        if file.is_dir():
+            file.rename(path / "staging" / f"damaged-{file.name}")
+        replace_durably(file, pretty_bytes(found.to_dict()))
+        sound[version] = found
+        done.restored.append(str(file))
+
+
+def _sound(path: Path, version: int) -> Manifest | None:
+    try:
+        return read_manifest(path, version)
+    except StoreIntegrityError:
+        return None
+
+
+def _candidates(after: Manifest, before: Manifest | None, version: int) -> Iterator[Manifest]:
+    """Yield what a version may have listed: what its child lists less the last segments, or what its parent lists."""
+    fewer = (after.segments[:count] for count in range(len(after.segments), -1, -1))
+    parents = [before.digest] if before else [None] if version == 1 else _parent_unknown()
+    neighbours = [neighbour for neighbour in (after, before) if neighbour is not None]
+    for segments in chain(fewer, [before.segments] if before else []):
+        for parent in parents:
+            for neighbour in neighbours:
+                yield Manifest(
+                    version=version,
+                    parent=parent,
+                    store_sha256=after.store_sha256,
+                    canary_sha256=neighbour.canary_sha256,
+                    segments=segments,
+                    dropped=neighbour.dropped,
+                )
+
+
+def _parent_unknown() -> list[str | None]:
+    return []  # two neighbouring manifests gone: their digests cannot be told
+
+
+def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
+    """List again the sound segments that no manifest lists, because the newest one was lost."""
+    known: set[str] = claimed_segments(path)
+    for version in list_versions(path):
+        manifest = read_manifest(path, version)
+        known |= {entry.segment_id for entry in manifest.segments} | set(manifest.dropped)
+    folder = path / "segments"
+    lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []
+    entries = []
+    for name in (name for name in lying if is_segment_id(name) and name not in known):
+        try:
+            entry = SegmentEntry(name, sha256_hex(read_regular(path, f"segments/{name}/segment.json")))
+            read_segment(path, entry, identity)
+        except CrossanError:
+            continue
+        entries.append(entry)
+        done.restored.append(str(folder / name))
+    if entries:
+        commit(path, lambda newest: _appended(newest, entries))
+
+
+def _appended(newest: Manifest | None, entries: list[SegmentEntry]) -> Content:
+    return Content((*newest.segments, *entries), newest.dropped) if newest else Content(tuple(entries))
+
+
+def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest, done: Repaired) -> None:
+    file = path / "store.json"
+    if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == newest.store_sha256:
+        return
+    data = pretty_bytes(identity.to_dict())
+    if sha256_hex(data) != newest.store_sha256:
+        raise StoreIntegrityError(
+            f"{file}: expected SHA-256 {newest.store_sha256}, found what this command's options do not give either",
+            remedy="Repeat the options that the store was begun with, --stored-dtype and --codec too.",
+        )
+    replace_durably(file, data)
+    done.restored.append(str(file))
+
+
+def _mend_canary(path: Path, canary: npt.NDArray[np.float32], newest: Manifest, done: Repaired) -> None:
+    file = path / CANARY
+    if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == newest.canary_sha256:
+        return
+    file.parent.mkdir(exist_ok=True)
+    data = canary_bytes(canary)
+    replace_durably(file, data)
+    done.restored.append(str(file))
+    if sha256_hex(data) != newest.canary_sha256:  # another machine's rounding: the next version records it
+        commit(path, lambda found: Content(found.segments, found.dropped) if found else None)
+
+
+def _leave_out(path: Path, identity: StoreIdentity, newest: Manifest, wrecks: list[Wreck], done: Repaired) -> None:
+    rescued, lost = rescue(path, identity, newest, wrecks)
+    done.rescued_items, done.lost_items = rescued, lost
+    gone = [wreck.entry.segment_id for wreck in wrecks]
+
+    def without(found: Manifest | None) -> Content | None:
+        if found is None:
+            return None
+        kept = tuple(entry for entry in found.segments if entry.segment_id not in gone)
+        fresh = tuple(segment for segment in gone if segment not in found.dropped)
+        return Content(kept, (*found.dropped, *fresh))
+
+    commit(path, without)
+    done.dropped_segments = gone
+    for segment in gone:
+        folder = path / "segments" / segment
+        if folder.is_symlink() or folder.exists():
+            folder.rename(path / "staging" / f"damaged-{segment}-{os.getpid()}")

@@ -1,0 +1,89 @@
+"""Who needs which version of a store: runs leave a note, so that no garbage collection takes it from them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import field_of, parse_object, pretty_bytes, sha256_hex
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.common.stores.files import read_regular, replace_durably
+
+__all__ = ["LOCK_FILE", "Pin", "pin_version", "pinned_versions"]
+
+LOCK_FILE = "cache.lock.json"
+"""What a run's folder names its stores and their versions in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A version that somebody needs, and who: the file that names it."""
+
+    version: int
+    holder: str
+
+
+def pin_version(store: Path, version: int, holder: Path) -> None:
+    """Note in a store that ``holder`` needs one of its versions, replacing what it needed before.
+
+    A store that cannot be written takes no note.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    version
+        The version.
+    holder
+        File whose existence keeps the pin: a run's ``cache.lock.json``, a registered model's card.
+    """
+    holder = holder.absolute()
+    folder = store / "pins"
+    name = sha256_hex(f"{os.uname().nodename}\n{holder}".encode())[:16]
+    try:
+        folder.mkdir(exist_ok=True)
+        replace_durably(
+            folder / f"{name}.json",
+            pretty_bytes({"holder": str(holder), "host": os.uname().nodename, "version": version}),
+        )
+    except PermissionError:
+        return
+
+
+def pinned_versions(store: Path, runs: Iterable[Path] = ()) -> list[Pin]:
+    """Return the versions that notes in the store, and runs in the given folders, name.
+
+    A note of this host whose file is gone is void; what another host holds
+    cannot be seen from here, and its notes hold until they are removed.
+
+    Raises
+    ------
+    StoreIntegrityError
+        A note or a run's file is not as we write it.
+    """
+    pins = []
+    for path in sorted((store / "pins").glob("*.json")):
+        value = parse_object(read_regular(store, f"pins/{path.name}"), str(path))
+        holder = field_of(value, "holder", str, str(path))
+        if field_of(value, "host", str, str(path)) != os.uname().nodename or Path(holder).exists():
+            pins.append(Pin(field_of(value, "version", int, str(path)), holder))
+    for folder in runs:
+        for path in sorted(folder.rglob(LOCK_FILE)):
+            pins += [Pin(version, str(path)) for version in _locked(path, store)]
+    return pins
+
+
+def _locked(path: Path, store: Path) -> list[int]:
+    try:
+        stores: dict[str, Any] = json.loads(path.read_text())["stores"]
+        return [
+            int(locked["version"])
+            for locked in stores.values()
+            if Path(locked["store"]).absolute() == store.absolute() or Path(locked["store"]).name == store.name
+        ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreIntegrityError(f"{path}: expected stores with their versions: {error}") from error

@@ -1,0 +1,116 @@
+"""``crossan cache push|pull``: a store between a folder and wherever teammates find it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossan.cache_schema.errors import UsageError
+from crossan.common.console import note, print_json
+
+__all__ = ["pull", "push"]
+
+_STORE_DEPTH = 3
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def push(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")],
+    remote: Annotated[
+        str,
+        typer.Argument(
+            metavar="REMOTE",
+            help="Folder or s3://BUCKET/PATH; with a slash at its end a cache, in which the store keeps its place.",
+        ),
+    ],
+    i_have_rights: Annotated[
+        bool,
+        typer.Option("--i-have-rights", help="Push although a licence of data or model restricts redistribution."),
+    ] = False,
+    is_json: _Json = False,
+) -> None:
+    """Send what REMOTE lacks of a store's newest version: segments first, the manifest last.
+
+    A push that was cut off goes on with the same command.
+    """
+    from crossan.common.stores.describing.licences import restrictions
+
+    from crossan.common.stores.folders import read_identity
+    from crossan.common.stores.sharing.places import FolderPlace, place_at
+    from crossan.common.stores.sharing.transfer import transfer
+
+    read_identity(store)
+    address = remote if not remote.endswith("/") else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
+    target = place_at(address)
+    if "://" in address and not i_have_rights:
+        _require_rights(store, address, restrictions(store))
+    done = transfer(FolderPlace(store), target)
+    if is_json:
+        print_json({"remote": address, "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+    else:
+        print(f"{address}: version {done.version}, {done.segments} segments sent ({done.byte_count:,} bytes)")
+
+
+def pull(
+    remote: Annotated[
+        str,
+        typer.Argument(metavar="REMOTE[@VERSION]", help="Store in a folder, at s3://BUCKET/PATH or https://HOST/PATH."),
+    ],
+    cache: Annotated[
+        Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Cache that takes the store.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder of the store itself, instead of --cache.")] = None,
+    is_json: _Json = False,
+) -> None:
+    """Bring what a folder lacks of a store elsewhere; every file is checked against its SHA-256 on arrival.
+
+    A pull that was cut off goes on with the same command. What the store here
+    holds and REMOTE does not is kept, and wins where both know an item.
+    """
+    from crossan.common.stores.sharing.places import FolderPlace, place_at
+    from crossan.common.stores.sharing.transfer import transfer
+
+    address, version = _split_version(remote)
+    folder = to if to is not None else _folder_in(cache, address)
+    done = transfer(place_at(address), FolderPlace(folder), version=version, is_source_first=True)
+    if is_json:
+        print_json({"store": str(folder), "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+    else:
+        print(f"{folder}: version {done.version}, {done.segments} segments arrived ({done.byte_count:,} bytes)")
+    if version is None:
+        note(f"check it with: crossan cache verify {folder}")
+
+
+def _split_version(remote: str) -> tuple[str, int | None]:
+    address, at, version = remote.rpartition("@")
+    if not at or "/" in version:
+        return remote.rstrip("/"), None
+    if not version.isascii() or not version.isdigit() or int(version) < 1:
+        raise UsageError(f"{remote}: expected a version number after @, found {version!r}")
+    return address.rstrip("/"), int(version)
+
+
+def _folder_in(cache: Path | None, address: str) -> Path:
+    from crossan.cache_schema.modality import Modality
+
+    if cache is None:
+        raise UsageError("no cache named", remedy="Give --cache FOLDER, set CROSSAN_CACHE, or name the folder: --to F")
+    path = address.split("://", 1)[-1]
+    parts = [part for part in (Path(path).absolute().parts if "://" not in address else path.split("/")) if part]
+    tail = parts[-_STORE_DEPTH:]
+    if len(tail) < _STORE_DEPTH or tail[1] not in set(Modality) or any(part in {"..", "."} for part in tail):
+        raise UsageError(
+            f"{address}: expected an address that ends in DATASET/MODALITY/NAME, found {'/'.join(tail)}",
+            remedy="Name the folder the store goes to: --to FOLDER",
+        )
+    return cache.joinpath(*tail)
+
+
+def _require_rights(store: Path, address: str, found: list[str]) -> None:
+    if found:
+        raise UsageError(
+            f"{address} may be public, and {store} may not be passed on freely:\n  " + "\n  ".join(found),
+            remedy="If you may pass it on, say so: --i-have-rights",
+        )

@@ -1,0 +1,228 @@
+"""Where a store can lie: a folder, or objects under an address; what both can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from crossan.cache_schema.canonical import sha256_hex
+from crossan.cache_schema.errors import StoreIntegrityError, UsageError
+from crossan.cache_schema.segment import FileEntry, SegmentRecord
+from crossan.common.stores.claims import Claim
+from crossan.common.stores.files import create_exclusively, disk_full, read_regular, require_plain, write_durably
+from crossan.common.stores.versions import list_versions
+
+if TYPE_CHECKING:
+    from crossan.common.stores.sharing.objects import ObjectRemote
+
+__all__ = ["FolderPlace", "ObjectPlace", "Place", "Readable", "place_at"]
+
+_FOLDER_WORKERS = 4
+_OBJECT_WORKERS = 8
+_FOLDERS = ("canary", "segments", "versions", "staging")
+Advance = Callable[[int], None]
+"""Called with the number of bytes that have arrived."""
+
+
+class Readable(Protocol):
+    """Files under one address; keys are paths inside the store."""
+
+    @property
+    def url(self) -> str:
+        """The folder or address, for people."""
+
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes of a file, None where there is none."""
+
+
+class Place(Readable, Protocol):
+    """One store, wherever it lies."""
+
+    def newest_version(self) -> int:
+        """Return the highest version that has a manifest, 0 for none."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create a file with all of ``data`` or not at all; False where another one lies there already."""
+
+    def holds(self, segment_id: str) -> bool:
+        """Whether a segment lies there whole, in a manifest or not."""
+
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+        """Copy a segment from another place, whose bytes are checked against its record; go on where one was cut off.
+
+        Parameters
+        ----------
+        record
+            The content of ``data``.
+        data
+            The bytes of its ``segment.json``.
+        """
+
+    def settle(self) -> None:
+        """Say that a manifest lists the segments that were put."""
+
+
+def place_at(text: str) -> Place:
+    """Return the place that a path or an address names."""
+    if "://" not in text:
+        return FolderPlace(Path(text))
+    if text.split("://", 1)[0] not in {"s3", "https", "http"}:
+        raise UsageError(f"{text}: expected a folder, s3://BUCKET/PATH or https://HOST/PATH")
+    from crossan.common.stores.sharing.objects import ObjectRemote
+
+    return ObjectPlace(ObjectRemote.open(text))
+
+
+class FolderPlace:
+    """A store in a folder, also one that several machines mount.
+
+    Parameters
+    ----------
+    path
+        Of the store; need not exist.
+    is_linked
+        Take files from other folders of the same file system by hard link instead of copying.
+    """
+
+    def __init__(self, path: Path, *, is_linked: bool = False) -> None:
+        self.path, self.url = path, str(path)
+        self._is_linked = is_linked
+        self._claims: list[Claim] = []
+
+    def newest_version(self) -> int:
+        """Return the highest version that has a manifest, 0 for none."""
+        return max(list_versions(self.path), default=0)
+
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes of a file, None where there is none."""
+        return read_regular(self.path, key) if require_plain(self.path, key).is_file() else None
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create a file with all of ``data`` or not at all; False where another one lies there already."""
+        for name in _FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        return create_exclusively(self.path / key, data)
+
+    def holds(self, segment_id: str) -> bool:
+        """Whether a segment lies there whole: its folder is published by one rename."""
+        return (self.path / "segments" / segment_id / "segment.json").is_file()
+
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+        """Build the segment under a claim, then rename it to its place."""
+        for name in _FOLDERS:
+            (self.path / name).mkdir(parents=True, exist_ok=True)
+        needed = sum(entry.size for entry in record.files)
+        statvfs = os.statvfs(self.path)
+        if statvfs.f_bavail * statvfs.f_frsize < needed and not self._is_linked:
+            raise disk_full(self.path / "segments" / record.segment_id, needed)
+        claim = Claim.take(self.path, "transfer", record.segment_id)
+        self._claims.append(claim)
+
+        def put(entry: FileEntry) -> None:
+            self._put_file(claim.build / entry.path, f"segments/{record.segment_id}/{entry.path}", entry, source)
+            advance(entry.size)
+
+        _in_parallel(_FOLDER_WORKERS, put, record.files)
+        (claim.build / "segment.json").unlink(missing_ok=True)
+        write_durably(claim.build / "segment.json", data)
+        claim.publish()
+
+    def settle(self) -> None:
+        """Give up the claims on the segments that were put: a manifest lists them."""
+        for claim in self._claims:
+            claim.release()
+        self._claims.clear()
+
+    def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> None:
+        if target.is_file() and target.stat().st_size == entry.size and sha256_hex(target.read_bytes()) == entry.sha256:
+            return  # arrived before we were cut off
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if self._is_linked and isinstance(source, FolderPlace) and _linked(source.path, key, target, entry):
+            return
+        write_durably(target, _arrived(source, key, entry))
+
+
+class ObjectPlace:
+    """A store as objects: S3, or a plain web server to read from."""
+
+    def __init__(self, remote: ObjectRemote) -> None:
+        self._remote, self.url = remote, remote.url
+
+    def newest_version(self) -> int:
+        """Return the highest version that has a manifest, 0 for none."""
+        return self._remote.newest_version()
+
+    def read(self, key: str) -> bytes | None:
+        """Return the bytes of an object, None where there is none."""
+        return self._remote.read(key)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create an object; True also when it holds exactly these bytes already, False where it holds others."""
+        if self._remote.is_read_only:
+            raise UsageError(f"{self.url}: a web server can be pulled from, not pushed to")
+        return self._remote.create(key, data)
+
+    def holds(self, segment_id: str) -> bool:
+        """Whether a segment lies there whole: its ``segment.json`` is sent last."""
+        return self._remote.read(f"segments/{segment_id}/segment.json") is not None
+
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+        """Send the files that are not there yet, ``segment.json`` last."""
+        prefix = f"segments/{record.segment_id}/"
+        there = self._remote.sizes(prefix)
+
+        def put(entry: FileEntry) -> None:
+            key = prefix + entry.path
+            if there.get(key) != entry.size:  # an object is there whole or not at all
+                self._create(key, _arrived(source, key, entry))
+            advance(entry.size)
+
+        _in_parallel(_OBJECT_WORKERS, put, record.files)
+        self._create(f"{prefix}segment.json", data)
+
+    def settle(self) -> None:
+        """Nothing to give up."""
+
+    def _create(self, key: str, data: bytes) -> None:
+        if not self.create(key, data):
+            raise StoreIntegrityError(f"{self.url}/{key}: expected the {len(data):,} bytes of ours, found other bytes")
+
+
+def _arrived(source: Readable, key: str, entry: FileEntry) -> bytes:
+    data = source.read(key)
+    where = f"{source.url}/{key}"
+    if data is None:
+        raise StoreIntegrityError(f"{where}: expected {entry.size:,} bytes, found no such file")
+    if len(data) != entry.size or sha256_hex(data) != entry.sha256:
+        raise StoreIntegrityError(
+            f"{where}: expected {entry.size:,} bytes with SHA-256 {entry.sha256}, "
+            f"found {len(data):,} with {sha256_hex(data)}",
+            remedy=f"Run: crossan cache fsck {source.url}" if isinstance(source, FolderPlace) else None,
+        )
+    return data
+
+
+def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
+    origin = require_plain(store, key)
+    if entry.crc32c is None or not origin.is_file() or origin.stat().st_size != entry.size:
+        return False  # metadata is small, and checked on the way
+    try:
+        os.link(origin, target)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True
+
+
+def _in_parallel(worker_count: int, put: Callable[[FileEntry], None], entries: Sequence[FileEntry]) -> None:
+    with ThreadPoolExecutor(worker_count, thread_name_prefix="crossan-transfer") as pool:
+        waiting = [pool.submit(put, entry) for entry in entries]
+        try:
+            for done in waiting:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
