@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check clean
+.PHONY: demo test lint check faults bench-store clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -19,6 +19,13 @@ lint: $(VENV)/.installed-dev
 
 check: lint test
 
+# The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
+faults: $(VENV)/.installed-dev
+	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --timeout 36000 tests/faults tests/common/stores/sharing
+
+bench-store: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_store.py
+
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -29,5 +36,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,dev]'
 	touch $@ $(VENV)/.installed

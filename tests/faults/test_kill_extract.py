@@ -28,88 +28,34 @@ BATCH_SIZE = 4
 KILL_COUNT = 10
 PROGRAMS = Path(sys.executable).parent
 
-# Reads one JSON order per line and forks; the child is the command. Answers with the child's process id, then
-# with its exit code. "after" n > 0 makes the child kill itself in place of its n-th fsync, rename, replace or link.
-ZYGOTE = r"""
-import json, os, signal, sys
-import torch, transformers, av, PIL.Image, pyarrow, zarr
-import crossan.extract.cli, crossan.extract.backbones, crossan.extract.job.run, crossan.common.stores.reader
-torch.set_num_threads(1)
-
-def die_at(countdown):
-    left = [countdown]
-    def counting(call):
-        def counted(*args, **kwargs):
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return call(*args, **kwargs)
-        return counted
-    for name in ("fsync", "rename", "replace", "link"):
-        setattr(os, name, counting(getattr(os, name)))
-
-for line in sys.stdin:
-    order = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 1)
-        os.dup2(1, 2)
-        if order["after"]:
-            die_at(order["after"])
-        sys.argv = ["crossan-extract", *order["arguments"]]
-        try:
-            crossan.extract.cli.main()
-        except SystemExit as ended:
-            sys.stdout.flush()
-            os._exit(ended.code or 0)
-    print(child, flush=True)
-    sys.stdin.readline()  # until then the child's process id is its own, dead or alive
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 class Extraction:
-    """Starts ``crossan-extract`` on one dataset and one cache folder."""
+    """Runs ``crossan-extract`` on one dataset and one cache folder."""
 
-    def __init__(self, zygote, arguments, log):
-        self._zygote, self._arguments, self._log = zygote, arguments, log
+    def __init__(self, commands, arguments):
+        self._commands, self._arguments = commands, arguments
 
     def begin(self, cache, after=0):
         """Start the command; return its process id."""
-        order = {"arguments": [*self._arguments, "--cache", str(cache)], "log": str(self._log), "after": after}
-        self._zygote.stdin.write(json.dumps(order) + "\n")
-        self._zygote.stdin.flush()
-        return int(self._zygote.stdout.readline())
+        return self._commands.begin("crossan-extract", *self._arguments, "--cache", str(cache), after=after)
 
     def end(self):
         """Wait for the command; return its exit code, negative for a signal."""
-        self._zygote.stdin.write("\n")
-        self._zygote.stdin.flush()
-        return int(self._zygote.stdout.readline())
+        return self._commands.end()
 
     def finish(self, cache):
         """Run the command to its end; return what it reports of its store."""
-        self._log.write_text("")
-        self.begin(cache)
-        assert self.end() == 0, self._log.read_text()
-        return json.loads(self._log.read_text().splitlines()[-1])["stores"][0]
+        return self._commands.finish("crossan-extract", *self._arguments, "--cache", str(cache))["stores"][0]
 
 
 @pytest.fixture(scope="module")
-def extraction(tmp_path_factory):
+def extraction(commands, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
     tiny = folder / "tiny"
     subprocess.run([PROGRAMS / "crossan", "backbones", "init-tiny", tiny], check=True, capture_output=True, timeout=120)
     dataset = _write_pictures(folder)
     arguments = ["--modality", "image", "--dataset", str(dataset), "--backbone", str(tiny), "--json", "--max-bad", "5%"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "xdg")}
-    zygote = subprocess.Popen(
-        [sys.executable, "-c", ZYGOTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    yield Extraction(zygote, [*arguments, "--batch-size", str(BATCH_SIZE), "--num-workers", "2"], folder / "log")
-    zygote.stdin.close()
-    assert zygote.wait(timeout=30) == 0
-    zygote.stdout.close()
+    return Extraction(commands, [*arguments, "--batch-size", str(BATCH_SIZE), "--num-workers", "2"])
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ __all__ = [
     "CrossanError",
     "DataError",
     "IncompatibleError",
+    "RemoteError",
     "ResourceError",
     "StoreIntegrityError",
     "StoreNotFoundError",
@@ -84,3 +85,9 @@ class BusyError(CrossanError, RuntimeError):
     """Another process holds what this one needs."""
 
     exit_code = 7
+
+
+class RemoteError(CrossanError, OSError):
+    """A remote refused, or did not answer however often it was asked."""
+
+    exit_code = 8

@@ -59,6 +59,11 @@ class Claim:
         return self._store / "staging" / str(self._name)
 
     @property
+    def segment_id(self) -> str:
+        """Of the segment that is claimed."""
+        return self._name.segment_id
+
+    @property
     def build(self) -> Path:
         """Folder to build the segment in."""
         return self.folder / _BUILD

@@ -26,6 +26,8 @@ class StoreIndex:
     ----------
     item_ids
         ``(item,)`` of str.
+    deleted_ids
+        Items whose newest entry is a tombstone, sorted.
     statuses
         Places in `STATUSES`, ``(item,)`` of uint8.
     chunk_of
@@ -40,7 +42,9 @@ class StoreIndex:
         everything: npt.NDArray[np.str_] = _joined([segment.items.item_ids for segment in segments], np.str_)
         chosen = _newest_of_each(everything)
         codes = _joined([segment.items.statuses for segment in segments], np.uint8)
-        chosen = chosen[codes[chosen] != _DELETED]
+        is_deleted = codes[chosen] == _DELETED
+        self.deleted_ids: npt.NDArray[np.str_] = everything[chosen[is_deleted]]
+        chosen = chosen[~is_deleted]
         self._chosen, self._starts = chosen, np.cumsum([0, *counts])
         self.item_ids: npt.NDArray[np.str_] = everything[chosen]
         self.statuses: npt.NDArray[np.uint8] = codes[chosen]

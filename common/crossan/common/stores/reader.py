@@ -97,6 +97,8 @@ class FeatureStore:
         Which store this is, and which version of it.
     item_ids
         Every item the version knows, deleted ones left out, sorted by code point; ``(item,)`` of str.
+    deleted_ids
+        Items that were in the store once and are no more, sorted; ``(item,)`` of str.
     manifest_digest
         Digest of the version's manifest: tells it from another version of the same number.
     records
@@ -116,7 +118,7 @@ class FeatureStore:
         self.manifest_digest = manifest.digest
         self.records = tuple(segment.record for segment in segments)
         self._index = StoreIndex(segments)
-        self.item_ids = self._index.item_ids
+        self.item_ids, self.deleted_ids = self._index.item_ids, self._index.deleted_ids
         self.presence: npt.NDArray[np.bool_] = self._index.statuses == _OK
         self._rows = StoredRows(path, segments, self._index, self.presence)
 

@@ -112,7 +112,9 @@ def next_manifest(newest: Manifest | None, content: Content, *, store_sha256: st
     )
 
 
-def commit(folder: Path, change: Callable[[Manifest | None], Content | None]) -> Manifest | None:
+def commit(
+    folder: Path, change: Callable[[Manifest | None], Content | None], *, is_canary_new: bool = False
+) -> Manifest | None:
     """Make the next version from the newest one, again and again until no other process is faster.
 
     Parameters
@@ -122,23 +124,41 @@ def commit(folder: Path, change: Callable[[Manifest | None], Content | None]) ->
     change
         From the newest manifest, None where there is none, to what the next one lists; None changes nothing.
         Called anew each time another process has made a version meanwhile.
+    is_canary_new
+        Whether the canary was written anew on purpose.
 
     Returns
     -------
     Manifest or None
         The version made; None where ``change`` gave None.
+
+    Raises
+    ------
+    StoreIntegrityError
+        ``store.json`` or the canary are not those of the newest version: nothing is added to a damaged store.
     """
     store_sha256 = sha256_hex(read_regular(folder, "store.json"))
     while True:
         canary_sha256 = sha256_hex(read_regular(folder, CANARY))
         found = list_versions(folder)
         newest = read_manifest(folder, found[-1]) if found else None
+        if newest is not None:
+            _require_same(folder / "store.json", newest.store_sha256, store_sha256)
+            _require_same(folder / CANARY, canary_sha256 if is_canary_new else newest.canary_sha256, canary_sha256)
         content = change(newest)
         if content is None:
             return None
         manifest = next_manifest(newest, content, store_sha256=store_sha256, canary_sha256=canary_sha256)
         if create_manifest(folder, manifest):
             return manifest
+
+
+def _require_same(path: Path, expected: str, found: str) -> None:
+    if found != expected:
+        raise StoreIntegrityError(
+            f"{path}: expected SHA-256 {expected}, found {found}",
+            remedy="Run: crossan-extract --repair with the options of the store",
+        )
 
 
 def create_manifest(folder: Path, manifest: Manifest) -> bool:

@@ -41,11 +41,12 @@ def test_one_segment_is_compact(store):
     assert compact(store, "test") is None
 
 
-def test_compaction_forgets_tombstones_and_what_they_hid(store):
+def test_compaction_forgets_what_tombstones_hide_but_keeps_the_tombstones(store):
     append(store, [ItemRow("v00001", None, ItemStatus.DELETED)])
     compact(store, "test")
     assert "v00001" not in open_store(store).item_ids
-    assert open_store(store).records[0].item_count == 6
+    assert open_store(store).deleted_ids.tolist() == ["v00001"]
+    assert open_store(store).records[0].row_count == 4
 
 
 def test_what_is_appended_during_a_compaction_stays_and_wins(store, make_rows, monkeypatch):

@@ -47,11 +47,10 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
         return None
     store = open_store(path, manifest.version)
     claim = Claim.take(path, "compact", new_segment_id())
-    segment_id = claim.folder.name.rpartition(".")[2]
     claim.build.rmdir()
     sha256 = write_segment(
         claim.build,
-        segment_id,
+        claim.segment_id,
         store.identity,
         _items(store),
         lambda rows: store.read_stored(np.array(rows, dtype=np.int64)),
@@ -59,7 +58,7 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
         sorted(set().union(*(record.sources for record in store.records))),
     )
     claim.publish()
-    entry = SegmentEntry(segment_id, sha256)
+    entry = SegmentEntry(claim.segment_id, sha256)
     made = commit(path, lambda newest: _replaced(newest, manifest, entry))
     claim.release()
     if made is None:
@@ -72,12 +71,15 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
 
 
 def _items(store: FeatureStore) -> list[StagedItem]:
-    return [
+    # Tombstones stay: a teammate's store may still hold what they hide.
+    items = [StagedItem(str(item_id), None, ItemStatus.DELETED, None, None) for item_id in store.deleted_ids]
+    items += [
         StagedItem(str(item_id), digest, ItemStatus(str(status)), reason, row if is_present else None)
         for row, (item_id, digest, status, reason, is_present) in enumerate(
             zip(store.item_ids, store.content_digests, store.status, store.reasons, store.presence, strict=True)
         )
     ]
+    return sorted(items, key=lambda item: item.item_id)
 
 
 def _replaced(newest: Manifest | None, old: Manifest, entry: SegmentEntry) -> Content | None:

@@ -19,8 +19,9 @@ from crossan.cache_schema.segment import is_segment_id
 from crossan.common.stores.claims import claimed_segments
 from crossan.common.stores.files import fsync_folder, read_regular, replace_durably
 from crossan.common.stores.folders import CANARY, canary_bytes
-from crossan.common.stores.growing.salvage import Wreck, examine, rescue
-from crossan.common.stores.segments import read_segment
+from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
+from crossan.common.stores.segments import read_record, read_segment
+from crossan.common.stores.sharing.lineage import unite
 from crossan.common.stores.versions import Content, commit, list_versions, read_manifest, read_version
 
 __all__ = ["Repaired", "repair"]
@@ -69,15 +70,16 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
     """
     done = Repaired()
     _mend_manifests(path, done)
+    recorded = read_version(path) if list_versions(path) else None
+    _mend_identity(path, identity, recorded, done)
+    _mend_canary(path, canary, recorded, done)
     _readopt(path, identity, done)
     if not list_versions(path):
         return done
     newest = read_version(path)
-    _mend_identity(path, identity, newest, done)
-    _mend_canary(path, canary, newest, done)
     wrecks = [wreck for entry in newest.segments if (wreck := examine(path, entry, identity, done.restored))]
     if wrecks:
-        _leave_out(path, identity, newest, wrecks, done)
+        _leave_out(path, identity, wrecks, done)
     return done
 
 
@@ -146,64 +148,97 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
         known |= {entry.segment_id for entry in manifest.segments} | set(manifest.dropped)
     folder = path / "segments"
     lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []
-    entries = []
+    sources: dict[SegmentEntry, frozenset[str]] = {}
     for name in (name for name in lying if is_segment_id(name) and name not in known):
         try:
             entry = SegmentEntry(name, sha256_hex(read_regular(path, f"segments/{name}/segment.json")))
-            read_segment(path, entry, identity)
+            sources[entry] = read_segment(path, entry, identity).record.sources
         except CrossanError:
             continue
-        entries.append(entry)
-        done.restored.append(str(folder / name))
-    if entries:
-        commit(path, lambda newest: _appended(newest, entries))
-
-
-def _appended(newest: Manifest | None, entries: list[SegmentEntry]) -> Content:
-    return Content((*newest.segments, *entries), newest.dropped) if newest else Content(tuple(entries))
-
-
-def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest, done: Repaired) -> None:
-    file = path / "store.json"
-    if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == newest.store_sha256:
+    if not sources:
         return
-    data = pretty_bytes(identity.to_dict())
-    if sha256_hex(data) != newest.store_sha256:
+    made = commit(path, lambda newest: _readopted(path, newest, sources))
+    listed = set(made.segments) if made is not None else set()
+    for entry in sources:
+        if entry in listed:
+            done.restored.append(str(folder / entry.segment_id))
+        else:  # others hold its content
+            _move_away(path, entry.segment_id)
+
+
+def _readopted(path: Path, newest: Manifest | None, found: dict[SegmentEntry, frozenset[str]]) -> Content | None:
+    """List the found segments too, but not those whose content is listed: what an interrupted compaction left."""
+    listed = newest.segments if newest else ()
+    known = found | {entry: _sources(path, entry) for entry in listed}
+    united = unite(listed, list(found), known.__getitem__)
+    return None if united == tuple(listed) else Content(united, newest.dropped if newest else ())
+
+
+def _sources(path: Path, entry: SegmentEntry) -> frozenset[str]:
+    try:
+        return read_record(lambda key: read_regular(path, key), entry, str(path)).sources
+    except CrossanError:  # damaged: looked at later
+        return frozenset({entry.segment_id})
+
+
+def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest | None, done: Repaired) -> None:
+    file, data = path / "store.json", pretty_bytes(identity.to_dict())
+    expected = newest.store_sha256 if newest else sha256_hex(data)
+    if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == expected:
+        return
+    if sha256_hex(data) != expected:
         raise StoreIntegrityError(
-            f"{file}: expected SHA-256 {newest.store_sha256}, found what this command's options do not give either",
+            f"{file}: expected SHA-256 {expected}, found what this command's options do not give either",
             remedy="Repeat the options that the store was begun with, --stored-dtype and --codec too.",
         )
     replace_durably(file, data)
     done.restored.append(str(file))
 
 
-def _mend_canary(path: Path, canary: npt.NDArray[np.float32], newest: Manifest, done: Repaired) -> None:
+def _mend_canary(path: Path, canary: npt.NDArray[np.float32], newest: Manifest | None, done: Repaired) -> None:
     file = path / CANARY
-    if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == newest.canary_sha256:
+    is_there = file.is_file() and not file.is_symlink()
+    if is_there and (newest is None or sha256_hex(file.read_bytes()) == newest.canary_sha256):
         return
     file.parent.mkdir(exist_ok=True)
     data = canary_bytes(canary)
     replace_durably(file, data)
     done.restored.append(str(file))
-    if sha256_hex(data) != newest.canary_sha256:  # another machine's rounding: the next version records it
-        commit(path, lambda found: Content(found.segments, found.dropped) if found else None)
+    if newest is not None and sha256_hex(data) != newest.canary_sha256:
+        # Another machine's rounding: the next version records it.
+        commit(path, lambda found: Content(found.segments, found.dropped) if found else None, is_canary_new=True)
 
 
-def _leave_out(path: Path, identity: StoreIdentity, newest: Manifest, wrecks: list[Wreck], done: Repaired) -> None:
-    rescued, lost = rescue(path, identity, newest, wrecks)
-    done.rescued_items, done.lost_items = rescued, lost
-    gone = [wreck.entry.segment_id for wreck in wrecks]
+def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: Repaired) -> None:
+    """List in the place of each damaged segment what was rescued of it, so that what came later still wins."""
+    rescued = {wreck.entry: rescue(path, identity, wreck) for wreck in wrecks}
 
-    def without(found: Manifest | None) -> Content | None:
+    def replaced(found: Manifest | None) -> Content | None:
         if found is None:
             return None
-        kept = tuple(entry for entry in found.segments if entry.segment_id not in gone)
-        fresh = tuple(segment for segment in gone if segment not in found.dropped)
-        return Content(kept, (*found.dropped, *fresh))
+        segments: list[SegmentEntry] = []
+        for entry in found.segments:
+            saved = rescued.get(entry)
+            if entry not in rescued:
+                segments.append(entry)
+            elif saved is not None:
+                segments.append(saved[1])
+        # Not listed as dropped: a pull may bring the damaged ones back whole.
+        return Content(tuple(segments), found.dropped)
 
-    commit(path, without)
-    done.dropped_segments = gone
-    for segment in gone:
-        folder = path / "segments" / segment
-        if folder.is_symlink() or folder.exists():
-            folder.rename(path / "staging" / f"damaged-{segment}-{os.getpid()}")
+    commit(path, replaced)
+    for wreck in wrecks:
+        saved = rescued[wreck.entry]
+        if saved is not None:
+            saved[0].release()
+        lost = lost_items(wreck)
+        done.lost_items += lost
+        done.rescued_items += wreck.segment.record.item_count - len(lost) if wreck.segment else 0
+        done.dropped_segments.append(wreck.entry.segment_id)
+        _move_away(path, wreck.entry.segment_id)
+
+
+def _move_away(path: Path, segment: str) -> None:
+    folder = path / "segments" / segment
+    if folder.is_symlink() or folder.exists():
+        folder.rename(path / "staging" / f"damaged-{segment}-{os.getpid()}")

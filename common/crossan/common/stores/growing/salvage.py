@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +12,18 @@ from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, STORED_DTYPES, ArrayLayout, chunk_item_count, group_metadata
-from crossan.cache_schema.manifest import Manifest, SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, SegmentRecord
+from crossan.cache_schema.manifest import SegmentEntry
+from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, SegmentRecord, new_segment_id
 from crossan.common.stores.chunks import crc_tail
+from crossan.common.stores.claims import Claim
 from crossan.common.stores.files import read_regular, replace_durably
 from crossan.common.stores.gather import read_and_sum
-from crossan.common.stores.index import NOWHERE, StoreIndex
-from crossan.common.stores.item_index import STATUSES
-from crossan.common.stores.journal import ItemRow, Journal
+from crossan.common.stores.item_index import NO_ROW, STATUSES
 from crossan.common.stores.mapping import ChunkFile, map_chunks
-from crossan.common.stores.segments import Segment, read_record, read_segment
+from crossan.common.stores.records import StagedItem
+from crossan.common.stores.segments import Segment, read_record, read_segment, write_segment
 
-__all__ = ["Wreck", "examine", "rescue"]
-
-_ROWS_PER_RECORD = 256
+__all__ = ["Wreck", "examine", "lost_items", "rescue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,64 +56,68 @@ def examine(path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: 
     return Wreck(entry, segment, bad) if bad else None
 
 
-def rescue(path: Path, identity: StoreIdentity, newest: Manifest, wrecks: Sequence[Wreck]) -> tuple[int, list[str]]:
-    """Publish the sound items of damaged segments as a segment of their own.
+def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, SegmentEntry] | None:
+    """Write what is sound of a damaged segment as a segment of its own, published but not listed yet.
 
-    Only items whose newest entry lies in a damaged segment are taken: the
-    others are held elsewhere.
+    It says that it replaces the damaged one, so that a teammate's store that
+    still has that takes it for known.
 
     Returns
     -------
-    tuple
-        How many items were rescued, and the ids of those whose rows are gone.
+    tuple or None
+        The claim to release once the segment is listed, and what to list; None where nothing is sound.
     """
-    by_entry = {wreck.entry: wreck for wreck in wrecks}
-    readable = [
-        (by_entry.get(entry), by_entry[entry].segment if entry in by_entry else read_segment(path, entry, identity))
-        for entry in newest.segments
-    ]
-    known = [(wreck, segment) for wreck, segment in readable if segment is not None]
-    index = StoreIndex([segment for _, segment in known])
-    first = np.cumsum([0, *(segment.layout.chunk_count for _, segment in known)])
-    digests, reasons = index.texts("content_digest"), index.texts("reason")
-    lost: list[str] = []
-    rows: list[ItemRow] = []
-    chunks = {n: map_chunks([_chunk_file(known[s][1], n - int(first[s]))]) for n, s in _sound_chunks(known, first)}
-    for item, number in enumerate(index.segment_of.tolist()):
-        wreck = known[number][0]
-        if wreck is None:
-            continue
-        chunk = int(index.chunk_of[item])
-        if chunk != NOWHERE and chunk - int(first[number]) in wreck.bad_chunks:
-            lost.append(str(index.item_ids[item]))
-            continue
-        row = None if chunk == NOWHERE else chunks[chunk].chunk(0)[index.place_of[item]]
-        status = STATUSES[index.statuses[item]]
-        rows.append(ItemRow(str(index.item_ids[item]), digests[item], status, reasons[item], row))
-    if rows:
-        journal = Journal.open(path, "repair")
-        try:
-            for start in range(0, len(rows), _ROWS_PER_RECORD):
-                journal.append(rows[start : start + _ROWS_PER_RECORD])
-            journal.publish({"rescued_from": [wreck.entry.segment_id for wreck in wrecks]})
-        finally:
-            journal.close()
-    return len(rows), lost
+    segment = wreck.segment
+    if segment is None:
+        return None
+    items = _sound_items(wreck, segment)
+    if not items:
+        return None
+    chunk_items = segment.layout.chunk_items
+    chunks = {
+        number: map_chunks([ChunkFile(segment.path, chunk, segment.layout)]).chunk(0)
+        for number, chunk in enumerate(segment.record.chunks)
+        if number not in wreck.bad_chunks
+    }
+    claim = Claim.take(path, "repair", new_segment_id())
+    claim.build.rmdir()
+    sha256 = write_segment(
+        claim.build,
+        claim.segment_id,
+        identity,
+        sorted(items, key=lambda item: item.item_id),
+        lambda rows: np.stack([chunks[row // chunk_items][row % chunk_items] for row in rows]),
+        {**segment.record.producer, "rescued_from": wreck.entry.segment_id},
+        sorted(segment.record.sources),
+    )
+    claim.publish()
+    return claim, SegmentEntry(claim.segment_id, sha256)
 
 
-def _sound_chunks(known: list[tuple[Wreck | None, Segment]], first: np.ndarray) -> list[tuple[int, int]]:
-    """Return (number over all segments, segment) of the sound chunks of the damaged segments."""
+def lost_items(wreck: Wreck) -> list[str]:
+    """Return the items whose rows lie in damaged chunks; none where the index is unreadable: they are not known."""
+    if wreck.segment is None:
+        return []
+    items = wreck.segment.items
+    chunk_of = items.rows // wreck.segment.layout.chunk_items
+    is_lost = (items.rows != NO_ROW) & np.isin(chunk_of, sorted(wreck.bad_chunks))
+    return [str(item_id) for item_id in items.item_ids[is_lost]]
+
+
+def _sound_items(wreck: Wreck, segment: Segment) -> list[StagedItem]:
+    items, lost = segment.items, set(lost_items(wreck))
     return [
-        (int(first[number]) + inner, number)
-        for number, (wreck, segment) in enumerate(known)
-        if wreck is not None
-        for inner in range(segment.layout.chunk_count)
-        if inner not in wreck.bad_chunks
+        StagedItem(str(item_id), digest, STATUSES[code], reason, None if row == NO_ROW else row)
+        for item_id, digest, code, reason, row in zip(
+            items.item_ids,
+            items.texts("content_digest"),
+            items.statuses.tolist(),
+            items.texts("reason"),
+            items.rows.tolist(),
+            strict=True,
+        )
+        if str(item_id) not in lost
     ]
-
-
-def _chunk_file(segment: Segment, inner: int) -> ChunkFile:
-    return ChunkFile(segment.path, segment.record.chunks[inner], segment.layout)
 
 
 def _is_sound(chunk: ChunkFile) -> bool:

@@ -35,8 +35,6 @@ def push(
 
     A push that was cut off goes on with the same command.
     """
-    from crossan.common.stores.describing.licences import restrictions
-
     from crossan.common.stores.folders import read_identity
     from crossan.common.stores.sharing.places import FolderPlace, place_at
     from crossan.common.stores.sharing.transfer import transfer
@@ -45,10 +43,18 @@ def push(
     address = remote if not remote.endswith("/") else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
     target = place_at(address)
     if "://" in address and not i_have_rights:
-        _require_rights(store, address, restrictions(store))
+        _require_rights(store, address)
     done = transfer(FolderPlace(store), target)
     if is_json:
-        print_json({"remote": address, "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+        print_json(
+            {
+                "remote": address,
+                "version": done.version,
+                "segments": done.segments,
+                "files": done.file_count,
+                "bytes": done.byte_count,
+            }
+        )
     else:
         print(f"{address}: version {done.version}, {done.segments} segments sent ({done.byte_count:,} bytes)")
 
@@ -76,10 +82,17 @@ def pull(
     folder = to if to is not None else _folder_in(cache, address)
     done = transfer(place_at(address), FolderPlace(folder), version=version, is_source_first=True)
     if is_json:
-        print_json({"store": str(folder), "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+        print_json(
+            {
+                "store": str(folder),
+                "version": done.version,
+                "segments": done.segments,
+                "files": done.file_count,
+                "bytes": done.byte_count,
+            }
+        )
     else:
         print(f"{folder}: version {done.version}, {done.segments} segments arrived ({done.byte_count:,} bytes)")
-    if version is None:
         note(f"check it with: crossan cache verify {folder}")
 
 
@@ -108,7 +121,10 @@ def _folder_in(cache: Path | None, address: str) -> Path:
     return cache.joinpath(*tail)
 
 
-def _require_rights(store: Path, address: str, found: list[str]) -> None:
+def _require_rights(store: Path, address: str) -> None:
+    from crossan.common.stores.describing.licences import restrictions
+
+    found = restrictions(store)
     if found:
         raise UsageError(
             f"{address} may be public, and {store} may not be passed on freely:\n  " + "\n  ".join(found),

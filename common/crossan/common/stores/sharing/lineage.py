@@ -69,20 +69,29 @@ def follows(place: Place, newest: Manifest | None, last: Manifest) -> list[Manif
 
 
 def unite(first: Sequence[SegmentEntry], second: Sequence[SegmentEntry], sources: Sources) -> tuple[SegmentEntry, ...]:
-    """Return the segments of both, those that only ``second`` has after those of ``first``, so that they win.
+    """Return the segments of both in an order that keeps the order of each; where that is open, ``second`` comes last.
 
-    A segment whose content others of the list hold already, because a
-    compaction has gathered it, is left out; a compaction that gathers segments
-    of ``first`` and others takes its place after them, so that what came later
-    still wins.
+    What only ``second`` has, and has after everything they share, so wins. A
+    segment whose content others of the list hold already, because a compaction
+    has gathered it, is left out; a compaction that gathers segments of ``first``
+    and others takes its place after them.
     """
     united = list(first)
     covered: set[str] = set().union(*(sources(entry) for entry in first))
-    for entry in second:
+    for place, entry in enumerate(second):
         held = sources(entry)
         if held <= covered:
             continue
-        meeting = [place for place, other in enumerate(united) if held & sources(other)]
-        united.insert(meeting[-1] + 1 if meeting else len(united), entry)
+        sharing = _sharing(united, held, sources)
+        if sharing:
+            united.insert(sharing[-1] + 1, entry)
+        else:
+            later = (_sharing(united, sources(other), sources) for other in second[place + 1 :])
+            united.insert(next((found[0] for found in later if found), len(united)), entry)
         covered |= held
     return tuple(united)
+
+
+def _sharing(entries: Sequence[SegmentEntry], held: frozenset[str], sources: Sources) -> list[int]:
+    """Return the places of the segments that hold any of the sources."""
+    return [place for place, other in enumerate(entries) if held & sources(other)]

@@ -50,7 +50,7 @@ class Place(Readable, Protocol):
     def holds(self, segment_id: str) -> bool:
         """Whether a segment lies there whole, in a manifest or not."""
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
         """Copy a segment from another place, whose bytes are checked against its record; go on where one was cut off.
 
         Parameters
@@ -59,6 +59,11 @@ class Place(Readable, Protocol):
             The content of ``data``.
         data
             The bytes of its ``segment.json``.
+
+        Returns
+        -------
+        int
+            How many files travelled; those that had arrived before do not.
         """
 
     def settle(self) -> None:
@@ -110,7 +115,7 @@ class FolderPlace:
         """Whether a segment lies there whole: its folder is published by one rename."""
         return (self.path / "segments" / segment_id / "segment.json").is_file()
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
         """Build the segment under a claim, then rename it to its place."""
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -121,14 +126,17 @@ class FolderPlace:
         claim = Claim.take(self.path, "transfer", record.segment_id)
         self._claims.append(claim)
 
-        def put(entry: FileEntry) -> None:
-            self._put_file(claim.build / entry.path, f"segments/{record.segment_id}/{entry.path}", entry, source)
+        def put(entry: FileEntry) -> bool:
+            key = f"segments/{record.segment_id}/{entry.path}"
+            is_new = self._put_file(claim.build / entry.path, key, entry, source)
             advance(entry.size)
+            return is_new
 
-        _in_parallel(_FOLDER_WORKERS, put, record.files)
+        file_count = _in_parallel(_FOLDER_WORKERS, put, record.files)
         (claim.build / "segment.json").unlink(missing_ok=True)
         write_durably(claim.build / "segment.json", data)
         claim.publish()
+        return file_count + 1
 
     def settle(self) -> None:
         """Give up the claims on the segments that were put: a manifest lists them."""
@@ -136,14 +144,15 @@ class FolderPlace:
             claim.release()
         self._claims.clear()
 
-    def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> None:
+    def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> bool:
         if target.is_file() and target.stat().st_size == entry.size and sha256_hex(target.read_bytes()) == entry.sha256:
-            return  # arrived before we were cut off
+            return False  # arrived before we were cut off
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         if self._is_linked and isinstance(source, FolderPlace) and _linked(source.path, key, target, entry):
-            return
+            return True
         write_durably(target, _arrived(source, key, entry))
+        return True
 
 
 class ObjectPlace:
@@ -170,19 +179,22 @@ class ObjectPlace:
         """Whether a segment lies there whole: its ``segment.json`` is sent last."""
         return self._remote.read(f"segments/{segment_id}/segment.json") is not None
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> None:
+    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
         """Send the files that are not there yet, ``segment.json`` last."""
         prefix = f"segments/{record.segment_id}/"
         there = self._remote.sizes(prefix)
 
-        def put(entry: FileEntry) -> None:
+        def put(entry: FileEntry) -> bool:
             key = prefix + entry.path
-            if there.get(key) != entry.size:  # an object is there whole or not at all
+            is_new = there.get(key) != entry.size  # an object is there whole or not at all
+            if is_new:
                 self._create(key, _arrived(source, key, entry))
             advance(entry.size)
+            return is_new
 
-        _in_parallel(_OBJECT_WORKERS, put, record.files)
+        file_count = _in_parallel(_OBJECT_WORKERS, put, record.files)
         self._create(f"{prefix}segment.json", data)
+        return file_count + 1
 
     def settle(self) -> None:
         """Nothing to give up."""
@@ -217,12 +229,12 @@ def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
     return True
 
 
-def _in_parallel(worker_count: int, put: Callable[[FileEntry], None], entries: Sequence[FileEntry]) -> None:
+def _in_parallel(worker_count: int, put: Callable[[FileEntry], bool], entries: Sequence[FileEntry]) -> int:
+    """Put the files and return how many of them travelled."""
     with ThreadPoolExecutor(worker_count, thread_name_prefix="crossan-transfer") as pool:
         waiting = [pool.submit(put, entry) for entry in entries]
         try:
-            for done in waiting:
-                done.result()
+            return sum(done.result() for done in waiting)
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -35,6 +35,8 @@ class Transferred:
     """The target's version that holds everything."""
     segments: int
     """Segments that travelled."""
+    file_count: int
+    """Files of them that travelled now; what had arrived when an earlier transfer was cut off is not counted."""
     byte_count: int
 
 
@@ -69,10 +71,10 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
     mover.begin(wanted)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
-        if newest is not None and wanted.version <= newest.version and _is_ancestor(target, newest, wanted):
+        if newest is not None and _is_ancestor(target, newest, wanted) and set(wanted.segments) <= set(newest.segments):
             return mover.done(newest.version)
         chain = follows(source, newest, wanted)
-        if chain is not None and mover.can_take_all(chain):
+        if chain and mover.can_take_all(newest, chain):
             made = mover.take_all(chain)
         else:
             made = mover.take_united(newest, wanted, is_source_first=is_source_first)
@@ -109,6 +111,7 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
             return Transferred(
                 version=version,
                 segments=sum(mover.segment_count for mover in movers),
+                file_count=sum(mover.file_count for mover in movers),
                 byte_count=sum(mover.byte_count for mover in movers),
             )
     raise BusyError(
@@ -122,13 +125,15 @@ class _Mover:
 
     def __init__(self, source: Place, target: Place) -> None:
         self._source, self._target = source, target
-        self.segment_count = self.byte_count = 0
+        self.segment_count = self.file_count = self.byte_count = 0
         self._renamed: dict[SegmentEntry, SegmentEntry] = {}
         self._records: dict[SegmentEntry, tuple[SegmentRecord, bytes]] = {}
 
     def done(self, version: int) -> Transferred:
         self._target.settle()
-        return Transferred(version=version, segments=self.segment_count, byte_count=self.byte_count)
+        return Transferred(
+            version=version, segments=self.segment_count, file_count=self.file_count, byte_count=self.byte_count
+        )
 
     def begin(self, wanted: Manifest) -> None:
         """Begin the target with the source's identity and canary, or see that it has the same."""
@@ -155,15 +160,18 @@ class _Mover:
             where=self._target.url,
         )
 
-    def can_take_all(self, chain: Sequence[Manifest]) -> bool:
-        """Whether the target can have these very manifests: same identity and canary, no segment collected."""
-        first = chain[-1]
-        if sha256_hex(self._target.read("store.json") or b"") != first.store_sha256:
+    def can_take_all(self, newest: Manifest | None, chain: Sequence[Manifest]) -> bool:
+        """Whether the target can have these very manifests: same identity and canary, nothing collected, nothing lost."""
+        last = chain[-1]
+        if sha256_hex(self._target.read("store.json") or b"") != last.store_sha256:
             return False
-        if sha256_hex(self._target.read(CANARY) or b"") != first.canary_sha256:
+        if sha256_hex(self._target.read(CANARY) or b"") != last.canary_sha256:
             return False
-        listed = {entry for manifest in chain for entry in manifest.segments} - set(first.segments)
-        return not any(entry.segment_id in first.dropped for entry in listed) and all(
+        before = newest.segments if newest else ()
+        if not set(before) <= set(last.segments) and not self._held(before) <= self._held(last.segments):
+            return False  # a repair elsewhere has left out what is sound here
+        listed = {entry for manifest in chain for entry in manifest.segments} - set(last.segments)
+        return not any(entry.segment_id in last.dropped for entry in listed) and all(
             self._target.holds(entry.segment_id) or self._source.holds(entry.segment_id) for entry in listed
         )
 
@@ -209,11 +217,15 @@ class _Mover:
         listed: set[str] = set()
         for version in range(1, newest.version + 1):
             listed |= {entry.segment_id for entry in manifest_of(self._target, version).segments}
-        held: set[str] = set().union(*(self._record(entry)[0].sources for entry in before.segments))
+        held = self._held(before.segments)
         for entry in dropped:
             if entry.segment_id not in listed and not self._record(entry)[0].sources <= held:
                 self._renamed[entry] = self._put_renamed(entry)
         return [entry for entry in incoming if entry not in dropped or entry in self._renamed]
+
+    def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
+        """Return the written segments whose content the entries hold."""
+        return set().union(*(self._record(entry)[0].sources for entry in entries))
 
     def _put_renamed(self, entry: SegmentEntry) -> SegmentEntry:
         record, _ = self._record(entry)
@@ -231,7 +243,7 @@ class _Mover:
     def _put(self, record: SegmentRecord, data: bytes, source: Readable) -> None:
         byte_count = sum(entry.size for entry in record.files)
         with progress(f"{record.segment_id} to {self._target.url}", byte_count, "bytes") as shown:
-            self._target.put_segment(record, data, source, shown.advance)
+            self.file_count += self._target.put_segment(record, data, source, shown.advance)
         self.segment_count += 1
         self.byte_count += byte_count
 
@@ -276,6 +288,8 @@ def _newest(place: Place) -> Manifest | None:
 
 
 def _is_ancestor(place: Place, newest: Manifest, manifest: Manifest) -> bool:
+    if manifest.version > newest.version:
+        return False
     at_place = newest if manifest.version == newest.version else manifest_of(place, manifest.version)
     return at_place.digest == manifest.digest
 
