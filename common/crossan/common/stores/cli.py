@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossan.common.console import app_settings, note, print_json
+from crossan.common.stores.describing.cli import card, diff, info
 from crossan.common.stores.growing.cli import compact_store, gc, merge_stores
+from crossan.common.stores.interchange.cli import export_features, import_features
 from crossan.common.stores.sharing.cli import pull, push
 
 if TYPE_CHECKING:
     from crossan.common.stores.integrity import Report
-    from crossan.common.stores.reader import FeatureStore
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Look at feature stores, check and share them.", **{**app_settings(), "no_args_is_help": True})
+app.command("info")(info)
+app.command("diff")(diff)
+app.command("card")(card)
 app.command("push")(push)
 app.command("pull")(pull)
 app.command("merge")(merge_stores)
 app.command("compact")(compact_store)
 app.command("gc")(gc)
+app.command("import")(import_features)
+app.command("export")(export_features)
 
 _INTEGRITY_EXIT_CODE = 4
 _Cache = Annotated[
@@ -40,6 +46,7 @@ def list_stores(
 ) -> None:
     """List the stores in a cache."""
     from crossan.cache_schema.errors import CrossanError, UsageError
+    from crossan.common.stores.describing.info import summary
     from crossan.common.stores.folders import find_stores
 
     if cache is None:
@@ -49,7 +56,7 @@ def list_stores(
     found = []
     for path in find_stores(cache, dataset):
         try:
-            found.append(_summary(path))
+            found.append(summary(path))
         except CrossanError as error:  # one unreadable store does not hide the others
             found.append({"store": str(path), "error": error.message})
     if is_json:
@@ -65,22 +72,6 @@ def list_stores(
             )
     if not found:
         note(f"no stores in {cache}")
-
-
-@app.command("info")
-def info(store: _Store, is_json: _Json = False) -> None:
-    """Say what one store holds and how it was made."""
-    described = _summary(store)
-    if is_json:
-        print_json(described)
-        return
-    width = max(map(len, described))
-    for key, value in described.items():
-        if key == "notes":
-            continue
-        print(f"{key:<{width}}  {value}")
-    for line in described["notes"]:
-        print(f"note: {line}")
 
 
 @app.command("verify")
@@ -123,43 +114,6 @@ def _show_report(report: Report, store: Path, is_json: bool) -> None:
         print(f"{store}: {state}; {report.items:,} items, {report.segments} segments, {report.bytes_read:,} bytes read")
     if not report.ok:
         raise typer.Exit(_INTEGRITY_EXIT_CODE)
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    from crossan.cache_schema.modality import ItemStatus
-    from crossan.common.stores.folders import read_identity
-    from crossan.common.stores.reader import open_store
-    from crossan.common.stores.versions import list_versions
-
-    identity = read_identity(path)
-    opened = open_store(path) if list_versions(path) else None
-    known = [status for status in ItemStatus if status is not ItemStatus.DELETED]
-    return {
-        "store": str(path),
-        "modality": identity.modality.value,
-        "version": opened.version if opened else 0,
-        "fingerprint": identity.fingerprint,
-        "items": len(opened.item_ids) if opened else 0,
-        **{status.value: int((opened.status == status.value).sum()) if opened else 0 for status in known},
-        "layers": list(identity.layers),
-        "dim": identity.dim,
-        "stored_dtype": identity.stored_dtype,
-        "codec": identity.codec,
-        "backbone": dict(identity.backbone),
-        "inputs": dict(identity.inputs),
-        "capture": dict(identity.capture),
-        "notes": _notes(opened, identity.layers, identity.capture.get("pooling")),
-    }
-
-
-def _notes(opened: FeatureStore | None, layers: tuple[int, ...], pooling: object) -> list[str]:
-    notes = [] if opened else ["begun, but no version has been published yet"]
-    if pooling == "cls" and 0 in layers:
-        notes.append(
-            "hidden state 0 at the CLS position is the same vector for every item: it is kept for fidelity to the "
-            "paper and carries no information; --pooling mean at extraction gives one that does"
-        )
-    return notes
 
 
 def _layer_text(layers: list[int]) -> str:

@@ -202,6 +202,7 @@ def _producer(task: _Task) -> dict[str, Any]:
         "num_workers": request.num_workers,
         "dataset": task.dataset.name,
         "dataset_digest": task.dataset.digest,
+        "data_licence": task.dataset.licence,
         "seconds": round(time.monotonic() - task.started, 3),
     }
 

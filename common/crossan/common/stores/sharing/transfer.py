@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
-from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
-from crossan.cache_schema.errors import BusyError, IncompatibleError, StoreIntegrityError, StoreNotFoundError
-from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
-from crossan.cache_schema.segment import SegmentRecord, new_segment_id
-from crossan.common.console import progress
-from crossan.common.stores.canary import check_canary
-from crossan.common.stores.folders import CANARY
-from crossan.common.stores.segments import read_record
-from crossan.common.stores.sharing.lineage import follows, manifest_of, unite
-from crossan.common.stores.sharing.places import FolderPlace, Place, Readable
-from crossan.common.stores.versions import Content, next_manifest
+from crossan.cache_schema.errors import BusyError, StoreNotFoundError
+from crossan.cache_schema.manifest import Manifest
+from crossan.common.stores.sharing.lineage import follows, manifest_of
+from crossan.common.stores.sharing.mover import Mover, Transferred
+from crossan.common.stores.sharing.places import FolderPlace, Place
+from crossan.common.stores.versions import Content
 
 __all__ = ["Transferred", "merge", "transfer"]
 
 _MOST_ROUNDS = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transferred:
-    """What a transfer did."""
-
-    version: int
-    """The target's version that holds everything."""
-    segments: int
-    """Segments that travelled."""
-    file_count: int
-    """Files of them that travelled now; what had arrived when an earlier transfer was cut off is not counted."""
-    byte_count: int
 
 
 def transfer(source: Place, target: Place, *, version: int | None = None, is_source_first: bool = False) -> Transferred:
@@ -67,7 +43,7 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
         Bytes of the source are not those recorded; nothing of them is listed at the target.
     """
     wanted = _wanted(source, version)
-    mover = _Mover(source, target)
+    mover = Mover(source, target)
     mover.begin(wanted)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
@@ -96,7 +72,7 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
     IncompatibleError
         Another fingerprint, or canaries that differ.
     """
-    movers = [_Mover(source, target) for source in sources]
+    movers = [Mover(source, target) for source in sources]
     wanted = [_wanted(source, None) for source in sources]
     for mover, manifest in zip(movers, wanted, strict=True):
         mover.begin(manifest)
@@ -120,161 +96,6 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
     )
 
 
-class _Mover:
-    """One source and one target, and what has travelled between them."""
-
-    def __init__(self, source: Place, target: Place) -> None:
-        self._source, self._target = source, target
-        self.segment_count = self.file_count = self.byte_count = 0
-        self._renamed: dict[SegmentEntry, SegmentEntry] = {}
-        self._records: dict[SegmentEntry, tuple[SegmentRecord, bytes]] = {}
-
-    def done(self, version: int) -> Transferred:
-        self._target.settle()
-        return Transferred(
-            version=version, segments=self.segment_count, file_count=self.file_count, byte_count=self.byte_count
-        )
-
-    def begin(self, wanted: Manifest) -> None:
-        """Begin the target with the source's identity and canary, or see that it has the same."""
-        store = _checked(self._source, "store.json", wanted.store_sha256)
-        canary = _checked(self._source, CANARY, wanted.canary_sha256)
-        found = self._target.read("store.json")
-        if found is None:
-            self._target.create(CANARY, canary)
-            self._target.create("store.json", store)
-            found = self._target.read("store.json") or b""
-        if found == store and self._target.read(CANARY) == canary:
-            return
-        ours, theirs = _identity(store, self._source), _identity(found, self._target)
-        if ours.fingerprint != theirs.fingerprint:
-            raise IncompatibleError(
-                f"{self._target.url}: expected a store of the fingerprint {ours.fingerprint[:12]}, "
-                f"found {theirs.fingerprint[:12]}",
-                remedy=f"Run: crossan cache diff {self._source.url} {self._target.url}",
-            )
-        check_canary(
-            _array(self._target.read(CANARY) or b"", self._target),
-            _array(canary, self._source),
-            compute_dtype=str(ours.capture.get("compute_dtype")),
-            where=self._target.url,
-        )
-
-    def can_take_all(self, newest: Manifest | None, chain: Sequence[Manifest]) -> bool:
-        """Whether the target can have these very manifests: same identity and canary, nothing collected, nothing lost."""
-        last = chain[-1]
-        if sha256_hex(self._target.read("store.json") or b"") != last.store_sha256:
-            return False
-        if sha256_hex(self._target.read(CANARY) or b"") != last.canary_sha256:
-            return False
-        before = newest.segments if newest else ()
-        if not set(before) <= set(last.segments) and not self._held(before) <= self._held(last.segments):
-            return False  # a repair elsewhere has left out what is sound here
-        listed = {entry for manifest in chain for entry in manifest.segments} - set(last.segments)
-        return not any(entry.segment_id in last.dropped for entry in listed) and all(
-            self._target.holds(entry.segment_id) or self._source.holds(entry.segment_id) for entry in listed
-        )
-
-    def take_all(self, chain: Sequence[Manifest]) -> int | None:
-        """Copy what the versions list, then their manifests; None where another process made one of them first."""
-        self._bring([entry for manifest in chain for entry in manifest.segments])
-        for manifest in chain:
-            if not self._target.create(f"versions/{version_name(manifest.version)}", pretty_bytes(manifest.to_dict())):
-                return None
-        return chain[-1].version
-
-    def take_united(self, newest: Manifest | None, wanted: Manifest, *, is_source_first: bool) -> int | None:
-        """Copy what the target lacks and make one version of both; None where another process was faster."""
-        before = Content(newest.segments, newest.dropped) if newest else Content(())
-        return self.commit(newest, self.united(before, wanted, newest, is_source_first=is_source_first))
-
-    def united(self, before: Content, wanted: Manifest, newest: Manifest | None, *, is_source_first: bool) -> Content:
-        """Bring the missing segments and return what the next version lists."""
-        incoming = self._without_collected(wanted.segments, before, newest)
-        first, second = (incoming, before.segments) if is_source_first else (before.segments, incoming)
-        united = unite(first, second, lambda entry: self._record(entry)[0].sources)
-        self._bring([entry for entry in united if entry not in before.segments])
-        return Content(tuple(self._renamed.get(entry, entry) for entry in united), before.dropped)
-
-    def commit(self, newest: Manifest | None, content: Content) -> int | None:
-        """Create the next manifest, if there is anything new; None where another process was faster."""
-        if newest is not None and content.segments == newest.segments:
-            return newest.version
-        store, canary = self._target.read("store.json") or b"", self._target.read(CANARY) or b""
-        manifest = next_manifest(newest, content, store_sha256=sha256_hex(store), canary_sha256=sha256_hex(canary))
-        if not all(self._target.holds(entry.segment_id) for entry in content.segments):
-            return None  # collected meanwhile: look again
-        key = f"versions/{version_name(manifest.version)}"
-        return manifest.version if self._target.create(key, pretty_bytes(manifest.to_dict())) else None
-
-    def _without_collected(
-        self, incoming: Sequence[SegmentEntry], before: Content, newest: Manifest | None
-    ) -> list[SegmentEntry]:
-        """Leave out what the target had and dropped; what it dropped before it was ever listed gets a new id."""
-        dropped = [entry for entry in incoming if entry.segment_id in before.dropped]
-        if not dropped or newest is None:
-            return list(incoming)
-        listed: set[str] = set()
-        for version in range(1, newest.version + 1):
-            listed |= {entry.segment_id for entry in manifest_of(self._target, version).segments}
-        held = self._held(before.segments)
-        for entry in dropped:
-            if entry.segment_id not in listed and not self._record(entry)[0].sources <= held:
-                self._renamed[entry] = self._put_renamed(entry)
-        return [entry for entry in incoming if entry not in dropped or entry in self._renamed]
-
-    def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
-        """Return the written segments whose content the entries hold."""
-        return set().union(*(self._record(entry)[0].sources for entry in entries))
-
-    def _put_renamed(self, entry: SegmentEntry) -> SegmentEntry:
-        record, _ = self._record(entry)
-        content = {**record.to_dict(), "segment": new_segment_id(), "replaces": sorted(record.sources)}
-        renamed = SegmentRecord.from_dict(content, "segment.json")
-        data = pretty_bytes(renamed.to_dict())
-        self._put(renamed, data, _Renamed(self._source, entry.segment_id, renamed.segment_id))
-        return SegmentEntry(renamed.segment_id, sha256_hex(data))
-
-    def _bring(self, entries: Sequence[SegmentEntry]) -> None:
-        for entry in dict.fromkeys(entries):
-            if entry not in self._renamed and not self._target.holds(entry.segment_id):
-                self._put(*self._record(entry), self._source)
-
-    def _put(self, record: SegmentRecord, data: bytes, source: Readable) -> None:
-        byte_count = sum(entry.size for entry in record.files)
-        with progress(f"{record.segment_id} to {self._target.url}", byte_count, "bytes") as shown:
-            self.file_count += self._target.put_segment(record, data, source, shown.advance)
-        self.segment_count += 1
-        self.byte_count += byte_count
-
-    def _record(self, entry: SegmentEntry) -> tuple[SegmentRecord, bytes]:
-        """Return the content of a segment's ``segment.json``, and its bytes, from whichever place has it."""
-        if entry not in self._records:
-            key = f"segments/{entry.segment_id}/segment.json"
-            place = self._target if self._target.read(key) is not None else self._source
-            data = place.read(key)
-            if data is None:
-                raise StoreIntegrityError(f"{place.url}/{key}: expected a file, found nothing")
-            self._records[entry] = read_record(lambda _: data, entry, place.url), data
-        return self._records[entry]
-
-
-@dataclass(frozen=True, slots=True)
-class _Renamed:
-    """A place that shows one of its segments under another id."""
-
-    place: Readable
-    segment_id: str
-    shown_as: str
-
-    @property
-    def url(self) -> str:
-        return self.place.url
-
-    def read(self, key: str) -> bytes | None:
-        return self.place.read(key.replace(self.shown_as, self.segment_id, 1))
-
-
 def _wanted(source: Place, version: int | None) -> Manifest:
     found = source.newest_version() if version is None else version
     if found == 0:
@@ -292,24 +113,3 @@ def _is_ancestor(place: Place, newest: Manifest, manifest: Manifest) -> bool:
         return False
     at_place = newest if manifest.version == newest.version else manifest_of(place, manifest.version)
     return at_place.digest == manifest.digest
-
-
-def _checked(place: Place, key: str, sha256: str) -> bytes:
-    data = place.read(key)
-    if data is None or sha256_hex(data) != sha256:
-        found = "no such file" if data is None else f"{sha256_hex(data)}"
-        raise StoreIntegrityError(f"{place.url}/{key}: expected SHA-256 {sha256}, found {found}")
-    return data
-
-
-def _identity(data: bytes, place: Place) -> StoreIdentity:
-    where = f"{place.url}/store.json"
-    return StoreIdentity.from_dict(parse_object(data, where), where)
-
-
-def _array(data: bytes, place: Place) -> npt.NDArray[np.float32]:
-    try:
-        array: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise StoreIntegrityError(f"{place.url}/{CANARY}: expected a NumPy array: {error}") from error
-    return array

@@ -1,0 +1,105 @@
+"""A store's card: where it comes from and what may be done with it, as dataset cards are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import pretty_bytes
+from crossan.common.stores.describing.info import describe
+from crossan.common.stores.describing.licences import forbids_redistribution
+from crossan.common.stores.files import replace_durably
+
+__all__ = ["write_card"]
+
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+
+
+def write_card(path: Path, out: Path | None = None) -> tuple[Path, Path]:
+    """Write ``README.md`` and ``card.json`` and return their paths.
+
+    Parameters
+    ----------
+    path
+        Folder of the store.
+    out
+        Folder for the two; None takes the store's own.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreIntegrityError
+        As `describe`.
+    """
+    described = describe(path)
+    described.pop("store")
+    folder = path if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_durably(folder / "README.md", _markdown(path.name, described).encode())
+    replace_durably(folder / "card.json", pretty_bytes(described))
+    return folder / "README.md", folder / "card.json"
+
+
+def _markdown(name: str, described: dict[str, Any]) -> str:
+    licences: dict[str, str | None] = described.get("licences", {"backbone": None, "data": None})
+    known = {licence for licence in licences.values() if licence}
+    is_one = len(known) == 1 and all(licences.values())
+    size = next((label for limit, label in _SIZES if described["items"] < limit), "1M<n<10M")
+    front = [
+        "---",
+        f"license: {min(known).lower() if is_one else 'other'}",
+        f"pretty_name: {described['modality']} hidden states of {described.get('dataset', name)}",
+        f"size_categories: [{size}]",
+        f"tags: [recommendation, frozen-features, {described['modality']}]",
+        "---",
+    ]
+    backbone, capture = described["backbone"], described["capture"]
+    statuses = ", ".join(f"{described[key]:,} {key}" for key in ("ok", "absent", "missing", "quarantined"))
+    body = [
+        f"# {name}",
+        "",
+        f"Hidden states of a frozen backbone, one row per item: {statuses} of {described['items']:,} items.",
+        "",
+        f"Layers {', '.join(map(str, described['layers']))}, dim {described['dim']}, {described['stored_dtype']}.",
+        "",
+        "## Backbone",
+        "",
+        f"`{backbone.get('id')}`, revision `{backbone.get('revision')}`; licence: {licences['backbone'] or 'not recorded'}.",
+        "",
+        "## Data",
+        "",
+        f"{described.get('dataset', 'not recorded')}; licence: {licences['data'] or 'not recorded'}.",
+        "",
+        "## Restrictions",
+        "",
+        *_restrictions(licences),
+        "",
+        "## Recipe",
+        "",
+        *(f"- {key}: {value}" for key, value in sorted({**capture, **described["inputs"]}.items())),
+        f"- fingerprint: `{described['fingerprint']}`",
+        "",
+        "## Versions",
+        "",
+        *(f"- {entry['version']}: {entry['segments']} segments" for entry in described["versions"]),
+        "",
+        "## Notes",
+        "",
+        *([f"- {note}" for note in described["notes"]] or ["None."]),
+        "",
+        "## Open it",
+        "",
+        "```python",
+        "from crossan.common.stores import open_store",
+        "",
+        'store = open_store("this folder")',
+        "rows = store.read(range(min(4, len(store.item_ids))))  # (item, layer, dim)",
+        "```",
+        "",
+    ]
+    return "\n".join([*front, *body])
+
+
+def _restrictions(licences: dict[str, str | None]) -> list[str]:
+    found = [(name, licence, forbids_redistribution(licence)) for name, licence in licences.items()]
+    lines = [f"- {name}: {licence or 'not recorded'}: {why}." for name, licence, why in found if why is not None]
+    return lines or ["None beyond the licences above."]

@@ -1,0 +1,163 @@
+"""Everything a newcomer wants to know of one store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.modality import ItemStatus
+from crossan.common.stores.describing.licences import licences_of, producers_of
+from crossan.common.stores.folders import read_identity
+from crossan.common.stores.reader import FeatureStore, open_store
+from crossan.common.stores.versions import list_versions, read_manifest
+
+__all__ = ["describe", "info_text", "layer_variance", "summary"]
+
+_SAMPLED_ITEMS = 4_096
+_NO_INFORMATION = 1e-6
+"""Share of a layer's mean square below which its variance across items says nothing."""
+_KNOWN = [status for status in ItemStatus if status is not ItemStatus.DELETED]
+
+
+def summary(path: Path) -> dict[str, Any]:
+    """Return what ``crossan cache ls`` shows of a store; reads no chunk."""
+    identity = read_identity(path)
+    opened = open_store(path) if list_versions(path) else None
+    return {
+        "store": str(path),
+        "modality": identity.modality.value,
+        "version": opened.version if opened else 0,
+        "fingerprint": identity.fingerprint,
+        "items": len(opened.item_ids) if opened else 0,
+        **{status.value: int((opened.status == status.value).sum()) if opened else 0 for status in _KNOWN},
+        "layers": list(identity.layers),
+        "dim": identity.dim,
+        "stored_dtype": identity.stored_dtype,
+        "codec": identity.codec,
+    }
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return everything that ``crossan cache info --json`` prints.
+
+    Raises
+    ------
+    StoreNotFoundError, StoreIntegrityError, IncompatibleError
+        As `open_store`; a chunk that the variances are taken from is damaged.
+    """
+    identity = read_identity(path)
+    described = summary(path)
+    if described["version"] == 0:
+        notes = ["begun, but no version has been published yet"]
+        return described | _recipe(identity) | {"versions": [], "notes": notes}
+    opened = open_store(path)
+    producers = producers_of(path)
+    variance, share, sampled = layer_variance(opened)
+    return {
+        **described,
+        **_recipe(identity),
+        "dataset": next((str(p["dataset"]) for p in producers if "dataset" in p), path.absolute().parent.parent.name),
+        "licences": licences_of(path),
+        "segments": len(opened.records),
+        "bytes": sum(entry.size for record in opened.records for entry in record.files),
+        "raw_bytes": int(opened.presence.sum()) * len(opened.layers) * opened.dim * _value_bytes(opened),
+        "versions": [
+            {"version": version, "segments": len(read_manifest(path, version).segments)}
+            for version in list_versions(path)
+        ],
+        "producers": _distinct(producers),
+        "layer_variance": dict(zip(map(str, opened.layers), variance, strict=True)),
+        "variance_items": sampled,
+        "notes": _notes(opened, share),
+    }
+
+
+def layer_variance(store: FeatureStore) -> tuple[list[float], list[float], int]:
+    """Return how much the kept layers differ between items.
+
+    Returns
+    -------
+    tuple
+        For each kept layer the mean over ``dim`` of the variance across items,
+        and that as a share of the layer's mean square; and the number of items
+        looked at: up to 4,096 that are ok, evenly spaced.
+    """
+    rows = np.flatnonzero(store.presence)
+    if len(rows) > _SAMPLED_ITEMS:
+        rows = rows[np.linspace(0, len(rows) - 1, _SAMPLED_ITEMS).astype(np.int64)]
+    if not len(rows):
+        return [0.0] * len(store.layers), [0.0] * len(store.layers), 0
+    variances, shares = [], []
+    for layer in store.layers:
+        states: npt.NDArray[np.float64] = store.read(rows, [layer])[:, 0].astype(np.float64)  # (item, dim)
+        variance, mean_square = float(states.var(axis=0).mean()), float(np.square(states).mean())
+        variances.append(variance)
+        shares.append(variance / mean_square if mean_square else 0.0)
+    return variances, shares, len(rows)
+
+
+def info_text(described: dict[str, Any]) -> str:
+    """Return what ``crossan cache info`` prints for people."""
+    lines = {
+        "store": described["store"],
+        "what": f"{described['modality']} hidden states of {described.get('dataset', 'a dataset')}, "
+        f"layers {', '.join(map(str, described['layers']))}, dim {described['dim']}, {described['stored_dtype']}",
+        "backbone": f"{described['backbone'].get('id')} at {described['backbone'].get('revision') or 'no revision'}",
+        "pooling": str(described["capture"].get("pooling", "not recorded")),
+        "items": ", ".join(f"{described[status.value]:,} {status.value}" for status in _KNOWN)
+        + f" ({described['items']:,} in all)",
+    }
+    if described["version"]:
+        licences = described["licences"]
+        lines |= {
+            "licences": "; ".join(f"{name}: {licence or 'not recorded'}" for name, licence in licences.items()),
+            "version": f"{described['version']} of {len(described['versions'])}, {described['segments']} segments",
+            "size": f"{described['bytes'] / 1e6:,.1f} MB on disk, {described['raw_bytes'] / 1e6:,.1f} MB of rows",
+            "made with": "; ".join(_producer_text(producer) for producer in described["producers"]) or "not recorded",
+            "variance": ", ".join(f"layer {name}: {value:.3g}" for name, value in described["layer_variance"].items())
+            + f" (across {described['variance_items']:,} items)",
+        }
+    lines["fingerprint"] = described["fingerprint"]
+    width = max(map(len, lines))
+    shown = [f"{name:<{width}}  {value}" for name, value in lines.items()]
+    return "\n".join([*shown, *(f"note: {note}" for note in described["notes"])])
+
+
+def _recipe(identity: Any) -> dict[str, Any]:  # noqa: ANN401 - a StoreIdentity, not imported for --help's sake
+    return {"backbone": dict(identity.backbone), "inputs": dict(identity.inputs), "capture": dict(identity.capture)}
+
+
+def _notes(opened: FeatureStore, share: list[float]) -> list[str]:
+    notes = []
+    silent = [layer for layer, value in zip(opened.layers, share, strict=True) if value < _NO_INFORMATION]
+    if 0 in opened.layers and opened.identity.capture.get("pooling") == "cls":
+        notes.append(
+            "hidden state 0 at the CLS position is the same vector for every item: it is kept for fidelity to the "
+            "paper and carries no information; --pooling mean at extraction gives one that does"
+        )
+        silent = [layer for layer in silent if layer]
+    if silent and opened.presence.sum() > 1:
+        named = ", ".join(map(str, silent))
+        notes.append(f"hidden states that are (nearly) the same for every item and carry no information: layer {named}")
+    return notes
+
+
+def _distinct(producers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    keys = ("crossan", "torch", "transformers", "device", "imported_from")
+    seen: list[dict[str, Any]] = []
+    for producer in producers:
+        kept = {key: producer[key] for key in keys if key in producer}
+        if kept and kept not in seen:
+            seen.append(kept)
+    return seen
+
+
+def _producer_text(producer: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in producer.items())
+
+
+def _value_bytes(store: FeatureStore) -> int:
+    return 4 if store.identity.stored_dtype == "float32" else 2

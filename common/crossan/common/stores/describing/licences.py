@@ -1,0 +1,60 @@
+"""What the licences of model and data let one do with a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossan.common.stores.files import read_regular
+from crossan.common.stores.segments import read_record
+from crossan.common.stores.versions import read_version
+
+__all__ = ["forbids_redistribution", "licences_of", "restrictions"]
+
+_PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
+_WHY = (
+    ("cc-by-nc", "it allows no commercial use, and who pulls it must know"),
+    ("redistribut", "it restricts redistribution"),
+    ("research", "it restricts who may use it"),
+)
+
+
+def forbids_redistribution(licence: str | None) -> str | None:
+    """Return why a licence keeps one from passing features on to anybody, None for the permissive ones.
+
+    Parameters
+    ----------
+    licence
+        SPDX name, or the note of a dataset; None where it is not known.
+    """
+    if licence is None or licence.lower().startswith("unknown"):
+        return "the licence is not known"
+    text = licence.lower()
+    if text in _PERMISSIVE or "(cc0-1.0)" in text:
+        return None
+    return next((why for word, why in _WHY if word in text), "it is none of the licences that are known to allow it")
+
+
+def licences_of(path: Path) -> dict[str, str | None]:
+    """Return the licences of backbone and data that the producers of the newest version recorded, None where unknown."""
+    found: dict[str, str | None] = {"backbone": None, "data": None}
+    for producer in producers_of(path):
+        for name in found:
+            licence = producer.get(f"{name}_licence")
+            found[name] = str(licence) if licence else found[name]
+    return found
+
+
+def producers_of(path: Path) -> list[dict[str, object]]:
+    """Return the producer record of each segment of the newest version, oldest first."""
+    segments = read_version(path).segments
+    return [dict(read_record(lambda key: read_regular(path, key), entry, str(path)).producer) for entry in segments]
+
+
+def restrictions(path: Path) -> list[str]:
+    """Return one line for each licence that keeps a store from being published."""
+    lines = []
+    for name, licence in licences_of(path).items():
+        why = forbids_redistribution(licence)
+        if why is not None:
+            lines.append(f"{name} licence {licence or 'not recorded'}: {why}")
+    return lines

@@ -1,0 +1,1 @@
+"""Stores from the feature files of others, and back."""

@@ -1,0 +1,207 @@
+"""Feature files of others as stores: IISAN's tensors per item, one array with a list of ids, MMRec's files."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.console import progress
+from crossan.common.stores.folders import create_store, store_folder
+from crossan.common.stores.interchange.tensor_archive import read_tensors
+from crossan.common.stores.journal import ItemRow, Journal
+from crossan.common.stores.values import encode_rows
+
+__all__ = ["FORMATS", "Imported", "Target", "import_features"]
+
+_ITEMS_PER_BATCH = 1_024
+_ITEMS_PER_SEGMENT = 16_384
+Rows = Iterator[tuple[str, npt.NDArray[np.float32]]]
+"""Item id and its hidden states, ``(layer, dim)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What the imported store is to be called, and where it goes."""
+
+    cache: Path
+    dataset: str
+    modality: Modality
+    backbone: str
+    layers: tuple[int, ...] | None = None
+    """Numbers of the layers in the files; None counts from 0."""
+    stored_dtype: str = "float16"
+    ids: Path | None = None
+    """The list of item ids, where the format has it in a file of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """The store that was made."""
+
+    store: Path
+    version: int
+    items: int
+
+
+def import_features(source: Path, source_format: str, target: Target) -> Imported:
+    """Write a store of the features in ``source``; a cut-off import goes on, a finished one is found so.
+
+    The identity holds the digest of the values, and no recipe: nothing can be
+    appended to such a store by extraction.
+
+    Raises
+    ------
+    DataError
+        A file is not what the format says. Names it.
+    """
+    read = FORMATS[source_format]
+    digest, shape, count = hashlib.sha256(), None, 0
+    for item_id, rows in read(source, target):
+        shape = rows.shape if shape is None else shape
+        if rows.shape != shape:
+            raise DataError(f"{source}: item {item_id}: expected hidden states {shape}, found {rows.shape}")
+        digest.update(item_id.encode() + b"\0" + rows.tobytes())
+        count += 1
+    if shape is None:
+        raise DataError(f"{source}: expected features of items, found none")
+    layers = target.layers or tuple(range(shape[0]))
+    if len(layers) != shape[0]:
+        raise DataError(f"{source}: expected {len(layers)} layers ({', '.join(map(str, layers))}), found {shape[0]}")
+    identity = StoreIdentity(
+        modality=target.modality,
+        backbone={"id": target.backbone, "family": "imported", "revision": None, "values_sha256": digest.hexdigest()},
+        inputs={"imported": True},
+        capture={"layers": list(layers), "pooling": "unknown", "compute_dtype": "float32"},
+        stored_dtype=target.stored_dtype,
+        dim=shape[1],
+    )
+    folder = store_folder(target.cache, target.dataset, identity)
+    create_store(folder, identity, np.zeros((4, *shape), np.float32))
+    made = _write(folder, identity, read(source, target), count, source_format)
+    return Imported(store=folder, version=made, items=count)
+
+
+def _write(folder: Path, identity: StoreIdentity, rows: Rows, count: int, source_format: str) -> int:
+    from crossan.common.stores.reader import open_store
+    from crossan.common.stores.versions import list_versions
+
+    producer = {"crossan": version("crossan"), "imported_from": source_format}
+    journal = Journal.open(folder, "import")
+    try:
+        known = set(journal.entries)
+        if list_versions(folder):
+            known |= set(open_store(folder).item_ids.tolist())
+        with progress("import", count, "items") as shown:
+            batch: list[tuple[str, npt.NDArray[np.float32]]] = []
+            for item in rows:
+                shown.advance()
+                if item[0] not in known:
+                    batch.append(item)
+                if len(batch) == _ITEMS_PER_BATCH:
+                    journal.append(_encoded(batch, identity))
+                    batch.clear()
+                if journal.row_count >= _ITEMS_PER_SEGMENT:
+                    journal.publish(producer)
+            if batch:
+                journal.append(_encoded(batch, identity))
+        return journal.publish(producer)
+    finally:
+        journal.close()
+
+
+def _encoded(batch: Sequence[tuple[str, npt.NDArray[np.float32]]], identity: StoreIdentity) -> list[ItemRow]:
+    stored, problems = encode_rows(np.stack([rows for _, rows in batch]), identity.stored_dtype, identity.layers)
+    return [
+        ItemRow(item_id, None, ItemStatus.OK, None, row)
+        if problem is None
+        else ItemRow(item_id, None, ItemStatus.QUARANTINED, f"not-finite: {problem}")
+        for (item_id, _), row, problem in zip(batch, stored, problems, strict=True)
+    ]
+
+
+def _iisan(source: Path, target: Target) -> Rows:
+    del target
+    if not source.is_dir():
+        raise DataError(f"{source}: expected a folder of ITEM.pt files, found none")
+    for path in sorted(source.glob("*.pt"), key=lambda path: path.stem):
+        yield path.stem, _states(read_tensors(path), path)
+
+
+def _states(found: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401 - arrays, nested
+    """Return ``(layer, dim)`` from one tensor ``(layer, dim)`` or ``(layer, 1, dim)``, or a list of one per layer."""
+    layers = list(found.values()) if isinstance(found, dict) else found
+    try:
+        states = np.stack([np.squeeze(layer) for layer in layers]) if isinstance(layers, list) else layers
+    except ValueError as error:
+        raise DataError(f"{path}: expected layers of one width, found {error}") from error
+    states = states[:, 0] if states.ndim == 3 and states.shape[1] == 1 else states
+    states = states[None] if states.ndim == 1 else states
+    if states.ndim != 2 or not states.size:
+        raise DataError(f"{path}: expected hidden states (layers, dim), found a tensor {states.shape}")
+    return np.ascontiguousarray(states, dtype=np.float32)
+
+
+def _npy(source: Path, target: Target) -> Rows:
+    if target.ids is None:
+        raise DataError(f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line")
+    ids = target.ids.read_text(encoding="utf-8").splitlines()
+    yield from _rows_of_array(source, ids, target.ids)
+
+
+def _mmrec(source: Path, target: Target) -> Rows:
+    name = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}.get(
+        target.modality, f"{target.modality.value}_feat.npy"
+    )
+    mapping = target.ids or source / "i_id_mapping.csv"
+    yield from _rows_of_array(source / name, _mapped_ids(mapping), mapping)
+
+
+def _mapped_ids(path: Path) -> list[str]:
+    """Return the item ids in the order of MMRec's numbers: the column beside ``itemID``, or the numbers themselves."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: expected MMRec's item mapping: {error.strerror}") from error
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","))
+    if not rows or "itemID" not in rows[0]:
+        raise DataError(f"{path}: expected a table with the column itemID, found {text.partition(chr(10))[0]!r:.80}")
+    others = [name for name in rows[0] if name != "itemID"]
+    try:
+        ordered = sorted(rows, key=lambda row: int(row["itemID"]))
+        if [int(row["itemID"]) for row in ordered] != list(range(len(ordered))):
+            raise ValueError("numbers with a gap or a repeat")
+    except ValueError as error:
+        raise DataError(f"{path}: expected itemID from 0 to {len(rows) - 1} once each, found {error}") from error
+    return [row[others[0]] if others else row["itemID"] for row in ordered]
+
+
+def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Rows:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: expected a NumPy array: {error}") from error
+    if array.ndim not in {2, 3} or array.dtype.kind != "f" or len(array) != len(ids):
+        raise DataError(
+            f"{path}: expected floats of shape ({len(ids)}, dim) or ({len(ids)}, layers, dim) for the ids of "
+            f"{list_path}, found {array.dtype} {array.shape}"
+        )
+    if len(set(ids)) != len(ids) or "" in ids:
+        raise DataError(f"{list_path}: expected each item id once, found one repeated or empty")
+    for number in sorted(range(len(ids)), key=lambda number: ids[number]):
+        states = np.asarray(array[number], dtype=np.float32)
+        yield ids[number], np.ascontiguousarray(states.reshape(-1, states.shape[-1]))
+
+
+FORMATS: dict[str, Callable[[Path, Target], Rows]] = {"iisan": _iisan, "npy": _npy, "mmrec": _mmrec}
+"""How each format is read, items sorted by id."""
