@@ -69,9 +69,10 @@ _CHUNK_PATH = re.compile(rf"{ARRAY_NAME}/c/(0|[1-9][0-9]{{0,8}})/0/0")
 def chunk_item_count(row_bytes: int, item_count: int) -> int:
     """Return how many items one chunk holds.
 
-    The largest count up to 1,024 that keeps a chunk within 16 MiB and, where
-    any count does, makes its bytes a multiple of 65,536; a smaller segment
-    takes the smallest such multiple that holds all of it.
+    The largest count up to 1,024 that keeps a chunk within 16 MiB, makes its
+    bytes a multiple of 65,536 where any count does, and pads the last chunk by
+    no more than 1/32 of the items; where none does, the largest of those that
+    pad least.
 
     Parameters
     ----------
@@ -84,8 +85,8 @@ def chunk_item_count(row_bytes: int, item_count: int) -> int:
     step = PAGE_BYTES // math.gcd(PAGE_BYTES, row_bytes)
     if step > most:
         step = 1
-    most -= most % step
-    return min(most, step * max(1, math.ceil(item_count / step)))
+    padding = {count: -max(item_count, 1) % count for count in range(most - most % step, 0, -step)}
+    return next((n for n, rows in padding.items() if rows * 32 <= item_count), min(padding, key=padding.__getitem__))
 
 
 def chunk_path(number: int) -> str:

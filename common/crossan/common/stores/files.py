@@ -13,9 +13,11 @@ from pathlib import Path
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 
 __all__ = [
+    "begin_write",
     "blaming",
     "create_exclusively",
     "disk_full",
+    "finish_write",
     "fsync_folder",
     "read_regular",
     "replace_durably",
@@ -56,12 +58,34 @@ def disk_full(path: Path, byte_count: int | None = None) -> ResourceError:
 
 def write_durably(path: Path, *parts: bytes | memoryview) -> None:
     """Write a new file of the parts and wait until its bytes are on the disk; the folder is not synced."""
-    with blaming(path, sum(len(part) for part in parts)), path.open("xb", buffering=0) as file:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                view = view[file.write(view) :]
-        os.fsync(file.fileno())
+    finish_write(path, begin_write(path, *parts))
+
+
+def begin_write(path: Path, *parts: bytes | memoryview) -> int:
+    """Write a new file of the parts and return its descriptor, for `finish_write`."""
+    with blaming(path, byte_count := sum(len(part) for part in parts)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    is_whole = False
+    try:
+        with blaming(path, byte_count):
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+        is_whole = True
+    finally:
+        if not is_whole:
+            os.close(descriptor)
+    return descriptor
+
+
+def finish_write(path: Path, descriptor: int) -> None:
+    """Wait until what `begin_write` wrote is on the disk, and close it."""
+    try:
+        with blaming(path):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def fsync_folder(folder: Path) -> None:

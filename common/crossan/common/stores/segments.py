@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from crossan.cache_schema.layout import STORED_DTYPES, ArrayLayout, chunk_item_c
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, SegmentRecord
 from crossan.common.stores.chunks import crc_tail, encode_chunk
-from crossan.common.stores.files import fsync_folder, read_regular, write_durably
+from crossan.common.stores.files import begin_write, finish_write, fsync_folder, read_regular, write_durably
 from crossan.common.stores.item_index import SegmentItems, index_bytes, parse_items
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.values import fill_rows
@@ -39,8 +40,8 @@ Read = Callable[[str], bytes]
 ReadRows = Callable[[Sequence[int]], npt.NDArray[Any]]
 """From offsets to rows, ``(item, layer, dim)`` in the stored dtype."""
 
-_WRITERS = 2
-"""Chunks written at once: one is hashed while the other waits for the disk."""
+_WRITERS = 8
+"""Chunks in flight, up to 128 MiB: most of them wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,27 +205,40 @@ def _write(folder: Path, relative: str, data: bytes) -> FileEntry:
 
 
 def _write_chunks(folder: Path, layout: ArrayLayout, offsets: Sequence[int], read_rows: ReadRows) -> list[FileEntry]:
+    """Write the chunks in order; while one is read, others are hashed and wait for the disk."""
+    entries: list[FileEntry] = []
+    waiting: deque[tuple[str, int, int, Future[None], Future[str]]] = deque()
+
+    def settle() -> None:
+        path, size, crc, synced, hashed = waiting.popleft()
+        synced.result()
+        entries.append(FileEntry(path, size, hashed.result(), crc))
+
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="crossan-write") as pool:
-        starts = range(0, len(offsets), layout.chunk_items)
-        return list(
-            pool.map(
-                lambda start: _write_chunk(
-                    folder, start // layout.chunk_items, layout, read_rows(offsets[start : start + layout.chunk_items])
-                ),
-                starts,
-            )
-        )
+        for number in range(layout.chunk_count):
+            rows = read_rows(offsets[number * layout.chunk_items : (number + 1) * layout.chunk_items])
+            payload, crc = encode_chunk(_padded(rows, layout), layout)
+            tail, path = crc_tail(crc), folder / chunk_path(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            synced = pool.submit(finish_write, path, begin_write(path, payload, tail))
+            hashed = pool.submit(_sha256_of, payload, tail)
+            waiting.append((chunk_path(number), len(payload) + len(tail), crc, synced, hashed))
+            if len(waiting) == _WRITERS:
+                settle()
+        while waiting:
+            settle()
+    return entries
 
 
-def _write_chunk(folder: Path, number: int, layout: ArrayLayout, rows: npt.NDArray[Any]) -> FileEntry:
-    if len(rows) < layout.chunk_items:
-        padding = (layout.chunk_items - len(rows), layout.layer_count, layout.dim)
-        rows = np.concatenate([rows, fill_rows(padding, layout.stored_dtype)])
-    payload, crc = encode_chunk(rows, layout)
-    tail = crc_tail(crc)
-    path = folder / chunk_path(number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, payload, tail)
-    digest = hashlib.sha256(payload)
-    digest.update(tail)
-    return FileEntry(chunk_path(number), len(payload) + len(tail), digest.hexdigest(), crc)
+def _padded(rows: npt.NDArray[Any], layout: ArrayLayout) -> npt.NDArray[Any]:
+    if len(rows) == layout.chunk_items:
+        return rows
+    padding = (layout.chunk_items - len(rows), layout.layer_count, layout.dim)
+    return np.concatenate([rows, fill_rows(padding, layout.stored_dtype)])
+
+
+def _sha256_of(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

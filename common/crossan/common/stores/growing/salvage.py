@@ -139,7 +139,7 @@ def _mend_metadata(
     row_bytes = len(identity.layers) * identity.dim * STORED_DTYPES[identity.stored_dtype].byte_count
     layout = ArrayLayout(
         item_count=record.row_count,
-        chunk_items=chunk_item_count(row_bytes, record.row_count),
+        chunk_items=_chunk_items(record, identity, row_bytes),
         layer_count=len(identity.layers),
         dim=identity.dim,
         stored_dtype=identity.stored_dtype,
@@ -154,6 +154,12 @@ def _mend_metadata(
             file.parent.mkdir(exist_ok=True)
             replace_durably(file, data)
             restored.append(str(file))
+
+
+def _chunk_items(record: SegmentRecord, identity: StoreIdentity, row_bytes: int) -> int:
+    if identity.codec == "raw" and record.chunks:  # what was written says more than what we would write
+        return max(1, (record.chunks[0].size - CRC_BYTES) // row_bytes)
+    return chunk_item_count(row_bytes, record.row_count)
 
 
 def _move_strangers(path: Path, folder: Path, record: SegmentRecord, restored: list[str]) -> None:
