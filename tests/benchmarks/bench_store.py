@@ -30,6 +30,7 @@ from crossan.common.stores.sharing.places import FolderPlace
 from crossan.common.stores.sharing.transfer import transfer
 
 ITEMS, LAYERS, DIM, GATHERED = 19_738, 7, 768, 4_096
+MEASURES = ("gather", "load", "others", "write", "size", "check", "pull", "append")
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=None, help="where to write about 2 GB; default: a temporary one")
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         bench = Bench(Path(folder), arguments.repeats)
@@ -44,17 +46,8 @@ def main() -> None:
             f"{os.cpu_count()} cores, torch {torch.__version__}, zarr {zarr.__version__}, {arguments.repeats} repeats"
         )
         print("| ratio | ours ms | other ms | ratio | goal |\n|---|---|---|---|---|")
-        for measure in (
-            bench.gather,
-            bench.load,
-            bench.others,
-            bench.write,
-            bench.size,
-            bench.check,
-            bench.pull,
-            bench.append,
-        ):
-            measure()
+        for measure in arguments.only:
+            getattr(bench, measure)()
 
 
 class Bench:
