@@ -2,6 +2,9 @@
 
 Real processes run the real command. They are forked from one that has already
 imported torch, so that the kills fall into the work and not into the imports.
+
+``CROSSAN_FAULTS=full`` kills 250 runs, otherwise 10: half of them first runs,
+half additions to a store that already holds most of the items.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,12 +24,13 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from crossan.cache_schema.modality import ItemStatus
 from crossan.common.datasets import write_dataset
-from crossan.common.stores import fsck, logical_digest, open_store
+from crossan.common.stores import ItemRow, Journal, fsck, logical_digest, open_store
 
 ITEM_COUNT = 60
 BATCH_SIZE = 4
-KILL_COUNT = 10
+KILL_COUNT = 250 if os.environ.get("CROSSAN_FAULTS") == "full" else 10
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -113,19 +118,36 @@ def _row_count(cache):
     return sum(json.loads(record.read_text())["items"] for record in records)
 
 
-def test_kill_at_ten_random_moments(extraction, uninterrupted, tmp_path):
+def _append_store(extraction, tmp_path):
+    """Return a cache whose store lacks a few pictures that changed since it was written."""
+    cache = tmp_path / "begun"
+    store = Path(extraction.finish(cache)["store"])
+    journal = Journal.open(store, "a colleague")
+    journal.append([ItemRow(f"item{number:03d}", None, ItemStatus.DELETED) for number in range(20, 40)])
+    journal.publish({})
+    journal.close()
+    return cache
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("is_append", [False, True], ids=["first run", "append"])
+def test_kill_at_random_moments(extraction, uninterrupted, tmp_path, is_append):
     digest, seconds = uninterrupted
+    begun = _append_store(extraction, tmp_path) if is_append else None
     moments = random.Random(1)
     kills = []
-    while sum(kills) < KILL_COUNT:
+    while sum(kills) < KILL_COUNT // 2:
         assert len(kills) < 5 * KILL_COUNT, "most runs ended before they were killed"
-        process = extraction.begin(tmp_path / f"cache{len(kills) // 3}")
+        cache = tmp_path / f"cache{len(kills) // 3}"
+        if begun and not cache.exists():
+            shutil.copytree(begun, cache)
+        process = extraction.begin(cache)
         time.sleep(moments.uniform(0.1, 1.0) * seconds)
         os.kill(process, signal.SIGKILL)
         kills.append(extraction.end() == -signal.SIGKILL)
-    for cache in sorted(tmp_path.iterdir()):
+    for cache in sorted(tmp_path.glob("cache*")):
         _check_whole(extraction.finish(cache), digest)
-        assert _row_count(cache) == ITEM_COUNT
+        assert _row_count(cache) == ITEM_COUNT + (40 if is_append else 0)  # 20 deleted, 20 extracted again
         assert extraction.finish(cache)["forwarded"] == 0
 
 
