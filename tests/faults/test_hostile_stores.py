@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import time
-import traceback
 import warnings
 from pathlib import Path
 
@@ -228,8 +227,8 @@ def visit(store):
             look()
         except CrossanError:
             pass
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent must know
-            traceback.print_exc()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the parent must know
+            os.write(2, f"{error!r}\n".encode())  # a traceback would open source files
             return 1
     return 0
 

@@ -107,6 +107,8 @@ class StoreIdentity:
         for name in ("backbone", "inputs", "capture"):
             field_of(value, name, dict, where)
         field_of(value, "dim", int, where)
+        for name in ("modality", "stored_dtype", "codec"):
+            field_of(value, name, str, where)
         try:
             return cls(**value)
         except ValueError as error:

@@ -83,6 +83,24 @@ class FileEntry:
         return cls(path, size, sha256, None if crc is None else int(crc, 16))
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Which written segments' content a segment holds, by their ids."""
+
+    whole: frozenset[str]
+    part: frozenset[str] = frozenset()
+    """Of these it holds what a repair could rescue."""
+
+    def __or__(self, other: Holding) -> Holding:
+        """Return what both hold."""
+        return Holding(self.whole | other.whole, self.part | other.part)
+
+    @property
+    def every(self) -> frozenset[str]:
+        """The segments it holds anything of."""
+        return self.whole | self.part
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SegmentRecord:
     """The content of ``segment.json``."""
@@ -106,10 +124,13 @@ class SegmentRecord:
     replaces: tuple[str, ...] = ()
     """Ids of the written segments whose content a compaction has gathered in this one; empty for a written one."""
 
+    rescued: tuple[str, ...] = ()
+    """Ids of the written segments of which this one holds what a repair could rescue; mostly empty."""
+
     @property
-    def sources(self) -> frozenset[str]:
-        """The written segments whose content this one holds: those it replaces, or itself."""
-        return frozenset(self.replaces or (self.segment_id,))
+    def holding(self) -> Holding:
+        """What it holds of which written segments."""
+        return Holding(frozenset(self.replaces or (self.segment_id,)), frozenset(self.rescued))
 
     @property
     def chunks(self) -> tuple[FileEntry, ...]:
@@ -131,6 +152,7 @@ class SegmentRecord:
             "files": [entry.to_dict() for entry in self.files],
             "producer": dict(self.producer),
             "replaces": list(self.replaces),
+            "rescued": list(self.rescued),
         }
 
     @classmethod
@@ -156,6 +178,7 @@ class SegmentRecord:
             files=tuple(FileEntry.from_dict(entry, where) for entry in listed),
             producer=field_of(value, "producer", dict, where),
             replaces=tuple(field_of(value, "replaces", list, where)) if "replaces" in value else (),
+            rescued=tuple(field_of(value, "rescued", list, where)) if "rescued" in value else (),
         )
         record._check(where)
         return record
@@ -163,8 +186,9 @@ class SegmentRecord:
     def _check(self, where: str) -> None:
         if not is_segment_id(self.segment_id):
             raise StoreIntegrityError(f"{where}: expected a segment id, found {self.segment_id!r:.80}")
-        if not all(isinstance(replaced, str) and is_segment_id(replaced) for replaced in self.replaces):
-            raise StoreIntegrityError(f"{where}: expected segment ids in 'replaces', found {self.replaces!r:.80}")
+        for name, ids in (("replaces", self.replaces), ("rescued", self.rescued)):
+            if not all(isinstance(segment, str) and is_segment_id(segment) for segment in ids):
+                raise StoreIntegrityError(f"{where}: expected segment ids in '{name}', found {ids!r:.80}")
         if not 0 <= self.row_count <= self.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"

@@ -19,7 +19,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import STORED_DTYPES, ArrayLayout, chunk_item_count, chunk_path, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, SegmentRecord
+from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, Holding, SegmentRecord
 from crossan.common.stores.chunks import crc_tail, encode_chunk
 from crossan.common.stores.files import begin_write, finish_write, fsync_folder, read_regular, write_durably
 from crossan.common.stores.item_index import SegmentItems, index_bytes, parse_items
@@ -61,7 +61,7 @@ def write_segment(
     items: Sequence[StagedItem],
     read_rows: ReadRows,
     producer: Mapping[str, Any],
-    replaces: Sequence[str] = (),
+    holding: Holding | None = None,
 ) -> str:
     """Write every file of a segment to a new folder and wait until they are on the disk.
 
@@ -79,8 +79,8 @@ def write_segment(
         From the offsets of staged items to their rows, ``(item, layer, dim)`` in the stored dtype.
     producer
         Recorded as it is.
-    replaces
-        Segments whose content this one holds.
+    holding
+        Of which written segments it holds the content; None for one that is itself written now.
 
     Returns
     -------
@@ -111,7 +111,8 @@ def write_segment(
         row_count=len(with_rows),
         files=tuple(files),
         producer=producer,
-        replaces=tuple(replaces),
+        replaces=tuple(sorted(holding.whole - {segment_id})) if holding else (),
+        rescued=tuple(sorted(holding.part)) if holding else (),
     )
     data = pretty_bytes(record.to_dict())
     write_durably(folder / "segment.json", data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def _unneeded(path: Path, newest: Manifest, kept: Sequence[int]) -> list[str]:
 
 def _remove(path: Path, segment: str) -> None:
     """Take a segment's name away in one step, then its files, so that nobody finds half of it."""
-    trash = path / "staging" / f"{_TRASH}{segment}"
+    trash = path / "staging" / f"{_TRASH}{segment}-{secrets.token_hex(4)}"
     try:
         (path / "segments" / segment).rename(trash)
     except FileNotFoundError:  # another collection was faster

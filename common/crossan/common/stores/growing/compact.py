@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +57,7 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
         _items(store),
         lambda rows: store.read_stored(np.array(rows, dtype=np.int64)),
         {"crossan": version_of_crossan, "compacted": len(manifest.segments), "of_version": manifest.version},
-        sorted(set().union(*(record.sources for record in store.records))),
+        reduce(or_, (record.holding for record in store.records)),
     )
     claim.publish()
     entry = SegmentEntry(claim.segment_id, sha256)

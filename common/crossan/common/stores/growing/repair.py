@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -15,7 +15,7 @@ from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
-from crossan.cache_schema.segment import is_segment_id
+from crossan.cache_schema.segment import Holding, is_segment_id
 from crossan.common.stores.claims import claimed_segments
 from crossan.common.stores.files import fsync_folder, read_regular, replace_durably
 from crossan.common.stores.folders import CANARY, canary_bytes
@@ -148,37 +148,37 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
         known |= {entry.segment_id for entry in manifest.segments} | set(manifest.dropped)
     folder = path / "segments"
     lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []
-    sources: dict[SegmentEntry, frozenset[str]] = {}
+    readable: dict[SegmentEntry, Holding] = {}
     for name in (name for name in lying if is_segment_id(name) and name not in known):
         try:
             entry = SegmentEntry(name, sha256_hex(read_regular(path, f"segments/{name}/segment.json")))
-            sources[entry] = read_segment(path, entry, identity).record.sources
+            readable[entry] = read_segment(path, entry, identity).record.holding
         except CrossanError:
             continue
-    if not sources:
+    if not readable:
         return
-    made = commit(path, lambda newest: _readopted(path, newest, sources))
+    made = commit(path, lambda newest: _readopted(path, newest, readable))
     listed = set(made.segments) if made is not None else set()
-    for entry in sources:
+    for entry in readable:
         if entry in listed:
             done.restored.append(str(folder / entry.segment_id))
         else:  # others hold its content
             _move_away(path, entry.segment_id)
 
 
-def _readopted(path: Path, newest: Manifest | None, found: dict[SegmentEntry, frozenset[str]]) -> Content | None:
+def _readopted(path: Path, newest: Manifest | None, found: dict[SegmentEntry, Holding]) -> Content | None:
     """List the found segments too, but not those whose content is listed: what an interrupted compaction left."""
     listed = newest.segments if newest else ()
-    known = found | {entry: _sources(path, entry) for entry in listed}
+    known = found | {entry: _holding(path, entry) for entry in listed}
     united = unite(listed, list(found), known.__getitem__)
     return None if united == tuple(listed) else Content(united, newest.dropped if newest else ())
 
 
-def _sources(path: Path, entry: SegmentEntry) -> frozenset[str]:
+def _holding(path: Path, entry: SegmentEntry) -> Holding:
     try:
-        return read_record(lambda key: read_regular(path, key), entry, str(path)).sources
+        return read_record(lambda key: read_regular(path, key), entry, str(path)).holding
     except CrossanError:  # damaged: looked at later
-        return frozenset({entry.segment_id})
+        return Holding(frozenset({entry.segment_id}))
 
 
 def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest | None, done: Repaired) -> None:
@@ -216,21 +216,14 @@ def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: R
     def replaced(found: Manifest | None) -> Content | None:
         if found is None:
             return None
-        segments: list[SegmentEntry] = []
-        for entry in found.segments:
-            saved = rescued.get(entry)
-            if entry not in rescued:
-                segments.append(entry)
-            elif saved is not None:
-                segments.append(saved[1])
-        # Not listed as dropped: a pull may bring the damaged ones back whole.
-        return Content(tuple(segments), found.dropped)
+        # The damaged ones are not listed as dropped: a pull may bring them back whole.
+        return Content(
+            tuple(rescued[entry][1] if entry in rescued else entry for entry in found.segments), found.dropped
+        )
 
     commit(path, replaced)
     for wreck in wrecks:
-        saved = rescued[wreck.entry]
-        if saved is not None:
-            saved[0].release()
+        rescued[wreck.entry][0].release()
         lost = lost_items(wreck)
         done.lost_items += lost
         done.rescued_items += wreck.segment.record.item_count - len(lost) if wreck.segment else 0
@@ -241,4 +234,4 @@ def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: R
 def _move_away(path: Path, segment: str) -> None:
     folder = path / "segments" / segment
     if folder.is_symlink() or folder.exists():
-        folder.rename(path / "staging" / f"damaged-{segment}-{os.getpid()}")
+        folder.rename(path / "staging" / f"damaged-{segment}-{secrets.token_hex(4)}")

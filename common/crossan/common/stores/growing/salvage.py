@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, STORED_DTYPES, ArrayLayout, chunk_item_count, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, SegmentRecord, new_segment_id
+from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, Holding, SegmentRecord, new_segment_id
 from crossan.common.stores.chunks import crc_tail
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.files import read_regular, replace_durably
@@ -28,9 +28,10 @@ __all__ = ["Wreck", "examine", "lost_items", "rescue"]
 
 @dataclass(frozen=True, slots=True)
 class Wreck:
-    """A damaged segment: its index where that is sound, and the numbers of its damaged chunks."""
+    """A damaged segment: what is known of it, and the numbers of its damaged chunks."""
 
     entry: SegmentEntry
+    record: SegmentRecord | None
     segment: Segment | None
     bad_chunks: frozenset[int]
 
@@ -43,41 +44,38 @@ def examine(path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: 
     mended is added to ``restored``.
     """
     folder = path / "segments" / entry.segment_id
+    record = None
     try:
         record = read_record(lambda key: read_regular(path, key), entry, str(path))
         _mend_metadata(path, entry, record, identity, restored)
         segment = read_segment(path, entry, identity)
     except CrossanError:
-        return Wreck(entry, None, frozenset())
+        return Wreck(entry, record, None, frozenset())
     _move_strangers(path, folder, record, restored)
     bad = frozenset(
         number for number, chunk in enumerate(record.chunks) if not _is_sound(ChunkFile(folder, chunk, segment.layout))
     )
-    return Wreck(entry, segment, bad) if bad else None
+    return Wreck(entry, record, segment, bad) if bad else None
 
 
-def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, SegmentEntry] | None:
+def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, SegmentEntry]:
     """Write what is sound of a damaged segment as a segment of its own, published but not listed yet.
 
-    It says that it replaces the damaged one, so that a teammate's store that
-    still has that takes it for known.
+    It says what it was rescued from, so that the damaged one takes its place
+    where a teammate has that whole. Therefore it is written even where nothing is sound.
 
     Returns
     -------
-    tuple or None
-        The claim to release once the segment is listed, and what to list; None where nothing is sound.
+    tuple
+        The claim to release once the segment is listed, and what to list.
     """
-    segment = wreck.segment
-    if segment is None:
-        return None
-    items = _sound_items(wreck, segment)
-    if not items:
-        return None
-    chunk_items = segment.layout.chunk_items
+    segment, lost = wreck.segment, wreck.record.holding.every if wreck.record else {wreck.entry.segment_id}
+    items = _sound_items(wreck, segment) if segment else []
+    chunk_items = segment.layout.chunk_items if segment else 1
     chunks = {
         number: map_chunks([ChunkFile(segment.path, chunk, segment.layout)]).chunk(0)
-        for number, chunk in enumerate(segment.record.chunks)
-        if number not in wreck.bad_chunks
+        for number, chunk in enumerate(segment.record.chunks if segment else ())
+        if segment and number not in wreck.bad_chunks
     }
     claim = Claim.take(path, "repair", new_segment_id())
     claim.build.rmdir()
@@ -87,8 +85,8 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
         identity,
         sorted(items, key=lambda item: item.item_id),
         lambda rows: np.stack([chunks[row // chunk_items][row % chunk_items] for row in rows]),
-        {**segment.record.producer, "rescued_from": wreck.entry.segment_id},
-        sorted(segment.record.sources),
+        {**(wreck.record.producer if wreck.record else {}), "rescued_from": wreck.entry.segment_id},
+        Holding(frozenset({claim.segment_id}), frozenset(lost)),
     )
     claim.publish()
     return claim, SegmentEntry(claim.segment_id, sha256)

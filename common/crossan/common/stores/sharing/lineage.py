@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
+from crossan.cache_schema.segment import Holding
 from crossan.common.stores.sharing.places import Place
 
 __all__ = ["follows", "manifest_of", "unite"]
 
-Sources = Callable[[SegmentEntry], frozenset[str]]
+Held = Callable[[SegmentEntry], Holding]
 """From a segment to the written segments whose content it holds."""
 
 
@@ -68,30 +69,40 @@ def follows(place: Place, newest: Manifest | None, last: Manifest) -> list[Manif
     return chain[::-1]
 
 
-def unite(first: Sequence[SegmentEntry], second: Sequence[SegmentEntry], sources: Sources) -> tuple[SegmentEntry, ...]:
+def unite(first: Sequence[SegmentEntry], second: Sequence[SegmentEntry], holding: Held) -> tuple[SegmentEntry, ...]:
     """Return the segments of both in an order that keeps the order of each; where that is open, ``second`` comes last.
 
     What only ``second`` has, and has after everything they share, so wins. A
     segment whose content others of the list hold already, because a compaction
-    has gathered it, is left out; a compaction that gathers segments of ``first``
-    and others takes its place after them.
+    has gathered it or because it was rescued from one of them, is left out. A
+    compaction that gathers segments of ``first`` and others takes its place
+    after them; a segment of which only a rescued part was there goes before that
+    part, which stands where the segment stood.
     """
     united = list(first)
-    covered: set[str] = set().union(*(sources(entry) for entry in first))
+    covered: set[str] = set().union(*(holding(entry).whole for entry in first))
     for place, entry in enumerate(second):
-        held = sources(entry)
-        if held <= covered:
+        held = holding(entry)
+        is_rescued = held.whole == {entry.segment_id} and held.part
+        if held.whole <= covered or (is_rescued and held.part <= covered):
             continue
-        sharing = _sharing(united, held, sources)
-        if sharing:
-            united.insert(sharing[-1] + 1, entry)
-        else:
-            later = (_sharing(united, sources(other), sources) for other in second[place + 1 :])
-            united.insert(next((found[0] for found in later if found), len(united)), entry)
-        covered |= held
+        united.insert(_place_for(held, united, second[place + 1 :], holding), entry)
+        covered |= held.whole
     return tuple(united)
 
 
-def _sharing(entries: Sequence[SegmentEntry], held: frozenset[str], sources: Sources) -> list[int]:
-    """Return the places of the segments that hold any of the sources."""
-    return [place for place, other in enumerate(entries) if held & sources(other)]
+def _place_for(held: Holding, united: Sequence[SegmentEntry], after: Sequence[SegmentEntry], holding: Held) -> int:
+    """Return where in ``united`` a segment belongs that is followed by ``after`` in its own list."""
+    present = [holding(entry) for entry in united]
+    sharing = [place for place, other in enumerate(present) if other.whole & held.whole]
+    if sharing:
+        return sharing[-1] + 1
+    parts = [place for place, other in enumerate(present) if other.part & held.whole]
+    if parts:
+        return parts[0]
+    origins = [place for place, other in enumerate(present) if other.every & held.part]
+    if origins:
+        return origins[0] + 1
+    followers = [holding(entry).every for entry in after]
+    later = [place for place, other in enumerate(present) if any(other.every & follower for follower in followers)]
+    return later[0] if later else len(united)

@@ -111,7 +111,7 @@ class Mover:
         """Bring the missing segments and return what the next version lists."""
         incoming = self._without_collected(wanted.segments, before, newest)
         first, second = (incoming, before.segments) if is_source_first else (before.segments, incoming)
-        united = unite(first, second, lambda entry: self._record(entry)[0].sources)
+        united = unite(first, second, lambda entry: self._record(entry)[0].holding)
         self._bring([entry for entry in united if entry not in before.segments])
         return Content(tuple(self._renamed.get(entry, entry) for entry in united), before.dropped)
 
@@ -138,17 +138,17 @@ class Mover:
             listed |= {entry.segment_id for entry in manifest_of(self._target, version).segments}
         held = self._held(before.segments)
         for entry in dropped:
-            if entry.segment_id not in listed and not self._record(entry)[0].sources <= held:
+            if entry.segment_id not in listed and not self._record(entry)[0].holding.whole <= held:
                 self._renamed[entry] = self._put_renamed(entry)
         return [entry for entry in incoming if entry not in dropped or entry in self._renamed]
 
     def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
         """Return the written segments whose content the entries hold."""
-        return set().union(*(self._record(entry)[0].sources for entry in entries))
+        return set().union(*(self._record(entry)[0].holding.whole for entry in entries))
 
     def _put_renamed(self, entry: SegmentEntry) -> SegmentEntry:
         record, _ = self._record(entry)
-        content = {**record.to_dict(), "segment": new_segment_id(), "replaces": sorted(record.sources)}
+        content = {**record.to_dict(), "segment": new_segment_id(), "replaces": sorted(record.holding.whole)}
         renamed = SegmentRecord.from_dict(content, "segment.json")
         data = pretty_bytes(renamed.to_dict())
         self._put(renamed, data, _Renamed(self._source, entry.segment_id, renamed.segment_id))
