@@ -207,7 +207,7 @@ CHANGES = [change_json, change_json, change_json, change_text, change_array, cha
 
 def watched(store):
     """Let nothing but reading the store happen from here on."""
-    harmless = (str(store), sys.prefix, sys.base_prefix, "/proc/self", "/dev/null", "/work", str(Path(__file__).parent))
+    harmless = (str(store), sys.prefix, sys.base_prefix, "/proc/self", "/dev/null", str(Path(__file__).parents[2]))
 
     def hook(event, arguments):
         if event in {"subprocess.Popen", "os.exec", "os.system", "socket.connect", "pickle.find_class", "ctypes.cdata"}:
