@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["servers"]
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
