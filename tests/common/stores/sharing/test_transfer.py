@@ -221,3 +221,18 @@ def test_a_segment_that_was_collected_before_it_was_listed_travels_under_a_new_i
     assert digest_of(remote) == digest_of(store)
     assert newest not in {record.segment_id for record in open_store(remote).records}
     assert push(store, remote).segments == 0
+
+
+@pytest.mark.parametrize("is_pull", [True, False])
+def test_a_compaction_does_not_hide_what_came_after_what_it_gathered(store, append, tmp_path, is_pull):
+    """Ada compacts and collects; Ben, who has the originals, changes an item: Ada gets his change, as a pull or a push."""
+    ben = tmp_path / "b"
+    pull(store, ben)
+    compact(store, "test")
+    collect(store, keep=1)
+    append(ben, [2], [9])
+    (pull if is_pull else push)(ben, store)
+    ours, theirs = open_store(store), open_store(ben)
+    assert ours.item_ids.tolist() == theirs.item_ids.tolist()
+    np.testing.assert_array_equal(ours.load(), theirs.load())
+    assert len(ours.records) == 2

@@ -129,7 +129,10 @@ class Mover:
     def _without_collected(
         self, incoming: Sequence[SegmentEntry], before: Content, newest: Manifest | None
     ) -> list[SegmentEntry]:
-        """Leave out what the target had and dropped; what it dropped before it was ever listed gets a new id."""
+        """Put in the place of what the target had and dropped what holds it there now.
+
+        What the target dropped before it was ever listed gets a new id.
+        """
         dropped = [entry for entry in incoming if entry.segment_id in before.dropped]
         if not dropped or newest is None:
             return list(incoming)
@@ -140,7 +143,14 @@ class Mover:
         for entry in dropped:
             if entry.segment_id not in listed and not self._record(entry)[0].holding.whole <= held:
                 self._renamed[entry] = self._put_renamed(entry)
-        return [entry for entry in incoming if entry not in dropped or entry in self._renamed]
+        collected = {entry for entry in dropped if entry not in self._renamed}
+        there = [self._holder(entry, before) if entry in collected else entry for entry in incoming]
+        last_first = dict.fromkeys(entry for entry in reversed(there) if entry is not None)
+        return list(last_first)[::-1]
+
+    def _holder(self, entry: SegmentEntry, before: Content) -> SegmentEntry | None:
+        whole = self._record(entry)[0].holding.whole
+        return next((other for other in before.segments if self._record(other)[0].holding.whole & whole), None)
 
     def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
         """Return the written segments whose content the entries hold."""
