@@ -46,7 +46,8 @@ class StoreIndex:
         self.deleted_ids: npt.NDArray[np.str_] = everything[chosen[is_deleted]]
         chosen = chosen[~is_deleted]
         self._chosen, self._starts = chosen, np.cumsum([0, *counts])
-        self.item_ids: npt.NDArray[np.str_] = everything[chosen]
+        is_as_it_lies = len(chosen) == len(everything) and bool((chosen[1:] > chosen[:-1]).all())
+        self.item_ids: npt.NDArray[np.str_] = everything if is_as_it_lies else everything[chosen]
         self.statuses: npt.NDArray[np.uint8] = codes[chosen]
         self.chunk_of, self.place_of = self._places()
 
@@ -64,14 +65,15 @@ class StoreIndex:
         return [everything[place] for place in self._chosen.tolist()]
 
     def _places(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        rows = _joined([segment.items.rows for segment in self._segments], np.int64)[self._chosen]
-        segment_of = self.segment_of
-        sizes = np.array([segment.layout.chunk_items for segment in self._segments], dtype=np.int64)
-        first = np.cumsum([0, *(segment.layout.chunk_count for segment in self._segments)])[:-1]
-        chunk_items = sizes[segment_of] if len(sizes) else sizes
-        chunk_of = np.where(rows < 0, NOWHERE, (first[segment_of] if len(sizes) else rows) + rows // chunk_items)
-        place_of = np.where(rows < 0, NOWHERE, rows % chunk_items)
-        return chunk_of.astype(np.int32), place_of.astype(np.int32)
+        chunks, places, chunk_count = [], [], 0
+        for segment in self._segments:
+            chunk, place = np.divmod(segment.items.rows, segment.layout.chunk_items)
+            chunk += chunk_count
+            chunk[segment.items.rows < 0] = place[segment.items.rows < 0] = NOWHERE
+            chunks.append(chunk.astype(np.int32))
+            places.append(place.astype(np.int32))
+            chunk_count += segment.layout.chunk_count
+        return _joined(chunks, np.int32)[self._chosen], _joined(places, np.int32)[self._chosen]
 
 
 def _newest_of_each(item_ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:

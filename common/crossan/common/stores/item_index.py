@@ -21,6 +21,7 @@ STATUSES = tuple(ItemStatus)
 """An item's status is kept as its place in this."""
 NO_ROW = -1
 _OK = STATUSES.index(ItemStatus.OK)
+_BLOCK = 65_536
 _COLUMNS = ("item_id", "content_digest", "status", "reason", "row")
 
 
@@ -82,7 +83,12 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
 
 
 def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 - pyarrow is untyped
-    item_ids = column.to_numpy().astype(np.str_) if len(column) else np.array([], dtype=np.str_)
+    import pyarrow.compute as pc
+
+    longest = pc.max(pc.utf8_length(column)).as_py() or 1
+    item_ids = np.empty(len(column), dtype=f"U{longest}")
+    for start in range(0, len(column), _BLOCK):  # a million Python strings at once take 60 MiB
+        item_ids[start : start + _BLOCK] = column.slice(start, _BLOCK).to_numpy()
     ordered = item_ids if (item_ids[1:] > item_ids[:-1]).all() else np.sort(item_ids)
     if (ordered[1:] == ordered[:-1]).any() or (ordered[:1] == "").any():
         raise StoreIntegrityError(f"{where}: expected each item id once, found one repeated or empty")
