@@ -236,3 +236,25 @@ def test_a_compaction_does_not_hide_what_came_after_what_it_gathered(store, appe
     assert ours.item_ids.tolist() == theirs.item_ids.tolist()
     np.testing.assert_array_equal(ours.load(), theirs.load())
     assert len(ours.records) == 2
+
+
+def test_an_older_compaction_elsewhere_does_not_hide_what_a_newer_one_gathered(store, append, tmp_path):
+    """Ada compacts, pushes, changes an item, collects, compacts again: a pull leaves her change as it is."""
+    remote, ben = tmp_path / "remote", tmp_path / "b"
+    push(store, remote)
+    pull(remote, ben)
+    append(ben, range(70, 72))
+    push(ben, remote)  # from here on Ada's pushes make versions of both
+    append(store, [2], [9])
+    push(store, remote)
+    append(store, [3], [8])
+    compact(store, "test")
+    push(store, remote)
+    append(store, [2], [7])
+    collect(store, keep=1)
+    compact(store, "test")
+    pull(remote, store)
+    opened = open_store(store)
+    assert opened.read([2, 3])[:, 0, 0].tolist() == [7, 8]
+    assert "v00070" in opened.item_ids
+    assert len(opened.records) == 2

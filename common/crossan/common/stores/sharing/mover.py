@@ -143,8 +143,12 @@ class Mover:
         for entry in dropped:
             if entry.segment_id not in listed and not self._record(entry)[0].holding.whole <= held:
                 self._renamed[entry] = self._put_renamed(entry)
-        collected = {entry for entry in dropped if entry not in self._renamed}
-        there = [self._holder(entry, before) if entry in collected else entry for entry in incoming]
+        holders = {entry: self._holder(entry, before) for entry in dropped if entry not in self._renamed}
+        gathered = self._held([holder for holder in holders.values() if holder is not None])
+        for entry in set(incoming) - set(dropped) - set(before.segments):
+            if self._record(entry)[0].holding.whole <= gathered:  # an older compaction of the same
+                holders[entry] = self._holder(entry, before)
+        there = [holders.get(entry, entry) for entry in incoming]
         last_first = dict.fromkeys(entry for entry in reversed(there) if entry is not None)
         return list(last_first)[::-1]
 
