@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crossan.cache_schema import FileEntry, Manifest, SegmentEntry, SegmentRecord, parse_object, pretty_bytes
+from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.manifest import version_name, version_number
 from crossan.cache_schema.segment import is_segment_id, new_segment_id
@@ -89,8 +90,21 @@ def test_manifest_reads_back_from_its_own_json():
     ("change", "message"),
     [
         (_set(["version"], 3), "expected content with the digest"),
-        (_set(["extra"], 3), "expected content with the digest"),
         (_set(["digest"], "0" * 64), f"expected content with the digest {manifest().digest}, found '000"),
+        (_set(["schema_version"], 2), "expected content with the digest"),  # damage, not the future
+    ],
+)
+def test_manifest_of_another_digest_is_refused(change, message):
+    value = manifest().to_dict()
+    change(value)
+    with pytest.raises(StoreIntegrityError, match=message):
+        Manifest.from_dict(value, "000002.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_set(["extra"], 3), "expected the keys schema_version, version, .* found others too"),
         (_set(["segments", 0, "id"], "../x"), "expected a segment id and its SHA-256"),
         (_set(["segments", 0], 5), "expected a segment id and its SHA-256, found 5"),
         (_set(["segments"], manifest().to_dict()["segments"] * 2), "expected every segment once"),
@@ -100,6 +114,7 @@ def test_manifest_reads_back_from_its_own_json():
 def test_manifest_of_another_form_is_refused(change, message):
     value = manifest().to_dict()
     change(value)
+    value["digest"] = digest_of({key: value[key] for key in value if key != "digest"})
     with pytest.raises(StoreIntegrityError, match=message):
         Manifest.from_dict(value, "000002.json")
 

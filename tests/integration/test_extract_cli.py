@@ -297,3 +297,46 @@ def test_help_is_fast_and_loads_nothing_heavy():
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert "--max-bad" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
+
+
+def test_repair_computes_what_a_flipped_bit_lost_and_nothing_else(extract):
+    for _ in range(3):  # three segments
+        whole = extract("text", "--limit", 5)[1]["stores"][0]
+    digest = _digest(whole)
+    second = open_store(whole["store"]).records[1]
+    chunk = Path(whole["store"]) / "segments" / second.segment_id / second.chunks[0].path
+    data = bytearray(chunk.read_bytes())
+    data[100] ^= 1
+    chunk.write_bytes(data)
+    code, repaired, said = extract("text", "--repair")
+    assert code == 0, said
+    assert "1 segments dropped, 0 of their items rescued, 5 to be computed again" in said
+    assert repaired["stores"][0]["forwarded"] == 5
+    assert _digest(repaired["stores"][0]) == digest
+    assert fsck(whole["store"]).ok
+    assert extract("text", "--repair")[1]["stores"][0]["forwarded"] == 0
+
+
+def test_reuse_takes_what_a_teammate_has_computed_and_computes_the_rest(extract, media, tmp_path):
+    folder, items = media
+    exact = ("--stored-dtype", "float32")
+    theirs = extract("text", *exact, "--limit", 7, "--cache", tmp_path / "theirs")[1]["stores"][0]
+    changed = [{**item, "title": "another title"} if item["item_id"] == "i02" else item for item in items]
+    ours = (*exact, "--dataset", _make_dataset(tmp_path / "ours", folder, changed))
+    whole = extract("text", *ours, "--cache", tmp_path / "whole")[1]["stores"][0]
+    code, result, said = extract("text", *ours, "--reuse", theirs["store"])
+    assert code == 0, said
+    assert f"--reuse {theirs['store']}: 6 items taken from there" in said
+    assert result["stores"][0]["forwarded"] == 12 - 6
+    mixed, computed = open_store(result["stores"][0]["store"]), open_store(whole["store"])
+    assert mixed.status.tolist() == computed.status.tolist()
+    assert mixed.content_digests == computed.content_digests
+    np.testing.assert_allclose(mixed.load(), computed.load(), rtol=1e-4, atol=1e-5)  # batches of other items: rounding
+
+
+def test_reuse_of_another_recipe_or_of_nothing_is_refused(extract, tmp_path):
+    other = extract("text", "--layers", "0", "--cache", tmp_path / "other")[1]["stores"][0]
+    code, _, said = extract("text", "--reuse", other["store"])
+    assert (code, "expected a store of the fingerprint" in said) == (5, True), said
+    code, _, said = extract("text", "--reuse", tmp_path / "nowhere")
+    assert (code, str(tmp_path / "nowhere") in said) == (2, True), said

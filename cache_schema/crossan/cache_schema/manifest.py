@@ -84,10 +84,14 @@ class Manifest:
         Raises
         ------
         IncompatibleError
-            A newer schema version wrote it.
+            A newer schema version wrote it. Its digest is checked first: damage does not look like the future.
         StoreIntegrityError
             It is not the content of a manifest, or not the one its digest was made of.
         """
+        digest = digest_of({key: value[key] for key in value if key != "digest"})
+        if value.get("digest") != digest:
+            found = f"{value.get('digest')!r:.80}"
+            raise StoreIntegrityError(f"{where}: expected content with the digest {digest}, found {found}")
         check_schema_version(value, where)
         parent = field_of(value, "parent", str, where) if value.get("parent") is not None else None
         manifest = cls(
@@ -103,9 +107,7 @@ class Manifest:
         if len({entry.segment_id for entry in manifest.segments}) != len(manifest.segments):
             raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
         if value != manifest.to_dict():
-            raise StoreIntegrityError(
-                f"{where}: expected content with the digest {manifest.digest}, found {value.get('digest')!r:.80}"
-            )
+            raise StoreIntegrityError(f"{where}: expected the keys {', '.join(manifest.to_dict())}, found others too")
         return manifest
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import parse_object, sha256_hex
-from crossan.cache_schema.errors import CrossanError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.errors import CrossanError, IncompatibleError, StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
@@ -71,6 +71,8 @@ def verify(store: Path | str) -> Report:
     ------
     StoreNotFoundError
         No store lies there.
+    IncompatibleError
+        A newer crossan wrote it.
     """
     return _Inspection(Path(store), is_deep=False).run()
 
@@ -82,6 +84,8 @@ def fsck(store: Path | str) -> Report:
     ------
     StoreNotFoundError
         No store lies there.
+    IncompatibleError
+        A newer crossan wrote it.
     """
     return _Inspection(Path(store), is_deep=True).run()
 
@@ -156,6 +160,8 @@ class _Inspection:
             try:
                 manifests.append(read_manifest(self._store, version))
                 self._bytes_read += path.stat().st_size
+            except IncompatibleError:
+                raise
             except CrossanError as error:
                 self._caught(path, error)
         if not self._problems:
@@ -173,6 +179,8 @@ class _Inspection:
         path = self._store / "store.json"
         try:
             return StoreIdentity.from_dict(parse_object(data, str(path)), str(path))
+        except IncompatibleError:
+            raise
         except CrossanError as error:
             self._caught(path, error)
             return None
@@ -185,6 +193,8 @@ class _Inspection:
         where = f"{self._store / relative}/segment.json"
         try:
             record = SegmentRecord.from_dict(parse_object(data, where), where)
+        except IncompatibleError:
+            raise
         except CrossanError as error:
             self._caught(where, error)
             return

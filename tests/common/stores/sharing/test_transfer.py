@@ -12,6 +12,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, logical_digest, open_store
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
+from crossan.common.stores.growing.repair import repair
 from crossan.common.stores.sharing.places import FolderPlace
 from crossan.common.stores.sharing.transfer import merge, transfer
 
@@ -258,3 +259,22 @@ def test_an_older_compaction_elsewhere_does_not_hide_what_a_newer_one_gathered(s
     assert opened.read([2, 3])[:, 0, 0].tolist() == [7, 8]
     assert "v00070" in opened.item_ids
     assert len(opened.records) == 2
+
+
+def test_a_compaction_after_a_repair_leaves_the_lost_segment_its_place(store, append, tmp_path):
+    ben = tmp_path / "b"
+    pull(store, ben)
+    damaged = open_store(store).records[-1]  # holds item 2 with 102's values
+    chunk = store / "segments" / damaged.segment_id / damaged.chunks[0].path
+    chunk.unlink()  # it is linked from the other store
+    chunk.write_bytes(b"\0" * damaged.chunks[0].size)
+    repair(store, open_store(store).identity, np.load(store / "canary/features.npy"))
+    append(store, [3], [8])
+    append(store, [4], [9])
+    compact(store, "test")
+    assert [len(record.rescued) for record in open_store(store).records] == [0, 1, 0]
+    pull(ben, store)
+    assert open_store(store).read([2, 3, 4])[:, 0, 0].tolist() == [102, 8, 9]
+    before = digest_of(store)
+    compact(store, "test")
+    assert (digest_of(store), len(open_store(store).records)) == (before, 1)

@@ -49,9 +49,9 @@ def compact_store(store: _Store, is_json: _Json = False) -> None:
     if is_json:
         print_json({"store": str(store), "version": newest.version, "compacted": made is not None})
     elif made is None:
-        note(f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segment")
+        note(f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segments")
     else:
-        print(f"{store}: version {made.version}, {len(made.segments)} segment")
+        print(f"{store}: version {made.version}, {len(made.segments)} segments")
 
 
 def gc(

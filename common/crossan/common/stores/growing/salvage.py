@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
-from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
+from crossan.cache_schema.errors import CrossanError, IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, STORED_DTYPES, ArrayLayout, chunk_item_count, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
@@ -49,6 +49,8 @@ def examine(path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: 
         record = read_record(lambda key: read_regular(path, key), entry, str(path))
         _mend_metadata(path, entry, record, identity, restored)
         segment = read_segment(path, entry, identity)
+    except IncompatibleError:
+        raise
     except CrossanError:
         return Wreck(entry, record, None, frozenset())
     _move_strangers(path, folder, record, restored)
