@@ -23,8 +23,9 @@ check: lint test
 faults: $(VENV)/.installed-dev
 	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --timeout 36000 tests/faults tests/common/stores/sharing
 
+# Passive: idle threads of torch's would spin on the cores that the one measured next needs (docs/benchmarks/store.md).
 bench-store: $(VENV)/.installed-dev
-	$(BIN)/python tests/benchmarks/bench_store.py
+	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_store.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -43,7 +43,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         bench = Bench(Path(folder), arguments.repeats)
         print(
-            f"{os.cpu_count()} cores, torch {torch.__version__}, zarr {zarr.__version__}, {arguments.repeats} repeats"
+            f"{os.cpu_count()} cores, torch {torch.__version__}, zarr {zarr.__version__}, {arguments.repeats} repeats, "
+            f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}"
         )
         print("| ratio | ours ms | other ms | ratio | goal |\n|---|---|---|---|---|")
         for measure in arguments.only:

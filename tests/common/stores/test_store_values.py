@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from crossan.cache_schema.layout import ArrayLayout
 from crossan.cache_schema.modality import Modality
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.stores import create_store, encode_rows, find_stores, read_canary, store_folder
-from crossan.common.stores.chunks import crc32c, crc_tail, encode_chunk
+from crossan.common.stores.chunks import crc_tail, encode_chunk
 from crossan.common.stores.mapping import ChunkFile, map_chunks
 from crossan.common.stores.values import decode_rows
 

@@ -7,29 +7,19 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
+from crc32c import crc32c
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.stores.values import bits_dtype
 
-__all__ = ["MappedChunk", "check_chunk", "crc32c", "crc_tail", "decode_chunk", "encode_chunk"]
+__all__ = ["MappedChunk", "check_chunk", "crc_tail", "decode_chunk", "encode_chunk"]
 
 MappedChunk = mmap.mmap | bytes
 """The bytes of one chunk file."""
-
-
-def crc32c(data: Any) -> int:  # noqa: ANN401 - any contiguous buffer
-    """Return the CRC32C (Castagnoli) of a contiguous buffer."""
-    return int(google_crc32c.value(_flat(data)))
-
-
-def _flat(data: Any) -> npt.NDArray[np.uint8]:  # noqa: ANN401 - any contiguous buffer
-    # google_crc32c takes bytes and one-dimensional arrays, but no memoryview.
-    return data.reshape(-1).view(np.uint8) if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
 
 
 def encode_chunk(rows: npt.NDArray[Any], layout: ArrayLayout) -> tuple[memoryview, int]:

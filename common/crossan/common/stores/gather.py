@@ -8,15 +8,15 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
+from crc32c import crc32c
 
 __all__ = ["on_all_cores", "read_and_sum", "take_rows"]
 
-_SHARE_BYTES = 4 * 2**20
-"""Below this a second thread costs more than it saves."""
-_BLOCK_BYTES = 2**20
+_SHARE_BYTES = 2 * 2**20
+"""Copied by one thread in one go; below this a second thread costs more than it saves."""
+_BLOCK_BYTES = 2 * 2**20
 """Copied and summed in one go, while it is in the processor's cache."""
 
 
@@ -35,17 +35,32 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay with t
 
 
 def on_all_cores(work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
-    """Call ``work`` for each task, on every core at once; the first error is raised."""
-    if not tasks:
-        return
-    first, *others = tasks
-    waiting = [_pool().submit(work, task) for task in others]
+    """Call ``work`` for each task, on every core at once; of the errors, that of the earliest task is raised.
+
+    Each thread takes the next task when it has done one, the caller too: one
+    that starts late, or gets no core at all, holds nobody up.
+    """
+    left = enumerate(tasks)
+    errors: list[tuple[int, Exception]] = []
+
+    def drain() -> None:
+        for number, task in left:
+            try:
+                work(task)
+            except Exception as error:  # noqa: BLE001 - raised below
+                errors.append((number, error))
+            if errors:
+                return
+
+    others = [_pool().submit(drain) for _ in range(min(core_count(), len(tasks)) - 1)]
     try:
-        work(first)
+        drain()
     finally:
-        wait(waiting)
-    for done in waiting:
-        done.result()
+        for other in others:
+            other.cancel()
+        wait(others)
+    if errors:
+        raise min(errors, key=lambda found: found[0])[1]
 
 
 def take_rows(source: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
@@ -63,17 +78,14 @@ def take_rows(source: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArr
     row_bytes = source[:1].nbytes
     flat = source.reshape(len(source), -1).view(np.uint8)
     target = out.reshape(len(out), -1).view(np.uint8)
-    share_count = max(1, min(core_count(), len(places) * row_bytes // _SHARE_BYTES))
+    share_count = max(1, len(places) * row_bytes // _SHARE_BYTES)
 
     def copy(share: int) -> None:
         start, stop = len(places) * share // share_count, len(places) * (share + 1) // share_count
         # "clip" writes into out directly; "raise" would go through a buffer of its own.
         np.take(flat, places[start:stop], axis=0, out=target[start:stop], mode="clip")
 
-    if share_count == 1:
-        copy(0)
-    else:
-        on_all_cores(copy, range(share_count))
+    on_all_cores(copy, range(share_count))
 
 
 def read_and_sum(descriptor: int, byte_count: int, out: npt.NDArray[Any] | None = None) -> int:
@@ -98,6 +110,6 @@ def read_and_sum(descriptor: int, byte_count: int, out: npt.NDArray[Any] | None 
         count = os.preadv(descriptor, [block.data], offset)
         if count == 0:
             break
-        crc = int(google_crc32c.extend(crc, block[:count]))
+        crc = crc32c(block[:count].data, crc)
         offset += count
     return crc
