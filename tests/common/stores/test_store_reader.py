@@ -161,3 +161,9 @@ def test_logical_digest_is_the_documented_one(store):
         if status == b"ok":
             text += opened.read([row]).tobytes()
     assert logical_digest(opened) == hashlib.sha256(text).hexdigest()
+
+
+def test_no_rows_are_read_as_none(store):
+    opened = open_store(store)
+    assert opened.read([]).shape == (0, len(opened.layers), opened.dim)
+    assert opened.read(np.array([], np.int64), layers=opened.layers[:1]).shape == (0, 1, opened.dim)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -75,9 +76,10 @@ def take_rows(source: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArr
     out
         ``(n, ...)``, C-contiguous, of the same row shape and dtype.
     """
-    row_bytes = source[:1].nbytes
-    flat = source.reshape(len(source), -1).view(np.uint8)
-    target = out.reshape(len(out), -1).view(np.uint8)
+    row_size = math.prod(source.shape[1:])
+    row_bytes = row_size * source.itemsize
+    flat = source.reshape(len(source), row_size).view(np.uint8)
+    target = out.reshape(len(out), row_size).view(np.uint8)
     share_count = max(1, len(places) * row_bytes // _SHARE_BYTES)
 
     def copy(share: int) -> None:
