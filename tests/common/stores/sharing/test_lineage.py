@@ -46,6 +46,12 @@ def test_a_compaction_that_brings_more_stays_before_what_came_later():
     assert united("ac", "X", {"X": "ab"}) == "aXc"
 
 
+def test_a_compaction_of_what_lies_apart_does_not_hide_what_lies_between():
+    # Z gathers a, b and e, and n, which is new; c and d came after a and b and are no part of it.
+    assert united("abcde", "Z", {"Z": "aben"}) == "abZcd"
+    assert united("Z", "abcde", {"Z": "abe"}) == "Zcd"
+
+
 def test_a_whole_segment_goes_before_what_was_rescued_of_it():
     # R is what a repair saved of a: what came after still wins.
     assert united("Rb", "a", rescued={"R": "a"}) == "aRb"

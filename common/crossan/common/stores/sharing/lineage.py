@@ -76,33 +76,49 @@ def unite(first: Sequence[SegmentEntry], second: Sequence[SegmentEntry], holding
     segment whose content others of the list hold already, because a compaction
     has gathered it or because it was rescued from one of them, is left out. A
     compaction that gathers segments of ``first`` and others takes its place
-    after them; a segment of which only a rescued part was there goes before that
-    part, which stands where the segment stood.
+    after the first of them, before what the other side added there, and stands
+    for those further on; a segment of which only a rescued part was there goes
+    before that part, which stands where the segment stood.
     """
     united = list(first)
     covered: set[str] = set().union(*(holding(entry).whole for entry in first))
-    for place, entry in enumerate(second):
+    for number, entry in enumerate(second):
         held = holding(entry)
         is_rescued = held.whole == {entry.segment_id} and held.part
         if held.whole <= covered or (is_rescued and held.part <= covered):
             continue
-        united.insert(_place_for(held, united, second[place + 1 :], holding), entry)
+        place = _place_for(held, united, second[:number], second[number + 1 :], holding)
+        later = [other for other in united[place:] if not holding(other).every <= held.whole]
+        united[place:] = [entry, *later]
         covered |= held.whole
     return tuple(united)
 
 
-def _place_for(held: Holding, united: Sequence[SegmentEntry], after: Sequence[SegmentEntry], holding: Held) -> int:
-    """Return where in ``united`` a segment belongs that is followed by ``after`` in its own list."""
+def _place_for(
+    held: Holding,
+    united: Sequence[SegmentEntry],
+    before: Sequence[SegmentEntry],
+    after: Sequence[SegmentEntry],
+    holding: Held,
+) -> int:
+    """Return where in ``united`` a segment belongs that stands between ``before`` and ``after`` in its own list."""
     present = [holding(entry) for entry in united]
     sharing = [place for place, other in enumerate(present) if other.whole & held.whole]
     if sharing:
-        return sharing[-1] + 1
+        end = sharing[0] + 1
+        while end < len(present) and present[end].every & held.every:
+            end += 1
+        return end
     parts = [place for place, other in enumerate(present) if other.part & held.whole]
     if parts:
         return parts[0]
     origins = [place for place, other in enumerate(present) if other.every & held.part]
     if origins:
         return origins[0] + 1
-    followers = [holding(entry).every for entry in after]
-    later = [place for place, other in enumerate(present) if any(other.every & follower for follower in followers)]
-    return later[0] if later else len(united)
+    earliest = 1 + max(_places_of(before, present, holding), default=-1)
+    return max(earliest, min(_places_of(after, present, holding), default=len(united)))
+
+
+def _places_of(entries: Sequence[SegmentEntry], present: Sequence[Holding], holding: Held) -> list[int]:
+    wanted = [holding(entry).every for entry in entries]
+    return [place for place, other in enumerate(present) if any(other.every & ids for ids in wanted)]
