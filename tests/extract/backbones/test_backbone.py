@@ -14,6 +14,7 @@ from PIL import Image
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import load_backbone, write_tiny
+from crossan.extract.backbones.families import FAMILIES as BUILT_IN
 from crossan.extract.backbones.layers import parse_layers
 
 FAMILIES = ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"]
@@ -37,23 +38,21 @@ def make_media(modality, frame_count=16):
     return list(random.integers(0, 255, (3, frame_count, 40, 50, 3), dtype=np.uint8))
 
 
-def reference_states(family, folder, batch):
-    """All hidden states of transformers itself, ``(layer, items, position, dim)``, and the token mask."""
+def reference_states(family, folder, media):
+    """All hidden states of transformers itself with its own processor, ``(layer, items, position, dim)``; the mask."""
     options = {"add_pooling_layer": False} if family in {"bert", "vit", "vivit"} else {}
     model = MODEL[family].from_pretrained(folder, **options).eval()
+    processor = getattr(transformers, BUILT_IN[family].processor_class).from_pretrained(folder)
     if family == "bert":
-        length = max(len(inputs["input_ids"]) for inputs in batch)
-        tokens = torch.zeros(len(batch), length, dtype=torch.int64)
-        mask = torch.zeros_like(tokens)
-        for row, inputs in enumerate(batch):
-            tokens[row, : len(inputs["input_ids"])] = torch.from_numpy(inputs["input_ids"])
-            mask[row, : len(inputs["input_ids"])] = 1
-        given = {"input_ids": tokens, "attention_mask": mask}
+        given = processor(media, truncation=True, max_length=64, padding=True, return_tensors="pt")
+    elif family == "audio-spectrogram-transformer":
+        given = processor(media, sampling_rate=16_000, return_tensors="pt")
+    elif family == "vit":
+        given = processor(media, return_tensors="pt")
     else:
-        mask = None
-        given = {name: torch.from_numpy(np.stack([inputs[name] for inputs in batch])) for name in batch[0]}
+        given = processor([list(frames) for frames in media], input_data_format="channels_last", return_tensors="pt")
     with torch.no_grad():
-        return model(**given, output_hidden_states=True).hidden_states, mask
+        return model(**given, output_hidden_states=True).hidden_states, given.get("attention_mask")
 
 
 # The golden rule of each family: which token positions one vector is made of.
@@ -75,10 +74,10 @@ POSITIONS = [
 def test_pooled_hooks_equal_output_hidden_states(tiny, family, pooling, pick, layers):
     modality, folder = tiny[family]
     backbone = load_backbone(modality, str(folder), layers=layers, pooling=pooling, device="cpu")
-    batch = [backbone.prepare(medium) for medium in make_media(modality, backbone.frame_count)]
-    states, mask = reference_states(family, folder, batch)
+    media = make_media(modality, backbone.frame_count)
+    states, mask = reference_states(family, folder, media)
     expected = torch.stack([pick(states[layer], mask) for layer in backbone.layers], dim=1)
-    found = backbone.encode(batch)
+    found = backbone.encode([backbone.prepare(medium) for medium in media])
     assert found.dtype == np.float32
     assert found.shape == (3, len(backbone.layers), 32)
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
@@ -101,9 +100,7 @@ def test_the_final_norm_is_not_applied(tiny, family):
     options = {"add_pooling_layer": False} if family != "audio-spectrogram-transformer" else {}
     model = MODEL[family].from_pretrained(folder, **options).eval()
     with torch.no_grad():
-        normed = model(
-            **{name: torch.from_numpy(np.stack([b[name] for b in batch])) for name in batch[0]}
-        ).last_hidden_state
+        normed = model(**backbone.model_inputs(batch)[0]).last_hidden_state
     assert not np.allclose(backbone.encode(batch)[:, -1], normed[:, 0].numpy(), atol=1e-3)
     assert backbone.identity("float16", "raw").capture["final_norm"] == "not applied"
 

@@ -21,6 +21,12 @@ def load(tiny, family, **options):
     return load_backbone(modality, str(folder), device="cpu", **options)
 
 
+def model_input(backbone, medium):
+    """What the model reads of one medium, without the batch axis."""
+    (values,) = backbone.model_inputs([backbone.prepare(medium)])[0].values()
+    return values[0].numpy()
+
+
 @pytest.mark.parametrize("family", ["vit", "videomae", "vivit"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 3), (40, 1), (1, 40), (50, 3), (3, 50)])
 def test_colours_stay_in_their_channels_however_small_the_picture(tiny, family, size):
@@ -28,10 +34,10 @@ def test_colours_stay_in_their_channels_however_small_the_picture(tiny, family, 
     colour = (255, 0, 128)
     width, height = size
     if backbone.modality is Modality.IMAGE:
-        values = backbone.prepare(Image.new("RGB", size, colour))["pixel_values"]
+        values = model_input(backbone, Image.new("RGB", size, colour))
     else:
         frames = np.broadcast_to(np.array(colour, np.uint8), (backbone.frame_count, height, width, 3))
-        values = backbone.prepare(frames)["pixel_values"][0]
+        values = model_input(backbone, frames)[0]
     assert values.shape == (3, 32, 32)
     # With mean and deviation 0.5, 255 becomes 1, 0 becomes -1 and 128 almost 0; ViViT's tiny processor scales again.
     red, green, blue = values.mean(axis=(1, 2))
@@ -40,7 +46,7 @@ def test_colours_stay_in_their_channels_however_small_the_picture(tiny, family, 
 
 
 def test_a_picture_of_known_values_becomes_known_inputs(tiny):
-    values = load(tiny, "vit").prepare(Image.new("RGB", (7, 5), (255, 0, 51)))["pixel_values"]
+    values = model_input(load(tiny, "vit"), Image.new("RGB", (7, 5), (255, 0, 51)))
     np.testing.assert_allclose(values[:, 0, 0], [1.0, -1.0, -0.6], atol=1e-6)  # 2 * value / 255 - 1
     assert values.dtype == np.float32
 
@@ -52,7 +58,7 @@ def test_a_sound_shorter_than_one_window_is_refused(tiny, count):
 
 
 def test_one_window_of_sound_is_enough_and_the_rest_is_padding(tiny):
-    values = load(tiny, "audio-spectrogram-transformer").prepare(np.full(400, 0.1, np.float32))["input_values"]
+    values = model_input(load(tiny, "audio-spectrogram-transformer"), np.full(400, 0.1, np.float32))
     assert values.shape == (304, 32)
     padding = (0.0 + 4.2677393) / (2 * 4.5689974)  # the extractor pads before it standardises
     np.testing.assert_allclose(values[1:], padding, rtol=1e-6)
@@ -61,7 +67,7 @@ def test_one_window_of_sound_is_enough_and_the_rest_is_padding(tiny):
 def test_an_installed_torchaudio_makes_no_difference(tiny, monkeypatch):
     monkeypatch.setattr(ast, "is_speech_available", lambda: True)
     samples = np.sin(np.arange(8_000) * 0.1).astype(np.float32)
-    values = load(tiny, "audio-spectrogram-transformer").prepare(samples)["input_values"]
+    values = model_input(load(tiny, "audio-spectrogram-transformer"), samples)
     assert np.isfinite(values).all()
     assert not ast.is_speech_available()
 

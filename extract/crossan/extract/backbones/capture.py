@@ -2,97 +2,150 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from crossan.cache_schema.errors import UsageError
 from crossan.extract.backbones.families import Family
 
-__all__ = ["blocks_of", "pool_tokens", "pooled_states"]
+__all__ = ["blocks_of", "pool_tokens", "pooled_states", "width_of"]
 
 _BLOCK_PLACES = ("layers", "encoder.layer", "encoder.layers")
 """Where transformers keeps a model's blocks, by release."""
 
 
-def blocks_of(model: nn.Module) -> nn.ModuleList:
-    """Return the Transformer blocks of a backbone, first to last."""
+class _AllKept(Exception):  # noqa: N818 - no error: the way out of a forward whose rest nobody reads
+    """The last kept hidden state has been pooled."""
+
+
+def blocks_of(model: nn.Module, family: Family) -> Sequence[nn.Module]:
+    """Return the Transformer blocks of a backbone, first to last.
+
+    Raises
+    ------
+    UsageError
+        They are not where the family says, or where transformers keeps them.
+    """
+    if callable(family.blocks):
+        return list(family.blocks(model))
     modules = dict(model.named_modules())
-    for place in _BLOCK_PLACES:
+    places = _BLOCK_PLACES if family.blocks is None else (family.blocks,)
+    for place in places:
         blocks = modules.get(place)
-        if isinstance(blocks, nn.ModuleList):
-            return blocks
-    raise AssertionError(f"{type(model).__name__} keeps its blocks in none of {_BLOCK_PLACES}")
+        if isinstance(blocks, nn.ModuleList | nn.Sequential):
+            return list(blocks)
+    raise UsageError(
+        f"family {family.model_type}: expected the blocks of {type(model).__name__} as a ModuleList at "
+        f"{' or '.join(places)}, found none",
+        remedy="Set blocks in its Family: docs/howto/bring-your-own-backbone.md",
+    )
 
 
-def pool_tokens(hidden: Tensor, family: Family, pooling: str, mask: Tensor | None) -> Tensor:
+def width_of(model: nn.Module, family: Family) -> int:
+    """Return the width of a hidden state; `UsageError` where the family's path leads nowhere."""
+    try:
+        return int(attrgetter(family.width)(model))
+    except AttributeError as error:
+        raise UsageError(
+            f"family {family.model_type}: expected the width of {type(model).__name__} at {family.width}: {error}",
+            remedy="Set width in its Family: docs/howto/bring-your-own-backbone.md",
+        ) from None
+
+
+def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | None) -> Tensor:
     """Reduce one hidden state to one vector per item.
 
     ``cls`` is position 0; ``special`` the mean of the special tokens at the
     front (AST has two); ``mean`` the mean over patches, without special tokens,
-    or over all real tokens of a text, its special ones included.
+    or over all real tokens of a text, its special ones included. Any other name
+    is a pool function of the family.
 
     Shapes
     ------
-    ``hidden``: ``(items, position, dim)``; ``mask``: ``(items, position)``, 1
+    ``hidden``: ``(items, position, dim)``; ``is_real``: ``(items, position)``, 1
     for real tokens, None where all are; result: ``(items, dim)`` float32.
     """
     hidden = hidden.float()
+    if pooling in family.pool_functions:
+        return family.pool_functions[pooling](hidden, is_real)
     if pooling == "cls":
         return hidden[:, 0]
     if pooling == "special":
         return hidden[:, : family.special_count].mean(dim=1)
-    if mask is None:
+    if is_real is None:
         return hidden[:, family.special_count :].mean(dim=1)
-    weight = mask.unsqueeze(-1).float()
+    weight = is_real.unsqueeze(-1).float()
     return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
 
 
-@contextmanager
 def pooled_states(
-    model: nn.Module, layers: Sequence[int], pool: Callable[[Tensor], Tensor]
-) -> Iterator[dict[int, Tensor]]:
-    """Yield a dict that a forward inside the block fills with the pooled states of the kept layers, by number.
+    model: nn.Module,
+    blocks: Sequence[nn.Module],
+    layers: Sequence[int],
+    pool: Callable[[Tensor], Tensor],
+    inputs: Mapping[str, Tensor],
+) -> Tensor:
+    """Run one forward and return the pooled states of the kept layers.
 
     Hidden state 0 is what the first block reads, hidden state i what block i
-    gives: equal to ``output_hidden_states``.
+    gives: equal to ``output_hidden_states``. The forward ends with the last kept
+    layer; blocks, norm and pooler after it are not computed.
+
+    Parameters
+    ----------
+    layers
+        The kept layers, lowest first.
+
+    Shapes
+    ------
+    Result: ``(items, layer, dim)``.
     """
     found: dict[int, Tensor] = {}
-    blocks = blocks_of(model)
     handles = []
     for layer in layers:
+        keep = partial(_keep, found, pool, layer, layer == layers[-1])
         if layer == 0:
-            handles.append(blocks[0].register_forward_pre_hook(partial(_keep_input, found, pool), with_kwargs=True))
+            handles.append(blocks[0].register_forward_pre_hook(partial(_keep_input, keep), with_kwargs=True))
         else:
-            handles.append(blocks[layer - 1].register_forward_hook(partial(_keep_output, found, pool, layer)))
+            handles.append(blocks[layer - 1].register_forward_hook(partial(_keep_output, keep)))
     try:
-        yield found
+        model(**inputs)
+    except _AllKept:
+        return torch.stack([found[layer] for layer in layers], dim=1)
     finally:
         for handle in handles:
             handle.remove()
+    raise AssertionError(f"a forward of {type(model).__name__} ended without its block {layers[-1]}")
+
+
+def _keep(
+    found: dict[int, Tensor], pool: Callable[[Tensor], Tensor], layer: int, is_last: bool, hidden: Tensor
+) -> None:
+    found[layer] = pool(hidden)
+    if is_last:
+        raise _AllKept
 
 
 def _keep_input(
-    found: dict[int, Tensor],
-    pool: Callable[[Tensor], Tensor],
+    keep: Callable[[Tensor], None],
     module: nn.Module,
     args: Any,  # noqa: ANN401 - whatever the block takes and gives
     kwargs: Any,  # noqa: ANN401
 ) -> None:
     del module
-    found[0] = pool(args[0] if args else kwargs["hidden_states"])
+    keep(args[0] if args else kwargs["hidden_states"])
 
 
 def _keep_output(
-    found: dict[int, Tensor],
-    pool: Callable[[Tensor], Tensor],
-    layer: int,
+    keep: Callable[[Tensor], None],
     module: nn.Module,
     args: Any,  # noqa: ANN401 - whatever the block takes and gives
     output: Any,  # noqa: ANN401
 ) -> None:
     del module, args
-    found[layer] = pool(output if isinstance(output, torch.Tensor) else output[0])
+    keep(output if isinstance(output, Tensor) else output[0])

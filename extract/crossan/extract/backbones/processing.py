@@ -1,40 +1,43 @@
-"""Tokenisers and processors: one decoded medium to model inputs."""
+"""Tokenisers and processors: how one decoded medium becomes model inputs, and what fixes that."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer as ast
+import torch
+from torch import nn
 
 from crossan.cache_schema.canonical import digest_of
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.families import Family
-from crossan.extract.backbones.library import transformers
+from crossan.extract.backbones.library import load_processor
+from crossan.extract.backbones.preparing import Preparer, ProcessorPreparer, TitlePreparer
 from crossan.extract.backbones.snapshot import Snapshot
+from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_sounds
 
 __all__ = ["Processing", "load_processing"]
 
 _CUTTING = ("normalizer", "pre_tokenizer", "post_processor")
 """Parts of a tokeniser beside its vocabulary that change what a text becomes."""
 
-_AST_WINDOW = 400
-"""Samples of one spectrum in AST's extractor, at any sampling rate; of a shorter sound it makes an empty spectrogram."""
-
 
 @dataclass(frozen=True, slots=True)
 class Processing:
     """How one medium becomes model inputs, and what fixes that."""
 
-    prepare: Callable[[Any], dict[str, npt.NDArray[Any]]]
-    """One decoded medium to named arrays without a batch axis."""
+    preparer: Preparer
+    """One decoded medium to named arrays; picklable: worker processes call it."""
     processor_class: str
     processor_config: Mapping[str, Any]
+    """Every setting that the inputs depend on, as JSON; no path."""
+    finish: nn.Module | None = None
+    """Batched tensors by name to the model's arguments by name, on the compute device; None where they are already."""
+    preparation: str = "own"
+    """``vectorised`` by our code, ``processor`` by transformers', ``own`` by a plug-in's."""
     tokenizer_sha256: str | None = None
     max_length: int | None = None
     """Tokens of a title at most."""
@@ -47,76 +50,88 @@ class Processing:
         return {
             "processor": self.processor_class,
             "processor_config": dict(self.processor_config),
+            "preparation": self.preparation,
             "tokenizer_sha256": self.tokenizer_sha256,
             "max_length": self.max_length,
         }
 
 
-def load_processing(family: Family, snapshot: Snapshot, config: Any) -> Processing:  # noqa: ANN401 - untyped library
+def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Processing:
     """Load the tokeniser or processor that lies beside a checkpoint.
+
+    Pictures and sounds are prepared by our vectorised code where that gives
+    what the processor gives, tried at each loading, else by the processor.
 
     Raises
     ------
     UsageError
-        Its files are not there.
+        Its files are not there, or it refuses what every backbone takes.
     """
-    if family.modality is Modality.AUDIO:
-        # Where torchaudio is installed the same class would compute its filter bank by other code.
-        ast.is_speech_available = lambda: False
+    if family.load_processing is not None:
+        return family.load_processing(snapshot.folder, snapshot.config)
+    assert family.processor_class is not None
     wanted = ("vocab.txt", "tokenizer.json") if family.modality is Modality.TEXT else ("preprocessor_config.json",)
     if not any((snapshot.folder / name).is_file() for name in wanted):
         raise UsageError(
             f"{snapshot.folder}: expected {' or '.join(wanted)} beside the weights, found none",
             remedy=f"Run: {snapshot.download_command()}",
         )
-    processor = getattr(transformers, family.processor_class).from_pretrained(snapshot.folder, local_files_only=True)
+    processor = load_processor(family.processor_class, snapshot.folder)
+    config: Any = model.config
     if family.modality is Modality.TEXT:
-        return _text(processor, config)
-    if family.modality is Modality.AUDIO:
-        return _audio(processor)
-    if family.modality is Modality.IMAGE:
-        return _pictures(processor, family, np.asarray, None)
-    return _pictures(processor, family, list, int(config.num_frames))
+        return _text(processor, int(config.max_position_embeddings))
+    settings = _config_of(processor)
+    rate = int(processor.sampling_rate) if family.modality is Modality.AUDIO else None
+    frame_count = int(config.num_frames) if family.modality is Modality.VIDEO else None
+    fallback = ProcessorPreparer(family.processor_class, str(snapshot.folder), family.modality, rate)
+    found: tuple[Preparer, nn.Module] | None
+    try:
+        with torch.inference_mode():
+            if family.modality is Modality.AUDIO:
+                found = vectorised_sounds(processor, fallback)
+            else:
+                found = vectorised_pictures(settings, fallback, frame_count, _expected_size(config))
+    except ValueError as error:
+        raise UsageError(
+            f"{snapshot.folder}: {family.processor_class} with the settings of preprocessor_config.json refuses "
+            f"a plain {'sound' if family.modality is Modality.AUDIO else 'picture'}: {error}"
+        ) from None
+    preparer, finish = (fallback, None) if found is None else found
+    return Processing(
+        preparer,
+        family.processor_class,
+        settings,
+        finish,
+        "processor" if found is None else "vectorised",
+        sampling_rate=rate,
+        frame_count=frame_count,
+    )
 
 
-def _text(tokenizer: Any, config: Any) -> Processing:  # noqa: ANN401
-    max_length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-    parts = json.loads(tokenizer.backend_tokenizer.to_str())
-    settings = {name: parts.get(name) for name in _CUTTING}
-    tokenizer("", truncation=True, max_length=max_length)  # sets the truncation now: later, threads would race for it
-
-    def prepare(title: str) -> dict[str, npt.NDArray[Any]]:
-        tokens = tokenizer(title, truncation=True, max_length=max_length)["input_ids"]
-        return {"input_ids": np.asarray(tokens, np.int64)}
-
+def _text(tokenizer: Any, position_count: int) -> Processing:  # noqa: ANN401 - untyped library
+    max_length = min(int(tokenizer.model_max_length), position_count)
+    tokenizer("", truncation=True, max_length=max_length)  # sets the truncation of what is copied here
+    text = tokenizer.backend_tokenizer.to_str()
+    preparer = TitlePreparer(type(tokenizer.backend_tokenizer).from_str(text))
+    settings = {name: json.loads(text).get(name) for name in _CUTTING}
     digest = digest_of({"vocabulary": tokenizer.get_vocab(), "settings": settings})
-    return Processing(prepare, type(tokenizer).__name__, settings, tokenizer_sha256=digest, max_length=max_length)
+    return Processing(
+        preparer,
+        type(tokenizer).__name__,
+        settings,
+        preparation="processor",
+        tokenizer_sha256=digest,
+        max_length=max_length,
+    )
 
 
-def _audio(extractor: Any) -> Processing:  # noqa: ANN401
-    rate = int(extractor.sampling_rate)
-
-    def prepare(samples: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-        if len(samples) < _AST_WINDOW:
-            raise DataError(f"expected a sound of at least {_AST_WINDOW} samples, found {len(samples)}")
-        values = extractor(samples, sampling_rate=rate, return_tensors="np")["input_values"]
-        return {"input_values": np.asarray(values[0], np.float32)}
-
-    return Processing(prepare, type(extractor).__name__, _config_of(extractor), sampling_rate=rate)
-
-
-def _pictures(
-    processor: Any,  # noqa: ANN401
-    family: Family,
-    to_input: Callable[[Any], Any],
-    frame_count: int | None,
-) -> Processing:
-    def prepare(medium: Any) -> dict[str, npt.NDArray[Any]]:  # noqa: ANN401 - a picture or frames
-        # Told, not guessed: a picture one or three pixels high would be taken for one with the channels first.
-        values = processor(to_input(medium), input_data_format="channels_last", return_tensors="np")["pixel_values"]
-        return {"pixel_values": np.asarray(values[0], np.float32)}
-
-    return Processing(prepare, family.processor_class, _config_of(processor), frame_count=frame_count)
+def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
+    """Return the (height, width) that a model takes; None where its config names none."""
+    size = getattr(config, "image_size", None)
+    if isinstance(size, list | tuple):
+        height, width = size
+        return int(height), int(width)
+    return None if size is None else (int(size), int(size))
 
 
 def _config_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -1,0 +1,113 @@
+"""The device's half of preparing: a batch of prepared arrays to what the model takes, vectorised over the batch.
+
+A finish is an `nn.Module` from tensors by name to tensors by name; its buffers
+move to the compute device with the model. Both finishes here give the same on
+every device: pictures by looking values up, sounds in float64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+__all__ = ["SOUND_TOLERANCE", "PictureFinish", "SoundFinish", "samples_of"]
+
+_WINDOW, _HOP, _FFT = 400, 160, 512
+"""Samples of one spectrum, between two, and of the transform, in AST's extractor at any sampling rate."""
+
+_PREEMPHASIS = 0.97
+_MEL_FLOOR = 1.192092955078125e-07
+
+SOUND_TOLERANCE = 1e-5
+"""Largest difference allowed between our filter bank and the processor's, in units of the normalised input."""
+
+
+class PictureFinish(nn.Module):
+    """Rescale and normalise uint8 ``pixel_values`` by one table per channel.
+
+    A byte has 256 values, so a processor's rescaling, offset and normalisation
+    together are a table, learned from the processor: equal to the bit, whatever
+    the order of its operations, and on every device.
+
+    Parameters
+    ----------
+    table
+        float32 ``(3, 256)``.
+    """
+
+    table: Tensor
+    offset: Tensor
+
+    def __init__(self, table: npt.NDArray[np.float32]) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.from_numpy(table.reshape(-1).copy()))
+        self.register_buffer("offset", torch.arange(3, dtype=torch.int32).view(3, 1, 1) * 256)
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``pixel_values`` in float32; shapes ``(items, ..., 3, height, width)``."""
+        pixels = inputs["pixel_values"]
+        values = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+        for item, finished in zip(
+            pixels, values, strict=True
+        ):  # one by one: the index needs four bytes where a pixel has one
+            torch.index_select(self.table, 0, (item.int() + self.offset).reshape(-1), out=finished.view(-1))
+        return {**inputs, "pixel_values": values}
+
+
+class SoundFinish(nn.Module):
+    """AST's mel filter bank, padding and normalisation over a batch of sounds.
+
+    The extractor transforms one spectrum after the other in Python. Here all
+    spectra of a batch go through one transform and one matrix product, in
+    float64 and rounded where the extractor rounds, within `SOUND_TOLERANCE` of it.
+
+    Parameters
+    ----------
+    extractor
+        A transformers ``ASTFeatureExtractor``.
+    """
+
+    window: Tensor
+    filters: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, extractor: Any) -> None:  # noqa: ANN401 - untyped library
+        super().__init__()
+        self.max_length, self.is_normalised = int(extractor.max_length), bool(extractor.do_normalize)
+        self.register_buffer("window", torch.from_numpy(np.asarray(extractor.window, np.float64)))
+        self.register_buffer("filters", torch.from_numpy(np.asarray(extractor.mel_filters, np.float64)))
+        # Tensors, not numbers: a division by a number is a multiplication by its inverse on some devices.
+        self.register_buffer("mean", torch.tensor(extractor.mean, dtype=torch.float32))
+        self.register_buffer("spread", torch.tensor(extractor.std * 2, dtype=torch.float32))
+
+    def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``input_values``, float32 ``(items, max_length, mel)``, of ``samples`` and their ``attention_mask``."""
+        samples, lengths = inputs["samples"], inputs["attention_mask"].sum(dim=1)
+        together = 1 if samples.device.type == "cpu" else len(samples)  # one sound's spectra stay in a core's cache
+        mel = torch.cat([self._log_mel(part.double()) for part in samples.split(together)])
+        is_real = torch.arange(mel.shape[1], device=mel.device) < (1 + (lengths - _WINDOW) // _HOP)[:, None]
+        values = mel.new_zeros(len(mel), self.max_length, mel.shape[2])
+        values[:, : mel.shape[1]] = torch.where(is_real[..., None], mel, 0.0)
+        return {"input_values": (values - self.mean) / self.spread if self.is_normalised else values}
+
+    def _log_mel(self, samples: Tensor) -> Tensor:
+        """Return float32 ``(items, spectrum, mel)`` of float64 ``(items, samples)``, in the extractor's order."""
+        frames = samples.unfold(1, _WINDOW, _HOP).contiguous()  # (items, spectrum, samples)
+        frames -= frames @ frames.new_full((_WINDOW, 1), 1 / _WINDOW)  # the mean; as a product, four times as fast
+        frames[..., 1:] -= _PREEMPHASIS * frames[..., :-1]
+        frames[..., 0] *= 1 - _PREEMPHASIS
+        spectra = torch.view_as_real(torch.fft.rfft(frames.mul_(self.window), n=_FFT))
+        rounded = spectra.float().double()  # the extractor keeps its spectra in complex64
+        squares = rounded.mul_(rounded)
+        power = squares[..., 0] + squares[..., 1]
+        return (power @ self.filters).clamp_(min=_MEL_FLOOR).log_().float()
+
+
+def samples_of(spectrum_count: int) -> int:
+    """Return how many samples this many spectra read."""
+    return _WINDOW + (spectrum_count - 1) * _HOP

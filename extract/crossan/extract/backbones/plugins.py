@@ -1,0 +1,109 @@
+"""Backbone families of other distributions, found by the entry-point group ``crossan.backbones``.
+
+The entry point's name is the ``model_type``; its target a `Family`, or a
+function without arguments that returns one. Only the family that a checkpoint
+asks for is ever loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.families import FAMILIES, Family
+
+__all__ = ["family_of", "find_family", "plugin_names"]
+
+_GROUP = "crossan.backbones"
+
+_BROKEN = (
+    ImportError,
+    SyntaxError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    OSError,
+    RuntimeError,
+)
+"""What importing a module or calling its function raises when it is written for something else."""
+
+
+def plugin_names() -> dict[str, str]:
+    """Return ``model_type`` and the distribution that brings it, loading none."""
+    return {point.name: _distribution(point) for point in sorted(metadata.entry_points(group=_GROUP))}
+
+
+def find_family(model_type: str) -> Family | None:
+    """Return the family of this ``model_type``, built in or of a plug-in; None where there is none.
+
+    Raises
+    ------
+    UsageError
+        Its plug-in cannot be loaded, is no `Family` of this name, or the name is taken.
+    """
+    points = [point for point in metadata.entry_points(group=_GROUP) if point.name == model_type]
+    built_in = FAMILIES.get(model_type)
+    if not points:
+        return built_in
+    taken = ["crossan itself"] if built_in else [_place(point) for point in points[1:]]
+    if taken:
+        raise UsageError(
+            f"backbone plug-in {_place(points[0])}: model_type {model_type} is also brought by {taken[0]}",
+            remedy=f"pip uninstall {_distribution(points[0])}  (or rename its entry point)",
+        )
+    return _loaded(points[0])
+
+
+def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Family:
+    """Return the family of a checkpoint's config.
+
+    Raises
+    ------
+    UsageError
+        An unknown ``model_type``, one of another modality, or a plug-in that does not load.
+    """
+    model_type = str(config.get("model_type"))
+    family = find_family(model_type)
+    if family is None:
+        plugins = "".join(f", {name} ({distribution})" for name, distribution in plugin_names().items())
+        raise UsageError(
+            f"--backbone {source}: expected model_type one of {', '.join(FAMILIES)}{plugins}, found {model_type}",
+            remedy="To bring your own family: docs/howto/bring-your-own-backbone.md",
+        )
+    if family.modality is not modality:
+        raise UsageError(
+            f"--backbone {source}: expected a {modality.value} backbone, found {model_type}, which reads {family.modality.value}",
+            remedy=f"crossan-extract --modality {family.modality.value} --backbone {source}",
+        )
+    return family
+
+
+def _loaded(point: metadata.EntryPoint) -> Family:
+    try:
+        target = point.load()
+        family = target if isinstance(target, Family) else target()
+    except _BROKEN as error:
+        raise UsageError(
+            f"backbone plug-in {_place(point)} could not be loaded: {type(error).__name__}: {error}",
+            remedy=f"pip install --upgrade {_distribution(point)}",
+        ) from error
+    if not isinstance(family, Family):
+        raise UsageError(f"backbone plug-in {_place(point)}: expected a Family, found {type(family).__name__}")
+    if family.model_type != point.name:
+        raise UsageError(
+            f"backbone plug-in {_place(point)}: expected a Family with model_type {point.name}, found {family.model_type}"
+        )
+    return family
+
+
+def _place(point: metadata.EntryPoint) -> str:
+    return f"{point.name} = {point.value} of {_distribution(point)}"
+
+
+def _distribution(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "an unknown distribution"

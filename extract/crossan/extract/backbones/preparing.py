@@ -1,0 +1,167 @@
+"""The worker's half of preparing an item: one decoded medium to small arrays, by numpy and Pillow alone.
+
+A `Preparer` travels to worker processes by pickle and holds numbers and names
+only. What is left (`crossan.extract.backbones.finishing`) is done over a whole
+batch on the compute device. Nothing here imports torch or transformers: a worker
+that decodes starts in a moment and stays small. `ProcessorPreparer` is the
+exception: it loads transformers when it is first called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.modality import Modality
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["ModelInputs", "PicturePreparer", "Preparer", "ProcessorPreparer", "SoundPreparer", "TitlePreparer"]
+
+ModelInputs = dict[str, npt.NDArray[Any]]
+"""One item's arrays by name, without a batch axis; an array of one axis is a sequence, which a batch pads."""
+
+Preparer = Callable[[Any], ModelInputs]
+"""One decoded medium to `ModelInputs`; picklable; raises `DataError` where the medium cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class PicturePreparer:
+    """Resize and crop pictures or frames as the processor does, to ``pixel_values`` in uint8.
+
+    Shapes
+    ------
+    Result: ``(3, height, width)`` of a PIL picture in RGB, ``(frame, 3, height,
+    width)`` of uint8 frames ``(frame, height, width, 3)``.
+    """
+
+    size: tuple[int, int] | int | None
+    """(height, width); or the length of the shorter edge; or None: as it comes. Pixels."""
+    resample: int
+    """A `PIL.Image.Resampling`."""
+    crop: tuple[int, int] | None
+    """(height, width) cut from the middle, with black around what is smaller; None: nothing is cut."""
+    expected: tuple[int, int] | None
+    """(height, width) that the backbone takes; None where it takes any."""
+    frame_count: int | None
+    """None for one picture."""
+    pixel_cap: int
+    """Pixels of one resized picture above which it is refused: a line one pixel high would fill the memory."""
+
+    def __call__(self, decoded: Any) -> ModelInputs:  # noqa: ANN401 - a picture or frames
+        """Return ``pixel_values``; `DataError` where the picture cannot be used."""
+        if self.frame_count is None:
+            picture = decoded if isinstance(decoded, Image.Image) else Image.fromarray(np.asarray(decoded))
+            return {"pixel_values": self._planes(picture)}
+        if len(decoded) != self.frame_count:
+            raise DataError(f"expected {self.frame_count} frames, found {len(decoded)}")
+        return {"pixel_values": np.stack([self._planes(Image.fromarray(frame)) for frame in decoded])}
+
+    def _planes(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
+        if picture.mode != "RGB":
+            raise DataError(f"expected a picture in RGB, found {picture.mode}")
+        if self.size is not None:
+            height, width = self._resized(*picture.size)
+            if height * width > self.pixel_cap:
+                raise DataError(
+                    f"expected at most {self.pixel_cap:,} pixels once resized, found {width:,} x {height:,} "
+                    f"of a picture of {picture.size[0]:,} x {picture.size[1]:,}"
+                )
+            picture = picture.resize((width, height), Image.Resampling(self.resample))
+        if self.crop is not None:
+            height, width = self.crop
+            top, left = (picture.size[1] - height) // 2, (picture.size[0] - width) // 2
+            picture = picture.crop((left, top, left + width, top + height))
+        if self.expected is not None and picture.size[::-1] != self.expected:
+            found = f"{picture.size[0]} x {picture.size[1]}"
+            raise DataError(f"expected a picture of {self.expected[1]} x {self.expected[0]} pixels, found {found}")
+        return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        """Return (height, width) after resizing."""
+        if isinstance(self.size, tuple):
+            return self.size
+        assert self.size is not None
+        long = int(self.size * max(width, height) / min(width, height))
+        return (long, self.size) if width <= height else (self.size, long)
+
+
+@dataclass(frozen=True, slots=True)
+class SoundPreparer:
+    """Check a sound's length; the filter bank is the device's work, on a third of the bytes."""
+
+    shortest: int
+    """Samples of one spectrum: there is none of less."""
+    longest: int
+    """Samples that the last kept spectrum reads; later ones change nothing."""
+
+    def __call__(self, decoded: npt.NDArray[np.float32]) -> ModelInputs:
+        """Return ``samples``, float32 ``(samples,)``; `DataError` where they make no spectrum."""
+        samples = np.asarray(decoded, np.float32)
+        if samples.ndim != 1 or len(samples) < self.shortest:
+            raise DataError(f"expected a sound of at least {self.shortest} samples, found {samples.size}")
+        return {"samples": samples[: self.longest]}
+
+
+@dataclass(frozen=True, slots=True)
+class TitlePreparer:
+    """Cut a title into tokens. It travels by pickle as the others do, but is quick enough for the parent process."""
+
+    tokenizer: Tokenizer
+    """Its truncation is set."""
+
+    def __call__(self, decoded: str) -> ModelInputs:
+        """Return ``input_ids``, int64 ``(tokens,)``, special ones included; `DataError` where the title is no text."""
+        check_title(decoded)
+        return {"input_ids": np.asarray(self.tokenizer.encode(decoded).ids, np.int64)}
+
+
+def check_title(title: str) -> None:
+    """Raise `DataError` for half a character (a lone surrogate), which the tokeniser would meet with a TypeError."""
+    try:
+        title.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"expected a title in Unicode, found half a character at position {error.start}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorPreparer:
+    """Prepare by the transformers processor itself, loaded where this is first called.
+
+    For what the vectorised preparers do not reproduce to the bit.
+    """
+
+    class_name: str
+    """Name in `transformers`."""
+    folder: str
+    """Where the processor's files lie."""
+    modality: Modality
+    sampling_rate: int | None
+    """Hz, for sounds."""
+
+    def __call__(self, decoded: Any) -> ModelInputs:  # noqa: ANN401 - a picture, frames or samples
+        """Return all the processor gives; `DataError` where it refuses the medium."""
+        processor = _processor(self.class_name, self.folder)
+        if self.modality is Modality.AUDIO:
+            given = processor(decoded, sampling_rate=self.sampling_rate, return_tensors="np")
+        else:
+            # Told, not guessed: a picture one or three pixels high would be taken for one with the channels first.
+            pictures = list(decoded) if self.modality is Modality.VIDEO else np.asarray(decoded)
+            given = processor(pictures, input_data_format="channels_last", return_tensors="np")
+        arrays = {name: np.asarray(values[0]) for name, values in given.items()}
+        return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in arrays.items()}
+
+
+@lru_cache(maxsize=4)
+def _processor(class_name: str, folder: str) -> Any:  # noqa: ANN401 - untyped library
+    from crossan.extract.backbones.library import load_processor
+
+    return load_processor(class_name, folder)
