@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image
@@ -14,6 +15,7 @@ from crossan.extract.job.prepare import Encoder
 __all__ = ["CANARY_COUNT", "canary_features", "canary_inputs"]
 
 CANARY_COUNT = 4
+_computed: WeakKeyDictionary[Encoder, np.ndarray[Any, Any]] = WeakKeyDictionary()
 _TITLES = (
     "a",
     "The quick brown fox jumps over the lazy dog, 1234567890 times!",
@@ -39,19 +41,22 @@ def canary_inputs(encoder: Encoder) -> list[Any]:
 
 
 def canary_features(encoder: Encoder) -> np.ndarray[Any, Any]:
-    """Compute the canary's features, float32 ``(4, layer, dim)``.
+    """Return the canary's features, float32 ``(4, layer, dim)``; computed once for a loaded backbone.
 
     Raises
     ------
     IncompatibleError
         The backbone gives values that are not finite even for these.
     """
+    if encoder in _computed:
+        return _computed[encoder]
     features = encoder.encode([encoder.prepare(medium) for medium in canary_inputs(encoder)])
     if not np.isfinite(features).all():
         raise IncompatibleError(
             f"{encoder.modality.value}: expected finite features of the canary inputs, got NaN or infinity",
             remedy="Compute in float32: --dtype float32",
         )
+    _computed[encoder] = features
     return features
 
 
