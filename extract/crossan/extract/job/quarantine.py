@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,8 @@ def write_quarantine(store: FeatureStore, modality: Modality, media: Sequence[Me
             }
             lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     target = Path(store.path) / QUARANTINE_FILE
-    temporary = target.with_name(f".{QUARANTINE_FILE}.{os.getpid()}")
+    # not the process id: that of jobs in two containers is often the same
+    temporary = target.with_name(f".{QUARANTINE_FILE}.{secrets.token_hex(8)}")
     temporary.write_text("".join(lines), encoding="utf-8", errors="surrogatepass")
     temporary.replace(target)
     return target
