@@ -52,6 +52,11 @@ def test_a_file_that_cannot_be_read_is_quarantined(tmp_path):
     assert (found.status, found.reason) == (ItemStatus.QUARANTINED, "unreadable: Permission denied")
 
 
+def test_a_path_that_cannot_even_be_looked_at_is_quarantined(tmp_path):
+    found = _look(Medium("a", path=tmp_path / ("n" * 300)))
+    assert (found.status, found.reason) == (ItemStatus.QUARANTINED, "unreadable: File name too long")
+
+
 @pytest.mark.parametrize("status", [ItemStatus.OK, ItemStatus.QUARANTINED, ItemStatus.ABSENT])
 def test_an_item_whose_content_is_recorded_is_left_alone(status):
     assert _left([(Medium("a", "one"),)], {"a": ("digest of one", status)}) == []

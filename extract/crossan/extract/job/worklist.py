@@ -38,13 +38,13 @@ def look_at(medium: Medium, digest_of_file: Callable[[Path], str], digest_of_tex
         return Finding(medium, digest_of_text(medium.title))
     if medium.path is None:
         return Finding(medium, None, ItemStatus.ABSENT, None)
-    if not medium.path.is_file():
-        if medium.path.exists():
-            return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
-        return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
     try:
+        if not medium.path.is_file():
+            if medium.path.exists():
+                return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
+            return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
         return Finding(medium, digest_of_file(medium.path))
-    except OSError as error:
+    except OSError as error:  # of the look too: a name that is too long, a folder that may not be entered
         return Finding(medium, None, ItemStatus.QUARANTINED, f"unreadable: {error.strerror or error}")
 
 
