@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 
-def write_video(path, times_ms, *, levels=None, size=(64, 48), codec="libx264", sound_s=0.0):
-    """Write one grey frame per time; frame k has level ``levels[k]``, or 10 * k."""
+def write_video(
+    path, times_ms, *, levels=None, size=(64, 48), codec="libx264", sound_s=0.0, options=None, color_trc=None, turn=0
+):
+    """Write one grey frame per time; frame k has level ``levels[k]``, or 10 * k. ``turn``: degrees the player turns."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(codec, rate=1000)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = options or {}
+        if color_trc is not None:
+            stream.codec_context.color_trc = color_trc
+        if turn:
+            stream.set_display_rotation(turn)
         if sound_s:
             sound = container.add_stream("aac", rate=16_000, layout="mono")
         for k, time in enumerate(times_ms):
@@ -43,6 +50,13 @@ def write_sound(path, seconds, *, rate=16_000, frequency=440.0, channels=1, code
     return path
 
 
+def scenes(count, size=(64, 48)):
+    """Return noise that drifts and brightens, one picture per frame: what encoders predict from other frames."""
+    random = np.random.default_rng(count)
+    still = random.integers(0, 120, (size[1], size[0], 1), np.uint8)
+    return [np.roll(still, k, axis=1) + np.uint8(k * 7 % 110) for k in range(count)]
+
+
 @pytest.fixture
 def video_of():
     return write_video
@@ -51,3 +65,8 @@ def video_of():
 @pytest.fixture
 def sound_of():
     return write_sound
+
+
+@pytest.fixture
+def scenes_of():
+    return scenes

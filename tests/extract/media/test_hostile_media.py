@@ -168,7 +168,7 @@ def test_a_cover_picture_in_a_sound_file_is_no_video(tmp_path, sound_of):
 
 def test_a_video_above_the_pixel_cap_is_refused(tmp_path, monkeypatch, video_of):
     path = video_of(tmp_path / "v.mp4", [0, 500], size=(64, 48))
-    monkeypatch.setattr("crossan.extract.media.video.PIXEL_CAP", 3_000)
+    monkeypatch.setattr("crossan.extract.media.choosing.PIXEL_CAP", 3_000)
     with pytest.raises(MediaError, match=r"too-many-pixels: 64 x 48 pixels > 3,000"):
         decode_video(path, frame_count=2)
 

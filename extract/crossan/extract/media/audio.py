@@ -10,11 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 
-from crossan.extract.media.containers import check_span, first_stream, open_container, packets_of, promised_seconds
+from crossan.extract.media.containers import OpenMedium, check_span, first_stream
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
-from crossan.extract.media.recipe import CLIP_LENGTH_S
+from crossan.extract.media.notes import MediaNote
+from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ
+from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
 
-__all__ = ["decode_audio"]
+__all__ = ["Sound", "decode_audio", "open_sound"]
+
+Sound = npt.NDArray[np.float32]
+"""Mono samples, ``(samples,)``."""
 
 _SHORTEST_S = 0.025
 """One analysis window of a mel filter bank."""
@@ -26,7 +31,7 @@ _RATES_HZ = (1_000, 768_000)
 """Rates that sound is recorded at; a damaged one makes the resampler build filters for seconds."""
 
 
-def decode_audio(path: Path, *, sampling_rate: int) -> npt.NDArray[np.float32]:
+def decode_audio(path: Path, *, sampling_rate: int) -> Sound:
     """Return the clip as mono float32, shape ``(samples,)``; a shorter file gives fewer samples.
 
     Full scale is 1; a lossy codec may overshoot it.
@@ -47,51 +52,78 @@ def decode_audio(path: Path, *, sampling_rate: int) -> npt.NDArray[np.float32]:
     MediaError
         The file cannot be read.
     """
-    with open_container(path) as container:
-        stream = first_stream(container, "audio")
-        if stream is None:
-            if container.streams.video:
+    (found,) = read_tracks_at(path, [open_sound(sampling_rate)])
+    return value_of(found).values
+
+
+def open_sound(sampling_rate: int | None) -> TrackOpener:
+    """Return what opens the sound in a file that is open.
+
+    Parameters
+    ----------
+    sampling_rate
+        Hz; None keeps the stream's own rate, up to 48 kHz.
+    """
+    return lambda medium: _SoundTrack(medium, sampling_rate)
+
+
+class _SoundTrack:
+    """A sound stream on the way to its clip."""
+
+    def __init__(self, medium: OpenMedium, sampling_rate: int | None) -> None:
+        self.stream = first_stream(medium.container, "audio")
+        if self.stream is None:
+            if medium.container.streams.video:
                 raise AbsentMedium("the video has no sound track")
             raise MediaError(MediaFault.NO_AUDIO_STREAM, "the file has no sound")
-        promised = promised_seconds(container, stream, path)
-        wanted = round(CLIP_LENGTH_S * sampling_rate)
-        samples, broken_packets = _decode(container, stream, sampling_rate, wanted)
-    found = len(samples) / sampling_rate
-    check_span(found, promised, broken_packets)
-    if not len(samples):
-        raise MediaError(MediaFault.CORRUPT if broken_packets else MediaFault.NO_FRAMES, "no sample could be decoded")
-    if found < _SHORTEST_S:
-        raise MediaError(MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s")
-    return samples
+        self._promised = medium.promised_seconds(self.stream)
+        self._rate = sampling_rate
+        self._resampler: Any = None
+        self._parts: list[Sound] = []
+        self._count = self._broken_packets = 0
 
+    @property
+    def is_done(self) -> bool:
+        return self._rate is not None and self._count >= self._wanted(self._rate)
 
-def _decode(
-    container: Any,  # noqa: ANN401 - PyAV's types are C extensions
-    stream: Any,  # noqa: ANN401
-    sampling_rate: int,
-    wanted: int,
-) -> tuple[npt.NDArray[np.float32], int]:
-    resampler = AudioResampler(format="flt", rate=sampling_rate)
-    parts: list[npt.NDArray[np.float32]] = []
-    count = broken = 0
-    for packet in packets_of(container, stream):
+    def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
         try:
             decoded = packet.decode()
             _check_format(decoded)
-            frames = [heard for frame in decoded for heard in resampler.resample(frame)]
+            frames = [heard for frame in decoded for heard in self._resampled(frame)]
         except MediaError:
             raise
         except (av.error.FFmpegError, ValueError):  # ValueError: the stream changes its layout
-            broken += 1
-            continue
-        parts += [_mix(frame) for frame in frames]
-        count += sum(frame.samples for frame in frames)
-        if count >= wanted:
-            break
-    else:
-        parts += [_mix(frame) for frame in resampler.resample(None)]
-    samples = np.concatenate(parts)[:wanted] if parts else np.zeros(0, np.float32)
-    return np.nan_to_num(samples, copy=False), broken
+            self._broken_packets += 1
+            return
+        self._parts += [_mix(frame) for frame in frames]
+        self._count += sum(frame.samples for frame in frames)
+
+    def finish(self) -> Decoded:
+        if not self.is_done and self._resampler is not None:
+            self._parts += [_mix(frame) for frame in self._resampler.resample(None)]
+        if not self._parts or self._rate is None:
+            check_span(0.0, self._promised, self._broken_packets)
+            fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
+            raise MediaError(fault, "no sample could be decoded")
+        wanted = self._wanted(self._rate)
+        samples = np.nan_to_num(np.concatenate(self._parts)[:wanted], copy=False)
+        found = len(samples) / self._rate
+        check_span(found, self._promised, self._broken_packets)
+        if found < _SHORTEST_S:
+            raise MediaError(MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s")
+        return Decoded(samples, (MediaNote.PADDED,) if len(samples) < wanted else (), self._rate)
+
+    def _resampled(self, frame: Any) -> list[Any]:  # noqa: ANN401
+        if self._resampler is None:
+            self._rate = self._rate or min(frame.sample_rate, CLIP_RATE_CAP_HZ)
+            self._resampler = AudioResampler(format="flt", rate=self._rate)
+        heard: list[Any] = self._resampler.resample(frame)
+        return heard
+
+    @staticmethod
+    def _wanted(sampling_rate: int) -> int:
+        return round(CLIP_LENGTH_S * sampling_rate)
 
 
 def _check_format(frames: list[Any]) -> None:
@@ -110,6 +142,6 @@ def _mix(frame: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401
     The samples come interleaved: PyAV 18 reads past the planes of a planar
     frame that has more than eight channels, and the process ends.
     """
-    interleaved: npt.NDArray[np.float32] = frame.to_ndarray()  # (1, samples * channels)
-    mixed: npt.NDArray[np.float32] = interleaved.reshape(frame.samples, -1).mean(axis=1, dtype=np.float32)
+    interleaved: Sound = frame.to_ndarray()  # (1, samples * channels)
+    mixed: Sound = interleaved.reshape(frame.samples, -1).mean(axis=1, dtype=np.float32)
     return mixed

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -21,14 +22,19 @@ from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.recipe import CLIP_LENGTH_S
 
 __all__ = [
+    "READ_FAULTS",
+    "OpenMedium",
     "check_span",
     "first_stream",
+    "media_error",
     "open_bytes",
     "open_container",
     "packets_of",
-    "promised_seconds",
     "sniff_container",
 ]
+
+READ_FAULTS = (av.error.FFmpegError, ValueError, IndexError, OverflowError)
+"""What PyAV raises on hostile bytes, and our own `MediaError` and `AbsentMedium`."""
 
 _SNIFFED_BYTES = 512
 _TS_PACKET = 188
@@ -92,8 +98,27 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
+@dataclass(frozen=True, slots=True)
+class OpenMedium:
+    """A sound or video file that is being demuxed."""
+
+    container: Any
+    name: str
+    """Of FFmpeg's demuxer."""
+    growth: float = 1.0
+    """How many times longer than it is the file says it is."""
+
+    def promised_seconds(self, stream: Any) -> float | None:  # noqa: ANN401 - PyAV's types are C extensions
+        """Return the duration the container gives for a stream, in seconds, None where it gives none."""
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base) * self.growth
+        if self.container.duration is not None:
+            return float(self.container.duration / 1_000_000) * self.growth
+        return None
+
+
 @contextmanager
-def open_container(path: Path) -> Iterator[Any]:
+def open_container(path: Path) -> Iterator[OpenMedium]:
     """Open a sound or video file for demuxing; FFmpeg's errors inside the block become `MediaError`."""
     with open_bytes(path) as file:
         head = file.read(_SNIFFED_BYTES)
@@ -103,12 +128,17 @@ def open_container(path: Path) -> Iterator[Any]:
         file.seek(0)
         try:
             with av.open(file, mode="r", format=name, metadata_errors="ignore") as container:
-                yield container
-        except (MediaError, AbsentMedium):
-            raise
-        except (av.error.FFmpegError, ValueError, IndexError, OverflowError) as error:
-            fault = MediaFault.TRUNCATED if isinstance(error, av.error.EOFError) else MediaFault.CORRUPT
-            raise MediaError(fault, f"{name}: {_first_line(error)}") from None
+                yield OpenMedium(container, name, _wave_growth(head, path))
+        except READ_FAULTS as error:
+            raise media_error(error, name) from None
+
+
+def media_error(error: BaseException, name: str) -> MediaError | AbsentMedium:
+    """Return the typed fault for one of `READ_FAULTS`, met while a container of this name was read."""
+    if isinstance(error, MediaError | AbsentMedium):
+        return error
+    fault = MediaFault.TRUNCATED if isinstance(error, av.error.EOFError) else MediaFault.CORRUPT
+    return MediaError(fault, f"{name}: {_first_line(error)}")
 
 
 def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noqa: ANN401 - PyAV's types are C extensions
@@ -131,33 +161,20 @@ def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noq
     return found[0]
 
 
-def packets_of(container: Any, stream: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's types are C extensions
-    """Yield a stream's packets; a broken index or torn end ends the stream instead of the job."""
+def packets_of(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's types are C extensions
+    """Yield the streams' packets; a broken index or torn end ends the streams instead of the job."""
     try:
-        yield from container.demux(stream)
+        yield from container.demux(*streams)
     except (av.error.InvalidDataError, av.error.EOFError):
         return
 
 
-def promised_seconds(container: Any, stream: Any, path: Path) -> float | None:  # noqa: ANN401 - PyAV's types are C extensions
-    """Return the duration the container gives for a stream, in seconds, None where it gives none."""
-    if stream.duration is not None and stream.time_base is not None:
-        given = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        given = float(container.duration / 1_000_000)
-    else:
-        return None
-    return given * _wave_growth(path)
-
-
-def _wave_growth(path: Path) -> float:
+def _wave_growth(head: bytes, path: Path) -> float:
     """Return how many times longer than it is a WAVE file says it is, 1 for any other file.
 
     FFmpeg takes a WAVE file's duration from the bytes that are there, so a torn one looks whole.
     """
-    with path.open("rb") as file:
-        head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return 1.0
     size: int = struct.unpack_from("<I", head, 4)[0] + 8
     return 1.0 if size >= _UNKNOWN_SIZE else max(1.0, size / path.stat().st_size)

@@ -23,6 +23,10 @@ class MediaFault(StrEnum):
     TOO_SHORT = "too-short"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
+    CRASHED = "crashed"
+    """The process that read it died."""
+    OVER_MEMORY = "over-memory"
+    OVER_TIME = "over-time"
 
 
 class MediaError(DataError):
@@ -39,6 +43,10 @@ class MediaError(DataError):
     def __init__(self, reason: MediaFault, detail: str) -> None:
         super().__init__(f"{reason.value}: {detail}")
         self.reason, self.detail = reason, detail
+
+    def __reduce__(self) -> tuple[type[MediaError], tuple[MediaFault, str]]:
+        """Pickle by both arguments: a worker process sends it home."""
+        return type(self), (self.reason, self.detail)
 
 
 class AbsentMedium(DataError):  # noqa: N818 - not an error of the file: the item has no such medium

@@ -6,7 +6,7 @@ from typing import Any
 
 from crossan.cache_schema.modality import Modality
 
-__all__ = ["CLIP_LENGTH_S", "PIXEL_CAP", "frame_times", "media_recipe"]
+__all__ = ["CLIP_LENGTH_S", "CLIP_RATE_CAP_HZ", "PIXEL_CAP", "frame_times", "media_recipe"]
 
 CLIP_START_S = 0.0
 """Where the clip begins, seconds after the stream's first frame or sample."""
@@ -16,6 +16,9 @@ CLIP_LENGTH_S = 3.0
 
 PIXEL_CAP = 64_000_000
 """Pixels of one image or frame above which it is refused (a decompression bomb, or a mistake)."""
+
+CLIP_RATE_CAP_HZ = 48_000
+"""A kept sound has its own rate up to this one; no backbone hears what is above 24 kHz."""
 
 _REVISION = 1
 """Raised whenever a decoder gives other values for the same file."""

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import av.error
-import numpy as np
-import numpy.typing as npt
+import av.packet
 
-from crossan.extract.media.containers import check_span, first_stream, open_container, packets_of, promised_seconds
+from crossan.extract.media.choosing import FrameChooser, Frames, check_pixels
+from crossan.extract.media.containers import READ_FAULTS, OpenMedium, check_span, first_stream
 from crossan.extract.media.faults import MediaError, MediaFault
 from crossan.extract.media.recipe import PIXEL_CAP, frame_times
+from crossan.extract.media.skipping import SkipPlan, can_skip, is_past, plan_skips
+from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
 
-__all__ = ["decode_video"]
-
-Frames = npt.NDArray[np.uint8]
+__all__ = ["decode_video", "open_frames"]
 
 
 def decode_video(path: Path, *, frame_count: int) -> Frames:
@@ -23,7 +23,9 @@ def decode_video(path: Path, *, frame_count: int) -> Frames:
 
     A frame is shown from its presentation time until the next one's; a clip
     shorter than three seconds shows its last frame until then. Only chosen
-    frames are converted to RGB; the display matrix's rotation is applied.
+    frames are converted to RGB, and only they and what they refer to are
+    decoded where the stream says which those are; the display matrix's
+    rotation is applied.
 
     Raises
     ------
@@ -32,71 +34,131 @@ def decode_video(path: Path, *, frame_count: int) -> Frames:
     MediaError
         The file cannot be read.
     """
-    with open_container(path) as container:
-        stream = first_stream(container, "video")
-        if stream is None:
+    (found,) = read_tracks_at(path, [open_frames(path, frame_count)])
+    return value_of(found).values
+
+
+def open_frames(path: Path, frame_count: int, *, skips: bool = True) -> TrackOpener:
+    """Return what opens the clip's frames in a file that is open.
+
+    Parameters
+    ----------
+    path
+        The file, for reading it anew where skipping frames turns out not to be safe.
+    frame_count
+        Frames of the clip.
+    skips
+        Frames that are neither chosen nor referred to are not decoded.
+    """
+    return lambda medium: _FrameTrack(medium, path, frame_count, skips=skips)
+
+
+class _FrameTrack:
+    """A video stream on the way to its clip.
+
+    Packets are held back until a `SkipPlan` can be made of them. What comes
+    out is compared with the plan: a damaged stream, on which the two differ,
+    is read again with every frame decoded.
+    """
+
+    def __init__(self, medium: OpenMedium, path: Path, frame_count: int, *, skips: bool) -> None:
+        self.stream = first_stream(medium.container, "video")
+        if self.stream is None:
             raise MediaError(MediaFault.NO_VIDEO_STREAM, "the file has no video stream")
-        _check_pixels(stream.codec_context.width, stream.codec_context.height)
-        stream.codec_context.options = {"max_pixels": str(2 * PIXEL_CAP)}  # before a later frame's size is allocated
-        frames, shown_until, broken_packets = _decode(container, stream, frame_times(frame_count))
-        promised = promised_seconds(container, stream, path)
-    check_span(shown_until, promised, broken_packets)
-    if not frames:
-        raise MediaError(MediaFault.CORRUPT if broken_packets else MediaFault.NO_FRAMES, "no frame could be decoded")
-    return np.stack(frames)
+        self._context = self.stream.codec_context
+        check_pixels(self._context.width, self._context.height)
+        self._set_options()
+        self._medium, self._path, self._moments = medium, path, frame_times(frame_count)
+        self._held: list[Any] | None = [] if skips and can_skip(self.stream, medium.name) else None
+        self._chooser = self._new_chooser()
+        self._plan: SkipPlan | None = None
+        self._is_doubtful = False
+        self._broken_packets = 0
+        self._promised: float | None = None
 
+    @property
+    def is_done(self) -> bool:
+        return self._is_doubtful or self._chooser.is_complete
 
-def _decode(
-    container: Any,  # noqa: ANN401 - PyAV's types are C extensions
-    stream: Any,  # noqa: ANN401
-    moments: list[float],
-) -> tuple[list[Frames], float, int]:
-    """Return the chosen frames, how far the decoded frames reach in seconds, and how many packets broke."""
-    chosen: list[Frames] = []
-    shown, first, last, step = None, None, 0.0, 0.0
-    broken = 0
-    for packet in packets_of(container, stream):
+    def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
+        if self._held is None:
+            self._decode(packet)
+        else:
+            self._held.append(packet)
+            if packet.size == 0 or is_past(self._held, self._moments[-1]):
+                self._plan = plan_skips(self.stream, self._held, self._moments)
+                self._release()
+        if self.is_done:
+            self._promised = self._medium.promised_seconds(self.stream)
+
+    def finish(self) -> Decoded:
+        self._release()  # of a file that ends without a flush: whatever the decoder gives without one
+        if self._is_doubtful:
+            (found,) = read_tracks_at(self._path, [open_frames(self._path, len(self._moments), skips=False)])
+            return value_of(found)
+        if not self.is_done:
+            self._promised = self._medium.promised_seconds(self.stream)
+        self._chooser.end()
+        frames = self._chooser.frames()
+        check_span(self._chooser.shown_until, self._promised, self._broken_packets)
+        if frames is None:
+            fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
+            raise MediaError(fault, "no frame could be decoded")
+        return Decoded(frames, self._chooser.notes(self._plan.times if self._plan else None))
+
+    def _decode(self, packet: Any) -> None:  # noqa: ANN401
         try:
             decoded = packet.decode()
         except av.error.FFmpegError:
-            broken += 1
-            continue
+            self._broken_packets += 1
+            return
         for frame in decoded:
-            time = float(frame.time) if frame.time is not None else last + step
-            first = time if first is None else first
-            now = time - first
-            if shown is not None and now <= last:
-                continue  # a frame that claims to be shown before one already shown
-            due = sum(moment < now for moment in moments[len(chosen) :])
-            if shown is not None and due:
-                chosen += [_convert(shown)] * due
-            if len(chosen) == len(moments):
-                return _same_size(chosen), now, broken
-            step, last, shown = (now - last) if shown is not None else _frame_seconds(stream), now, frame
-    if shown is not None:
-        chosen += [_convert(shown)] * (len(moments) - len(chosen))
-    return _same_size(chosen), last + step, broken
+            if not self.is_done:
+                self._chooser.see(frame)
+
+    def _release(self) -> None:
+        held, self._held = self._held or (), None
+        if held and self._plan is not None:
+            self._follow(self._plan)
+            return
+        for packet in held:
+            if not self.is_done:
+                self._decode(packet)
+
+    def _follow(self, plan: SkipPlan) -> None:
+        self._set_options(err_detect="explode")  # a damage that would be patched up is a reason to doubt
+        shown: list[int | None] = []
+        try:
+            for packet, is_needed in plan.packets:
+                self._context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+                self._see_all(packet.decode(), shown)
+            self._see_all(self._context.decode(_flushing(self.stream)), shown)
+            goes_on = self._chooser.is_complete
+            self._chooser.end()
+        except READ_FAULTS:
+            self._is_doubtful = True
+            return
+        given = [pts for pts in shown if pts is not None]
+        is_in_order = len(given) == len(shown) and given == sorted(set(given))
+        found = (self._chooser.chosen_pts, self._chooser.first_pts, goes_on)
+        self._is_doubtful = not is_in_order or found != (plan.chosen_pts, plan.first_pts, plan.goes_on)
+
+    def _see_all(self, frames: list[Any], shown: list[int | None]) -> None:
+        for frame in frames:
+            shown.append(None if frame.is_corrupt else frame.pts)
+            self._chooser.see(frame)
+
+    def _new_chooser(self) -> FrameChooser:
+        rate = self.stream.average_rate
+        return FrameChooser(self._moments, float(1 / rate) if rate else 0.04)
+
+    def _set_options(self, **options: str) -> None:
+        """Set the decoder's options, which it takes when it is given its first packet."""
+        self._context.options = {"max_pixels": str(2 * PIXEL_CAP), **options}  # before a later frame is allocated
 
 
-def _frame_seconds(stream: Any) -> float:  # noqa: ANN401
-    rate = stream.average_rate
-    return float(1 / rate) if rate else 0.04
-
-
-def _convert(frame: Any) -> Frames:  # noqa: ANN401
-    _check_pixels(frame.width, frame.height)
-    pixels: Frames = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-
-
-def _same_size(frames: list[Frames]) -> list[Frames]:
-    sizes = {frame.shape for frame in frames}
-    if len(sizes) > 1:
-        raise MediaError(MediaFault.CORRUPT, f"the frame size changes within the clip: {sorted(sizes)}")
-    return frames
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > PIXEL_CAP:
-        raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{width:,} x {height:,} pixels > {PIXEL_CAP:,}")
+def _flushing(stream: Any) -> Any:  # noqa: ANN401
+    """Return a packet that makes the decoder give what it holds, with times in the stream's time base."""
+    packet = av.packet.Packet()
+    packet.time_base = stream.time_base
+    return packet
