@@ -70,17 +70,16 @@ def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | 
     ``hidden``: ``(items, position, dim)``; ``is_real``: ``(items, position)``, 1
     for real tokens, None where all are; result: ``(items, dim)`` float32.
     """
-    hidden = hidden.float()
     if pooling in family.pool_functions:
-        return family.pool_functions[pooling](hidden, is_real)
+        return family.pool_functions[pooling](hidden.float(), is_real)
     if pooling == "cls":
-        return hidden[:, 0]
+        return hidden[:, 0].to(torch.float32, copy=True)  # a view would keep every token of every kept layer
     if pooling == "special":
-        return hidden[:, : family.special_count].mean(dim=1)
+        return hidden[:, : family.special_count].float().mean(dim=1)
     if is_real is None:
-        return hidden[:, family.special_count :].mean(dim=1)
+        return hidden[:, family.special_count :].mean(dim=1, dtype=torch.float32)
     weight = is_real.unsqueeze(-1).float()
-    return (hidden * weight).sum(dim=1) / weight.sum(dim=1)
+    return (hidden.float() * weight).sum(dim=1) / weight.sum(dim=1)
 
 
 def pooled_states(

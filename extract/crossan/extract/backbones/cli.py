@@ -22,10 +22,12 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on st
 @app.command("ls")
 def list_presets(is_json: _Json = False) -> None:
     """List the backbones that have a name of their own, with their licences."""
+    from crossan.extract.backbones.plugins import plugin_names
     from crossan.extract.backbones.presets import PRESETS
 
+    plugins = plugin_names()
     if is_json:
-        print_json({"backbones": [asdict(preset) for preset in PRESETS]})
+        print_json({"backbones": [asdict(preset) for preset in PRESETS], "plugins": plugins})
         return
     print(f"{'NAME':<14} {'MODALITY':<9} {'LICENCE':<13} {'COMMERCIAL':<11} {'HUB ID':<40} NOTE")
     for preset in PRESETS:
@@ -33,6 +35,8 @@ def list_presets(is_json: _Json = False) -> None:
         print(
             f"{preset.name:<14} {preset.modality.value:<9} {preset.licence:<13} {allowed:<11} {preset.hub_id:<40} {preset.note}"
         )
+    for model_type, distribution in plugins.items():
+        note(f"Plug-in {distribution}: any checkpoint of model_type {model_type}.")
     note(
         "Any BERT, ViT, AST, VideoMAE or ViViT checkpoint serves: --backbone HUB_ID_OR_FOLDER. Licences are those of the model cards."
     )
@@ -49,16 +53,12 @@ def info(
 ) -> None:
     """Show what fixes a checkpoint's numbers: revision, digests, layers, processor."""
     from crossan.extract.backbones.backbone import load_backbone
-    from crossan.extract.backbones.families import FAMILIES
     from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 
+    kind = _modality_of(backbone, revision, modality)
     snapshot = find_snapshot(*resolve(backbone, revision))
     preset = find_preset(snapshot.hub_id or "")
-    family = FAMILIES.get(str(snapshot.config.get("model_type")))
-    if modality is not None and modality not in list(Modality):
-        raise UsageError(f"--modality {modality}: expected one of {', '.join(Modality)}")
-    kind = Modality(modality) if modality else (family.modality if family else Modality.TEXT)
     loaded = load_backbone(kind, backbone, revision=revision)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
     report |= {"folder": str(snapshot.folder), "licence": preset.licence if preset else None}
@@ -69,13 +69,59 @@ def info(
     print(f"id         {identity['id']}\nfamily     {identity['family']}\nrevision   {identity['revision']}")
     print(f"modality   {kind.value}\nlayers     {', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}")
     print(
-        f"pooling    {loaded.pooling}\nfinal norm {report['capture']['final_norm']}\nprocessor  {report['inputs']['processor']}\nfolder     {snapshot.folder}"
+        f"pooling    {loaded.pooling}\nfinal norm {report['capture']['final_norm']}\nprocessor  {report['inputs']['processor']} ({report['inputs']['preparation']})\nfolder     {snapshot.folder}"
     )
     print(f"licence    {preset.licence if preset else 'unknown: see its model card'}")
     for name, digest in identity["weights_sha256"].items():
         print(f"sha256     {digest}  {name}")
     if loaded.pooling in {"cls", "special"}:
         note(f"The {loaded.pooling} vector of hidden state 0 is the same for every item: it has read nothing yet.")
+
+
+@app.command("check")
+def check(
+    backbone: Annotated[str, typer.Argument(metavar="SOURCE", help="Preset name, hub id or folder.")],
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="What it must read; default: what its config says.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
+    is_json: _Json = False,
+) -> None:
+    """Try whether a backbone, of a plug-in above all, keeps what a job relies on; exit 1 where it does not."""
+    from crossan.extract.backbones.conformance import check_backbone
+
+    kind = _modality_of(backbone, revision, modality)
+    checks = check_backbone(kind, backbone, revision=revision, device=device)
+    holds = all(check.holds for check in checks)
+    if is_json:
+        print_json(
+            {
+                "backbone": backbone,
+                "modality": kind.value,
+                "holds": holds,
+                "checks": [asdict(check) for check in checks],
+            }
+        )
+    else:
+        for check in checks:
+            print(f"{'ok' if check.holds else 'FAILS':<6} {check.name}: {check.found}")
+    if not holds:
+        raise typer.Exit(1)
+
+
+def _modality_of(source: str, revision: str | None, asked: str | None) -> Modality:
+    """Return the modality asked for, or what the family of the checkpoint reads."""
+    from crossan.extract.backbones.plugins import find_family
+    from crossan.extract.backbones.presets import resolve
+    from crossan.extract.backbones.snapshot import find_snapshot
+
+    if asked is not None:
+        if asked not in list(Modality):
+            raise UsageError(f"--modality {asked}: expected one of {', '.join(Modality)}")
+        return Modality(asked)
+    family = find_family(str(find_snapshot(*resolve(source, revision)).config.get("model_type")))
+    return family.modality if family else Modality.TEXT
 
 
 @app.command("init-tiny")

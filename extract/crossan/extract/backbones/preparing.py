@@ -9,6 +9,7 @@ exception: it loads transformers when it is first called.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,10 @@ from crossan.cache_schema.modality import Modality
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["ModelInputs", "PicturePreparer", "Preparer", "ProcessorPreparer", "SoundPreparer", "TitlePreparer"]
+__all__ = [
+    "ModelInputs", "PicturePreparer", "Preparer", "ProcessorPreparer", "SoundPreparer", "TitlePreparer",
+    "loaded_libraries",
+]  # fmt: skip
 
 ModelInputs = dict[str, npt.NDArray[Any]]
 """One item's arrays by name, without a batch axis; an array of one axis is a sequence, which a batch pads."""
@@ -165,3 +169,8 @@ def _processor(class_name: str, folder: str) -> Any:  # noqa: ANN401 - untyped l
     from crossan.extract.backbones.library import load_processor
 
     return load_processor(class_name, folder)
+
+
+def loaded_libraries() -> tuple[str, ...]:
+    """Return which of torch and transformers this process has loaded; a worker should need neither."""
+    return tuple(name for name in ("torch", "transformers") if name in sys.modules)
