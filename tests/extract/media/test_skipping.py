@@ -26,8 +26,9 @@ class Packet(bytes):
 FLUSH = Packet(None, data=b"")
 
 
-def stream(codec="h264", *, depth=2, extradata=AVC):
-    return SimpleNamespace(codec_context=SimpleNamespace(name=codec, reorder_depth=depth, extradata=extradata))
+def stream(codec="h264", *, depth=2, extradata=AVC, time_base=Fraction(1, 10)):
+    context = SimpleNamespace(name=codec, reorder_depth=depth, extradata=extradata)
+    return SimpleNamespace(codec_context=context, time_base=time_base)
 
 
 def needed(plan):
@@ -102,15 +103,17 @@ def test_only_known_codecs_in_a_container_with_timestamps_are_skipped():
     assert not can_skip(stream(extradata=b"\0\0\0\1"), "mov")
     assert not can_skip(stream("hevc", extradata=HEVC[:21] + b"\xfc\0"), "mov")
     assert not can_skip(stream(extradata=None), "mov")
+    assert not can_skip(stream(time_base=None), "mov")
 
 
 def test_not_too_much_is_held_back(monkeypatch):
     still = [Packet(0) for _ in range(16)]
-    assert not is_past(still, 1.0)
+    assert not is_past(still, 10)
+    assert is_past([*still, Packet(11)], 10)
     monkeypatch.setattr("crossan.extract.media.skipping._MOST_BYTES", 16 * len(SLICE) - 1)
-    assert is_past(still, 1.0)
+    assert is_past(still, 10)
     monkeypatch.setattr("crossan.extract.media.skipping._MOST_PACKETS", 10)
-    assert is_past(still[:10], 1.0)
+    assert is_past(still[:10], 10)
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.lists(st.floats(0, 2.9), min_size=1, max_size=9))

@@ -5,6 +5,7 @@ what depends on a backbone (its processor lives in `crossan.extract.backbones`).
 """
 
 from crossan.extract.media.audio import decode_audio
+from crossan.extract.media.clip import Clip, ClipReader
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.image import decode_image
 from crossan.extract.media.notes import MediaNote
@@ -13,6 +14,8 @@ from crossan.extract.media.video import decode_video
 
 __all__ = [
     "AbsentMedium",
+    "Clip",
+    "ClipReader",
     "MediaError",
     "MediaFault",
     "MediaNote",

@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 from crossan.extract.media.containers import OpenMedium, check_span, first_stream
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.notes import MediaNote
-from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ
+from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ, CLIP_SOUND_MARGIN_S
 from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
 
 __all__ = ["Sound", "decode_audio", "open_sound"]
@@ -62,7 +62,8 @@ def open_sound(sampling_rate: int | None) -> TrackOpener:
     Parameters
     ----------
     sampling_rate
-        Hz; None keeps the stream's own rate, up to 48 kHz.
+        Hz; None keeps the stream's own rate, up to 48 kHz, and a little more than the clip: what a resampler
+        that is given the result later needs beyond the clip's end.
     """
     return lambda medium: _SoundTrack(medium, sampling_rate)
 
@@ -78,13 +79,14 @@ class _SoundTrack:
             raise MediaError(MediaFault.NO_AUDIO_STREAM, "the file has no sound")
         self._promised = medium.promised_seconds(self.stream)
         self._rate = sampling_rate
+        self._length_s = CLIP_LENGTH_S + (CLIP_SOUND_MARGIN_S if sampling_rate is None else 0.0)
         self._resampler: Any = None
         self._parts: list[Sound] = []
         self._count = self._broken_packets = 0
 
     @property
     def is_done(self) -> bool:
-        return self._rate is not None and self._count >= self._wanted(self._rate)
+        return self._rate is not None and self._count >= round(self._length_s * self._rate)
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
         try:
@@ -106,13 +108,13 @@ class _SoundTrack:
             check_span(0.0, self._promised, self._broken_packets)
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no sample could be decoded")
-        wanted = self._wanted(self._rate)
-        samples = np.nan_to_num(np.concatenate(self._parts)[:wanted], copy=False)
+        samples = np.nan_to_num(np.concatenate(self._parts)[: round(self._length_s * self._rate)], copy=False)
         found = len(samples) / self._rate
         check_span(found, self._promised, self._broken_packets)
         if found < _SHORTEST_S:
             raise MediaError(MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s")
-        return Decoded(samples, (MediaNote.PADDED,) if len(samples) < wanted else (), self._rate)
+        is_short = len(samples) < round(CLIP_LENGTH_S * self._rate)
+        return Decoded(samples, (MediaNote.PADDED,) if is_short else (), self._rate)
 
     def _resampled(self, frame: Any) -> list[Any]:  # noqa: ANN401
         if self._resampler is None:
@@ -120,10 +122,6 @@ class _SoundTrack:
             self._resampler = AudioResampler(format="flt", rate=self._rate)
         heard: list[Any] = self._resampler.resample(frame)
         return heard
-
-    @staticmethod
-    def _wanted(sampling_rate: int) -> int:
-        return round(CLIP_LENGTH_S * sampling_rate)
 
 
 def _check_format(frames: list[Any]) -> None:

@@ -13,12 +13,22 @@ from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
 from crossan.extract.media.recipe import PIXEL_CAP
 
-__all__ = ["decode_image"]
+__all__ = ["BROKEN_IMAGE", "decode_image"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd metadata; not per call: threads share it
 
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, IndexError, KeyError, TypeError, OverflowError)
+BROKEN_IMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+)
 """What Pillow's decoders raise on hostile bytes; its own documentation promises no narrower set."""
 
 
@@ -56,7 +66,7 @@ def decode_image(path: Path) -> Image.Image:
             raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
         except MediaError:
             raise
-        except _BROKEN as error:
+        except BROKEN_IMAGE as error:
             fault = MediaFault.TRUNCATED if "truncated" in str(error).lower() else MediaFault.CORRUPT
             raise MediaError(fault, str(error) or type(error).__name__) from None
 

@@ -6,7 +6,17 @@ from typing import Any
 
 from crossan.cache_schema.modality import Modality
 
-__all__ = ["CLIP_LENGTH_S", "CLIP_RATE_CAP_HZ", "PIXEL_CAP", "frame_times", "media_recipe"]
+__all__ = [
+    "CLIP_JPEG",
+    "CLIP_LENGTH_S",
+    "CLIP_RATE_CAP_HZ",
+    "CLIP_SHORT_EDGE",
+    "CLIP_SOUND_MARGIN_S",
+    "PIXEL_CAP",
+    "frame_times",
+    "kept_clip_recipe",
+    "media_recipe",
+]
 
 CLIP_START_S = 0.0
 """Where the clip begins, seconds after the stream's first frame or sample."""
@@ -17,11 +27,23 @@ CLIP_LENGTH_S = 3.0
 PIXEL_CAP = 64_000_000
 """Pixels of one image or frame above which it is refused (a decompression bomb, or a mistake)."""
 
+_REVISION = 1
+"""Raised whenever a decoder gives other values for the same file."""
+
+CLIP_SHORT_EDGE = 224
+"""Pixels of a kept frame's shorter side; smaller frames are not enlarged."""
+
+CLIP_JPEG: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
+"""How kept frames are compressed: of equal quality, WebP takes twice as long to read back."""
+
 CLIP_RATE_CAP_HZ = 48_000
 """A kept sound has its own rate up to this one; no backbone hears what is above 24 kHz."""
 
-_REVISION = 1
-"""Raised whenever a decoder gives other values for the same file."""
+CLIP_SOUND_MARGIN_S = 0.05
+"""Seconds of sound kept beyond the clip: without them a resampler would hear the clip's end as a step."""
+
+_CLIP_REVISION = 1
+"""Raised whenever `--clips` gives other values for the same file though no decoder does."""
 
 
 def frame_times(frame_count: int) -> list[float]:
@@ -29,7 +51,9 @@ def frame_times(frame_count: int) -> list[float]:
     return [CLIP_START_S + (part + 0.5) * CLIP_LENGTH_S / frame_count for part in range(frame_count)]
 
 
-def media_recipe(modality: Modality, *, sampling_rate: int | None, frame_count: int | None) -> dict[str, Any]:
+def media_recipe(
+    modality: Modality, *, sampling_rate: int | None, frame_count: int | None, is_clipped: bool = False
+) -> dict[str, Any]:
     """Return what fixes the decoded values of one modality, as JSON; empty for text.
 
     Parameters
@@ -40,8 +64,9 @@ def media_recipe(modality: Modality, *, sampling_rate: int | None, frame_count: 
         Hz the backbone hears, for audio.
     frame_count
         Frames the backbone sees, for video.
+    is_clipped
+        Video and sound go through the folder of ``--clips``, which changes their values.
     """
-    clip = {"clip_start_s": CLIP_START_S, "clip_length_s": CLIP_LENGTH_S}
     if modality is Modality.IMAGE:
         return {
             "decoder": "pillow",
@@ -50,24 +75,61 @@ def media_recipe(modality: Modality, *, sampling_rate: int | None, frame_count: 
             "rotation": "EXIF transposed",
             "pixel_cap": PIXEL_CAP,
         }
+    kept = {"clip_kept_as": _kept_as(modality)} if is_clipped else {}
+    if modality is Modality.VIDEO:
+        return _frames_recipe(frame_count) | kept
+    if modality is Modality.AUDIO:
+        return _sound_recipe() | {"sampling_rate": sampling_rate} | kept
+    return {}
+
+
+def kept_clip_recipe(modality: Modality, frame_count: int | None) -> dict[str, Any]:
+    """Return what fixes the bytes that ``--clips`` keeps of one file: frames for video, sound for audio.
+
+    The sound is that of any backbone: it is brought to the backbone's sampling rate when it is read.
+    """
+    decoded = _frames_recipe(frame_count) if modality is Modality.VIDEO else _sound_recipe()
+    return {"modality": modality.value, **decoded, "clip_kept_as": _kept_as(modality)}
+
+
+def _kept_as(modality: Modality) -> dict[str, Any]:
     if modality is Modality.VIDEO:
         return {
-            "decoder": "pyav",
-            "revision": _REVISION,
-            **clip,
-            "frame_rule": "shown at the middle of equal parts, the last repeated",
-            "frame_count": frame_count,
-            "rotation": "display matrix applied",
-            "colour": "rgb24 by swscale",
-            "pixel_cap": PIXEL_CAP,
+            "revision": _CLIP_REVISION,
+            "codec": "jpeg",
+            **CLIP_JPEG,
+            "short_edge": CLIP_SHORT_EDGE,
+            "scaling": "Pillow bilinear, never enlarged",
         }
-    if modality is Modality.AUDIO:
-        return {
-            "decoder": "pyav",
-            "revision": _REVISION,
-            **clip,
-            "resampler": "swresample",
-            "channels": "mean",
-            "sampling_rate": sampling_rate,
-        }
-    return {}
+    return {
+        "revision": _CLIP_REVISION,
+        "codec": "flac",
+        "sample_bits": 16,
+        "sampling_rate_cap": CLIP_RATE_CAP_HZ,
+        "margin_s": CLIP_SOUND_MARGIN_S,
+    }
+
+
+def _frames_recipe(frame_count: int | None) -> dict[str, Any]:
+    return {
+        "decoder": "pyav",
+        "revision": _REVISION,
+        "clip_start_s": CLIP_START_S,
+        "clip_length_s": CLIP_LENGTH_S,
+        "frame_rule": "shown at the middle of equal parts, the last repeated",
+        "frame_count": frame_count,
+        "rotation": "display matrix applied",
+        "colour": "rgb24 by swscale",
+        "pixel_cap": PIXEL_CAP,
+    }
+
+
+def _sound_recipe() -> dict[str, Any]:
+    return {
+        "decoder": "pyav",
+        "revision": _REVISION,
+        "clip_start_s": CLIP_START_S,
+        "clip_length_s": CLIP_LENGTH_S,
+        "resampler": "swresample",
+        "channels": "mean",
+    }

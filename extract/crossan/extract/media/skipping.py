@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 __all__ = ["SkipPlan", "can_skip", "is_past", "plan_skips"]
@@ -47,18 +48,20 @@ def can_skip(stream: Any, container_name: str) -> bool:  # noqa: ANN401 - PyAV's
     """Tell whether a stream's container and codec say which frames may be left out."""
     context = stream.codec_context
     extra = bytes(context.extradata or b"")
-    if container_name != "mov" or context.name not in _CODECS or extra[:1] != bytes([_LENGTH_PREFIXED]):
+    if container_name != "mov" or context.name not in _CODECS or not stream.time_base:
+        return False
+    if extra[:1] != bytes([_LENGTH_PREFIXED]):
         return False
     return context.name == "h264" or (len(extra) > _HEVC_LENGTH_AT and extra[_HEVC_LENGTH_AT] & 3 == _LENGTH_BYTES - 1)
 
 
-def is_past(packets: Sequence[Any], moment: float) -> bool:
-    """Tell whether the newest packet, and so every later one, is shown after ``moment``; also where too much is held."""
+def is_past(packets: Sequence[Any], ticks: float) -> bool:
+    """Tell whether every later packet is shown more than ``ticks`` after the first; also where too much is held."""
     if len(packets) >= _MOST_PACKETS or packets[-1].dts is None or packets[0].pts is None:
         return True
     if len(packets) % 16 == 0 and sum(packet.size for packet in packets) > _MOST_BYTES:
         return True
-    return _is_settled(packets, moment)
+    return bool(packets[-1].dts - packets[0].pts > ticks)
 
 
 def plan_skips(stream: Any, packets: Sequence[Any], moments: Sequence[float]) -> SkipPlan | None:  # noqa: ANN401
@@ -69,13 +72,16 @@ def plan_skips(stream: Any, packets: Sequence[Any], moments: Sequence[float]) ->
     stream
         Of which nothing was decoded yet.
     packets
-        The stream's packets in decoding order, to one that `is_past` the last moment or to the flushing one.
+        The stream's packets in decoding order, to one that is decoded after the last moment or to the flushing one.
     moments
         Seconds after the first frame, ascending.
     """
     has_ended = packets[-1].size == 0
     frames = packets[:-1] if has_ended else packets
-    if not frames or not all(map(_is_plain, frames)) or not (has_ended or _is_settled(frames, moments[-1])):
+    if not frames or not all(map(_is_plain, frames)):
+        return None
+    base = frames[0].time_base
+    if not has_ended and _seconds(base, frames[-1].dts - frames[0].pts) <= moments[-1]:
         return None
     order = [packet.pts for packet in frames]
     shown = sorted(order)
@@ -87,8 +93,8 @@ def plan_skips(stream: Any, packets: Sequence[Any], moments: Sequence[float]) ->
         return None
     if stream.codec_context.name == "hevc" and not all(map(_has_one_sublayer, frames)):
         return None
-    start = _seconds(frames[0], shown[0])
-    times = [_seconds(frames[0], pts) - start for pts in shown]
+    start = _seconds(base, shown[0])
+    times = [_seconds(base, pts) - start for pts in shown]
     chosen = [shown[bisect.bisect_right(times, moment) - 1] for moment in moments]
     within = bisect.bisect_right(times, moments[-1])
     goes_on = within < len(times)
@@ -99,14 +105,9 @@ def plan_skips(stream: Any, packets: Sequence[Any], moments: Sequence[float]) ->
     return SkipPlan(sent, chosen, shown[0], times[:within], goes_on)
 
 
-def _seconds(packet: Any, ticks: int) -> float:  # noqa: ANN401
+def _seconds(time_base: Fraction, ticks: int) -> float:
     """Return a time as PyAV computes that of a frame, to the last bit."""
-    seconds: float = float(ticks) * packet.time_base.numerator / packet.time_base.denominator
-    return seconds
-
-
-def _is_settled(packets: Sequence[Any], moment: float) -> bool:
-    return _seconds(packets[-1], packets[-1].dts - packets[0].pts) > moment
+    return float(ticks) * time_base.numerator / time_base.denominator
 
 
 def _is_plain(packet: Any) -> bool:  # noqa: ANN401

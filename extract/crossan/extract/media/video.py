@@ -70,6 +70,7 @@ class _FrameTrack:
         self._set_options()
         self._medium, self._path, self._moments = medium, path, frame_times(frame_count)
         self._held: list[Any] | None = [] if skips and can_skip(self.stream, medium.name) else None
+        self._last_ticks = self._moments[-1] / self.stream.time_base if self._held is not None else 0.0
         self._chooser = self._new_chooser()
         self._plan: SkipPlan | None = None
         self._is_doubtful = False
@@ -85,7 +86,7 @@ class _FrameTrack:
             self._decode(packet)
         else:
             self._held.append(packet)
-            if packet.size == 0 or is_past(self._held, self._moments[-1]):
+            if packet.size == 0 or is_past(self._held, self._last_ticks):
                 self._plan = plan_skips(self.stream, self._held, self._moments)
                 self._release()
         if self.is_done:
