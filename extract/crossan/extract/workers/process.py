@@ -1,0 +1,97 @@
+"""The main program of a worker process: read one item after the other until the job is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.errors import ResourceError
+from crossan.cache_schema.modality import Modality
+from crossan.extract.workers.item import ItemReader, Order
+from crossan.extract.workers.wire import Arrays, Closed, receive, send
+
+__all__ = ["main"]
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_NICE = 5
+"""A forward that waits for a core costs more than a decoder that does."""
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the first argument; the second is the process id of the job."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    _end_with(parent)
+    with socket.socket(fileno=descriptor) as connection:
+        with Connection(os.dup(descriptor)) as first:  # from our own job: what is trusted with a pickle
+            reader, seconds, memory_bytes = first.recv()
+        _limit_memory(memory_bytes)
+        try:
+            send(connection, {"ready": True})
+            while True:
+                header, _ = receive(connection)
+                _limit_seconds(seconds)
+                send(connection, *_answer(reader, header))
+        except Closed:
+            return
+
+
+def _answer(reader: ItemReader, header: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
+    begun = time.perf_counter()
+    order = Order(Path(header["path"]), header["digest"], tuple(Modality(name) for name in header["wanted"]))
+    try:
+        outcomes = reader.read(
+            order
+        )  # what else it raises is a bug: it ends the process, and the job shows the traceback
+    except ResourceError as error:
+        return {"no_resource": [error.message, error.remedy]}, {}
+    told = {
+        modality.value: {
+            "status": outcome.status.value,
+            "reason": outcome.reason,
+            "notes": list(outcome.notes),
+            "inputs": None if outcome.inputs is None else list(outcome.inputs),
+        }
+        for modality, outcome in outcomes.items()
+    }
+    arrays = {
+        f"{modality.value}/{name}": array
+        for modality, outcome in outcomes.items()
+        for name, array in (outcome.inputs or {}).items()
+    }
+    return {"outcomes": told, "seconds": time.perf_counter() - begun}, arrays
+
+
+def _end_with(parent: int) -> None:
+    """Die when the job does, and only then: Ctrl-C and SIGTERM are the job's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Let the process have so much more memory than it has now; beyond it, allocation fails."""
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    used = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))
+
+
+def _limit_seconds(seconds: float) -> None:
+    """Let the process compute so much longer than it has; then the system ends it (SIGXCPU)."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    limit = int(used.ru_utime + used.ru_stime + seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit if hard < 0 else min(limit, hard), hard))
