@@ -64,8 +64,7 @@ class StoreIdentity:
         layers = self.capture.get("layers")
         if not _are_layers(layers):
             raise UsageError(f"kept layers: expected increasing layer numbers from 0, found {layers!r}")
-        row_bytes = len(self.layers) * self.dim * STORED_DTYPES[self.stored_dtype].byte_count
-        if not 0 < row_bytes <= MAX_DECODED_CHUNK_BYTES:
+        if not 0 < self.row_bytes <= MAX_DECODED_CHUNK_BYTES:
             raise UsageError(
                 f"dim: expected a row of 1 to {MAX_DECODED_CHUNK_BYTES:,} bytes, "
                 f"found {len(self.layers)} layers of width {self.dim}"
@@ -75,6 +74,11 @@ class StoreIdentity:
     def layers(self) -> tuple[int, ...]:
         """Kept layers, lowest first; 0 is the embedding output."""
         return tuple(self.capture["layers"])
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one item's hidden states take."""
+        return len(self.layers) * self.dim * STORED_DTYPES[self.stored_dtype].byte_count
 
     @property
     def fingerprint(self) -> str:

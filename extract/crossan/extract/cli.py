@@ -13,6 +13,7 @@ from crossan.common.console import note, print_json, run_command
 
 if TYPE_CHECKING:
     from crossan.cache_schema.modality import Modality
+    from crossan.extract.backbones import Backbone
     from crossan.extract.job.request import JobRequest
     from crossan.extract.job.result import JobResult
 
@@ -38,10 +39,28 @@ def extract(
     layers: str = typer.Option("half", "--layers", help="Hidden states kept: half, all, or a list such as 0,2,4."),
     pooling: str | None = typer.Option(None, "--pooling", help="cls, mean, ...: the family's own by default."),
     shard: str = typer.Option("1/1", "--shard", help="This job's share of the batches, for example 3/16."),
-    batch_size: int | None = typer.Option(
-        None, "--batch-size", min=1, help="Items per forward; default 64 titles, 32 images, 16 sounds, 8 videos."
+    batch_size: str | None = typer.Option(
+        None,
+        "--batch-size",
+        help="Items per forward, or auto: tried once, then recorded with the store. "
+        "Default: as recorded, else auto on an accelerator, 64 titles, 32 images, 16 sounds or 8 videos elsewhere.",
     ),
-    num_workers: int = typer.Option(2, "--num-workers", min=0, help="Threads that decode ahead of the forward."),
+    num_workers: int | None = typer.Option(
+        None,
+        "--num-workers",
+        min=0,
+        help="Processes that decode ahead of the forward; default: one per core, 16 at most.",
+    ),
+    item_seconds: float = typer.Option(
+        30.0, "--item-seconds", help="Computing time that decoding one item may take; over it, it is quarantined."
+    ),
+    item_memory: str = typer.Option("4GiB", "--item-memory", help="Memory that decoding one item may take."),
+    clips: Path | None = typer.Option(
+        None,
+        "--clips",
+        help="Folder that keeps the decoded clips of videos, for the next backbone; values differ slightly with it.",
+    ),
+    is_compiled: bool = typer.Option(False, "--compile", help="Compile the backbone's blocks with torch.compile."),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1, ..."),
     dtype: str = typer.Option("float32", "--dtype", help="Compute type: float32, bfloat16 or float16."),
     stored_dtype: str = typer.Option("float16", "--stored-dtype", help="Stored type: float16, float32 or bfloat16."),
@@ -71,11 +90,19 @@ def extract(
     stop it: they are recorded with a reason, listed in the store's quarantine.jsonl.
     """
     from crossan.extract.job.plan import Shard
-    from crossan.extract.job.request import JobRequest, parse_choice, parse_modalities, parse_share
+    from crossan.extract.job.request import (
+        JobRequest,
+        parse_batch_size,
+        parse_choice,
+        parse_limits,
+        parse_modalities,
+        parse_share,
+    )
     from crossan.extract.job.result import check_bad_share
 
     asked = parse_modalities(modality)
     allowed = parse_share(max_bad, "--max-bad")
+    asked_size, is_automatic = parse_batch_size(batch_size)
     if cache is None:
         raise UsageError(
             "no cache given: name the folder for the stores", remedy="Give --cache FOLDER or set CROSSAN_CACHE."
@@ -88,8 +115,12 @@ def extract(
         layers=layers,
         pooling=pooling,
         shard=Shard.parse(shard),
-        batch_size=batch_size,
+        batch_size=asked_size,
+        is_batch_size_automatic=is_automatic,
         num_workers=num_workers,
+        limits=parse_limits(item_seconds, item_memory),
+        clips=clips,
+        is_compiled=is_compiled,
         device=device,
         dtype=parse_choice(dtype, "--dtype", _COMPUTE_DTYPES),
         stored_dtype=parse_choice(stored_dtype, "--stored-dtype", _STORED_DTYPES),
@@ -117,27 +148,32 @@ def main() -> NoReturn:
 
 
 def _run_each(request: JobRequest, asked: tuple[Modality, ...], *, is_dry: bool) -> Iterator[JobResult]:
-    """Check everything that is cheap to check for all modalities, then do them one after the other."""
+    """Check everything that is cheap to check for all modalities, then do them one after the other, or two together."""
     from crossan.common.datasets import open_dataset
-    from crossan.extract.job.request import backbone_source
+    from crossan.extract.job.request import backbone_source, decoded_together
 
     open_dataset(request.dataset)
-    sources = [backbone_source(request.backbone, modality, asked) for modality in asked]
+    sources = {modality: backbone_source(request.backbone, modality, asked) for modality in asked}
     if request.revision is not None and len(asked) > 1:
         raise UsageError("--revision: one revision cannot serve several modalities; extract one at a time")
 
     from crossan.extract.backbones import load_backbone
-    from crossan.extract.job.run import extract_modality, preview_modality
+    from crossan.extract.job.run import extract_together, preview_modality
 
-    work = preview_modality if is_dry else extract_modality
-    for modality, source in zip(asked, sources, strict=True):
-        encoder = load_backbone(
+    def load(modality: Modality) -> Backbone:
+        return load_backbone(
             modality,
-            source,
+            sources[modality],
             revision=request.revision,
             layers=request.layers,
             pooling=request.pooling,
             device=request.device,
             dtype=request.dtype,
+            is_compiled=request.is_compiled,
         )
-        yield work(request, encoder)
+
+    for group in decoded_together(asked):
+        if is_dry:
+            yield from (preview_modality(request, load(modality)) for modality in group)
+        else:
+            yield from extract_together(request, [load(modality) for modality in group])

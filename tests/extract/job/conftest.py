@@ -17,17 +17,18 @@ class CountingEncoder:
     dim = 2
     sampling_rate = 16_000
     frame_count = 4
+    device = "cpu"
 
     def __init__(self, modality=Modality.TEXT, *, scale=1.0, revision="r1"):
         self.modality, self._scale, self._revision = modality, scale, revision
         self.batches = []
         self.on_encode = lambda: None
 
-    def identity(self, stored_dtype, codec):
+    def identity(self, stored_dtype, codec, *, is_clipped=False):
         return StoreIdentity(
             modality=self.modality,
             backbone={"id": "counting", "revision": self._revision},
-            inputs={},
+            inputs={"clips": True} if is_clipped else {},
             capture={"layers": list(self.layers), "compute_dtype": "float32"},
             stored_dtype=stored_dtype,
             codec=codec,
@@ -45,6 +46,13 @@ class CountingEncoder:
             raise ValueError("cannot use this")
         size = len(medium) if isinstance(medium, str) else float(np.asarray(medium, dtype=np.float64).mean())
         return {"size": np.array([size], dtype=np.float32)}
+
+    def preparer(self):
+        return self.prepare
+
+    def begin(self, batch):
+        states = self.encode(batch)
+        return lambda: states
 
     def encode(self, batch):
         self.on_encode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -11,10 +13,11 @@ from PIL import Image
 from crossan.cache_schema.errors import DataError, IncompatibleError, ResourceError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import create_store, fsck, logical_digest, open_store, store_folder
-from crossan.extract.job import run
+from crossan.extract.job import compute, task
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_modality, preview_modality
+from crossan.extract.workers import item
 
 TITLES = [{"item_id": f"i{number:02d}", "title": "x" * (number + 1)} for number in range(10)]
 
@@ -24,7 +27,7 @@ def ask(tmp_path):
     """Return a function that gives a request for the dataset in ``tmp_path / "d"``."""
 
     def request(**changes):
-        values = {"dataset": tmp_path / "d", "cache": tmp_path / "c", "batch_size": 3, "num_workers": 2}
+        values = {"dataset": tmp_path / "d", "cache": tmp_path / "c", "batch_size": 3, "num_workers": 0}
         return JobRequest(**(values | changes))
 
     return request
@@ -156,7 +159,25 @@ def test_an_interruption_keeps_whole_batches_and_the_next_run_goes_on(
     assert logical_digest(open_store(resumed.store)) == logical_digest(open_store(whole.store))
 
 
-def test_out_of_memory_names_a_smaller_batch(tmp_path, ask, make_dataset, counting_encoder):
+def test_out_of_memory_halves_the_forward_and_not_the_batch(tmp_path, ask, make_dataset, counting_encoder, capsys):
+    make_dataset(tmp_path / "d", TITLES)
+    whole = extract_modality(ask(cache=tmp_path / "whole", batch_size=8), counting_encoder())
+
+    class Small(counting_encoder):
+        def encode(self, batch):
+            if len(batch) > 4:
+                raise MemoryError("cannot allocate")
+            return super().encode(batch)
+
+    encoder = Small()
+    result = extract_modality(ask(batch_size=8), encoder)
+    assert encoder.batches == [4, 4, 4, 2]  # the canary, 8 in two halves, the last two
+    assert "no memory for 8 items at once; going on with 4" in capsys.readouterr().err
+    assert json.loads((result.store / "report.json").read_text())["part_size"] == 4
+    assert logical_digest(open_store(result.store)) == logical_digest(open_store(whole.store))
+
+
+def test_no_memory_for_one_item_ends_the_job(tmp_path, ask, make_dataset, counting_encoder):
     make_dataset(tmp_path / "d", TITLES)
     encoder = counting_encoder()
 
@@ -165,11 +186,8 @@ def test_out_of_memory_names_a_smaller_batch(tmp_path, ask, make_dataset, counti
             raise MemoryError("cannot allocate")
 
     encoder.on_encode = run_out
-    with pytest.raises(
-        ResourceError, match="out of memory in the forward of 3 items of text: cannot allocate"
-    ) as caught:
+    with pytest.raises(ResourceError, match="out of memory in the forward of 1 item of text: cannot allocate"):
         extract_modality(ask(), encoder)
-    assert "--batch-size 1" in caught.value.remedy
 
 
 def test_a_machine_that_computes_otherwise_appends_nothing(tmp_path, ask, make_dataset, counting_encoder):
@@ -213,7 +231,7 @@ def test_a_limit_is_a_number_of_items(tmp_path, ask, make_dataset, counting_enco
 
 
 def test_a_full_segment_is_published_on_the_way(tmp_path, ask, make_dataset, counting_encoder, monkeypatch):
-    monkeypatch.setattr(run, "_ITEMS_PER_SEGMENT", 6)
+    monkeypatch.setattr(compute, "_ITEMS_PER_SEGMENT", 6)
     make_dataset(tmp_path / "d", TITLES)
     result = extract_modality(ask(), counting_encoder())
     assert result.version == 2  # 3 + 3 | 3 + 1
@@ -248,6 +266,62 @@ def test_a_dataset_that_cannot_be_extracted_is_refused(tmp_path, ask, counting_e
         def items(self):
             return pa.table({"item_id": pa.array([item["item_id"] for item in items], pa.string())})
 
-    monkeypatch.setattr(run, "open_dataset", lambda folder: Given())
+    monkeypatch.setattr(task, "open_dataset", lambda folder: Given())
     with pytest.raises(DataError, match=message):
         extract_modality(ask(), counting_encoder())
+
+
+def test_being_told_to_end_finishes_the_batch_in_hand_and_commits(
+    tmp_path, ask, make_dataset, counting_encoder, capsys
+):
+    make_dataset(tmp_path / "d", TITLES)
+    whole = extract_modality(ask(cache=tmp_path / "whole"), counting_encoder())
+    stopped = counting_encoder()
+
+    def tell_at_second():
+        if len(stopped.batches) == 2:  # the canary and one batch are done, the second is in hand
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped.on_encode = tell_at_second
+    with pytest.raises(SystemExit) as ended:
+        extract_modality(ask(), stopped)
+    assert ended.value.code == 143
+    assert "stopped after 6 of 10 items, which are kept" in capsys.readouterr().err
+    store = open_store(store_folder(tmp_path / "c", "toy", stopped.identity("float16", "raw")))
+    assert (store.version, len(store.item_ids)) == (1, 6)
+    resumed = extract_modality(ask(), counting_encoder())
+    assert resumed.forwarded == 4
+    assert logical_digest(open_store(resumed.store)) == logical_digest(open_store(whole.store))
+
+
+def test_the_report_says_what_was_done_and_where_the_time_went(tmp_path, ask, make_dataset, counting_encoder):
+    Image.fromarray(np.full((2, 2, 3), 50, dtype=np.uint8)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"not a picture at all")
+    paths = {"a": "good.png", "b": "bad.png", "c": "gone.png"}
+    make_dataset(tmp_path / "d", [{"item_id": key, "image": str(tmp_path / name)} for key, name in paths.items()])
+    result = extract_modality(ask(shard=Shard(1, 2), batch_size=5), counting_encoder(Modality.IMAGE))
+    report = json.loads((result.store / "report.1-of-2.json").read_text())
+    assert report["items"] == {"planned": 3, "forwarded": 1, "ok": 1, "quarantined": 1, "missing": 1}
+    assert report["failures"] == {"unknown-container": 1}
+    assert (report["batch_size"], report["shard"], report["forward_passes"]) == (5, "1/2", 1)
+    assert report["bottleneck"] in {"reading", "forward", "writing"}
+    assert report["stages"]["computing"]["seconds"] >= report["stages"]["forward"]["seconds"]
+
+
+def test_a_fault_that_may_be_this_machines_is_tried_again(tmp_path, ask, make_dataset, counting_encoder, monkeypatch):
+    Image.fromarray(np.full((2, 2, 3), 50, dtype=np.uint8)).save(tmp_path / "a.png")
+    make_dataset(tmp_path / "d", [{"item_id": "a", "image": str(tmp_path / "a.png")}])
+    with monkeypatch.context() as patched:
+        patched.setattr(item, "decode_image", lambda path: (_ for _ in ()).throw(MemoryError("no room")))
+        first = extract_modality(ask(), counting_encoder(Modality.IMAGE))
+    assert (first.statuses["quarantined"], dict(first.reasons)) == (1, {"over-memory": 1})
+    again = extract_modality(ask(), counting_encoder(Modality.IMAGE))
+    assert (again.forwarded, dict(again.statuses)) == (1, {"ok": 1})
+
+
+def test_the_batch_size_of_the_first_job_is_that_of_the_next(tmp_path, ask, make_dataset, counting_encoder):
+    make_dataset(tmp_path / "d", TITLES)
+    extract_modality(ask(batch_size=4, limit=4), counting_encoder())
+    encoder = counting_encoder()
+    extract_modality(ask(batch_size=None), encoder)
+    assert encoder.batches == [4, 4, 2]  # the canary, then fours

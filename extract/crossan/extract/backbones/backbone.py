@@ -58,8 +58,14 @@ class Backbone:
         compile_blocks(self.blocks[: self.layers[-1]])
         self._is_compiled = True
 
-    def identity(self, stored_dtype: str, codec: str) -> StoreIdentity:
-        """Return everything that fixes a store's numbers; no path and no library version is part of it."""
+    def identity(self, stored_dtype: str, codec: str, *, is_clipped: bool = False) -> StoreIdentity:
+        """Return everything that fixes a store's numbers; no path and no library version is part of it.
+
+        Parameters
+        ----------
+        is_clipped
+            Whether clips go through the folder of ``--clips``, which changes their pixels and samples.
+        """
         snapshot = self._snapshot
         return StoreIdentity(
             modality=self.modality,
@@ -72,7 +78,12 @@ class Backbone:
                 "config_sha256": snapshot.config_digest,
             },
             inputs=self._processing.identity()
-            | media_recipe(self.modality, sampling_rate=self.sampling_rate, frame_count=self.frame_count),
+            | media_recipe(
+                self.modality,
+                sampling_rate=self.sampling_rate,
+                frame_count=self.frame_count,
+                is_clipped=is_clipped,
+            ),
             capture={
                 "layers": list(self.layers),
                 "pooling": self.pooling,

@@ -30,7 +30,8 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device) - before)
     with _Storages() as storages:
         work()
-    return storages.peak
+    peak: int = storages.peak
+    return peak
 
 
 class _Storages(TorchDispatchMode):

@@ -50,7 +50,7 @@ def canary_features(encoder: Encoder) -> np.ndarray[Any, Any]:
     """
     if encoder in _computed:
         return _computed[encoder]
-    features = encoder.encode([encoder.prepare(medium) for medium in canary_inputs(encoder)])
+    features = encoder.begin([encoder.prepare(medium) for medium in canary_inputs(encoder)])()
     if not np.isfinite(features).all():
         raise IncompatibleError(
             f"{encoder.modality.value}: expected finite features of the canary inputs, got NaN or infinity",

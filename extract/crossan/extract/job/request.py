@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.job.plan import Shard
+from crossan.extract.workers import Limits
 
-__all__ = ["JobRequest", "backbone_source", "parse_choice", "parse_modalities", "parse_share"]
+__all__ = [
+    "JobRequest",
+    "backbone_source",
+    "decoded_together",
+    "parse_batch_size",
+    "parse_choice",
+    "parse_limits",
+    "parse_modalities",
+    "parse_share",
+]
 
 _ALL = "all"
-_DEFAULT_BATCH_SIZE = {Modality.TEXT: 64, Modality.IMAGE: 32, Modality.VIDEO: 8, Modality.AUDIO: 16}
+_MOST_WORKERS = 16
+_WALL_PER_COMPUTING = 10
+_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,23 +44,32 @@ class JobRequest:
     pooling: str | None = None
     shard: Shard = field(default_factory=Shard)
     batch_size: int | None = None
-    """Items per forward; None takes 64 titles, 32 images, 16 sounds or 8 videos, the same on every machine."""
-    num_workers: int = 2
-    """Threads that decode ahead; 0 decodes between forwards."""
+    """Items per forward; None takes the store's recorded one, else 64 titles, 32 images, 16 sounds or 8 videos."""
+    is_batch_size_automatic: bool = False
+    """Where none is recorded or asked for, find it by trying; always so on an accelerator."""
+    num_workers: int | None = None
+    """Processes that decode ahead; 0 decodes between forwards, None takes one per core, sixteen at most."""
+    limits: Limits = field(default_factory=Limits)
+    """What one item may cost a worker."""
+    clips: Path | None = None
+    """Folder that keeps decoded clips for the next backbone."""
     device: str = "auto"
     dtype: str = "float32"
     stored_dtype: str = "float16"
     codec: str = "raw"
     limit: int | None = None
     """At most so many items are done, None for all."""
+    is_compiled: bool = False
+    """Whether the backbone's blocks go through torch.compile."""
     is_repair: bool = False
     """Mend a damaged store first."""
     reuse: str | None = None
     """Store or cache elsewhere whose rows are taken where fingerprint and content digest agree."""
 
-    def batch_size_for(self, modality: Modality) -> int:
-        """Return the batch size asked for, or the modality's own."""
-        return self.batch_size or _DEFAULT_BATCH_SIZE[modality]
+    @property
+    def worker_count(self) -> int:
+        """Processes that decode."""
+        return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if self.num_workers is None else self.num_workers
 
 
 def parse_modalities(text: str) -> tuple[Modality, ...]:
@@ -68,6 +92,14 @@ def parse_modalities(text: str) -> tuple[Modality, ...]:
     return tuple(modality for modality in Modality if modality.value in names)
 
 
+def decoded_together(asked: Sequence[Modality]) -> list[tuple[Modality, ...]]:
+    """Group the modalities asked for: sound and video come out of the same files, so they are done together."""
+    both = (Modality.VIDEO, Modality.AUDIO)
+    if not set(both) <= set(asked):
+        return [(modality,) for modality in asked]
+    return [*((modality,) for modality in asked if modality not in both), both]
+
+
 def parse_share(text: str, flag: str) -> float:
     """Read ``"1%"`` or ``"0.01"`` as a fraction.
 
@@ -83,6 +115,44 @@ def parse_share(text: str, flag: str) -> float:
     if not 0 <= share <= 1:
         raise UsageError(f"{flag} {text}: expected a share such as 1% or 0.01, between 0% and 100%")
     return share
+
+
+def parse_batch_size(text: str | None) -> tuple[int | None, bool]:
+    """Read ``--batch-size``: a number, ``auto``, or nothing.
+
+    Returns
+    -------
+    tuple[int | None, bool]
+        The number asked for, and whether one is to be found by trying.
+
+    Raises
+    ------
+    UsageError
+        Neither a whole number of at least 1 nor ``auto``.
+    """
+    if text is None or text == "auto":
+        return None, text is not None
+    if not re.fullmatch(r"[1-9]\d{0,5}", text, flags=re.ASCII):
+        raise UsageError(f"--batch-size {text}: expected a whole number of items, or auto")
+    return int(text), False
+
+
+def parse_limits(seconds: float, memory: str) -> Limits:
+    """Read what one item may cost: ``--item-seconds 30`` and ``--item-memory 4GiB``.
+
+    Raises
+    ------
+    UsageError
+        Not more than nothing, or memory that is no size.
+    """
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--item-seconds {seconds:g}: expected a number of seconds above 0")
+    found = re.fullmatch(r"(\d{1,18})(KiB|MiB|GiB|)", memory, flags=re.ASCII)
+    if found is None or int(found[1]) == 0:
+        raise UsageError(f"--item-memory {memory}: expected a size such as 4GiB or 500MiB")
+    return Limits(
+        seconds=seconds, wall_seconds=_WALL_PER_COMPUTING * seconds, memory_bytes=int(found[1]) * _UNITS[found[2]]
+    )
 
 
 def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:

@@ -1,63 +1,50 @@
-"""The run loop: look, plan, check the canary, forward, journal, publish."""
+"""The job: look, plan, check the canary, compute, publish, report; for one modality, or two that share their files."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crossan.cache_schema.errors import StoreNotFoundError
-from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.console import note, progress
-from crossan.common.datasets import Dataset, open_dataset
-from crossan.common.stores import FeatureStore, Journal, create_store, open_store, read_canary, store_folder
-from crossan.common.stores.canary import check_canary
-from crossan.common.stores.growing.repair import repair
-from crossan.extract.job.canary import canary_features
-from crossan.extract.job.forward import rows_of_batch
-from crossan.extract.job.media_list import Medium, read_media
-from crossan.extract.job.plan import Batch, plan_batches
-from crossan.extract.job.prefetch import prepared_ahead
-from crossan.extract.job.prepare import Encoder, decoder_for, prepare_medium
+from crossan.cache_schema.modality import Modality
+from crossan.common.stores import FeatureStore, Journal
+from crossan.extract.job.compute import Stream, compute
+from crossan.extract.job.interrupts import TERMINATED, finishing_on_terminate
+from crossan.extract.job.lanes import Lane
+from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import write_quarantine
+from crossan.extract.job.report import report_file, write_report
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult, Outlook, count_statuses
 from crossan.extract.job.reuse import reuse_rows
-from crossan.extract.job.worklist import Finding, Recorded, look_at, look_at_batches, take_first, unsettled
+from crossan.extract.job.stages import StageClock
+from crossan.extract.job.task import Task, newest, recorded_in
+from crossan.extract.media.clip import ClipReader
+from crossan.extract.workers import ItemReader, WorkerPool
 
-__all__ = ["extract_modality", "preview_modality"]
-
-_ITEMS_PER_SEGMENT = 16_384
-_SECONDS_PER_SEGMENT = 600.0
-_BYTES_PER_VALUE = {"float16": 2, "bfloat16": 2, "float32": 4}
-
-
-@dataclass(frozen=True, slots=True)
-class _Task:
-    """One modality's job with everything loaded."""
-
-    request: JobRequest
-    encoder: Encoder
-    dataset: Dataset
-    media: list[Medium]
-    identity: StoreIdentity
-    folder: Path
-    started: float
+__all__ = ["extract_modality", "extract_together", "preview_modality"]
 
 
 def extract_modality(request: JobRequest, encoder: Encoder) -> JobResult:
-    """Compute what the store of one modality lacks, and publish it.
+    """Compute what the store of one modality lacks, and publish it: `extract_together` for one."""
+    (result,) = extract_together(request, [encoder])
+    return result
 
-    Every batch is durable before the next one begins, so an interruption costs
-    one batch; the same request then goes on from there.
+
+def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[JobResult]:
+    """Compute what the stores of some modalities lack, and publish it.
+
+    Every batch is durable soon after its forward, so an interruption costs
+    three batches at most; the same request then goes on from there. SIGTERM
+    finishes the batch in hand, publishes, and ends with exit code 143.
+
+    Parameters
+    ----------
+    encoders
+        One; or those of sound and video, whose common files are then decoded once.
 
     Raises
     ------
@@ -65,149 +52,95 @@ def extract_modality(request: JobRequest, encoder: Encoder) -> JobResult:
         No dataset; a canary that this machine computes otherwise (exit 5); no
         space or memory (exit 6). What was journaled before is kept.
     """
-    task = _open_task(request, encoder)
-    if request.is_repair and (task.folder / "versions").is_dir():
-        note(f"repair {task.folder}: {repair(task.folder, task.identity, canary_features(encoder)).to_text()}")
-    canary = _create_if_new(task)
-    journal = Journal.open(task.folder, f"shard {request.shard}")
-    try:
-        recorded = {**_recorded(_newest(task.folder)), **journal.entries}
-        work = _remaining(task, recorded)
-        if work:
-            _check_canary(task, canary)
-            work = reuse_rows(request.reuse, task.folder, task.identity, work, journal) if request.reuse else work
-        forwarded = _compute(task, work, journal)
-        journal.publish(_producer(task))
-    finally:
-        journal.close()
-    store = _newest(task.folder)
-    if store is not None:
-        write_quarantine(store, encoder.modality, task.media)
-    return _result(task, store, forwarded, None)
+    clock = StageClock(request.worker_count)
+    pool = WorkerPool(_reader(request, encoders), request.worker_count, request.limits)
+    with ExitStack() as open_journals:
+        jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
+        streams = [stream for _, _, stream in jobs]
+        with finishing_on_terminate() as told_to_end:
+            compute(streams, pool, clock, told_to_end)
+            for stream in streams:
+                stream.publish()
+    results = []
+    for task, batch_size, stream in jobs:
+        store = newest(task.folder)
+        if store is not None:
+            write_quarantine(store, task.encoder.modality, task.media)
+        results.append(_result(task, store, stream.tally.forwarded, None))
+        about = _report(task, batch_size, stream, pool, clock, results[-1])
+        write_report(report_file(task.folder, request.shard), about)
+    if told_to_end.is_set():
+        raise SystemExit(TERMINATED)
+    return results
 
 
 def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
     """Say what `extract_modality` would do, writing nothing; work of an unpublished journal counts as not done."""
-    task = _open_task(request, encoder)
-    store = _newest(task.folder)
-    work = _remaining(task, _recorded(store))
+    task = Task.open(request, encoder)
+    store = newest(task.folder)
+    work = task.remaining(recorded_in(store), task.planned_batch_size())
     to_forward = sum(finding.status is None for findings in work for finding in findings)
-    row_bytes = len(encoder.layers) * encoder.dim * _BYTES_PER_VALUE[request.stored_dtype]
-    return _result(task, store, 0, Outlook(to_forward=to_forward, estimated_bytes=to_forward * row_bytes))
+    return _result(task, store, 0, Outlook(to_forward=to_forward, estimated_bytes=to_forward * task.identity.row_bytes))
 
 
-def _open_task(request: JobRequest, encoder: Encoder) -> _Task:
-    started = time.monotonic()
-    dataset = open_dataset(request.dataset)
-    identity = encoder.identity(request.stored_dtype, request.codec)
-    return _Task(
-        request,
-        encoder,
-        dataset,
-        read_media(dataset, encoder.modality),
-        identity,
-        Path(store_folder(request.cache, dataset.name, identity)),
-        started,
+def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
+    by_modality = {encoder.modality: encoder for encoder in encoders}
+    video, audio = by_modality.get(Modality.VIDEO), by_modality.get(Modality.AUDIO)
+    return ItemReader(
+        {modality: encoder.preparer() for modality, encoder in by_modality.items() if modality is not Modality.TEXT},
+        ClipReader(
+            frame_count=None if video is None else video.frame_count,
+            sampling_rate=None if audio is None else audio.sampling_rate,
+            cache=request.clips,
+        ),
     )
 
 
-def _create_if_new(task: _Task) -> np.ndarray[Any, Any] | None:
-    """Create the store, or see that the one there is the same; return the canary where it had to be computed."""
-    if (task.folder / "store.json").exists():
-        create_store(task.folder, task.identity, read_canary(task.folder))
-        return None
-    canary = canary_features(task.encoder)
-    create_store(task.folder, task.identity, canary)
-    return canary
-
-
-def _check_canary(task: _Task, computed: np.ndarray[Any, Any] | None) -> None:
-    check_canary(
-        read_canary(task.folder),
-        canary_features(task.encoder) if computed is None else computed,
-        compute_dtype=str(task.identity.capture["compute_dtype"]),
-        where=str(task.folder),
+def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Task, int, Stream]:
+    """Open store and journal and find out what remains; the journal comes first, as taking it over may make a version."""
+    canary = task.begin_store()
+    batch_size = task.settle_batch_size()
+    journal = Journal.open(task.folder, f"shard {task.request.shard}")
+    open_journals.callback(journal.close)
+    with clock.measure("looking"):
+        work = task.remaining({**recorded_in(newest(task.folder)), **journal.entries}, batch_size)
+    if work:
+        task.check_canary(canary)
+        if task.request.reuse:
+            work = reuse_rows(task.request.reuse, task.folder, task.identity, work, journal)
+    stream = Stream(
+        Lane(task.encoder, work),
+        journal,
+        task.request.stored_dtype,
+        publish=lambda: journal.publish(task.producer(batch_size)),
     )
+    return task, batch_size, stream
 
 
-def _newest(folder: Path) -> FeatureStore | None:
-    try:
-        return open_store(folder)
-    except StoreNotFoundError:
-        return None
-
-
-def _recorded(store: FeatureStore | None) -> Recorded:
-    if store is None:
-        return {}
+def _report(
+    task: Task, batch_size: int, stream: Stream, pool: WorkerPool, clock: StageClock, result: JobResult
+) -> dict[str, Any]:
+    tally = stream.tally
     return {
-        str(item_id): (digest, ItemStatus(str(status)))
-        for item_id, digest, status in zip(store.item_ids, store.content_digests, store.status, strict=True)
-    }
-
-
-def _remaining(task: _Task, recorded: Recorded) -> list[tuple[Finding, ...]]:
-    is_text = task.encoder.modality is Modality.TEXT
-    plan = plan_batches(
-        task.media,
-        task.request.batch_size_for(task.encoder.modality),
-        task.encoder.text_length if is_text else None,
-    )
-    own: list[Batch] = task.request.shard.take(plan)
-    work = []
-    with progress(f"look at {task.encoder.modality.value}", sum(map(len, own)), "items") as shown:
-        for findings in look_at_batches(own, _look(), task.request.num_workers):
-            work.append(unsettled(findings, recorded))
-            shown.advance(len(findings))
-    return take_first([findings for findings in work if findings], task.request.limit)
-
-
-def _look() -> Callable[[Medium], Finding]:
-    from crossan.extract.media.digests import content_digest, text_digest
-
-    return partial(look_at, digest_of_file=content_digest, digest_of_text=text_digest)
-
-
-def _compute(task: _Task, work: Sequence[tuple[Finding, ...]], journal: Journal) -> int:
-    encoder, request = task.encoder, task.request
-    decode = None if encoder.modality is Modality.TEXT else decoder_for(encoder)
-    prepare = partial(prepare_medium, encoder=encoder, decode=decode)
-    worker_count = (
-        0 if decode is None else request.num_workers
-    )  # a fast tokenizer must not be used by two threads at once
-    total = sum(len(findings) for findings in work)
-    forwarded = done = 0
-    try:
-        with progress(f"extract {encoder.modality.value}", total, "items") as shown:
-            for batch in prepared_ahead(work, prepare, worker_count):
-                rows, count = rows_of_batch(batch, encoder, request.stored_dtype)
-                journal.append(rows)
-                forwarded, done = forwarded + count, done + len(rows)
-                shown.advance(len(rows))
-                if journal.row_count >= _ITEMS_PER_SEGMENT or journal.age_seconds >= _SECONDS_PER_SEGMENT:
-                    journal.publish(_producer(task))
-    except (KeyboardInterrupt, SystemExit):
-        note(f"extract {encoder.modality.value}: stopped after {done:,} of {total:,} items, which are kept")
-        raise
-    return forwarded
-
-
-def _producer(task: _Task) -> dict[str, Any]:
-    request = task.request
-    return {
-        **task.encoder.provenance(),
         "crossan": version("crossan"),
-        "shard": str(request.shard),
-        "batch_size": request.batch_size_for(task.encoder.modality),
-        "num_workers": request.num_workers,
-        "dataset": task.dataset.name,
-        "dataset_digest": task.dataset.digest,
-        "data_licence": task.dataset.licence,
-        "seconds": round(time.monotonic() - task.started, 3),
+        "modality": task.encoder.modality.value,
+        "store": str(task.folder),
+        "version": result.version,
+        "shard": str(task.request.shard),
+        "seconds": round(result.seconds, 3),
+        "batch_size": batch_size,
+        "part_size": stream.forward.part_size,
+        "forward_passes": stream.forward.pass_count,
+        "items": {"planned": stream.lane.item_count, "forwarded": tally.forwarded, **tally.statuses},
+        "failures": dict(tally.reasons),
+        "notes": dict(stream.lane.notes),
+        "workers": {"count": clock.worker_count, "lost": pool.lost_count},
+        "bottleneck": clock.bottleneck,
+        "stages": clock.to_dict(tally.done),
     }
 
 
-def _result(task: _Task, store: FeatureStore | None, forwarded: int, outlook: Outlook | None) -> JobResult:
+def _result(task: Task, store: FeatureStore | None, forwarded: int, outlook: Outlook | None) -> JobResult:
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     if store is not None:

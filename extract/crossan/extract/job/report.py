@@ -1,0 +1,55 @@
+"""``report.json``: what a job did, how fast each stage was, and what went wrong, for people and dashboards."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import pretty_bytes
+from crossan.cache_schema.modality import ItemStatus
+from crossan.common.stores import ItemRow
+from crossan.extract.job.plan import Shard
+from crossan.extract.job.quarantine import split_reason
+
+__all__ = ["Tally", "report_file", "write_report"]
+
+
+@dataclass(eq=False)
+class Tally:
+    """What one job made of the items it did, of one modality."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Typed reasons of the quarantined items."""
+    forwarded: int = 0
+    """Items that went through the backbone."""
+
+    @property
+    def done(self) -> int:
+        """Items of any status."""
+        return self.statuses.total()
+
+    def add(self, rows: list[ItemRow], forwarded: int) -> None:
+        """Count a batch that has been journaled."""
+        self.forwarded += forwarded
+        for row in rows:
+            self.statuses[row.status.value] += 1
+            if row.status is ItemStatus.QUARANTINED:
+                self.reasons[split_reason(row.reason)[0]] += 1
+
+
+def report_file(folder: Path, shard: Shard) -> Path:
+    """Return where the report of a job lies: beside the store's segments, one per shard."""
+    name = "report.json" if shard.count == 1 else f"report.{shard.number}-of-{shard.count}.json"
+    return folder / name
+
+
+def write_report(path: Path, report: Mapping[str, Any]) -> None:
+    """Write a report in the place of the one of the job before, in one step."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary.write_bytes(pretty_bytes(dict(report)))
+    temporary.replace(path)

@@ -1,0 +1,154 @@
+"""One modality's job with everything loaded: its store, its batch plan, what remains of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.cache_schema.errors import StoreNotFoundError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.console import note, progress
+from crossan.common.datasets import Dataset, open_dataset
+from crossan.common.stores import FeatureStore, create_store, open_store, read_canary, store_folder
+from crossan.common.stores.canary import check_canary
+from crossan.common.stores.growing.repair import repair
+from crossan.extract.job.batch_size import find_batch_size, settle_batch_size
+from crossan.extract.job.canary import canary_features
+from crossan.extract.job.media_list import Medium, read_media
+from crossan.extract.job.plan import plan_batches
+from crossan.extract.job.prepare import Encoder
+from crossan.extract.job.quarantine import split_reason
+from crossan.extract.job.request import JobRequest
+from crossan.extract.job.worklist import Finding, Recorded, look_at, look_at_batches, take_first, unsettled
+from crossan.extract.media import MediaFault
+
+__all__ = ["Task", "newest", "recorded_in"]
+
+_OF_THIS_MACHINE = {MediaFault.CRASHED, MediaFault.OVER_MEMORY, MediaFault.OVER_TIME}
+"""Faults that need not be the file's: the next job tries again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one job does in one store; get one from `Task.open`."""
+
+    request: JobRequest
+    encoder: Encoder
+    dataset: Dataset
+    media: list[Medium]
+    identity: StoreIdentity
+    folder: Path
+    """Of the store, whether or not it has been begun."""
+    started: float
+
+    @classmethod
+    def open(cls, request: JobRequest, encoder: Encoder) -> Task:
+        """Read the dataset and name the store; nothing is written."""
+        started = time.monotonic()
+        dataset = open_dataset(request.dataset)
+        identity = encoder.identity(request.stored_dtype, request.codec, is_clipped=request.clips is not None)
+        folder = Path(store_folder(request.cache, dataset.name, identity))
+        return cls(request, encoder, dataset, read_media(dataset, encoder.modality), identity, folder, started)
+
+    def begin_store(self) -> npt.NDArray[np.float32] | None:
+        """Create the store, or see that the one there is the same; return the canary where it had to be computed.
+
+        With ``--repair`` a damaged store is mended first.
+        """
+        if self.request.is_repair and (self.folder / "versions").is_dir():
+            mended = repair(self.folder, self.identity, canary_features(self.encoder))
+            note(f"repair {self.folder}: {mended.to_text()}")
+        if (self.folder / "store.json").exists():
+            create_store(self.folder, self.identity, read_canary(self.folder))
+            return None
+        canary = canary_features(self.encoder)
+        create_store(self.folder, self.identity, canary)
+        return canary
+
+    def check_canary(self, computed: npt.NDArray[np.float32] | None) -> None:
+        """Compare the store's canary with what this machine computes, ``computed`` where it has done so already.
+
+        Raises
+        ------
+        IncompatibleError
+            They differ by more than rounding.
+        """
+        check_canary(
+            read_canary(self.folder),
+            canary_features(self.encoder) if computed is None else computed,
+            compute_dtype=str(self.identity.capture["compute_dtype"]),
+            where=str(self.folder),
+        )
+
+    def settle_batch_size(self) -> int:
+        """Return the batch size of the plan, recording it where the store has none yet."""
+        asked = self.request.batch_size
+        is_automatic = self.request.is_batch_size_automatic or str(self.encoder.device) != "cpu"
+        return settle_batch_size(self.folder, self.encoder, asked, is_automatic=is_automatic)
+
+    def planned_batch_size(self) -> int:
+        """Return the batch size that a job would plan with, recording and trying nothing."""
+        return find_batch_size(self.folder, self.encoder.modality, self.request.batch_size)
+
+    def remaining(self, recorded: Recorded, batch_size: int) -> list[tuple[Finding, ...]]:
+        """Return this shard's batches without the items that need nothing done; every file of the shard is hashed."""
+        is_text = self.encoder.modality is Modality.TEXT
+        plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)
+        own = self.request.shard.take(plan)
+        work = []
+        with progress(f"look at {self.encoder.modality.value}", sum(map(len, own)), "items") as shown:
+            for findings in look_at_batches(own, _look(), self.request.worker_count):
+                work.append(unsettled(findings, recorded))
+                shown.advance(len(findings))
+        return take_first([findings for findings in work if findings], self.request.limit)
+
+    def producer(self, batch_size: int) -> dict[str, Any]:
+        """Return the provenance of a segment."""
+        request = self.request
+        return {
+            **self.encoder.provenance(),
+            "crossan": version("crossan"),
+            "shard": str(request.shard),
+            "batch_size": batch_size,
+            "num_workers": request.worker_count,
+            "dataset": self.dataset.name,
+            "dataset_digest": self.dataset.digest,
+            "data_licence": self.dataset.licence,
+            "seconds": round(time.monotonic() - self.started, 3),
+        }
+
+
+def newest(folder: Path) -> FeatureStore | None:
+    """Open a store's newest version; None where it has none."""
+    try:
+        return open_store(folder)
+    except StoreNotFoundError:
+        return None
+
+
+def recorded_in(store: FeatureStore | None) -> Recorded:
+    """Return what a store says of its items, without those whose fault may have been this machine's."""
+    if store is None:
+        return {}
+    return {
+        str(item_id): (digest, ItemStatus(str(status)))
+        for item_id, digest, status, reason in zip(
+            store.item_ids, store.content_digests, store.status, store.reasons, strict=True
+        )
+        if status != ItemStatus.QUARANTINED or split_reason(reason)[0] not in _OF_THIS_MACHINE
+    }
+
+
+def _look() -> Callable[[Medium], Finding]:
+    from crossan.extract.media.digests import content_digest, text_digest
+
+    return partial(look_at, digest_of_file=content_digest, digest_of_text=text_digest)
