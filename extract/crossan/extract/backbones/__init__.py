@@ -10,11 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossan.extract.backbones.backbone import Backbone, load_backbone
+    from crossan.extract.backbones.conformance import check_backbone
+    from crossan.extract.backbones.families import Family
+    from crossan.extract.backbones.finishing import PictureFinish
+    from crossan.extract.backbones.preparing import PicturePreparer
+    from crossan.extract.backbones.processing import Processing
     from crossan.extract.backbones.tiny import write_tiny
 
-__all__ = ["Backbone", "load_backbone", "write_tiny"]
+__all__ = [
+    "Backbone",
+    "Family",
+    "PictureFinish",
+    "PicturePreparer",
+    "Processing",
+    "check_backbone",
+    "load_backbone",
+    "write_tiny",
+]
 
-_HOME = {"Backbone": "backbone", "load_backbone": "backbone", "write_tiny": "tiny"}
+_HOME = {
+    "Backbone": "backbone",
+    "Family": "families",
+    "PictureFinish": "finishing",
+    "PicturePreparer": "preparing",
+    "Processing": "processing",
+    "check_backbone": "conformance",
+    "load_backbone": "backbone",
+    "write_tiny": "tiny",
+}
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything

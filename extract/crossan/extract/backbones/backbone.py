@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -40,16 +41,17 @@ class Backbone:
 
     def __init__(
         self, family: Family, snapshot: Snapshot, model: nn.Module, processing: Processing, *,
-        layers: tuple[int, ...], pooling: str, dtype: str, device: torch.device,
+        layers: tuple[int, ...], pooling: str, dtype: str,
     ) -> None:  # fmt: skip
         self.modality, self.family, self.pooling, self.layers = family.modality, family.model_type, pooling, layers
         self.name = (snapshot.hub_id or f"local-{family.model_type}").rpartition("/")[2]
         self.dim = width_of(model, family)
         self.sampling_rate, self.frame_count = processing.sampling_rate, processing.frame_count
-        self.device, self.model, self.blocks = device, model.to(device), blocks_of(model, family)
+        self.model, self.blocks = model, blocks_of(model, family)
+        self.device = next(chain(model.parameters(), model.buffers())).device
         self._family, self._snapshot, self._processing, self._dtype = family, snapshot, processing, dtype
         # float64, in which sounds are finished, is not to be had on MPS
-        self._finish_device = torch.device("cpu") if device.type == "mps" else device
+        self._finish_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self._finish = None if processing.finish is None else processing.finish.to(self._finish_device)
         self._is_compiled = False
 
@@ -223,7 +225,7 @@ def load_backbone(
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
     place = pick_device(device)
-    model = load_model(family, snapshot, named, dtype)
+    model = load_model(family, snapshot, named, dtype).to(place)
     backbone = Backbone(
         family,
         snapshot,
@@ -232,7 +234,6 @@ def load_backbone(
         layers=parse_layers(layers, len(blocks_of(model, family))),
         pooling=chosen,
         dtype=dtype,
-        device=place,
     )
     if is_compiled:
         backbone.compile()

@@ -78,8 +78,8 @@ def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | 
         return hidden[:, : family.special_count].float().mean(dim=1)
     if is_real is None:
         return hidden[:, family.special_count :].mean(dim=1, dtype=torch.float32)
-    weight = is_real.unsqueeze(-1).float()
-    return (hidden.float() * weight).sum(dim=1) / weight.sum(dim=1)
+    weight = is_real.float() / is_real.sum(dim=1, keepdim=True)
+    return torch.bmm(weight[:, None], hidden.float())[:, 0]  # a product: without a weighted copy of all tokens
 
 
 def pooled_states(

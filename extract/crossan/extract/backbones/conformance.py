@@ -163,12 +163,13 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
 
 
 def _stable_identity(backbone: Backbone, again: Backbone) -> Check:
-    name, identity = "identity is plain, stable and without paths", backbone.identity("float16", "raw").to_dict()
+    name = "identity is plain, stable and without paths"
     try:
+        identity, other = (loaded.identity("float16", "raw").to_dict() for loaded in (backbone, again))
         text = json.dumps(identity, allow_nan=False)
     except (TypeError, ValueError) as error:
         return Check(name, False, f"not JSON: {error}")
-    if identity != again.identity("float16", "raw").to_dict():
+    if identity != other:
         return Check(name, False, "loaded again, it is another")
     paths = [value for value in _strings(identity) if Path(value).is_absolute()]
     found = f"a path: {paths[0]}" if paths else f"{len(text):,} bytes of JSON, the same when loaded again"

@@ -28,7 +28,8 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
         work()
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    with _Storages() as storages:
+    storages = _Storages()
+    with storages:
         work()
     peak: int = storages.peak
     return peak
