@@ -15,8 +15,14 @@ __all__ = ["Batch", "collate", "fetch_later", "within_memory"]
 
 Result = TypeVar("Result")
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory")
-"""How torch's CPU allocator says so, in a RuntimeError without a type of its own."""
+_NO_MEMORY = (
+    "can't allocate memory",  # torch on the CPU
+    "not enough memory",
+    "CUDA error: out of memory",  # pinned memory
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+    "backend out of memory",  # MPS
+)
+"""How what has no exception type of its own says so, in a RuntimeError."""
 
 
 @dataclass(frozen=True, slots=True)
