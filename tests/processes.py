@@ -82,7 +82,8 @@ class Watch:
             )
             most = max(_kilobytes(one, "status", "VmHWM") for one in processes) * 1024
             self.process_bytes = max(self.process_bytes, most)
-            self._note_held({(one, path) for one in processes for path in self._open_files(one)})
+            held = {(one, path) for one in processes for path in open_files(one) if path.startswith(self._folder)}
+            self._note_held(held)
 
     def _note_held(self, held):
         now = time.monotonic()
@@ -90,12 +91,13 @@ class Watch:
         for (_, path), since in self._since.items():
             self.held_s[path] = max(self.held_s[path], now - since)
 
-    def _open_files(self, process):
-        try:
-            targets = [str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()]
-        except OSError:  # the process or the descriptor is gone: the next look will tell
-            return []
-        return [target for target in targets if target.startswith(self._folder)]
+
+def open_files(process):
+    """Return the paths that a process has open, none where it is gone."""
+    try:
+        return [str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir()]
+    except OSError:  # the process or a descriptor is gone: the next look will tell
+        return []
 
 
 def _kilobytes(process, file, name):

@@ -16,12 +16,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from crossan.common.datasets import write_dataset
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
+from extraction import PROGRAMS, write_backbones, write_items
 from hostile.crafted import crafted_files, traps
 from hostile.mutations import mutated
 from hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
@@ -30,7 +29,6 @@ from processes import Watch, can_trace, read_trace, traced
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)
-PROGRAMS = Path(sys.executable).parent
 REASONS = {fault.value for fault in MediaFault} | {"bad-value", "unusable-input", "unreadable"}
 TREE_BYTES = 10 << 30
 """What the command and its processes may have together: 4 GiB for the item that each of two workers has in hand, and 2."""
@@ -55,7 +53,7 @@ class Hostile:
         for number, title in enumerate(hostile_titles(random.Random(3), TITLES)):
             self.items.append({"item_id": f"title-{number}", "title": title})
         self._add_paths()
-        self.dataset = self._write()
+        self.dataset = write_items(folder / "dataset", self.items)
 
     @property
     def address(self):
@@ -97,38 +95,11 @@ class Hostile:
         for number, path in enumerate(paths):
             self.items.append({"item_id": f"path-{number}", "image": path, "video": path, "audio": path})
 
-    def _write(self):
-        columns = {
-            name: pa.array([item.get(name) for item in self.items], pa.string())
-            for name in ("item_id", "title", "image", "video", "audio")
-        }
-        interactions = pa.table(
-            {
-                "user_id": pa.array(["u"] * len(self.items), pa.string()),
-                "item_id": columns["item_id"],
-                "timestamp": pa.array([None] * len(self.items), pa.int64()),
-            }
-        )
-        target = self.folder / "dataset"
-        write_dataset(
-            target,
-            name="hostile",
-            source_format="table",
-            licence="ours",
-            interactions=interactions,
-            items=pa.table(columns),
-        )
-        return target
-
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Return a folder of tiny backbones."""
-    folder = tmp_path_factory.mktemp("backbones") / "tiny"
-    subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", folder], check=True, capture_output=True, timeout=120
-    )
-    return folder
+    return write_backbones(tmp_path_factory.mktemp("backbones") / "tiny")
 
 
 @pytest.fixture(scope="module")

@@ -9,58 +9,34 @@ half additions to a store that already holds most of the items.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.datasets import write_dataset
-from crossan.common.stores import ItemRow, Journal, fsck, logical_digest, open_store
+from crossan.common.stores import ItemRow, Journal, logical_digest, open_store
+from extraction import Extraction, row_count, write_backbones, write_items
 
 ITEM_COUNT = 60
 BATCH_SIZE = 4
 KILL_COUNT = 250 if os.environ.get("CROSSAN_FAULTS") == "full" else 10
-PROGRAMS = Path(sys.executable).parent
-
-
-class Extraction:
-    """Runs ``crossan-extract`` on one dataset and one cache folder."""
-
-    def __init__(self, commands, arguments):
-        self._commands, self._arguments = commands, arguments
-
-    def begin(self, cache, after=0):
-        """Start the command; return its process id."""
-        return self._commands.begin("crossan-extract", *self._arguments, "--cache", str(cache), after=after)
-
-    def end(self):
-        """Wait for the command; return its exit code, negative for a signal."""
-        return self._commands.end()
-
-    def finish(self, cache):
-        """Run the command to its end; return what it reports of its store."""
-        return self._commands.finish("crossan-extract", *self._arguments, "--cache", str(cache))["stores"][0]
 
 
 @pytest.fixture(scope="module")
 def extraction(commands, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kill")
-    tiny = folder / "tiny"
-    subprocess.run([PROGRAMS / "crossan", "backbones", "init-tiny", tiny], check=True, capture_output=True, timeout=120)
-    dataset = _write_pictures(folder)
-    arguments = ["--modality", "image", "--dataset", str(dataset), "--backbone", str(tiny), "--json", "--max-bad", "5%"]
-    return Extraction(commands, [*arguments, "--batch-size", str(BATCH_SIZE), "--num-workers", "2"])
+    tiny = write_backbones(folder / "tiny")
+    item_ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
+    dataset = _write_pictures(folder, item_ids)
+    arguments = ["--modality", "image", "--dataset", dataset, "--backbone", tiny]
+    return Extraction(commands, [*arguments, "--batch-size", BATCH_SIZE, "--num-workers", 2], item_ids)
 
 
 @pytest.fixture(scope="module")
@@ -74,48 +50,13 @@ def uninterrupted(extraction, tmp_path_factory):
     return logical_digest(open_store(store["store"])), seconds
 
 
-def _write_pictures(folder):
+def _write_pictures(folder, item_ids):
     shades = np.random.default_rng(0)
-    ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
-    for item_id in ids:
+    for item_id in item_ids:
         Image.fromarray(shades.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(folder / f"{item_id}.png")
-    (folder / f"{ids[7]}.png").write_bytes(b"not a picture")
-    nothing = pa.array([None] * ITEM_COUNT, pa.string())
-    items = pa.table(
-        {
-            "item_id": pa.array(ids, pa.string()),
-            "title": nothing,
-            "image": pa.array([str(folder / f"{item_id}.png") for item_id in ids], pa.string()),
-            "video": nothing,
-            "audio": nothing,
-        }
-    )
-    interactions = pa.table(
-        {
-            "user_id": pa.array(["u"] * ITEM_COUNT, pa.string()),
-            "item_id": items.column("item_id"),
-            "timestamp": pa.array([None] * ITEM_COUNT, pa.int64()),
-        }
-    )
-    write_dataset(
-        folder / "d", name="kill", source_format="table", licence="ours", interactions=interactions, items=items
-    )
-    return folder / "d"
-
-
-def _check_whole(store, digest):
-    opened = open_store(store["store"])
-    assert opened.item_ids.tolist() == [f"item{number:03d}" for number in range(ITEM_COUNT)]
-    assert (store["ok"], store["quarantined"]) == (ITEM_COUNT - 1, 1)
-    assert logical_digest(opened) == digest
-    assert fsck(store["store"]).ok
-    assert list((Path(store["store"]) / "staging").iterdir()) == []
-
-
-def _row_count(cache):
-    """Return how many rows the segments hold together, an item in two segments counted twice."""
-    records = cache.glob("*/*/*/segments/*/segment.json")
-    return sum(json.loads(record.read_text())["items"] for record in records)
+    (folder / f"{item_ids[7]}.png").write_bytes(b"not a picture")
+    items = [{"item_id": item_id, "image": str(folder / f"{item_id}.png")} for item_id in item_ids]
+    return write_items(folder / "d", items)
 
 
 def _append_store(extraction, tmp_path):
@@ -146,8 +87,8 @@ def test_kill_at_random_moments(extraction, uninterrupted, tmp_path, is_append):
         os.kill(process, signal.SIGKILL)
         kills.append(extraction.end() == -signal.SIGKILL)
     for cache in sorted(tmp_path.glob("cache*")):
-        _check_whole(extraction.finish(cache), digest)
-        assert _row_count(cache) == ITEM_COUNT + (40 if is_append else 0)  # 20 deleted, 20 extracted again
+        extraction.check_whole(extraction.finish(cache), digest)
+        assert row_count(cache) == ITEM_COUNT + (40 if is_append else 0)  # 20 deleted, 20 extracted again
         assert extraction.finish(cache)["forwarded"] == 0
 
 
@@ -162,8 +103,8 @@ def test_kill_at_every_seventh_write_to_disk(extraction, uninterrupted, tmp_path
             break
         extraction.begin(cache, after=after + 3)  # and the run that mends it dies too
         extraction.end()
-        _check_whole(extraction.finish(cache), digest)
-        assert _row_count(cache) == ITEM_COUNT
+        extraction.check_whole(extraction.finish(cache), digest)
+        assert row_count(cache) == ITEM_COUNT
     else:
         pytest.fail("an uninterrupted run was expected to need fewer than 200 writes")
 
@@ -179,7 +120,7 @@ def test_an_interruption_has_its_exit_code_and_keeps_whole_batches(
     assert extraction.end() == exit_code
     resumed = extraction.finish(tmp_path / "c")
     assert 0 < resumed["forwarded"] < ITEM_COUNT - 1
-    _check_whole(resumed, digest)
+    extraction.check_whole(resumed, digest)
 
 
 def _wait_for_batches(cache):
