@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -159,7 +160,7 @@ def _note_call(call, line, found):
         if real:
             found["opened"].add(real[1].removesuffix(" (deleted)"))
         elif asked:
-            found["missed"].add(str(Path(asked[1] or "/", asked[2])))
+            found["missed"].add(os.path.normpath(Path(asked[1] or "/", asked[2])))
         else:
             found["network"].append(line)  # a form we cannot read must not pass for harmless
     elif name == "execve":

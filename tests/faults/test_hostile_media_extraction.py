@@ -237,6 +237,39 @@ def test_nothing_outside_the_dataset_is_opened_and_nothing_is_sent(hostile, tiny
     assert {Path(program).parent for program in trace["started"]} <= {PROGRAMS, Path(sys.executable).parent}
 
 
+SPY = """
+import os, socket, subprocess, sys
+secret, port = sys.argv[1], int(sys.argv[2])
+os.symlink(secret, "link")
+open("link").close()
+os.chdir(os.path.dirname(secret))
+for name in ("gone", "../gone"):
+    try:
+        open(name)
+    except OSError:
+        pass
+socket.socketpair()
+socket.create_connection(("127.0.0.1", port))
+subprocess.run(["true"])
+"""
+
+
+def test_the_trace_shows_what_it_is_there_to_show(tmp_path):
+    if not can_trace():
+        pytest.skip("strace is not installed, or may not trace here")
+    secret = tmp_path / "outside" / "secret"
+    secret.parent.mkdir()
+    secret.write_text("x")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        spy = [sys.executable, "-c", SPY, str(secret), str(server.getsockname()[1])]
+        subprocess.run(traced(spy, tmp_path / "trace"), cwd=tmp_path, check=True, timeout=60)
+    trace = read_trace(tmp_path / "trace")
+    assert str(secret) in trace["opened"]  # through the link
+    assert {str(secret.parent / "gone"), str(tmp_path / "gone")} <= trace["missed"]
+    assert [line.split("(")[0].split()[-1] for line in trace["network"]] == ["socket", "connect"]
+    assert {Path(program).name for program in trace["started"]} == {Path(sys.executable).name, "true"}
+
+
 def _of_python():
     """Return the folders that Python, the loader and the system's libraries live in."""
     system = ["/usr/lib", "/usr/local/lib", "/usr/share", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev"]
