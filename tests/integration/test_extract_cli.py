@@ -340,3 +340,63 @@ def test_reuse_of_another_recipe_or_of_nothing_is_refused(extract, tmp_path):
     assert (code, "expected a store of the fingerprint" in said) == (5, True), said
     code, _, said = extract("text", "--reuse", tmp_path / "nowhere")
     assert (code, str(tmp_path / "nowhere") in said) == (2, True), said
+
+
+def test_sound_and_video_together_give_what_they_give_apart(extract, tmp_path):
+    _, together, said = extract("audio,video")
+    assert [store["modality"] for store in together["stores"]] == ["video", "audio"], said
+    for store in together["stores"]:
+        code, apart, said = extract(store["modality"], "--cache", tmp_path / "apart")
+        assert code == 0, said
+        assert _digest(apart["stores"][0]) == _digest(store)
+
+
+def test_clips_are_kept_for_the_next_backbone_and_give_a_store_of_their_own(extract, tmp_path):
+    _, plain, _ = extract("video,audio")
+    first, second = (
+        extract("video,audio", "--clips", tmp_path / "clips", "--cache", tmp_path / name)[1]["stores"] for name in "ab"
+    )
+    assert len(list((tmp_path / "clips").rglob("*.clip"))) > 0
+    assert [_digest(store) for store in first] == [_digest(store) for store in second]
+    fingerprints = [{store["fingerprint"] for store in stores} for stores in (first, second, plain["stores"])]
+    assert fingerprints[0] == fingerprints[1]
+    assert not fingerprints[0] & fingerprints[2]
+
+
+def test_an_automatic_batch_size_is_settled_once(extract, tmp_path):
+    code, result, said = extract("image", "--batch-size", "auto", "--limit", 3)
+    assert code == 0, said
+    folder = Path(result["stores"][0]["store"])
+    recorded = json.loads((folder / "batch_size.json").read_text())
+    assert (recorded["how"], recorded["batch_size"] >= 1) == ("tried", True)
+    _, again, _ = extract("image")
+    assert json.loads((folder / "report.json").read_text())["batch_size"] == recorded["batch_size"]
+    _, whole, _ = extract("image", "--batch-size", recorded["batch_size"], "--cache", tmp_path / "whole")
+    assert _digest(again["stores"][0]) == _digest(whole["stores"][0])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--batch-size", "many", "--batch-size many: expected a whole number of items, or auto"),
+        ("--item-memory", "4GB", "--item-memory 4GB: expected a size such as 4GiB or 500MiB"),
+        ("--item-seconds", "0", "--item-seconds 0: expected a number of seconds above 0"),
+    ],
+)
+def test_an_option_that_means_nothing_is_refused(extract, option, value, message):
+    code, _, said = extract("image", option, value)
+    assert (code, message in said) == (2, True), said
+
+
+def test_an_item_over_its_memory_is_quarantined_and_tried_again_with_more(extract, media, tmp_path, dataset):
+    folder, items = media
+    Image.new("RGB", (8_000, 8_000)).save(folder / "large.png")
+    _make_dataset(tmp_path / "large", folder, [*items[4:7], {"item_id": "large", "image": "large.png"}])
+    options = ("--dataset", tmp_path / "large", "--num-workers", 1)
+    code, result, said = extract("image", *options, "--item-memory", "100MiB")
+    assert code == 0, said
+    assert (result["stores"][0]["ok"], result["stores"][0]["quarantined"]) == (3, 1)
+    line = json.loads((Path(result["stores"][0]["store"]) / "quarantine.jsonl").read_text())
+    assert (line["item_id"], line["reason"]) == ("large", "over-memory")
+    code, result, said = extract("image", *options)
+    assert (code, result["stores"][0]["ok"], result["stores"][0]["forwarded"]) == (0, 4, 1), said
