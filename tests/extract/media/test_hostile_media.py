@@ -3,6 +3,7 @@
 import json
 import struct
 import threading
+import tracemalloc
 
 import av
 import numpy as np
@@ -98,6 +99,20 @@ def test_an_animated_image_gives_its_first_frame(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "i.gif", save_all=True, append_images=frames[1:], duration=100)
     assert decode_image(tmp_path / "i.gif").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_chunk_that_claims_four_gigabytes_costs_none(tmp_path):
+    path = tmp_path / "i.png"
+    Image.new("LA", (8, 8), (200, 255)).save(path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into(">I", content, content.index(b"IDAT") - 4, 2**32 - 1)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert decode_image(path).getpixel((0, 0)) == (200, 200, 200)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".wav", ".flac", ".png", ".jpg", ".webp"])

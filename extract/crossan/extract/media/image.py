@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 from pathlib import Path
@@ -56,7 +57,8 @@ def decode_image(path: Path) -> Image.Image:
     """
     with open_bytes(path) as file:
         try:
-            with Image.open(file, formats=_FORMATS) as opened:
+            # From memory: asked for a chunk of 4 GB, a file reserves them before it looks whether they are there.
+            with Image.open(io.BytesIO(file.read()), formats=_FORMATS) as opened:
                 _check_pixels(opened.size)
                 opened.load()
                 return _to_rgb(_upright(opened))
