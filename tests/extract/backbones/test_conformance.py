@@ -1,7 +1,7 @@
 """The conformance check: the built-in families hold, and each way to break a promise is found by its own check."""
 
 import json
-import os
+import sys
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from crossan.extract.backbones import Family, Processing, check_backbone, load_b
 from crossan.extract.backbones.cli import app
 from crossan.extract.backbones.families import FAMILIES
 from crossan.extract.backbones.memory import peak_bytes
+from misbehaving import prepare_by_process
 
 
 class Plain(nn.Module):
@@ -35,8 +36,8 @@ class Plain(nn.Module):
         return hidden
 
 
-def prepare_by_process(title):
-    return {"input_ids": np.array([1, os.getpid() % 256])}
+def prepare_where_only_we_can(title):
+    return {"input_ids": np.array([1, 2])}
 
 
 def make_model(folder, dtype, **options):
@@ -140,6 +141,13 @@ def test_a_preparer_that_cannot_be_pickled(failing, titles):
 
 def test_a_preparer_that_gives_something_else_elsewhere(failing):
     assert failing(processing={"preparer": prepare_by_process})["preparer works in another process"].startswith("other")
+
+
+def test_a_preparer_that_no_other_process_can_import(failing, monkeypatch):
+    monkeypatch.setattr(prepare_where_only_we_can, "__module__", "nowhere")
+    monkeypatch.setitem(sys.modules, "nowhere", sys.modules[Plain.__module__])
+    found = failing(processing={"preparer": prepare_where_only_we_can})["preparer works in another process"]
+    assert found.startswith("another process cannot import nowhere")
 
 
 @pytest.mark.parametrize(

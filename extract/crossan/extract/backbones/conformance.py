@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -152,7 +153,10 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         return Check(name, False, f"cannot be pickled: {error}")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        elsewhere = list(pool.map(preparer, media))
+        try:
+            elsewhere = list(pool.map(preparer, media))
+        except BrokenProcessPool:
+            return Check(name, False, f"another process cannot import {preparer.__module__}, or ends over it")
         libraries = pool.submit(loaded_libraries).result()
     is_same = all(
         set(ours) == set(theirs) and all(np.array_equal(ours[key], theirs[key]) for key in ours)
