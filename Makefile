@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check faults bench-store clean
+.PHONY: demo test lint check faults bench-store bench-extract clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -26,6 +26,10 @@ faults: $(VENV)/.installed-dev
 # Passive: idle threads of torch's would spin on the cores that the one measured next needs (docs/benchmarks/store.md).
 bench-store: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_store.py
+
+# About forty minutes on two cores; docs/benchmarks/extract.md holds a result.
+bench-extract: $(VENV)/.installed-dev
+	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_extract.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -143,6 +143,7 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
         "quarantined",
         "forwarded",
         "seconds",
+        "report",
     ]
     assert [list(store) for store in result["stores"]] == [keys] * 4
     counts = {s["modality"]: (s["ok"], s["absent"], s["missing"], s["quarantined"]) for s in result["stores"]}

@@ -43,6 +43,8 @@ class JobResult:
     """Typed reasons of the quarantined items."""
     forwarded: int
     seconds: float
+    report: Path | None = None
+    """Where the job's report lies; None for a dry run."""
     outlook: Outlook | None = None
 
     @property
@@ -60,6 +62,7 @@ class JobResult:
             **{status.value: self.statuses[status] for status in ItemStatus if status is not ItemStatus.DELETED},
             "forwarded": self.forwarded,
             "seconds": round(self.seconds, 3),
+            **({} if self.report is None else {"report": str(self.report)}),
             **({} if self.outlook is None else {"dry_run": True, "to_forward": self.outlook.to_forward}),
             **({} if self.outlook is None else {"estimated_bytes": self.outlook.estimated_bytes}),
         }

@@ -66,9 +66,9 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         store = newest(task.folder)
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
-        results.append(_result(task, store, stream.tally.forwarded, None))
-        about = _report(task, batch_size, stream, pool, clock, results[-1])
-        write_report(report_file(task.folder, request.shard), about)
+        result = _result(task, store, stream.tally.forwarded, None)
+        write_report(report_file(task.folder, request.shard), _report(task, batch_size, stream, pool, clock, result))
+        results.append(result)
     if told_to_end.is_set():
         raise SystemExit(TERMINATED)
     return results
@@ -156,5 +156,6 @@ def _result(task: Task, store: FeatureStore | None, forwarded: int, outlook: Out
         reasons=reasons,
         forwarded=forwarded,
         seconds=time.monotonic() - task.started,
+        report=report_file(task.folder, task.request.shard) if outlook is None else None,
         outlook=outlook,
     )
