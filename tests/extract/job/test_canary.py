@@ -38,6 +38,14 @@ def test_features_have_one_row_per_input(counting_encoder):
     assert canary_features(counting_encoder(Modality.VIDEO)).shape == (4, 3, 2)
 
 
+def test_features_are_computed_once_for_a_loaded_backbone(counting_encoder):
+    encoder, other = counting_encoder(), counting_encoder(scale=2.0)
+    first = canary_features(encoder)
+    np.testing.assert_array_equal(canary_features(encoder), first)
+    assert encoder.batches == [4]
+    np.testing.assert_array_equal(canary_features(other), 2 * first)
+
+
 def test_features_that_are_not_finite_are_refused(counting_encoder):
     with pytest.raises(IncompatibleError, match="text: expected finite features of the canary inputs"):
         canary_features(counting_encoder(scale=float("nan")))
