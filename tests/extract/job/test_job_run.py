@@ -325,3 +325,36 @@ def test_the_batch_size_of_the_first_job_is_that_of_the_next(tmp_path, ask, make
     encoder = counting_encoder()
     extract_modality(ask(batch_size=None), encoder)
     assert encoder.batches == [4, 4, 2]  # the canary, then fours
+
+
+def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(tmp_path, ask, make_dataset, counting_encoder):
+    """Its host is not ours, so nobody can see that it is dead: the shard is done again, and the journal taken over a day later."""
+    make_dataset(tmp_path / "d", TITLES)
+    shards = [Shard(1, 2), Shard(2, 2)]
+    lost = counting_encoder()
+
+    def lose():
+        if len(lost.batches) == 2:  # the canary and a batch
+            raise KeyboardInterrupt
+
+    lost.on_encode = lose
+    with pytest.raises(KeyboardInterrupt):
+        extract_modality(ask(shard=shards[0]), lost)
+    (left,) = (tmp_path / "c").glob("*/*/*/staging/*")
+    job, _, segment = left.name.split(".")
+    abroad = left.rename(left.with_name(f"{job}.{'0' * 24}-1-1.{segment}"))
+
+    again = [extract_modality(ask(shard=shard), counting_encoder()) for shard in shards]
+    assert sum(result.forwarded for result in again) == 10  # the three journaled items are forwarded again
+    before = logical_digest(open_store(again[-1].store))
+    rows = _rows(again[-1])
+    assert sorted(rows) == [item["item_id"] for item in TITLES]
+    assert abroad.is_dir()
+
+    for path in (abroad / "journal.log", abroad):
+        os.utime(path, (0, 0))  # a day has passed
+    later = extract_modality(ask(shard=shards[0]), counting_encoder())
+    assert (later.forwarded, abroad.exists()) == (0, False)
+    assert logical_digest(open_store(later.store)) == before
+    assert _rows(later) == rows
+    assert fsck(later.store).ok
