@@ -41,5 +41,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,dev]'
 	touch $@ $(VENV)/.installed

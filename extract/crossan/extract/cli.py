@@ -14,6 +14,7 @@ from crossan.common.console import note, print_json, run_command
 if TYPE_CHECKING:
     from crossan.cache_schema.modality import Modality
     from crossan.extract.backbones import Backbone
+    from crossan.extract.cluster.request import ClusterRequest
     from crossan.extract.job.request import JobRequest
     from crossan.extract.job.result import JobResult
 
@@ -71,6 +72,18 @@ def extract(
     limit: int | None = typer.Option(
         None, "--limit", min=1, help="Do at most so many items of each modality, then stop."
     ),
+    engine: str = typer.Option("local", "--engine", help="local, or ray: tasks on the workers of a Ray cluster."),
+    address: str | None = typer.Option(
+        None,
+        "--address",
+        help="Ray cluster: local (started for this job), auto (this machine's), HOST:PORT; default RAY_ADDRESS or local.",
+    ),
+    workers: int | None = typer.Option(
+        None, "--workers", min=1, help="Ray workers; default one per accelerator asked for, else one per node."
+    ),
+    gpus_per_worker: float | None = typer.Option(
+        None, "--gpus-per-worker", min=0, help="Accelerators, or a share of one, that each Ray worker holds."
+    ),
     repair: bool = typer.Option(
         False, "--repair", help="Mend what `crossan cache fsck` names, and compute again what cannot be saved."
     ),
@@ -89,6 +102,7 @@ def extract(
     A run that was interrupted goes on with the same command. Bad items never
     stop it: they are recorded with a reason, listed in the store's quarantine.jsonl.
     """
+    from crossan.extract.cluster.request import parse_engine
     from crossan.extract.job.plan import Shard
     from crossan.extract.job.request import (
         JobRequest,
@@ -129,8 +143,9 @@ def extract(
         is_repair=repair,
         reuse=reuse,
     )
+    cluster = parse_engine(engine, address, workers, gpus_per_worker)
     results = []
-    for result in _run_each(request, asked, is_dry=dry_run):
+    for result in _run_each(request, asked, cluster, is_dry=dry_run):
         results.append(result)
         if as_json:
             note(result.to_text())
@@ -147,7 +162,9 @@ def main() -> NoReturn:
     run_command(extract, "crossan-extract")
 
 
-def _run_each(request: JobRequest, asked: tuple[Modality, ...], *, is_dry: bool) -> Iterator[JobResult]:
+def _run_each(
+    request: JobRequest, asked: tuple[Modality, ...], cluster: ClusterRequest | None, *, is_dry: bool
+) -> Iterator[JobResult]:
     """Check everything that is cheap to check for all modalities, then do them one after the other, or two together."""
     from crossan.common.datasets import open_dataset
     from crossan.extract.job.request import backbone_source, decoded_together
@@ -156,6 +173,12 @@ def _run_each(request: JobRequest, asked: tuple[Modality, ...], *, is_dry: bool)
     sources = {modality: backbone_source(request.backbone, modality, asked) for modality in asked}
     if request.revision is not None and len(asked) > 1:
         raise UsageError("--revision: one revision cannot serve several modalities; extract one at a time")
+
+    if cluster is not None and not is_dry:
+        from crossan.extract.cluster.driver import extract_on_cluster
+
+        yield from extract_on_cluster(request, list(sources.items()), cluster)
+        return
 
     from crossan.extract.backbones import load_backbone
     from crossan.extract.job.run import extract_together, preview_modality

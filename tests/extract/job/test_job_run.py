@@ -15,6 +15,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.stores import create_store, fsck, logical_digest, open_store, store_folder
 from crossan.extract.job import compute, task
 from crossan.extract.job.plan import Shard
+from crossan.extract.job.report import gather_reports
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_modality, preview_modality
 from crossan.extract.workers import item
@@ -358,3 +359,13 @@ def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(tmp_path, ask
     assert logical_digest(open_store(later.store)) == before
     assert _rows(later) == rows
     assert fsck(later.store).ok
+
+
+def test_the_reports_of_a_jobs_tasks_become_one(tmp_path, ask, make_dataset, counting_encoder):
+    make_dataset(tmp_path / "d", TITLES)
+    parts = [extract_modality(ask(shard=Shard(number, 3)), counting_encoder()).report for number in (1, 2, 3)]
+    path = gather_reports(parts, 1.5)
+    whole = json.loads(path.read_text())
+    assert (path.name, [part.exists() for part in parts]) == ("report.json", [False] * 3)
+    assert (whole["items"]["ok"], whole["forward_passes"], whole["version"]) == (10, 4, 3)  # 3 + 3 | 3 | 1
+    assert [task["shard"] for task in whole["tasks"]] == ["1/3", "2/3", "3/3"]

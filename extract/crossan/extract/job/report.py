@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from crossan.common.stores import ItemRow
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.quarantine import split_reason
 
-__all__ = ["Tally", "report_file", "write_report"]
+__all__ = ["Tally", "gather_reports", "report_file", "write_report"]
 
 
 @dataclass(eq=False)
@@ -46,6 +47,34 @@ def report_file(folder: Path, shard: Shard) -> Path:
     """Return where the report of a job lies: beside the store's segments, one per shard."""
     name = "report.json" if shard.count == 1 else f"report.{shard.number}-of-{shard.count}.json"
     return folder / name
+
+
+def gather_reports(parts: Sequence[Path], seconds: float) -> Path:
+    """Make one ``report.json`` of the reports of a job's tasks, which go; return where it lies.
+
+    Parameters
+    ----------
+    parts
+        Reports of shards in one store, at least one.
+    seconds
+        How long the whole took, on the clock.
+    """
+    reports = [json.loads(part.read_bytes()) for part in parts]
+    counts = ("items", "failures", "notes")
+    summed = {name: dict(sum((Counter(report[name]) for report in reports), Counter[str]())) for name in counts}
+    kept = ("shard", "seconds", "batch_size", "part_size", "forward_passes", "workers", "bottleneck", "stages")
+    whole = {name: reports[0][name] for name in ("crossan", "modality", "store", "batch_size")} | {
+        "version": max(report["version"] for report in reports),
+        "seconds": round(seconds, 3),
+        "forward_passes": sum(report["forward_passes"] for report in reports),
+        **summed,
+        "tasks": [{name: report[name] for name in kept} for report in reports],
+    }
+    target = report_file(parts[0].parent, Shard())
+    write_report(target, whole)
+    for part in set(parts) - {target}:
+        part.unlink()
+    return target
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:

@@ -1,0 +1,155 @@
+"""One modality's job on a cluster: cut it, have it done, gather what came of it."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import note
+from crossan.common.datasets import open_dataset
+from crossan.common.stores import open_store
+from crossan.extract.cluster.connection import connected, nodes_of
+from crossan.extract.cluster.crew import HiredCrew
+from crossan.extract.cluster.request import ClusterRequest
+from crossan.extract.cluster.tasks import Crew, cut_tasks, fit_crew
+from crossan.extract.cluster.worker import Order
+from crossan.extract.job.batch_size import DEFAULT_BATCH_SIZE
+from crossan.extract.job.media_list import Medium, read_media
+from crossan.extract.job.plan import Shard
+from crossan.extract.job.quarantine import write_quarantine
+from crossan.extract.job.report import gather_reports
+from crossan.extract.job.request import JobRequest
+from crossan.extract.job.result import JobResult, count_statuses
+
+__all__ = ["extract_on_cluster"]
+
+
+def extract_on_cluster(
+    request: JobRequest, work: Sequence[tuple[Modality, str | None]], cluster: ClusterRequest
+) -> Iterator[JobResult]:
+    """Compute what the stores lack on a Ray cluster, one modality after the other.
+
+    Dataset and cache must be visible under the same path on every node. Items
+    forwarded are counted of the workers that ended their task: what a lost one
+    did before is kept, but not in that count.
+
+    Parameters
+    ----------
+    request
+        As for `extract_modality`; the whole job, no shard of it.
+    work
+        Modalities, each with the source of its backbone.
+    cluster
+        Where, and with how many workers.
+
+    Raises
+    ------
+    CrossanError
+        Whatever a worker raised, with its class and exit code; a request that
+        does not fit a cluster (exit 2); a task that lost its worker four times
+        (exit 6). What was done is kept, and the same request goes on.
+    """
+    request = _checked(request, cluster)
+    with connected(cluster) as ray:
+        crew = fit_crew(nodes_of(ray), cluster.worker_count, cluster.gpus_per_worker)
+        if crew.room < crew.worker_count:
+            note(
+                f"--workers {crew.worker_count}: there is room for {crew.room} now; the others begin when there is more"
+            )
+        for modality, source in work:
+            yield _extract_one(ray, crew, request, modality, source)
+
+
+def _extract_one(ray: Any, crew: Crew, request: JobRequest, modality: Modality, source: str | None) -> JobResult:  # noqa: ANN401 - a module
+    started = time.monotonic()
+    dataset = open_dataset(request.dataset)
+    media = read_media(dataset, modality)
+    tasks = cut_tasks(media, request.batch_size or DEFAULT_BATCH_SIZE[modality])
+    crew = replace(crew, worker_count=min(crew.worker_count, len(tasks)))
+    note(
+        f"extract {modality.value}: {len(media):,} items in {len(tasks):,} tasks for {crew.worker_count} workers "
+        f"of {crew.cpus} cores and {crew.gpus:g} GPUs"
+    )
+    with _mark(request.cache) as mark:
+        order = Order(
+            request=request if request.num_workers is not None else replace(request, num_workers=crew.cpus),
+            modality=modality,
+            source=None if source is None else _absolute(source),
+            threads=crew.cpus,
+            mark=mark,
+            dataset_digest=dataset.digest,
+            version=version("crossan"),
+        )
+        with redirect_stdout(sys.stderr):  # Ray tells of a lost worker on stdout, in a thread of its own
+            results = HiredCrew(ray, crew, order).do(tasks)
+    return _whole(results, media, time.monotonic() - started)
+
+
+def _checked(request: JobRequest, cluster: ClusterRequest) -> JobRequest:
+    """Refuse what has no meaning on a cluster; make paths absolute, as workers stand in other folders."""
+    if request.shard != Shard():
+        raise UsageError(
+            f"--shard {request.shard} --engine ray: the cluster gets the whole job and cuts it itself",
+            remedy="Leave --shard out.",
+        )
+    if request.limit is not None:
+        raise UsageError(
+            f"--limit {request.limit} --engine ray: which items come first is not known on a cluster",
+            remedy="Use --engine local for a trial.",
+        )
+    if not cluster.gpus_per_worker and request.device not in {"auto", "cpu"}:
+        raise UsageError(
+            f"--device {request.device} --engine ray: a worker is given no accelerator",
+            remedy="Add --gpus-per-worker 1",
+        )
+    return replace(
+        request,
+        dataset=request.dataset.absolute(),
+        cache=request.cache.absolute(),
+        reuse=None if request.reuse is None else _absolute(request.reuse),
+        clips=None if request.clips is None else request.clips.absolute(),
+        # `auto` would take an accelerator that Ray has promised to somebody else
+        device=request.device if cluster.gpus_per_worker else "cpu",
+    )
+
+
+def _absolute(place: str) -> str:
+    return str(Path(place).absolute()) if Path(place).exists() else place
+
+
+@contextmanager
+def _mark(cache: Path) -> Iterator[Path]:
+    """Leave a file in the cache for the workers to find."""
+    mark = cache / f".cluster-{secrets.token_hex(8)}"
+    cache.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float) -> JobResult:
+    """Count the newest version again, as each task's result is of the moment it ended."""
+    store = open_store(results[0].store)
+    wanted = {medium.item_id for medium in media}
+    statuses, reasons = count_statuses(store.item_ids, store.status, store.reasons, wanted)
+    write_quarantine(store, results[0].modality, media)
+    return replace(
+        results[0],
+        version=store.version,
+        statuses=statuses,
+        reasons=reasons,
+        forwarded=sum(result.forwarded for result in results),
+        seconds=seconds,
+        report=gather_reports([result.report for result in results if result.report is not None], seconds),
+    )

@@ -1,0 +1,79 @@
+"""How a job is cut, and how many workers fit: by arithmetic that can be done by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crossan.cache_schema.errors import ResourceError, UsageError
+from crossan.extract.cluster.request import ClusterRequest, parse_engine
+from crossan.extract.cluster.tasks import Crew, Node, cut_tasks, fit_crew, task_count
+from crossan.extract.job.media_list import Medium
+from crossan.extract.job.plan import plan_batches
+
+
+@pytest.mark.parametrize(
+    ("items", "tasks"),
+    [(1, 1), (128, 1), (129, 2), (8_192, 64), (19_738, 64), (524_288, 64), (524_289, 65), (1_000_000, 123)],
+)
+def test_the_number_of_tasks_depends_on_the_items_alone(items, tasks):
+    assert task_count(items) == tasks
+
+
+@pytest.mark.parametrize(("items", "batch_size"), [(300, 4), (300, 7), (300, 200), (1, 64), (129, 128)])
+def test_tasks_cover_every_batch_once(items, batch_size):
+    media = [Medium(f"i{n}", path=Path(f"{n}.png") if n % 3 else None) for n in range(items)]
+    batches = plan_batches(media, batch_size)
+    tasks = cut_tasks(media, batch_size)
+    taken = [batch for task in tasks for batch in task.shard.take(batches)]
+    assert sorted(taken, key=str) == sorted(batches, key=str)
+    assert [task.item_count for task in tasks] == [sum(map(len, task.shard.take(batches))) for task in tasks]
+    assert all(task.item_count for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "gpus", "crew"),
+    [
+        ([(8, 0)], None, 0, Crew(1, 8, 0, 1)),  # one worker takes the whole node
+        ([(8, 0)], 3, 0, Crew(3, 2, 0, 4)),  # 3 of 3 cores would be 9
+        ([(8, 0), (4, 0)], 3, 0, Crew(3, 4, 0, 3)),
+        ([(2, 0)], 5, 0, Crew(5, 1, 0, 2)),  # more than fit: one core each, and room for two
+        ([(0, 0), (16, 2), (16, 2)], None, 1, Crew(4, 8, 1, 4)),  # a head without cores takes none
+        ([(16, 1)], None, 0.25, Crew(4, 4, 0.25, 4)),
+        ([(10, 3)], 30, 0.1, Crew(30, 1, 0.1, 10)),
+    ],
+)
+def test_workers_get_as_many_cores_as_leave_room_for_all(nodes, workers, gpus, crew):
+    assert fit_crew([Node(*node) for node in nodes], workers, gpus) == crew
+
+
+def test_a_cluster_without_room_for_one_worker_is_refused():
+    with pytest.raises(ResourceError, match="a core and 1 GPUs for a worker, found 4 cores and 0 GPUs"):
+        fit_crew([Node(4, 0)], None, 1)
+    with pytest.raises(ResourceError, match="found no node"):
+        fit_crew([], 2, 0)
+
+
+def test_the_engine_is_read_with_its_address(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert parse_engine("local", None, None, None) is None
+    assert parse_engine("ray", None, 3, 0.5) == ClusterRequest(address="local", worker_count=3, gpus_per_worker=0.5)
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert parse_engine("local", None, None, None) is None
+    assert parse_engine("ray", None, None, None) == ClusterRequest(address="head:6379")
+    assert parse_engine("ray", "auto", None, None) == ClusterRequest(address="auto")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("rya", None, None, None), "--engine rya: expected one of local, ray; did you mean 'ray'"),
+        (("local", "auto", None, None), "--address auto: needs a cluster"),
+        (("local", None, 4, None), "--workers 4: needs a cluster; threads that decode are --num-workers"),
+        (("local", None, None, 0.0), "--gpus-per-worker 0.0: needs a cluster"),
+    ],
+)
+def test_what_only_a_cluster_has_is_refused_without_one(asked, message):
+    with pytest.raises(UsageError, match=message):
+        parse_engine(*asked)

@@ -1,0 +1,282 @@
+"""``crossan-extract --engine ray`` on a real Ray cluster of two workers: the store of ``--engine local``, whatever is killed.
+
+Most tests share a cluster that `ray start` made on the loopback interface; one
+lets the command start its own. Every process is ended by its id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from crossan.cache_schema.modality import Modality
+from crossan.common.datasets import write_dataset
+from crossan.common.stores import create_store, fsck, logical_digest, open_store
+from crossan.extract.backbones import load_backbone
+from crossan.extract.job.canary import canary_features
+
+pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[ray]'")
+
+ITEM_COUNT = 400
+TASK_COUNT = 4  # of 128 items at most
+BAD = {"i0007": "quarantined", "i0009": "missing"}
+PROGRAMS = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ray")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    """Four hundred items over eight pictures that take their time to decode; one is broken, one is not there."""
+    shades = np.random.default_rng(0)
+    for number in range(8):
+        picture = shades.integers(0, 256, (640, 640, 3), dtype=np.uint8)
+        Image.fromarray(picture).save(folder / f"p{number}.png", compress_level=1)
+    (folder / "broken.png").write_bytes(b"not a picture")
+    ids = [f"i{number:04d}" for number in range(ITEM_COUNT)]
+    paths = [str(folder / f"p{number % 8}.png") for number in range(ITEM_COUNT)]
+    paths[7], paths[9] = str(folder / "broken.png"), str(folder / "nowhere.png")
+    nothing = pa.nulls(ITEM_COUNT, pa.string())
+    interactions = {"user_id": ["u"] * ITEM_COUNT, "item_id": ids, "timestamp": pa.nulls(ITEM_COUNT, pa.int64())}
+    items = {"item_id": ids, "title": nothing, "image": paths, "video": nothing, "audio": nothing}
+    write_dataset(
+        folder / "d", name="many", source_format="table", licence="ours",
+        interactions=pa.table(interactions), items=pa.table(items),
+    )  # fmt: skip
+    return folder / "d"
+
+
+@pytest.fixture(scope="module")
+def backbone(folder):
+    subprocess.run(
+        [PROGRAMS / "crossan", "backbones", "init-tiny", folder / "tiny"], check=True, capture_output=True, timeout=120
+    )
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def environment(folder):
+    """Keep Ray on the loopback interface and out of the home folder."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "XDG_CACHE_HOME": str(folder / "xdg"),
+    }
+
+
+@pytest.fixture(scope="module")
+def command(dataset, backbone, environment):
+    """Return a function that starts the command with a cache and options; what a failed test leaves running is ended."""
+    started = []
+
+    def start(cache, *options):
+        arguments = ["--modality", "image", "--dataset", dataset, "--cache", cache, "--backbone", backbone]
+        arguments += ["--batch-size", "4", "--max-bad", "1%", "--json", *options]
+        process = subprocess.Popen(
+            [PROGRAMS / "crossan-extract", *map(str, arguments)],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture(scope="module")
+def digest(command, folder):
+    """Return the logical digest that the local engine gives."""
+    return logical_digest(open_store(_finish(command(folder / "local"))[0]["store"]))
+
+
+@pytest.fixture(scope="module")
+def cluster(environment):
+    """Start a cluster of two cores; return its options for the command, and the process all others descend from."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path may have 107 bytes
+    options = ["--head", "--block", "--include-dashboard=false", "--num-cpus=2", "--object-store-memory=80000000"]
+    head = subprocess.Popen(
+        [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(Path(temporary).glob("session_*/sockets/raylet*")):
+        assert head.poll() is None, "ray start has ended"
+        assert time.monotonic() < deadline, "ray start was not ready within a minute"
+        time.sleep(0.1)
+    yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
+    left = _descendants(head.pid)
+    head.terminate()
+    head.wait(timeout=60)
+    for process in left:
+        _wait_until(lambda process=process: not Path(f"/proc/{process}").exists(), f"Ray's process {process} to end")
+    shutil.rmtree(temporary)
+
+
+def _finish(process, exit_code=0):
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == exit_code, said
+    assert len(out.splitlines()) == (exit_code == 0), out  # the result and nothing of Ray's
+    return (json.loads(out)["stores"][0] if out else None), said
+
+
+def _check_whole(reported, digest):
+    opened = open_store(reported["store"])
+    assert logical_digest(opened) == digest
+    assert {status: reported[status] for status in ("ok", "absent", "missing", "quarantined")} == {
+        "ok": ITEM_COUNT - 2, "absent": 0, "missing": 1, "quarantined": 1,
+    }  # fmt: skip
+    found = dict(zip(opened.item_ids.tolist(), opened.status.tolist(), strict=True))
+    assert {item_id: status for item_id, status in found.items() if status != "ok"} == BAD
+    line = json.loads((Path(reported["store"]) / "quarantine.jsonl").read_text())
+    assert (line["item_id"], line["reason"]) == ("i0007", "unknown-container")
+    segments = [json.loads(path.read_text()) for path in Path(reported["store"]).glob("segments/*/segment.json")]
+    assert len(segments) == TASK_COUNT
+    assert sum(segment["items"] for segment in segments) == ITEM_COUNT  # no item twice
+    assert list((Path(reported["store"]) / "staging").iterdir()) == []
+    assert fsck(reported["store"]).ok
+
+
+def _descendants(process):
+    children = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [process]
+    while waiting:
+        own = children.get(waiting.pop(), [])
+        found += own
+        waiting += own
+    return found
+
+
+def _name(process):
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].decode()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _wait_until(is_so, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.02)
+
+
+def _wait_for_batches(cache):
+    """Wait until a journal holds some batches; return the process that writes it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for log in cache.glob("*/*/*/staging/*/journal.log"):
+            with contextlib.suppress(FileNotFoundError):
+                owner = log.parent.name.split(".")[1]  # "free", or host-process-start
+                if owner != "free" and log.stat().st_size > 8_000:
+                    return int(owner.split("-")[1])
+        time.sleep(0.02)
+    pytest.fail("no worker has journaled batches within a minute")
+
+
+@pytest.mark.slow
+def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_path, digest):
+    reported, said = _finish(command(tmp_path / "c", "--engine", "ray", "--workers", "2"))
+    assert reported["forwarded"] == ITEM_COUNT - 2
+    assert f"extract image: {ITEM_COUNT} items in {TASK_COUNT} tasks for 2 workers of 1 cores and 0 GPUs" in said
+    assert "items, " in said  # the progress, from the second second on
+    assert "raylet" not in said
+    _check_whole(reported, digest)
+    assert not list((tmp_path / "c").glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing_but_time(command, cluster, tmp_path, digest):
+    options, head = cluster
+    process = command(tmp_path / "c", *options)
+    worker = _wait_for_batches(tmp_path / "c")
+    assert worker in _descendants(head)
+    os.kill(worker, signal.SIGKILL)
+    reported, said = _finish(process)
+    assert "a worker was lost over task " in said
+    assert 0 < reported["forwarded"] < ITEM_COUNT - 2  # its successor went on from its journal
+    _check_whole(reported, digest)
+
+
+@pytest.mark.slow
+def test_an_interruption_keeps_what_is_done(command, cluster, tmp_path, digest):
+    options, head = cluster
+    for number, exit_code in [(signal.SIGINT, 130), (signal.SIGTERM, 143)]:
+        process = command(tmp_path / "c", *options)
+        _wait_for_batches(tmp_path / "c")
+        process.send_signal(number)
+        _, said = _finish(process, exit_code)
+        assert "workers stop after their batch in hand" in said
+        assert "Traceback" not in said
+        _wait_until(
+            lambda: not any(_name(found).startswith("ray::Worker") for found in _descendants(head)),
+            "the workers to end",
+        )
+    reported, _ = _finish(command(tmp_path / "c", *options))
+    assert 0 < reported["forwarded"] < ITEM_COUNT - 2
+    _check_whole(reported, digest)
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_the_same_error_here(command, cluster, tmp_path, backbone):
+    encoder = load_backbone(Modality.IMAGE, str(backbone / "image"))
+    identity = encoder.identity("float16", "raw")
+    folder = tmp_path / "c" / "many" / "image" / f"local-vit-{identity.fingerprint[:12]}"
+    create_store(folder, identity, canary_features(encoder) * 2)
+    _, said = _finish(command(tmp_path / "c", *cluster[0]), 5)
+    assert "IncompatibleError: store " in said
+    assert "canary mismatch" in said
+    assert "Traceback" not in said
+    assert "RayTaskError" not in said
+
+
+@pytest.mark.parametrize(
+    ("options", "exit_code", "message"),
+    [
+        (["--shard", "1/2"], 2, "--shard 1/2 --engine ray: the cluster gets the whole job"),
+        (["--gpus-per-worker", "64"], 6, "expected a node with a core and 64 GPUs for a worker, found 2 cores"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_cluster_is_refused(command, cluster, tmp_path, options, exit_code, message):
+    _, said = _finish(command(tmp_path / "c", *cluster[0], *options), exit_code)
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_cluster_that_does_not_answer_is_named(command, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = f"127.0.0.1:{server.getsockname()[1]}"
+    _, said = _finish(command(tmp_path / "c", "--engine", "ray", "--address", free), 8)
+    assert f"RemoteError: --address {free}: no Ray cluster answers there: [Errno 111] Connection refused" in said
