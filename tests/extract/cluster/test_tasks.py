@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.extract.cluster.request import ClusterRequest, parse_engine
 from crossan.extract.cluster.tasks import Crew, Node, cut_tasks, fit_crew, task_count
-from crossan.extract.job.media_list import Medium
-from crossan.extract.job.plan import plan_batches
 
 
 @pytest.mark.parametrize(
@@ -21,15 +17,13 @@ def test_the_number_of_tasks_depends_on_the_items_alone(items, tasks):
     assert task_count(items) == tasks
 
 
-@pytest.mark.parametrize(("items", "batch_size"), [(300, 4), (300, 7), (300, 200), (1, 64), (129, 128)])
-def test_tasks_cover_every_batch_once(items, batch_size):
-    media = [Medium(f"i{n}", path=Path(f"{n}.png") if n % 3 else None) for n in range(items)]
-    batches = plan_batches(media, batch_size)
-    tasks = cut_tasks(media, batch_size)
-    taken = [batch for task in tasks for batch in task.shard.take(batches)]
-    assert sorted(taken, key=str) == sorted(batches, key=str)
-    assert [task.item_count for task in tasks] == [sum(map(len, task.shard.take(batches))) for task in tasks]
-    assert all(task.item_count for task in tasks)
+@pytest.mark.parametrize(
+    ("items", "shares"), [(1, [1]), (129, [65, 64]), (400, [100] * 4), (401, [101, 100, 100, 100])]
+)
+def test_tasks_are_all_the_shards_with_even_shares(items, shares):
+    tasks = cut_tasks(items)
+    assert [task.item_count for task in tasks] == shares
+    assert [str(task.shard) for task in tasks] == [f"{number + 1}/{len(shares)}" for number in range(len(shares))]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +64,7 @@ def test_the_engine_is_read_with_its_address(monkeypatch):
     [
         (("rya", None, None, None), "--engine rya: expected one of local, ray; did you mean 'ray'"),
         (("local", "auto", None, None), "--address auto: needs a cluster"),
-        (("local", None, 4, None), "--workers 4: needs a cluster; threads that decode are --num-workers"),
+        (("local", None, 4, None), "--workers 4: needs a cluster; processes that decode are --num-workers"),
         (("local", None, None, 0.0), "--gpus-per-worker 0.0: needs a cluster"),
     ],
 )

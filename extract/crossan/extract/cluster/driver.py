@@ -22,7 +22,6 @@ from crossan.extract.cluster.crew import HiredCrew
 from crossan.extract.cluster.request import ClusterRequest
 from crossan.extract.cluster.tasks import Crew, cut_tasks, fit_crew
 from crossan.extract.cluster.worker import Order
-from crossan.extract.job.batch_size import DEFAULT_BATCH_SIZE
 from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.quarantine import write_quarantine
@@ -73,7 +72,7 @@ def _extract_one(ray: Any, crew: Crew, request: JobRequest, modality: Modality, 
     started = time.monotonic()
     dataset = open_dataset(request.dataset)
     media = read_media(dataset, modality)
-    tasks = cut_tasks(media, request.batch_size or DEFAULT_BATCH_SIZE[modality])
+    tasks = cut_tasks(len(media))
     crew = replace(crew, worker_count=min(crew.worker_count, len(tasks)))
     note(
         f"extract {modality.value}: {len(media):,} items in {len(tasks):,} tasks for {crew.worker_count} workers "

@@ -47,6 +47,6 @@ def parse_engine(
     given = {"--address": address, "--workers": worker_count, "--gpus-per-worker": gpus_per_worker}
     for flag, value in given.items():
         if value is not None:
-            hint = "; threads that decode are --num-workers" if flag == "--workers" else ""
+            hint = "; processes that decode are --num-workers" if flag == "--workers" else ""
             raise UsageError(f"{flag} {value}: needs a cluster{hint}", remedy="Add --engine ray.")
     return None

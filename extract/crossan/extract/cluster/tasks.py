@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crossan.cache_schema.errors import ResourceError
-from crossan.extract.job.media_list import Medium
-from crossan.extract.job.plan import Shard, plan_batches
+from crossan.extract.job.plan import Shard
 
 __all__ = ["Crew", "Node", "Task", "cut_tasks", "fit_crew", "task_count"]
 
@@ -19,7 +18,7 @@ _LARGEST_TASK = 8_192
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One shard of the batch plan, and how many items it has, done or not."""
+    """One shard of the batch plan, and about how many items it has, done or not."""
 
     shard: Shard
     item_count: int
@@ -59,16 +58,16 @@ def task_count(item_count: int) -> int:
     return max(small, math.ceil(item_count / _LARGEST_TASK))
 
 
-def cut_tasks(media: Sequence[Medium], batch_size: int) -> list[Task]:
-    """Cut a dataset's items into tasks that all have items, at most one per batch.
+def cut_tasks(item_count: int) -> list[Task]:
+    """Cut a job of ``item_count`` items, at least one, into tasks.
 
-    Only the sizes of the batches matter here, and those do not depend on the
-    order of the titles: no tokenizer is needed.
+    Which items a task has follows from the batch size, which a worker settles;
+    each is told its even share, for the progress. A job of fewer batches than
+    tasks leaves some tasks without items.
     """
-    batches = plan_batches(media, batch_size)
-    count = min(task_count(len(media)), len(batches))
-    shards = [Shard(number, count) for number in range(1, count + 1)]
-    return [Task(shard, sum(map(len, shard.take(batches)))) for shard in shards]
+    count = task_count(item_count)
+    share, rest = divmod(item_count, count)
+    return [Task(Shard(number, count), share + (number <= rest)) for number in range(1, count + 1)]
 
 
 def fit_crew(nodes: Sequence[Node], worker_count: int | None, gpus_per_worker: float) -> Crew:

@@ -107,7 +107,7 @@ class Board:
 
 
 class WatchedEncoder:
-    """A backbone that counts what it encodes and can be told to stop.
+    """A backbone that counts what it forwards and can be told to stop.
 
     The lengths of titles are kept: each task plans the batches of all titles.
     """
@@ -123,7 +123,7 @@ class WatchedEncoder:
         return getattr(self._encoder, name)
 
     def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
-        """Start the forward of a batch; raise `KeyboardInterrupt`, as Ctrl-C would, where it is to stop."""
+        """Start a forward as the backbone does; raise `KeyboardInterrupt`, as Ctrl-C would, where it is to stop."""
         if self.is_stopping:
             raise KeyboardInterrupt
         states = self._encoder.begin(batch)

@@ -16,12 +16,12 @@ from crossan.common.stores.files import create_exclusively
 from crossan.extract.job.canary import canary_inputs
 from crossan.extract.job.prepare import Encoder
 
-__all__ = ["BATCH_SIZE_FILE", "DEFAULT_BATCH_SIZE", "find_batch_size", "settle_batch_size", "try_batch_sizes"]
+__all__ = ["BATCH_SIZE_FILE", "find_batch_size", "settle_batch_size", "try_batch_sizes"]
 
 BATCH_SIZE_FILE = "batch_size.json"
 """Beside ``store.json``: the batch size that all jobs of this store plan with, unless one is told otherwise."""
 
-DEFAULT_BATCH_SIZE = {Modality.TEXT: 64, Modality.IMAGE: 32, Modality.VIDEO: 8, Modality.AUDIO: 16}
+_DEFAULT = {Modality.TEXT: 64, Modality.IMAGE: 32, Modality.VIDEO: 8, Modality.AUDIO: 16}
 _LARGEST = 1_024
 _WORTHWHILE = 1.05
 """A larger batch must be so many times as fast: it costs memory, and more when it is interrupted."""
@@ -43,7 +43,7 @@ def find_batch_size(folder: Path, modality: Modality, asked: int | None) -> int:
     StoreIntegrityError
         What is recorded is no batch size.
     """
-    return asked or _recorded(folder) or DEFAULT_BATCH_SIZE[modality]
+    return asked or _recorded(folder) or _DEFAULT[modality]
 
 
 def settle_batch_size(folder: Path, encoder: Encoder, asked: int | None, *, is_automatic: bool) -> int:
@@ -63,7 +63,7 @@ def settle_batch_size(folder: Path, encoder: Encoder, asked: int | None, *, is_a
     """
     recorded = _recorded(folder)
     if recorded is None:
-        chosen, how = asked or DEFAULT_BATCH_SIZE[encoder.modality], "asked for" if asked else "default"
+        chosen, how = asked or _DEFAULT[encoder.modality], "asked for" if asked else "default"
         if is_automatic and not asked:
             chosen, how = try_batch_sizes(encoder), "tried"
         content = pretty_bytes({"batch_size": chosen, "how": how})
