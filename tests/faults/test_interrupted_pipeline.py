@@ -85,15 +85,16 @@ def test_a_killed_worker_costs_nothing(extraction, uninterrupted, tmp_path):
     digest, seconds = uninterrupted
     moments = random.Random(2)
     hits = 0
-    for number in range(3 * ROUNDS):
+    for number in range(5 * ROUNDS):
         cache = tmp_path / f"cache{number}"
         process = extraction.begin(cache)
         workers = wait_for_workers(process, moments.uniform(0, 1) * seconds)
         for worker in moments.sample(workers, moments.randint(1, len(workers))) if workers else []:
             os.kill(worker, signal.SIGKILL)
-        exit_code = extraction.end()
-        hits += bool(workers)
-        assert exit_code == 0, extraction.output()
+        assert extraction.end() == 0, extraction.output()
+        if not workers:
+            continue
+        hits += 1
         check_resumed(extraction, cache, digest)
         check_all_gone(workers)
         if hits == ROUNDS:
@@ -106,7 +107,7 @@ def test_no_process_outlives_a_killed_command(extraction, uninterrupted, tmp_pat
     digest, seconds = uninterrupted
     moments = random.Random(3)
     hits = 0
-    for number in range(3 * ROUNDS):
+    for number in range(5 * ROUNDS):
         cache = tmp_path / f"cache{number // 3}"
         process = extraction.begin(cache)
         workers = wait_for_workers(process, moments.uniform(0, 1) * seconds)
@@ -131,7 +132,7 @@ def test_a_signal_ends_the_command_with_its_exit_code(
     digest, seconds = uninterrupted
     moments = random.Random(exit_code + is_to_all)
     codes = []
-    for attempt in range(3 * ROUNDS):
+    for attempt in range(5 * ROUNDS):
         cache = tmp_path / f"cache{attempt}"
         process = extraction.begin(cache)
         workers = wait_for_workers(process, moments.uniform(0, 1) * seconds)
