@@ -73,6 +73,15 @@ def wait_for_workers(process, seconds):
     return descendants(process)
 
 
+def send_signal(process, number):
+    """Send a signal; return whether the process was still there."""
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def check_all_gone(processes):
     deadline = time.monotonic() + LONGEST_GOODBYE_S
     while alive := [process for process in processes if is_alive(process)]:
@@ -90,7 +99,7 @@ def test_a_killed_worker_costs_nothing(extraction, uninterrupted, tmp_path):
         process = extraction.begin(cache)
         workers = wait_for_workers(process, moments.uniform(0, 1) * seconds)
         for worker in moments.sample(workers, moments.randint(1, len(workers))) if workers else []:
-            os.kill(worker, signal.SIGKILL)
+            send_signal(worker, signal.SIGKILL)
         assert extraction.end() == 0, extraction.output()
         if not workers:
             continue
@@ -137,8 +146,7 @@ def test_a_signal_ends_the_command_with_its_exit_code(
         process = extraction.begin(cache)
         workers = wait_for_workers(process, moments.uniform(0, 1) * seconds)
         for one in [process, *(descendants(process) if is_to_all else [])]:
-            if is_alive(one):
-                os.kill(one, number)
+            send_signal(one, number)
         codes.append(extraction.end())
         check_all_gone(workers)
         if number == signal.SIGTERM:
@@ -164,8 +172,7 @@ def test_an_item_that_ends_every_worker_is_the_only_one_lost(extraction, uninter
     while is_alive(process):
         for worker in descendants(process):
             if victim in open_files(worker):
-                os.kill(worker, signal.SIGKILL)
-                killed += 1
+                killed += send_signal(worker, signal.SIGKILL)
     assert extraction.end() == 0, extraction.output()
     assert killed > 1, "a worker's death is expected to be forgiven once"
     (store,) = (tmp_path / "c").glob("made-up/video/*")
