@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.extract.workers import Limits, Order, WorkerPool
+from crossan.extract.workers import Limits, Order, Stopped, WorkerPool
 from misbehaving import Reader, Refusing
 
 LIMITS = Limits(seconds=1.0, wall_seconds=20.0, memory_bytes=1 << 30)
@@ -104,6 +105,18 @@ def test_a_consumer_that_stops_leaves_no_process_behind_even_when_a_worker_hangs
     next(answers)
     begun = time.monotonic()
     answers.close()
+    assert time.monotonic() - begun < 10  # their limit is twenty seconds on the clock
+
+
+def test_a_consumer_that_is_told_to_end_does_not_wait_for_a_worker_that_hangs(tmp_path):
+    told = threading.Event()
+    pool = WorkerPool(Reader(tmp_path), 1, LIMITS, told)
+    answers = pool.read(_orders("fine-0", "hang-1"), 4)
+    next(answers)
+    threading.Timer(0.3, told.set).start()
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        next(answers)
     assert time.monotonic() - begun < 10  # their limit is twenty seconds on the clock
 
 

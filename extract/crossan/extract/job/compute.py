@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -12,10 +12,11 @@ from crossan.common.console import Progress, note, progress
 from crossan.common.stores import ItemRow, Journal
 from crossan.extract.job.forward import Forward, Forwarded
 from crossan.extract.job.lanes import Lane, prepared_batches
+from crossan.extract.job.prepare import Prepared
 from crossan.extract.job.report import Tally
 from crossan.extract.job.stages import StageClock
 from crossan.extract.job.writer import Writer
-from crossan.extract.workers import WorkerPool
+from crossan.extract.workers import Stopped, WorkerPool
 
 __all__ = ["Stream", "compute"]
 
@@ -65,17 +66,12 @@ def compute(streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told
     total = sum(stream.lane.item_count for stream in streams)
     largest = max((len(findings) for stream in streams for findings in stream.lane.work), default=1)
     read = partial(pool.read, ahead=_BATCHES_AHEAD * largest)
-    done = 0
     try:
         with clock.measure("computing"), progress(f"extract {names}", total, "items") as shown:
             writer: Writer[tuple[Stream, Forwarded]] = Writer(partial(_write, clock, shown))
             try:
                 with closing(prepared_batches([stream.lane for stream in streams], read)) as batches:  # type: ignore[type-var]
-                    while not told_to_end.is_set():
-                        with clock.measure("awaiting_inputs"):
-                            lane, batch = next(batches, (None, None))
-                        if lane is None or batch is None:
-                            break
+                    for lane, batch in _awaited(batches, clock, told_to_end):
                         stream = by_lane[id(lane)]
                         with clock.measure("forwarding"):
                             forwarded = stream.forward.begin(batch)
@@ -88,6 +84,19 @@ def compute(streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told
         done = sum(stream.tally.done for stream in streams)
         if done < total:
             note(f"extract {names}: stopped after {done:,} of {total:,} items, which are kept")
+
+
+def _awaited(
+    batches: Iterator[tuple[Lane, list[Prepared]]], clock: StageClock, told_to_end: Event
+) -> Iterator[tuple[Lane, list[Prepared]]]:
+    """Yield the batches until told to end, and measure how long each was waited for."""
+    while not told_to_end.is_set():
+        batch = None
+        with clock.measure("awaiting_inputs"), suppress(Stopped):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _write(clock: StageClock, shown: Progress, batch: tuple[Stream, Forwarded]) -> None:

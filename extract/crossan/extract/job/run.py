@@ -53,11 +53,11 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         space or memory (exit 6). What was journaled before is kept.
     """
     clock = StageClock(request.worker_count)
-    pool = WorkerPool(_reader(request, encoders), request.worker_count, request.limits)
     with ExitStack() as open_journals:
         jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
         streams = [stream for _, _, stream in jobs]
         with finishing_on_terminate() as told_to_end:
+            pool = WorkerPool(_reader(request, encoders), request.worker_count, request.limits, told_to_end)
             compute(streams, pool, clock, told_to_end)
             for stream in streams:
                 stream.publish()

@@ -7,6 +7,6 @@ neither torch nor transformers. Does not belong here: decoding
 """
 
 from crossan.extract.workers.item import ItemReader, Order, Outcome
-from crossan.extract.workers.pool import Limits, WorkerPool
+from crossan.extract.workers.pool import Limits, Stopped, WorkerPool
 
-__all__ = ["ItemReader", "Limits", "Order", "Outcome", "WorkerPool"]
+__all__ = ["ItemReader", "Limits", "Order", "Outcome", "Stopped", "WorkerPool"]

@@ -12,7 +12,7 @@ from crossan.extract.media import MediaFault
 from crossan.extract.workers.item import ItemReader, Order, Outcome, lost
 from crossan.extract.workers.worker import Limits, Lost, Worker
 
-__all__ = ["Limits", "WorkerPool"]
+__all__ = ["Limits", "Stopped", "WorkerPool"]
 
 Answer = dict[Modality, Outcome]
 
@@ -21,6 +21,13 @@ _ATTEMPTS = 3
 
 _ORDERS_EACH = 2
 """One that a worker reads, and one that waits for it."""
+
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class Stopped(Exception):  # noqa: N818 - as asked for
+    """The consumer was told to end while it waited for an answer."""
 
 
 class WorkerPool:
@@ -34,10 +41,15 @@ class WorkerPool:
         Processes; 0 reads in the calling thread, without limits.
     limits
         What one item may cost.
+    told_to_end
+        Ends the wait for an answer, however long the item may still take.
     """
 
-    def __init__(self, reader: ItemReader, worker_count: int, limits: Limits) -> None:
+    def __init__(
+        self, reader: ItemReader, worker_count: int, limits: Limits, told_to_end: threading.Event | None = None
+    ) -> None:
         self._reader, self._limits, self._worker_count = reader, limits, worker_count
+        self._told_to_end = told_to_end or threading.Event()
         self.busy_seconds = 0.0
         """Wall time that the workers spent on items, added up over the workers."""
         self.lost_count = 0
@@ -52,6 +64,8 @@ class WorkerPool:
             A worker met a bug; the message holds its traceback.
         ResourceError
             No worker can be started.
+        Stopped
+            Told to end.
         """
         if self._worker_count == 0:
             yield from map(self._reader.read, orders)
@@ -62,7 +76,7 @@ class WorkerPool:
         try:
             for hand in hands:
                 threads.submit(hand.run).add_done_callback(desk.note_end)
-            yield from desk.answers()
+            yield from desk.answers(self._told_to_end)
         finally:
             desk.close()
             for hand in hands:
@@ -193,8 +207,8 @@ class _Desk:
             self.is_closed = True
             self._changed.notify_all()
 
-    def answers(self) -> Iterator[Answer]:
-        """Yield the answers in the order of the orders."""
+    def answers(self, told_to_end: threading.Event) -> Iterator[Answer]:
+        """Yield the answers in the order of the orders; raise `Stopped` instead of waiting once told to end."""
         while True:
             with self._changed:
                 while self._taken not in self._answers:
@@ -202,7 +216,9 @@ class _Desk:
                         raise self._error
                     if self._is_exhausted and self._taken == self._handed_out:
                         return
-                    self._changed.wait()
+                    if told_to_end.is_set():
+                        raise Stopped
+                    self._changed.wait(_SECONDS_BETWEEN_LOOKS)
                 answer = self._answers.pop(self._taken)
                 self._taken += 1
                 self._changed.notify_all()
