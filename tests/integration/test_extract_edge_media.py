@@ -8,12 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from crossan.common.datasets import write_dataset
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
+from extraction import write_backbones, write_items
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -28,12 +27,7 @@ def _edge_dataset(folder, out):
         rows += [{"item_id": f"{modality}/{file.name}", modality: str(file)} for file in files]
     with (folder / "text" / "hard_titles.csv").open(encoding="utf-8", newline="") as titles:
         rows += [{"item_id": f"title/{row['item']}", "title": row["title"]} for row in csv.DictReader(titles)]
-    columns = ("item_id", "title", "image", "video", "audio")
-    items = pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in columns})
-    interactions = pa.table(
-        {"user_id": ["u"], "item_id": [rows[0]["item_id"]], "timestamp": pa.array([None], pa.int64())}
-    )
-    write_dataset(out, name="edge", source_format="table", licence="mixed", interactions=interactions, items=items)
+    write_items(out, rows)
     return {
         "text": sum(bool((row.get("title") or "").strip()) for row in rows),
         "image": sum("image" in row for row in rows),
@@ -44,8 +38,7 @@ def _edge_dataset(folder, out):
 
 def test_no_file_stops_the_batch(test_data, tmp_path):
     named = _edge_dataset(test_data / "edge_media", tmp_path / "d")
-    subprocess.run([PROGRAMS / "crossan", "backbones", "init-tiny", tmp_path / "tiny"], check=True, timeout=120)
-    places = ["--dataset", tmp_path / "d", "--cache", tmp_path / "c", "--backbone", tmp_path / "tiny"]
+    places = ["--dataset", tmp_path / "d", "--cache", tmp_path / "c", "--backbone", write_backbones(tmp_path / "tiny")]
     command = [PROGRAMS / "crossan-extract", "--modality", "all", *places, "--max-bad", "100%", "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr
@@ -68,3 +61,17 @@ def test_no_file_stops_the_batch(test_data, tmp_path):
     zero = {"image/made_zero.jpg", "video/zero_bytes.mp4", "audio/zero_bytes.wav"}
     assert zero | {"image/made_truncated.jpg"} <= quarantined
     assert stores["text"]["quarantined"] == 0
+
+
+def test_the_three_real_videos_give_frames_and_sound(test_data, tmp_path):
+    videos = sorted((test_data / "microlens50k" / "videos").glob("*.mp4"))
+    assert len(videos) == 3
+    dataset = write_items(tmp_path / "d", [{"item_id": video.stem, "video": str(video)} for video in videos])
+    places = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", write_backbones(tmp_path / "tiny")]
+    command = [PROGRAMS / "crossan-extract", "--modality", "video,audio", *places, "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert ran.returncode == 0, ran.stderr
+    for reported in json.loads(ran.stdout.splitlines()[-1])["stores"]:
+        assert (reported["ok"], reported["forwarded"]) == (3, 3)
+        rows = open_store(reported["store"]).load()
+        assert len({row.tobytes() for row in rows}) == 3

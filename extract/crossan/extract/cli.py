@@ -44,7 +44,7 @@ def extract(
         None,
         "--batch-size",
         help="Items per forward, or auto: tried once, then recorded with the store. "
-        "Default: as recorded, else auto on an accelerator, 64 titles, 32 images, 16 sounds or 8 videos elsewhere.",
+        "Default: as recorded, else auto on an accelerator, 16 titles, 8 images, 8 videos or 4 sounds elsewhere.",
     ),
     num_workers: int | None = typer.Option(
         None,

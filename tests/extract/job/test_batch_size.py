@@ -50,7 +50,7 @@ def test_no_memory_for_one_item_is_an_error():
 
 
 def test_the_first_job_records_its_size_and_later_ones_take_it(tmp_path):
-    assert find_batch_size(tmp_path, Modality.IMAGE, None) == 32
+    assert find_batch_size(tmp_path, Modality.IMAGE, None) == 8
     assert settle_batch_size(tmp_path, Timed(1.0), 7, is_automatic=True) == 7
     assert json.loads((tmp_path / BATCH_SIZE_FILE).read_text()) == {"batch_size": 7, "how": "asked for"}
     assert settle_batch_size(tmp_path, Timed(1.0), None, is_automatic=True) == 7
@@ -60,8 +60,8 @@ def test_the_first_job_records_its_size_and_later_ones_take_it(tmp_path):
 def test_another_size_than_the_recorded_one_is_taken_and_said(tmp_path, capsys):
     settle_batch_size(tmp_path, Timed(1.0), None, is_automatic=False)
     assert settle_batch_size(tmp_path, Timed(1.0), 5, is_automatic=False) == 5
-    assert "--batch-size 5, while this store was begun with 32" in capsys.readouterr().err
-    assert find_batch_size(tmp_path, Modality.IMAGE, None) == 32
+    assert "--batch-size 5, while this store was begun with 8" in capsys.readouterr().err
+    assert find_batch_size(tmp_path, Modality.IMAGE, None) == 8
 
 
 def test_jobs_that_begin_together_settle_on_one(tmp_path):

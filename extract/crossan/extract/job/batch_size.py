@@ -21,7 +21,9 @@ __all__ = ["BATCH_SIZE_FILE", "find_batch_size", "settle_batch_size", "try_batch
 BATCH_SIZE_FILE = "batch_size.json"
 """Beside ``store.json``: the batch size that all jobs of this store plan with, unless one is told otherwise."""
 
-_DEFAULT = {Modality.TEXT: 64, Modality.IMAGE: 32, Modality.VIDEO: 8, Modality.AUDIO: 16}
+_DEFAULT = {Modality.TEXT: 16, Modality.IMAGE: 8, Modality.VIDEO: 8, Modality.AUDIO: 4}
+"""About the fastest on a CPU (docs/benchmarks/extract.md): the states of more items leave its caches."""
+
 _LARGEST = 1_024
 _WORTHWHILE = 1.05
 """A larger batch must be so many times as fast: it costs memory, and more when it is interrupted."""

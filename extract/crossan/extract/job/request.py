@@ -44,7 +44,7 @@ class JobRequest:
     pooling: str | None = None
     shard: Shard = field(default_factory=Shard)
     batch_size: int | None = None
-    """Items per forward; None takes the store's recorded one, else 64 titles, 32 images, 16 sounds or 8 videos."""
+    """Items per forward; None takes the store's recorded one, else 16 titles, 8 images, 8 videos or 4 sounds."""
     is_batch_size_automatic: bool = False
     """Where none is recorded or asked for, find it by trying; always so on an accelerator."""
     num_workers: int | None = None
