@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from crossan.cache_schema import FileEntry, Manifest, SegmentEntry, SegmentRecord, parse_object, pretty_bytes
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.manifest import version_name, version_number
-from crossan.cache_schema.segment import is_segment_id, new_segment_id
+from crossan.cache_schema.segment import is_segment_id, new_segment_id, new_stamp
 
 SEGMENT_ID = "20260102T030405-0123456789abcdef"
 SHA = "a" * 64
@@ -42,6 +44,24 @@ def test_segment_record_reads_back_from_its_own_json():
     assert made.to_dict()["files"][3]["crc32c"] == "deadbeef"
 
 
+def test_segment_record_of_before_there_were_stamps_is_read():
+    made = record()
+    value = made.to_dict()
+    for name in ("replaces", "rescued", "stamp"):
+        del value[name]
+    assert SegmentRecord.from_dict(value, "x") == made
+    assert made.holding.stamp == 0
+
+
+def test_a_new_stamp_is_higher_than_what_is_known_whatever_the_clock_says():
+    now = new_stamp(0)
+    assert now >> 20 == pytest.approx(time.time() * 1_000, abs=60_000)
+    ahead = now + (10**9 << 20)
+    assert ahead < new_stamp(ahead) < ahead + (2 << 20)
+    assert len({new_stamp(ahead) for _ in range(20)}) > 1
+    assert new_stamp(2**63 - 1) == 2**63 - 1  # the end: from there on the manifest's order tells
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -59,6 +79,9 @@ def test_segment_record_reads_back_from_its_own_json():
         (_set(["files", 0, "size"], -1), "expected size and digests of zarr.json"),
         (_set(["files"], [1]), "expected a list of up to 1,000,000 files"),
         (_set(["segment"], "../x"), "expected a segment id, found '../x'"),
+        (_set(["stamp"], -1), "expected a stamp from 0 to 9223372036854775807, found -1"),
+        (_set(["stamp"], 2**63), "expected a stamp from 0 to 9223372036854775807, found 9223372036854775808"),
+        (_set(["stamp"], 1.5), "expected 'stamp' to hold int, found 1.5"),
         (_set(["rows"], 4), "expected no more rows than items, found 4 rows of 3 items"),
         (_set(["items"], True), "expected 'items' to hold int, found True"),
     ],

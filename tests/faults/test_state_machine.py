@@ -90,10 +90,10 @@ class Teammates(RuleBasedStateMachine):
         self._survive(point, lambda: transfer(source, FolderPlace(target), is_source_first=True))
         self._merge_known("r", mate)
 
-    @rule(point=POINTS)
-    def compact(self, point):
-        if list_versions(self.paths["a"]):
-            self._survive(point, lambda: compact(self.paths["a"], "test"))
+    @rule(place=st.sampled_from("abr"), point=POINTS)
+    def compact(self, place, point):
+        if list_versions(self.paths[place]):
+            self._survive(point, lambda: compact(self.paths[place], "test"))
 
     @rule(place=st.sampled_from("abr"), point=POINTS, keep=st.integers(1, 3))
     def gc(self, place, point, keep):

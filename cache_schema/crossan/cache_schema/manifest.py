@@ -37,7 +37,7 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One version of a store; the newest segment that holds an item wins."""
+    """One version of a store; of an item's rows in them the one with the highest stamp wins."""
 
     version: int
     """1 for the first."""

@@ -23,6 +23,7 @@ __all__ = [
     "is_segment_id",
     "is_sha256",
     "new_segment_id",
+    "new_stamp",
 ]
 
 GROUP_METADATA = "zarr.json"
@@ -32,11 +33,29 @@ _SEGMENT_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC = re.compile(r"[0-9a-f]{8}")
 _MAX_FILES = 1_000_000
+_LAST_STAMP = 2**63 - 1
+_CHANCE_BITS = 20
 
 
 def new_segment_id() -> str:
     """Return a fresh segment id: the time in UTC, for people, and 64 random bits."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
+
+
+def new_stamp(newest: int) -> int:
+    """Return a stamp for rows written now: higher than every stamp known so far, whatever the clock says.
+
+    It is the time in milliseconds, or the tick after that of ``newest`` where
+    that is later, and 20 random bits: two writers who do not know of each
+    other hardly ever get the same one.
+
+    Parameters
+    ----------
+    newest
+        The highest stamp of the version that the rows are added to, 0 for none.
+    """
+    tick = max(time.time_ns() // 1_000_000, (newest >> _CHANCE_BITS) + 1)
+    return min(tick << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS), _LAST_STAMP)
 
 
 def is_segment_id(text: str) -> bool:
@@ -85,15 +104,17 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Which written segments' content a segment holds, by their ids."""
+    """Which written segments' content a segment holds, by their ids, and when the newest of it was written."""
 
     whole: frozenset[str]
     part: frozenset[str] = frozenset()
     """Of these it holds what a repair could rescue."""
+    stamp: int = 0
+    """Of its newest row; 0 where that is not known."""
 
     def __or__(self, other: Holding) -> Holding:
         """Return what both hold."""
-        return Holding(self.whole | other.whole, self.part | other.part)
+        return Holding(self.whole | other.whole, self.part | other.part, max(self.stamp, other.stamp))
 
     @property
     def every(self) -> frozenset[str]:
@@ -127,10 +148,13 @@ class SegmentRecord:
     rescued: tuple[str, ...] = ()
     """Ids of the written segments of which this one holds what a repair could rescue; mostly empty."""
 
+    stamp: int = 0
+    """When its rows were written, or the newest of them (see `new_stamp`); 0 for one of before there were stamps."""
+
     @property
     def holding(self) -> Holding:
         """What it holds of which written segments."""
-        return Holding(frozenset(self.replaces or (self.segment_id,)), frozenset(self.rescued))
+        return Holding(frozenset(self.replaces or (self.segment_id,)), frozenset(self.rescued), self.stamp)
 
     @property
     def chunks(self) -> tuple[FileEntry, ...]:
@@ -153,6 +177,7 @@ class SegmentRecord:
             "producer": dict(self.producer),
             "replaces": list(self.replaces),
             "rescued": list(self.rescued),
+            "stamp": self.stamp,
         }
 
     @classmethod
@@ -179,6 +204,7 @@ class SegmentRecord:
             producer=field_of(value, "producer", dict, where),
             replaces=tuple(field_of(value, "replaces", list, where)) if "replaces" in value else (),
             rescued=tuple(field_of(value, "rescued", list, where)) if "rescued" in value else (),
+            stamp=field_of(value, "stamp", int, where) if "stamp" in value else 0,
         )
         record._check(where)
         return record
@@ -189,6 +215,8 @@ class SegmentRecord:
         for name, ids in (("replaces", self.replaces), ("rescued", self.rescued)):
             if not all(isinstance(segment, str) and is_segment_id(segment) for segment in ids):
                 raise StoreIntegrityError(f"{where}: expected segment ids in '{name}', found {ids!r:.80}")
+        if not 0 <= self.stamp <= _LAST_STAMP:
+            raise StoreIntegrityError(f"{where}: expected a stamp from 0 to {_LAST_STAMP}, found {self.stamp}")
         if not 0 <= self.row_count <= self.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"

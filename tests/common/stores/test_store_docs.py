@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.stores import ItemRow, Journal, open_store
+from crossan.common.stores import ItemRow, Journal, logical_digest, open_store
+from crossan.common.stores.growing.compact import compact
+from crossan.common.stores.versions import Content, commit
 
 PAGE = Path(__file__).parents[3] / "docs" / "store-format.md"
 
@@ -32,6 +34,24 @@ def test_numpy_reader_is_short_and_agrees_with_ours(blocks, store):
     opened = open_store(store)
     assert item_ids == opened.item_ids.tolist()
     np.testing.assert_array_equal(rows, opened.load())
+
+
+def test_numpy_reader_takes_the_newest_row_also_where_segments_lie_in_another_order(blocks, store, make_rows):
+    journal = Journal.open(store, "shard 1/1")
+    journal.append(make_rows(range(3, 5)))
+    journal.append([ItemRow("v00000", None, ItemStatus.DELETED)])
+    journal.publish({})
+    before = open_store(store)
+    commit(store, lambda newest: Content(newest.segments[::-1]))
+    scope = {}
+    exec(blocks[0], scope)
+    for _ in range(2):
+        item_ids, rows = scope["read_store"](store)
+        assert item_ids == before.item_ids.tolist()
+        np.testing.assert_array_equal(rows, before.load())
+        np.testing.assert_array_equal(open_store(store).load(), before.load())
+        compact(store, "test")
+    assert logical_digest(open_store(store)) == logical_digest(before)
 
 
 def test_numpy_reader_reads_bfloat16_and_notices_damage(blocks, begin_store, make_identity, make_rows):

@@ -10,9 +10,12 @@ import pytest
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.modality import ItemStatus
+from crossan.cache_schema.segment import SegmentRecord
 from crossan.common.stores import Journal, fsck, open_store, verify
 from crossan.common.stores.files import read_regular
-from crossan.common.stores.item_index import parse_items
+from crossan.common.stores.item_index import index_bytes, parse_items
+from crossan.common.stores.records import StagedItem
 
 FILES = [
     "store.json",
@@ -205,6 +208,17 @@ def test_item_index_that_contradicts_itself_is_refused(store):
     )
     with pytest.raises(StoreIntegrityError, match=r"expected 9 items with .*found 6"):
         parse_items(good, record, "items.parquet")
+
+
+@pytest.mark.parametrize("stamp", [None, -1, 8])
+def test_item_index_whose_stamps_contradict_the_segment_is_refused(stamp):
+    items = [StagedItem(item_id, None, ItemStatus.ABSENT, None, None, 5) for item_id in "ab"]
+    record = SegmentRecord(segment_id="", fingerprint="", item_count=3, row_count=0, files=(), stamp=7)
+    good = index_bytes([*items, StagedItem("c", None, ItemStatus.ABSENT, None, None, 7)])
+    assert parse_items(good, record, "items.parquet").stamps.tolist() == [5, 5, 7]
+    bad = index_bytes([*items, StagedItem("c", None, ItemStatus.ABSENT, None, None, stamp)])
+    with pytest.raises(StoreIntegrityError, match="expected stamps from 0 to the segment's 7, found"):
+        parse_items(bad, record, "items.parquet")
 
 
 def test_json_is_what_the_report_says(store):

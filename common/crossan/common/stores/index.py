@@ -1,4 +1,9 @@
-"""The items of one version: which segment holds the newest word on each, and where its row lies."""
+"""The items of one version: which segment holds the newest word on each, and where its row lies.
+
+The newest is that of the highest stamp: the one written last, or with knowledge
+of the others (see `crossan.common.stores.sharing.lineage`). Among equal stamps,
+as those of segments without any, it is the last in the manifest's order.
+"""
 
 from __future__ import annotations
 
@@ -40,10 +45,11 @@ class StoreIndex:
         self._segments = segments
         counts = [len(segment.items.item_ids) for segment in segments]
         everything: npt.NDArray[np.str_] = _joined([segment.items.item_ids for segment in segments], np.str_)
-        chosen = _newest_of_each(everything)
+        chosen = _newest_of_each(everything, [segment.items.stamps for segment in segments])
         codes = _joined([segment.items.statuses for segment in segments], np.uint8)
         is_deleted = codes[chosen] == _DELETED
-        self.deleted_ids: npt.NDArray[np.str_] = everything[chosen[is_deleted]]
+        self._deleted = chosen[is_deleted]
+        self.deleted_ids: npt.NDArray[np.str_] = everything[self._deleted]
         chosen = chosen[~is_deleted]
         self._chosen, self._starts = chosen, np.cumsum([0, *counts])
         is_as_it_lies = len(chosen) == len(everything) and bool((chosen[1:] > chosen[:-1]).all())
@@ -56,6 +62,11 @@ class StoreIndex:
         """Number of the segment that holds the newest entry of each item."""
         numbers: npt.NDArray[np.int64] = np.searchsorted(self._starts, self._chosen, side="right") - 1
         return numbers
+
+    def stamps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return when the newest entry of each of `item_ids`, and of each of `deleted_ids`, was written."""
+        stamps = _joined([segment.items.stamps for segment in self._segments], np.int64)
+        return stamps[self._chosen], stamps[self._deleted]
 
     def texts(self, column: str) -> list[str | None]:
         """Return ``content_digest`` or ``reason`` of each item."""
@@ -76,11 +87,15 @@ class StoreIndex:
         return _joined(chunks, np.int32)[self._chosen], _joined(places, np.int32)[self._chosen]
 
 
-def _newest_of_each(item_ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:
-    """Return the place of the last occurrence of each id, in the order of the ids."""
+def _newest_of_each(item_ids: npt.NDArray[np.str_], stamps: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Return the place of the newest occurrence of each id, in the order of the ids; of equals the last."""
     if (item_ids[1:] > item_ids[:-1]).all():
         return np.arange(len(item_ids))
-    order = np.argsort(item_ids, kind="stable")
+    bounds = [bound for found in stamps if found.size for bound in (found.min(), found.max())]
+    if bounds == sorted(bounds):  # mostly: each segment is newer as a whole than those before it
+        order = np.argsort(item_ids, kind="stable")
+    else:
+        order = np.lexsort((_joined(stamps, np.int64), item_ids))
     ordered = item_ids[order]
     newest: npt.NDArray[np.int64] = order[np.append(ordered[1:] != ordered[:-1], True)]
     return newest

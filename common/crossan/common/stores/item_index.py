@@ -23,6 +23,7 @@ NO_ROW = -1
 _OK = STATUSES.index(ItemStatus.OK)
 _BLOCK = 65_536
 _COLUMNS = ("item_id", "content_digest", "status", "reason", "row")
+_STAMP = "stamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class SegmentItems:
     """Places in `STATUSES`."""
     rows: npt.NDArray[np.int64]
     """`NO_ROW` where an item has none."""
+    stamps: npt.NDArray[np.int64]
+    """When each was written; all the same, and of no size, but in a compaction or what was rescued of one."""
     data: bytes
     """The Parquet file that the rest is read from when it is asked for."""
 
@@ -49,14 +52,14 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
     Raises
     ------
     StoreIntegrityError
-        Not a Parquet file of the five columns, or one that contradicts ``segment.json``.
+        Not a Parquet file of the columns, or one that contradicts ``segment.json``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     try:
         names, row_count = _read_schema(data)
-        if tuple(names) != _COLUMNS or row_count != record.item_count:
+        if tuple(names) not in (_COLUMNS, (*_COLUMNS, _STAMP)) or row_count != record.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected {record.item_count:,} items with {', '.join(_COLUMNS)}, "
                 f"found {row_count:,} with {', '.join(names)}"
@@ -66,6 +69,7 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
         statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
         rows = table.column("row").cast(pa.int64()).fill_null(-1).to_numpy()
         item_ids = table.column("item_id").cast(pa.string())
+        stamps = _stamps(data, record, where) if _STAMP in names else np.broadcast_to(np.int64(record.stamp), row_count)
     except (pa.ArrowException, OSError) as error:
         raise StoreIntegrityError(f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}") from error
     if statuses.null_count:
@@ -79,7 +83,19 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
         raise StoreIntegrityError(
             f"{where}: expected rows 0 to {record.row_count - 1} once each for the items that are ok"
         )
-    return SegmentItems(_item_ids(item_ids, where), codes, rows, data)
+    return SegmentItems(_item_ids(item_ids, where), codes, rows, stamps, data)
+
+
+def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.int64]:
+    import pyarrow as pa
+
+    column = _read_columns(data, [_STAMP]).column(0).cast(pa.int64()).fill_null(-1)
+    stamps: npt.NDArray[np.int64] = column.to_numpy()
+    if stamps.size and not 0 <= stamps.min() <= stamps.max() <= record.stamp:
+        raise StoreIntegrityError(
+            f"{where}: expected stamps from 0 to the segment's {record.stamp}, found {stamps.min()} to {stamps.max()}"
+        )
+    return stamps
 
 
 def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 - pyarrow is untyped
@@ -113,20 +129,23 @@ def _read_columns(data: bytes, names: list[str]) -> Any:  # noqa: ANN401 - pyarr
 
 
 def index_bytes(items: Sequence[StagedItem]) -> bytes:
-    """Return the Parquet file of some items; those with an offset get the rows from 0 on, in their order."""
+    """Return the Parquet file of some items; those with an offset get the rows from 0 on, in their order.
+
+    It has the column of stamps where an item has one of its own.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     numbers = iter(range(len(items)))
-    table = pa.table(
-        {
-            "item_id": pa.array([item.item_id for item in items], pa.string()),
-            "content_digest": pa.array([item.content_digest for item in items], pa.string()),
-            "status": pa.array([item.status.value for item in items], pa.string()),
-            "reason": pa.array([item.reason for item in items], pa.string()),
-            "row": pa.array([None if item.offset is None else next(numbers) for item in items], pa.int64()),
-        }
-    )
+    columns = {
+        "item_id": pa.array([item.item_id for item in items], pa.string()),
+        "content_digest": pa.array([item.content_digest for item in items], pa.string()),
+        "status": pa.array([item.status.value for item in items], pa.string()),
+        "reason": pa.array([item.reason for item in items], pa.string()),
+        "row": pa.array([None if item.offset is None else next(numbers) for item in items], pa.int64()),
+    }
+    if any(item.stamp is not None for item in items):
+        columns[_STAMP] = pa.array([item.stamp for item in items], pa.int64())
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
     return buffer.getvalue()

@@ -19,12 +19,13 @@ from crossan.cache_schema.errors import BusyError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
-from crossan.cache_schema.segment import new_segment_id
+from crossan.cache_schema.segment import Holding, new_segment_id
 from crossan.common.stores.files import blaming, fsync_folder, read_regular
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.owners import FREE, JournalName, is_abandoned, job_digest, our_token
 from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
 from crossan.common.stores.segments import write_segment
+from crossan.common.stores.stamps import next_stamp
 from crossan.common.stores.values import bits_dtype
 from crossan.common.stores.versions import commit_segment, list_versions, read_manifest
 
@@ -157,8 +158,10 @@ class Journal:
         build = self._folder / _BUILD
         shutil.rmtree(build, ignore_errors=True)
         items = [self._items[key] for key in sorted(self._items)]
+        segment_id = self._name.segment_id
+        holding = Holding(frozenset({segment_id}), stamp=next_stamp(self._store))
         self._is_publishing = True
-        write_segment(build, self._name.segment_id, self._identity, items, self._read_rows, producer)
+        write_segment(build, segment_id, self._identity, items, self._read_rows, producer, holding)
         build.rename(self._segment)
         fsync_folder(self._segment.parent)
         version = self._settle()

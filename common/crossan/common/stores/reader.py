@@ -137,6 +137,11 @@ class FeatureStore:
         """SHA-256 of each item's medium, None where there is none."""
         return self._index.texts("content_digest")
 
+    @cached_property
+    def stamps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """When the entry of each item of `item_ids`, and of `deleted_ids`, was written: the higher, the later."""
+        return self._index.stamps()
+
     def read(
         self, rows: npt.ArrayLike, layers: Sequence[int] | None = None, out: npt.NDArray[Any] | None = None
     ) -> npt.NDArray[Any]:

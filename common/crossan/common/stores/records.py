@@ -38,13 +38,15 @@ class ItemRow:
 
 @dataclass(frozen=True, slots=True)
 class StagedItem:
-    """An item in the journal: as `ItemRow`, its row as a byte offset in the journal's file, None where it has none."""
+    """An item to be written: as `ItemRow`, its row as an offset, in the journal's file, None where it has none."""
 
     item_id: str
     content_digest: str | None
     status: ItemStatus
     reason: str | None
     offset: int | None
+    stamp: int | None = None
+    """Of a segment that gathers what others have written: when this was. None: with the segment."""
 
 
 def encode_record(batch: Sequence[ItemRow], start: int) -> tuple[bytes, list[StagedItem]]:

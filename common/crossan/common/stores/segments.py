@@ -61,7 +61,7 @@ def write_segment(
     items: Sequence[StagedItem],
     read_rows: ReadRows,
     producer: Mapping[str, Any],
-    holding: Holding | None = None,
+    holding: Holding,
 ) -> str:
     """Write every file of a segment to a new folder and wait until they are on the disk.
 
@@ -80,7 +80,7 @@ def write_segment(
     producer
         Recorded as it is.
     holding
-        Of which written segments it holds the content; None for one that is itself written now.
+        Of which written segments it holds the content, itself where that is written now, and the newest stamp.
 
     Returns
     -------
@@ -111,8 +111,9 @@ def write_segment(
         row_count=len(with_rows),
         files=tuple(files),
         producer=producer,
-        replaces=tuple(sorted(holding.whole - {segment_id})) if holding else (),
-        rescued=tuple(sorted(holding.part)) if holding else (),
+        replaces=tuple(sorted(holding.whole - {segment_id})),
+        rescued=tuple(sorted(holding.part)),
+        stamp=holding.stamp,
     )
     data = pretty_bytes(record.to_dict())
     write_durably(folder / "segment.json", data)

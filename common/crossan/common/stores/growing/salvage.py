@@ -88,7 +88,7 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
         sorted(items, key=lambda item: item.item_id),
         lambda rows: np.stack([chunks[row // chunk_items][row % chunk_items] for row in rows]),
         {**(wreck.record.producer if wreck.record else {}), "rescued_from": wreck.entry.segment_id},
-        Holding(frozenset({claim.segment_id}), frozenset(lost)),
+        Holding(frozenset({claim.segment_id}), frozenset(lost), wreck.record.stamp if wreck.record else 0),
     )
     claim.publish()
     return claim, SegmentEntry(claim.segment_id, sha256)
@@ -107,13 +107,14 @@ def lost_items(wreck: Wreck) -> list[str]:
 def _sound_items(wreck: Wreck, segment: Segment) -> list[StagedItem]:
     items, lost = segment.items, set(lost_items(wreck))
     return [
-        StagedItem(str(item_id), digest, STATUSES[code], reason, None if row == NO_ROW else row)
-        for item_id, digest, code, reason, row in zip(
+        StagedItem(str(item_id), digest, STATUSES[code], reason, None if row == NO_ROW else row, stamp)
+        for item_id, digest, code, reason, row, stamp in zip(
             items.item_ids,
             items.texts("content_digest"),
             items.statuses.tolist(),
             items.texts("reason"),
             items.rows.tolist(),
+            items.stamps.tolist(),
             strict=True,
         )
         if str(item_id) not in lost

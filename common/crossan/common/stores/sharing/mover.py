@@ -18,7 +18,7 @@ from crossan.common.console import progress
 from crossan.common.stores.canary import check_canary
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record
-from crossan.common.stores.sharing.lineage import manifest_of, unite
+from crossan.common.stores.sharing.lineage import unite
 from crossan.common.stores.sharing.places import Place, Readable
 from crossan.common.stores.versions import Content, next_manifest
 
@@ -105,13 +105,19 @@ class Mover:
     def take_united(self, newest: Manifest | None, wanted: Manifest, *, is_source_first: bool) -> int | None:
         """Copy what the target lacks and make one version of both; None where another process was faster."""
         before = Content(newest.segments, newest.dropped) if newest else Content(())
-        return self.commit(newest, self.united(before, wanted, newest, is_source_first=is_source_first))
+        return self.commit(newest, self.united(before, wanted, is_source_first=is_source_first))
 
-    def united(self, before: Content, wanted: Manifest, newest: Manifest | None, *, is_source_first: bool) -> Content:
+    def united(self, before: Content, wanted: Manifest, *, is_source_first: bool) -> Content:
         """Bring the missing segments and return what the next version lists."""
-        incoming = self._without_collected(wanted.segments, before, newest)
-        first, second = (incoming, before.segments) if is_source_first else (before.segments, incoming)
-        united = unite(first, second, lambda entry: self._record(entry)[0].holding)
+        united = unite(
+            before.segments,
+            wanted.segments,
+            lambda entry: self._record(entry)[0].holding,
+            is_theirs_first=is_source_first,
+        )
+        for entry in united:  # an id that was dropped once is never listed again
+            if entry.segment_id in before.dropped and entry not in self._renamed:
+                self._renamed[entry] = self._put_renamed(entry)
         self._bring([entry for entry in united if entry not in before.segments])
         return Content(tuple(self._renamed.get(entry, entry) for entry in united), before.dropped)
 
@@ -125,36 +131,6 @@ class Mover:
             return None  # collected meanwhile: look again
         key = f"versions/{version_name(manifest.version)}"
         return manifest.version if self._target.create(key, pretty_bytes(manifest.to_dict())) else None
-
-    def _without_collected(
-        self, incoming: Sequence[SegmentEntry], before: Content, newest: Manifest | None
-    ) -> list[SegmentEntry]:
-        """Put in the place of what the target had and dropped what holds it there now.
-
-        What the target dropped before it was ever listed gets a new id.
-        """
-        dropped = [entry for entry in incoming if entry.segment_id in before.dropped]
-        if not dropped or newest is None:
-            return list(incoming)
-        listed: set[str] = set()
-        for version in range(1, newest.version + 1):
-            listed |= {entry.segment_id for entry in manifest_of(self._target, version).segments}
-        held = self._held(before.segments)
-        for entry in dropped:
-            if entry.segment_id not in listed and not self._record(entry)[0].holding.whole <= held:
-                self._renamed[entry] = self._put_renamed(entry)
-        holders = {entry: self._holder(entry, before) for entry in dropped if entry not in self._renamed}
-        gathered = self._held([holder for holder in holders.values() if holder is not None])
-        for entry in set(incoming) - set(dropped) - set(before.segments):
-            if self._record(entry)[0].holding.whole <= gathered:  # an older compaction of the same
-                holders[entry] = self._holder(entry, before)
-        there = [holders.get(entry, entry) for entry in incoming]
-        last_first = dict.fromkeys(entry for entry in reversed(there) if entry is not None)
-        return list(last_first)[::-1]
-
-    def _holder(self, entry: SegmentEntry, before: Content) -> SegmentEntry | None:
-        whole = self._record(entry)[0].holding.whole
-        return next((other for other in before.segments if self._record(other)[0].holding.whole & whole), None)
 
     def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
         """Return the written segments whose content the entries hold."""

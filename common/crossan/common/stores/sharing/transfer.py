@@ -21,7 +21,8 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
 
     Where the source's history continues the target's, its manifests are taken
     as they are, and versions keep their numbers. Where both have gone on, the
-    target gets one new version with the segments of both.
+    target gets one new version with the segments of both. Of an item that both
+    have changed the row that was written later wins, everywhere.
 
     Parameters
     ----------
@@ -30,8 +31,8 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
     version
         Of the source; None for the newest.
     is_source_first
-        Whether, where both have gone on, the target's own segments win over the source's (a pull), or the other
-        way round (a push).
+        Only for stores of before there were stamps: whether, where both have gone on, the target's own segments win
+        over the source's (a pull), or the other way round (a push).
 
     Raises
     ------
@@ -63,7 +64,7 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
 
 
 def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
-    """Make one version of ``target`` that lists the segments of all sources too; later sources win.
+    """Make one version of ``target`` that lists the segments of all sources too; a row that was written later wins.
 
     The target links to the sources' files where it lies on the same file system.
 
@@ -80,7 +81,7 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
         newest = _newest(target)
         content = Content(newest.segments, newest.dropped) if newest else Content(())
         for mover, manifest in zip(movers, wanted, strict=True):
-            content = mover.united(content, manifest, newest, is_source_first=False)
+            content = mover.united(content, manifest, is_source_first=False)
         version = movers[0].commit(newest, content)
         if version is not None:
             target.settle()
