@@ -39,7 +39,7 @@ from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import Holding
 from crossan.common.stores.sharing.places import Place
 
-__all__ = ["follows", "manifest_of", "unite"]
+__all__ = ["adds_nothing", "follows", "manifest_of", "unite"]
 
 Held = Callable[[SegmentEntry], Holding]
 """From a segment to the written segments whose content it holds, and the stamp of its newest row."""
@@ -124,13 +124,13 @@ def unite(
     covered: set[str] = set().union(*(holding(entry).whole for entry in ours))
     for number, entry in enumerate(theirs):
         held = holding(entry)
-        if _adds_nothing(held, covered):
+        if adds_nothing(held, covered):
             continue
-        gathered = [place for place, other in enumerate(united) if _adds_nothing(holding(other), held.whole)]
+        gathered = [place for place, other in enumerate(united) if adds_nothing(holding(other), held.whole)]
         earliest = 1 + max(_places_of(theirs[:number], united, holding), default=-1)
         latest = max(earliest, min(_places_of(theirs[number + 1 :], united, holding), default=len(united)))
         place = gathered[0] if gathered else earliest if is_theirs_first else latest
-        later = [other for other in united[place:] if not _adds_nothing(holding(other), held.whole)]
+        later = [other for other in united[place:] if not adds_nothing(holding(other), held.whole)]
         united[place:] = [entry, *later]
         covered |= held.whole
     if united == list(ours):
@@ -138,7 +138,8 @@ def unite(
     return tuple(sorted(united, key=lambda entry: holding(entry).stamp))
 
 
-def _adds_nothing(held: Holding, covered: Set[str]) -> bool:
+def adds_nothing(held: Holding, covered: Set[str]) -> bool:
+    """Whether a segment that holds this has no row that is newer than what ``covered``, held whole, gives."""
     is_rescued = len(held.whole) == 1 and held.part  # its own id says nothing that the ids it was rescued from do not
     return held.whole <= covered or bool(is_rescued and held.part <= covered)
 

@@ -18,7 +18,7 @@ from crossan.common.console import progress
 from crossan.common.stores.canary import check_canary
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record
-from crossan.common.stores.sharing.lineage import unite
+from crossan.common.stores.sharing.lineage import adds_nothing, unite
 from crossan.common.stores.sharing.places import Place, Readable
 from crossan.common.stores.versions import Content, next_manifest
 
@@ -86,8 +86,9 @@ class Mover:
             return False
         if sha256_hex(self._target.read(CANARY) or b"") != last.canary_sha256:
             return False
-        before = newest.segments if newest else ()
-        if not set(before) <= set(last.segments) and not self._held(before) <= self._held(last.segments):
+        left_out = set(newest.segments if newest else ()) - set(last.segments)
+        covered = self._held(last.segments if left_out else ())
+        if not all(adds_nothing(self._record(entry)[0].holding, covered) for entry in left_out):
             return False  # a repair elsewhere has left out what is sound here
         listed = {entry for manifest in chain for entry in manifest.segments} - set(last.segments)
         return not any(entry.segment_id in last.dropped for entry in listed) and all(
