@@ -1,5 +1,7 @@
 """Two teammates and a remote do anything in any order, with kills and damage; a dict knows what must come out.
 
+Each place may be compacted, also while it knows less than the others.
+
 ``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 100.
 """
 
