@@ -20,8 +20,8 @@ class ItemEncoder(nn.Module):
     Shapes
     ------
     ``hidden``: one ``(items, layer, dim_m)`` per modality in the order of
-    `Modality`; ``presence``: ``(items, modality)`` bool; result:
-    ``(items, width)``.
+    `Modality`, in any float dtype; ``presence``: ``(items, modality)`` bool;
+    result: ``(items, width)``.
     """
 
     def __init__(self, towers: SideAdapterTowers, fusion: Momef) -> None:
@@ -31,6 +31,10 @@ class ItemEncoder(nn.Module):
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the item vectors, shape ``(items, width)``."""
         return self.fusion(self.towers(hidden, presence), presence)  # type: ignore[no-any-return]
+
+    def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
+        """Return the same by plain modules and autograd: the slow twin of `forward`."""
+        return self.fusion(self.towers.plain(hidden, presence), presence)  # type: ignore[no-any-return]
 
 
 class Crossan(nn.Module):

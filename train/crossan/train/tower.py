@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from crossan.train.adapter import SideAdapters
+from crossan.train.fused import mix_and_adapt
 from crossan.train.gate import CrossModalGates
 from crossan.train.heads import TowerHeads
 
@@ -52,16 +53,33 @@ class SideAdapterTowers(nn.Module):
 
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the tower outputs, shape ``(items, modality, width)``."""
-        dtype = self.heads.inner.dtype
-        clean = [
-            align(hidden[m].masked_fill(~presence[:, m, None, None], 0.0).to(dtype))
+        aligned = [
+            hidden[m] if isinstance(align, nn.Identity) else align(self._clean(hidden, presence, m))
             for m, align in enumerate(self.align)
         ]
+        previous = None
+        for layer, (gates, adapters) in enumerate(self._layers()):
+            previous = mix_and_adapt(previous, [states[:, layer] for states in aligned], presence, gates, adapters)
+        return _present(self.heads(previous), presence)
+
+    def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
+        """Return the same by plain modules and autograd: what the tests and ``--reference`` hold `forward` against."""
+        clean = [align(self._clean(hidden, presence, m)) for m, align in enumerate(self.align)]
         previous = torch.zeros_like(torch.stack([states[:, 0] for states in clean], dim=1))  # layer 0 has none
-        for layer, (gates, adapters) in enumerate(zip(self.gates, self.adapters, strict=True)):
+        for layer, (gates, adapters) in enumerate(self._layers()):
             previous = adapters(gates(previous, torch.stack([states[:, layer] for states in clean], dim=1), presence))
-        return self.heads(previous).masked_fill(~presence.unsqueeze(-1), 0.0)  # type: ignore[no-any-return]
+        return _present(self.heads.unfolded(previous), presence)
+
+    def _layers(self) -> Iterator[tuple[CrossModalGates, SideAdapters]]:
+        return zip(self.gates, self.adapters, strict=True)  # type: ignore[arg-type]
+
+    def _clean(self, hidden: Sequence[Tensor], presence: Tensor, m: int) -> Tensor:
+        return hidden[m].masked_fill(~presence[:, m, None, None], 0.0).to(self.heads.inner.dtype)
 
     def gate_weights(self) -> Tensor:
         """Return the gates' weights where nothing is absent, ``(modality, layer, modality + 1)``, hidden state last."""
         return torch.stack([gates.logits.softmax(dim=-1) for gates in self.gates], dim=1)  # type: ignore[operator]
+
+
+def _present(outputs: Tensor, presence: Tensor) -> Tensor:
+    return outputs.masked_fill(~presence.unsqueeze(-1), 0.0)
