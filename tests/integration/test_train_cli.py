@@ -125,6 +125,16 @@ def weights_of(run_folder, name="last"):
     return {key: tensor.clone() for key, tensor in tensors.items()}  # not mapped from a file about to be damaged
 
 
+def test_the_reference_step_trains_the_same_model(small):
+    """Dropout is drawn in the sequence encoder alone, so both draw the same; float32 leaves rounding."""
+    losses = {}
+    for name, more in (("fast", ()), ("slow", ("--set", "reference=true"))):
+        run_train(small, *more, out=name, epochs=2)
+        losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
+    assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)
+    assert losses["fast"] != losses["slow"]  # not the same code twice
+
+
 def test_a_stopped_run_goes_on_bit_for_bit(small, monkeypatch):
     whole = run_train(small, epochs=5, out="whole")
     real_epoch, seen = trainer._run_epoch, []

@@ -126,3 +126,6 @@ class RunSettings(Settings):
 
     mask_history: HistoryMask = "all"
     """Which of a user's items before the target are left out of the ranking: all, unseen-only or none."""
+
+    reference: bool = False
+    """Train by the slow twin of the step, every position encoded, plain autograd: same mathematics, to compare."""

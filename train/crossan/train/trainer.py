@@ -16,12 +16,13 @@ from crossan.common.console import note, progress
 from crossan.train.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser
 from crossan.train.evaluation import encode_items, split_ranks
 from crossan.train.features import FeatureTable
-from crossan.train.loss import batch_columns, debiased_loss_of_batch
+from crossan.train.loss import PADDING
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import OptimiserSettings, RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
+from crossan.train.step import loss_by_position, loss_of_batch
 
 __all__ = ["Progress", "TrainingDivergedError", "fit"]
 
@@ -105,20 +106,19 @@ def _run_epoch(
     epoch: int,
 ) -> float:
     """Take one step per batch of users and return the mean loss."""
-    device = features.presence.device
+    loss_of = loss_by_position if settings.reference else loss_of_batch
     model.train()
     torch.manual_seed(settings.seed * _SEED_STRIDE + epoch)
     order = torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(len(train.sequences)))
     losses = []
     with progress(f"epoch {epoch}", len(order), "users") as shown:
         for step, users in enumerate(order.split(settings.batch_size), 1):
-            columns = batch_columns(train.sequences[users].to(device))
-            item_vectors = model.item_encoder(*features.gather(columns.items))
-            loss = debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
+            sequences = train.sequences[users]
+            loss = loss_of(model, features, sequences, log_popularity)
             value = loss.item()
             if not math.isfinite(value):
                 raise TrainingDivergedError(
-                    f"the loss became {value} in epoch {epoch}, step {step} ({len(columns.items):,} items);"
+                    f"the loss became {value} in epoch {epoch}, step {step} ({len(sequences[sequences != PADDING].unique()):,} items);"
                     f" the checkpoint of epoch {epoch - 1} is kept",
                     remedy="Start a run with smaller rates: --set optimiser.lr=... --set optimiser.adapter_lr=...",
                 )
