@@ -106,6 +106,32 @@ def test_only_the_bottleneck_is_kept_beside_what_was_there():
     assert [list(tensor.shape) for pointer, tensor in large.items() if pointer not in known] == [[2, 5, 4]]
 
 
+def test_bfloat16_projections_stay_near_the_float32_ones():
+    """bfloat16 keeps 8 bits: the change an adapter makes, and every gradient, within a few times 1/256."""
+    gates, adapters = (randomise(module, 5) for module in (CrossModalGates(3), SideAdapters(3, 32, 16)))
+    generator = torch.Generator().manual_seed(2)
+    previous = torch.randn(20, 3, 32, generator=generator).requires_grad_()
+    hidden, presence = list(torch.randn(3, 20, 32, generator=generator)), torch.rand(20, 3, generator=generator) < 0.8
+    layer = torch.nn.ModuleList([gates, adapters])
+    found = []
+    for dtype in (None, torch.bfloat16):
+        output = mix_and_adapt(previous, hidden, presence, gates, adapters, dtype)
+        assert output.dtype == torch.float32
+        found.append(gradients_of(layer, [previous], output))
+    for exact, rounded in zip(*found, strict=True):
+        assert (exact - rounded).norm() <= 0.02 * exact.norm()
+    assert not torch.equal(found[0][0], found[1][0])
+
+
+def test_bfloat16_does_not_touch_the_residual():
+    """An adapter whose way up is zero is the identity to the last bit."""
+    gates, adapters = randomise(CrossModalGates(2), 1), randomise(SideAdapters(2, 8, 4), 1)
+    torch.nn.init.zeros_(adapters.up)
+    hidden, presence = torch.randn(2, 6, 8), torch.ones(6, 2, dtype=torch.bool)
+    output = mix_and_adapt(None, list(hidden), presence, gates, adapters, torch.bfloat16)
+    assert torch.equal(output, mix_and_adapt(None, list(hidden), presence, gates, adapters))
+
+
 def test_nothing_is_kept_where_nobody_asks_for_a_gradient():
     gates, adapters = CrossModalGates(1), SideAdapters(1, 2, 2)
     with torch.no_grad():

@@ -140,6 +140,14 @@ def test_new_heads_start_as_a_linear_does():
     assert heads.inner.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
 
 
+def test_bfloat16_reaches_the_towers():
+    exact, rounded = (make_model([6, 6], SMALL.model_copy(update={"compute": c})) for c in ("float32", "bfloat16"))
+    batch = make_hidden(4, [6, 6]), torch.ones(4, 2, dtype=torch.bool)
+    expected, found = exact.item_encoder(*batch), rounded.item_encoder(*batch)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+
 def test_permuting_items_permutes_item_vectors():
     model = make_model([6, 6])
     hidden, presence = make_hidden(5, [6, 6]), torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [1, 1]], dtype=torch.bool)

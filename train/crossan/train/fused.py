@@ -33,6 +33,7 @@ def mix_and_adapt(
     presence: Tensor,
     gates: CrossModalGates,
     adapters: SideAdapters,
+    compute_dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Return the adapters' outputs of one layer, ``(items, modality, dim)``.
 
@@ -49,11 +50,14 @@ def mix_and_adapt(
         ``(items, modality)`` bool.
     gates, adapters
         The layer's.
+    compute_dtype
+        What the projections are computed in, backward included; the parameters'
+        own dtype where not given. Mix, residual and gradients stay in that.
     """
     weights = gates.weights(presence)
     below = hidden[0].new_empty(0) if previous is None else previous
     own = (adapters.down, adapters.down_bias, adapters.up, adapters.up_bias)
-    output: Tensor = _MixAndAdapt.apply(below, presence, weights, *own, *hidden)  # type: ignore[no-untyped-call]
+    output: Tensor = _MixAndAdapt.apply(compute_dtype, below, presence, weights, *own, *hidden)  # type: ignore[no-untyped-call]
     return output
 
 
@@ -61,15 +65,23 @@ class _MixAndAdapt(torch.autograd.Function):
     """The arithmetic of `mix_and_adapt`; ``previous`` without elements stands for none."""
 
     @staticmethod
-    def forward(ctx: Any, previous: Tensor, presence: Tensor, *rest: Tensor) -> Tensor:  # noqa: ANN401 - torch gives it no type
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        compute_dtype: torch.dtype | None,
+        previous: Tensor,
+        presence: Tensor,
+        *rest: Tensor,
+    ) -> Tensor:
         weights, down, down_bias, up, up_bias, *hidden = rest
+        # up's bias joins the residual, in full precision
+        down, down_bias, up = (own.to(compute_dtype or own.dtype) for own in (down, down_bias, up))
         output = weights.new_empty(len(presence), len(down), down.shape[1])
         kept = []
         for block in _blocks(presence):
             mixed = _mix(previous[block], weights[block], _clean(hidden, presence, block, weights.dtype))
-            bottleneck = torch.baddbmm(down_bias.unsqueeze(1), mixed.transpose(0, 1), down)
+            bottleneck = torch.baddbmm(down_bias.unsqueeze(1), mixed.to(down.dtype).transpose(0, 1), down)
             torch.add(mixed, up_bias, out=output[block])
-            output[block].transpose(0, 1).baddbmm_(F.gelu(bottleneck), up)
+            _add_product(output[block].transpose(0, 1), F.gelu(bottleneck), up)
             kept.append(bottleneck)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(previous, presence, weights, down, up, *hidden, *kept)
@@ -81,36 +93,44 @@ class _MixAndAdapt(torch.autograd.Function):
         previous, presence, weights, down, up, *others = ctx.saved_tensors
         modality_count = presence.shape[1]
         hidden, kept = others[:modality_count], others[modality_count:]
-        grad_down, grad_down_bias = torch.zeros_like(down), down.new_zeros(modality_count, down.shape[2])
-        grad_up, grad_up_bias = torch.zeros_like(up), up.new_zeros(modality_count, up.shape[2])
-        grad_weights = torch.zeros_like(weights)
-        grad_previous = torch.empty_like(previous) if ctx.needs_input_grad[0] else None
+        of_down, of_down_bias, of_up, of_up_bias = (
+            weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape, up.shape[::2])
+        )
+        of_weights = torch.zeros_like(weights)
+        of_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
         wants_hidden = ctx.needs_input_grad[-modality_count:]
-        grad_hidden = torch.empty_like(grad_output) if any(wants_hidden) else None
+        of_hidden = torch.empty_like(grad_output) if any(wants_hidden) else None
         for block, bottleneck in zip(_blocks(presence), kept, strict=True):
             states = _clean(hidden, presence, block, weights.dtype)
             mixed = _mix(previous[block], weights[block], states)
-            grad = grad_output[block]
-            grad_up.baddbmm_(F.gelu(bottleneck).transpose(1, 2), grad.transpose(0, 1))
-            grad_up_bias += grad.sum(dim=0)
-            activated = torch.bmm(grad.transpose(0, 1), up.transpose(1, 2))
-            grad_bottleneck = torch.ops.aten.gelu_backward(activated, bottleneck)
-            grad_down.baddbmm_(mixed.permute(1, 2, 0), grad_bottleneck)
-            grad_down_bias += grad_bottleneck.sum(dim=1)
-            grad_mixed = grad.clone(memory_format=torch.contiguous_format)
-            grad_mixed.transpose(0, 1).baddbmm_(grad_bottleneck, down.transpose(1, 2))
-            grad_weights[block, :, -1] = torch.linalg.vecdot(grad_mixed, states)
+            of_mixed = grad_output[block].clone(memory_format=torch.contiguous_format)
+            of_up_bias += of_mixed.sum(dim=0)
+            grad = of_mixed.to(up.dtype).transpose(0, 1)
+            _add_product(of_up, F.gelu(bottleneck).transpose(1, 2), grad)
+            of_bottleneck = torch.ops.aten.gelu_backward(torch.bmm(grad, up.transpose(1, 2)), bottleneck)
+            _add_product(of_down, mixed.to(down.dtype).permute(1, 2, 0), of_bottleneck)
+            of_down_bias += of_bottleneck.sum(dim=1)
+            _add_product(of_mixed.transpose(0, 1), of_bottleneck, down.transpose(1, 2))
+            of_weights[block, :, -1] = torch.linalg.vecdot(of_mixed, states)
             if previous.numel():
-                grad_weights[block, :, :-1] = torch.bmm(grad_mixed, previous[block].transpose(1, 2))
-            if grad_previous is not None:
-                torch.bmm(weights[block, :, :-1].transpose(1, 2), grad_mixed, out=grad_previous[block])
-            if grad_hidden is not None:
-                torch.mul(grad_mixed, weights[block, :, -1:], out=grad_hidden[block])
+                of_weights[block, :, :-1] = torch.bmm(of_mixed, previous[block].transpose(1, 2))
+            if of_previous is not None:
+                torch.bmm(weights[block, :, :-1].transpose(1, 2), of_mixed, out=of_previous[block])
+            if of_hidden is not None:
+                torch.mul(of_mixed, weights[block, :, -1:], out=of_hidden[block])
         to_hidden = [
-            None if grad_hidden is None or not wanted else grad_hidden[:, m].to(hidden[m].dtype)
+            None if of_hidden is None or not wanted else of_hidden[:, m].to(hidden[m].dtype)
             for m, wanted in enumerate(wants_hidden)
         ]
-        return grad_previous, None, grad_weights, grad_down, grad_down_bias, grad_up, grad_up_bias, *to_hidden
+        return None, of_previous, None, of_weights, of_down, of_down_bias, of_up, of_up_bias, *to_hidden
+
+
+def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right`` of every modality; where those are narrower, each product is rounded, the sum is not."""
+    if into.dtype == left.dtype:
+        into.baddbmm_(left, right)
+    else:
+        into += torch.bmm(left, right)
 
 
 def _blocks(presence: Tensor) -> Iterator[slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from crossan.train.momef import Momef
@@ -59,7 +60,8 @@ class Crossan(nn.Module):
         settings
             The shape of everything else.
         """
-        towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width)
+        compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
+        towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
         fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
         encoder = SequenceEncoder(settings.width, input_length, settings.blocks, settings.heads, settings.dropout)
         return cls(ItemEncoder(towers, fusion), encoder)

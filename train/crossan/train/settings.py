@@ -43,6 +43,10 @@ class ModelSettings(Settings):
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
 
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is
+    several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.width % self.heads:

@@ -32,6 +32,9 @@ class SideAdapterTowers(nn.Module):
         Width h of the adapters.
     width
         Width of the tower outputs.
+    compute_dtype
+        What `forward` computes the adapters' projections in; the parameters'
+        own dtype where not given.
 
     Shapes
     ------
@@ -41,10 +44,17 @@ class SideAdapterTowers(nn.Module):
     never read.
     """
 
-    def __init__(self, dims: Sequence[int], layer_count: int, bottleneck_dim: int, width: int) -> None:
+    def __init__(
+        self,
+        dims: Sequence[int],
+        layer_count: int,
+        bottleneck_dim: int,
+        width: int,
+        compute_dtype: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         dim = max(dims)
-        self.layer_count = layer_count
+        self.layer_count, self.compute_dtype = layer_count, compute_dtype
         self.align = nn.ModuleList(nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims)
         self.gates = nn.ModuleList(CrossModalGates(len(dims)) for _ in range(layer_count))
         self.adapters = nn.ModuleList(SideAdapters(len(dims), dim, bottleneck_dim) for _ in range(layer_count))
@@ -59,7 +69,8 @@ class SideAdapterTowers(nn.Module):
         ]
         previous = None
         for layer, (gates, adapters) in enumerate(self._layers()):
-            previous = mix_and_adapt(previous, [states[:, layer] for states in aligned], presence, gates, adapters)
+            states = [own[:, layer] for own in aligned]
+            previous = mix_and_adapt(previous, states, presence, gates, adapters, self.compute_dtype)
         return _present(self.heads(previous), presence)
 
     def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
