@@ -44,15 +44,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CROSSAN_TEST_DATA", ".")))
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
+    parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
     parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    bench = Bench(arguments.data / "microlens100k_halfreal" / "pairs.tsv", arguments.repeats)
+    pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
+    bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
     if arguments.measure_memory:
         print(bench.peak_bytes(WAYS[arguments.measure_memory]))
         return
     print(
-        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.repeats} repeats, "
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.compute}, {arguments.repeats} repeats, "
         f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}, load {os.getloadavg()[0]:.1f}"
     )
     print("| ratio | ours s (CPU s) | other s (CPU s) | ratio | goal |\n|---|---|---|---|---|")
@@ -78,7 +80,7 @@ class Seconds:
 class Bench:
     """Random hidden states of the paper's size, real sequences, a model with its optimiser."""
 
-    def __init__(self, pairs: Path, repeats: int) -> None:
+    def __init__(self, pairs: Path, repeats: int, shape: ModelSettings) -> None:
         self.repeats = repeats
         torch.manual_seed(0)
         hidden = tuple(torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality)
@@ -88,7 +90,7 @@ class Bench:
         counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
         self.log_popularity = log_popularity(counts)
         self.feature_bytes = resident_bytes()
-        self.model = Crossan.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, SHAPE)
+        self.model = Crossan.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     def batch(self, users: int) -> Tensor:

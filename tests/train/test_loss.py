@@ -58,24 +58,22 @@ def test_loss_and_gradients_equal_the_transcription(sequences, counts, seed, log
     """With blocks of one prediction, of a few (100 bytes are 2 to 12), and of all."""
     kept, loss_module._CPU_LOGIT_BYTES = loss_module._CPU_LOGIT_BYTES, logit_bytes
     try:
-        compare_with_the_transcription(sequences, counts, seed)
+        slow, fast = (losses_and_gradients(loss_of, sequences, counts, seed) for loss_of in (transcription, vectorised))
     finally:
         loss_module._CPU_LOGIT_BYTES = kept
+    for one, other in zip(slow, fast, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def compare_with_the_transcription(sequences, counts, seed):
+def losses_and_gradients(loss_of, sequences, counts, seed):
     generator = torch.Generator().manual_seed(seed)
     log_p = torch.tensor([math.log(max(count, 1) / max(sum(counts), 1)) for count in counts], dtype=torch.float64)
     shape = (len(sequences), len(sequences[0]) - 1, 3)
-    found = []
-    for loss_of in (transcription, vectorised):
-        users = torch.randn(shape, dtype=torch.float64, generator=generator.manual_seed(seed)).requires_grad_()
-        table = torch.randn(ITEM_COUNT, 3, dtype=torch.float64, generator=generator).requires_grad_()
-        loss = loss_of(sequences, users, table, log_p)
-        loss.backward()
-        found.append((loss.detach(), users.grad, table.grad))
-    for slow, fast in zip(*found, strict=True):
-        assert torch.allclose(slow, fast, rtol=1e-12, atol=1e-12)
+    users = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+    table = torch.randn(ITEM_COUNT, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    loss = loss_of(sequences, users, table, log_p)
+    loss.backward()
+    return loss.detach(), users.grad, table.grad
 
 
 def test_two_users_by_hand():
