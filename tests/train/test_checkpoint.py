@@ -1,5 +1,6 @@
 """Checkpoints: whole or not there, and never the wrong bytes."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -134,12 +135,12 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path, name, 
             save_checkpoint(folder, name, numbered(number))
         with pytest.MonkeyPatch.context() as patch:
             left = die_at(patch, countdown)
-            try:
+            with contextlib.suppress(Killed):
                 save_checkpoint(folder, name, numbered(3))
-            except Killed:
-                pass
             was_killed = left[0] <= 0
-        epoch = load_checkpoint(folder, name).state["progress"]["epoch"]  # as a reader finds it, before anyone tidies up
+        epoch = load_checkpoint(folder, name).state["progress"][
+            "epoch"
+        ]  # as a reader finds it, before anyone tidies up
         assert epoch in (2, 3)
         seen.add(epoch)
         settle(folder)

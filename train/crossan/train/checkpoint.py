@@ -81,7 +81,9 @@ def settle(folder: Path) -> None:
         coming, target = folder / f"{name}-next", folder / name
         if not coming.is_dir():
             continue
-        retired = folder / f".{name}-retired"  # removed once out of the way: half a checkpoint never has a real one's name
+        retired = (
+            folder / f".{name}-retired"
+        )  # removed once out of the way: half a checkpoint never has a real one's name
         leaving = folder / _PREVIOUS if name == NEWEST and target.exists() else target
         if leaving.exists():
             leaving.rename(retired)
@@ -176,8 +178,8 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 def _encode_state(state: Mapping[str, Any]) -> bytes:
     """Return the one text of a state that carries its own digest: no other bytes say the same."""
-    body = json.dumps(state, indent=2, sort_keys=True).encode()
-    return json.dumps({"digest": hashlib.sha256(body).hexdigest(), **state}, indent=2, sort_keys=True).encode()
+    body = json.dumps(state, indent=2).encode()
+    return json.dumps({"digest": hashlib.sha256(body).hexdigest(), **state}, indent=2).encode()
 
 
 def _decode_state(data: bytes, place: Path) -> dict[str, Any]:

@@ -53,6 +53,13 @@ def train(
     mask_history: _Mask = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")] = False,
+    allow_other_spec: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-spec",
+            help="Resume where threads, device or library versions are others; the numbers will be, too.",
+        ),
+    ] = False,
     device: _Device = "auto",
     is_json: _Json = False,
 ) -> None:
@@ -78,7 +85,7 @@ def train(
         if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
             raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
     settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-    result = train_run(settings, out, may_resume=resume, device=device)
+    result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:
         print_json(result)
     else:
