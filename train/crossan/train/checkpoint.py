@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ class Checkpoint:
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """Digest of each file, of one that was loaded."""
 
 
 def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
@@ -112,7 +114,8 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
     for file, digest in digests.items():
         if hashlib.sha256(contents[file]).hexdigest() != digest:
             raise StoreIntegrityError(f"{place / file}: its bytes are not those that were written")
-    return Checkpoint({file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}, state)
+    tensors = {file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}
+    return Checkpoint(tensors, state, digests)
 
 
 def load_newest(folder: Path) -> Checkpoint | None:

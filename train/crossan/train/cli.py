@@ -51,6 +51,9 @@ def train(
         int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
     ] = None,
     mask_history: _Mask = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")] = False,
     allow_other_spec: Annotated[
@@ -76,6 +79,7 @@ def train(
         "data.drop_items": drop_items or None,
         "data.max_items": max_items,
         "mask_history": mask_history,
+        "init": None if init is None else str(init.absolute()),
         "seed": seed,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]

@@ -25,12 +25,13 @@ from crossan.train.features import FeatureTable, load_features
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
-from crossan.train.run_folder import RunFolder
+from crossan.train.run_folder import RunFolder, lock_entries
 from crossan.train.settings import HistoryMask, RunSettings
 from crossan.train.sources import choose_stores, keep_served
 from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import TestSplit, ValidationSplit, test_split, train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
+from crossan.train.warm_start import require_carried_over
 
 __all__ = ["OpenedRun", "evaluate_run", "open_run", "train_run"]
 
@@ -79,19 +80,22 @@ def train_run(
     folder = RunFolder(out)
     chosen = pick_device(device)
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
+    entries = lock_entries(stores, settings.model.layers)
+    if settings.init is not None and not folder.holds_run():
+        require_carried_over(settings, entries, Path(settings.init))
     with exact_kernels():
         run = _assemble(settings, folder, dataset, stores, chosen)
         spec = current_spec(chosen, next(run.model.parameters()).dtype)
         folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
         try:
-            return _train(run, stores, chosen)
+            folder.lock_stores(entries, stores)
+            return _train(run, chosen)
         finally:
             folder.release()
 
 
-def _train(run: OpenedRun, stores: Mapping[Modality, FeatureStore], device: torch.device) -> dict[str, Any]:
+def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
     settings, folder = run.settings, run.folder
-    folder.lock_stores(stores)
     _announce(run)
     length = settings.data.input_length
     data = TrainingData(
@@ -105,6 +109,7 @@ def _train(run: OpenedRun, stores: Mapping[Modality, FeatureStore], device: torc
     result = evaluate_run(run, settings.mask_history, write_ranks=True)
     result |= {
         "trainable_parameters": run.model.trainable_parameter_count(),
+        "init": folder.initial(),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,

@@ -19,7 +19,7 @@ from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_new
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "lock_entries"]
 
 _OWNER = ".owner"
 """Names the process that trains in the folder; what a killed one leaves is told by its process being gone."""
@@ -27,7 +27,7 @@ _OWNER = ".owner"
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
 
-_DIVERGENCE = "divergence.json"
+_DIVERGENCE, _INITIAL = "divergence.json", "init.json"
 
 
 class RunFolder:
@@ -64,7 +64,7 @@ class RunFolder:
             Another process trains in it.
         """
         environment: dict[str, Any] = {"spec": spec, **provenance()}
-        if (self.path / "config.toml").is_file() and may_resume:
+        if self.holds_run() and may_resume:
             self._require_same(settings)
             environment["earlier"] = self._earlier_specs(spec, may_differ=may_differ)
         elif self.path.exists() and (not self.path.is_dir() or any(p.name != _OWNER for p in self.path.iterdir())):
@@ -83,6 +83,10 @@ class RunFolder:
         if owner.is_file() and owner.read_text() == our_token():
             owner.unlink()
 
+    def holds_run(self) -> bool:
+        """Whether a run was begun in the folder."""
+        return (self.path / "config.toml").is_file()
+
     def settings(self) -> RunSettings:
         """Return the settings the run was made with.
 
@@ -92,29 +96,20 @@ class RunFolder:
             No run lies there.
         """
         config = self.path / "config.toml"
-        if not config.is_file():
+        if not self.holds_run():
             raise UsageError(
                 f"no run at {self.path}: expected config.toml there, found none", remedy="crossan-train --out RUN"
             )
         return load_settings(RunSettings, files=[config], environment={})
 
-    def lock_stores(self, stores: Mapping[Modality, FeatureStore]) -> None:
-        """Record the stores, their fingerprints and versions in ``cache.lock.json``, and pin these versions."""
-        entries = {
-            modality.value: {
-                "store": str(store.path.absolute()),
-                "fingerprint": store.fingerprint,
-                "version": store.version,
-                "manifest": store.manifest_digest,
-            }
-            for modality, store in stores.items()
-        }
+    def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
+        """Record the stores in ``cache.lock.json``, as `lock_entries` describes them, and pin their versions."""
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)
 
     def lock(self) -> dict[str, Any]:
-        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest"}}}``.
+        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest", "layers", "dim"}}}``.
 
         Raises
         ------
@@ -174,14 +169,21 @@ class RunFolder:
         self._write(_DIVERGENCE, json.dumps(facts, indent=2) + "\n")
         return self.path / _DIVERGENCE
 
+    def write_initial(self, facts: Mapping[str, Any]) -> None:
+        """Write ``init.json``: the run, epoch and sha256 of the weights that training began from."""
+        self._write(_INITIAL, json.dumps(facts, indent=2) + "\n")
+
+    def initial(self) -> dict[str, Any] | None:
+        """Return ``init.json``, None where training began from random weights, or has not begun."""
+        return self._read(_INITIAL)
+
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
         self._write("result.json", json.dumps(result, indent=2) + "\n")
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return self._read("result.json")
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
@@ -232,8 +234,7 @@ class RunFolder:
 
     def _earlier_specs(self, spec: Spec, *, may_differ: bool) -> list[Any]:
         """Return the specs that the run was trained on before this one, the latest last."""
-        path = self.path / "env.json"
-        recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        recorded = self._read("env.json") or {}
         before, earlier = recorded.get("spec", {}), recorded.get("earlier", [])
         changed = spec_differences(before, spec)
         if not changed:
@@ -247,8 +248,35 @@ class RunFolder:
         note(f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}")
         return [*earlier, before]
 
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())
+
+
+def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None) -> dict[str, dict[str, Any]]:
+    """Return what ``cache.lock.json`` says of every store, by modality.
+
+    Parameters
+    ----------
+    stores
+        The stores that a run reads.
+    layers
+        Layer numbers that it reads of each; None for all that a store keeps.
+    """
+    return {
+        modality.value: {
+            "store": str(store.path.absolute()),
+            "fingerprint": store.fingerprint,
+            "version": store.version,
+            "manifest": store.manifest_digest,
+            "layers": list(store.layers if layers is None else layers),
+            "dim": store.dim,
+        }
+        for modality, store in stores.items()
+    }
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress, Saver
 from crossan.train.settings import OptimiserSettings, RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
+from crossan.train.warm_start import load_initial_weights
 
 __all__ = ["TrainingData", "fit"]
 
@@ -95,6 +97,7 @@ class _Training:
     def run(self) -> None:
         """Take epochs until they are over, or until told to end; what was done is in a checkpoint then."""
         if self._settings.init is not None and self._saver.newest is None:
+            load_initial_weights(self._model, Path(self._settings.init), self._run)
             self._save()  # from here on nothing depends on the run that was begun from
         while not self.reached.is_over(self._settings) and not self._told.is_set():
             self._take_steps()
