@@ -9,7 +9,15 @@ from pydantic import Field, model_validator
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import Settings
 
-__all__ = ["DataSettings", "FeatureSettings", "HistoryMask", "ModelSettings", "OptimiserSettings", "RunSettings"]
+__all__ = [
+    "CheckpointSettings",
+    "DataSettings",
+    "FeatureSettings",
+    "HistoryMask",
+    "ModelSettings",
+    "OptimiserSettings",
+    "RunSettings",
+]
 
 HistoryMask = Literal["all", "unseen-only", "none"]
 """Which of a user's items before the target are left out of the ranking: all of
@@ -108,6 +116,16 @@ class FeatureSettings(Settings):
     """Shuffle the hidden states between items with this seed: the control that content cannot help."""
 
 
+class CheckpointSettings(Settings):
+    """How often training can be gone on with; when a checkpoint is written changes no number."""
+
+    every_seconds: float = Field(default=60.0, ge=0)
+    """Seconds of training an interruption costs at most; more where writing takes over a twentieth of them."""
+
+    every_steps: int | None = Field(default=None, ge=1)
+    """Steps an interruption costs at most, beside the seconds; no such limit where not given."""
+
+
 class RunSettings(Settings):
     """Everything that fixes a run; ``config.toml`` in a run folder is this, resolved."""
 
@@ -115,6 +133,7 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     features: FeatureSettings = FeatureSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
 
     batch_size: int = Field(default=128, ge=1)
     """Users per step; the paper searches 32 to 1024."""
@@ -124,6 +143,9 @@ class RunSettings(Settings):
 
     patience: int = Field(default=10, ge=1)
     """Epochs without a better validation HR@10 before training stops."""
+
+    init: str | None = None
+    """Run folder whose best weights training starts from; random weights where not given."""
 
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and dropout."""
