@@ -19,6 +19,7 @@ from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.stores import FeatureStore
+from crossan.train.compute import settle_compute
 from crossan.train.evaluation import encode_items, popularity_ranks, split_ranks
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.metrics import summarise
@@ -61,6 +62,7 @@ def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str
     dataset = open_dataset(settings.data.dataset)
     folder = RunFolder(out)
     chosen = pick_device(device)
+    settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
     run = _assemble(settings, folder, dataset, stores, chosen)
     folder.begin(settings, may_resume=may_resume)
