@@ -20,6 +20,7 @@ from crossan.cache_schema.errors import (
 )
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
+from crossan.train.run_folder import RunFolder
 
 QUICK = (
     "model.bottleneck_dim=8",
@@ -124,6 +125,14 @@ def test_the_reference_step_trains_the_same_model(small):
         losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
     assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)
     assert losses["fast"] != losses["slow"]  # not the same code twice
+
+
+def test_an_automatic_compute_type_is_settled_in_the_config(small):
+    run_train(small, "--set", "model.compute=auto", epochs=1)
+    recorded = RunFolder(small / "r").settings().model.compute
+    assert recorded in ("float32", "bfloat16")
+    run_train(small, "--set", "model.compute=auto", "--resume", epochs=1)
+    assert RunFolder(small / "r").settings().model.compute == recorded
 
 
 def test_a_damaged_best_checkpoint_is_not_evaluated(small):

@@ -148,6 +148,11 @@ def test_bfloat16_reaches_the_towers():
     assert 0 < (found - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+def test_an_unsettled_compute_type_builds_nothing():
+    with pytest.raises(ValueError, match="model.compute to be settled before the model is built, got 'auto'"):
+        Crossan.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
+
+
 def test_permuting_items_permutes_item_vectors():
     model = make_model([6, 6])
     hidden, presence = make_hidden(5, [6, 6]), torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [1, 1]], dtype=torch.bool)

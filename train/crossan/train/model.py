@@ -60,6 +60,8 @@ class Crossan(nn.Module):
         settings
             The shape of everything else.
         """
+        if settings.compute == "auto":
+            raise ValueError("expected model.compute to be settled before the model is built, got 'auto'")
         compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
         towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
         fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)

@@ -20,6 +20,7 @@ from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.stores import FeatureStore
 from crossan.train.checkpoint import BEST, load_weights
+from crossan.train.compute import settle_compute
 from crossan.train.evaluation import encode_items, popularity_ranks, split_ranks
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.metrics import summarise
@@ -79,6 +80,7 @@ def train_run(
     dataset = open_dataset(settings.data.dataset)
     folder = RunFolder(out)
     chosen = pick_device(device)
+    settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
     entries = lock_entries(stores, settings.model.layers)
     if settings.init is not None and not folder.holds_run():

@@ -51,9 +51,10 @@ class ModelSettings(Settings):
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
 
-    compute: Literal["float32", "bfloat16"] = "float32"
+    compute: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is
-    several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere."""
+    several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere; auto tries both for a
+    moment and takes the faster."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
