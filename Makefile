@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check faults bench-store bench-extract clean
+.PHONY: demo test lint check faults bench-store bench-extract bench-train clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -30,6 +30,10 @@ bench-store: $(VENV)/.installed-dev
 # About forty minutes on two cores; docs/benchmarks/extract.md holds a result.
 bench-extract: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_extract.py
+
+# About ten minutes and 12 GB of memory on two cores; docs/benchmarks/train.md holds a result.
+bench-train: $(VENV)/.installed-dev
+	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

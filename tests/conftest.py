@@ -32,7 +32,12 @@ import json, os, signal, sys
 import torch, transformers, av, PIL.Image, pyarrow, zarr
 import crossan.extract.cli, crossan.extract.backbones, crossan.extract.job.run, crossan.common.umbrella
 import crossan.common.stores.cli, crossan.common.stores.sharing.transfer, crossan.common.stores.growing.compact
-MAIN = {"crossan-extract": crossan.extract.cli.main, "crossan": crossan.common.umbrella.main}
+import crossan.train.cli, crossan.train.run
+MAIN = {
+    "crossan-extract": crossan.extract.cli.main,
+    "crossan-train": crossan.train.cli.main,
+    "crossan": crossan.common.umbrella.main,
+}
 torch.set_num_threads(1)
 
 def die_at(countdown):
@@ -108,7 +113,7 @@ class Commands:
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    """Return a runner of ``crossan-extract`` and ``crossan`` whose processes start at once and can be killed anywhere."""
+    """Return a runner of ``crossan-extract``, ``crossan-train`` and ``crossan`` whose processes start at once and can be killed anywhere."""
     folder = tmp_path_factory.mktemp("commands")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "xdg")}
     zygote = subprocess.Popen(

@@ -1,64 +1,8 @@
 """A small dataset with fabricated stores, made without a backbone."""
 
-import numpy as np
-import pyarrow as pa
 import pytest
 
-from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.datasets import write_dataset
-from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, store_folder
-
-TOPICS, PER_TOPIC, USERS = 4, 10, 150
-DIM = 8
-
-
-def make_sequences(seed=0):
-    """Each user stays in one topic; the last item of every third user is one nobody else meets before the end."""
-    random = np.random.default_rng(seed)
-    rows = []
-    for user in range(USERS):
-        topic = int(random.integers(TOPICS))
-        warm = random.permutation(PER_TOPIC - 3)[:6].tolist()
-        ending = [int(random.integers(PER_TOPIC - 3, PER_TOPIC))] if user % 3 == 0 else []
-        rows += [(f"u{user:03d}", f"i{topic}{item}", time) for time, item in enumerate([*warm, *ending])]
-    return rows
-
-
-def write_rows(folder, rows, items=None, order=None):
-    items = items or [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
-    if order is not None:
-        rows = [rows[n] for n in order.permutation(len(rows))]
-        items = [items[n] for n in order.permutation(len(items))]
-    nothing = pa.nulls(len(items), pa.string())
-    return write_dataset(
-        folder, name="small", source_format="test", licence="none",
-        interactions=pa.table({"user_id": [r[0] for r in rows], "item_id": [r[1] for r in rows], "timestamp": [r[2] for r in rows]}),
-        items=pa.table({"item_id": items, "title": [f"title of {i}" for i in items], "image": nothing, "video": nothing, "audio": nothing}),
-    )  # fmt: skip
-
-
-def write_store(cache, modality, *, items=None, layers=(0, 1), absent=(), name="made-up", order=None):
-    """Write a store whose rows show the topic, plus the item's own noise."""
-    identity = StoreIdentity(
-        modality=modality, backbone={"id": name}, inputs={}, capture={"layers": list(layers), "pooling": "cls"}, dim=DIM
-    )
-    folder = store_folder(cache, "small", identity)
-    create_store(folder, identity, np.zeros((4, len(layers), DIM), np.float32))
-    journal = Journal.open(folder, "test")
-    items = items or [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
-    means = np.random.default_rng([7, modality.order]).normal(size=(TOPICS, len(layers), DIM))
-    batch = []
-    for item in items if order is None else [items[n] for n in order.permutation(len(items))]:
-        noise = np.random.default_rng([int(item[1:]), modality.order]).normal(size=means[0].shape)
-        stored, problems = encode_rows((means[int(item[1])] + 0.3 * noise)[None].astype(np.float32), "float16")
-        assert problems == [None]
-        status = ItemStatus.ABSENT if item in absent else ItemStatus.OK
-        batch.append(ItemRow(item, None, status, None, None if item in absent else stored[0]))
-    journal.append(batch)
-    journal.publish({})
-    journal.close()
-    return folder
+from fabricated import make_sequences, write_rows, write_small, write_store
 
 
 @pytest.fixture
@@ -79,7 +23,4 @@ def sequences():
 @pytest.fixture
 def small(tmp_path):
     """A dataset folder and a cache with text and image stores."""
-    write_rows(tmp_path / "d", make_sequences())
-    write_store(tmp_path / "c", Modality.TEXT)
-    write_store(tmp_path / "c", Modality.IMAGE, absent={"i00", "i15"})
-    return tmp_path
+    return write_small(tmp_path)

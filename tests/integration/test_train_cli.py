@@ -6,9 +6,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 import typer
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import (
@@ -21,9 +19,8 @@ from crossan.cache_schema.errors import (
     UsageError,
 )
 from crossan.cache_schema.modality import Modality
-from crossan.train import trainer
 from crossan.train.cli import evaluate, recommend, train
-from crossan.train.trainer import TrainingDivergedError
+from crossan.train.run_folder import RunFolder
 
 QUICK = (
     "model.bottleneck_dim=8",
@@ -120,50 +117,22 @@ def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store)
         assert results[0][key] == results[1][key]
 
 
-def weights_of(run_folder, name="last"):
-    tensors = load_file(run_folder / "checkpoints" / name / "model.safetensors")
-    return {key: tensor.clone() for key, tensor in tensors.items()}  # not mapped from a file about to be damaged
+def test_the_reference_step_trains_the_same_model(small):
+    """Dropout is drawn in the sequence encoder alone, so both draw the same; float32 leaves rounding."""
+    losses = {}
+    for name, more in (("fast", ()), ("slow", ("--set", "reference=true"))):
+        run_train(small, *more, out=name, epochs=2)
+        losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
+    assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)
+    assert losses["fast"] != losses["slow"]  # not the same code twice
 
 
-def test_a_stopped_run_goes_on_bit_for_bit(small, monkeypatch):
-    whole = run_train(small, epochs=5, out="whole")
-    real_epoch, seen = trainer._run_epoch, []
-
-    def stop_in_third(*arguments):
-        seen.append(arguments[-1])
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return real_epoch(*arguments)
-
-    monkeypatch.setattr(trainer, "_run_epoch", stop_in_third)
-    with pytest.raises((KeyboardInterrupt, AssertionError)):
-        run_train(small, epochs=5, out="torn")
-    monkeypatch.undo()
-    resumed = run_train(small, "--resume", epochs=5, out="torn")
-    for key in ("valid", "test", "cold_test", "epochs", "best_epoch"):
-        assert resumed[key] == whole[key]
-    for name in ("last", "best"):
-        ours, theirs = weights_of(small / "torn", name), weights_of(small / "whole", name)
-        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-    lines = [json.loads(line)["epoch"] for line in (small / "torn" / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [1, 2, 3, 4, 5]
-
-
-def test_a_damaged_checkpoint_falls_back_one_and_says_so(small, monkeypatch):
-    run_train(small, epochs=3)
-    whole = weights_of(small / "r")
-    said = []
-    monkeypatch.setattr("crossan.train.checkpoint.note", said.append)
-    path = small / "r" / "checkpoints" / "last" / "model.safetensors"
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(bytes(content))
-    (small / "r" / "result.json").unlink()
-    assert run_train(small, "--resume", epochs=3)["epochs"] == 3
-    assert len(said) == 1
-    assert "checkpoint last cannot be used, going back one" in said[0]
-    assert all(torch.equal(tensor, whole[key]) for key, tensor in weights_of(small / "r").items())
-    assert [json.loads(line)["epoch"] for line in (small / "r" / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+def test_an_automatic_compute_type_is_settled_in_the_config(small):
+    run_train(small, "--set", "model.compute=auto", epochs=1)
+    recorded = RunFolder(small / "r").settings().model.compute
+    assert recorded in ("float32", "bfloat16")
+    run_train(small, "--set", "model.compute=auto", "--resume", epochs=1)
+    assert RunFolder(small / "r").settings().model.compute == recorded
 
 
 def test_a_damaged_best_checkpoint_is_not_evaluated(small):
@@ -187,11 +156,6 @@ def test_the_resolved_config_repeats_the_run(small):
 def test_early_stopping_counts_epochs_without_improvement(small):
     result = run_train(small, "--set", "patience=1", epochs=50)
     assert result["epochs"] == result["best_epoch"] + 1 < 50
-
-
-def test_a_loss_that_is_no_number_stops_naming_the_step(small):
-    with pytest.raises(TrainingDivergedError, match=r"the loss became (nan|inf) in epoch \d+, step \d+ \(\d+ items\)"):
-        run_train(small, "--set", "optimiser.lr=1e30", "--set", "optimiser.adapter_lr=1e30")
 
 
 def test_recommend_leaves_out_what_was_seen(small, sequences):

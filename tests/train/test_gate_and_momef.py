@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from crossan.train.adapter import SideAdapter
+from crossan.train.adapter import SideAdapters
 from crossan.train.gate import CrossModalGates
 from crossan.train.momef import Momef
 
@@ -48,13 +48,19 @@ def test_an_item_without_any_modality_gets_zeros_and_finite_gradients():
 
 
 def test_adapter_is_the_identity_plus_its_bottleneck():
-    adapter = SideAdapter(1, 1)
+    adapters = SideAdapters(2, 1, 1)
     with torch.no_grad():
-        for linear, weight, bias in ((adapter.down, 2.0, 1.0), (adapter.up, 3.0, 0.5)):
-            linear.weight.fill_(weight)
-            linear.bias.fill_(bias)
+        for parameter, first in (
+            (adapters.down, 2.0),
+            (adapters.down_bias, 1.0),
+            (adapters.up, 3.0),
+            (adapters.up_bias, 0.5),
+        ):
+            parameter.zero_()
+            parameter[0] = first  # the second modality's adapter stays zero: the identity
     gelu = 3.0 * 0.5 * (1 + math.erf(3.0 / math.sqrt(2)))  # down gives 2 * 1 + 1 = 3
-    assert adapter(torch.ones(1, 1)).item() == pytest.approx(1.0 + 3.0 * gelu + 0.5)
+    adapted = adapters(torch.ones(1, 2, 1))
+    assert adapted.flatten().tolist() == pytest.approx([1.0 + 3.0 * gelu + 0.5, 1.0])
 
 
 def make_momef(combine="sum", top_k=2, scores=(1.0, 3.0, 2.0)) -> Momef:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from crossan.train import loss as loss_module
 from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.sequence_encoder import SequenceEncoder
 
@@ -46,20 +48,32 @@ def batches(draw):
 
 
 @settings(max_examples=150, deadline=None)
-@given(batches(), st.lists(st.integers(0, 4), min_size=ITEM_COUNT, max_size=ITEM_COUNT), st.integers(0, 1000))
-def test_loss_and_gradients_equal_the_transcription(sequences, counts, seed):
+@given(
+    batches(),
+    st.lists(st.integers(0, 4), min_size=ITEM_COUNT, max_size=ITEM_COUNT),
+    st.integers(0, 1000),
+    st.sampled_from([1, 100, 1 << 20]),
+)
+def test_loss_and_gradients_equal_the_transcription(sequences, counts, seed, logit_bytes):
+    """With blocks of one prediction, of a few (100 bytes are 2 to 12), and of all."""
+    kept, loss_module._CPU_LOGIT_BYTES = loss_module._CPU_LOGIT_BYTES, logit_bytes
+    try:
+        slow, fast = (losses_and_gradients(loss_of, sequences, counts, seed) for loss_of in (transcription, vectorised))
+    finally:
+        loss_module._CPU_LOGIT_BYTES = kept
+    for one, other in zip(slow, fast, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def losses_and_gradients(loss_of, sequences, counts, seed):
     generator = torch.Generator().manual_seed(seed)
     log_p = torch.tensor([math.log(max(count, 1) / max(sum(counts), 1)) for count in counts], dtype=torch.float64)
     shape = (len(sequences), len(sequences[0]) - 1, 3)
-    found = []
-    for loss_of in (transcription, vectorised):
-        users = torch.randn(shape, dtype=torch.float64, generator=generator.manual_seed(seed)).requires_grad_()
-        table = torch.randn(ITEM_COUNT, 3, dtype=torch.float64, generator=generator).requires_grad_()
-        loss = loss_of(sequences, users, table, log_p)
-        loss.backward()
-        found.append((loss.detach(), users.grad, table.grad))
-    for slow, fast in zip(*found, strict=True):
-        assert torch.allclose(slow, fast, rtol=1e-12, atol=1e-12)
+    users = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+    table = torch.randn(ITEM_COUNT, 3, dtype=torch.float64, generator=generator).requires_grad_()
+    loss = loss_of(sequences, users, table, log_p)
+    loss.backward()
+    return loss.detach(), users.grad, table.grad
 
 
 def test_two_users_by_hand():
@@ -76,7 +90,9 @@ def test_columns_of_a_batch():
     assert columns.items.tolist() == [2, 4, 5]
     assert columns.sequences.tolist() == [[PADDING, 1, 0], [0, 0, 2]]
     assert columns.log_multiplicity.exp().tolist() == pytest.approx([3.0, 1.0, 1.0])
-    assert columns.is_rejected.tolist() == [[True, True, False], [True, False, True]]
+    assert columns.predicting.tolist() == [1, 2, 3]  # of (2, 2): not after the padding
+    assert columns.positive.tolist() == [0, 0, 2]
+    assert columns.own.tolist() == [[PADDING, 1, 0], [0, 0, 2], [0, 0, 2]]
 
 
 def test_the_positive_counts_once_even_where_nobody_rejects_it():
@@ -85,7 +101,7 @@ def test_the_positive_counts_once_even_where_nobody_rejects_it():
         torch.zeros(1, 1),
         torch.zeros(2, 1),
         torch.tensor([0]),
-        torch.tensor([[False, False]]),
+        torch.tensor([[PADDING]]),
         torch.zeros(2),
         torch.tensor([5.0, 3.0]).log(),
     )
@@ -105,3 +121,61 @@ def test_order_of_users_and_padding_change_no_loss():
     plain = [[0, 1, 2, 1], [PADDING, 3, 4, 0], [5, 3, 3, 2]]
     assert loss_of(plain[::-1]) == pytest.approx(loss_of(plain), rel=1e-12)
     assert loss_of([[PADDING, PADDING, *user] for user in plain]) == pytest.approx(loss_of(plain), rel=1e-12)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches the number of elements of everything that is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.numel = max(self.numel, result.numel())
+        return result
+
+
+def test_logits_are_never_all_in_memory(monkeypatch):
+    """300 predictions over 50 items are 15,000 logits; 4,000 bytes of float32 hold 20 predictions' 1,000."""
+    monkeypatch.setattr(loss_module, "_CPU_LOGIT_BYTES", 4_000)
+    users, items = torch.randn(300, 2).requires_grad_(), torch.randn(50, 2).requires_grad_()
+    positive = torch.arange(300) % 50
+    with LargestTensor() as largest:
+        loss = debiased_cross_entropy(users, items, positive, positive.unsqueeze(1), torch.zeros(50), torch.zeros(50))
+        loss.backward()
+    assert largest.numel == 1_000
+
+
+def test_backward_scales_with_what_follows_the_loss():
+    users, items = torch.randn(4, 3).requires_grad_(), torch.randn(5, 3).requires_grad_()
+    arguments = (users, items, torch.arange(4), torch.full((4, 1), PADDING), torch.zeros(5), torch.zeros(5))
+    once = torch.autograd.grad(debiased_cross_entropy(*arguments), (users, items))
+    thrice = torch.autograd.grad(3 * debiased_cross_entropy(*arguments), (users, items))
+    for one, three in zip(once, thrice, strict=True):
+        assert torch.allclose(3 * one, three)
+
+
+def test_a_score_far_below_its_rivals_has_a_finite_loss():
+    """float32 exp(-200) is 0: the loss must come from its logarithm."""
+    users, items = torch.ones(1, 1), torch.tensor([[-100.0], [100.0]])
+    arguments = (users, items, torch.tensor([0]), torch.tensor([[0]]), torch.zeros(2), torch.zeros(2))
+    assert debiased_cross_entropy(*arguments).item() == pytest.approx(200.0)
+
+
+def test_gradients_repeat_bit_for_bit_with_several_threads():
+    """An index's backward adds up atomically on a CPU's threads: 12 of 20 repetitions differed."""
+    generator = torch.Generator().manual_seed(0)
+    columns = batch_columns(torch.randint(0, 500, (1024, 11), generator=generator))
+    vectors = torch.randn(len(columns.items), 64, generator=generator).requires_grad_()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for _ in range(8):
+            loss = debiased_loss_of_batch(columns, vectors, lambda states, is_real: states.tanh(), torch.zeros(500))
+            found.append(torch.autograd.grad(loss, vectors)[0])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], again) for again in found[1:])

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch.nn.functional import gelu
 
+from crossan.train.heads import TowerHeads
 from crossan.train.model import Crossan
 from crossan.train.settings import ModelSettings
 
@@ -20,6 +22,18 @@ def make_model(dims: list[int], settings: ModelSettings = SMALL) -> Crossan:
     for parameter in model.parameters():  # leave the symmetric start, where a wrong mask could hide
         torch.nn.init.normal_(parameter, std=0.3)
     return model
+
+
+def adapt(towers, layer: int, m: int, state: torch.Tensor) -> torch.Tensor:
+    """One modality's adapter, written out."""
+    own = towers.adapters[layer]
+    return state + gelu(state @ own.down[m] + own.down_bias[m]) @ own.up[m] + own.up_bias[m]
+
+
+def head(towers, m: int, state: torch.Tensor) -> torch.Tensor:
+    """One modality's two linear maps, one after the other."""
+    heads = towers.heads
+    return (state @ heads.inner[m] + heads.inner_bias[m]) @ heads.outer[m] + heads.outer_bias[m]
 
 
 @pytest.mark.parametrize(("combine", "expected"), [("sum", 24_733_200), ("concat", 24_741_456)])
@@ -71,8 +85,8 @@ def test_an_absent_modality_is_as_good_as_a_model_without_it():
     for layer in range(3):
         logits = towers.gates[layer].logits[0]
         weights = torch.stack([logits[0], logits[2]]).softmax(0)
-        state = towers.adapters[layer][0](weights[0] * state + weights[1] * hidden[0][:, layer])
-    expected = model.item_encoder.fusion.experts[0](towers.outer_heads[0](towers.inner_heads[0](state)))
+        state = adapt(towers, layer, 0, weights[0] * state + weights[1] * hidden[0][:, layer])
+    expected = model.item_encoder.fusion.experts[0](head(towers, 0, state))
     assert torch.allclose(model.item_encoder(hidden, presence), expected, atol=1e-6)
 
 
@@ -86,11 +100,11 @@ def test_two_modalities_agree_with_eq_5_written_out():
         for layer in range(3):
             a, b = towers.gates[layer].logits.softmax(dim=1)
             text, image = (
-                towers.adapters[layer][0](a[0] * text + a[1] * image + a[2] * hidden[0][item, layer]),
-                towers.adapters[layer][1](b[0] * text + b[1] * image + b[2] * hidden[1][item, layer]),
+                adapt(towers, layer, 0, a[0] * text + a[1] * image + a[2] * hidden[0][item, layer]),
+                adapt(towers, layer, 1, b[0] * text + b[1] * image + b[2] * hidden[1][item, layer]),
             )
         for m, state in enumerate((text, image)):
-            expected = towers.outer_heads[m](towers.inner_heads[m](state))
+            expected = head(towers, m, state)
             assert torch.allclose(outputs[item, m], expected, atol=1e-5)
 
 
@@ -103,6 +117,40 @@ def test_new_gates_start_equal_and_sum_to_one():
 def test_stores_of_different_width_are_brought_to_the_widest():
     model = make_model([6, 4])
     assert model.item_encoder(make_hidden(2, [6, 4]), torch.ones(2, 2, dtype=torch.bool)).shape == (2, 4)
+
+
+def test_folded_heads_equal_the_two_maps_with_the_same_gradients():
+    heads = TowerHeads(2, 5, 3).double()
+    states = torch.randn(4, 2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = []
+    for apply in (heads, heads.unfolded):
+        heads.zero_grad()
+        outputs = apply(states)
+        outputs.square().sum().backward()
+        found.append([outputs.detach(), *(parameter.grad.clone() for parameter in heads.parameters())])
+    for folded, plain in zip(*found, strict=True):
+        assert torch.allclose(folded, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_new_heads_start_as_a_linear_does():
+    torch.manual_seed(0)
+    heads, bound = TowerHeads(2, 64, 16), 1 / 8  # 1 / sqrt(64), torch's bound at fan-in 64
+    for parameter in heads.parameters():
+        assert parameter.abs().max() <= bound
+    assert heads.inner.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_bfloat16_reaches_the_towers():
+    exact, rounded = (make_model([6, 6], SMALL.model_copy(update={"compute": c})) for c in ("float32", "bfloat16"))
+    batch = make_hidden(4, [6, 6]), torch.ones(4, 2, dtype=torch.bool)
+    expected, found = exact.item_encoder(*batch), rounded.item_encoder(*batch)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+def test_an_unsettled_compute_type_builds_nothing():
+    with pytest.raises(ValueError, match="model.compute to be settled before the model is built, got 'auto'"):
+        Crossan.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
 
 
 def test_permuting_items_permutes_item_vectors():

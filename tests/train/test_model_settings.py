@@ -17,6 +17,7 @@ from crossan.train.settings import ModelSettings
         (["layers=[]"], r"lowest first, got \[\]"),
         (["top_k=5"], "top_k"),
         (["combine=product"], "'sum' or 'concat'"),
+        (["compute=float64"], "'float32', 'bfloat16' or 'auto'"),
         (["botleneck_dim=8"], "did you mean 'bottleneck_dim'"),
     ],
 )

@@ -21,8 +21,7 @@ from crossan.train.settings import DataSettings, RunSettings
 def make_run(tmp_path):
     def make(name, hit_ratio=0.5, *, is_finished=True):
         folder = RunFolder(tmp_path / name)
-        folder.begin(RunSettings(data=DataSettings(dataset="D", cache="C")), may_resume=False)
-        folder.lock_stores({})
+        folder.begin(RunSettings(data=DataSettings(dataset="D", cache="C")), {}, may_resume=False)
         folder._write("cache.lock.json", json.dumps({"stores": {"text": {}, "image": {}}}))
         metrics = dict.fromkeys(("hr@10", "hr@20", "ndcg@10", "ndcg@20"), hit_ratio)
         for epoch in (1, 2):

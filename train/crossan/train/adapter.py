@@ -1,35 +1,41 @@
-"""The Houlsby adapter block, used beside the backbone instead of inside it."""
+"""The Houlsby adapter blocks of one layer, used beside the backbones instead of inside them."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-__all__ = ["SideAdapter"]
+__all__ = ["SideAdapters"]
 
 _INITIAL_STD = 0.01
 
 
-class SideAdapter(nn.Module):
-    """Project down, apply GELU, project up, add the input: 768h + h + 768h + 768 parameters at dim 768.
+class SideAdapters(nn.Module):
+    """Project down, apply GELU, project up, add the input: 768h + h + 768h + 768 parameters a modality at dim 768.
 
-    The paper leaves initialisation open; as IISAN does, weights are drawn from
-    normal(0, 0.01) and biases are zero, so a new adapter is close to the identity.
+    The adapters of all modalities at one layer lie in one parameter, so that
+    each projection is one batched matmul; each layer has parameters of its own,
+    because indexing one stack of layers would make every backward fill a
+    gradient of the whole stack with zeros. The paper leaves initialisation
+    open; as IISAN does, weights are drawn from normal(0, 0.01) and biases are
+    zero, so a new adapter is close to the identity.
 
     Shapes
     ------
-    ``inputs``: ``(items, dim)``; result: ``(items, dim)``.
+    ``inputs`` and result: ``(items, modality, dim)``. ``down``: ``(modality,
+    dim, bottleneck)``; ``up``: ``(modality, bottleneck, dim)``.
     """
 
-    def __init__(self, dim: int, bottleneck_dim: int) -> None:
+    def __init__(self, modality_count: int, dim: int, bottleneck_dim: int) -> None:
         super().__init__()
-        self.down = nn.Linear(dim, bottleneck_dim)
-        self.up = nn.Linear(bottleneck_dim, dim)
-        for linear in (self.down, self.up):
-            nn.init.normal_(linear.weight, std=_INITIAL_STD)
-            nn.init.zeros_(linear.bias)
+        self.down = nn.Parameter(torch.randn(modality_count, dim, bottleneck_dim) * _INITIAL_STD)
+        self.down_bias = nn.Parameter(torch.zeros(modality_count, bottleneck_dim))
+        self.up = nn.Parameter(torch.randn(modality_count, bottleneck_dim, dim) * _INITIAL_STD)
+        self.up_bias = nn.Parameter(torch.zeros(modality_count, dim))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``inputs + up(gelu(down(inputs)))``, shape ``(items, dim)``."""
-        adapted: Tensor = inputs + self.up(F.gelu(self.down(inputs)))
-        return adapted
+        """Return ``inputs + up(gelu(down(inputs)))`` of every modality, shape ``(items, modality, dim)``."""
+        bottleneck = torch.baddbmm(self.down_bias.unsqueeze(1), inputs.transpose(0, 1), self.down)
+        change = torch.baddbmm(self.up_bias.unsqueeze(1), F.gelu(bottleneck), self.up)
+        return inputs + change.transpose(0, 1)

@@ -51,8 +51,18 @@ def train(
         int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
     ] = None,
     mask_history: _Mask = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")] = False,
+    allow_other_spec: Annotated[
+        bool,
+        typer.Option(
+            "--allow-other-spec",
+            help="Resume where threads, device or library versions are others; the numbers will be, too.",
+        ),
+    ] = False,
     device: _Device = "auto",
     is_json: _Json = False,
 ) -> None:
@@ -69,6 +79,7 @@ def train(
         "data.drop_items": drop_items or None,
         "data.max_items": max_items,
         "mask_history": mask_history,
+        "init": None if init is None else str(init.absolute()),
         "seed": seed,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
@@ -78,7 +89,7 @@ def train(
         if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
             raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
     settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-    result = train_run(settings, out, may_resume=resume, device=device)
+    result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:
         print_json(result)
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,20 +16,32 @@ from crossan.train.ranking import ranks_by_counting
 from crossan.train.settings import HistoryMask
 from crossan.train.splits import TestSplit, ValidationSplit
 
-__all__ = ["encode_items", "encode_users", "popularity_ranks", "split_ranks"]
+__all__ = ["EvaluationStoppedError", "encode_items", "encode_users", "popularity_ranks", "split_ranks"]
 
 _ITEMS_PER_BLOCK = 1024
 _USERS_PER_BLOCK = 4096
 
 
+class EvaluationStoppedError(Exception):
+    """Nobody waits for the figures any more: the process was told to end."""
+
+
 @torch.inference_mode()
-def encode_items(model: Crossan, features: FeatureTable) -> Tensor:
-    """Return the item vectors of the whole catalogue, ``(items, width)``."""
+def encode_items(model: Crossan, features: FeatureTable, told_to_end: Event | None = None) -> Tensor:
+    """Return the item vectors of the whole catalogue, ``(items, width)``.
+
+    Raises
+    ------
+    EvaluationStoppedError
+        ``told_to_end`` was set meanwhile.
+    """
     model.eval()
     rows = torch.arange(len(features.presence), device=features.presence.device)
     parts = []
     with progress("encode items", len(rows), "items") as shown:
         for block in rows.split(_ITEMS_PER_BLOCK):
+            if told_to_end is not None and told_to_end.is_set():
+                raise EvaluationStoppedError
             parts.append(model.item_encoder(*features.gather(block)))
             shown.advance(len(block))
     return torch.cat(parts)

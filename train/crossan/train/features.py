@@ -30,8 +30,8 @@ class FeatureTable:
     presence: Tensor
 
     def gather(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return hidden states as float32 and presence of the given catalogue rows."""
-        return [hidden[rows].float() for hidden in self.hidden], self.presence[rows]
+        """Return hidden states, in the dtype of their stores, and presence of the given catalogue rows."""
+        return [hidden.index_select(0, rows) for hidden in self.hidden], self.presence[rows]
 
     def permuted(self, seed: int) -> FeatureTable:
         """Return the table with rows shuffled between items; an item's modalities stay together."""

@@ -15,19 +15,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 __all__ = ["PADDING", "BatchColumns", "batch_columns", "debiased_cross_entropy", "debiased_loss_of_batch"]
 
 PADDING = -1
 """What stands in a sequence where there is no item."""
 
+_CPU_LOGIT_BYTES = 2 << 20
+"""Logits alive at once on a CPU: what its cache holds."""
+_LOGIT_BYTES = 256 << 20
+"""The same on an accelerator."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchColumns:
-    """One batch seen through its unique items."""
+    """One batch seen through its unique items: every index that a step needs, so that no step waits for one."""
 
     items: Tensor
     """Catalogue rows of the unique items, ascending, ``(unique,)``."""
@@ -35,53 +43,124 @@ class BatchColumns:
     """The batch with catalogue rows replaced by columns, padding kept, ``(users, position)``."""
     log_multiplicity: Tensor
     """Log of how often each column's item occurs in the batch, ``(unique,)`` float64."""
-    is_rejected: Tensor
-    """Whether the column's item is one of the user's own, ``(users, unique)`` bool."""
+    predicting: Tensor
+    """Where an item follows an item, counted through ``(users, position - 1)``, ``(predictions,)``."""
+    positive: Tensor
+    """Column of the item that follows there, ``(predictions,)``."""
+    own: Tensor
+    """Columns of all items of the user predicted for, `PADDING` between, ``(predictions, position)``."""
+
+    def to(self, device: torch.device) -> BatchColumns:
+        """Return the columns on a device."""
+        return BatchColumns(
+            self.items.to(device),
+            self.sequences.to(device),
+            self.log_multiplicity.to(device),
+            self.predicting.to(device),
+            self.positive.to(device),
+            self.own.to(device),
+        )
 
 
 def batch_columns(sequences: Tensor) -> BatchColumns:
-    """Find the unique items of ``(users, position)`` catalogue rows padded with `PADDING`."""
+    """Find the unique items of ``(users, position)`` catalogue rows padded with `PADDING`, and what to predict."""
     is_real = sequences != PADDING
     items, inverse, counts = torch.unique(sequences[is_real], return_inverse=True, return_counts=True)
     columns = torch.full_like(sequences, PADDING)
     columns[is_real] = inverse
-    is_rejected = torch.zeros(len(sequences), len(items), dtype=torch.bool, device=sequences.device)
-    users = torch.arange(len(sequences), device=sequences.device).unsqueeze(1).expand_as(sequences)
-    is_rejected[users[is_real], inverse] = True
-    return BatchColumns(items, columns, counts.double().log(), is_rejected)
+    is_predicting = is_real[:, :-1] & is_real[:, 1:]
+    return BatchColumns(
+        items,
+        columns,
+        counts.double().log(),
+        is_predicting.flatten().nonzero().squeeze(1),
+        columns[:, 1:][is_predicting],
+        columns[is_predicting.nonzero()[:, 0]],
+    )
 
 
 def debiased_cross_entropy(
     user_vectors: Tensor,
     item_vectors: Tensor,
     positive: Tensor,
-    is_rejected: Tensor,
+    own: Tensor,
     log_popularity: Tensor,
     log_multiplicity: Tensor,
 ) -> Tensor:
-    """Return the mean of Eq. 8's terms over the rows.
+    """Return the mean of Eq. 8's terms over the predictions.
+
+    The logits come and go in blocks, and with each block goes its share of the
+    gradient, so that they are never all in memory and never computed twice.
 
     Parameters
     ----------
     user_vectors
-        One row per predicted position, ``(rows, width)``.
+        One per prediction, ``(predictions, width)``.
     item_vectors
         One per unique item of the batch, ``(unique, width)``.
     positive
-        Column of the item to predict, ``(rows,)``.
-    is_rejected
-        Columns of the row's user's own items, never negatives, ``(rows, unique)``
-        bool; the positive counts once whether or not it is among them.
+        Column of the item to predict, ``(predictions,)``.
+    own
+        Columns of the user's own items, never negatives, `PADDING` where there
+        is none, ``(predictions, any)``; the positive counts once whether or not
+        it is among them.
     log_popularity
         Log p of each column's item, ``(unique,)``.
     log_multiplicity
         Log of the column's occurrences in the batch, ``(unique,)``.
     """
-    scores = user_vectors @ item_vectors.T - log_popularity
-    wanted = scores.gather(1, positive.unsqueeze(1))
-    is_negative = (~is_rejected).scatter(1, positive.unsqueeze(1), False)
-    negatives = (scores + log_multiplicity.to(scores.dtype)).masked_fill(~is_negative, float("-inf"))
-    return (torch.cat([wanted, negatives], dim=1).logsumexp(dim=1) - wanted.squeeze(1)).mean()
+    multiplicity = log_multiplicity.to(user_vectors.dtype)
+    offset = multiplicity - log_popularity.to(user_vectors.dtype)
+    # Padding points at the positive, which is written last.
+    rejected = torch.where(own == PADDING, positive.unsqueeze(1), own)
+    loss: Tensor = _DebiasedCrossEntropy.apply(user_vectors, item_vectors, positive, rejected, offset, multiplicity)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _DebiasedCrossEntropy(torch.autograd.Function):
+    """The arithmetic of `debiased_cross_entropy`; ``offset`` is what stands beside a score in its column's logit."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        user_vectors: Tensor,
+        item_vectors: Tensor,
+        positive: Tensor,
+        rejected: Tensor,
+        offset: Tensor,
+        multiplicity: Tensor,
+    ) -> Tensor:
+        wants_gradient = any(ctx.needs_input_grad)
+        total = user_vectors.new_zeros(())
+        grad_users = torch.empty_like(user_vectors) if wants_gradient else None
+        grad_items = torch.zeros_like(item_vectors) if wants_gradient else None
+        for block in _blocks(len(user_vectors), item_vectors):
+            users, target = user_vectors[block], positive[block].unsqueeze(1)
+            logits = torch.addmm(offset, users, item_vectors.T)
+            wanted = logits.gather(1, target) - multiplicity[target]  # the positive counts once
+            logits.scatter_(1, rejected[block], float("-inf")).scatter_(1, target, wanted)
+            log_shares = logits.log_softmax(dim=1)
+            total -= log_shares.gather(1, target).sum()
+            if grad_users is not None and grad_items is not None:
+                grad_logits = log_shares.exp_().scatter_add_(1, target, log_shares.new_full(target.shape, -1.0))
+                torch.mm(grad_logits, item_vectors, out=grad_users[block])
+                grad_items.addmm_(grad_logits.T, users)
+        if grad_users is not None and grad_items is not None:
+            ctx.save_for_backward(grad_users.div_(len(user_vectors)), grad_items.div_(len(user_vectors)))
+        return total / len(user_vectors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        grad_users, grad_items = ctx.saved_tensors
+        return grad_users * grad_loss, grad_items * grad_loss, None, None, None, None
+
+
+def _blocks(prediction_count: int, item_vectors: Tensor) -> list[slice]:
+    """Cut the predictions so that a block's logits fit."""
+    room = _CPU_LOGIT_BYTES if item_vectors.device.type == "cpu" else _LOGIT_BYTES
+    size = max(1, room // (len(item_vectors) * item_vectors.element_size()))
+    return [slice(start, start + size) for start in range(0, prediction_count, size)]
 
 
 def debiased_loss_of_batch(
@@ -103,16 +182,15 @@ def debiased_loss_of_batch(
     log_popularity
         Log p of the whole catalogue, ``(items,)``.
     """
-    inputs, wanted = columns.sequences[:, :-1], columns.sequences[:, 1:]
-    is_real = inputs != PADDING
-    # Padding picks up column 0, which the encoder masks.
-    user_vectors = sequence_encoder(item_vectors[inputs.clamp(min=0)], is_real)
-    is_row = is_real & (wanted != PADDING)
+    inputs = columns.sequences[:, :-1]
+    # Padding picks up column 0, which the encoder masks. An embedding lookup and not an index: its backward adds
+    # up in one order whatever the number of threads, and a resumed run must repeat it bit for bit.
+    user_vectors = sequence_encoder(F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING)
     return debiased_cross_entropy(
-        user_vectors[is_row],
+        user_vectors.flatten(0, 1).index_select(0, columns.predicting),
         item_vectors,
-        wanted[is_row],
-        columns.is_rejected[is_row.nonzero()[:, 0]],
+        columns.positive,
+        columns.own,
         log_popularity[columns.items],
         columns.log_multiplicity,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from crossan.train.momef import Momef
@@ -20,8 +21,8 @@ class ItemEncoder(nn.Module):
     Shapes
     ------
     ``hidden``: one ``(items, layer, dim_m)`` per modality in the order of
-    `Modality`; ``presence``: ``(items, modality)`` bool; result:
-    ``(items, width)``.
+    `Modality`, in any float dtype; ``presence``: ``(items, modality)`` bool;
+    result: ``(items, width)``.
     """
 
     def __init__(self, towers: SideAdapterTowers, fusion: Momef) -> None:
@@ -31,6 +32,10 @@ class ItemEncoder(nn.Module):
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the item vectors, shape ``(items, width)``."""
         return self.fusion(self.towers(hidden, presence), presence)  # type: ignore[no-any-return]
+
+    def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
+        """Return the same by plain modules and autograd: the slow twin of `forward`."""
+        return self.fusion(self.towers.plain(hidden, presence), presence)  # type: ignore[no-any-return]
 
 
 class Crossan(nn.Module):
@@ -55,7 +60,10 @@ class Crossan(nn.Module):
         settings
             The shape of everything else.
         """
-        towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width)
+        if settings.compute == "auto":
+            raise ValueError("expected model.compute to be settled before the model is built, got 'auto'")
+        compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
+        towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
         fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
         encoder = SequenceEncoder(settings.width, input_length, settings.blocks, settings.heads, settings.dropout)
         return cls(ItemEncoder(towers, fusion), encoder)

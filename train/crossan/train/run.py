@@ -13,22 +13,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.stores import FeatureStore
+from crossan.train.checkpoint import BEST, load_weights
+from crossan.train.compute import settle_compute
 from crossan.train.evaluation import encode_items, popularity_ranks, split_ranks
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
-from crossan.train.run_folder import RunFolder
+from crossan.train.run_folder import RunFolder, lock_entries
 from crossan.train.settings import HistoryMask, RunSettings
 from crossan.train.sources import choose_stores, keep_served
+from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import TestSplit, ValidationSplit, test_split, train_split, validation_split
-from crossan.train.trainer import fit
+from crossan.train.trainer import TrainingData, fit
+from crossan.train.warm_start import require_carried_over
 
 __all__ = ["OpenedRun", "evaluate_run", "open_run", "train_run"]
 
@@ -50,8 +54,23 @@ class OpenedRun:
         return training_counts(self.kept.training_items, len(self.kept.item_ids))
 
 
-def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str) -> dict[str, Any]:
+def train_run(
+    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+) -> dict[str, Any]:
     """Train a run in ``out`` and return its result, which is also in ``result.json``.
+
+    Parameters
+    ----------
+    settings
+        Everything that fixes the run on one machine class.
+    out
+        The run folder.
+    may_resume
+        Whether a run that lies there is gone on with.
+    device
+        Where to compute.
+    may_differ
+        Whether it may be gone on with on another machine class or with other libraries.
 
     Raises
     ------
@@ -61,34 +80,38 @@ def train_run(settings: RunSettings, out: Path, *, may_resume: bool, device: str
     dataset = open_dataset(settings.data.dataset)
     folder = RunFolder(out)
     chosen = pick_device(device)
+    settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
-    run = _assemble(settings, folder, dataset, stores, chosen)
-    folder.begin(settings, may_resume=may_resume)
-    try:
-        return _train(run, stores, chosen)
-    finally:
-        folder.release()
+    entries = lock_entries(stores, settings.model.layers)
+    if settings.init is not None and not folder.holds_run():
+        require_carried_over(settings, entries, Path(settings.init))
+    with exact_kernels():
+        run = _assemble(settings, folder, dataset, stores, chosen)
+        spec = current_spec(chosen, next(run.model.parameters()).dtype)
+        folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
+        try:
+            folder.lock_stores(entries, stores)
+            return _train(run, chosen)
+        finally:
+            folder.release()
 
 
-def _train(run: OpenedRun, stores: Mapping[Modality, FeatureStore], device: torch.device) -> dict[str, Any]:
+def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
     settings, folder = run.settings, run.folder
-    folder.lock_stores(stores)
     _announce(run)
-    counts = run.counts
     length = settings.data.input_length
-    reached = fit(
-        run.model,
-        run.features,
+    data = TrainingData(
         train_split(run.kept, length),
         validation_split(run.kept, length),
-        log_popularity(counts).to(device),
-        settings,
-        folder,
+        log_popularity(run.counts).to(device),
+        run.kept.item_ids,
     )
-    run.model.load_state_dict(folder.best_checkpoint().tensors["model"])
+    reached = fit(run.model, run.features, data, settings, folder)
+    load_weights(run.model, _best_weights(folder, reached.best_epoch), str(folder.path))
     result = evaluate_run(run, settings.mask_history, write_ranks=True)
     result |= {
         "trainable_parameters": run.model.trainable_parameter_count(),
+        "init": folder.initial(),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,
@@ -122,7 +145,7 @@ def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = Non
     if stores is None:
         raise UsageError(f"{path}: expected cache.lock.json, found none")
     run = _assemble(settings, folder, open_dataset(settings.data.dataset), stores, pick_device(device))
-    run.model.load_state_dict(best.tensors["model"])
+    load_weights(run.model, best.tensors["model"], str(path))
     if permute_seed is None:
         return run
     return OpenedRun(folder, settings, run.dataset, run.kept, run.features.permuted(permute_seed), run.model)
@@ -206,6 +229,17 @@ def _assemble(
     torch.manual_seed(settings.seed)
     model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model)
     return OpenedRun(folder, settings, dataset, kept, features.to(device), model.to(device))
+
+
+def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
+    best = folder.best_checkpoint()
+    if best.state.get("epoch") != epoch:
+        raise StoreIntegrityError(
+            f"{folder.path}: expected the weights of epoch {epoch} in checkpoints/{BEST}, found those of epoch"
+            f" {best.state.get('epoch')}",
+            remedy="Resume it with the max_epochs and patience it had before",
+        )
+    return best.tensors["model"]
 
 
 def _announce(run: OpenedRun) -> None:

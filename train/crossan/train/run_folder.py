@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import sys
-from collections.abc import Mapping
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from crossan.cache_schema.errors import BusyError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import load_settings, to_toml
+from crossan.common.console import note
 from crossan.common.stores import FeatureStore, open_store
-from crossan.common.stores.files import create_exclusively
+from crossan.common.stores.files import create_exclusively, replace_durably
 from crossan.common.stores.owners import is_abandoned, our_token
 from crossan.common.stores.pins import LOCK_FILE, pin_version
-from crossan.train.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
+from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
 from crossan.train.settings import RunSettings
+from crossan.train.spec import Spec, provenance, spec_differences
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "lock_entries"]
 
 _OWNER = ".owner"
 """Names the process that trains in the folder; what a killed one leaves is told by its process being gone."""
 
-_MAY_CHANGE = {"max_epochs", "patience"}
-"""Settings that say when to stop, and so may differ when a run goes on."""
+_MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
+"""Settings that say when to stop or to save, and so may differ when a run goes on."""
+
+_DIVERGENCE, _INITIAL = "divergence.json", "init.json"
 
 
 class RunFolder:
@@ -44,31 +42,50 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, settings: RunSettings, *, may_resume: bool) -> None:
-        """Claim the folder for these settings.
+    def begin(self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False) -> None:
+        """Claim the folder for these settings on this spec.
+
+        Parameters
+        ----------
+        settings, spec
+            What fixes the run's numbers; recorded in ``config.toml`` and ``env.json``.
+        may_resume
+            Whether a run that lies there is gone on with.
+        may_differ
+            Whether it may be gone on with on another spec.
 
         Raises
         ------
         UsageError
             It is not empty and ``may_resume`` is not set, or it holds a run of other settings.
+        IncompatibleError
+            It holds a run of another spec and ``may_differ`` is not set.
         BusyError
             Another process trains in it.
         """
-        if (self.path / "config.toml").is_file() and may_resume:
+        environment: dict[str, Any] = {"spec": spec, **provenance()}
+        if self.holds_run() and may_resume:
             self._require_same(settings)
+            environment["earlier"] = self._earlier_specs(spec, may_differ=may_differ)
         elif self.path.exists() and (not self.path.is_dir() or any(p.name != _OWNER for p in self.path.iterdir())):
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
             raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
         self.path.mkdir(parents=True, exist_ok=True)
         self._claim()
+        self._write("env.json", json.dumps(environment, indent=2) + "\n")  # first: a config.toml tells of a run
         self._write("config.toml", to_toml(settings))
-        self._write("env.json", json.dumps(_environment(), indent=2) + "\n")
+        (self.path / _DIVERGENCE).unlink(missing_ok=True)
+        settle(self.path / "checkpoints")
 
     def release(self) -> None:
         """Let other processes have the folder; nothing happens where it is not ours."""
         owner = self.path / _OWNER
         if owner.is_file() and owner.read_text() == our_token():
             owner.unlink()
+
+    def holds_run(self) -> bool:
+        """Whether a run was begun in the folder."""
+        return (self.path / "config.toml").is_file()
 
     def settings(self) -> RunSettings:
         """Return the settings the run was made with.
@@ -79,29 +96,20 @@ class RunFolder:
             No run lies there.
         """
         config = self.path / "config.toml"
-        if not config.is_file():
+        if not self.holds_run():
             raise UsageError(
                 f"no run at {self.path}: expected config.toml there, found none", remedy="crossan-train --out RUN"
             )
         return load_settings(RunSettings, files=[config], environment={})
 
-    def lock_stores(self, stores: Mapping[Modality, FeatureStore]) -> None:
-        """Record the stores, their fingerprints and versions in ``cache.lock.json``, and pin these versions."""
-        entries = {
-            modality.value: {
-                "store": str(store.path.absolute()),
-                "fingerprint": store.fingerprint,
-                "version": store.version,
-                "manifest": store.manifest_digest,
-            }
-            for modality, store in stores.items()
-        }
+    def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
+        """Record the stores in ``cache.lock.json``, as `lock_entries` describes them, and pin their versions."""
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)
 
     def lock(self) -> dict[str, Any]:
-        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest"}}}``.
+        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest", "layers", "dim"}}}``.
 
         Raises
         ------
@@ -152,10 +160,22 @@ class RunFolder:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
         return [json.loads(line) for line in lines]
 
-    def truncate_metrics(self, epoch: int) -> None:
-        """Drop the lines of later epochs, which a resumed run writes again."""
-        kept = [line for line in self.metrics() if line["epoch"] <= epoch]
-        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+    def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Put these lines in the place of all there are: a resumed run writes the later ones again."""
+        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def write_divergence(self, facts: Mapping[str, Any]) -> Path:
+        """Write ``divergence.json`` and return where it lies."""
+        self._write(_DIVERGENCE, json.dumps(facts, indent=2) + "\n")
+        return self.path / _DIVERGENCE
+
+    def write_initial(self, facts: Mapping[str, Any]) -> None:
+        """Write ``init.json``: the run, epoch and sha256 of the weights that training began from."""
+        self._write(_INITIAL, json.dumps(facts, indent=2) + "\n")
+
+    def initial(self) -> dict[str, Any] | None:
+        """Return ``init.json``, None where training began from random weights, or has not begun."""
+        return self._read(_INITIAL)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
@@ -163,8 +183,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        path = self.path / "result.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return self._read("result.json")
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
@@ -184,12 +203,12 @@ class RunFolder:
         UsageError
             The run has not finished an epoch.
         """
-        if not (self.path / "checkpoints" / "best").is_dir():
+        if not any((self.path / "checkpoints" / name).is_dir() for name in (BEST, f"{BEST}-next")):
             raise UsageError(
                 f"{self.path}: expected a checkpoint in checkpoints/best, found none",
                 remedy=f"crossan-train --config {self.path}/config.toml --out {self.path} --resume",
             )
-        return load_checkpoint(self.path / "checkpoints", "best")
+        return load_checkpoint(self.path / "checkpoints", BEST)
 
     def _claim(self) -> None:
         owner = self.path / _OWNER
@@ -204,8 +223,8 @@ class RunFolder:
             owner.unlink(missing_ok=True)
 
     def _require_same(self, settings: RunSettings) -> None:
-        before, now = self.settings().model_dump(mode="json"), settings.model_dump(mode="json")
-        changed = sorted(key for key in now if before[key] != now[key] and key not in _MAY_CHANGE)
+        before, now = (dict(_flat(one.model_dump(mode="json"))) for one in (self.settings(), settings))
+        changed = sorted(key for key in now if before[key] != now[key] and key.partition(".")[0] not in _MAY_CHANGE)
         if changed:
             listed = "\n  ".join(f"{key}: {before[key]} there, {now[key]} asked" for key in changed)
             raise UsageError(
@@ -213,19 +232,57 @@ class RunFolder:
                 remedy="Leave the settings as they were, or start another run with another --out",
             )
 
+    def _earlier_specs(self, spec: Spec, *, may_differ: bool) -> list[Any]:
+        """Return the specs that the run was trained on before this one, the latest last."""
+        recorded = self._read("env.json") or {}
+        before, earlier = recorded.get("spec", {}), recorded.get("earlier", [])
+        changed = spec_differences(before, spec)
+        if not changed:
+            return list(earlier)
+        listed = "\n  ".join(changed)
+        if not may_differ:
+            raise IncompatibleError(
+                f"--resume {self.path}: the run there was trained on another spec, and its numbers depend on it\n  {listed}",
+                remedy="Go on where it was begun (threads: OMP_NUM_THREADS), or accept other numbers: --allow-other-spec",
+            )
+        note(f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}")
+        return [*earlier, before]
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
     def _write(self, name: str, text: str) -> None:
-        staged = self.path / f".{name}-{os.getpid()}"
-        staged.write_text(text, encoding="utf-8")
-        staged.replace(self.path / name)
+        replace_durably(self.path / name, text.encode())
 
 
-def _environment() -> dict[str, Any]:
+def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None) -> dict[str, dict[str, Any]]:
+    """Return what ``cache.lock.json`` says of every store, by modality.
+
+    Parameters
+    ----------
+    stores
+        The stores that a run reads.
+    layers
+        Layer numbers that it reads of each; None for all that a store keeps.
+    """
     return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "machine": platform.machine(),
-        "packages": {name: version(name) for name in ("crossan", "torch", "numpy", "safetensors", "zarr", "pyarrow")},
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": sys.argv,
+        modality.value: {
+            "store": str(store.path.absolute()),
+            "fingerprint": store.fingerprint,
+            "version": store.version,
+            "manifest": store.manifest_digest,
+            "layers": list(store.layers if layers is None else layers),
+            "dim": store.dim,
+        }
+        for modality, store in stores.items()
     }
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every setting under its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -9,7 +9,15 @@ from pydantic import Field, model_validator
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import Settings
 
-__all__ = ["DataSettings", "FeatureSettings", "HistoryMask", "ModelSettings", "OptimiserSettings", "RunSettings"]
+__all__ = [
+    "CheckpointSettings",
+    "DataSettings",
+    "FeatureSettings",
+    "HistoryMask",
+    "ModelSettings",
+    "OptimiserSettings",
+    "RunSettings",
+]
 
 HistoryMask = Literal["all", "unseen-only", "none"]
 """Which of a user's items before the target are left out of the ranking: all of
@@ -42,6 +50,11 @@ class ModelSettings(Settings):
 
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
+
+    compute: Literal["float32", "bfloat16", "auto"] = "float32"
+    """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is
+    several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere; auto tries both for a
+    moment and takes the faster."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -104,6 +117,16 @@ class FeatureSettings(Settings):
     """Shuffle the hidden states between items with this seed: the control that content cannot help."""
 
 
+class CheckpointSettings(Settings):
+    """How often training can be gone on with; when a checkpoint is written changes no number."""
+
+    every_seconds: float = Field(default=60.0, ge=0)
+    """Seconds of training an interruption costs at most; more where writing takes over a twentieth of them."""
+
+    every_steps: int | None = Field(default=None, ge=1)
+    """Steps an interruption costs at most, beside the seconds; no such limit where not given."""
+
+
 class RunSettings(Settings):
     """Everything that fixes a run; ``config.toml`` in a run folder is this, resolved."""
 
@@ -111,6 +134,7 @@ class RunSettings(Settings):
     model: ModelSettings = ModelSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     features: FeatureSettings = FeatureSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
 
     batch_size: int = Field(default=128, ge=1)
     """Users per step; the paper searches 32 to 1024."""
@@ -121,8 +145,14 @@ class RunSettings(Settings):
     patience: int = Field(default=10, ge=1)
     """Epochs without a better validation HR@10 before training stops."""
 
+    init: str | None = None
+    """Run folder whose best weights training starts from; random weights where not given."""
+
     seed: int = Field(default=0, ge=0)
     """Seed of weights, order and dropout."""
 
     mask_history: HistoryMask = "all"
     """Which of a user's items before the target are left out of the ranking: all, unseen-only or none."""
+
+    reference: bool = False
+    """Train by the slow twin of the step, every position encoded, plain autograd: same mathematics, to compare."""

@@ -1,90 +1,209 @@
-"""The training loop: epochs over users, early stopping on validation HR@10, a checkpoint after every epoch."""
+"""The training loop: steps over users, early stopping on validation HR@10, resumable after any step."""
 
 from __future__ import annotations
 
-import math
+import signal
 import time
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crossan.cache_schema.errors import CrossanError
 from crossan.common.console import note, progress
-from crossan.train.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser
-from crossan.train.evaluation import encode_items, split_ranks
+from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
+from crossan.train.evaluation import EvaluationStoppedError, encode_items, split_ranks
 from crossan.train.features import FeatureTable
-from crossan.train.loss import batch_columns, debiased_loss_of_batch
+from crossan.train.loss import PADDING
+from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.run_folder import RunFolder
+from crossan.train.saver import Progress, Saver
 from crossan.train.settings import OptimiserSettings, RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
+from crossan.train.step import loss_by_position, loss_of_batch
+from crossan.train.warm_start import load_initial_weights
 
-__all__ = ["Progress", "TrainingDivergedError", "fit"]
+__all__ = ["TrainingData", "fit"]
 
 _SEED_STRIDE = 1_000_003
 """Keeps the random streams of neighbouring seeds apart."""
+_ITEMS_NAMED = 10
+"""Items of a diverged batch that its error names; all of them stand in ``divergence.json``."""
 
 
-class TrainingDivergedError(CrossanError):
-    """The loss is no longer a number; the last finite checkpoint is kept."""
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """What is learned from, and what tells when to stop."""
+
+    train: TrainSplit
+    validation: ValidationSplit
+    log_popularity: Tensor
+    """Log p of the whole catalogue, ``(items,)``, where the model computes."""
+    item_ids: np.ndarray
+    """The catalogue, ``(items,)``."""
 
 
-@dataclass(slots=True)
-class Progress:
-    """Where training stands after an epoch; everything a resumed run must know besides its tensors."""
-
-    epoch: int = 0
-    """Epochs done."""
-    best_epoch: int = 0
-    best_hr: float = -1.0
-    """Validation HR@10 of the best epoch."""
-    seconds: float = 0.0
-    """Time in epochs so far, validation included."""
-
-    def is_over(self, settings: RunSettings) -> bool:
-        """Whether the epochs are used up or nothing improved for ``patience`` of them."""
-        return self.epoch >= settings.max_epochs or self.epoch - self.best_epoch >= settings.patience
-
-
-def fit(
-    model: Crossan,
-    features: FeatureTable,
-    train: TrainSplit,
-    validation: ValidationSplit,
-    log_popularity: Tensor,
-    settings: RunSettings,
-    run: RunFolder,
-) -> Progress:
+def fit(model: Crossan, features: FeatureTable, data: TrainingData, settings: RunSettings, run: RunFolder) -> Progress:
     """Train until early stopping, going on from the run folder's newest checkpoint where there is one.
 
-    Every random choice follows from the seed and the epoch number alone, so
-    that a run resumed after any epoch equals one that was never interrupted.
+    Every random choice follows from the seed, the epoch number and the states
+    of torch's generators, which a checkpoint holds: a run resumed after any
+    step equals one that was never interrupted. SIGTERM and Ctrl-C finish the
+    step in hand, write a checkpoint and end with 143 and 130.
 
     Raises
     ------
     TrainingDivergedError
-        The loss became NaN or infinite.
+        The loss or the weights became NaN or infinite.
+    StoreIntegrityError
+        The best checkpoint of a resumed run is damaged.
     """
-    optimiser = _make_optimiser(model, settings.optimiser)
-    reached = _resume(model, optimiser, run)
-    while not reached.is_over(settings):
-        epoch, start = reached.epoch + 1, time.monotonic()
-        loss = _run_epoch(model, optimiser, features, train, log_popularity, settings, epoch)
-        ranks = split_ranks(model, encode_items(model, features), validation, settings.mask_history)
-        valid = summarise(ranks)
-        seconds = time.monotonic() - start
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:
+        training = _Training(model, features, data, settings, run, told)
+        training.run()
+    if told.is_set():
+        note(f"checkpoint of {training.reached} written; the same command with --resume goes on from there")
+        if told.number is signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(TERMINATED)
+    return training.reached
+
+
+class _Training:
+    """One call of `fit`: its parts and how far it got."""
+
+    def __init__(
+        self,
+        model: Crossan,
+        features: FeatureTable,
+        data: TrainingData,
+        settings: RunSettings,
+        run: RunFolder,
+        told: ToldToEnd,
+    ) -> None:
+        self._model, self._features, self._data, self._settings = model, features, data, settings
+        self._run, self._told = run, told
+        self._optimiser = _make_optimiser(model, settings.optimiser)
+        self._saver = Saver(model, self._optimiser, run, settings.checkpoint)
+        self._window = LossWindow(features.presence.device)
+        self._latest_loss = ""
+        self.reached = self._saver.restore()
+        run.write_metrics(self.reached.metrics)
+        self._lap_begun = time.monotonic()
+
+    def run(self) -> None:
+        """Take epochs until they are over, or until told to end; what was done is in a checkpoint then."""
+        if self._settings.init is not None and self._saver.newest is None:
+            load_initial_weights(self._model, Path(self._settings.init), self._run)
+            self._save()  # from here on nothing depends on the run that was begun from
+        while not self.reached.is_over(self._settings) and not self._told.is_set():
+            self._take_steps()
+            if not self._told.is_set():
+                self._validate()
+            if self._saver.is_due:
+                self._save()
+        if str(self.reached) != self._saver.newest:
+            self._save()
+
+    def _take_steps(self) -> None:
+        """Take the steps that are left of the epoch in hand."""
+        reached, epoch = self.reached, self.reached.epoch + 1
+        left = self._batches(epoch)[reached.step :]
+        if not reached.step:
+            torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
+        self._model.train()
+        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown:
+            for users in left:
+                self._window.add(self._take_step(users))
+                reached.step += 1
+                self._saver.count_step()
+                if self._window.is_full:
+                    self._check_losses()
+                shown.advance(len(users), self._latest_loss)
+                if self._saver.is_due:
+                    self._save()
+                if self._told.is_set():
+                    return
+
+    def _take_step(self, users: Tensor) -> Tensor:
+        """Take one step for a batch of users and return its loss, which nobody has waited for."""
+        loss_of = loss_by_position if self._settings.reference else loss_of_batch
+        loss = loss_of(self._model, self._features, self._data.train.sequences[users], self._data.log_popularity)
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        return loss.detach()
+
+    def _validate(self) -> None:
+        """Close the epoch: rank the validation targets and write its line."""
+        self._check_losses()
+        reached, epoch = self.reached, self.reached.epoch + 1
+        try:
+            item_vectors = encode_items(self._model, self._features, self._told)
+        except EvaluationStoppedError:
+            return
+        valid = summarise(split_ranks(self._model, item_vectors, self._data.validation, self._settings.mask_history))
+        loss = reached.loss_sum / reached.step
         is_best = valid["hr@10"] > reached.best_hr
+        line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
+        reached.metrics.append(line)
+        reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
         if is_best:
             reached.best_epoch, reached.best_hr = epoch, valid["hr@10"]
-        reached.epoch, reached.seconds = epoch, reached.seconds + seconds
-        run.append_metrics({"epoch": epoch, "loss": loss, "valid": valid, "seconds": seconds, "is_best": is_best})
-        _save(model, optimiser, run, reached, is_best=is_best)
-        _say(settings, reached, loss, valid, seconds)
-    return reached
+            self._saver.keep_best(epoch, valid["hr@10"])
+        self._run.append_metrics(line)
+        self._lap()
+        _say(self._settings, reached, loss, valid)
+
+    def _save(self) -> None:
+        self._check_losses()
+        if not _are_finite(self._model):
+            raise self._diverged("the weights are no longer finite")
+        self._lap()
+        self._saver.save(self.reached)
+        self._lap_begun = time.monotonic()  # writing is not training
+
+    def _lap(self) -> None:
+        now = time.monotonic()
+        self.reached.seconds += now - self._lap_begun
+        self._lap_begun = now
+
+    def _check_losses(self) -> None:
+        """Look at the losses since the last look, all of one epoch."""
+        losses = self._window.drain()
+        place = first_divergence(losses)
+        if place is not None:
+            self.reached.step -= len(losses) - place - 1
+            raise self._diverged(f"the loss became {losses[place]}")
+        for loss in losses:  # one by one: in whatever windows they come, the sum is the same
+            self.reached.loss_sum += loss
+            self._latest_loss = f"loss {loss:.3f}"
+
+    def _batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return the users of every step of an epoch."""
+        order = np.random.default_rng([self._settings.seed, epoch]).permutation(len(self._data.train.sequences))
+        batches: Sequence[Tensor] = torch.from_numpy(order).split(self._settings.batch_size)
+        return batches
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        """Record the batch of the last step and return the error that names it."""
+        epoch, step = self.reached.epoch + bool(self.reached.step), self.reached.step
+        batches = self._batches(epoch)
+        step = step or len(batches)
+        sequences = self._data.train.sequences[batches[step - 1]]
+        items = [str(self._data.item_ids[row]) for row in sequences[sequences != PADDING].unique().tolist()]
+        path = self._run.write_divergence({"epoch": epoch, "step": step, "what": what, "items": items})
+        named = ", ".join(items[:_ITEMS_NAMED]) + (", ..." if len(items) > _ITEMS_NAMED else "")
+        newest = self._saver.newest
+        kept = "there was no checkpoint yet" if newest is None else f"the checkpoint of {newest} is kept"
+        return TrainingDivergedError(
+            f"{what} in epoch {epoch}, step {step} ({len(items):,} items: {named}); {kept}\n  all items: {path}",
+            remedy="Start a run with smaller rates: --set optimiser.lr=... --set optimiser.adapter_lr=...",
+        )
 
 
 def _make_optimiser(model: Crossan, settings: OptimiserSettings) -> torch.optim.Optimizer:
@@ -95,67 +214,14 @@ def _make_optimiser(model: Crossan, settings: OptimiserSettings) -> torch.optim.
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
-def _run_epoch(
-    model: Crossan,
-    optimiser: torch.optim.Optimizer,
-    features: FeatureTable,
-    train: TrainSplit,
-    log_popularity: Tensor,
-    settings: RunSettings,
-    epoch: int,
-) -> float:
-    """Take one step per batch of users and return the mean loss."""
-    device = features.presence.device
-    model.train()
-    torch.manual_seed(settings.seed * _SEED_STRIDE + epoch)
-    order = torch.from_numpy(np.random.default_rng([settings.seed, epoch]).permutation(len(train.sequences)))
-    losses = []
-    with progress(f"epoch {epoch}", len(order), "users") as shown:
-        for step, users in enumerate(order.split(settings.batch_size), 1):
-            columns = batch_columns(train.sequences[users].to(device))
-            item_vectors = model.item_encoder(*features.gather(columns.items))
-            loss = debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
-            value = loss.item()
-            if not math.isfinite(value):
-                raise TrainingDivergedError(
-                    f"the loss became {value} in epoch {epoch}, step {step} ({len(columns.items):,} items);"
-                    f" the checkpoint of epoch {epoch - 1} is kept",
-                    remedy="Start a run with smaller rates: --set optimiser.lr=... --set optimiser.adapter_lr=...",
-                )
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(value)
-            shown.advance(len(users), f"loss {value:.3f}")
-    return sum(losses) / len(losses)
+def _are_finite(model: Crossan) -> bool:
+    return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
 
 
-def _resume(model: Crossan, optimiser: torch.optim.Optimizer, run: RunFolder) -> Progress:
-    newest = run.newest_checkpoint()
-    if newest is None:
-        run.truncate_metrics(0)
-        return Progress()
-    model.load_state_dict(newest.tensors["model"])
-    restore_optimiser(optimiser, newest.tensors["optimiser"])
-    reached = Progress(**newest.state["progress"])
-    run.truncate_metrics(reached.epoch)
-    note(f"going on after epoch {reached.epoch}")
-    return reached
-
-
-def _save(
-    model: Crossan, optimiser: torch.optim.Optimizer, run: RunFolder, reached: Progress, *, is_best: bool
-) -> None:
-    weights = model.state_dict()
-    state: dict[str, Any] = {"progress": asdict(reached)}
-    if is_best:  # before the newest: a crash between the two repeats this epoch and writes the same again
-        run.save_checkpoint("best", Checkpoint({"model": weights}, state))
-    run.save_checkpoint("last", Checkpoint({"model": weights, "optimiser": optimiser_tensors(optimiser)}, state))
-
-
-def _say(settings: RunSettings, reached: Progress, loss: float, valid: dict[str, float], seconds: float) -> None:
-    left = (settings.max_epochs - reached.epoch) * reached.seconds / reached.epoch
+def _say(settings: RunSettings, reached: Progress, loss: float, valid: dict[str, float]) -> None:
+    each = reached.seconds / reached.epoch
     note(
         f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f}, valid hr@10 {valid['hr@10']:.4f}"
-        f" ndcg@10 {valid['ndcg@10']:.4f}, {seconds:.1f} s, best epoch {reached.best_epoch}, at most {left:.0f} s left"
+        f" ndcg@10 {valid['ndcg@10']:.4f}, {each:.1f} s per epoch, best epoch {reached.best_epoch},"
+        f" at most {(settings.max_epochs - reached.epoch) * each:.0f} s left"
     )

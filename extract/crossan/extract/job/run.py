@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -10,9 +11,9 @@ from importlib.metadata import version
 from typing import Any
 
 from crossan.cache_schema.modality import Modality
+from crossan.common.interrupts import TERMINATED, finishing_on
 from crossan.common.stores import FeatureStore, Journal
 from crossan.extract.job.compute import Stream, compute
-from crossan.extract.job.interrupts import TERMINATED, finishing_on_terminate
 from crossan.extract.job.lanes import Lane
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import write_quarantine
@@ -56,7 +57,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     with ExitStack() as open_journals:
         jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
         streams = [stream for _, _, stream in jobs]
-        with finishing_on_terminate() as told_to_end:
+        with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
             pool = WorkerPool(_reader(request, encoders), request.worker_count, request.limits, told_to_end)
             compute(streams, pool, clock, told_to_end)
             for stream in streams:

@@ -1,0 +1,267 @@
+"""Speed of the training step at the MicroLens-100K shape, against what one would write instead.
+
+``make bench-train`` prints a table; every ratio is of medians of interleaved
+repeats in one run, CPU seconds beside wall seconds. The sequences are those of
+``microlens100k_halfreal`` (``CROSSAN_TEST_DATA``), the hidden states random.
+Nothing here is a test: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
+from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.model import Crossan
+from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.settings import ModelSettings
+from crossan.train.splits import pad_left
+from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch
+
+ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
+SHAPE = ModelSettings()
+MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory")
+WAYS: dict[str, LossOfBatch] = {"ours": loss_of_batch, "reference": loss_by_position}
+
+
+def main() -> None:
+    """Measure in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("CROSSAN_TEST_DATA", ".")))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
+    parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
+    parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
+    parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
+    bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
+    if arguments.measure_memory:
+        print(bench.peak_bytes(WAYS[arguments.measure_memory]))
+        return
+    print(
+        f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.compute}, {arguments.repeats} repeats, "
+        f"OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}, load {os.getloadavg()[0]:.1f}"
+    )
+    print("| ratio | ours s (CPU s) | other s (CPU s) | ratio | goal |\n|---|---|---|---|---|")
+    for measure in arguments.only:
+        if measure == "step":
+            for users in arguments.users:
+                bench.step(users)
+        else:
+            getattr(bench, measure)()
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """Median time of a piece of work."""
+
+    wall: float
+    cpu: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.3f} ({self.cpu:.3f})"
+
+
+class Bench:
+    """Random hidden states of the paper's size, real sequences, a model with its optimiser."""
+
+    def __init__(self, pairs: Path, repeats: int, shape: ModelSettings) -> None:
+        self.repeats = repeats
+        torch.manual_seed(0)
+        hidden = tuple(torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality)
+        presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
+        self.features = FeatureTable(tuple(Modality), hidden, presence)
+        self.sequences = read_training_parts(pairs)
+        counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
+        self.log_popularity = log_popularity(counts)
+        self.feature_bytes = resident_bytes()
+        self.model = Crossan.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+
+    def batch(self, users: int) -> Tensor:
+        """Return the training parts of some users, the same on every call, ``(users, position)``."""
+        return self.sequences[np.random.default_rng(0).integers(0, len(self.sequences), users)]
+
+    def train(self, loss_of: LossOfBatch, sequences: Tensor) -> None:
+        """Take one whole step."""
+        self.optimiser.zero_grad()
+        loss_of(self.model, self.features, sequences, self.log_popularity).backward()
+        self.optimiser.step()
+
+    def time(self, *works: Callable[[], object]) -> list[Seconds]:
+        """Do the pieces of work in turn, several times, the first round to warm up; return the median of each."""
+        times = np.zeros((self.repeats + 1, len(works), 2))
+        for times_of_round in times:
+            for number, work in enumerate(works):
+                begun = time.perf_counter(), time.process_time()
+                work()
+                times_of_round[number] = time.perf_counter() - begun[0], time.process_time() - begun[1]
+        return [Seconds(*map(float, median)) for median in np.median(times[1:], axis=0)]
+
+    def step(self, users: int) -> None:
+        """Compare the step with the plain one over every position."""
+        sequences = self.batch(users)
+        items = sequences[sequences != PADDING]
+        ours, other = self.time(*(lambda way=way: self.train(way, sequences) for way in WAYS.values()))
+        print_line(
+            f"step, B = {users:,} ({sequences.numel():,} positions, {len(items):,} items, {len(items.unique()):,} unique;"
+            f" {users / ours.wall:,.0f} users/s) against `reference=true`",
+            ours, other, other.wall / ours.wall, ">= 7" if users >= 1024 else ">= 3.5",
+        )  # fmt: skip
+
+    def iisan(self) -> None:
+        """Compare the step with one that loads a file per item and modality, all 13 layers, and masks in a loop."""
+        sequences = self.batch(256)
+        is_real = sequences != PADDING
+        with tempfile.TemporaryDirectory() as folder:
+            for item in sequences[is_real].unique().tolist():
+                for modality in Modality:
+                    torch.save(torch.randn(13, DIM), f"{folder}/{modality.value}-{item}.pt")
+
+            def loaded(modality: Modality) -> Tensor:
+                absent = torch.zeros(13, DIM)
+                names = (f"{folder}/{modality.value}-{item}.pt" if item != PADDING else None for item in flat)
+                return torch.stack([absent if name is None else torch.load(name, weights_only=True) for name in names])
+
+            def other() -> None:
+                self.optimiser.zero_grad()
+                hidden = [loaded(modality)[:, ::2] for modality in Modality]
+                presence = torch.ones(len(flat), len(Modality), dtype=torch.bool)
+                vectors = self.model.item_encoder.plain(hidden, presence).view(*sequences.shape, SHAPE.width)
+                users = self.model.sequence_encoder(vectors[:, :-1], is_real[:, :-1])
+                loop_loss(users, vectors, sequences, self.log_popularity).backward()
+                self.optimiser.step()
+
+            flat = sequences.flatten().tolist()
+            ours, slow = self.time(lambda: self.train(loss_of_batch, sequences), other)
+        name = "step, B = 256, against a file per item and modality and a loop loss"
+        print_line(name, ours, slow, slow.wall / ours.wall, ">= 12")
+
+    def loss(self) -> None:
+        """Compare the loss alone, forward and backward, with a loop of in-place masks."""
+        sequences = self.batch(256)
+        columns = batch_columns(sequences)
+        users = (torch.randn(256, INPUT_LENGTH, SHAPE.width) / 8).requires_grad_()
+        table = (torch.randn(len(columns.items), SHAPE.width) / 8).requires_grad_()
+
+        def ours() -> Tensor:
+            predicted = users.flatten(0, 1).index_select(0, columns.predicting)
+            popularity = self.log_popularity[columns.items]
+            loss = debiased_cross_entropy(
+                predicted, table, columns.positive, columns.own, popularity, columns.log_multiplicity
+            )
+            loss.backward()
+            return loss.detach()
+
+        def other() -> Tensor:
+            loss = loop_loss(users, table[columns.sequences], sequences, self.log_popularity)
+            loss.backward()
+            return loss.detach()
+
+        if not torch.allclose(ours(), other(), rtol=1e-4):
+            raise AssertionError("the two losses compared are not the same")
+        fast, slow = self.time(ours, other)
+        print_line("loss, B = 256, against a loop of in-place masks", fast, slow, slow.wall / fast.wall, ">= 100")
+
+    def peak(self) -> None:
+        """Compare the step's arithmetic per second at B = 1,024 with that of one large matmul."""
+        sequences, square = self.batch(1024), torch.randn(2048, 2048)
+        step, matmul = self.time(lambda: self.train(loss_of_batch, sequences), lambda: square @ square)
+        achieved, peak = step_operations(sequences) / step.wall, 2 * 2048**3 / matmul.wall
+        name = f"arithmetic at B = 1,024, {achieved / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s of a 2,048 matmul"
+        print_line(name, step, matmul, achieved / peak, ">= 0.65")
+
+    def overhead(self) -> None:
+        """Compare what is not encoding, at B = 1,024, with the step."""
+        sequences = self.batch(1024)
+
+        def rest() -> None:
+            columns = batch_columns(sequences)
+            self.features.gather(columns.items)
+            vectors = torch.randn(len(columns.items), SHAPE.width).requires_grad_()
+            debiased_loss_of_batch(columns, vectors, lambda states, is_real: states, self.log_popularity).backward()
+
+        part, whole = self.time(rest, lambda: self.train(loss_of_batch, sequences))
+        name = "gather + index preparation + loss, B = 1,024, of the step"
+        print_line(name, part, whole, part.wall / whole.wall, "<= 0.05")
+
+    def memory(self) -> None:
+        """Compare the peak memory above the features of two steps at B = 1,024, each in a process of its own."""
+        command = [sys.executable, *sys.argv, "--measure-memory"]
+        ours, other = (int(subprocess.check_output([*command, way])) for way in WAYS)
+        name = f"peak memory above the features, B = 1,024, {ours / 2**20:,.0f} of {other / 2**20:,.0f} MiB"
+        print(f"| {name} | | | {ours / other:.2f} | <= 0.30 |", flush=True)
+
+    def peak_bytes(self, loss_of: LossOfBatch) -> int:
+        """Return the peak memory of two steps above what the features take; weights and optimiser count."""
+        for _ in range(2):
+            self.train(loss_of, self.batch(1024))
+        return resident_bytes("VmHWM") - self.feature_bytes
+
+
+def loop_loss(users: Tensor, vectors: Tensor, sequences: Tensor, log_p: Tensor) -> Tensor:
+    """Eqs. 7-8 over all positions, each user's own items masked in place in a loop, as IISAN does.
+
+    ``users``: ``(users, position - 1, width)``; ``vectors``: ``(users, position, width)``.
+    """
+    length = users.shape[1]
+    items = sequences.flatten()
+    logits = users.flatten(0, 1) @ vectors.flatten(0, 1).T - log_p[items]
+    logits[:, items == PADDING] = -1e4
+    for user, own in enumerate(sequences):
+        rows = slice(user * length, (user + 1) * length)
+        is_own = torch.isin(items, own).repeat(length, 1)
+        is_own[torch.arange(length), user * (length + 1) + torch.arange(1, length + 1)] = False  # the positives
+        logits[rows] = logits[rows].masked_fill(is_own, -1e4)
+    positive = torch.arange(len(sequences)).unsqueeze(1) * (length + 1) + torch.arange(1, length + 1)
+    is_predicting = (sequences[:, :-1] != PADDING) & (sequences[:, 1:] != PADDING)
+    return torch.nn.functional.cross_entropy(logits[is_predicting.flatten()], positive[is_predicting])
+
+
+def step_operations(sequences: Tensor) -> int:
+    """Count the multiplications and additions in the matmuls of a step, backward included (twice the forward)."""
+    unique, users = len(sequences[sequences != PADDING].unique()), len(sequences)
+    width, predictions = SHAPE.width, len(batch_columns(sequences).positive)
+    adapters = 2 * unique * len(Modality) * LAYERS * 2 * DIM * SHAPE.bottleneck_dim
+    heads = 2 * len(Modality) * DIM * width * (unique + DIM)
+    encoder = 2 * users * INPUT_LENGTH * SHAPE.blocks * 12 * width**2
+    return 3 * (adapters + heads + encoder + 2 * predictions * unique * width)
+
+
+def read_training_parts(pairs: Path) -> Tensor:
+    """Return each user's last 13 items without the two held out, ``(users, 11)`` rows padded on the left."""
+    with pairs.open(encoding="utf-8") as lines:
+        sequences = [np.array(line.split()[1:], np.int64) - 1 for line in lines]
+    return pad_left([items[:-2] for items in sequences if len(items) >= 5], INPUT_LENGTH + 1)
+
+
+def resident_bytes(which: str = "VmRSS") -> int:
+    """Return this process's memory now, or at its peak (``VmHWM``)."""
+    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    if found is None:
+        raise RuntimeError(f"expected {which} in /proc/self/status: this measure needs Linux")
+    return int(found[1]) * 1024
+
+
+def print_line(name: str, ours: Seconds, other: Seconds, ratio: float, goal: str) -> None:
+    """Print one line of the table."""
+    print(f"| {name} | {ours} | {other} | {ratio:.2f} | {goal} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

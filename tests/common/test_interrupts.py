@@ -1,0 +1,67 @@
+"""Signals that finish the work in hand first: the first is heard, the second is not held back."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from crossan.common.interrupts import finishing_on
+
+
+@pytest.fixture
+def ends_at_once():
+    """Make SIGTERM raise, as the commands do, and put everything back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def leave(number, frame):
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield leave
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def test_the_first_signal_is_only_heard(ends_at_once, capsys):
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:
+        assert not told.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.is_set()
+        assert told.number is signal.SIGTERM
+    assert "SIGTERM: finishing the step in hand; a second one ends at once" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is ends_at_once
+
+
+@pytest.mark.parametrize(("second", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_second_signal_ends_at_once_whichever_it_is(ends_at_once, second, error):
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(error):
+            os.kill(os.getpid(), second)
+
+
+def test_an_ignored_signal_stays_ignored(ends_at_once):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not told.is_set()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_another_thread_hears_nothing_but_can_be_told(ends_at_once):
+    seen = []
+
+    def work():
+        with finishing_on(signal.SIGTERM, work="step") as told:
+            seen.append(signal.getsignal(signal.SIGTERM))
+            told.set()
+            seen.append(told.number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [ends_at_once, None]

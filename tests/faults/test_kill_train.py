@@ -1,0 +1,95 @@
+"""Kill a training three times at any moment: it ends in the weights, metrics and best epoch of one that was left alone.
+
+``CROSSAN_FAULTS=full`` does so to 100 runs, otherwise to 3. A test whose kills
+mostly came too early or too late to stop anything fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from fabricated import write_small
+
+RUNS = 100 if os.environ.get("CROSSAN_FAULTS") == "full" else 3
+KILLS = 3
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.adapter_lr=0.01",
+    "optimiser.lr=0.01",
+    "batch_size=16",
+    "max_epochs=8",
+    "checkpoint.every_steps=7",
+)
+MEASURED = ("run", "seconds_per_epoch", "peak_memory_bytes")
+
+
+def arguments(place, out):
+    given = [part for setting in SETTINGS for part in ("--set", setting)]
+    places = ["--dataset", place / "d", "--cache", place / "c", "--out", out, "--device", "cpu", "--json"]
+    return [*places, *given, "--resume"]
+
+
+def outcome(run):
+    """Return what the kills must not change: result, metrics, ranks, the weights and the optimiser, byte for byte."""
+    result = json.loads((run / "result.json").read_text())
+    files = ("last/model", "last/optimiser", "last/random", "best/model")
+    return {
+        "result": {key: value for key, value in result.items() if key not in MEASURED},
+        "metrics": (run / "metrics.jsonl").read_bytes(),
+        "ranks": (run / "eval" / "per_user.parquet").read_bytes(),
+        **{file: (run / "checkpoints" / f"{file}.safetensors").read_bytes() for file in files},
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return write_small(tmp_path_factory.mktemp("training"))
+
+
+@pytest.fixture(scope="module")
+def whole(commands, place):
+    """Return the outcome of an uninterrupted run, and how many seconds it took."""
+    commands.finish("crossan-train", *arguments(place, place / "warm"))
+    begun = time.monotonic()
+    commands.finish("crossan-train", *arguments(place, place / "whole"))
+    return outcome(place / "whole"), time.monotonic() - begun
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_runs_killed_three_times_end_as_the_uninterrupted_one(commands, place, whole, tmp_path):
+    expected, seconds = whole
+    chance, stopped, inside = random.Random(0), 0, 0
+    for number in range(RUNS):
+        out = tmp_path / str(number)
+        for _ in range(KILLS):
+            process = commands.begin("crossan-train", *arguments(place, out))
+            time.sleep(chance.uniform(0, 0.8 * seconds))
+            os.kill(process, signal.SIGKILL)  # the zygote has not waited for it, so the id is still its own
+            stopped += commands.end() == -signal.SIGKILL
+            inside += (out / "checkpoints").is_dir() and not (out / "result.json").exists()
+        commands.finish("crossan-train", *arguments(place, out))
+        assert outcome(out) == expected, number
+    assert stopped > 0.6 * KILLS * RUNS
+    assert inside > 0.3 * KILLS * RUNS
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_kill_in_place_of_any_sync_or_rename_is_mended(commands, place, whole, tmp_path):
+    expected, _ = whole
+    chance = random.Random(1)
+    for number in range(RUNS):
+        out = tmp_path / str(number)
+        for _ in range(KILLS):
+            commands.begin("crossan-train", *arguments(place, out), after=chance.randint(1, 60))
+            assert commands.end() in (0, -signal.SIGKILL), commands.output()
+        commands.finish("crossan-train", *arguments(place, out))
+        assert outcome(out) == expected, number

@@ -1,0 +1,148 @@
+"""The hand-written layer against plain modules and autograd: values and gradients."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossan.train import fused
+from crossan.train.adapter import SideAdapters
+from crossan.train.fused import mix_and_adapt
+from crossan.train.gate import CrossModalGates
+from crossan.train.tower import SideAdapterTowers
+
+
+def randomise(module: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Leave the symmetric start, where a wrong gradient could hide."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.data.normal_(std=0.5, generator=generator)
+    return module
+
+
+def gradients_of(module, inputs, outputs):
+    """Values, then the gradients of an uneven sum of them: of every parameter and every input that asks for one."""
+    uneven = torch.linspace(-1.0, 2.0, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
+    asked = [*module.parameters(), *(tensor for tensor in inputs if tensor.requires_grad)]
+    return [outputs.detach(), *torch.autograd.grad((outputs * uneven).sum(), asked)]
+
+
+@st.composite
+def layers(draw):
+    """Random layer, previous outputs (None for the first), hidden states with garbage in absent rows, presence."""
+    items, modalities = draw(st.integers(0, 7)), draw(st.integers(1, 4))
+    dim, bottleneck, seed = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(0, 1000))
+    generator = torch.Generator().manual_seed(seed)
+    is_present = draw(st.lists(st.booleans(), min_size=items * modalities, max_size=items * modalities))
+    presence = torch.tensor(is_present, dtype=torch.bool).view(items, modalities)
+    hidden = [torch.randn(items, dim, dtype=torch.float64, generator=generator) for _ in range(modalities)]
+    for m, states in enumerate(hidden):
+        states[~presence[:, m]] = float("nan")
+        states.requires_grad_(draw(st.booleans()))
+    previous = torch.randn(items, modalities, dim, dtype=torch.float64, generator=generator).requires_grad_()
+    is_first = draw(st.booleans())
+    layer = torch.nn.ModuleList([CrossModalGates(modalities), SideAdapters(modalities, dim, bottleneck)]).double()
+    return randomise(layer, seed), None if is_first else previous, hidden, presence
+
+
+@settings(max_examples=150, deadline=None)
+@given(layers(), st.integers(1, 8))
+def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
+    (gates, adapters), previous, hidden, presence = layer[0], *layer[1:]
+    kept, fused._ITEMS_PER_CPU_BLOCK = fused._ITEMS_PER_CPU_BLOCK, items_per_block
+    try:
+        ours = mix_and_adapt(previous, hidden, presence, gates, adapters)
+        inputs = [*hidden, *([] if previous is None else [previous])]
+        fast = gradients_of(layer[0], inputs, ours)
+    finally:
+        fused._ITEMS_PER_CPU_BLOCK = kept
+    clean = torch.stack([states.masked_fill(~presence[:, m, None], 0.0) for m, states in enumerate(hidden)], dim=1)
+    below = torch.zeros_like(clean) if previous is None else previous
+    slow = gradients_of(layer[0], inputs, adapters(gates(below, clean, presence)))
+    for one, other in zip(fast, slow, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_gradcheck():
+    gates, adapters = (randomise(module.double(), 3) for module in (CrossModalGates(2), SideAdapters(2, 3, 2)))
+    presence = torch.tensor([[True, True], [True, False], [False, True]])
+    previous, text, image = (
+        torch.randn(3, *shape, dtype=torch.float64).requires_grad_() for shape in ((2, 3), (3,), (3,))
+    )
+    parameters = [*gates.parameters(), *adapters.parameters()]
+    assert torch.autograd.gradcheck(
+        lambda *tensors: mix_and_adapt(tensors[0], tensors[1:3], presence, gates, adapters),
+        (previous, text, image, *parameters),
+    )
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 3), st.integers(0, 100))
+def test_whole_towers_equal_the_plain_ones(dims, layer_count, seed):
+    """Stores of different width included, each with its learned map; hidden states as half precision stores hold them."""
+    generator = torch.Generator().manual_seed(seed)
+    towers = randomise(SideAdapterTowers(dims, layer_count, 3, 2).double(), seed)
+    presence = torch.rand(5, len(dims), generator=generator) < 0.7
+    hidden = [torch.randn(5, layer_count, dim, generator=generator).half() for dim in dims]
+    fast, slow = (gradients_of(towers, [], climb(hidden, presence)) for climb in (towers, towers.plain))
+    for one, other in zip(fast, slow, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_only_the_bottleneck_is_kept_beside_what_was_there():
+    """Saved bytes of a layer: 5 items, 2 modalities, bottleneck 4, float32; the rest are inputs or parameters."""
+    gates, adapters = CrossModalGates(2), SideAdapters(2, 64, 4)
+    previous = torch.randn(5, 2, 64).requires_grad_()
+    hidden, presence = [torch.randn(5, 64), torch.randn(5, 64)], torch.ones(5, 2, dtype=torch.bool)
+    known = {tensor.data_ptr() for tensor in (previous, presence, *hidden, *adapters.parameters())}
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+        mix_and_adapt(previous, hidden, presence, gates, adapters)
+    large = {
+        tensor.data_ptr(): tensor for tensor in saved if tensor.numel() > 5 * 2 * 3
+    }  # larger than the gates' weights
+    assert [list(tensor.shape) for pointer, tensor in large.items() if pointer not in known] == [[2, 5, 4]]
+
+
+def test_bfloat16_projections_stay_near_the_float32_ones():
+    """bfloat16 keeps 8 bits: the change an adapter makes, and every gradient, within a few times 1/256."""
+    gates, adapters = (randomise(module, 5) for module in (CrossModalGates(3), SideAdapters(3, 32, 16)))
+    generator = torch.Generator().manual_seed(2)
+    previous = torch.randn(20, 3, 32, generator=generator).requires_grad_()
+    hidden, presence = list(torch.randn(3, 20, 32, generator=generator)), torch.rand(20, 3, generator=generator) < 0.8
+    layer = torch.nn.ModuleList([gates, adapters])
+    found = []
+    for dtype in (None, torch.bfloat16):
+        output = mix_and_adapt(previous, hidden, presence, gates, adapters, dtype)
+        assert output.dtype == torch.float32
+        found.append(gradients_of(layer, [previous], output))
+    for exact, rounded in zip(*found, strict=True):
+        assert (exact - rounded).norm() <= 0.02 * exact.norm()
+    assert not torch.equal(found[0][0], found[1][0])
+
+
+def test_bfloat16_does_not_touch_the_residual():
+    """An adapter whose way up is zero is the identity to the last bit."""
+    gates, adapters = randomise(CrossModalGates(2), 1), randomise(SideAdapters(2, 8, 4), 1)
+    torch.nn.init.zeros_(adapters.up)
+    hidden, presence = torch.randn(2, 6, 8), torch.ones(6, 2, dtype=torch.bool)
+    output = mix_and_adapt(None, list(hidden), presence, gates, adapters, torch.bfloat16)
+    assert torch.equal(output, mix_and_adapt(None, list(hidden), presence, gates, adapters))
+
+
+def test_nothing_is_kept_where_nobody_asks_for_a_gradient():
+    gates, adapters = CrossModalGates(1), SideAdapters(1, 2, 2)
+    with torch.no_grad():
+        output = mix_and_adapt(None, [torch.ones(3, 2)], torch.ones(3, 1, dtype=torch.bool), gates, adapters)
+    assert output.grad_fn is None
+    assert torch.equal(output, adapters(torch.full((3, 1, 2), 0.5)))  # gates of zeros: half previous, half hidden
+
+
+@pytest.mark.parametrize("items", [1, 5, 7])
+def test_blocks_cover_every_item_once(items, monkeypatch):
+    monkeypatch.setattr(fused, "_ITEMS_PER_CPU_BLOCK", 5)
+    blocks = list(fused._blocks(torch.ones(items, 2)))
+    assert (blocks[0].start, blocks[-1].stop) == (0, items)
+    assert all(left.stop == right.start for left, right in pairwise(blocks))

@@ -1,0 +1,91 @@
+"""The step that trains against its slow twin: the loss and every gradient of the whole model."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
+from crossan.train.loss import PADDING
+from crossan.train.model import Crossan
+from crossan.train.settings import ModelSettings
+from crossan.train.step import loss_by_position, loss_of_batch
+
+ITEM_COUNT, LAYER_COUNT, LENGTH = 7, 3, 5
+
+
+def make_features(dims, generator, share_present=0.7):
+    """Half precision, garbage in absent rows, no item without any modality."""
+    presence = torch.rand(ITEM_COUNT, len(dims), generator=generator) < share_present
+    presence[~presence.any(dim=1), 0] = True
+    hidden = [torch.randn(ITEM_COUNT, LAYER_COUNT, dim, generator=generator).half() for dim in dims]
+    for m, states in enumerate(hidden):
+        states[~presence[:, m]] = float("nan")
+    return FeatureTable(tuple(Modality)[: len(dims)], tuple(hidden), presence)
+
+
+def make_model(dims, combine, seed):
+    torch.manual_seed(seed)
+    shape = ModelSettings(bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0)
+    model = Crossan.build(dims, LAYER_COUNT, LENGTH, shape).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def loss_and_gradients(loss_of, model, *batch):
+    loss = loss_of(model, *batch)
+    # None where nothing reads a parameter: an expert no item chose
+    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    return [loss.detach(), *gradients]
+
+
+@st.composite
+def batches(draw):
+    items = st.integers(0, ITEM_COUNT - 1)
+    users = draw(st.lists(st.lists(items, min_size=2, max_size=LENGTH + 1), min_size=1, max_size=6))
+    return torch.tensor([[PADDING] * (LENGTH + 1 - len(user)) + user for user in users])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batches(),
+    st.lists(st.integers(3, 5), min_size=1, max_size=4),
+    st.sampled_from(["sum", "concat"]),
+    st.integers(0, 1000),
+)
+def test_the_loss_and_all_gradients_equal_the_slow_twins(sequences, dims, combine, seed):
+    generator = torch.Generator().manual_seed(seed)
+    features, model = make_features(dims, generator), make_model(dims, combine, seed)
+    log_popularity = torch.rand(ITEM_COUNT, generator=generator).add(0.01).log()
+    batch = (features, sequences, log_popularity)
+    fast, slow = (loss_and_gradients(loss_of, model, *batch) for loss_of in (loss_of_batch, loss_by_position))
+    for one, other in zip(fast, slow, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_the_slow_twin_agrees_with_two_users_by_hand():
+    """All vectors are 0 and p is 1/2: user 0 predicts 1 against three 2s, user 1 predicts 2 against 0 and 1."""
+    model = make_model([3], "sum", seed=0)
+    for parameter in model.item_encoder.parameters():
+        torch.nn.init.zeros_(parameter)
+    features = make_features([3], torch.Generator().manual_seed(0), share_present=1.0)
+    log_popularity = torch.full((ITEM_COUNT,), 0.5).log()
+    loss = loss_by_position(model, features, torch.tensor([[PADDING, 0, 1], [2, 2, 2]]), log_popularity)
+    # user 0: 2 / (2 + 3 * 2); user 1, twice: 2 / (2 + 2 * 2)
+    assert loss.item() == pytest.approx((torch.tensor(4.0).log() + 2 * torch.tensor(3.0).log()).item() / 3)
+
+
+def test_each_item_is_gathered_once(monkeypatch):
+    gathered = []
+    plain = FeatureTable.gather
+    monkeypatch.setattr(
+        FeatureTable, "gather", lambda table, rows: gathered.append(rows.tolist()) or plain(table, rows)
+    )
+    model = make_model([3, 3], "sum", seed=0)
+    features = make_features([3, 3], torch.Generator().manual_seed(0))
+    sequences = torch.tensor([[PADDING, 4, 2], [2, 2, 5]])
+    loss_of_batch(model, features, sequences, torch.zeros(ITEM_COUNT))
+    loss_by_position(model, features, sequences, torch.zeros(ITEM_COUNT))
+    assert gathered == [[2, 4, 5], [0, 4, 2, 2, 2, 5]]  # its slow twin: every position, padding as row 0

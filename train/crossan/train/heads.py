@@ -1,0 +1,43 @@
+"""The two linear maps on top of every tower."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["TowerHeads"]
+
+
+class TowerHeads(nn.Module):
+    """Linear(dim, dim), then Linear(dim, width), per modality, with nothing between them (the count of Table 4).
+
+    As nothing stands between them, the two are applied as the one matrix they
+    are, multiplied out once per step: fewer operations, the same gradients.
+    Weights and biases start as torch's Linear's do.
+
+    Shapes
+    ------
+    ``states``: ``(items, modality, dim)``; result: ``(items, modality,
+    width)``. ``inner``: ``(modality, dim, dim)``; ``outer``: ``(modality, dim,
+    width)``.
+    """
+
+    def __init__(self, modality_count: int, dim: int, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(dim)
+        self.inner, self.inner_bias, self.outer, self.outer_bias = (
+            nn.Parameter(torch.empty(modality_count, *shape).uniform_(-bound, bound))
+            for shape in ((dim, dim), (dim,), (dim, width), (width,))
+        )
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return the tower outputs through the folded matrix."""
+        bias = torch.baddbmm(self.outer_bias.unsqueeze(1), self.inner_bias.unsqueeze(1), self.outer)
+        return torch.baddbmm(bias, states.transpose(0, 1), self.inner @ self.outer).transpose(0, 1)
+
+    def unfolded(self, states: Tensor) -> Tensor:
+        """Return the same by one map after the other."""
+        inner = torch.baddbmm(self.inner_bias.unsqueeze(1), states.transpose(0, 1), self.inner)
+        return torch.baddbmm(self.outer_bias.unsqueeze(1), inner, self.outer).transpose(0, 1)
