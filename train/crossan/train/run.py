@@ -25,9 +25,9 @@ from crossan.train.features import FeatureTable, load_features
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
-from crossan.train.run_folder import RunFolder, lock_entries
+from crossan.train.run_folder import RunFolder
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import choose_stores, keep_served
+from crossan.train.sources import choose_stores, keep_served, lock_entries
 from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import TestSplit, ValidationSplit, test_split, train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
