@@ -42,6 +42,16 @@ def test_a_second_signal_ends_at_once_whichever_it_is(ends_at_once, second, erro
             os.kill(os.getpid(), second)
 
 
+def test_a_signal_amid_a_printed_line_is_heard_all_the_same(ends_at_once, monkeypatch):
+    def reentrant(line):
+        raise RuntimeError("reentrant call inside <_io.BufferedWriter name='<stderr>'>")
+
+    monkeypatch.setattr("crossan.common.interrupts.note", reentrant)
+    with finishing_on(signal.SIGTERM, work="step") as told:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.is_set()
+
+
 def test_an_ignored_signal_stays_ignored(ends_at_once):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:

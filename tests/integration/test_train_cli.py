@@ -30,7 +30,7 @@ QUICK = (
     "batch_size=32",
     "patience=20",
 )
-SPLIT_KEYS = {"hr@10", "hr@20", "ndcg@10", "ndcg@20"}
+SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
 
 
 def run(command, *arguments):
@@ -72,7 +72,7 @@ def test_the_result_keeps_its_promise_and_learns(small):
     result = run_train(small)
     promised = {
         "run", "valid", "test", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
-        "peak_memory_bytes", "users", "items", "unwinnable_test_targets",
+        "peak_memory_bytes", "users", "items", "unwinnable_test_targets", "slices", "recommendations", "init",
     }  # fmt: skip
     assert promised <= set(result)
     assert set(result["valid"]) == set(result["test"]) == set(result["popularity"]["test"]) == SPLIT_KEYS
@@ -84,9 +84,35 @@ def test_the_result_keeps_its_promise_and_learns(small):
     assert result["cold_test"]["hr@10"] > 0.8
     ranks = pq.read_table(small / "r" / "eval" / "per_user.parquet").to_pylist()
     assert sum(row["test_rank"] <= 10 for row in ranks) / 150 == pytest.approx(result["test"]["hr@10"])
+    check_slices(result, ranks)
     for name in ("config.toml", "env.json", "cache.lock.json", "metrics.jsonl", "checkpoints/best/model.safetensors"):
         assert (small / "r" / name).is_file()
     assert len((small / "r" / "metrics.jsonl").read_text().splitlines()) == result["epochs"]
+
+
+def check_slices(result, ranks):
+    """Every slice is the mean over its users in the table of ranks, and each way to slice leaves nobody out."""
+    slices = result["slices"]
+    assert set(slices) == {"target", "target_popularity_decile", "history_length"}
+    for parts in slices.values():
+        assert sum(part["users"] for part in parts.values()) == 150
+        hits = sum(part["users"] * part["hr@5"] for part in parts.values())
+        assert hits == pytest.approx(sum(row["test_rank"] <= 5 for row in ranks))
+    cold = slices["target"]["cold"]
+    assert (cold["users"], cold["hr@10"]) == (result["cold_test"]["targets"], result["cold_test"]["hr@10"])
+    tenth = [row for row in ranks if row["test_popularity_decile"] == 10]
+    assert slices["target_popularity_decile"]["10"]["mrr@10"] == pytest.approx(
+        sum(1 / row["test_rank"] for row in tenth if row["test_rank"] <= 10) / len(tenth)
+    )
+    assert {row["test_history_length"] for row in ranks} == {5, 6}
+    assert set(slices["history_length"]) == {"5-8"}
+    shown = result["recommendations"]
+    assert shown["top"] == 10
+    assert 0 < shown["coverage"] <= 1
+    assert 0 <= shown["gini"] < 1
+    # What is left of a user's topic are one or two warm items and three cold ones; the histories are all warm.
+    assert shown["popularity_lift"] == pytest.approx(shown["mean_popularity"] / shown["history_mean_popularity"] - 1)
+    assert shown["popularity_lift"] < 0
 
 
 def test_shuffled_features_do_not_help_cold_targets(small):
@@ -97,8 +123,8 @@ def test_shuffled_features_do_not_help_cold_targets(small):
 def test_permuting_features_at_evaluation_takes_the_gain_away(small):
     trained = run_train(small)
     same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json"))
-    assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity")} == {
-        key: trained[key] for key in ("valid", "test", "cold_test", "popularity")
+    assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")} == {
+        key: trained[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
     }
     permuted = json.loads(run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json"))
     assert permuted["test"]["hr@10"] < 0.6 < same["test"]["hr@10"]

@@ -156,6 +156,24 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path, name, 
     assert said == []
 
 
+def test_a_reader_that_meets_a_newer_one_reads_that(tmp_path, monkeypatch):
+    """The folder is exchanged after its state file was read: the old digests do not fit the new weights."""
+    save_checkpoint(tmp_path, "best", numbered(1))
+    real, calls = module._decode_state, []
+
+    def decode(data, place):
+        calls.append(place)
+        if len(calls) == 1:
+            save_checkpoint(tmp_path, "best", numbered(2))
+        return real(data, place)
+
+    monkeypatch.setattr(module, "_decode_state", decode)
+    found = load_checkpoint(tmp_path, "best")
+    assert found.state["progress"]["epoch"] == 2
+    assert found.tensors["model"]["w"][0, 0].item() == 2.0
+    assert len(calls) == 2
+
+
 def test_weights_of_another_shape_are_named():
     model = nn.Linear(2, 3)
     with pytest.raises(

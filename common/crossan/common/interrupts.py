@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from crossan.common.console import note
@@ -52,7 +52,8 @@ def finishing_on(*numbers: signal.Signals, work: str) -> Iterator[ToldToEnd]:
         told.number = signal.Signals(number)
         told.set()
         restore()
-        note(f"{told.number.name}: finishing the {work} in hand; a second one ends at once")
+        with suppress(RuntimeError):  # it came while a line was being printed, which nothing may print into
+            note(f"{told.number.name}: finishing the {work} in hand; a second one ends at once")
 
     for number in heard:
         signal.signal(number, finish)

@@ -23,7 +23,10 @@ def make_run(tmp_path):
         folder = RunFolder(tmp_path / name)
         folder.begin(RunSettings(data=DataSettings(dataset="D", cache="C")), {}, may_resume=False)
         folder._write("cache.lock.json", json.dumps({"stores": {"text": {}, "image": {}}}))
-        metrics = dict.fromkeys(("hr@10", "hr@20", "ndcg@10", "ndcg@20"), hit_ratio)
+        metrics = dict.fromkeys(
+            (f"{metric}@{k}" for metric in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)), hit_ratio
+        )
+        part = {"users": 321, **metrics}
         for epoch in (1, 2):
             folder.append_metrics({"epoch": epoch, "loss": 2.0 / epoch, "valid": metrics})
         gates = {f"item_encoder.towers.gates.{layer}.logits": torch.zeros(2, 3) for layer in range(11)}
@@ -36,6 +39,15 @@ def make_run(tmp_path):
                     "popularity": {"valid": metrics | {"hr@10": 0.0625}, "test": metrics}, "users": 1234, "items": 5,
                     "trainable_parameters": 9, "epochs": 2, "best_epoch": 1, "seconds_per_epoch": 0.5,
                     "mask_history": "all", "unwinnable_test_targets": 0,
+                    "slices": {
+                        "target": {"cold": part | {"mrr@10": 0.0123}},
+                        "target_popularity_decile": {"10": part},
+                        "history_length": {"5-8": part} | ({"9-16": part} if name == "ours" else {}),
+                    },
+                    "recommendations": {
+                        "top": 10, "coverage": 0.4321, "gini": 0.625, "mean_popularity": 12.5,
+                        "history_mean_popularity": 10.0, "popularity_lift": 0.25,
+                    },
                 }
             )  # fmt: skip
         return tmp_path / name
@@ -52,11 +64,18 @@ def test_the_page_shows_both_runs_and_needs_nothing_else(make_run, tmp_path):
         "0.3750",
         "0.0625",
         "7 cold targets",
+        "<td>9-16</td><td>ours</td><td>321</td>",
+        "0.0123",
+        "43.2%",
+        "0.625",
+        "+25.0%",
         "&lt;twin&gt;",
         "image tower",
         "text tower",
     ):
         assert text in page
+    assert page.count("<td>5-8</td>") == 2
+    assert page.count("<td>9-16</td>") == 1
     assert "<script" not in page
     assert not re.findall(r"(?:src|href)=\"https?:", page)
     assert page.count("<svg") == 5  # three curves, two heat maps

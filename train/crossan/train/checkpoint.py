@@ -85,7 +85,7 @@ def settle(folder: Path) -> None:
             continue
         retired = (
             folder / f".{name}-retired"
-        )  # removed once out of the way: half a checkpoint never has a real one's name
+        )  # not removed in its place: half a checkpoint never has a whole one's name
         leaving = folder / _PREVIOUS if name == NEWEST and target.exists() else target
         if leaving.exists():
             leaving.rename(retired)
@@ -104,18 +104,13 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
     StoreIntegrityError
         A file is missing or is not the one that was written.
     """
-    place = folder / name if (folder / name).exists() else folder / f"{name}-next"
-    try:
-        state = _decode_state((place / _STATE).read_bytes(), place)
-        digests = state.pop("sha256")
-        contents = {file: (place / file).read_bytes() for file in digests}
-    except OSError as error:
-        raise StoreIntegrityError(f"{place}: not a whole checkpoint: {error!r}") from None
-    for file, digest in digests.items():
-        if hashlib.sha256(contents[file]).hexdigest() != digest:
-            raise StoreIntegrityError(f"{place / file}: its bytes are not those that were written")
-    tensors = {file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}
-    return Checkpoint(tensors, state, digests)
+    while True:
+        seen = _inode(_place(folder, name))
+        try:
+            return _read(_place(folder, name))
+        except StoreIntegrityError:
+            if _inode(_place(folder, name)) == seen:
+                raise  # otherwise a training put a newer one in its place meanwhile
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
@@ -177,6 +172,32 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
         number, _, what = name.partition(".")
         state.setdefault(int(number), {})[what] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Return where a checkpoint lies; between two renames that is not yet under its name."""
+    return folder / name if (folder / name).exists() else folder / f"{name}-next"
+
+
+def _inode(place: Path) -> int | None:
+    try:
+        return place.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _read(place: Path) -> Checkpoint:
+    try:
+        state = _decode_state((place / _STATE).read_bytes(), place)
+        digests = state.pop("sha256")
+        contents = {file: (place / file).read_bytes() for file in digests}
+    except OSError as error:
+        raise StoreIntegrityError(f"{place}: not a whole checkpoint: {error!r}") from None
+    for file, digest in digests.items():
+        if hashlib.sha256(contents[file]).hexdigest() != digest:
+            raise StoreIntegrityError(f"{place / file}: its bytes are not those that were written")
+    tensors = {file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}
+    return Checkpoint(tensors, state, digests)
 
 
 def _encode_state(state: Mapping[str, Any]) -> bytes:

@@ -165,13 +165,18 @@ def _modalities(text: str | None) -> list[str] | None:
 
 
 def _show(result: dict[str, Any]) -> None:
-    columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
+    columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
     print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
     for split in ("valid", "test"):
         for who, metrics in (("CROSSAN", result[split]), ("popularity", result["popularity"][split])):
             print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
     cold, users = result["cold_test"], result["users"]
     print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
+    shown = result["recommendations"]
+    print(
+        f"lists of {shown['top']}: {shown['coverage']:.1%} of the catalogue, Gini {shown['gini']:.2f}, mean popularity"
+        f" {shown['mean_popularity']:.1f} against {shown['history_mean_popularity']:.1f} of the histories"
+    )
     print(
         f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
         f" unwinnable test targets {result['unwinnable_test_targets']:,} ({result['unwinnable_test_targets'] / users:.1%})"

@@ -16,7 +16,7 @@ from crossan.train.ranking import ranks_by_counting
 from crossan.train.settings import HistoryMask
 from crossan.train.splits import TestSplit, ValidationSplit
 
-__all__ = ["EvaluationStoppedError", "encode_items", "encode_users", "popularity_ranks", "split_ranks"]
+__all__ = ["EvaluationStoppedError", "encode_items", "encode_users", "popularity_ranks", "rank_targets", "split_ranks"]
 
 _ITEMS_PER_BLOCK = 1024
 _USERS_PER_BLOCK = 4096
@@ -58,14 +58,20 @@ def encode_users(model: Crossan, item_vectors: Tensor, inputs: Tensor) -> Tensor
     return torch.cat(parts)
 
 
-@torch.inference_mode()
 def split_ranks(
     model: Crossan, item_vectors: Tensor, split: ValidationSplit | TestSplit, mask_history: HistoryMask
 ) -> Tensor:
     """Return the 1-based rank of every user's target, ``(users,)`` on the CPU."""
-    users = encode_users(model, item_vectors, split.inputs)
+    return rank_targets(encode_users(model, item_vectors, split.inputs), item_vectors, split, mask_history)
+
+
+@torch.inference_mode()
+def rank_targets(
+    user_vectors: Tensor, item_vectors: Tensor, split: ValidationSplit | TestSplit, mask_history: HistoryMask
+) -> Tensor:
+    """Return the 1-based rank of every user's target, ``(users,)`` on the CPU, by user vectors made before."""
     targets = split.targets.to(item_vectors.device)
-    return ranks_by_counting(users, item_vectors, targets, split.histories, mask_history).cpu()
+    return ranks_by_counting(user_vectors, item_vectors, targets, split.histories, mask_history).cpu()
 
 
 def popularity_ranks(counts: np.ndarray, split: ValidationSplit | TestSplit, mask_history: HistoryMask) -> Tensor:

@@ -1,14 +1,16 @@
-"""HR@K and NDCG@K of held-out ranks."""
+"""HR@K, NDCG@K and MRR@K of held-out ranks."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["CUTOFFS", "hr_at", "ndcg_at", "summarise"]
+__all__ = ["CUTOFFS", "hr_at", "mrr_at", "ndcg_at", "summarise"]
 
-CUTOFFS = (10, 20)
-"""The paper's K."""
+CUTOFFS = (5, 10, 20, 50)
+"""The paper's K are 10 and 20."""
 
 
 def hr_at(ranks: Tensor, k: int) -> Tensor:
@@ -27,10 +29,21 @@ def ndcg_at(ranks: Tensor, k: int) -> Tensor:
     return torch.where(ranks <= k, 1.0 / torch.log2(ranks.double() + 1.0), 0.0).mean()
 
 
+def mrr_at(ranks: Tensor, k: int) -> Tensor:
+    r"""Return the mean reciprocal rank, zero beyond ``k``.
+
+    .. math:: MRR@K = \frac{1}{|U|} \sum_u \frac{[rank_u \le K]}{rank_u}
+    """
+    return torch.where(ranks <= k, 1.0 / ranks.double(), 0.0).mean()
+
+
+_METRICS: dict[str, Callable[[Tensor, int], Tensor]] = {"hr": hr_at, "ndcg": ndcg_at, "mrr": mrr_at}
+
+
 def summarise(ranks: Tensor) -> dict[str, float]:
-    """Return ``hr@K`` and ``ndcg@K`` at the paper's cut-offs as fractions; zeros where there is no rank."""
-    if not len(ranks):
-        return {f"{name}@{k}": 0.0 for name in ("hr", "ndcg") for k in CUTOFFS}
-    return {f"hr@{k}": hr_at(ranks, k).item() for k in CUTOFFS} | {
-        f"ndcg@{k}": ndcg_at(ranks, k).item() for k in CUTOFFS
+    """Return every metric at every cut-off, ``hr@10`` and so on, as fractions; zeros where there is no rank."""
+    return {
+        f"{name}@{k}": metric(ranks, k).item() if len(ranks) else 0.0
+        for name, metric in _METRICS.items()
+        for k in CUTOFFS
     }

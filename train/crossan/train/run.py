@@ -8,29 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, open_dataset
-from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.stores import FeatureStore
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
-from crossan.train.evaluation import encode_items, popularity_ranks, split_ranks
 from crossan.train.features import FeatureTable, load_features
-from crossan.train.metrics import summarise
+from crossan.train.figures import figures_of, rank_everyone, write_ranks
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
-from crossan.train.run_folder import RunFolder, lock_entries
+from crossan.train.run_folder import RunFolder
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import choose_stores, keep_served
+from crossan.train.sources import choose_stores, keep_served, lock_entries
 from crossan.train.spec import current_spec, exact_kernels
-from crossan.train.splits import TestSplit, ValidationSplit, test_split, train_split, validation_split
+from crossan.train.splits import train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
 from crossan.train.warm_start import require_carried_over
 
@@ -47,11 +42,6 @@ class OpenedRun:
     kept: KeptSequences
     features: FeatureTable
     model: Crossan
-
-    @property
-    def counts(self) -> np.ndarray:
-        """Training count of each catalogue row, ``(items,)``."""
-        return training_counts(self.kept.training_items, len(self.kept.item_ids))
 
 
 def train_run(
@@ -103,12 +93,12 @@ def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
     data = TrainingData(
         train_split(run.kept, length),
         validation_split(run.kept, length),
-        log_popularity(run.counts).to(device),
+        log_popularity(training_counts(run.kept.training_items, len(run.kept.item_ids))).to(device),
         run.kept.item_ids,
     )
     reached = fit(run.model, run.features, data, settings, folder)
     load_weights(run.model, _best_weights(folder, reached.best_epoch), str(folder.path))
-    result = evaluate_run(run, settings.mask_history, write_ranks=True)
+    result = evaluate_run(run, settings.mask_history, should_write=True)
     result |= {
         "trainable_parameters": run.model.trainable_parameter_count(),
         "init": folder.initial(),
@@ -151,7 +141,7 @@ def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = Non
     return OpenedRun(folder, settings, run.dataset, run.kept, run.features.permuted(permute_seed), run.model)
 
 
-def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, write_ranks: bool = False) -> dict[str, Any]:
+def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, should_write: bool = False) -> dict[str, Any]:
     """Rank validation and test targets over the whole catalogue, popularity beside them.
 
     Parameters
@@ -160,33 +150,13 @@ def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, write_ranks: bool
         The run with the weights to judge.
     mask_history
         Which of a user's items before the target are left out.
-    write_ranks
+    should_write
         Whether ``eval/per_user.parquet`` is written.
     """
-    length = run.settings.data.input_length
-    splits: dict[str, ValidationSplit | TestSplit] = {
-        "valid": validation_split(run.kept, length),
-        "test": test_split(run.kept, length),
-    }
-    vectors = encode_items(run.model, run.features)
-    ranks = {name: split_ranks(run.model, vectors, split, mask_history) for name, split in splits.items()}
-    counts = run.counts
-    is_cold = torch.from_numpy(counts[run.kept.test_targets] == 0)
-    cold = summarise(ranks["test"][is_cold])
-    if write_ranks:
-        _write_ranks(run, ranks, is_cold)
-    return {
-        "run": str(run.folder.path),
-        **{name: summarise(found) for name, found in ranks.items()},
-        "cold_test": {"targets": int(is_cold.sum()), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]},
-        "popularity": {
-            name: summarise(popularity_ranks(counts, split, mask_history)) for name, split in splits.items()
-        },
-        "users": len(run.kept.user_ids),
-        "items": len(run.kept.item_ids),
-        "unwinnable_test_targets": unwinnable_test_targets(run.kept),
-        "mask_history": mask_history,
-    }
+    ranked = rank_everyone(run.model, run.features, run.kept, run.settings.data.input_length, mask_history)
+    if should_write:
+        write_ranks(ranked, run.folder.path / "eval" / "per_user.parquet")
+    return {"run": str(run.folder.path), **figures_of(ranked)}
 
 
 def pick_device(device: str) -> torch.device:
@@ -252,22 +222,6 @@ def _announce(run: OpenedRun) -> None:
     note(
         "items without: " + ", ".join(f"{m.value} {n:,}" for m, n in zip(run.features.modalities, lacking, strict=True))
     )
-
-
-def _write_ranks(run: OpenedRun, ranks: Mapping[str, torch.Tensor], is_cold: torch.Tensor) -> None:
-    folder = run.folder.path / "eval"
-    folder.mkdir(exist_ok=True)
-    table = pa.table(
-        {
-            "user_id": pa.array(run.kept.user_ids.tolist(), pa.string()),
-            "valid_rank": ranks["valid"].numpy(),
-            "test_rank": ranks["test"].numpy(),
-            "test_item_id": pa.array(run.kept.item_ids[run.kept.test_targets].tolist(), pa.string()),
-            "test_is_cold": is_cold.numpy(),
-        }
-    )
-    pq.write_table(table, folder / "per_user.parquet.tmp")
-    (folder / "per_user.parquet.tmp").replace(folder / "per_user.parquet")
 
 
 def _peak_memory(device: torch.device) -> int:

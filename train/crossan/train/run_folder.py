@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_new
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
-__all__ = ["RunFolder", "lock_entries"]
+__all__ = ["RunFolder"]
 
 _OWNER = ".owner"
 """Names the process that trains in the folder; what a killed one leaves is told by its process being gone."""
+
+_TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
+"""Name of what a killed process had not finished writing (`crossan.common.stores.files`)."""
 
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
@@ -67,11 +71,14 @@ class RunFolder:
         if self.holds_run() and may_resume:
             self._require_same(settings)
             environment["earlier"] = self._earlier_specs(spec, may_differ=may_differ)
-        elif self.path.exists() and (not self.path.is_dir() or any(p.name != _OWNER for p in self.path.iterdir())):
+        elif self.path.exists() and not self._is_vacant():
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
             raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
         self.path.mkdir(parents=True, exist_ok=True)
         self._claim()
+        for place in self.path.iterdir():
+            if _TORN.fullmatch(place.name):
+                place.unlink()
         self._write("env.json", json.dumps(environment, indent=2) + "\n")  # first: a config.toml tells of a run
         self._write("config.toml", to_toml(settings))
         (self.path / _DIVERGENCE).unlink(missing_ok=True)
@@ -103,7 +110,7 @@ class RunFolder:
         return load_settings(RunSettings, files=[config], environment={})
 
     def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
-        """Record the stores in ``cache.lock.json``, as `lock_entries` describes them, and pin their versions."""
+        """Record the stores in ``cache.lock.json``, as `crossan.train.sources.lock_entries` describes them, and pin their versions."""
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)
@@ -210,6 +217,12 @@ class RunFolder:
             )
         return load_checkpoint(self.path / "checkpoints", BEST)
 
+    def _is_vacant(self) -> bool:
+        """Whether nothing lies there but what a process killed in `begin` may have left."""
+        return self.path.is_dir() and all(
+            place.name in {_OWNER, "env.json"} or _TORN.fullmatch(place.name) for place in self.path.iterdir()
+        )
+
     def _claim(self) -> None:
         owner = self.path / _OWNER
         while not create_exclusively(owner, our_token().encode()):
@@ -254,29 +267,6 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())
-
-
-def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None) -> dict[str, dict[str, Any]]:
-    """Return what ``cache.lock.json`` says of every store, by modality.
-
-    Parameters
-    ----------
-    stores
-        The stores that a run reads.
-    layers
-        Layer numbers that it reads of each; None for all that a store keeps.
-    """
-    return {
-        modality.value: {
-            "store": str(store.path.absolute()),
-            "fingerprint": store.fingerprint,
-            "version": store.version,
-            "manifest": store.manifest_digest,
-            "layers": list(store.layers if layers is None else layers),
-            "dim": store.dim,
-        }
-        for modality, store in stores.items()
-    }
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

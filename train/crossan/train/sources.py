@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
 from crossan.train.settings import DataSettings
 
-__all__ = ["choose_stores", "keep_served"]
+__all__ = ["choose_stores", "keep_served", "lock_entries"]
 
 
 def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, FeatureStore]:
@@ -65,6 +66,29 @@ def keep_served(dataset: Dataset, stores: dict[Modality, FeatureStore], data: Da
     if dropped:
         note(f"dropped {len(dropped):,} items the stores cannot serve (--drop-items), first: {min(dropped)}")
     return kept
+
+
+def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None) -> dict[str, dict[str, Any]]:
+    """Return what ``cache.lock.json`` says of every store, by modality.
+
+    Parameters
+    ----------
+    stores
+        The stores that a run reads.
+    layers
+        Layer numbers that it reads of each; None for all that a store keeps.
+    """
+    return {
+        modality.value: {
+            "store": str(store.path.absolute()),
+            "fingerprint": store.fingerprint,
+            "version": store.version,
+            "manifest": store.manifest_digest,
+            "layers": list(store.layers if layers is None else layers),
+            "dim": store.dim,
+        }
+        for modality, store in stores.items()
+    }
 
 
 def _the_only(found: Sequence[Path], modality: Modality, data: DataSettings) -> Path:

@@ -13,7 +13,13 @@ from crossan.train.run_folder import RunFolder
 
 __all__ = ["write_report"]
 
-_COLUMNS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20")
+_COLUMNS = ("hr@5", "hr@10", "hr@20", "hr@50", "ndcg@10", "ndcg@20", "mrr@10")
+_SLICES = {
+    "target": "target",
+    "target_popularity_decile": "decile of the target's popularity, 10 the most popular",
+    "history_length": "kept items before the target",
+}
+"""Ways to slice, as `crossan.train.slices.test_slices` names them and as the page does."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -39,6 +45,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         columns=_COLUMNS,
         rows=[row for run in opened for row in _rows(run)] + _popularity_rows(opened[0]),
         runs=opened,
+        slices=[(title, _slice_rows(opened, key)) for key, title in _SLICES.items()],
         loss=curve_figure({run["name"]: _curve(run, "loss") for run in opened}, "training loss"),
         hit_ratio=curve_figure({run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"),
         gain=curve_figure({run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"),
@@ -85,7 +92,7 @@ def _rows(run: dict[str, Any]) -> list[dict[str, Any]]:
     result = run["result"]
     name = f"{run['name']} (features shuffled)" if run["is_permuted"] else run["name"]
     cold = result["cold_test"]
-    cold_cells = {"hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"], "hr@20": None, "ndcg@20": None}
+    cold_cells = dict.fromkeys(_COLUMNS) | {"hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]}
     return [
         {"who": name, "split": "validation", "values": result["valid"]},
         {"who": name, "split": "test", "values": result["test"]},
@@ -98,6 +105,17 @@ def _popularity_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"who": "popularity", "split": "validation", "values": popularity["valid"]},
         {"who": "popularity", "split": "test", "values": popularity["test"]},
+    ]
+
+
+def _slice_rows(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Return one row for every part and run that has it, the parts in the order of the first run."""
+    parts = [(run["name"], run["result"]["slices"][key]) for run in runs]
+    return [
+        {"part": part, "who": name, "users": found[part]["users"], "values": found[part]}
+        for part in dict.fromkeys(part for _, found in parts for part in found)
+        for name, found in parts
+        if part in found
     ]
 
 

@@ -1,0 +1,83 @@
+"""The run folder at its beginning: claimed once, whole or as good as not begun, and honest about what differs."""
+
+import contextlib
+import json
+import os
+
+import pytest
+
+from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.train.run_folder import RunFolder
+from crossan.train.settings import DataSettings, RunSettings
+
+SETTINGS = RunSettings(data=DataSettings(dataset="D", cache="C"))
+SPEC = {"threads": 1, "torch": "2"}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def kill_at(monkeypatch, countdown):
+    left = [countdown]
+
+    def counted(call):
+        def count(*arguments, **options):
+            left[0] -= 1
+            if left[0] == 0:
+                raise Killed
+            return call(*arguments, **options)
+
+        return count
+
+    for name in ("fsync", "link", "replace"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+    return left
+
+
+def test_a_folder_whose_beginning_was_killed_is_begun_again(tmp_path):
+    countdown, was_killed = 0, True
+    while was_killed:
+        countdown += 1
+        folder = RunFolder(tmp_path / str(countdown))
+        with pytest.MonkeyPatch.context() as patch:
+            left = kill_at(patch, countdown)
+            with contextlib.suppress(Killed):
+                folder.begin(SETTINGS, SPEC, may_resume=True)
+            was_killed = left[0] <= 0
+        folder.begin(SETTINGS, SPEC, may_resume=True)
+        folder.release()
+        assert folder.settings() == SETTINGS
+        assert sorted(path.name for path in folder.path.iterdir()) == ["config.toml", "env.json"]
+    assert countdown > 8  # claimed, env.json and config.toml: three calls each
+
+
+def test_somebody_elses_file_is_not_vacant(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
+        RunFolder(tmp_path).begin(SETTINGS, SPEC, may_resume=True)
+
+
+def test_every_spec_that_a_run_was_trained_on_is_recorded(tmp_path):
+    folder = RunFolder(tmp_path / "r")
+    folder.begin(SETTINGS, SPEC, may_resume=False)
+    with pytest.raises(IncompatibleError, match=r"\n  threads: 1 then, 2 now\n.*--allow-other-spec"):
+        folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True)
+    folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True, may_differ=True)
+    folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True)
+    folder.begin(SETTINGS, SPEC | {"threads": 3}, may_resume=True, may_differ=True)
+    environment = json.loads((tmp_path / "r" / "env.json").read_text())
+    assert environment["earlier"] == [SPEC, SPEC | {"threads": 2}]
+    assert environment["spec"] == SPEC | {"threads": 3}
+
+
+def test_metrics_are_replaced_by_those_of_a_checkpoint(tmp_path):
+    folder = RunFolder(tmp_path / "r")
+    folder.begin(SETTINGS, SPEC, may_resume=False)
+    for epoch in (1, 2, 3):
+        folder.append_metrics({"epoch": epoch})
+    with (tmp_path / "r/metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "lo')  # killed while it was appended
+    assert [line["epoch"] for line in folder.metrics()] == [1, 2, 3]
+    folder.write_metrics([{"epoch": 1}])
+    assert (tmp_path / "r/metrics.jsonl").read_text() == '{"epoch": 1}\n'

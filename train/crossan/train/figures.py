@@ -1,0 +1,108 @@
+"""The figures of ``result.json`` and the ranks they come from: a model's item vectors once, then everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from crossan.common.datasets import KeptSequences
+from crossan.common.datasets.protocol import unwinnable_test_targets
+from crossan.train.evaluation import encode_items, encode_users, popularity_ranks, rank_targets
+from crossan.train.exposure import exposure_figures
+from crossan.train.features import FeatureTable
+from crossan.train.metrics import summarise
+from crossan.train.model import Crossan
+from crossan.train.popularity import training_counts
+from crossan.train.ranking import top_items
+from crossan.train.settings import HistoryMask
+from crossan.train.slices import popularity_deciles, test_slices
+from crossan.train.splits import TestSplit, ValidationSplit, test_split, validation_split
+
+__all__ = ["Ranked", "figures_of", "rank_everyone", "write_ranks"]
+
+_TOP = 10
+"""Length of the lists whose coverage and popularity are measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Where a model ranks every held-out item, and what it would show."""
+
+    kept: KeptSequences
+    counts: np.ndarray
+    """Training count of each catalogue row, ``(items,)``."""
+    splits: Mapping[str, ValidationSplit | TestSplit]
+    """``valid`` and ``test``."""
+    ranks: Mapping[str, Tensor]
+    """1-based ranks ``(users,)`` by split."""
+    shown: np.ndarray
+    """Rows of the best-scored items after the test history, that history left out, ``(users, 10)``; -1 for none."""
+    mask_history: HistoryMask
+
+
+def rank_everyone(
+    model: Crossan, features: FeatureTable, kept: KeptSequences, input_length: int, mask_history: HistoryMask
+) -> Ranked:
+    """Rank the validation and test targets of every user over the whole catalogue."""
+    splits: dict[str, ValidationSplit | TestSplit] = {
+        "valid": validation_split(kept, input_length),
+        "test": test_split(kept, input_length),
+    }
+    items = encode_items(model, features)
+    users = {name: encode_users(model, items, split.inputs) for name, split in splits.items()}
+    ranks = {name: rank_targets(users[name], items, split, mask_history) for name, split in splits.items()}
+    shown = top_items(users["test"], items, splits["test"].histories, _TOP).numpy()
+    counts = training_counts(kept.training_items, len(kept.item_ids))
+    return Ranked(kept, counts, splits, ranks, shown, mask_history)
+
+
+def figures_of(ranked: Ranked) -> dict[str, Any]:
+    """Return the figures, popularity's beside the model's."""
+    kept, counts, splits = ranked.kept, ranked.counts, ranked.splits
+    lengths = np.array([len(history) for history in splits["test"].histories], dtype=np.int64)
+    slices = test_slices(ranked.ranks["test"], kept.test_targets, lengths, counts)
+    cold_ranks = ranked.ranks["test"][counts[kept.test_targets] == 0]
+    cold = summarise(cold_ranks)
+    return {
+        **{name: summarise(found) for name, found in ranked.ranks.items()},
+        "cold_test": {"targets": len(cold_ranks), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]},
+        "popularity": {
+            name: summarise(popularity_ranks(counts, split, ranked.mask_history)) for name, split in splits.items()
+        },
+        "slices": slices,
+        "recommendations": exposure_figures(ranked.shown, splits["test"].histories, counts),
+        "users": len(kept.user_ids),
+        "items": len(kept.item_ids),
+        "unwinnable_test_targets": unwinnable_test_targets(kept),
+        "mask_history": ranked.mask_history,
+    }
+
+
+def write_ranks(ranked: Ranked, path: Path) -> None:
+    """Write one row a user: ranks, targets, and what the slices go by."""
+    kept, targets = ranked.kept, ranked.kept.test_targets
+    item_ids = {name: kept.item_ids[split.targets.numpy()].tolist() for name, split in ranked.splits.items()}
+    table = pa.table(
+        {
+            "user_id": pa.array(kept.user_ids.tolist(), pa.string()),
+            "valid_rank": ranked.ranks["valid"].numpy(),
+            "test_rank": ranked.ranks["test"].numpy(),
+            "valid_item_id": pa.array(item_ids["valid"], pa.string()),
+            "test_item_id": pa.array(item_ids["test"], pa.string()),
+            "test_is_cold": ranked.counts[targets] == 0,
+            "test_training_count": ranked.counts[targets],
+            "test_popularity_decile": popularity_deciles(ranked.counts)[targets],
+            "test_history_length": [len(history) for history in ranked.splits["test"].histories],
+        }
+    )
+    path.parent.mkdir(exist_ok=True)
+    staged = path.with_name(f"{path.name}.tmp")
+    pq.write_table(table, staged)
+    staged.replace(path)
