@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
-from crossan.train import losses, trainer
+from crossan.train import losses, step, trainer
 from crossan.train import run as run_module
 from crossan.train.cli import train
 from crossan.train.loss import batch_columns
@@ -278,7 +278,7 @@ def test_the_batch_that_diverged_is_named_however_rarely_losses_are_read(place, 
     assert (recorded["epoch"], recorded["step"]) == (2, 2)
     monkeypatch.undo()
     seen = []
-    monkeypatch.setattr(trainer, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows))
+    monkeypatch.setattr(step, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows))
     run_train(place, "--resume")
     assert outcome(place / "r") == outcome(whole / "r")  # the checkpoint that was kept holds no trace of it
     assert not (place / "r/divergence.json").exists()

@@ -43,7 +43,7 @@ def test_a_run_that_goes_on_keeps_what_it_began_with(tmp_path, monkeypatch):
     monkeypatch.setattr(compute, "fastest_compute", lambda device, bottleneck_dim: "bfloat16")
     begun = settle_compute(make_settings("auto"), folder, CPU, may_resume=True)
     assert begun == make_settings("bfloat16")
-    folder.begin(begun, may_resume=True)
+    folder.begin(begun, {}, may_resume=True)
     folder.release()
     monkeypatch.setattr(compute, "fastest_compute", lambda device, bottleneck_dim: "float32")
     assert settle_compute(make_settings("auto"), folder, CPU, may_resume=True) == begun
