@@ -140,9 +140,9 @@ def test_nothing_is_kept_where_nobody_asks_for_a_gradient():
     assert torch.equal(output, adapters(torch.full((3, 1, 2), 0.5)))  # gates of zeros: half previous, half hidden
 
 
-@pytest.mark.parametrize("items", [1, 5, 7])
-def test_blocks_cover_every_item_once(items, monkeypatch):
+@pytest.mark.parametrize(("items", "sizes"), [(0, []), (1, [1]), (5, [5]), (7, [4, 3]), (11, [4, 4, 3])])
+def test_blocks_cover_every_item_once_and_evenly(items, sizes, monkeypatch):
     monkeypatch.setattr(fused, "_ITEMS_PER_CPU_BLOCK", 5)
     blocks = list(fused._blocks(torch.ones(items, 2)))
-    assert (blocks[0].start, blocks[-1].stop) == (0, items)
+    assert [block.stop - block.start for block in blocks] == sizes
     assert all(left.stop == right.start for left, right in pairwise(blocks))

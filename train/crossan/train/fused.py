@@ -10,6 +10,7 @@ goes through in blocks of items, so that all but the matmuls stay in its cache.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -134,10 +135,11 @@ def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def _blocks(presence: Tensor) -> Iterator[slice]:
-    """Cut the items so that a block fits a CPU's cache; an accelerator takes them all at once."""
+    """Cut the items evenly so that a block fits a CPU's cache; an accelerator takes them all at once."""
     count = len(presence)
-    size = _ITEMS_PER_CPU_BLOCK if presence.device.type == "cpu" else max(count, 1)
-    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+    most = _ITEMS_PER_CPU_BLOCK if presence.device.type == "cpu" else max(count, 1)
+    size = math.ceil(count / max(math.ceil(count / most), 1))  # 578 items are twice 289, not 512 and a rest too thin
+    return (slice(start, min(start + size, count)) for start in range(0, count, max(size, 1)))
 
 
 def _clean(hidden: Sequence[Tensor], presence: Tensor, block: slice, dtype: torch.dtype) -> Tensor:
