@@ -22,6 +22,7 @@ from crossan.train.checkpoint import (
     save_checkpoint,
     settle,
 )
+from killing import Killed, die_at
 
 
 def numbered(number):
@@ -103,26 +104,7 @@ def test_a_state_file_with_another_byte_is_refused(tmp_path, change):
         load_checkpoint(tmp_path, "last")
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing after it runs."""
-
-
-def die_at(monkeypatch, countdown):
-    """Make the n-th call that changes a name, removes a tree or syncs the last one."""
-    left = [countdown]
-
-    def counted(call):
-        def count(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return call(*arguments, **options)
-
-        return count
-
-    for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree"), (os, "unlink")):
-        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
-    return left
+CALLS = ((os, "fsync"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree"), (os, "unlink"))
 
 
 @pytest.mark.parametrize("name", ["last", "best"])
@@ -134,7 +116,7 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path, name, 
         for number in (1, 2):
             save_checkpoint(folder, name, numbered(number))
         with pytest.MonkeyPatch.context() as patch:
-            left = die_at(patch, countdown)
+            left = die_at(patch, countdown, CALLS)
             with contextlib.suppress(Killed):
                 save_checkpoint(folder, name, numbered(3))
             was_killed = left[0] <= 0

@@ -9,30 +9,10 @@ import pytest
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
+from killing import Killed, die_at
 
 SETTINGS = RunSettings(data=DataSettings(dataset="D", cache="C"))
 SPEC = {"threads": 1, "torch": "2"}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL."""
-
-
-def kill_at(monkeypatch, countdown):
-    left = [countdown]
-
-    def counted(call):
-        def count(*arguments, **options):
-            left[0] -= 1
-            if left[0] == 0:
-                raise Killed
-            return call(*arguments, **options)
-
-        return count
-
-    for name in ("fsync", "link", "replace"):
-        monkeypatch.setattr(os, name, counted(getattr(os, name)))
-    return left
 
 
 def test_a_folder_whose_beginning_was_killed_is_begun_again(tmp_path):
@@ -41,7 +21,7 @@ def test_a_folder_whose_beginning_was_killed_is_begun_again(tmp_path):
         countdown += 1
         folder = RunFolder(tmp_path / str(countdown))
         with pytest.MonkeyPatch.context() as patch:
-            left = kill_at(patch, countdown)
+            left = die_at(patch, countdown, [(os, name) for name in ("fsync", "link", "replace")])
             with contextlib.suppress(Killed):
                 folder.begin(SETTINGS, SPEC, may_resume=True)
             was_killed = left[0] <= 0
