@@ -146,7 +146,7 @@ def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store)
 def test_the_reference_step_trains_the_same_model(small):
     """Dropout is drawn in the sequence encoder alone, so both draw the same; float32 leaves rounding."""
     losses = {}
-    for name, more in (("fast", ()), ("slow", ("--set", "reference=true"))):
+    for name, more in (("fast", ()), ("slow", ("--reference",))):
         run_train(small, *more, out=name, epochs=2)
         losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
     assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)

@@ -63,6 +63,9 @@ def train(
             help="Resume where threads, device or library versions are others; the numbers will be, too.",
         ),
     ] = False,
+    is_reference: Annotated[
+        bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
+    ] = False,
     device: _Device = "auto",
     is_json: _Json = False,
 ) -> None:
@@ -81,6 +84,7 @@ def train(
         "mask_history": mask_history,
         "init": None if init is None else str(init.absolute()),
         "seed": seed,
+        "reference": is_reference or None,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
     if not config:

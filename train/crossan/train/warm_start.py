@@ -21,7 +21,7 @@ from crossan.train.settings import RunSettings
 
 __all__ = ["load_initial_weights", "require_carried_over"]
 
-_SHAPELESS = {"dropout", "layers"}
+_SHAPELESS = {"compute", "dropout", "layers"}
 """Model settings that no weight depends on; the layers are compared store by store."""
 
 
