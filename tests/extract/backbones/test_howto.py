@@ -28,6 +28,12 @@ PYTHON = {text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS
 SHELL = [text.strip() for kind, text in BLOCKS if kind == "sh"]
 
 
+@pytest.fixture(autouse=True)
+def our_commands(monkeypatch):
+    """Let a shell find the commands of this environment, which need not be activated."""
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+
+
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Return a function that lays out an installed distribution of these files and entry points."""
