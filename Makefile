@@ -27,11 +27,11 @@ faults: $(VENV)/.installed-dev
 bench-store: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_store.py
 
-# About forty minutes on two cores; docs/benchmarks/extract.md holds a result.
+# docs/benchmarks/extract.md holds a result.
 bench-extract: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_extract.py
 
-# About ten minutes and 12 GB of memory on two cores; docs/benchmarks/train.md holds a result.
+# No quiet run of it is recorded yet.
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 
