@@ -15,6 +15,7 @@ import time
 import pytest
 
 from fabricated import write_small
+from processes import is_alive
 
 RUNS = 100 if os.environ.get("CROSSAN_FAULTS") == "full" else 3
 KILLS = 3
@@ -53,38 +54,60 @@ def place(tmp_path_factory):
     return write_small(tmp_path_factory.mktemp("training"))
 
 
+def written(run):
+    """Return when the newest checkpoint of a run was written; 0 before there is one."""
+    try:
+        return (run / "checkpoints" / "last" / "state.json").stat().st_mtime_ns
+    except FileNotFoundError:  # also for the moment in which the next one takes its place
+        return 0
+
+
+def wait_for_checkpoint(process, run, before):
+    """Wait until the run has a checkpoint other than that of ``before``, or ends."""
+    while is_alive(process) and written(run) in (0, before):
+        time.sleep(0.002)
+
+
 @pytest.fixture(scope="module")
 def whole(commands, place):
-    """Return the outcome of an uninterrupted run, and how many seconds it took."""
+    """Return the outcome of an uninterrupted run, how many seconds it took, and for how many it had a checkpoint."""
     commands.finish("crossan-train", *arguments(place, place / "warm"))
     begun = time.monotonic()
-    commands.finish("crossan-train", *arguments(place, place / "whole"))
-    return outcome(place / "whole"), time.monotonic() - begun
+    process = commands.begin("crossan-train", *arguments(place, place / "whole"))
+    wait_for_checkpoint(process, place / "whole", 0)
+    saved = time.monotonic()
+    assert commands.end() == 0, commands.output()
+    ended = time.monotonic()
+    return outcome(place / "whole"), ended - begun, ended - saved
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_runs_killed_three_times_end_as_the_uninterrupted_one(commands, place, whole, tmp_path):
-    expected, seconds = whole
+    """The first kill comes at any moment of the run, the others at any moment after a checkpoint of their own."""
+    expected, seconds, saving = whole
     chance, stopped, inside = random.Random(0), 0, 0
     for number in range(RUNS):
         out = tmp_path / str(number)
-        for _ in range(KILLS):
+        for kill in range(KILLS):
+            before = written(out)
             process = commands.begin("crossan-train", *arguments(place, out))
-            time.sleep(chance.uniform(0, 0.8 * seconds))
+            if kill:
+                wait_for_checkpoint(process, out, before)
+            time.sleep(chance.uniform(0, 0.5 * saving if kill else seconds))
             os.kill(process, signal.SIGKILL)  # the zygote has not waited for it, so the id is still its own
             stopped += commands.end() == -signal.SIGKILL
             inside += (out / "checkpoints").is_dir() and not (out / "result.json").exists()
         commands.finish("crossan-train", *arguments(place, out))
         assert outcome(out) == expected, number
     assert stopped > 0.6 * KILLS * RUNS
-    assert inside > 0.3 * KILLS * RUNS
+    assert inside > 0.3 * KILLS * RUNS, (stopped, inside)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_kill_in_place_of_any_sync_or_rename_is_mended(commands, place, whole, tmp_path):
-    expected, _ = whole
+    expected, *_ = whole
     chance = random.Random(1)
     for number in range(RUNS):
         out = tmp_path / str(number)
