@@ -18,6 +18,7 @@ from crossan.train.settings import ModelSettings
         (["top_k=5"], "top_k"),
         (["combine=product"], "'sum' or 'concat'"),
         (["compute=float64"], "'float32', 'bfloat16' or 'auto'"),
+        (["content=false"], "expected content, id_embedding or both, got neither"),
         (["botleneck_dim=8"], "did you mean 'bottleneck_dim'"),
     ],
 )

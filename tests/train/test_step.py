@@ -25,10 +25,10 @@ def make_features(dims, generator, share_present=0.7):
     return FeatureTable(tuple(Modality)[: len(dims)], tuple(hidden), presence)
 
 
-def make_model(dims, combine, seed):
+def make_model(dims, combine, seed, **parts):
     torch.manual_seed(seed)
-    shape = ModelSettings(bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0)
-    model = Crossan.build(dims, LAYER_COUNT, LENGTH, shape).double()
+    shape = ModelSettings(bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0, **parts)
+    model = Crossan.build(dims, LAYER_COUNT, LENGTH, shape, torch.ones(ITEM_COUNT, dtype=torch.bool)).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -53,11 +53,12 @@ def batches(draw):
     batches(),
     st.lists(st.integers(3, 5), min_size=1, max_size=4),
     st.sampled_from(["sum", "concat"]),
+    st.sampled_from([{}, {"id_embedding": True}, {"id_embedding": True, "content": False}]),
     st.integers(0, 1000),
 )
-def test_the_loss_and_all_gradients_equal_the_slow_twins(sequences, dims, combine, seed):
+def test_the_loss_and_all_gradients_equal_the_slow_twins(sequences, dims, combine, parts, seed):
     generator = torch.Generator().manual_seed(seed)
-    features, model = make_features(dims, generator), make_model(dims, combine, seed)
+    features, model = make_features(dims, generator), make_model(dims, combine, seed, **parts)
     log_popularity = torch.rand(ITEM_COUNT, generator=generator).add(0.01).log()
     batch = (features, sequences, log_popularity)
     fast, slow = (loss_and_gradients(loss_of, model, *batch) for loss_of in (loss_of_batch, loss_by_position))

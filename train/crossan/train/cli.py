@@ -87,11 +87,8 @@ def train(
         "reference": is_reference or None,
     }
     given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if not config:
-        if dataset is None:
-            given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
-        if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
-            raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
+    if not config and dataset is None:
+        given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
     settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
     result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:

@@ -42,7 +42,7 @@ def encode_items(model: Crossan, features: FeatureTable, told_to_end: Event | No
         for block in rows.split(_ITEMS_PER_BLOCK):
             if told_to_end is not None and told_to_end.is_set():
                 raise EvaluationStoppedError
-            parts.append(model.item_encoder(*features.gather(block)))
+            parts.append(model.item_vectors(features, block))
             shown.advance(len(block))
     return torch.cat(parts)
 

@@ -29,6 +29,11 @@ class FeatureTable:
     hidden: tuple[Tensor, ...]
     presence: Tensor
 
+    @classmethod
+    def without_content(cls, item_count: int) -> FeatureTable:
+        """Return the table of a catalogue of which no store is read: no modality at all."""
+        return cls((), (), torch.empty(item_count, 0, dtype=torch.bool))
+
     def gather(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return hidden states, in the dtype of their stores, and presence of the given catalogue rows."""
         return [hidden.index_select(0, rows) for hidden in self.hidden], self.presence[rows]
@@ -50,7 +55,7 @@ class FeatureTable:
     @property
     def layer_count(self) -> int:
         """Kept layers of every modality."""
-        return self.hidden[0].shape[1]
+        return self.hidden[0].shape[1] if self.hidden else 0
 
 
 def load_features(

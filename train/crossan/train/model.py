@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from crossan.train.features import FeatureTable
+from crossan.train.id_embedding import IdEmbedding
 from crossan.train.momef import Momef
 from crossan.train.sequence_encoder import SequenceEncoder
 from crossan.train.settings import ModelSettings
@@ -39,14 +41,38 @@ class ItemEncoder(nn.Module):
 
 
 class Crossan(nn.Module):
-    """The two trained parts; a score is the dot product of a user vector and an item vector."""
+    """The trained parts; a score is the dot product of a user vector and an item vector.
 
-    def __init__(self, item_encoder: ItemEncoder, sequence_encoder: SequenceEncoder) -> None:
+    Parameters
+    ----------
+    item_encoder
+        From hidden states to item vectors; None where items are their ids alone.
+    sequence_encoder
+        From item vectors to user vectors.
+    id_embedding
+        A vector of its own for every item, added to the encoder's; None where items are their content alone.
+    """
+
+    def __init__(
+        self,
+        item_encoder: ItemEncoder | None,
+        sequence_encoder: SequenceEncoder,
+        id_embedding: IdEmbedding | None = None,
+    ) -> None:
         super().__init__()
-        self.item_encoder, self.sequence_encoder = item_encoder, sequence_encoder
+        if item_encoder is None and id_embedding is None:
+            raise ValueError("expected an item encoder, an id embedding or both, got neither")
+        self.item_encoder, self.sequence_encoder, self.id_embedding = item_encoder, sequence_encoder, id_embedding
 
     @classmethod
-    def build(cls, dims: Sequence[int], layer_count: int, input_length: int, settings: ModelSettings) -> Crossan:
+    def build(
+        cls,
+        dims: Sequence[int],
+        layer_count: int,
+        input_length: int,
+        settings: ModelSettings,
+        is_trained: Tensor | None = None,
+    ) -> Crossan:
         """Build the model for stores of these widths.
 
         Parameters
@@ -59,15 +85,39 @@ class Crossan(nn.Module):
             Items the sequence encoder reads at most; the paper's is 10.
         settings
             The shape of everything else.
+        is_trained
+            Which catalogue items occur in training, ``(items,)`` bool; read with ``id_embedding`` only.
         """
         if settings.compute == "auto":
             raise ValueError("expected model.compute to be settled before the model is built, got 'auto'")
-        compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
-        towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
-        fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
+        item_encoder, id_embedding = None, None
+        if settings.content:
+            compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
+            towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
+            fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
+            item_encoder = ItemEncoder(towers, fusion)
         encoder = SequenceEncoder(settings.width, input_length, settings.blocks, settings.heads, settings.dropout)
-        return cls(ItemEncoder(towers, fusion), encoder)
+        if settings.id_embedding:
+            if is_trained is None:
+                raise ValueError("expected the trained items of the catalogue with model.id_embedding, got None")
+            id_embedding = IdEmbedding(is_trained, settings.width)  # drawn last: the rest begins as it does without
+        return cls(item_encoder, encoder, id_embedding)
+
+    def item_vectors(self, features: FeatureTable, rows: Tensor) -> Tensor:
+        """Return the item vectors of catalogue rows ``(any,)``, shape ``(any, width)``."""
+        return self._joined(self.item_encoder, features, rows)
+
+    def plain_item_vectors(self, features: FeatureTable, rows: Tensor) -> Tensor:
+        """Return the same by plain modules and autograd: the slow twin of `item_vectors`."""
+        return self._joined(None if self.item_encoder is None else self.item_encoder.plain, features, rows)
 
     def trainable_parameter_count(self) -> int:
         """Return how many numbers training changes."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+    def _joined(self, encode: Callable[..., Tensor] | None, features: FeatureTable, rows: Tensor) -> Tensor:
+        """Return content, own vector or their sum."""
+        parts = [] if encode is None else [encode(*features.gather(rows))]
+        if self.id_embedding is not None:
+            parts.append(self.id_embedding(rows))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]

@@ -15,15 +15,17 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.stores import FeatureStore
+from crossan.train.catalogue import read_catalogue, settle_catalogue
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.figures import figures_of, rank_everyone, write_ranks
+from crossan.train.id_embedding import carry_rows
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import choose_stores, keep_served, lock_entries
+from crossan.train.sources import cache_folder, choose_stores, keep_served, lock_entries
 from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
@@ -67,11 +69,15 @@ def train_run(
     CrossanError
         Whatever stops a run: see the modules it is made of.
     """
+    if settings.model.content:
+        cache_folder(settings.data)
     dataset = open_dataset(settings.data.dataset)
     folder = RunFolder(out)
     chosen = pick_device(device)
     settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
-    stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
+    stores: Mapping[Modality, FeatureStore] = {}
+    if settings.model.content:
+        stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
     entries = lock_entries(stores, settings.model.layers)
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
@@ -81,6 +87,8 @@ def train_run(
         folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
         try:
             folder.lock_stores(entries, stores)
+            if run.model.id_embedding is not None:
+                settle_catalogue(folder.path, run.kept.item_ids)
             return _train(run, chosen)
         finally:
             folder.release()
@@ -135,9 +143,15 @@ def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = Non
     if stores is None:
         raise UsageError(f"{path}: expected cache.lock.json, found none")
     run = _assemble(settings, folder, open_dataset(settings.data.dataset), stores, pick_device(device))
-    load_weights(run.model, best.tensors["model"], str(path))
+    weights = best.tensors["model"]
+    if run.model.id_embedding is not None:  # what the dataset gained since is known by its content alone
+        nothing = torch.zeros_like(run.model.id_embedding.weight, device="cpu")
+        weights = carry_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
+    load_weights(run.model, weights, str(path))
     if permute_seed is None:
         return run
+    if not settings.model.content:
+        raise UsageError(f"--permute-features: {path} reads no features: it was trained with model.content=false")
     return OpenedRun(folder, settings, run.dataset, run.kept, run.features.permuted(permute_seed), run.model)
 
 
@@ -187,6 +201,17 @@ def _assemble(
     device: torch.device,
 ) -> OpenedRun:
     kept = keep_served(dataset, dict(stores), settings.data)
+    if settings.model.content:
+        features = _load(settings, stores, kept)
+    else:
+        features = FeatureTable.without_content(len(kept.item_ids))
+    torch.manual_seed(settings.seed)
+    is_trained = torch.from_numpy(training_counts(kept.training_items, len(kept.item_ids)) > 0)
+    model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained)
+    return OpenedRun(folder, settings, dataset, kept, features.to(device), model.to(device))
+
+
+def _load(settings: RunSettings, stores: Mapping[Modality, FeatureStore], kept: KeptSequences) -> FeatureTable:
     features = load_features(dict(stores), kept.item_ids, settings.model.layers)
     if settings.model.top_k > len(features.modalities):
         count = len(features.modalities)
@@ -194,11 +219,8 @@ def _assemble(
             f"model.top_k: expected at most {count}, the modalities in use, got {settings.model.top_k}",
             remedy=f"--set model.top_k={count}",
         )
-    if settings.features.permute_seed is not None:
-        features = features.permuted(settings.features.permute_seed)
-    torch.manual_seed(settings.seed)
-    model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model)
-    return OpenedRun(folder, settings, dataset, kept, features.to(device), model.to(device))
+    seed = settings.features.permute_seed
+    return features if seed is None else features.permuted(seed)
 
 
 def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
@@ -213,15 +235,18 @@ def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
 
 
 def _announce(run: OpenedRun) -> None:
-    names = ", ".join(modality.value for modality in run.features.modalities)
+    parts = [modality.value for modality in run.features.modalities]
+    if parts:
+        parts.append(f"{run.features.layer_count} kept layers")
+    if run.model.id_embedding is not None:
+        parts.append("a vector per item id")
     note(
-        f"{len(run.kept.user_ids):,} users, {len(run.kept.item_ids):,} items, {names}, {run.features.layer_count} kept layers;"
+        f"{len(run.kept.user_ids):,} users, {len(run.kept.item_ids):,} items, {', '.join(parts)};"
         f" {run.model.trainable_parameter_count():,} trainable parameters"
     )
-    lacking = (~run.features.presence).sum(dim=0).tolist()
-    note(
-        "items without: " + ", ".join(f"{m.value} {n:,}" for m, n in zip(run.features.modalities, lacking, strict=True))
-    )
+    lacking = zip(run.features.modalities, (~run.features.presence).sum(dim=0).tolist(), strict=True)
+    if run.features.modalities:
+        note("items without: " + ", ".join(f"{modality.value} {count:,}" for modality, count in lacking))
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -51,6 +51,12 @@ class ModelSettings(Settings):
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
 
+    content: bool = True
+    """Whether items are encoded from their hidden states; without, no store is read and items are their ids alone."""
+
+    id_embedding: bool = False
+    """Whether an item vector has a learned vector of its item added (`crossan.train.id_embedding`)."""
+
     compute: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is
     several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere; auto tries both for a
@@ -60,6 +66,8 @@ class ModelSettings(Settings):
     def _fits_together(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"expected width to be divisible by heads, got width {self.width} and {self.heads} heads")
+        if not self.content and not self.id_embedding:
+            raise ValueError("expected content, id_embedding or both, got neither")
         if self.layers is not None and (
             not self.layers or list(self.layers) != sorted({number for number in self.layers if number >= 0})
         ):
@@ -73,8 +81,8 @@ class DataSettings(Settings):
     dataset: str
     """Dataset folder."""
 
-    cache: str
-    """Folder of stores."""
+    cache: str | None = None
+    """Folder of stores; not read, and not needed, with ``model.content=false``."""
 
     modality: tuple[Modality, ...] | None = None
     """Modalities to use; all that the cache holds for the dataset where not given."""
@@ -98,13 +106,16 @@ class DataSettings(Settings):
 
 
 class OptimiserSettings(Settings):
-    """AdamW with a rate of its own for the side adapters."""
+    """AdamW with rates of their own for the side adapters and the items' own vectors."""
 
     lr: float = Field(default=1e-3, gt=0)
     """Learning rate of fusion and sequence encoder; the paper searches 1e-5 to 1e-3."""
 
     adapter_lr: float = Field(default=1e-4, gt=0)
     """Learning rate of the side-adapter towers and their gates."""
+
+    id_lr: float = Field(default=1e-3, gt=0)
+    """Learning rate of the items' own vectors (``model.id_embedding``)."""
 
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on every weight."""
@@ -156,3 +167,11 @@ class RunSettings(Settings):
 
     reference: bool = False
     """Train by the slow twin of the step, every position encoded, plain autograd: same mathematics, to compare."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.features.permute_seed is not None and not self.model.content:
+            raise ValueError(
+                "expected no features.permute_seed with model.content=false: there are no features to shuffle"
+            )
+        return self

@@ -15,7 +15,20 @@ from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
 from crossan.train.settings import DataSettings
 
-__all__ = ["choose_stores", "keep_served", "lock_entries"]
+__all__ = ["cache_folder", "choose_stores", "keep_served", "lock_entries"]
+
+
+def cache_folder(data: DataSettings) -> Path:
+    """Return the folder of stores.
+
+    Raises
+    ------
+    UsageError
+        None was named.
+    """
+    if data.cache is None:
+        raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
+    return Path(data.cache)
 
 
 def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, FeatureStore]:
@@ -30,7 +43,8 @@ def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, Featur
     chosen = {store.identity.modality: store for store in named}
     if len(chosen) < len(named):
         raise UsageError("--store: two of the stores named hold the same modality")
-    found = {m: find_stores(Path(data.cache), dataset.name, m) for m in Modality}
+    cache = cache_folder(data)
+    found = {m: find_stores(cache, dataset.name, m) for m in Modality}
     wanted = data.modality or tuple(m for m in Modality if found[m] or m in chosen)
     if not wanted:
         raise StoreNotFoundError(
@@ -45,7 +59,7 @@ def keep_served(dataset: Dataset, stores: dict[Modality, FeatureStore], data: Da
 
     An item that some store never saw, or that has none of the modalities, stops
     the run; with ``drop_items`` its interactions are removed and the protocol is
-    applied again.
+    applied again. Without stores every item of the dataset is served.
 
     Raises
     ------
@@ -59,7 +73,9 @@ def keep_served(dataset: Dataset, stores: dict[Modality, FeatureStore], data: Da
         unserved = _never_extracted(kept.item_ids, stores)
         if unserved and not data.drop_items:
             _refuse_unserved(unserved, stores, data)
-        bad = set().union(*unserved.values()) | (set() if unserved else _without_modality(kept.item_ids, stores, data))
+        bad = set().union(*unserved.values())
+        if stores and not unserved:
+            bad = _without_modality(kept.item_ids, stores, data)
         if not bad:
             break
         dropped |= bad

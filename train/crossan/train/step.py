@@ -25,7 +25,7 @@ def loss_of_batch(model: Crossan, features: FeatureTable, sequences: Tensor, log
     found there, and the device never waits for a count.
     """
     columns = batch_columns(sequences).to(features.presence.device)
-    item_vectors = model.item_encoder(*features.gather(columns.items))
+    item_vectors = model.item_vectors(features, columns.items)
     return debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
 
 
@@ -38,7 +38,7 @@ def loss_by_position(model: Crossan, features: FeatureTable, sequences: Tensor, 
     """
     sequences = sequences.to(features.presence.device)
     is_real, rows = sequences != PADDING, sequences.clamp(min=0).flatten()
-    vectors = model.item_encoder.plain(*features.gather(rows))  # (users * position, width)
+    vectors = model.plain_item_vectors(features, rows)  # (users * position, width)
     placed = vectors.view(*sequences.shape, -1)  # (users, position, width)
     user_vectors = model.sequence_encoder(placed[:, :-1], is_real[:, :-1])
     is_predicting = is_real[:, :-1] & is_real[:, 1:]

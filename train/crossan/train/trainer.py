@@ -98,7 +98,7 @@ class _Training:
     def run(self) -> None:
         """Take epochs until they are over, or until told to end; what was done is in a checkpoint then."""
         if self._settings.init is not None and self._saver.newest is None:
-            load_initial_weights(self._model, Path(self._settings.init), self._run)
+            load_initial_weights(self._model, Path(self._settings.init), self._run, self._data.item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
         while not self.reached.is_over(self._settings) and not self._told.is_set():
             self._take_steps()
@@ -207,10 +207,12 @@ class _Training:
 
 
 def _make_optimiser(model: Crossan, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    towers = list(model.item_encoder.towers.parameters())
-    own = {id(parameter) for parameter in towers}
+    towers = [] if model.item_encoder is None else list(model.item_encoder.towers.parameters())
+    ids = [] if model.id_embedding is None else list(model.id_embedding.parameters())
+    own = {id(parameter) for parameter in (*towers, *ids)}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
-    groups = [{"params": towers, "lr": settings.adapter_lr}, {"params": rest, "lr": settings.lr}]
+    rates = ((towers, settings.adapter_lr), (rest, settings.lr), (ids, settings.id_lr))
+    groups = [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 

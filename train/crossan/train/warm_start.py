@@ -1,6 +1,7 @@
 """Beginning from the weights of an earlier run, on data that has moved on: ``crossan-train --init RUN``.
 
-Nothing in the model belongs to a user or an item, so new ones are no obstacle.
+Nothing in the model belongs to a user, and what belongs to an item
+(``model.id_embedding``) follows its item id, so new ones are no obstacle.
 What the weights mean is fixed by the stores' fingerprints, the kept layers and
 the shape of the model: these must be the same. The optimiser, the popularity
 of items and the count of epochs begin anew.
@@ -12,10 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
 
 from crossan.cache_schema.errors import IncompatibleError
+from crossan.train.catalogue import read_catalogue
 from crossan.train.checkpoint import load_weights
+from crossan.train.id_embedding import carry_rows
+from crossan.train.model import Crossan
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
@@ -55,8 +59,19 @@ def require_carried_over(settings: RunSettings, stores: Mapping[str, Mapping[str
         )
 
 
-def load_initial_weights(model: nn.Module, init: Path, run: RunFolder) -> None:
+def load_initial_weights(model: Crossan, init: Path, run: RunFolder, item_ids: np.ndarray) -> None:
     """Put a run's best weights into the model and record in ``init.json`` which they were.
+
+    Parameters
+    ----------
+    model
+        Where they go; the own vectors of new items stay as they are in it.
+    init
+        Folder of the run they come from.
+    run
+        Folder of the run that begins.
+    item_ids
+        Its catalogue, ``(items,)``.
 
     Raises
     ------
@@ -74,7 +89,10 @@ def load_initial_weights(model: nn.Module, init: Path, run: RunFolder) -> None:
             f" found {facts['sha256'][:12]} of epoch {facts['epoch']}",
             remedy=f"Begin another run with another --out than {run.path}",
         )
-    load_weights(model, best.tensors["model"], f"--init {init}")
+    weights = best.tensors["model"]
+    if model.id_embedding is not None:
+        weights = carry_rows(weights, read_catalogue(init), model.id_embedding.weight, item_ids)
+    load_weights(model, weights, f"--init {init}")
     run.write_initial(facts)
 
 

@@ -49,7 +49,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         loss=curve_figure({run["name"]: _curve(run, "loss") for run in opened}, "training loss"),
         hit_ratio=curve_figure({run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"),
         gain=curve_figure({run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"),
-        gates=[(run["name"], gate_figure(run["gates"], run["modalities"])) for run in opened],
+        gates=[(run["name"], gate_figure(run["gates"], run["modalities"])) for run in opened if run["gates"]],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.with_name(f".{out.name}-{os.getpid()}")

@@ -1,0 +1,64 @@
+"""The item ids of a run's catalogue, in the order of its rows: what gives a vector per item its meaning."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
+from crossan.common.stores.files import replace_durably
+
+__all__ = ["read_catalogue", "settle_catalogue"]
+
+_FILE = "catalogue.parquet"
+
+
+def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
+    """Record the catalogue in a run folder, or make sure that it is the one recorded there.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    item_ids
+        The catalogue, ``(items,)``, sorted.
+
+    Raises
+    ------
+    IncompatibleError
+        The run there was begun on other items.
+    """
+    if not (folder / _FILE).is_file():
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())}), buffer)
+        replace_durably(folder / _FILE, buffer.getvalue())
+        return
+    there = read_catalogue(folder)
+    if not np.array_equal(there, item_ids):
+        gone, new = np.setdiff1d(there, item_ids), np.setdiff1d(item_ids, there)
+        first = f", first: {[*new, *gone][0]}"
+        raise IncompatibleError(
+            f"--resume {folder}: the run there has a vector for each of its {len(there):,} items, found"
+            f" {len(item_ids):,}: {len(new):,} new, {len(gone):,} gone{first}",
+            remedy=f"Begin another run from its weights: --init {folder} --out {folder}-2",
+        )
+
+
+def read_catalogue(folder: Path) -> np.ndarray:
+    """Return the catalogue recorded in a run folder, ``(items,)``, sorted.
+
+    Raises
+    ------
+    StoreIntegrityError
+        None is recorded, or the file is damaged.
+    """
+    path = folder / _FILE
+    try:
+        found = np.array(pq.read_table(path, memory_map=False).column("item_id").to_pylist(), dtype=np.str_)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise StoreIntegrityError(f"{path}: expected the run's item ids, cannot read them: {error}") from None
+    return found
