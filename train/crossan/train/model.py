@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crossan.train.features import FeatureTable
+from crossan.train.frozen import FrozenTowers
 from crossan.train.id_embedding import IdEmbedding
 from crossan.train.momef import Momef
 from crossan.train.sequence_encoder import SequenceEncoder
@@ -27,7 +28,7 @@ class ItemEncoder(nn.Module):
     result: ``(items, width)``.
     """
 
-    def __init__(self, towers: SideAdapterTowers, fusion: Momef) -> None:
+    def __init__(self, towers: SideAdapterTowers | FrozenTowers, fusion: Momef) -> None:
         super().__init__()
         self.towers, self.fusion = towers, fusion
 
@@ -92,8 +93,7 @@ class Crossan(nn.Module):
             raise ValueError("expected model.compute to be settled before the model is built, got 'auto'")
         item_encoder, id_embedding = None, None
         if settings.content:
-            compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
-            towers = SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
+            towers = _towers(dims, layer_count, settings)
             fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
             item_encoder = ItemEncoder(towers, fusion)
         encoder = SequenceEncoder(settings.width, input_length, settings.blocks, settings.heads, settings.dropout)
@@ -121,3 +121,10 @@ class Crossan(nn.Module):
         if self.id_embedding is not None:
             parts.append(self.id_embedding(rows))
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+
+def _towers(dims: Sequence[int], layer_count: int, settings: ModelSettings) -> SideAdapterTowers | FrozenTowers:
+    if not settings.adapters:
+        return FrozenTowers(dims, settings.width)
+    compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
+    return SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)

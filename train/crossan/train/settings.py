@@ -54,6 +54,9 @@ class ModelSettings(Settings):
     content: bool = True
     """Whether items are encoded from their hidden states; without, no store is read and items are their ids alone."""
 
+    adapters: bool = True
+    """Whether side adapters climb the kept layers (Eq. 5); without, the heads read the highest of them as it is."""
+
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added (`crossan.train.id_embedding`)."""
 
