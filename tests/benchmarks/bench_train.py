@@ -82,6 +82,7 @@ class Bench:
 
     def __init__(self, pairs: Path, repeats: int, shape: ModelSettings) -> None:
         self.repeats = repeats
+        self.compute_dtype = torch.bfloat16 if shape.compute == "bfloat16" else torch.float32
         torch.manual_seed(0)
         hidden = tuple(torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality)
         presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
@@ -179,8 +180,8 @@ class Bench:
         print_line("loss, B = 256, against a loop of in-place masks", fast, slow, slow.wall / fast.wall, ">= 100")
 
     def peak(self) -> None:
-        """Compare the step's arithmetic per second at B = 1,024 with that of one large matmul."""
-        sequences, square = self.batch(1024), torch.randn(2048, 2048)
+        """Compare the step's arithmetic per second at B = 1,024 with that of one large matmul of the adapters' type."""
+        sequences, square = self.batch(1024), torch.randn(2048, 2048).to(self.compute_dtype)
         step, matmul = self.time(lambda: self.train(loss_of_batch, sequences), lambda: square @ square)
         achieved, peak = step_operations(sequences) / step.wall, 2 * 2048**3 / matmul.wall
         name = f"arithmetic at B = 1,024, {achieved / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s of a 2,048 matmul"
