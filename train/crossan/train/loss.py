@@ -22,7 +22,14 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["PADDING", "BatchColumns", "batch_columns", "debiased_cross_entropy", "debiased_loss_of_batch"]
+__all__ = [
+    "PADDING",
+    "BatchColumns",
+    "batch_columns",
+    "columns_to_predict",
+    "debiased_cross_entropy",
+    "debiased_loss_of_batch",
+]
 
 PADDING = -1
 """What stands in a sequence where there is no item."""
@@ -68,11 +75,27 @@ def batch_columns(sequences: Tensor) -> BatchColumns:
     items, inverse, counts = torch.unique(sequences[is_real], return_inverse=True, return_counts=True)
     columns = torch.full_like(sequences, PADDING)
     columns[is_real] = inverse
+    return columns_to_predict(items, columns, counts.double().log())
+
+
+def columns_to_predict(items: Tensor, columns: Tensor, log_multiplicity: Tensor) -> BatchColumns:
+    """Find what to predict in a batch whose catalogue rows are already columns.
+
+    Parameters
+    ----------
+    items
+        Catalogue row of each column, ``(columns,)``.
+    columns
+        The batch, `PADDING` where there is no item, ``(users, position)``.
+    log_multiplicity
+        Log of what each column counts for, ``(columns,)``.
+    """
+    is_real = columns != PADDING
     is_predicting = is_real[:, :-1] & is_real[:, 1:]
     return BatchColumns(
         items,
         columns,
-        counts.double().log(),
+        log_multiplicity,
         is_predicting.flatten().nonzero().squeeze(1),
         columns[:, 1:][is_predicting],
         columns[is_predicting.nonzero()[:, 0]],

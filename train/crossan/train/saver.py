@@ -19,6 +19,7 @@ from crossan.train.checkpoint import (
     optimiser_tensors,
     restore_optimiser,
 )
+from crossan.train.objectives import Objective
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import CheckpointSettings, RunSettings
 
@@ -60,7 +61,7 @@ class Saver:
 
     Parameters
     ----------
-    model, optimiser
+    model, optimiser, objective
         What is saved and restored, with the states of torch's generators.
     run
         Where.
@@ -69,9 +70,15 @@ class Saver:
     """
 
     def __init__(
-        self, model: nn.Module, optimiser: torch.optim.Optimizer, run: RunFolder, settings: CheckpointSettings
+        self,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        objective: Objective,
+        run: RunFolder,
+        settings: CheckpointSettings,
     ) -> None:
-        self._model, self._optimiser, self._run, self._settings = model, optimiser, run, settings
+        self._model, self._optimiser, self._objective = model, optimiser, objective
+        self._run, self._settings = run, settings
         self._device = next(model.parameters()).device
         self._unwritten_best: Checkpoint | None = None
         self._begun, self._cost, self._steps = time.monotonic(), 0.0, 0
@@ -93,6 +100,7 @@ class Saver:
             return Progress()
         load_weights(self._model, found.tensors["model"], str(self._run.path))
         restore_optimiser(self._optimiser, found.tensors["optimiser"])
+        self._objective.restore(found.tensors.get("objective", {}))
         torch.set_rng_state(found.tensors["random"]["cpu"])
         if self._device.type == "cuda" and "device" in found.tensors["random"]:
             torch.cuda.set_rng_state(found.tensors["random"]["device"], self._device)
@@ -133,6 +141,8 @@ class Saver:
             "optimiser": optimiser_tensors(self._optimiser),
             "random": self._random_states(),
         }
+        if remembered := self._objective.state():
+            tensors["objective"] = remembered
         self._run.save_checkpoint(NEWEST, Checkpoint(tensors, {"progress": asdict(reached)}))
         self.newest = str(reached)
         self._begun = time.monotonic()

@@ -15,6 +15,7 @@ __all__ = [
     "FeatureSettings",
     "HistoryMask",
     "ModelSettings",
+    "ObjectiveSettings",
     "OptimiserSettings",
     "RunSettings",
 ]
@@ -124,6 +125,21 @@ class OptimiserSettings(Settings):
     """Decoupled weight decay, on every weight."""
 
 
+class ObjectiveSettings(Settings):
+    """What training minimises; the default is the paper's."""
+
+    kind: Literal["in-batch", "catalogue", "cross-batch"] = "in-batch"
+    """Where negatives come from: the batch, debiased (Eqs. 7-8); every trained item of the catalogue, a full softmax;
+    or the batch and a memory of the batches before it."""
+
+    refresh_steps: int = Field(default=100, ge=1)
+    """Steps between two encodings of the whole catalogue (``catalogue``, where items have content): how old a content
+    vector outside the batch may be."""
+
+    memory_size: int = Field(default=4096, ge=1)
+    """Item vectors remembered (``cross-batch``), the latest ones."""
+
+
 class FeatureSettings(Settings):
     """What is done to the hidden states before training."""
 
@@ -146,6 +162,7 @@ class RunSettings(Settings):
 
     data: DataSettings
     model: ModelSettings = ModelSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     features: FeatureSettings = FeatureSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
@@ -177,4 +194,6 @@ class RunSettings(Settings):
             raise ValueError(
                 "expected no features.permute_seed with model.content=false: there are no features to shuffle"
             )
+        if self.reference and self.objective.kind != "in-batch":
+            raise ValueError(f"expected objective.kind=in-batch with reference, got {self.objective.kind}")
         return self

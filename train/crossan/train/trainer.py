@@ -20,11 +20,11 @@ from crossan.train.loss import PADDING
 from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
+from crossan.train.objectives import make_objective
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress, Saver
 from crossan.train.settings import OptimiserSettings, RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
-from crossan.train.step import loss_by_position, loss_of_batch
 from crossan.train.warm_start import load_initial_weights
 
 __all__ = ["TrainingData", "fit"]
@@ -88,7 +88,8 @@ class _Training:
         self._model, self._features, self._data, self._settings = model, features, data, settings
         self._run, self._told = run, told
         self._optimiser = _make_optimiser(model, settings.optimiser)
-        self._saver = Saver(model, self._optimiser, run, settings.checkpoint)
+        self._objective = make_objective(settings, data.train, data.log_popularity)
+        self._saver = Saver(model, self._optimiser, self._objective, run, settings.checkpoint)
         self._window = LossWindow(features.presence.device)
         self._latest_loss = ""
         self.reached = self._saver.restore()
@@ -131,8 +132,7 @@ class _Training:
 
     def _take_step(self, users: Tensor) -> Tensor:
         """Take one step for a batch of users and return its loss, which nobody has waited for."""
-        loss_of = loss_by_position if self._settings.reference else loss_of_batch
-        loss = loss_of(self._model, self._features, self._data.train.sequences[users], self._data.log_popularity)
+        loss = self._objective.loss(self._model, self._features, self._data.train.sequences[users])
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()

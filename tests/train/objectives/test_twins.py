@@ -1,0 +1,204 @@
+"""Each objective over several steps against loops over users, positions and items, in float64: losses and every gradient."""
+
+from collections import deque
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
+from crossan.train.loss import PADDING
+from crossan.train.model import Crossan
+from crossan.train.objectives.catalogue import CatalogueSoftmax
+from crossan.train.objectives.cross_batch import CrossBatch
+from crossan.train.settings import ModelSettings
+
+ITEM_COUNT, LENGTH, WIDTH = 8, 4, 4
+PARTS = {
+    "content": {},
+    "both": {"id_embedding": True},
+    "ids alone": {"id_embedding": True, "content": False},
+}
+
+
+def make_model(parts):
+    torch.manual_seed(0)
+    shape = ModelSettings(bottleneck_dim=3, width=WIDTH, dropout=0.0, **PARTS[parts])
+    dims = [3, 5] if shape.content else []
+    return Crossan.build(dims, 2, LENGTH, shape, torch.ones(ITEM_COUNT, dtype=torch.bool)).double()
+
+
+def make_features():
+    generator = torch.Generator().manual_seed(1)
+    hidden = tuple(torch.randn(ITEM_COUNT, 2, dim, generator=generator) for dim in (3, 5))
+    return FeatureTable((Modality.IMAGE, Modality.TEXT), hidden, torch.ones(ITEM_COUNT, 2, dtype=torch.bool))
+
+
+def move(model, step):
+    """Put the weights somewhere else, as an optimiser would: what was remembered is old from then on."""
+    generator = torch.Generator().manual_seed(step)
+    for parameter in model.parameters():
+        parameter.data = 0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
+
+
+def predictions(model, sequences, vector_of):
+    """Yield user vector, wanted item and the user's own items for everything to predict."""
+    for sequence in sequences:
+        own = [item for item in sequence if item != PADDING]
+        inputs = torch.stack([vector_of(item) for item in own[:-1]]).unsqueeze(0)
+        users = model.sequence_encoder(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool))[0]
+        for position, wanted in enumerate(own[1:]):
+            yield users[position], wanted, own
+
+
+def catalogue_loop(model, features, sequences, trained, contents):
+    """``contents``: the content vector of each item that is not in the batch; the batch's are put into it."""
+    present = {item for sequence in sequences for item in sequence if item != PADDING}
+    fresh = {}
+    if model.item_encoder is not None:
+        for item in present:
+            fresh[item] = model.item_encoder.plain(*features.gather(torch.tensor([item])))[0]
+        contents.update({item: vector.detach() for item, vector in fresh.items()})
+
+    def vector_of(item):
+        content = fresh.get(item, contents.get(item, 0.0))
+        return content if model.id_embedding is None else content + model.id_embedding.weight[item]
+
+    terms = []
+    for user, wanted, own in predictions(model, sequences, vector_of):
+        rivals = [wanted, *(item for item in trained if item not in own)]
+        scores = torch.stack([user @ vector_of(item) for item in rivals])
+        terms.append(scores.logsumexp(0) - scores[0])
+    return torch.stack(terms).mean()
+
+
+def cross_batch_loop(model, features, sequences, log_p, memory):
+    """``memory``: (item, vector, occurrences), oldest first; the batch's are put into it."""
+    occurrences = [item for sequence in sequences for item in sequence if item != PADDING]
+    vectors = {item: model.plain_item_vectors(features, torch.tensor([item]))[0] for item in set(occurrences)}
+    terms = []
+    for user, wanted, own in predictions(model, sequences, vectors.__getitem__):
+        positive = user @ vectors[wanted] - log_p[wanted]
+        shares = [positive.exp()]
+        shares += [(user @ vectors[item] - log_p[item]).exp() for item in occurrences if item not in own]
+        shares += [count * (user @ old - log_p[item]).exp() for item, old, count in memory if item not in own]
+        terms.append(torch.stack(shares).sum().log() - positive)
+    memory.extend((item, vectors[item].detach(), occurrences.count(item)) for item in sorted(vectors))
+    return torch.stack(terms).mean()
+
+
+def with_gradients(model, loss):
+    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    return [loss.detach(), *gradients]
+
+
+items = st.integers(0, ITEM_COUNT - 2)  # the last is in no training part
+
+
+@st.composite
+def batches(draw):
+    users = draw(st.lists(st.lists(items, min_size=2, max_size=LENGTH + 1), min_size=1, max_size=4))
+    return [[PADDING] * (LENGTH + 1 - len(user)) + user for user in users]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 3), st.booleans())
+def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, resumes):
+    model, features = make_model(parts), make_features()
+    training = torch.tensor([sequence for batch in steps for sequence in batch])
+    trained = set(training[training != PADDING].tolist())
+    objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, torch.device("cpu"))
+    contents = {}
+    for number, batch in enumerate(steps):
+        move(model, number)
+        if resumes:
+            state = objective.state()
+            objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, torch.device("cpu"))
+            objective.restore(state)
+        if number % refresh_steps == 0 and model.item_encoder is not None:
+            every = model.item_encoder.plain(*features.gather(torch.arange(ITEM_COUNT))).detach()
+            contents = dict(enumerate(every))
+        fast = with_gradients(model, objective.loss(model, features, torch.tensor(batch)))
+        slow = with_gradients(model, catalogue_loop(model, features, batch, trained, contents))
+        for one, other in zip(fast, slow, strict=True):
+            assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 20), st.booleans())
+def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, resumes):
+    model, features = make_model(parts), make_features()
+    log_p = torch.rand(ITEM_COUNT, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).add(0.1).log()
+    objective, memory = CrossBatch(log_p, memory_size, WIDTH), deque(maxlen=memory_size)
+    for number, batch in enumerate(steps):
+        move(model, number)
+        if resumes:
+            state = objective.state()
+            objective = CrossBatch(log_p, memory_size, WIDTH)
+            objective.restore(state)
+        fast = with_gradients(model, objective.loss(model, features, torch.tensor(batch)))
+        slow = with_gradients(model, cross_batch_loop(model, features, batch, log_p, memory))
+        for one, other in zip(fast, slow, strict=True):
+            assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
+        assert objective.state()["items"].tolist() == [item for item, *_ in memory]
+
+
+def zero_vectors(model):
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    return model
+
+
+@pytest.mark.parametrize("parts", PARTS)
+def test_the_catalogue_softmax_by_hand(parts):
+    """All scores are 0 and 0, 1, 2, 5 are trained: user 0 predicts 1 against 2 and 5, user 1 predicts 2 against 0, 1, 5."""
+    training = torch.tensor([[PADDING, 0, 1], [2, 2, 2], [PADDING, PADDING, 5]])
+    objective = CatalogueSoftmax(training, ITEM_COUNT, 1, torch.device("cpu"))
+    loss = objective.loss(zero_vectors(make_model(parts)), make_features(), training[:2])
+    assert loss.exp().item() == pytest.approx((3 * 4 * 4) ** (1 / 3))
+
+
+def test_cross_batch_negatives_by_hand():
+    """All scores are 0 and p is 1/2; the second user has two predictions, and the memory three 2s of the step before."""
+    model, features = zero_vectors(make_model("both")), make_features()
+    objective = CrossBatch(torch.full((ITEM_COUNT,), 0.5, dtype=torch.float64).log(), 10, WIDTH)
+    objective.loss(model, features, torch.tensor([[2, 2, 2]]))
+    loss = objective.loss(model, features, torch.tensor([[PADDING, 0, 1], [2, 2, 4]]))
+    # user 0: 1 against 2, 2, 4 and the remembered three 2s: 2 / (2 + 12), user 1, twice: 2 / (2 + 2 * 2), its own 2s left out
+    assert loss.exp().item() == pytest.approx((7 * 3 * 3) ** (1 / 3))
+
+
+def test_a_memory_keeps_the_latest_vectors():
+    model, features = make_model("ids alone"), make_features()
+    objective = CrossBatch(torch.zeros(ITEM_COUNT, dtype=torch.float64), 3, WIDTH)
+    for batch in ([[5, 1, 1]], [[4, 0, 4]]):
+        objective.loss(model, features, torch.tensor(batch))
+    state = objective.state()
+    assert state["items"].tolist() == [5, 0, 4]
+    assert state["log_multiplicity"].exp().tolist() == pytest.approx([1, 1, 2])
+    assert torch.equal(state["vectors"], model.id_embedding.weight[[5, 0, 4]])
+    assert not state["vectors"].requires_grad
+
+
+def test_the_whole_catalogue_is_encoded_at_the_stated_interval_only(monkeypatch):
+    gathered = []
+    plain = FeatureTable.gather
+    monkeypatch.setattr(FeatureTable, "gather", lambda table, rows: gathered.append(len(rows)) or plain(table, rows))
+    batch = torch.tensor([[PADDING, 0, 1], [2, 2, 2]])
+    objective = CatalogueSoftmax(batch, ITEM_COUNT, 3, torch.device("cpu"))
+    model, features = make_model("content"), make_features()
+    for _ in range(5):
+        objective.loss(model, features, batch)
+    assert gathered == [8, 3, 3, 3, 8, 3, 3]
+    assert not objective.state()["table"].requires_grad
+
+
+def test_an_item_outside_training_is_nobodys_negative():
+    batch = torch.tensor([[0, 1]])
+    objective = CatalogueSoftmax(torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, torch.device("cpu"))
+    model = make_model("ids alone")
+    objective.loss(model, FeatureTable.without_content(ITEM_COUNT), batch).backward()
+    has_gradient = model.id_embedding.weight.grad.any(dim=1)
+    assert has_gradient.tolist() == [True, True, True, False, False, False, False, False]

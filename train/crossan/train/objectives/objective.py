@@ -1,0 +1,52 @@
+"""What every objective is to the training loop, and the one that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from crossan.train.features import FeatureTable
+from crossan.train.model import Crossan
+from crossan.train.objectives.catalogue import CatalogueSoftmax
+from crossan.train.objectives.cross_batch import CrossBatch
+from crossan.train.objectives.in_batch import InBatch
+from crossan.train.settings import RunSettings
+from crossan.train.splits import TrainSplit
+from crossan.train.step import loss_by_position, loss_of_batch
+
+__all__ = ["Objective", "make_objective"]
+
+
+class Objective(Protocol):
+    """A loss per batch, with whatever it remembers between two steps."""
+
+    def loss(self, model: Crossan, features: FeatureTable, sequences: Tensor) -> Tensor:
+        """Return the loss of ``(users, position)`` catalogue rows padded with `PADDING`, best on the CPU, and remember."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered, by name; nothing where nothing is."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Remember what `state` returned."""
+
+
+def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Tensor) -> Objective:
+    """Return the objective of a run.
+
+    Parameters
+    ----------
+    settings
+        The run's.
+    train
+        Training parts, which tell what items are trained.
+    log_popularity
+        Log p of the catalogue, ``(items,)``, where the model computes.
+    """
+    chosen = settings.objective
+    if chosen.kind == "catalogue":
+        return CatalogueSoftmax(train.sequences, len(log_popularity), chosen.refresh_steps, log_popularity.device)
+    if chosen.kind == "cross-batch":
+        return CrossBatch(log_popularity, chosen.memory_size, settings.model.width)
+    return InBatch(log_popularity, loss_by_position if settings.reference else loss_of_batch)
