@@ -188,9 +188,13 @@ def test_a_run_with_ids_is_not_begun_from_one_without(small):
     assert not (small / "other").exists()
 
 
-def test_features_that_are_not_read_cannot_be_shuffled(small):
-    with pytest.raises(ConfigError, match=r"expected no features\.permute_seed with model\.content=false"):
-        run_train(small, *IDS_ALONE, "--set", "features.permute_seed=1")
+def test_features_that_are_not_read_cannot_be_chosen_or_shuffled(small):
+    for given, named in (
+        (("--set", "features.permute_seed=1"), "features.permute_seed"),
+        (("--modality", "text", "--store", "s"), "data.modality, data.store"),
+    ):
+        with pytest.raises(ConfigError, match=f"expected no {named} with model.content=false: no features are read"):
+            run_train(small, *IDS_ALONE, *given)
     run_train(small, *IDS_ALONE)
     with pytest.raises(UsageError, match=r"--permute-features: .* reads no features"):
         run(evaluate, small / "r", "--permute-features", 1)

@@ -190,10 +190,14 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.features.permute_seed is not None and not self.model.content:
-            raise ValueError(
-                "expected no features.permute_seed with model.content=false: there are no features to shuffle"
-            )
+        unread = {
+            "features.permute_seed": self.features.permute_seed is not None,
+            "data.modality": self.data.modality is not None,
+            "data.store": bool(self.data.store),
+        }
+        given = [name for name, is_given in unread.items() if is_given]
+        if given and not self.model.content:
+            raise ValueError(f"expected no {', '.join(given)} with model.content=false: no features are read")
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(f"expected objective.kind=in-batch with reference, got {self.objective.kind}")
         return self

@@ -1,0 +1,112 @@
+"""Cost of the objectives beside the paper's: time of a step, and what is remembered between steps.
+
+``python tests/benchmarks/bench_objectives.py`` prints a table; every ratio is
+of medians of interleaved repeats in one run. Sequences are those of
+``microlens100k_halfreal`` (``CROSSAN_TEST_DATA``), text states at the paper's
+size are random. Nothing here is a test: machines are noisy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from bench_train import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
+from torch import Tensor
+
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
+from crossan.train.loss import PADDING
+from crossan.train.model import Crossan
+from crossan.train.objectives import Objective, make_objective
+from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.settings import DataSettings, ModelSettings, ObjectiveSettings, RunSettings
+from crossan.train.splits import TrainSplit
+
+MODELS = {
+    "text": ModelSettings(top_k=1),
+    "text and ids": ModelSettings(top_k=1, id_embedding=True),
+    "ids alone": ModelSettings(content=False, id_embedding=True),
+}
+_WARM_UP = 8
+"""Steps before the first that is timed: the memory is full then."""
+KINDS = ("in-batch", "catalogue", "cross-batch")
+
+
+def main() -> None:
+    """Measure each model in turn and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("CROSSAN_TEST_DATA", ".")))
+    parser.add_argument("--users", type=int, default=128, help="batch size")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=list(MODELS), choices=MODELS)
+    arguments = parser.parse_args()
+    sequences = read_training_parts(arguments.data / "microlens100k_halfreal" / "pairs.tsv")
+    sequences = sequences[np.random.default_rng(0).permutation(len(sequences))]
+    train, first = TrainSplit(sequences), sequences[: arguments.users]
+    log_p = log_popularity(training_counts(sequences[sequences != PADDING].numpy(), ITEMS))
+    hidden = torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_()
+    text = FeatureTable((Modality.TEXT,), (hidden,), torch.ones(ITEMS, 1, dtype=torch.bool))
+    print(
+        f"B = {arguments.users}, {len(first[first != PADDING].unique()):,} unique items in the first batch, {torch.get_num_threads()} threads,"
+        f" torch {torch.__version__}, {arguments.repeats} repeats, load {os.getloadavg()[0]:.1f}"
+    )
+    print("| model | objective | s a step (CPU s) | ratio (of CPU s) | remembered MB |\n|---|---|---|---|---|")
+    for name in arguments.only:
+        shape = MODELS[name]
+        features = text if shape.content else FeatureTable.without_content(ITEMS)
+        torch.manual_seed(0)
+        model = Crossan.build(
+            features.dims, features.layer_count, INPUT_LENGTH, shape, torch.ones(ITEMS, dtype=torch.bool)
+        )
+        compare(name, model, features, train, log_p, arguments.users, arguments.repeats)
+
+
+def compare(
+    name: str, model: Crossan, features: FeatureTable, train: TrainSplit, log_p: Tensor, users: int, repeats: int
+) -> None:
+    """Take steps of every objective in turn and print their rows; an encoding of the whole catalogue has its own."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    every = RunSettings(data=DataSettings(dataset="D"))
+    kinds = {kind: every.model_copy(update={"objective": ObjectiveSettings(kind=kind)}) for kind in KINDS}
+    objectives = {kind: make_objective(one, train, log_p) for kind, one in kinds.items()}
+
+    def step(objective: Objective, number: int) -> None:
+        optimiser.zero_grad()
+        objective.loss(model, features, train.sequences[number * users : (number + 1) * users]).backward()
+        optimiser.step()
+
+    _, first = timed(partial(step, objectives["catalogue"], 0))
+    for number in range(_WARM_UP):
+        for objective in objectives.values():
+            step(objective, number)
+    times = np.empty((repeats, len(KINDS), 2))  # wall and CPU
+    for number in range(repeats):
+        for place, objective in enumerate(objectives.values()):
+            times[number, place] = timed(partial(step, objective, _WARM_UP + number))
+    medians = np.median(times, axis=0)
+    for (kind, objective), (wall, cpu) in zip(objectives.items(), medians, strict=True):
+        megabytes = sum(tensor.nbytes for tensor in objective.state().values()) / 1e6
+        ratios = f"{wall / medians[0, 0]:.2f} ({cpu / medians[0, 1]:.2f})"
+        print(f"| {name} | {kind} | {wall:.3f} ({cpu:.3f}) | {ratios} | {megabytes:.1f} |")
+    if features.modalities:
+        print(
+            f"| {name} | catalogue, the step that encodes it whole | CPU {first:.1f} | CPU {first / medians[0, 1]:.1f} | |"
+        )
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return wall and CPU seconds of a piece of work."""
+    begun = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - begun[0], time.process_time() - begun[1]
+
+
+if __name__ == "__main__":
+    main()
