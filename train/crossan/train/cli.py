@@ -63,6 +63,12 @@ def train(
             help="Resume where threads, device or library versions are others; the numbers will be, too.",
         ),
     ] = False,
+    is_validation_only: Annotated[
+        bool,
+        typer.Option(
+            "--validation-only", help="Never look at test targets; the same command with --resume, without it, does."
+        ),
+    ] = False,
     is_reference: Annotated[
         bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
     ] = False,
@@ -73,6 +79,7 @@ def train(
     from crossan.common.config import load_settings
     from crossan.train.run import train_run
     from crossan.train.settings import RunSettings
+    from crossan.train.validation_only import train_without_test
 
     flags = {
         "data.dataset": dataset,
@@ -93,7 +100,8 @@ def train(
         if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
             raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
     settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-    result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
+    train_it = train_without_test if is_validation_only else train_run
+    result = train_it(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:
         print_json(result)
     else:
@@ -171,9 +179,14 @@ def _modalities(text: str | None) -> list[str] | None:
 def _show(result: dict[str, Any]) -> None:
     columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
     print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
-    for split in ("valid", "test"):
-        for who, metrics in (("CROSSAN", result[split]), ("popularity", result["popularity"][split])):
-            print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
+    rows = [("valid", "CROSSAN", result["valid"])]
+    if "test" in result:
+        popularity = [(split, "popularity", result["popularity"][split]) for split in ("valid", "test")]
+        rows += [popularity[0], ("test", "CROSSAN", result["test"]), popularity[1]]
+    for split, who, metrics in rows:
+        print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
+    if "test" not in result:
+        return
     cold, users = result["cold_test"], result["users"]
     print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
     shown = result["recommendations"]

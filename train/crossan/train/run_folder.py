@@ -31,7 +31,7 @@ _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
 
-_DIVERGENCE, _INITIAL = "divergence.json", "init.json"
+_DIVERGENCE, _INITIAL, _VALIDATION = "divergence.json", "init.json", "validation.json"
 
 
 class RunFolder:
@@ -191,6 +191,14 @@ class RunFolder:
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
         return self._read("result.json")
+
+    def write_validation(self, figures: Mapping[str, Any]) -> None:
+        """Write ``validation.json``: the figures of a run that has not seen its test targets."""
+        self._write(_VALIDATION, json.dumps(figures, indent=2) + "\n")
+
+    def validation(self) -> dict[str, Any] | None:
+        """Return ``validation.json``, None before that, and for a run that was never asked to stop there."""
+        return self._read(_VALIDATION)
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
