@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -12,7 +13,10 @@ from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note, print_json, run_command
 
-__all__ = ["evaluate", "main", "recommend", "train"]
+if TYPE_CHECKING:
+    from crossan.train.settings import RunSettings
+
+__all__ = ["evaluate", "main", "recommend", "run_settings", "train"]
 
 _HISTORY_MASKS = ("all", "unseen-only", "none")
 
@@ -76,9 +80,7 @@ def train(
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
-    from crossan.common.config import load_settings
     from crossan.train.run import train_run
-    from crossan.train.settings import RunSettings
     from crossan.train.validation_only import train_without_test
 
     flags = {
@@ -93,13 +95,7 @@ def train(
         "seed": seed,
         "reference": is_reference or None,
     }
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if not config:
-        if dataset is None:
-            given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
-        if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
-            raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
-    settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
+    settings = run_settings(flags, config or [], assignments or [])
     train_it = train_without_test if is_validation_only else train_run
     result = train_it(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:
@@ -163,6 +159,34 @@ def recommend(
 def main() -> NoReturn:
     """Run ``crossan-train``."""
     run_command(train, "crossan-train")
+
+
+def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]) -> RunSettings:
+    """Return the settings that a command line asks for.
+
+    Parameters
+    ----------
+    flags
+        Values of other flags by the dotted name of their setting, ``data.dataset`` and ``data.cache`` among them; None
+        where one was not given.
+    config, assignments
+        What ``--config`` and ``--set`` gave.
+
+    Raises
+    ------
+    UsageError
+        A setting is wrong, or no cache is named.
+    """
+    from crossan.common.config import load_settings
+    from crossan.train.settings import RunSettings
+
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if not config:
+        if flags["data.dataset"] is None:
+            given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
+        if flags["data.cache"] is None and not any(text.startswith("data.cache=") for text in assignments):
+            raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
+    return load_settings(RunSettings, files=config, assignments=[*given, *assignments])
 
 
 def _modalities(text: str | None) -> list[str] | None:
