@@ -13,7 +13,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import BusyError, ConfigError, UsageError
+from crossan.cache_schema.errors import BusyError, ConfigError, DataError, StoreNotFoundError, UsageError
 from crossan.train.cli import train
 from crossan.train.sweep import searching, testing
 from crossan.train.sweep.cli import TrialsFailedError, sweep
@@ -179,6 +179,17 @@ def test_a_wrong_name_or_value_is_told_before_anything_starts(place, tmp_path, m
     with pytest.raises(ConfigError, match=message) as refused:
         run_sweep(place, *more, out=tmp_path / "s")
     assert refused.value.exit_code == 2
+    assert not (tmp_path / "s").exists()
+
+
+def test_what_every_trial_would_stop_at_is_told_before_anything_starts(place, tmp_path):
+    single = ("--set", 'data.modality=["image"]')
+    with pytest.raises(DataError, match="2 items have none of the modalities image"):
+        run_sweep(place, *single, "--set", "model.top_k=1", out=tmp_path / "s")
+    with pytest.raises(UsageError, match="model.top_k: expected at most 2, the modalities in use, got 3"):
+        run_sweep(place, "--grid", "model.top_k=1,3", out=tmp_path / "s")
+    with pytest.raises(StoreNotFoundError, match="expected a audio store, found none"):
+        run_sweep(place, "--set", 'data.modality=["audio"]', out=tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 

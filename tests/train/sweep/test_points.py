@@ -55,6 +55,11 @@ def test_whole_numbers_are_equally_likely_ends_included():
     assert all(900 < counts[number] < 1100 for number in (2, 3, 4))  # 1,000 each, deviation 25.8
 
 
+def test_values_of_a_grid_are_equally_likely():
+    counts = Counter(point["g"] for point in draw(trials=2000, **AXES))
+    assert 920 < counts["a"] < 1080  # 1,000, deviation 22.4
+
+
 @pytest.mark.parametrize("trials", [1, 7])
 def test_corners_show_every_value_and_both_ends(trials):
     shown = list(

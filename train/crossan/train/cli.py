@@ -16,7 +16,7 @@ from crossan.common.console import note, print_json, run_command
 if TYPE_CHECKING:
     from crossan.train.settings import RunSettings
 
-__all__ = ["evaluate", "main", "recommend", "run_settings", "train"]
+__all__ = ["evaluate", "main", "modalities", "recommend", "run_settings", "train"]
 
 _HISTORY_MASKS = ("all", "unseen-only", "none")
 
@@ -86,7 +86,7 @@ def train(
     flags = {
         "data.dataset": dataset,
         "data.cache": cache,
-        "data.modality": _modalities(modality),
+        "data.modality": modalities(modality),
         "data.store": store or None,
         "data.drop_items": drop_items or None,
         "data.max_items": max_items,
@@ -189,7 +189,14 @@ def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: 
     return load_settings(RunSettings, files=config, assignments=[*given, *assignments])
 
 
-def _modalities(text: str | None) -> list[str] | None:
+def modalities(text: str | None) -> list[str] | None:
+    """Return the modalities that ``--modality`` names, in their order; None for all that the cache holds.
+
+    Raises
+    ------
+    UsageError
+        There is no such modality.
+    """
     if text is None or text == "all":
         return None
     names = [name.strip() for name in text.split(",")]

@@ -24,7 +24,7 @@ from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import choose_stores, keep_served, lock_entries
+from crossan.train.sources import choose_stores, keep_served, lock_entries, require_choice
 from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
@@ -238,12 +238,7 @@ def _assemble(
 ) -> OpenedRun:
     kept = keep_served(dataset, dict(stores), settings.data)
     features = load_features(dict(stores), kept.item_ids, settings.model.layers)
-    if settings.model.top_k > len(features.modalities):
-        count = len(features.modalities)
-        raise UsageError(
-            f"model.top_k: expected at most {count}, the modalities in use, got {settings.model.top_k}",
-            remedy=f"--set model.top_k={count}",
-        )
+    require_choice(settings.model.top_k, len(features.modalities))
     if settings.features.permute_seed is not None:
         features = features.permuted(settings.features.permute_seed)
     torch.manual_seed(settings.seed)

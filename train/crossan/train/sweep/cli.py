@@ -22,6 +22,10 @@ def sweep(
     out: Annotated[Path, typer.Option("--out", help="Sweep folder to write, or to go on with.")],
     dataset: Annotated[str | None, typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder.")] = None,
     cache: Annotated[str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="For example text,image; default: all that the cache holds.")
+    ] = None,
+    drop_items: Annotated[bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")] = False,
     config: Annotated[
         list[Path] | None, typer.Option("--config", help="TOML file of training settings; repeatable, later ones win.")
     ] = None,
@@ -64,7 +68,7 @@ def sweep(
     The same command goes on with a sweep that was interrupted.
     """
     from crossan.common.config import load_settings, settings_with
-    from crossan.train.cli import run_settings
+    from crossan.train.cli import modalities, run_settings
     from crossan.train.sweep.devices import device_kind
     from crossan.train.sweep.reporting import print_report
     from crossan.train.sweep.searching import run_sweep
@@ -82,7 +86,13 @@ def sweep(
         "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
     }
     asked = settings_with(asked, {name: value for name, value in flags.items() if value is not None}, "flags")
-    base = run_settings({"data.dataset": dataset, "data.cache": cache}, config or [], assignments or [])
+    shared = {
+        "data.dataset": dataset,
+        "data.cache": cache,
+        "data.modality": modalities(modality),
+        "data.drop_items": drop_items or None,
+    }
+    base = run_settings(shared, config or [], assignments or [])
     report = run_sweep(asked, base, out, jobs=jobs, should_test=not no_test)
     if is_json:
         print_json(report)

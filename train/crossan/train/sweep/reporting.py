@@ -44,7 +44,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     if report["chosen"] is None:
         print("no setting has figures of all its seeds, so none is chosen")
         return
-    print(f"chosen by validation alone: {label_of(report['chosen']['point'])} ({report['rule']})")
+    print(f"chosen by mean validation HR@10 alone: {label_of(report['chosen']['point'])}")
     if report["test"] is not None:
         print(f"{'its test figures, looked at after the choice':<{width + 7}}  {_cells(report['test'])}".rstrip())
 

@@ -12,7 +12,7 @@ from crossan.common.console import Progress, note, progress
 from crossan.common.datasets import open_dataset
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.settings import RunSettings
-from crossan.train.sources import choose_stores
+from crossan.train.sources import choose_stores, keep_served, require_choice
 from crossan.train.sweep.choosing import SettingResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
 from crossan.train.sweep.folder import SweepFolder
@@ -52,8 +52,7 @@ def run_sweep(
     """
     base, folder = _with_absolute_paths(base), SweepFolder(out)
     sweep = _settled(asked, folder.recorded(), jobs)
-    _check_everything(sweep, base)
-    choose_stores(base.data, open_dataset(base.data.dataset))
+    _require_trainable(_checked_settings(sweep, base), base)
     slots = make_slots(str(sweep.device), jobs, sweep.threads)
     with (
         folder.claimed(sweep, base),
@@ -204,16 +203,24 @@ def _settled(asked: SweepSettings, recorded: SweepSettings | None, jobs: int | N
     return asked.model_copy(update={name: found[name] for name in open_names})
 
 
-def _check_everything(sweep: SweepSettings, base: RunSettings) -> None:
-    """Refuse a name or value that is wrong before anything starts."""
+def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettings]:
+    """Refuse a name or value that is wrong before anything starts; return the settings known so far."""
     for name in (*sweep.grid, *sweep.range):
         require_sweepable(name)
     known = {"grid": grid_points, "random": drawn_points}
     points = known[sweep.sampler](sweep) if sweep.sampler in known else list(corners(sweep))
     for seed in sweep.seeds:
         trial_settings(base, Trial({}, seed))
-    for point in points:
-        trial_settings(base, Trial(point, sweep.seeds[0]))
+    return [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
+
+
+def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> None:
+    """Refuse what every trial would stop at: no dataset, no store, items that cannot be served, too few modalities."""
+    dataset = open_dataset(base.data.dataset)
+    stores = choose_stores(base.data, dataset)
+    keep_served(dataset, stores, base.data)  # for its errors: nothing of what it returns is looked at
+    for one in settings:
+        require_choice(one.model.top_k, len(one.data.modality or stores))
 
 
 def _with_absolute_paths(base: RunSettings) -> RunSettings:
