@@ -1,5 +1,6 @@
 """Settings: precedence, unknown keys with the nearest one, and the way back to TOML."""
 
+import tomllib
 from typing import Literal
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.common.config import Settings, load_settings, to_toml
+from crossan.common.config import Settings, load_settings, settings_differences, settings_with, to_toml, toml_value
 
 
 class Inner(Settings):
@@ -113,3 +114,22 @@ def test_toml_and_back_is_the_same(tmp_path_factory, settings):
     path = tmp_path_factory.mktemp("toml") / "c.toml"
     path.write_text(to_toml(settings), encoding="utf-8", newline="")
     assert load_settings(Outer, files=[path], environment={}) == settings
+
+
+def test_settings_with_replaces_by_dotted_name_and_checks_again():
+    before = Outer(name="a")
+    after = settings_with(before, {"model.bottleneck_dim": 3, "name": "b"}, "--grid")
+    assert (after.model.bottleneck_dim, after.name, before.model.bottleneck_dim) == (3, "b", 512)
+    assert settings_differences(before, after) == ["model.bottleneck_dim: 512 there, 3 asked", "name: a there, b asked"]
+    assert settings_differences(before, after, but={"model"}) == ["name: a there, b asked"]
+    with pytest.raises(
+        ConfigError, match=r"--grid: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?"
+    ):
+        settings_with(before, {"model.botleneck_dim": 3}, "--grid")
+    with pytest.raises(ConfigError, match=r"--grid: model.bottleneck_dim: .*got 'x'"):
+        settings_with(before, {"model.bottleneck_dim": "x"}, "--grid")
+
+
+@pytest.mark.parametrize("value", [True, 3, 1e-5, 'a"b\x7fé😀', [1, [2.5, "x"]]])
+def test_a_value_written_as_toml_reads_back(value):
+    assert tomllib.loads(f"value = {toml_value(value)}")["value"] == value

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossan.cache_schema.errors import ConfigError
 
-__all__ = ["Settings", "load_settings", "to_toml"]
+__all__ = ["Settings", "dotted", "load_settings", "settings_differences", "settings_with", "to_toml", "toml_value"]
 
 _ENVIRONMENT_PREFIX = "CROSSAN_"
 _NESTING = "__"
@@ -67,11 +67,52 @@ def load_settings(
     _merge(kind, merged, sources, _from_environment(os.environ if environment is None else environment), "environment")
     for assignment in assignments:
         _merge(kind, merged, sources, _parse_assignment(assignment), f"--set {assignment}")
-    try:
-        return kind.model_validate(merged)
-    except ValidationError as error:
-        lines = [_describe(problem, sources) for problem in error.errors()]
-        raise ConfigError("\n  ".join(lines)) from None
+    return _checked(kind, merged, sources)
+
+
+def settings_with(base: SettingsT, changes: Mapping[str, object], source: str) -> SettingsT:
+    """Return the settings with some of them replaced, and all of them checked again.
+
+    Parameters
+    ----------
+    base
+        The settings to start from.
+    changes
+        Values by dotted name.
+    source
+        Where the user gave them, as errors shall name it, for example ``"--grid"``.
+
+    Raises
+    ------
+    ConfigError
+        An unknown name, or a value that does not fit.
+    """
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    tree: dict[str, Any] = {}
+    for name, value in changes.items():
+        _place(tree, name.split("."), value, source)
+    _merge_tree(merged, sources, base.model_dump(mode="json"), "settings", "")
+    _merge(type(base), merged, sources, tree, source)
+    return _checked(type(base), merged, sources)
+
+
+def settings_differences(before: Settings, now: Settings, *, but: Collection[str] = ()) -> list[str]:
+    """Return one line for every setting that is not the same, ``name: ... there, ... asked``.
+
+    Parameters
+    ----------
+    before, now
+        Settings of one class.
+    but
+        Top-level names that may differ.
+    """
+    there, asked = (dict(dotted(one.model_dump(mode="json"))) for one in (before, now))
+    return [
+        f"{name}: {there.get(name)} there, {asked.get(name)} asked"
+        for name in sorted(there.keys() | asked.keys())
+        if there.get(name) != asked.get(name) and name.partition(".")[0] not in but
+    ]
 
 
 def to_toml(settings: Settings) -> str:
@@ -79,6 +120,44 @@ def to_toml(settings: Settings) -> str:
     lines: list[str] = []
     _write_table(settings.model_dump(mode="json"), "", lines)
     return "\n".join(lines) + "\n"
+
+
+def toml_value(value: object) -> str:
+    """Write one value as TOML.
+
+    Raises
+    ------
+    TypeError
+        TOML has no such value.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        import json
+
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Sequence):
+        return f"[{', '.join(toml_value(entry) for entry in value)}]"
+    raise TypeError(f"no TOML form for {type(value).__name__}")
+
+
+def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested groups under its dotted name."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _checked(kind: type[SettingsT], merged: Mapping[str, Any], sources: Mapping[str, str]) -> SettingsT:
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        lines = [_describe(problem, sources) for problem in error.errors()]
+        raise ConfigError("\n  ".join(lines)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -186,22 +265,8 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _write_table(values: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
     groups = {key: value for key, value in values.items() if isinstance(value, Mapping)}
     lines += [
-        f"{key} = {_toml_value(value)}" for key, value in values.items() if key not in groups and value is not None
+        f"{key} = {toml_value(value)}" for key, value in values.items() if key not in groups and value is not None
     ]
     for key, group in groups.items():
         lines += ["", f"[{prefix}{key}]"]
         _write_table(group, f"{prefix}{key}.", lines)
-
-
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        import json
-
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, Sequence):
-        return f"[{', '.join(_toml_value(entry) for entry in value)}]"
-    raise TypeError(f"no TOML form for {type(value).__name__}")

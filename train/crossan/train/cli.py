@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -12,7 +13,10 @@ from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note, print_json, run_command
 
-__all__ = ["evaluate", "main", "recommend", "train"]
+if TYPE_CHECKING:
+    from crossan.train.settings import RunSettings
+
+__all__ = ["evaluate", "main", "modalities", "recommend", "run_settings", "train"]
 
 _HISTORY_MASKS = ("all", "unseen-only", "none")
 
@@ -63,6 +67,12 @@ def train(
             help="Resume where threads, device or library versions are others; the numbers will be, too.",
         ),
     ] = False,
+    is_validation_only: Annotated[
+        bool,
+        typer.Option(
+            "--validation-only", help="Never look at test targets; the same command with --resume, without it, does."
+        ),
+    ] = False,
     is_reference: Annotated[
         bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
     ] = False,
@@ -70,14 +80,13 @@ def train(
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
-    from crossan.common.config import load_settings
     from crossan.train.run import train_run
-    from crossan.train.settings import RunSettings
+    from crossan.train.validation_only import train_without_test
 
     flags = {
         "data.dataset": dataset,
         "data.cache": cache,
-        "data.modality": _modalities(modality),
+        "data.modality": modalities(modality),
         "data.store": store or None,
         "data.drop_items": drop_items or None,
         "data.max_items": max_items,
@@ -86,11 +95,9 @@ def train(
         "seed": seed,
         "reference": is_reference or None,
     }
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if not config and dataset is None:
-        given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
-    settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-    result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
+    settings = run_settings(flags, config or [], assignments or [])
+    train_it = train_without_test if is_validation_only else train_run
+    result = train_it(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
     if is_json:
         print_json(result)
     else:
@@ -154,7 +161,39 @@ def main() -> NoReturn:
     run_command(train, "crossan-train")
 
 
-def _modalities(text: str | None) -> list[str] | None:
+def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]) -> RunSettings:
+    """Return the settings that a command line asks for.
+
+    Parameters
+    ----------
+    flags
+        Values of other flags by the dotted name of their setting, ``data.dataset`` among them; None where one was not
+        given.
+    config, assignments
+        What ``--config`` and ``--set`` gave.
+
+    Raises
+    ------
+    UsageError
+        A setting is wrong.
+    """
+    from crossan.common.config import load_settings
+    from crossan.train.settings import RunSettings
+
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if not config and flags["data.dataset"] is None:
+        given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
+    return load_settings(RunSettings, files=config, assignments=[*given, *assignments])
+
+
+def modalities(text: str | None) -> list[str] | None:
+    """Return the modalities that ``--modality`` names, in their order; None for all that the cache holds.
+
+    Raises
+    ------
+    UsageError
+        There is no such modality.
+    """
     if text is None or text == "all":
         return None
     names = [name.strip() for name in text.split(",")]
@@ -168,9 +207,14 @@ def _modalities(text: str | None) -> list[str] | None:
 def _show(result: dict[str, Any]) -> None:
     columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
     print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
-    for split in ("valid", "test"):
-        for who, metrics in (("CROSSAN", result[split]), ("popularity", result["popularity"][split])):
-            print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
+    rows = [("valid", "CROSSAN", result["valid"])]
+    if "test" in result:
+        popularity = [(split, "popularity", result["popularity"][split]) for split in ("valid", "test")]
+        rows += [popularity[0], ("test", "CROSSAN", result["test"]), popularity[1]]
+    for split, who, metrics in rows:
+        print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
+    if "test" not in result:
+        return
     cold, users = result["cold_test"], result["users"]
     print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
     shown = result["recommendations"]

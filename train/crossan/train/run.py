@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
-from crossan.common.datasets import Dataset, KeptSequences, open_dataset
+from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
 from crossan.common.stores import FeatureStore
 from crossan.train.catalogue import read_catalogue, settle_catalogue
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
 from crossan.train.features import FeatureTable, load_features
-from crossan.train.figures import figures_of, rank_everyone, write_ranks
+from crossan.train.figures import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.id_embedding import carry_rows
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RunFolder
+from crossan.train.saver import Progress
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import cache_folder, choose_stores, keep_served, lock_entries
+from crossan.train.sources import cache_folder, choose_stores, keep_served, lock_entries, require_choice
 from crossan.train.spec import current_spec, exact_kernels
 from crossan.train.splits import train_split, validation_split
 from crossan.train.trainer import TrainingData, fit
 from crossan.train.warm_start import require_carried_over
 
-__all__ = ["OpenedRun", "evaluate_run", "open_run", "train_run"]
+__all__ = [
+    "OpenedRun",
+    "TrainableRun",
+    "begun_run",
+    "best_weights",
+    "evaluate_run",
+    "open_run",
+    "train_model",
+    "train_run",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainableRun:
+    """What training and selecting see of a run: nothing here leads to a test target."""
+
+    folder: RunFolder
+    settings: RunSettings
+    seen: SelectionSequences
+    features: FeatureTable
+    model: Crossan
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,13 @@ class OpenedRun:
     kept: KeptSequences
     features: FeatureTable
     model: Crossan
+
+    def without_test(self) -> TrainableRun:
+        """Return the part of it that training may see."""
+        return TrainableRun(self.folder, self.settings, self.kept.without_test(), self.features, self.model)
+
+
+RunT = TypeVar("RunT", OpenedRun, TrainableRun)
 
 
 def train_run(
@@ -69,8 +97,36 @@ def train_run(
     CrossanError
         Whatever stops a run: see the modules it is made of.
     """
+    with begun_run(settings, out, lambda run: run, may_resume=may_resume, device=device, may_differ=may_differ) as run:
+        reached = train_model(run.without_test())
+        load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
+        result = evaluate_run(run, run.settings.mask_history, should_write=True)
+        result |= training_facts(run.model, run.folder, reached)
+        run.folder.write_result(result)
+    return result
+
+
+@contextmanager
+def begun_run(
+    settings: RunSettings,
+    out: Path,
+    view: Callable[[OpenedRun], RunT],
+    *,
+    may_resume: bool,
+    device: str,
+    may_differ: bool,
+) -> Iterator[RunT]:
+    """Load a run and claim its folder for the block; nothing but the view of it is kept.
+
+    Parameters
+    ----------
+    settings, out, may_resume, device, may_differ
+        As for `train_run`.
+    view
+        What the block may see of the run.
+    """
     if settings.model.content:
-        cache_folder(settings.data)
+        cache_folder(settings.data)  # before anything is read
     dataset = open_dataset(settings.data.dataset)
     folder = RunFolder(out)
     chosen = pick_device(device)
@@ -82,41 +138,37 @@ def train_run(
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
     with exact_kernels():
-        run = _assemble(settings, folder, dataset, stores, chosen)
+        whole = _assemble(settings, folder, dataset, stores, chosen)
+        item_ids, run = whole.kept.item_ids, view(whole)
+        del whole
         spec = current_spec(chosen, next(run.model.parameters()).dtype)
         folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
         try:
             folder.lock_stores(entries, stores)
             if run.model.id_embedding is not None:
-                settle_catalogue(folder.path, run.kept.item_ids)
-            return _train(run, chosen)
+                settle_catalogue(folder.path, item_ids)
+            yield run
         finally:
             folder.release()
 
 
-def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
-    settings, folder = run.settings, run.folder
+def train_model(run: TrainableRun) -> Progress:
+    """Train until early stopping and return how far it got; the best weights are in the run folder.
+
+    Raises
+    ------
+    CrossanError
+        Training diverged, or a checkpoint is damaged.
+    """
     _announce(run)
-    length = settings.data.input_length
+    length, device = run.settings.data.input_length, next(run.model.parameters()).device
     data = TrainingData(
-        train_split(run.kept, length),
-        validation_split(run.kept, length),
-        log_popularity(training_counts(run.kept.training_items, len(run.kept.item_ids))).to(device),
-        run.kept.item_ids,
+        train_split(run.seen, length),
+        validation_split(run.seen, length),
+        log_popularity(training_counts(run.seen.training_items, len(run.seen.item_ids))).to(device),
+        run.seen.item_ids,
     )
-    reached = fit(run.model, run.features, data, settings, folder)
-    load_weights(run.model, _best_weights(folder, reached.best_epoch), str(folder.path))
-    result = evaluate_run(run, settings.mask_history, should_write=True)
-    result |= {
-        "trainable_parameters": run.model.trainable_parameter_count(),
-        "init": folder.initial(),
-        "epochs": reached.epoch,
-        "best_epoch": reached.best_epoch,
-        "seconds_per_epoch": reached.seconds / reached.epoch,
-        "peak_memory_bytes": _peak_memory(device),
-    }
-    folder.write_result(result)
-    return result
+    return fit(run.model, run.features, data, run.settings, run.folder)
 
 
 def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = None) -> OpenedRun:
@@ -213,17 +265,19 @@ def _assemble(
 
 def _load(settings: RunSettings, stores: Mapping[Modality, FeatureStore], kept: KeptSequences) -> FeatureTable:
     features = load_features(dict(stores), kept.item_ids, settings.model.layers)
-    if settings.model.top_k > len(features.modalities):
-        count = len(features.modalities)
-        raise UsageError(
-            f"model.top_k: expected at most {count}, the modalities in use, got {settings.model.top_k}",
-            remedy=f"--set model.top_k={count}",
-        )
+    require_choice(settings.model.top_k, len(features.modalities))
     seed = settings.features.permute_seed
     return features if seed is None else features.permuted(seed)
 
 
-def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
+def best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
+    """Return the weights of the best epoch.
+
+    Raises
+    ------
+    StoreIntegrityError
+        They are damaged, or those of another epoch.
+    """
     best = folder.best_checkpoint()
     if best.state.get("epoch") != epoch:
         raise StoreIntegrityError(
@@ -234,22 +288,16 @@ def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
     return best.tensors["model"]
 
 
-def _announce(run: OpenedRun) -> None:
+def _announce(run: TrainableRun) -> None:
     parts = [modality.value for modality in run.features.modalities]
     if parts:
         parts.append(f"{run.features.layer_count} kept layers")
     if run.model.id_embedding is not None:
         parts.append("a vector per item id")
     note(
-        f"{len(run.kept.user_ids):,} users, {len(run.kept.item_ids):,} items, {', '.join(parts)};"
+        f"{len(run.seen.user_ids):,} users, {len(run.seen.item_ids):,} items, {', '.join(parts)};"
         f" {run.model.trainable_parameter_count():,} trainable parameters"
     )
     lacking = zip(run.features.modalities, (~run.features.presence).sum(dim=0).tolist(), strict=True)
     if run.features.modalities:
         note("items without: " + ", ".join(f"{modality.value} {count:,}" for modality, count in lacking))
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.errors import BusyError, IncompatibleError, UsageError
+from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import load_settings, to_toml
+from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.console import note
 from crossan.common.stores import FeatureStore, open_store
-from crossan.common.stores.files import create_exclusively, replace_durably
-from crossan.common.stores.owners import is_abandoned, our_token
+from crossan.common.stores.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
+from crossan.train.claim import OWNER_FILE, claim, release
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
 __all__ = ["RunFolder"]
-
-_OWNER = ".owner"
-"""Names the process that trains in the folder; what a killed one leaves is told by its process being gone."""
 
 _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 """Name of what a killed process had not finished writing (`crossan.common.stores.files`)."""
@@ -31,7 +28,7 @@ _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
 
-_DIVERGENCE, _INITIAL = "divergence.json", "init.json"
+_DIVERGENCE, _INITIAL, _VALIDATION = "divergence.json", "init.json", "validation.json"
 
 
 class RunFolder:
@@ -75,7 +72,7 @@ class RunFolder:
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
             raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._claim()
+        claim(self.path, "trains")
         for place in self.path.iterdir():
             if _TORN.fullmatch(place.name):
                 place.unlink()
@@ -86,9 +83,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Let other processes have the folder; nothing happens where it is not ours."""
-        owner = self.path / _OWNER
-        if owner.is_file() and owner.read_text() == our_token():
-            owner.unlink()
+        release(self.path)
 
     def holds_run(self) -> bool:
         """Whether a run was begun in the folder."""
@@ -192,6 +187,14 @@ class RunFolder:
         """Return ``result.json``, None before the run is finished."""
         return self._read("result.json")
 
+    def write_validation(self, figures: Mapping[str, Any]) -> None:
+        """Write ``validation.json``: the figures of a run that has not seen its test targets."""
+        self._write(_VALIDATION, json.dumps(figures, indent=2) + "\n")
+
+    def validation(self) -> dict[str, Any] | None:
+        """Return ``validation.json``, None before that, and for a run that was never asked to stop there."""
+        return self._read(_VALIDATION)
+
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
         save_checkpoint(self.path / "checkpoints", name, checkpoint)
@@ -220,26 +223,13 @@ class RunFolder:
     def _is_vacant(self) -> bool:
         """Whether nothing lies there but what a process killed in `begin` may have left."""
         return self.path.is_dir() and all(
-            place.name in {_OWNER, "env.json"} or _TORN.fullmatch(place.name) for place in self.path.iterdir()
+            place.name in {OWNER_FILE, "env.json"} or _TORN.fullmatch(place.name) for place in self.path.iterdir()
         )
 
-    def _claim(self) -> None:
-        owner = self.path / _OWNER
-        while not create_exclusively(owner, our_token().encode()):
-            seen = owner.read_text() if owner.exists() else ""
-            if seen == our_token():
-                return
-            if seen and not is_abandoned(self.path, seen):
-                raise BusyError(
-                    f"--out {self.path}: another process trains in this folder", remedy="Choose another --out"
-                )
-            owner.unlink(missing_ok=True)
-
     def _require_same(self, settings: RunSettings) -> None:
-        before, now = (dict(_flat(one.model_dump(mode="json"))) for one in (self.settings(), settings))
-        changed = sorted(key for key in now if before[key] != now[key] and key.partition(".")[0] not in _MAY_CHANGE)
+        changed = settings_differences(self.settings(), settings, but=_MAY_CHANGE)
         if changed:
-            listed = "\n  ".join(f"{key}: {before[key]} there, {now[key]} asked" for key in changed)
+            listed = "\n  ".join(changed)
             raise UsageError(
                 f"--resume {self.path}: the run there has other settings\n  {listed}",
                 remedy="Leave the settings as they were, or start another run with another --out",
@@ -267,12 +257,3 @@ class RunFolder:
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every setting under its dotted name."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -15,7 +15,7 @@ from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
 from crossan.train.settings import DataSettings
 
-__all__ = ["cache_folder", "choose_stores", "keep_served", "lock_entries"]
+__all__ = ["cache_folder", "choose_stores", "keep_served", "lock_entries", "require_choice"]
 
 
 def cache_folder(data: DataSettings) -> Path:
@@ -105,6 +105,15 @@ def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] 
         }
         for modality, store in stores.items()
     }
+
+
+def require_choice(top_k: int, count: int) -> None:
+    """Raise `UsageError` if MOMEF shall choose more modalities than the ``count`` in use."""
+    if top_k > count:
+        raise UsageError(
+            f"model.top_k: expected at most {count}, the modalities in use, got {top_k}",
+            remedy=f"--set model.top_k={count}",
+        )
 
 
 def _the_only(found: Sequence[Path], modality: Modality, data: DataSettings) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crossan.common.datasets.protocol import HELD_OUT, KeptSequences
+from crossan.common.datasets.protocol import KeptSequences, SelectionSequences
 from crossan.train.loss import PADDING
 
 __all__ = ["TestSplit", "TrainSplit", "ValidationSplit", "pad_left", "test_split", "train_split", "validation_split"]
@@ -50,21 +50,20 @@ class TestSplit:
     histories: Sequence[Rows]
 
 
-def train_split(kept: KeptSequences, input_length: int) -> TrainSplit:
+def train_split(seen: SelectionSequences, input_length: int) -> TrainSplit:
     """Return the training parts: all but the last two items of every user."""
-    return TrainSplit(pad_left(_each_user(kept, lambda items: items[:-HELD_OUT]), input_length + 1))
+    return TrainSplit(pad_left(_all_but_last(seen), input_length + 1))
 
 
-def validation_split(kept: KeptSequences, input_length: int) -> ValidationSplit:
+def validation_split(seen: SelectionSequences, input_length: int) -> ValidationSplit:
     """Return the validation targets with what precedes them."""
-    histories = _each_user(kept, lambda items: items[:-HELD_OUT])
-    targets = torch.from_numpy(kept.items[kept.offsets[1:] - HELD_OUT])
-    return ValidationSplit(pad_left(histories, input_length), targets, histories)
+    histories = _all_but_last(seen)
+    return ValidationSplit(pad_left(histories, input_length), torch.from_numpy(seen.validation_targets), histories)
 
 
 def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
     """Return the test targets with what precedes them, the validation target included."""
-    histories = _each_user(kept, lambda items: items[:-1])
+    histories = _all_but_last(kept)
     return TestSplit(pad_left(histories, input_length), torch.from_numpy(kept.test_targets), histories)
 
 
@@ -80,5 +79,5 @@ def pad_left(sequences: Sequence[Rows], length: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def _each_user(kept: KeptSequences, part: Callable[[Rows], Rows]) -> list[Rows]:
-    return [part(kept.sequence(user)) for user in range(len(kept.user_ids))]
+def _all_but_last(sequences: KeptSequences | SelectionSequences) -> list[Rows]:
+    return [sequences.sequence(user)[:-1] for user in range(len(sequences.user_ids))]

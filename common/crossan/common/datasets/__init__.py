@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossan.common.datasets.folder import Dataset, open_dataset, write_dataset
-    from crossan.common.datasets.protocol import KeptSequences, keep_sequences
+    from crossan.common.datasets.protocol import KeptSequences, SelectionSequences, keep_sequences
 
-__all__ = ["Dataset", "KeptSequences", "keep_sequences", "open_dataset", "write_dataset"]
+__all__ = ["Dataset", "KeptSequences", "SelectionSequences", "keep_sequences", "open_dataset", "write_dataset"]
 
 _HOME = {
     "Dataset": "folder",
     "KeptSequences": "protocol",
+    "SelectionSequences": "protocol",
     "keep_sequences": "protocol",
     "open_dataset": "folder",
     "write_dataset": "folder",

@@ -17,12 +17,48 @@ import pyarrow.compute as pc
 
 from crossan.cache_schema.errors import DataError, UsageError
 
-__all__ = ["HELD_OUT", "KeptSequences", "cold_test_targets", "keep_sequences", "unwinnable_test_targets"]
+__all__ = [
+    "HELD_OUT",
+    "KeptSequences",
+    "SelectionSequences",
+    "cold_test_targets",
+    "keep_sequences",
+    "unwinnable_test_targets",
+]
 
 HELD_OUT = 2
 """Items at the end of every kept sequence that no training part holds."""
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionSequences:
+    """Each user's kept items without the test target: all that training and selecting may see.
+
+    Shapes as in `KeptSequences`, but that every user's last item is the
+    validation target. The catalogue is the whole one: which items there are to
+    rank is no secret, whose test target one of them is does not stand here.
+    """
+
+    user_ids: npt.NDArray[np.str_]
+    item_ids: npt.NDArray[np.str_]
+    items: Rows
+    offsets: Rows
+
+    def sequence(self, user: int) -> Rows:
+        """Return one user's items up to the validation target, catalogue rows, oldest first."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    @property
+    def validation_targets(self) -> Rows:
+        """The last of these items of every user, ``(users,)``."""
+        return self.items[self.offsets[1:] - 1]
+
+    @property
+    def training_items(self) -> Rows:
+        """The training parts of all users one after another."""
+        return np.delete(self.items, self.offsets[1:] - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +88,16 @@ class KeptSequences:
     @property
     def training_items(self) -> Rows:
         """The training parts of all users one after another."""
-        is_training = np.ones(len(self.items), dtype=bool)
-        for back in range(1, HELD_OUT + 1):
-            is_training[self.offsets[1:] - back] = False
-        return self.items[is_training]
+        return self.without_test().training_items
+
+    def without_test(self) -> SelectionSequences:
+        """Return a copy in which the test targets are gone."""
+        return SelectionSequences(
+            self.user_ids,
+            self.item_ids,
+            np.delete(self.items, self.offsets[1:] - 1),
+            self.offsets - np.arange(len(self.offsets)),
+        )
 
 
 def keep_sequences(

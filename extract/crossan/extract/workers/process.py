@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import signal
@@ -15,12 +14,12 @@ from typing import Any
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import Modality
+from crossan.common.children import end_with_parent
 from crossan.extract.workers.item import ItemReader, Order
 from crossan.extract.workers.wire import Arrays, Closed, receive, send
 
 __all__ = ["main"]
 
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _NICE = 5
 """A forward that waits for a core costs more than a decoder that does."""
 
@@ -73,9 +72,7 @@ def _end_with(parent: int) -> None:
     """Die when the job does, and only then: Ctrl-C and SIGTERM are the job's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
+    end_with_parent(parent)
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 

@@ -1,0 +1,137 @@
+"""`crossan-train --validation-only`: the same run, with the test targets out of reach by type and in fact."""
+
+import dataclasses
+import gc
+import json
+import typing
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from crossan.common.datasets import KeptSequences
+from crossan.train import trainer
+from crossan.train.cli import train
+from crossan.train.run import OpenedRun, TrainableRun, train_model
+from crossan.train.splits import TestSplit, train_split, validation_split
+from fabricated import make_sequences, write_rows, write_small
+
+SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=4")
+MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
+
+
+def run_train(place, *more, out):
+    app = typer.Typer()
+    app.command()(train)
+    given = [part for setting in SETTINGS for part in ("--set", setting)]
+    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
+    done = CliRunner().invoke(app, [str(argument) for argument in (*places, *given, *more)])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def trained(run):
+    """Return all that training leaves behind, as bytes by file."""
+    files = [
+        f"checkpoints/{name}/{file}.safetensors"
+        for name, file in (("last", "model"), ("last", "optimiser"), ("best", "model"))
+    ]
+    return {file: (run / file).read_bytes() for file in (*files, "metrics.jsonl", "config.toml")}
+
+
+def unmeasured(result):
+    return {key: value for key, value in result.items() if key not in MEASURED}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return write_small(tmp_path_factory.mktemp("validation-only"))
+
+
+@pytest.fixture(scope="module")
+def plain(place):
+    return run_train(place, out="plain")
+
+
+def test_it_ends_in_the_same_weights_and_the_same_validation_figures(place, plain):
+    figures = run_train(place, "--validation-only", out="v")
+    assert trained(place / "v") == trained(place / "plain")
+    assert figures["valid"] == plain["valid"]
+    assert figures == json.loads((place / "v/validation.json").read_text())
+    assert figures["best_epoch"] == plain["best_epoch"]
+    assert not {"test", "cold_test", "slices", "recommendations"} & set(figures)
+    assert not (place / "v/result.json").exists()
+    assert not (place / "v/eval").exists()
+    finished = run_train(place, "--resume", out="v")
+    assert unmeasured(finished) == unmeasured(plain)
+    assert (place / "v/eval/per_user.parquet").read_bytes() == (place / "plain/eval/per_user.parquet").read_bytes()
+
+
+def held(kinds):
+    gc.collect()
+    return {type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds}
+
+
+@pytest.mark.parametrize(("more", "expected"), [(("--validation-only",), set()), ((), {"KeptSequences", "OpenedRun"})])
+def test_while_it_trains_no_object_holds_a_test_target(place, tmp_path, monkeypatch, more, expected):
+    seen = []
+    real = trainer._Training._take_step
+
+    def take(self, users):
+        if not seen:
+            seen.append(held((KeptSequences, OpenedRun, TestSplit)))
+        return real(self, users)
+
+    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    run_train(place, *more, out=tmp_path / "r")
+    assert seen == [expected]
+
+
+def reachable(kind, found):
+    """Return every class that the fields and methods of a dataclass lead to."""
+    if kind in found or not dataclasses.is_dataclass(kind):
+        return found
+    found.add(kind)
+    hints = list(typing.get_type_hints(kind).values())
+    for member in vars(kind).values():
+        if callable(member) and getattr(member, "__annotations__", None) and not isinstance(member, type):
+            hints += [h for name, h in typing.get_type_hints(member).items() if name == "return"]
+    for hint in hints:
+        for part in (hint, *typing.get_args(hint)):
+            found.add(part) if not dataclasses.is_dataclass(part) else reachable(part, found)
+    return found
+
+
+def test_by_type_nothing_that_training_is_handed_leads_to_the_test_part():
+    (handed,) = [h for name, h in typing.get_type_hints(train_model).items() if name != "return"]
+    assert handed is TrainableRun
+    assert not {KeptSequences, TestSplit, OpenedRun} & reachable(handed, set())
+    assert KeptSequences in reachable(OpenedRun, set())  # so the walk does find it where it is
+    for split in (train_split, validation_split):
+        assert typing.get_type_hints(split)["seen"].__name__ == "SelectionSequences"
+
+
+def with_other_test_items(rows):
+    """Give every user the last item of the next one: the catalogue stays."""
+    last = {user: item for user, item, _ in rows}
+    users = sorted(last)
+    following = dict(zip(users, users[1:] + users[:1], strict=True))
+    ends = {user: max(time for other, _, time in rows if other == user) for user in users}
+    return [(u, last[following[u]] if time == ends[u] else item, time) for u, item, time in rows]
+
+
+def test_other_test_items_change_nothing_that_is_left_behind(place, tmp_path):
+    (tmp_path / "c").symlink_to(place / "c")
+    for name, rows in (("one", make_sequences()), ("two", with_other_test_items(make_sequences()))):
+        (tmp_path / "d").unlink(missing_ok=True)
+        write_rows(tmp_path / name, rows)
+        (tmp_path / "d").symlink_to(name)
+        run_train(tmp_path, "--validation-only", out=f"run-{name}")
+    one, two = (json.loads((tmp_path / f"run-{name}/validation.json").read_text()) for name in ("one", "two"))
+    assert unmeasured(one) == unmeasured(two)
+    assert trained(tmp_path / "run-one") == trained(tmp_path / "run-two")
+    finished = [run_train(tmp_path, "--resume", out="run-two")["test"]]
+    (tmp_path / "d").unlink()
+    (tmp_path / "d").symlink_to("one")
+    finished.append(run_train(tmp_path, "--resume", out="run-one")["test"])
+    assert finished[0] != finished[1]  # so the items are others indeed

@@ -1,0 +1,92 @@
+"""The choice, by numbers that can be checked by hand."""
+
+import dataclasses
+import typing
+
+import pytest
+
+from crossan.cache_schema.errors import DataError
+from crossan.common.datasets import KeptSequences
+from crossan.train.splits import TestSplit
+from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group, spread
+from crossan.train.sweep.reporting import print_report, selection_report
+from crossan.train.sweep.settings import SweepSettings
+from crossan.train.sweep.trials import Trial
+
+
+def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s"):
+    figures = {"hr@10": hit_ratio, "ndcg@10": ndcg, "hr@20": hit_ratio, "ndcg@20": ndcg}
+    return TrialResult(Trial(point, seed), figures, 3, parameters, sequences)
+
+
+def setting(name, *hit_ratios, **more):
+    return SettingResult({"a": name}, tuple(result({"a": name}, n, hr, **more) for n, hr in enumerate(hit_ratios)))
+
+
+def test_the_highest_mean_over_seeds_wins_not_the_highest_seed():
+    steady, lucky = setting("steady", 0.5, 0.5), setting("lucky", 0.9, 0.0)  # means 0.5 and 0.45
+    assert choose([lucky, steady]) is steady
+
+
+def test_equals_are_settled_by_ndcg_then_parameters_then_order():
+    first, second = setting("x", 0.5, parameters=20), setting("y", 0.5, parameters=20)
+    small, ranked = setting("z", 0.5, parameters=10), setting("w", 0.5, ndcg=0.6, parameters=99)
+    assert choose([first, second]) is first
+    assert choose([second, first]) is second
+    assert choose([first, second, small]) is small
+    assert choose([first, small, ranked]) is ranked
+
+
+def test_figures_about_other_sequences_are_not_compared():
+    with pytest.raises(DataError, match='cannot be compared: a="x" and a="y"'):
+        choose([setting("x", 0.5), setting("y", 0.6, sequences="other")])
+
+
+def test_a_setting_counts_only_with_all_its_seeds_and_once():
+    points = [{"a": 1}, {"a": 2}, {"a": 1}]
+    found = [result({"a": 1}, 0, 0.1), result({"a": 1}, 1, 0.3), result({"a": 2}, 0, 0.9)]
+    grouped = group(found, points, [0, 1])
+    assert [one.point for one in grouped] == [{"a": 1}]
+    assert grouped[0].mean("hr@10") == pytest.approx(0.2)  # (0.1 + 0.3) / 2
+
+
+def test_spread_is_mean_and_the_samples_deviation():
+    found = spread([{"m": 1.0}, {"m": 2.0}, {"m": 3.0}])["m"]
+    assert found == {"mean": 2.0, "sd": 1.0}  # sqrt((1 + 0 + 1) / 2)
+    assert spread([{"m": 4.0}])["m"] == {"mean": 4.0, "sd": None}
+
+
+def test_by_type_no_test_figure_can_be_handed_to_the_choice():
+    assert {field.name for field in dataclasses.fields(TrialResult)} == {
+        "trial", "valid", "best_epoch", "trainable_parameters", "sequences",
+    }  # fmt: skip
+    handed = typing.get_type_hints(choose)["settings"]
+    assert typing.get_args(handed) == (SettingResult,)
+    fields = [hint for kind in (SettingResult, TrialResult) for hint in typing.get_type_hints(kind).values()]
+    assert not {TestSplit, KeptSequences} & {part for hint in fields for part in (hint, *typing.get_args(hint))}
+
+
+def test_test_figures_in_a_file_are_not_read():
+    figures = {"valid": {"hr@10": 0.1}, "test": {"hr@10": 0.9}, "best_epoch": 1, "trainable_parameters": 2}
+    read = TrialResult.read(Trial({}, 0), {**figures, "sequences": "s"})
+    assert "0.9" not in repr(read)
+
+
+def test_the_table_shows_settings_best_first_and_the_choice(capsys):
+    settings = [setting("x", 0.25, 0.75), setting("y", 0.5, 1.0)]
+    failed = {"run": "runs/q", "point": {"a": "q"}, "seed": 4, "exit_code": 1, "reason": "it diverged"}
+    report = selection_report(SweepSettings(seeds=(0, 1)), settings, choose(settings), [failed])
+    assert report["chosen"]["point"] == {"a": "y"}
+    print_report(report | {"test": settings[0].figures()})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:5] == ['a="y"', "2", "0.7500", "±", "0.3536"]  # sqrt(2 * 0.25 ** 2)
+    assert lines[1].endswith("<- chosen")
+    assert lines[2].startswith('a="x"')
+    assert "chosen" not in lines[2]
+    assert lines[3] == 'failed: a="q", seed 4: it diverged'
+    assert lines[5].split("choice")[1].split()[0] == "0.5000"
+
+
+def test_nothing_chosen_is_said(capsys):
+    print_report(selection_report(SweepSettings(), [], None, []) | {"test": None})
+    assert "none is chosen" in capsys.readouterr().out

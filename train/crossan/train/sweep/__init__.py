@@ -1,0 +1,12 @@
+"""``crossan sweep``: settings and seeds side by side, chosen by validation alone.
+
+Belongs here: which trials there are, where and when they run, how one setting
+is chosen. A trial is a ``crossan-train --validation-only`` process, so training
+itself does not belong here; neither does anything that looks at test targets,
+but for `crossan.train.sweep.testing`, which takes nothing but a chosen setting.
+"""
+
+from crossan.train.sweep.choosing import SettingResult, TrialResult, choose
+from crossan.train.sweep.settings import SweepSettings
+
+__all__ = ["SettingResult", "SweepSettings", "TrialResult", "choose"]

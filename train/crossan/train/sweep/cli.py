@@ -1,0 +1,127 @@
+"""``crossan sweep``."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossan.cache_schema.errors import ConfigError, CrossanError
+from crossan.common.console import note, print_json
+
+__all__ = ["sweep"]
+
+
+class TrialsFailedError(CrossanError):
+    """Some trials of a sweep failed; the others count."""
+
+
+def sweep(
+    out: Annotated[Path, typer.Option("--out", help="Sweep folder to write, or to go on with.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder.")] = None,
+    cache: Annotated[str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
+    modality: Annotated[
+        str | None, typer.Option("--modality", help="For example text,image; default: all that the cache holds.")
+    ] = None,
+    drop_items: Annotated[bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")] = False,
+    config: Annotated[
+        list[Path] | None, typer.Option("--config", help="TOML file of training settings; repeatable, later ones win.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One training setting for all trials; repeatable."),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--sweep", metavar="FILE", help="TOML file of what the flags below say.")
+    ] = None,
+    grid: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="KEY=A,B,...", help="Values to try of a training setting; repeatable."),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--range", metavar="KEY=LOW:HIGH[:log]", help="Range to draw a training setting from; repeatable."
+        ),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1,...", help="Seeds of every point [0].")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="grid, random or optuna [grid].")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Points to draw with random or optuna.")] = None,
+    sampler_seed: Annotated[int | None, typer.Option("--sampler-seed", help="Seed of the draws [0].")] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", min=1, help="Trials side by side [one a CUDA device, or one on the CPU]."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of a trial [the cores divided by --jobs].")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    no_test: Annotated[
+        bool, typer.Option("--no-test", help="Stop after the choice: look at no test target at all.")
+    ] = False,
+    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+) -> None:
+    """Train settings and seeds side by side, choose one by validation, and judge that one on test.
+
+    The same command goes on with a sweep that was interrupted.
+    """
+    from crossan.common.config import load_settings, settings_with
+    from crossan.train.cli import modalities, run_settings
+    from crossan.train.sweep.devices import device_kind
+    from crossan.train.sweep.reporting import print_report
+    from crossan.train.sweep.searching import run_sweep
+    from crossan.train.sweep.settings import SweepSettings
+
+    asked = load_settings(SweepSettings, files=[] if plan is None else [plan], environment={})
+    flags: dict[str, Any] = {
+        "seeds": None if seeds is None else _list_of("--seeds", seeds),
+        "sampler": sampler,
+        "trials": trials,
+        "sampler_seed": sampler_seed,
+        "threads": threads,
+        "device": None if device == "auto" else device_kind(device),
+        "grid": asked.grid | {key: _list_of("--grid", text) for key, text in _pairs("--grid", grid)} if grid else None,
+        "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
+    }
+    asked = settings_with(asked, {name: value for name, value in flags.items() if value is not None}, "flags")
+    shared = {
+        "data.dataset": dataset,
+        "data.cache": cache,
+        "data.modality": modalities(modality),
+        "data.drop_items": drop_items or None,
+    }
+    base = run_settings(shared, config or [], assignments or [])
+    report = run_sweep(asked, base, out, jobs=jobs, should_test=not no_test)
+    if is_json:
+        print_json(report)
+    else:
+        print_report(report)
+        note(f"sweep folder: {out}")
+    if report["failed"]:
+        raise TrialsFailedError(
+            f"{len(report['failed'])} trials failed, first: {report['failed'][0]['run']}",
+            remedy=f"See {out}/logs; the same command tries those again that did not diverge",
+        )
+
+
+def _pairs(flag: str, texts: list[str] | None) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts or []:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip() or not value.strip():
+            raise ConfigError(f"{flag} {text}: expected KEY=VALUES")
+        pairs.append((key.strip(), value.strip()))
+    return pairs
+
+
+def _list_of(flag: str, text: str) -> list[Any]:
+    """Read ``a,b,c``: TOML values where they are, bare words where not."""
+    try:
+        return list(tomllib.loads(f"values = [{text}]")["values"])
+    except tomllib.TOMLDecodeError:
+        words = [word.strip() for word in text.split(",")]
+    if not all(words) or any(sign in text for sign in "[]{}\"'\n"):
+        raise ConfigError(f"{flag} {text}: expected values divided by commas")
+    return words

@@ -1,0 +1,75 @@
+"""What a sweep says: ``selection.json``, and the table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crossan.train.sweep.choosing import RULE, SettingResult
+from crossan.train.sweep.settings import SweepSettings
+from crossan.train.sweep.trials import label_of
+
+__all__ = ["print_report", "selection_report"]
+
+_COLUMNS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
+
+
+def selection_report(
+    sweep: SweepSettings,
+    settings: Sequence[SettingResult],
+    chosen: SettingResult | None,
+    failures: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what was tried and chosen; nothing measured is in it, so the same sweep gives the same bytes."""
+    return {
+        "rule": RULE,
+        "sampler": sweep.sampler,
+        "seeds": list(sweep.seeds),
+        "settings": [_setting_report(setting) for setting in settings],
+        "failed": list(failures),
+        "chosen": None if chosen is None else _setting_report(chosen),
+    }
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Print every setting, best first, then the chosen one's figures on both splits."""
+    rows = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
+    width = max([len(label_of(row["point"])) for row in rows] + [len("setting")])
+    print(f"{'setting':<{width}}  seeds  " + "  ".join(f"{'valid ' + name.upper():<17}" for name in _COLUMNS).rstrip())
+    for row in rows:
+        mark = "  <- chosen" if row["point"] == report["chosen"]["point"] else ""
+        print(f"{label_of(row['point']):<{width}}  {len(row['runs']):>5}  {_cells(row['valid'])}{mark}")
+    for failure in report["failed"]:
+        print(f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}")
+    if report["chosen"] is None:
+        print("no setting has figures of all its seeds, so none is chosen")
+        return
+    print(f"chosen by mean validation HR@10 alone: {label_of(report['chosen']['point'])}")
+    if report["test"] is not None:
+        print(f"{'its test figures, looked at after the choice':<{width + 7}}  {_cells(report['test'])}".rstrip())
+
+
+def _setting_report(setting: SettingResult) -> dict[str, Any]:
+    return {
+        "point": dict(setting.point),
+        "runs": [
+            {
+                "run": f"runs/{result.trial.name}",
+                "seed": result.trial.seed,
+                "best_epoch": result.best_epoch,
+                "valid": dict(result.valid),
+            }
+            for result in setting.results
+        ],
+        "valid": setting.figures(),
+        "trainable_parameters": setting.results[0].trainable_parameters,
+    }
+
+
+def _cells(figures: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return mean and deviation of the columns, for example ``0.1234 ± 0.0012``."""
+    cells = []
+    for name in _COLUMNS:
+        mean, deviation = figures[name]["mean"], figures[name]["sd"]
+        cells.append(f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}"))
+    return "  ".join(f"{cell:<17}" for cell in cells).rstrip()

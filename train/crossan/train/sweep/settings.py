@@ -1,0 +1,104 @@
+"""What a sweep tries: axes of settings, seeds, and how points are drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from crossan.cache_schema.canonical import canonical_bytes
+from crossan.common.config import Settings, dotted
+
+__all__ = ["Range", "SweepSettings", "parse_range"]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from low to high, both included; whole numbers where both are."""
+
+    low: float
+    high: float
+    is_log: bool
+    """Whether the logarithm is spread evenly and not the number."""
+    is_whole: bool
+
+
+class SweepSettings(Settings):
+    """Everything that fixes which trials a sweep runs; ``sweep.toml`` in its folder is this, resolved."""
+
+    sampler: Literal["grid", "random", "optuna"] = "grid"
+    """Every combination; points drawn at random; or points that optuna's TPE proposes by the results so far."""
+
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Values to try by the setting's dotted name."""
+
+    range: dict[str, str] = Field(default_factory=dict)
+    """``low:high`` or ``low:high:log`` by the setting's dotted name; not for the grid sampler."""
+
+    trials: int | None = Field(default=None, ge=1)
+    """Points to draw, each tried with every seed; not for the grid sampler."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds that every point is trained with."""
+
+    sampler_seed: int = Field(default=0, ge=0)
+    """Seed of the draws."""
+
+    at_once: int | None = Field(default=None, ge=1)
+    """Points that optuna proposes before it learns how they did; at the start as many as run side by side."""
+
+    device: Literal["cpu", "cuda"] | None = None
+    """Kind of device trials run on; found out at the start where not given."""
+
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of each trial; at the start the cores divided among the trials that run side by side."""
+
+    @field_validator("grid", "range", mode="before")
+    @classmethod
+    def _by_dotted_name(cls, given: object) -> object:
+        """Take TOML's nested groups for dotted names; sorted, so that no result depends on the order they came in."""
+        return dict(sorted(dotted(given))) if isinstance(given, Mapping) else given
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.sampler == "grid" and (self.range or self.trials is not None):
+            raise ValueError("expected --sampler random or optuna with --range and --trials, got grid")
+        if self.sampler != "grid" and self.trials is None:
+            raise ValueError(f"expected --trials N with --sampler {self.sampler}, got none")
+        if self.sampler != "grid" and not (self.grid or self.range):
+            raise ValueError(f"expected --grid or --range with --sampler {self.sampler}, got neither")
+        if self.sampler != "optuna" and self.at_once is not None:
+            raise ValueError(f"expected at_once with --sampler optuna only, got {self.sampler}")
+        for name, values in (*self.grid.items(), ("seeds", self.seeds)):
+            if not values or len({canonical_bytes(value) for value in values}) < len(values):
+                raise ValueError(f"expected distinct values of {name}, got {list(values)}")
+        for name, text in self.range.items():
+            if name in self.grid:
+                raise ValueError(f"expected {name} once, got it in grid and in range")
+            parse_range(name, text)
+        return self
+
+
+def parse_range(name: str, text: str) -> Range:
+    """Read ``low:high`` or ``low:high:log``.
+
+    Raises
+    ------
+    ValueError
+        It is something else, or low is not below high, or not above 0 for a logarithm.
+    """
+    parts = text.split(":")
+    try:
+        bounds = [float(part) for part in parts[:2]]
+        is_whole = all(part.strip().lstrip("+-").isdigit() for part in parts[:2])
+    except ValueError:
+        bounds, is_whole = [], False
+    is_log = parts[2:] == ["log"]
+    if len(bounds) != 2 or (parts[2:] and not is_log):
+        raise ValueError(f"{name}: expected low:high or low:high:log, got {text}")
+    low, high = bounds
+    if not float("-inf") < low < high < float("inf") or (is_log and low <= 0):
+        raise ValueError(f"{name}: expected {'0 < ' if is_log else ''}low < high, got {text}")
+    return Range(low, high, is_log, is_whole)

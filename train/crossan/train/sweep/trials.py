@@ -1,0 +1,83 @@
+"""A trial: one point with one seed, its settings, its name, and the command that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crossan.cache_schema.canonical import digest_of
+from crossan.cache_schema.errors import UsageError
+from crossan.common.config import settings_with, toml_value
+from crossan.train.settings import RunSettings
+from crossan.train.sweep.points import Point
+
+__all__ = ["Trial", "label_of", "point_digest", "require_sweepable", "trial_settings"]
+
+_OTHER_TARGETS = "its values rank other targets or among other items, so their figures cannot be compared"
+_FIXED = {
+    "seed": "give seeds with --seeds",
+    "mask_history": "its values are other measures, not other models",
+    "checkpoint": "it changes no figure",
+    "data.dataset": _OTHER_TARGETS,
+    "data.min_items": _OTHER_TARGETS,
+    "data.max_items": _OTHER_TARGETS,
+    "data.drop_items": _OTHER_TARGETS,
+}
+"""Settings that are no axis, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One point with one seed."""
+
+    point: Point
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its run folder: the same for the same point and seed in every sweep."""
+        return f"{point_digest(self.point)}-seed{self.seed}"
+
+    def assignments(self) -> list[str]:
+        """Return what makes the base settings this trial's, as arguments of ``crossan-train``."""
+        given = [part for name, value in self.point.items() for part in ("--set", f"{name}={toml_value(value)}")]
+        return [*given, "--seed", str(self.seed)]
+
+
+def point_digest(point: Point) -> str:
+    """Return eight digits that tell points apart."""
+    return digest_of(dict(point))[:8]
+
+
+def label_of(point: Point) -> str:
+    """Return the point for people, floats to four digits."""
+    shown = [
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={toml_value(value)}"
+        for name, value in point.items()
+    ]
+    return ", ".join(shown) or "(base settings)"
+
+
+def require_sweepable(name: str) -> None:
+    """Raise `UsageError` if a setting cannot be an axis."""
+    for fixed, why in _FIXED.items():
+        if name == fixed or name.startswith(f"{fixed}."):
+            raise UsageError(f"--grid {name}: cannot be swept: {why}")
+
+
+def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
+    """Return a trial's settings, all of them checked.
+
+    Raises
+    ------
+    ConfigError
+        A name or value is wrong.
+    UsageError
+        The compute type is left to a probe.
+    """
+    settings = settings_with(base, {**trial.point, "seed": trial.seed}, "sweep")
+    if settings.model.compute == "auto":
+        raise UsageError(
+            "model.compute=auto: expected float32 or bfloat16 in a sweep, as trials side by side disturb the probe",
+            remedy="--set model.compute=float32",
+        )
+    return settings

@@ -1,0 +1,55 @@
+"""A run trained and judged by validation alone: the test targets are not in what its functions are handed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
+from crossan.common.datasets import SelectionSequences
+from crossan.train.figures import training_facts
+from crossan.train.run import OpenedRun, begun_run, best_weights, train_model
+from crossan.train.settings import RunSettings
+
+__all__ = ["train_without_test"]
+
+
+def train_without_test(
+    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+) -> dict[str, Any]:
+    """Train a run as `train_run` does, to the same weights, with no test target in reach.
+
+    The figures are in ``validation.json``. `train_run` with ``may_resume``
+    finishes the run: it finds nothing left to train and ranks the test targets.
+
+    Parameters
+    ----------
+    settings, out, may_resume, device, may_differ
+        As for `train_run`.
+
+    Raises
+    ------
+    CrossanError
+        Whatever stops a run.
+    """
+    view = OpenedRun.without_test
+    with begun_run(settings, out, view, may_resume=may_resume, device=device, may_differ=may_differ) as run:
+        reached = train_model(run)
+        best_weights(run.folder, reached.best_epoch)
+        figures = {
+            "run": str(out),
+            "valid": reached.metrics[reached.best_epoch - 1]["valid"],
+            "users": len(run.seen.user_ids),
+            "items": len(run.seen.item_ids),
+            "sequences": _digest(run.seen),
+            "mask_history": run.settings.mask_history,
+            **training_facts(run.model, run.folder, reached),
+        }
+        run.folder.write_validation(figures)
+    return figures
+
+
+def _digest(seen: SelectionSequences) -> str:
+    """Return a digest of whom and what validation figures are about: only with equal ones can they be compared."""
+    names = canonical_bytes([seen.user_ids.tolist(), seen.item_ids.tolist()])
+    return sha256_hex(names + seen.offsets.tobytes() + seen.items.tobytes())
