@@ -45,5 +45,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,dev]'
 	touch $@ $(VENV)/.installed
