@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, ResourceError
+from crossan.common.cluster import Crew
 from crossan.common.console import Progress, note, progress
-from crossan.extract.cluster.tasks import Crew, Task
+from crossan.extract.cluster.tasks import Task
 from crossan.extract.cluster.worker import Board, Order, Outcome, Worker
 from crossan.extract.job.result import JobResult
 

@@ -15,13 +15,13 @@ from types import FrameType
 from typing import Any
 
 from crossan.cache_schema.errors import IncompatibleError, RemoteError, UsageError
-from crossan.extract.cluster.request import LOCAL, ClusterRequest
-from crossan.extract.cluster.tasks import Node
+from crossan.common.cluster.fitting import Node
+from crossan.common.cluster.request import LOCAL, ClusterRequest
 
 __all__ = ["connected", "nodes_of"]
 
 _OBJECT_STORE_BYTES = 80_000_000
-"""Only requests and counts pass through it; Ray's own choice is a third of the memory."""
+"""Only requests, counts and results pass through it; Ray's own choice is a third of the memory."""
 _SECONDS_TO_ANSWER = 10.0
 _CLIENT = "ray://"
 _QUIET = {
@@ -47,9 +47,7 @@ def connected(cluster: ClusterRequest) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
-        raise UsageError(
-            "--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[extract,ray]'"
-        ) from None
+        raise UsageError("--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[ray]'") from None
     if cluster.address.startswith(_CLIENT) and find_spec("grpc") is None:
         raise UsageError(
             f"--address {cluster.address}: Ray's client is not installed here", remedy="Run: pip install 'ray[client]'"
