@@ -70,9 +70,7 @@ def train(
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
-    from crossan.common.config import load_settings
-    from crossan.train.run import train_run
-    from crossan.train.settings import RunSettings
+    from crossan.train.distributed.joining import joined
 
     flags = {
         "data.dataset": dataset,
@@ -92,8 +90,17 @@ def train(
             given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
         if cache is None and not any(text.startswith("data.cache=") for text in assignments or []):
             raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
-    settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-    result = train_run(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
+    with joined(device) as place:
+        from crossan.common.config import load_settings
+        from crossan.train.run import train_run
+        from crossan.train.settings import RunSettings
+
+        settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
+        result = train_run(
+            settings, out, may_resume=resume, device=place.device, may_differ=allow_other_spec, ranks=place.ranks
+        )
+        if not place.ranks.is_first:
+            return
     if is_json:
         print_json(result)
     else:
@@ -154,7 +161,10 @@ def recommend(
 
 def main() -> NoReturn:
     """Run ``crossan-train``."""
-    run_command(train, "crossan-train")
+    from crossan.train.distributed.joining import silent_unless_first
+
+    with silent_unless_first():
+        run_command(train, "crossan-train")
 
 
 def _modalities(text: str | None) -> list[str] | None:

@@ -17,6 +17,8 @@ from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.stores import FeatureStore
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
+from crossan.train.distributed.following import run_folder_of
+from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.figures import figures_of, rank_everyone, write_ranks
 from crossan.train.model import Crossan
@@ -45,9 +47,9 @@ class OpenedRun:
 
 
 def train_run(
-    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
-    """Train a run in ``out`` and return its result, which is also in ``result.json``.
+    """Train a run in ``out`` and return its result, which is also in ``result.json``; only the first rank has one.
 
     Parameters
     ----------
@@ -61,6 +63,8 @@ def train_run(
         Where to compute.
     may_differ
         Whether it may be gone on with on another machine class or with other libraries.
+    ranks
+        The processes that train it together.
 
     Raises
     ------
@@ -68,27 +72,43 @@ def train_run(
         Whatever stops a run: see the modules it is made of.
     """
     dataset = open_dataset(settings.data.dataset)
-    folder = RunFolder(out)
+    folder = run_folder_of(ranks, out)
     chosen = pick_device(device)
-    settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
+    settings = _settle(settings, folder, chosen, ranks, may_resume=may_resume)
     stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
     entries = lock_entries(stores, settings.model.layers)
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
     with exact_kernels():
         run = _assemble(settings, folder, dataset, stores, chosen)
-        spec = current_spec(chosen, next(run.model.parameters()).dtype)
-        folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
+        spec = current_spec(chosen, next(run.model.parameters()).dtype, ranks.count)
+        read = {"dataset digest": dataset.digest, "stores": entries}
+        ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
+        ranks.from_first(lambda: folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ))
         try:
             folder.lock_stores(entries, stores)
-            return _train(run, chosen)
+            return _train(run, chosen, ranks)
         finally:
             folder.release()
 
 
-def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
+def _settle(
+    settings: RunSettings, folder: RunFolder, device: torch.device, ranks: Ranks, *, may_resume: bool
+) -> RunSettings:
+    """Have the first rank settle what the settings leave open."""
+    if ranks.count > 1 and settings.reference:
+        raise UsageError(
+            "--reference: the plain step is one process's", remedy="Train it without torchrun or --engine ray"
+        )
+    if settings.model.compute != "auto":
+        return settings
+    settled = ranks.from_first(lambda: settle_compute(settings, folder, device, may_resume=may_resume).model.compute)
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"compute": settled})})
+
+
+def _train(run: OpenedRun, device: torch.device, ranks: Ranks) -> dict[str, Any]:
     settings, folder = run.settings, run.folder
-    _announce(run)
+    _announce(run, ranks)
     length = settings.data.input_length
     data = TrainingData(
         train_split(run.kept, length),
@@ -96,7 +116,9 @@ def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
         log_popularity(training_counts(run.kept.training_items, len(run.kept.item_ids))).to(device),
         run.kept.item_ids,
     )
-    reached = fit(run.model, run.features, data, settings, folder)
+    reached = fit(run.model, run.features, data, settings, folder, ranks)
+    if not ranks.is_first:
+        return {}  # what is left is done once
     load_weights(run.model, _best_weights(folder, reached.best_epoch), str(folder.path))
     result = evaluate_run(run, settings.mask_history, should_write=True)
     result |= {
@@ -212,11 +234,12 @@ def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
     return best.tensors["model"]
 
 
-def _announce(run: OpenedRun) -> None:
+def _announce(run: OpenedRun, ranks: Ranks) -> None:
     names = ", ".join(modality.value for modality in run.features.modalities)
     note(
         f"{len(run.kept.user_ids):,} users, {len(run.kept.item_ids):,} items, {names}, {run.features.layer_count} kept layers;"
         f" {run.model.trainable_parameter_count():,} trainable parameters"
+        + (f"; {ranks.count} ranks" if ranks.count > 1 else "")
     )
     lacking = (~run.features.presence).sum(dim=0).tolist()
     note(
