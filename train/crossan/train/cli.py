@@ -66,12 +66,33 @@ def train(
     is_reference: Annotated[
         bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: ranks on the workers of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="Ray cluster: local (started for this run), auto (this machine's), HOST:PORT; default RAY_ADDRESS or local.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Ranks on the cluster; default one for each GPU asked for, or each node."
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each.")
+    ] = None,
     device: _Device = "auto",
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
+    from crossan.common.cluster import parse_engine
     from crossan.train.distributed.joining import joined
 
+    cluster = parse_engine(engine, address, workers, gpus_per_worker)
     flags = {
         "data.dataset": dataset,
         "data.cache": cache,
@@ -96,9 +117,13 @@ def train(
         from crossan.train.settings import RunSettings
 
         settings = load_settings(RunSettings, files=config or [], assignments=[*given, *(assignments or [])])
-        result = train_run(
-            settings, out, may_resume=resume, device=place.device, may_differ=allow_other_spec, ranks=place.ranks
-        )
+        how = {"may_resume": resume, "may_differ": allow_other_spec}
+        if cluster is None:
+            result = train_run(settings, out, **how, device=place.device, ranks=place.ranks)
+        else:
+            from crossan.train.distributed.ray_engine import train_on_cluster
+
+            result = train_on_cluster(settings, out, cluster, **how, device=device)
         if not place.ranks.is_first:
             return
     if is_json:

@@ -84,11 +84,11 @@ class RunFolder:
         (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
 
-    def release(self) -> None:
-        """Let other processes have the folder; nothing happens where it is not ours."""
-        owner = self.path / _OWNER
-        if owner.is_file() and owner.read_text() == our_token():
-            owner.unlink()
+    def release(self, owner: str | None = None) -> None:
+        """Let other processes have the folder; nothing happens where it is not ours, or that of ``owner``, known to be dead."""
+        place = self.path / _OWNER
+        if place.is_file() and place.read_text() == (owner or our_token()):
+            place.unlink()
 
     def holds_run(self) -> bool:
         """Whether a run was begun in the folder."""

@@ -18,7 +18,7 @@ from crossan.cache_schema.errors import IncompatibleError, RemoteError, UsageErr
 from crossan.common.cluster.fitting import Node
 from crossan.common.cluster.request import LOCAL, ClusterRequest
 
-__all__ = ["connected", "nodes_of"]
+__all__ = ["connected", "first_line", "lost_errors", "nodes_of"]
 
 _OBJECT_STORE_BYTES = 80_000_000
 """Only requests, counts and results pass through it; Ray's own choice is a third of the memory."""
@@ -121,6 +121,22 @@ def nodes_of(ray: Any) -> list[Node]:  # noqa: ANN401 - a module
     """Return the machines of the connected cluster that are up."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(float(found.get("CPU", 0)), float(found.get("GPU", 0))) for found in resources]
+
+
+def lost_errors(ray: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - a module
+    """Return what Ray raises where a worker, its node or what it has returned is gone."""
+    return (
+        ray.exceptions.RayActorError,
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.ObjectLostError,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, its class's name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _set_environment(*, is_ours: bool) -> None:

@@ -36,7 +36,7 @@ def encode_items_together(ranks: Ranks, model: Crossan, features: FeatureTable, 
     parts = []
     with progress("encode items", len(rows), "items") as shown:
         for blocks in _in_rounds(rows.split(ITEMS_PER_BLOCK), ranks.count):
-            if any(ranks.highest(told_to_end.is_set())):
+            if any(ranks.highest(told_to_end.is_set() or ranks.told_to_end.is_set())):
                 raise EvaluationStoppedError
             mine = blocks[ranks.number] if ranks.number < len(blocks) else rows[:0]
             vectors = model.item_encoder(*features.gather(mine))

@@ -28,7 +28,7 @@ class FollowedRun(RunFolder):
     def begin(self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False) -> None:
         """Leave it to the first rank, whose errors `Ranks.from_first` hands to all."""
 
-    def release(self) -> None:
+    def release(self, owner: str | None = None) -> None:
         """Leave it to the first rank."""
 
     def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:

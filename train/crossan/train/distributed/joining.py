@@ -14,9 +14,9 @@ from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, UsageError
 
-__all__ = ["Joined", "joined", "process_group", "silent_unless_first"]
+__all__ = ["MOST_WAITING", "Joined", "joined", "process_group", "silent_unless_first"]
 
-_MOST_WAITING = timedelta(minutes=30)
+MOST_WAITING = timedelta(minutes=30)
 """How long a rank waits for one that lives and does not answer; one that is dead is noticed at once."""
 _TO_SPEAK = timedelta(seconds=5)
 """How long ranks give one of them to print what all have met."""
@@ -82,7 +82,7 @@ def joined(device: str) -> Iterator[Joined]:
         )
     from torch.distributed.rendezvous import rendezvous
 
-    store, number, count = next(rendezvous("env://", timeout=_MOST_WAITING))
+    store, number, count = next(rendezvous("env://", timeout=MOST_WAITING))
     with silent_unless_first(), _said_once(store, number):
         own = _device_of(device, int(os.environ.get("LOCAL_RANK", "0")))
         with process_group(store, number, count, own) as ranks:
@@ -105,7 +105,7 @@ def process_group(store: Any, number: int, count: int, device: str) -> Iterator[
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"  # what ranks agree on lies on the CPU, so that no device is waited for
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=_MOST_WAITING)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=MOST_WAITING)
     yield Ranks(number, count)
     dist.destroy_process_group()
 
