@@ -18,8 +18,8 @@ __all__ = ["MOST_WAITING", "Joined", "joined", "process_group", "silent_unless_f
 
 MOST_WAITING = timedelta(minutes=30)
 """How long a rank waits for one that lives and does not answer; one that is dead is noticed at once."""
-_SECONDS_TO_SPEAK = 5.0
-"""How long ranks give one of them to print what all have met."""
+_SECONDS_TO_END = 5.0
+"""How long a rank that ends waits for the others to print and write their last."""
 _SECONDS_BETWEEN_LOOKS = 0.05
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -48,7 +48,7 @@ def silent_unless_first() -> Iterator[None]:
             yield
     except SystemExit as stop:
         if stop.code == UsageError.exit_code:
-            time.sleep(_SECONDS_TO_SPEAK)
+            time.sleep(_SECONDS_TO_END)
         raise
 
 
@@ -84,7 +84,7 @@ def joined(device: str) -> Iterator[Joined]:
     from torch.distributed.rendezvous import rendezvous
 
     store, number, count = next(rendezvous("env://", timeout=MOST_WAITING))
-    with silent_unless_first(), _said_once(store, number, count):
+    with silent_unless_first(), _ending_together(store, number, count):
         own = _device_of(device, int(os.environ.get("LOCAL_RANK", "0")))
         with process_group(store, number, count, own) as ranks:
             yield Joined(ranks, own)
@@ -136,25 +136,36 @@ def _device_of(device: str, local: int) -> str:
 
 
 @contextmanager
-def _said_once(store: Any, number: int, count: int) -> Iterator[None]:  # noqa: ANN401 - one of torch's stores
-    """Let the first rank that meets an error print it, and all end with its exit code, together where all have met it.
+def _ending_together(store: Any, number: int, count: int) -> Iterator[None]:  # noqa: ANN401 - one of torch's stores
+    """Let one rank print the error that all have met, and no rank end before all have done their last.
 
     A launcher ends the others as soon as one has ended, whatever they are writing.
     """
     try:
         yield
     except CrossanError as error:
-        said, deadline = _key(error), time.monotonic() + _SECONDS_TO_SPEAK
+        said = _key(error)
         is_news = True  # where the store's host is gone, and nobody knows who has said what
         with suppress(RuntimeError):
-            is_news = store.add(said, 1) == 1
+            is_news = store.add(f"{said}/first", 1) == 1
         if is_news:
             who = f"rank {number}: " if number else ""
             print(f"{who}{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
-        with suppress(RuntimeError):
-            while store.add(said, 0) < count and time.monotonic() < deadline:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        _await_others(store, said, count)
         raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, SystemExit):
+        _await_others(store, "told", count)
+        raise
+
+
+def _await_others(store: Any, what: str, count: int) -> None:  # noqa: ANN401 - one of torch's stores
+    """Wait until all ranks have come here, but not for long: some may never."""
+    deadline = time.monotonic() + _SECONDS_TO_END
+    with suppress(RuntimeError):
+        come = store.add(what, 1)
+        while come < count and time.monotonic() < deadline:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            come = store.add(what, 0)
 
 
 def _key(error: CrossanError) -> str:
