@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fabricated import write_small
+from outcomes import outcome
 from processes import command_line, descendants
 from ray_cluster import wait_until
 
@@ -28,7 +29,6 @@ SETTINGS = (
     "patience=500",
     "max_epochs=30",
 )
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +67,6 @@ def finish(process, exit_code=0):
     assert len(out.splitlines()) == (exit_code == 0), out  # the result and nothing of Ray's
     assert "Traceback" not in said
     return said
-
-
-def outcome(run):
-    """Return everything that an interruption must not change."""
-    result = json.loads((run / "result.json").read_text())
-    files = [f"checkpoints/{name}/{file}.safetensors" for name in ("last", "best") for file in ("model", "optimiser")]
-    return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
-        "metrics": (run / "metrics.jsonl").read_bytes(),
-        **{file: (run / file).read_bytes() for file in files if (run / file).is_file()},
-    }
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fabricated import write_small
+from outcomes import MEASURED, outcome
 from processes import descendants, is_alive
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,6 @@ SETTINGS = (
     "patience=500",
 )
 EPOCHS = 40
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +59,6 @@ def result_of(process):
     out, said = finish(process)
     assert len(out.splitlines()) == 1, out  # one rank speaks
     return json.loads(out), said
-
-
-def outcome(run):
-    """Return everything that an interruption must not change."""
-    result = json.loads((run / "result.json").read_text())
-    files = [f"checkpoints/{name}/{file}.safetensors" for name in ("last", "best") for file in ("model", "optimiser")]
-    return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
-        "metrics": (run / "metrics.jsonl").read_bytes(),
-        **{file: (run / file).read_bytes() for file in files if (run / file).is_file()},
-    }
 
 
 @pytest.fixture(scope="module")
