@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,6 +26,8 @@ from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.extract.backbones import load_backbone
 from crossan.extract.job.canary import canary_features
+from processes import descendants
+from ray_cluster import wait_until
 
 pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[ray]'")
 
@@ -73,21 +72,7 @@ def backbone(folder):
 
 
 @pytest.fixture(scope="module")
-def environment(folder):
-    """Keep Ray on the loopback interface and out of the home folder."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": secrets.token_hex(32),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "XDG_CACHE_HOME": str(folder / "xdg"),
-    }
-
-
-@pytest.fixture(scope="module")
-def command(dataset, backbone, environment):
+def command(dataset, backbone, ray_environment):
     """Return a function that starts the command with a cache and options; what a failed test leaves running is ended."""
     started = []
 
@@ -96,7 +81,7 @@ def command(dataset, backbone, environment):
         arguments += ["--batch-size", "4", "--max-bad", "1%", "--json", *options]
         process = subprocess.Popen(
             [PROGRAMS / "crossan-extract", *map(str, arguments)],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=ray_environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         started.append(process)
         return process
@@ -112,31 +97,6 @@ def command(dataset, backbone, environment):
 def digest(command, folder):
     """Return the logical digest that the local engine gives."""
     return logical_digest(open_store(_finish(command(folder / "local"))[0]["store"]))
-
-
-@pytest.fixture(scope="module")
-def cluster(environment):
-    """Start a cluster of two cores; return its options for the command, and the process all others descend from."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path may have 107 bytes
-    options = ["--head", "--block", "--include-dashboard=false", "--num-cpus=2", "--object-store-memory=80000000"]
-    head = subprocess.Popen(
-        [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(Path(temporary).glob("session_*/sockets/raylet*")):
-        assert head.poll() is None, "ray start has ended"
-        assert time.monotonic() < deadline, "ray start was not ready within a minute"
-        time.sleep(0.1)
-    yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
-    left = _descendants(head.pid)
-    head.terminate()
-    head.wait(timeout=60)
-    for process in left:
-        _wait_until(lambda process=process: not Path(f"/proc/{process}").exists(), f"Ray's process {process} to end")
-    shutil.rmtree(temporary)
 
 
 def _finish(process, exit_code=0):
@@ -163,34 +123,11 @@ def _check_whole(reported, digest):
     assert fsck(reported["store"]).ok
 
 
-def _descendants(process):
-    children = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, waiting = [], [process]
-    while waiting:
-        own = children.get(waiting.pop(), [])
-        found += own
-        waiting += own
-    return found
-
-
 def _name(process):
     try:
         return Path(f"/proc/{process}/cmdline").read_bytes().partition(b"\0")[0].decode()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def _wait_until(is_so, what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
 
 
 def _wait_for_batches(cache):
@@ -218,11 +155,11 @@ def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_p
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(command, cluster, tmp_path, digest):
-    options, head = cluster
+def test_a_killed_worker_costs_nothing_but_time(command, ray_cluster, tmp_path, digest):
+    options, head = ray_cluster
     process = command(tmp_path / "c", *options)
     worker = _wait_for_batches(tmp_path / "c")
-    assert worker in _descendants(head)
+    assert worker in descendants(head)
     os.kill(worker, signal.SIGKILL)
     reported, said = _finish(process)
     assert "a worker was lost over task " in said
@@ -231,8 +168,8 @@ def test_a_killed_worker_costs_nothing_but_time(command, cluster, tmp_path, dige
 
 
 @pytest.mark.slow
-def test_an_interruption_keeps_what_is_done(command, cluster, tmp_path, digest):
-    options, head = cluster
+def test_an_interruption_keeps_what_is_done(command, ray_cluster, tmp_path, digest):
+    options, head = ray_cluster
     for number, exit_code in [(signal.SIGINT, 130), (signal.SIGTERM, 143)]:
         process = command(tmp_path / "c", *options)
         _wait_for_batches(tmp_path / "c")
@@ -240,8 +177,8 @@ def test_an_interruption_keeps_what_is_done(command, cluster, tmp_path, digest):
         _, said = _finish(process, exit_code)
         assert "workers stop after their batch in hand" in said
         assert "Traceback" not in said
-        _wait_until(
-            lambda: not any(_name(found).startswith("ray::Worker") for found in _descendants(head)),
+        wait_until(
+            lambda: not any(_name(found).startswith("ray::Worker") for found in descendants(head)),
             "the workers to end",
         )
     reported, _ = _finish(command(tmp_path / "c", *options))
@@ -250,12 +187,12 @@ def test_an_interruption_keeps_what_is_done(command, cluster, tmp_path, digest):
 
 
 @pytest.mark.slow
-def test_an_error_in_a_worker_is_the_same_error_here(command, cluster, tmp_path, backbone):
+def test_an_error_in_a_worker_is_the_same_error_here(command, ray_cluster, tmp_path, backbone):
     encoder = load_backbone(Modality.IMAGE, str(backbone / "image"))
     identity = encoder.identity("float16", "raw")
     folder = tmp_path / "c" / "many" / "image" / f"local-vit-{identity.fingerprint[:12]}"
     create_store(folder, identity, canary_features(encoder) * 2)
-    _, said = _finish(command(tmp_path / "c", *cluster[0]), 5)
+    _, said = _finish(command(tmp_path / "c", *ray_cluster[0]), 5)
     assert "IncompatibleError: store " in said
     assert "canary mismatch" in said
     assert "Traceback" not in said
@@ -269,8 +206,8 @@ def test_an_error_in_a_worker_is_the_same_error_here(command, cluster, tmp_path,
         (["--gpus-per-worker", "64"], 6, "expected a node with a core and 64 GPUs for a worker, found 2 cores"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_a_cluster_is_refused(command, cluster, tmp_path, options, exit_code, message):
-    _, said = _finish(command(tmp_path / "c", *cluster[0], *options), exit_code)
+def test_what_does_not_fit_a_cluster_is_refused(command, ray_cluster, tmp_path, options, exit_code, message):
+    _, said = _finish(command(tmp_path / "c", *ray_cluster[0], *options), exit_code)
     assert message in said
     assert "Traceback" not in said
 

@@ -13,8 +13,8 @@ from crossan.common.console import note, print_json, run_command
 
 if TYPE_CHECKING:
     from crossan.cache_schema.modality import Modality
+    from crossan.common.cluster import ClusterRequest
     from crossan.extract.backbones import Backbone
-    from crossan.extract.cluster.request import ClusterRequest
     from crossan.extract.job.request import JobRequest
     from crossan.extract.job.result import JobResult
 
@@ -102,7 +102,7 @@ def extract(
     A run that was interrupted goes on with the same command. Bad items never
     stop it: they are recorded with a reason, listed in the store's quarantine.jsonl.
     """
-    from crossan.extract.cluster.request import parse_engine
+    from crossan.common.cluster import parse_engine
     from crossan.extract.job.plan import Shard
     from crossan.extract.job.request import (
         JobRequest,
@@ -143,7 +143,7 @@ def extract(
         is_repair=repair,
         reuse=reuse,
     )
-    cluster = parse_engine(engine, address, workers, gpus_per_worker)
+    cluster = parse_engine(engine, address, workers, gpus_per_worker, "; processes that decode are --num-workers")
     results = []
     for result in _run_each(request, asked, cluster, is_dry=dry_run):
         results.append(result)

@@ -11,10 +11,10 @@ import pytest
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.cluster import ClusterRequest
 from crossan.common.datasets import open_dataset, write_dataset
 from crossan.extract.backbones.tiny import write_tiny
 from crossan.extract.cluster.driver import extract_on_cluster
-from crossan.extract.cluster.request import ClusterRequest
 from crossan.extract.cluster.worker import Order, Worker
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.request import JobRequest
@@ -87,13 +87,13 @@ def ray_environment(monkeypatch):
 
 def test_without_ray_the_command_to_install_it_is_named(monkeypatch, request_of, ray_environment):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"Ray is not installed here\n  Run: pip install 'crossan\[extract,ray\]'"):
+    with pytest.raises(UsageError, match=r"Ray is not installed here\n  Run: pip install 'crossan\[ray\]'"):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], ClusterRequest()))
 
 
 def test_without_its_client_the_command_to_install_that_is_named(monkeypatch, request_of, ray_environment):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
-    monkeypatch.setattr("crossan.extract.cluster.connection.find_spec", lambda name: None)
+    monkeypatch.setattr("crossan.common.cluster.connection.find_spec", lambda name: None)
     cluster = ClusterRequest(address="ray://head:10001")
     with pytest.raises(UsageError, match=r"Ray's client is not installed here\n  Run: pip install 'ray\[client\]'"):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], cluster))

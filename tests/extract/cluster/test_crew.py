@@ -10,9 +10,10 @@ import pytest
 
 from crossan.cache_schema.errors import DataError, IncompatibleError, ResourceError
 from crossan.cache_schema.modality import Modality
+from crossan.common.cluster import Crew, Failure
 from crossan.extract.cluster.crew import HiredCrew
-from crossan.extract.cluster.tasks import Crew, Task
-from crossan.extract.cluster.worker import Failure, Order, Outcome, Worker
+from crossan.extract.cluster.tasks import Task
+from crossan.extract.cluster.worker import Order, Outcome, Worker
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult

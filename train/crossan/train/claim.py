@@ -39,8 +39,8 @@ def claim(folder: Path, work: str) -> None:
         owner.unlink(missing_ok=True)
 
 
-def release(folder: Path) -> None:
-    """Let other processes have the folder; nothing happens where it is not ours."""
-    owner = folder / OWNER_FILE
-    if owner.is_file() and owner.read_text() == our_token():
-        owner.unlink()
+def release(folder: Path, owner: str | None = None) -> None:
+    """Let other processes have the folder; nothing happens where it is not ours, or that of ``owner``, known to be dead."""
+    place = folder / OWNER_FILE
+    if place.is_file() and place.read_text() == (owner or our_token()):
+        place.unlink()

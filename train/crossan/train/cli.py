@@ -76,13 +76,33 @@ def train(
     is_reference: Annotated[
         bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray: ranks on the workers of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="Ray cluster: local (started for this run), auto (this machine's), HOST:PORT; default RAY_ADDRESS or local.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Ranks on the cluster; default one for each GPU asked for, or each node."
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each.")
+    ] = None,
     device: _Device = "auto",
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
-    from crossan.train.run import train_run
-    from crossan.train.validation_only import train_without_test
+    from crossan.common.cluster import parse_engine
+    from crossan.train.distributed.joining import joined
 
+    cluster = parse_engine(engine, address, workers, gpus_per_worker)
     flags = {
         "data.dataset": dataset,
         "data.cache": cache,
@@ -95,9 +115,23 @@ def train(
         "seed": seed,
         "reference": is_reference or None,
     }
-    settings = run_settings(flags, config or [], assignments or [])
-    train_it = train_without_test if is_validation_only else train_run
-    result = train_it(settings, out, may_resume=resume, device=device, may_differ=allow_other_spec)
+    if cluster is not None and is_validation_only:
+        raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
+    with joined(device) as place:
+        from crossan.train.run import train_run
+        from crossan.train.validation_only import train_without_test
+
+        settings = run_settings(flags, config or [], assignments or [])
+        how = {"may_resume": resume, "may_differ": allow_other_spec}
+        if cluster is None:
+            train_it = train_without_test if is_validation_only else train_run
+            result = train_it(settings, out, **how, device=place.device, ranks=place.ranks)
+        else:
+            from crossan.train.distributed.ray_engine import train_on_cluster
+
+            result = train_on_cluster(settings, out, cluster, **how, device=device)
+        if not place.ranks.is_first:
+            return
     if is_json:
         print_json(result)
     else:
@@ -158,7 +192,10 @@ def recommend(
 
 def main() -> NoReturn:
     """Run ``crossan-train``."""
-    run_command(train, "crossan-train")
+    from crossan.train.distributed.joining import silent_unless_first
+
+    with silent_unless_first():
+        run_command(train, "crossan-train")
 
 
 def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]) -> RunSettings:

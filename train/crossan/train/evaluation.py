@@ -16,9 +16,18 @@ from crossan.train.ranking import ranks_by_counting
 from crossan.train.settings import HistoryMask
 from crossan.train.splits import TestSplit, ValidationSplit
 
-__all__ = ["EvaluationStoppedError", "encode_items", "encode_users", "popularity_ranks", "rank_targets", "split_ranks"]
+__all__ = [
+    "ITEMS_PER_BLOCK",
+    "EvaluationStoppedError",
+    "encode_items",
+    "encode_users",
+    "popularity_ranks",
+    "rank_targets",
+    "split_ranks",
+]
 
-_ITEMS_PER_BLOCK = 1024
+ITEMS_PER_BLOCK = 1024
+"""Items encoded at a time; another cut rounds otherwise."""
 _USERS_PER_BLOCK = 4096
 
 
@@ -39,7 +48,7 @@ def encode_items(model: Crossan, features: FeatureTable, told_to_end: Event | No
     rows = torch.arange(len(features.presence), device=features.presence.device)
     parts = []
     with progress("encode items", len(rows), "items") as shown:
-        for block in rows.split(_ITEMS_PER_BLOCK):
+        for block in rows.split(ITEMS_PER_BLOCK):
             if told_to_end is not None and told_to_end.is_set():
                 raise EvaluationStoppedError
             parts.append(model.item_vectors(features, block))

@@ -18,6 +18,8 @@ from crossan.common.stores import FeatureStore
 from crossan.train.catalogue import read_catalogue, settle_catalogue
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
+from crossan.train.distributed.following import run_folder_of
+from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import FeatureTable, load_features
 from crossan.train.figures import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.id_embedding import carry_rows
@@ -75,9 +77,9 @@ RunT = TypeVar("RunT", OpenedRun, TrainableRun)
 
 
 def train_run(
-    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
-    """Train a run in ``out`` and return its result, which is also in ``result.json``.
+    """Train a run in ``out`` and return its result, which is also in ``result.json``; only the first rank has one.
 
     Parameters
     ----------
@@ -91,14 +93,21 @@ def train_run(
         Where to compute.
     may_differ
         Whether it may be gone on with on another machine class or with other libraries.
+    ranks
+        The processes that train it together.
 
     Raises
     ------
     CrossanError
         Whatever stops a run: see the modules it is made of.
     """
-    with begun_run(settings, out, lambda run: run, may_resume=may_resume, device=device, may_differ=may_differ) as run:
-        reached = train_model(run.without_test())
+    begun = begun_run(
+        settings, out, lambda run: run, may_resume=may_resume, device=device, may_differ=may_differ, ranks=ranks
+    )
+    with begun as run:
+        reached = train_model(run.without_test(), ranks)
+        if not ranks.is_first:
+            return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, should_write=True)
         result |= training_facts(run.model, run.folder, reached)
@@ -115,12 +124,13 @@ def begun_run(
     may_resume: bool,
     device: str,
     may_differ: bool,
+    ranks: Ranks = ALONE,
 ) -> Iterator[RunT]:
     """Load a run and claim its folder for the block; nothing but the view of it is kept.
 
     Parameters
     ----------
-    settings, out, may_resume, device, may_differ
+    settings, out, may_resume, device, may_differ, ranks
         As for `train_run`.
     view
         What the block may see of the run.
@@ -128,9 +138,9 @@ def begun_run(
     if settings.model.content:
         cache_folder(settings.data)  # before anything is read
     dataset = open_dataset(settings.data.dataset)
-    folder = RunFolder(out)
+    folder = run_folder_of(ranks, out)
     chosen = pick_device(device)
-    settings = settle_compute(settings, folder, chosen, may_resume=may_resume)
+    settings = _settle(settings, folder, chosen, ranks, may_resume=may_resume)
     stores: Mapping[Modality, FeatureStore] = {}
     if settings.model.content:
         stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
@@ -141,18 +151,39 @@ def begun_run(
         whole = _assemble(settings, folder, dataset, stores, chosen)
         item_ids, run = whole.kept.item_ids, view(whole)
         del whole
-        spec = current_spec(chosen, next(run.model.parameters()).dtype)
-        folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
+        spec = current_spec(chosen, next(run.model.parameters()).dtype, ranks.count)
+        read = {"dataset digest": dataset.digest, "stores": entries}
+        ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
+        ranks.from_first(lambda: folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ))
         try:
             folder.lock_stores(entries, stores)
             if run.model.id_embedding is not None:
-                settle_catalogue(folder.path, item_ids)
+                ranks.from_first(lambda: settle_catalogue(folder.path, item_ids))
             yield run
         finally:
             folder.release()
 
 
-def train_model(run: TrainableRun) -> Progress:
+def _settle(
+    settings: RunSettings, folder: RunFolder, device: torch.device, ranks: Ranks, *, may_resume: bool
+) -> RunSettings:
+    """Have the first rank settle what the settings leave open."""
+    if ranks.count > 1 and settings.reference:
+        raise UsageError(
+            "--reference: the plain step is one process's", remedy="Train it without torchrun or --engine ray"
+        )
+    if ranks.count > 1 and settings.objective.kind != "in-batch":
+        raise UsageError(
+            f"objective.kind: expected in-batch with {ranks.count} ranks, got {settings.objective.kind}",
+            remedy="Train it without torchrun or --engine ray",
+        )
+    if settings.model.compute != "auto":
+        return settings
+    settled = ranks.from_first(lambda: settle_compute(settings, folder, device, may_resume=may_resume).model.compute)
+    return settings.model_copy(update={"model": settings.model.model_copy(update={"compute": settled})})
+
+
+def train_model(run: TrainableRun, ranks: Ranks = ALONE) -> Progress:
     """Train until early stopping and return how far it got; the best weights are in the run folder.
 
     Raises
@@ -160,7 +191,7 @@ def train_model(run: TrainableRun) -> Progress:
     CrossanError
         Training diverged, or a checkpoint is damaged.
     """
-    _announce(run)
+    _announce(run, ranks)
     length, device = run.settings.data.input_length, next(run.model.parameters()).device
     data = TrainingData(
         train_split(run.seen, length),
@@ -168,7 +199,7 @@ def train_model(run: TrainableRun) -> Progress:
         log_popularity(training_counts(run.seen.training_items, len(run.seen.item_ids))).to(device),
         run.seen.item_ids,
     )
-    return fit(run.model, run.features, data, run.settings, run.folder)
+    return fit(run.model, run.features, data, run.settings, run.folder, ranks)
 
 
 def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = None) -> OpenedRun:
@@ -288,7 +319,7 @@ def best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
     return best.tensors["model"]
 
 
-def _announce(run: TrainableRun) -> None:
+def _announce(run: TrainableRun, ranks: Ranks) -> None:
     parts = [modality.value for modality in run.features.modalities]
     if parts:
         parts.append(f"{run.features.layer_count} kept layers")
@@ -297,6 +328,7 @@ def _announce(run: TrainableRun) -> None:
     note(
         f"{len(run.seen.user_ids):,} users, {len(run.seen.item_ids):,} items, {', '.join(parts)};"
         f" {run.model.trainable_parameter_count():,} trainable parameters"
+        + (f"; {ranks.count} ranks" if ranks.count > 1 else "")
     )
     lacking = zip(run.features.modalities, (~run.features.presence).sum(dim=0).tolist(), strict=True)
     if run.features.modalities:

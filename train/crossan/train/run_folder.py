@@ -81,9 +81,9 @@ class RunFolder:
         (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
 
-    def release(self) -> None:
-        """Let other processes have the folder; nothing happens where it is not ours."""
-        release(self.path)
+    def release(self, owner: str | None = None) -> None:
+        """Let other processes have the folder; nothing happens where it is not ours, or that of ``owner``, known to be dead."""
+        release(self.path, owner)
 
     def holds_run(self) -> bool:
         """Whether a run was begun in the folder."""

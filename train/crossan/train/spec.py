@@ -27,7 +27,7 @@ _COMPUTING = ("crossan", "torch", "numpy")
 _OTHERS = ("safetensors", "zarr", "pyarrow")
 
 
-def current_spec(device: torch.device, compute_dtype: torch.dtype) -> Spec:
+def current_spec(device: torch.device, compute_dtype: torch.dtype, rank_count: int = 1) -> Spec:
     """Return the spec of this process.
 
     Parameters
@@ -36,6 +36,8 @@ def current_spec(device: torch.device, compute_dtype: torch.dtype) -> Spec:
         Where the run computes.
     compute_dtype
         What it computes in.
+    rank_count
+        Processes that train together.
     """
     on_cuda = device.type == "cuda"
     return {
@@ -43,6 +45,7 @@ def current_spec(device: torch.device, compute_dtype: torch.dtype) -> Spec:
         "device_name": torch.cuda.get_device_name(device) if on_cuda else _processor(),
         "machine": platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
+        "ranks": rank_count,
         "threads": torch.get_num_threads(),
         "compute_dtype": str(compute_dtype).removeprefix("torch."),
         "matmul_precision": torch.get_float32_matmul_precision(),

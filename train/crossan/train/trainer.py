@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import time
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
+from crossan.train.distributed.evaluation import encode_items_together
+from crossan.train.distributed.ranks import ALONE, Ranks
+from crossan.train.distributed.step import GradientSum, seed_step
 from crossan.train.evaluation import EvaluationStoppedError, encode_items, split_ranks
 from crossan.train.features import FeatureTable
 from crossan.train.loss import PADDING
@@ -47,13 +51,21 @@ class TrainingData:
     """The catalogue, ``(items,)``."""
 
 
-def fit(model: Crossan, features: FeatureTable, data: TrainingData, settings: RunSettings, run: RunFolder) -> Progress:
+def fit(
+    model: Crossan,
+    features: FeatureTable,
+    data: TrainingData,
+    settings: RunSettings,
+    run: RunFolder,
+    ranks: Ranks = ALONE,
+) -> Progress:
     """Train until early stopping, going on from the run folder's newest checkpoint where there is one.
 
     Every random choice follows from the seed, the epoch number and the states
     of torch's generators, which a checkpoint holds: a run resumed after any
     step equals one that was never interrupted. SIGTERM and Ctrl-C finish the
-    step in hand, write a checkpoint and end with 143 and 130.
+    step in hand, write a checkpoint and end with 143 and 130. Several ranks take
+    every step, save, stop and fail together.
 
     Raises
     ------
@@ -63,11 +75,11 @@ def fit(model: Crossan, features: FeatureTable, data: TrainingData, settings: Ru
         The best checkpoint of a resumed run is damaged.
     """
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:
-        training = _Training(model, features, data, settings, run, told)
+        training = _Training(model, features, data, settings, run, told, ranks)
         training.run()
-    if told.is_set():
+    if training.told:
         note(f"checkpoint of {training.reached} written; the same command with --resume goes on from there")
-        if told.number is signal.SIGINT:
+        if training.told == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
     return training.reached
@@ -84,15 +96,20 @@ class _Training:
         settings: RunSettings,
         run: RunFolder,
         told: ToldToEnd,
+        ranks: Ranks,
     ) -> None:
         self._model, self._features, self._data, self._settings = model, features, data, settings
-        self._run, self._told = run, told
+        self._run, self._told, self._ranks = run, told, ranks
         self._optimiser = _make_optimiser(model, settings.optimiser)
-        self._objective = make_objective(settings, data.train, data.log_popularity)
+        self._objective = make_objective(settings, data.train, data.log_popularity, ranks)
         self._saver = Saver(model, self._optimiser, self._objective, run, settings.checkpoint)
+        self._sum_gradients = GradientSum(model.parameters(), ranks) if ranks.count > 1 else None
         self._window = LossWindow(features.presence.device)
         self._latest_loss = ""
+        self.told, self._is_due = 0, False
+        """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
         self.reached = self._saver.restore()
+        ranks.require_same({"checkpoint": str(self.reached), "weights": _digest(model) if ranks.count > 1 else ""})
         run.write_metrics(self.reached.metrics)
         self._lap_begun = time.monotonic()
 
@@ -101,14 +118,24 @@ class _Training:
         if self._settings.init is not None and self._saver.newest is None:
             load_initial_weights(self._model, Path(self._settings.init), self._run, self._data.item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
-        while not self.reached.is_over(self._settings) and not self._told.is_set():
+        self._agree()
+        while not self.reached.is_over(self._settings) and not self.told:
             self._take_steps()
-            if not self._told.is_set():
+            if not self.told:
                 self._validate()
-            if self._saver.is_due:
+                self._agree()
+            if self._is_due:
                 self._save()
         if str(self.reached) != self._saver.newest:
             self._save()
+        self._agree()  # a signal that came meanwhile is not forgotten
+
+    def _agree(self) -> None:
+        """Settle with the other ranks whether to end, and whether the first one's checkpoint is due."""
+        is_told = self._told.is_set() or self._ranks.told_to_end.is_set()
+        own = (self._told.number or signal.SIGTERM) if is_told else 0
+        self.told, is_due = self._ranks.highest(own, self._ranks.is_first and self._saver.is_due)
+        self._is_due = bool(is_due)
 
     def _take_steps(self) -> None:
         """Take the steps that are left of the epoch in hand."""
@@ -125,16 +152,21 @@ class _Training:
                 if self._window.is_full:
                     self._check_losses()
                 shown.advance(len(users), self._latest_loss)
-                if self._saver.is_due:
+                self._agree()
+                if self._is_due:
                     self._save()
-                if self._told.is_set():
+                if self.told:
                     return
 
     def _take_step(self, users: Tensor) -> Tensor:
         """Take one step for a batch of users and return its loss, which nobody has waited for."""
+        if self._sum_gradients is not None:
+            seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
         loss = self._objective.loss(self._model, self._features, self._data.train.sequences[users])
         self._optimiser.zero_grad()
         loss.backward()
+        if self._sum_gradients is not None:
+            loss = self._sum_gradients(loss)
         self._optimiser.step()
         return loss.detach()
 
@@ -143,10 +175,13 @@ class _Training:
         self._check_losses()
         reached, epoch = self.reached, self.reached.epoch + 1
         try:
-            item_vectors = encode_items(self._model, self._features, self._told)
+            item_vectors = self._encode_items()
         except EvaluationStoppedError:
             return
-        valid = summarise(split_ranks(self._model, item_vectors, self._data.validation, self._settings.mask_history))
+        mask_history = self._settings.mask_history
+        valid = self._ranks.from_first(
+            lambda: summarise(split_ranks(self._model, item_vectors, self._data.validation, mask_history))
+        )
         loss = reached.loss_sum / reached.step
         is_best = valid["hr@10"] > reached.best_hr
         line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
@@ -158,6 +193,11 @@ class _Training:
         self._run.append_metrics(line)
         self._lap()
         _say(self._settings, reached, loss, valid)
+
+    def _encode_items(self) -> Tensor:
+        if self._ranks.count == 1:
+            return encode_items(self._model, self._features, self._told)
+        return encode_items_together(self._ranks, self._model, self._features, self._told)
 
     def _save(self) -> None:
         self._check_losses()
@@ -218,6 +258,14 @@ def _make_optimiser(model: Crossan, settings: OptimiserSettings) -> torch.optim.
 
 def _are_finite(model: Crossan) -> bool:
     return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
+
+
+def _digest(model: Crossan) -> str:
+    """Return the sha256 of all weights."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _say(settings: RunSettings, reached: Progress, loss: float, valid: dict[str, float]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
 from crossan.common.datasets import SelectionSequences
+from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.figures import training_facts
 from crossan.train.run import OpenedRun, begun_run, best_weights, train_model
 from crossan.train.settings import RunSettings
@@ -15,7 +16,7 @@ __all__ = ["train_without_test"]
 
 
 def train_without_test(
-    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False, ranks: Ranks = ALONE
 ) -> dict[str, Any]:
     """Train a run as `train_run` does, to the same weights, with no test target in reach.
 
@@ -24,7 +25,7 @@ def train_without_test(
 
     Parameters
     ----------
-    settings, out, may_resume, device, may_differ
+    settings, out, may_resume, device, may_differ, ranks
         As for `train_run`.
 
     Raises
@@ -33,8 +34,11 @@ def train_without_test(
         Whatever stops a run.
     """
     view = OpenedRun.without_test
-    with begun_run(settings, out, view, may_resume=may_resume, device=device, may_differ=may_differ) as run:
-        reached = train_model(run)
+    begun = begun_run(settings, out, view, may_resume=may_resume, device=device, may_differ=may_differ, ranks=ranks)
+    with begun as run:
+        reached = train_model(run, ranks)
+        if not ranks.is_first:
+            return {}  # what is left is done once
         best_weights(run.folder, reached.best_epoch)
         figures = {
             "run": str(out),

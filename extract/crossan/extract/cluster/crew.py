@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, ResourceError
+from crossan.common.cluster import Crew
+from crossan.common.cluster.connection import first_line, lost_errors
 from crossan.common.console import Progress, note, progress
-from crossan.extract.cluster.tasks import Crew, Task
+from crossan.extract.cluster.tasks import Task
 from crossan.extract.cluster.worker import Board, Order, Outcome, Worker
 from crossan.extract.job.result import JobResult
 
@@ -46,13 +48,7 @@ class HiredCrew:
 
     def __init__(self, ray: Any, crew: Crew, order: Order) -> None:  # noqa: ANN401 - a module
         self._ray, self._crew, self._order = ray, crew, order
-        self._lost_errors = (
-            ray.exceptions.RayActorError,
-            ray.exceptions.WorkerCrashedError,
-            ray.exceptions.NodeDiedError,
-            ray.exceptions.OutOfMemoryError,
-            ray.exceptions.ObjectLostError,
-        )
+        self._lost_errors = lost_errors(ray)
         self._make_worker = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus)(Worker)
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
         self._calls: dict[Any, _Call] = {}
@@ -132,10 +128,10 @@ class HiredCrew:
         what = "its beginning" if call.task is None else f"task {call.task.shard}"
         if self._losses[call.task] == _TRIES:
             raise ResourceError(
-                f"extract {self._order.modality.value}: {_TRIES} workers were lost over {what}; the last one: {_first_line(error)}",
+                f"extract {self._order.modality.value}: {_TRIES} workers were lost over {what}; the last one: {first_line(error)}",
                 remedy="Look at the nodes' memory and logs (ray logs), then run the same command: it goes on from here.",
             ) from None
-        note(f"a worker was lost over {what}, another one does it: {_first_line(error)}")
+        note(f"a worker was lost over {what}, another one does it: {first_line(error)}")
         if call.task is not None:
             self._waiting.appendleft(call.task)
 
@@ -168,7 +164,3 @@ class HiredCrew:
             self._ray.kill(worker)
         self._idle.clear()
         self._calls.clear()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

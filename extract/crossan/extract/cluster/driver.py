@@ -14,13 +14,13 @@ from typing import Any
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.cluster import ClusterRequest, Crew, fit_crew
+from crossan.common.cluster.connection import connected, nodes_of
 from crossan.common.console import note
 from crossan.common.datasets import open_dataset
 from crossan.common.stores import open_store
-from crossan.extract.cluster.connection import connected, nodes_of
 from crossan.extract.cluster.crew import HiredCrew
-from crossan.extract.cluster.request import ClusterRequest
-from crossan.extract.cluster.tasks import Crew, cut_tasks, fit_crew
+from crossan.extract.cluster.tasks import cut_tasks
 from crossan.extract.cluster.worker import Order
 from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import Shard

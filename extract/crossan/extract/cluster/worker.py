@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -20,9 +20,9 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from crossan.cache_schema import errors
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.cluster import Failure
 from crossan.common.console import disk_full_error
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.cluster.tasks import Task
@@ -30,7 +30,7 @@ from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult
 
-__all__ = ["Board", "Failure", "Order", "Outcome", "Worker"]
+__all__ = ["Board", "Order", "Outcome", "Worker"]
 
 _SECONDS_BETWEEN_REPORTS = 0.5
 
@@ -50,31 +50,6 @@ class Order:
     mark: Path
     dataset_digest: str
     version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """One of our errors, as it crosses between processes."""
-
-    kind: str
-    message: str
-    remedy: str | None
-
-    @classmethod
-    def of(cls, error: CrossanError) -> Failure:
-        """Name the error's nearest class that everybody knows."""
-        kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _KNOWN)
-        return cls(kind, error.message, error.remedy)
-
-    def error(self) -> CrossanError:
-        """Return the error again, of the same class and exit code."""
-        return _KNOWN[self.kind](self.message, remedy=self.remedy)
-
-
-_KNOWN: Mapping[str, type[CrossanError]] = {
-    "CrossanError": CrossanError,
-    **{name: getattr(errors, name) for name in errors.__all__},
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

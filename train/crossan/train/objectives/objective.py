@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
+from crossan.train.distributed.ranks import ALONE, Ranks
+from crossan.train.distributed.step import loss_of_share
 from crossan.train.features import FeatureTable
 from crossan.train.model import Crossan
 from crossan.train.objectives.catalogue import CatalogueSoftmax
@@ -32,7 +35,7 @@ class Objective(Protocol):
         """Remember what `state` returned."""
 
 
-def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Tensor) -> Objective:
+def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Tensor, ranks: Ranks = ALONE) -> Objective:
     """Return the objective of a run.
 
     Parameters
@@ -43,8 +46,12 @@ def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Ten
         Training parts, which tell what items are trained.
     log_popularity
         Log p of the catalogue, ``(items,)``, where the model computes.
+    ranks
+        Who shares every step; several know the in-batch objective alone.
     """
     chosen = settings.objective
+    if ranks.count > 1:
+        return InBatch(log_popularity, partial(loss_of_share, ranks))
     if chosen.kind == "catalogue":
         return CatalogueSoftmax(train.sequences, len(log_popularity), chosen.refresh_steps, log_popularity.device)
     if chosen.kind == "cross-batch":

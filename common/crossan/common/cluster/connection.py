@@ -15,13 +15,13 @@ from types import FrameType
 from typing import Any
 
 from crossan.cache_schema.errors import IncompatibleError, RemoteError, UsageError
-from crossan.extract.cluster.request import LOCAL, ClusterRequest
-from crossan.extract.cluster.tasks import Node
+from crossan.common.cluster.fitting import Node
+from crossan.common.cluster.request import LOCAL, ClusterRequest
 
-__all__ = ["connected", "nodes_of"]
+__all__ = ["connected", "first_line", "lost_errors", "nodes_of"]
 
 _OBJECT_STORE_BYTES = 80_000_000
-"""Only requests and counts pass through it; Ray's own choice is a third of the memory."""
+"""Only requests, counts and results pass through it; Ray's own choice is a third of the memory."""
 _SECONDS_TO_ANSWER = 10.0
 _CLIENT = "ray://"
 _QUIET = {
@@ -47,9 +47,7 @@ def connected(cluster: ClusterRequest) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
-        raise UsageError(
-            "--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[extract,ray]'"
-        ) from None
+        raise UsageError("--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[ray]'") from None
     if cluster.address.startswith(_CLIENT) and find_spec("grpc") is None:
         raise UsageError(
             f"--address {cluster.address}: Ray's client is not installed here", remedy="Run: pip install 'ray[client]'"
@@ -123,6 +121,22 @@ def nodes_of(ray: Any) -> list[Node]:  # noqa: ANN401 - a module
     """Return the machines of the connected cluster that are up."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(float(found.get("CPU", 0)), float(found.get("GPU", 0))) for found in resources]
+
+
+def lost_errors(ray: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - a module
+    """Return what Ray raises where a worker, its node or what it has returned is gone."""
+    return (
+        ray.exceptions.RayActorError,
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.NodeDiedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.ObjectLostError,
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, its class's name where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _set_environment(*, is_ours: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from dataclasses import dataclass
 
 from crossan.cache_schema.errors import UsageError
-from crossan.extract.job.request import parse_choice
 
 __all__ = ["LOCAL", "ClusterRequest", "parse_engine"]
 
@@ -27,18 +27,27 @@ class ClusterRequest:
 
 
 def parse_engine(
-    engine: str, address: str | None, worker_count: int | None, gpus_per_worker: float | None
+    engine: str,
+    address: str | None,
+    worker_count: int | None,
+    gpus_per_worker: float | None,
+    workers_hint: str = "",
 ) -> ClusterRequest | None:
-    """Return the cluster to extract on; None for this process alone.
+    """Return the cluster to work on; None for this process alone.
 
     Without an address, ``RAY_ADDRESS`` names the cluster, as for all of Ray.
+    ``workers_hint`` is added to what is said of ``--workers`` without a cluster.
 
     Raises
     ------
     UsageError
         Another engine, or what only a cluster has without one.
     """
-    if parse_choice(engine, "--engine", _ENGINES) == "ray":
+    if engine not in _ENGINES:
+        close = difflib.get_close_matches(engine, _ENGINES, n=1)
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise UsageError(f"--engine {engine}: expected one of {', '.join(_ENGINES)}{hint}")
+    if engine == "ray":
         return ClusterRequest(
             address=address or os.environ.get("RAY_ADDRESS") or LOCAL,
             worker_count=worker_count,
@@ -47,6 +56,6 @@ def parse_engine(
     given = {"--address": address, "--workers": worker_count, "--gpus-per-worker": gpus_per_worker}
     for flag, value in given.items():
         if value is not None:
-            hint = "; processes that decode are --num-workers" if flag == "--workers" else ""
+            hint = workers_hint if flag == "--workers" else ""
             raise UsageError(f"{flag} {value}: needs a cluster{hint}", remedy="Add --engine ray.")
     return None

@@ -1,0 +1,11 @@
+"""What `crossan-extract` and `crossan-train` share of ``--engine ray``: the way to a cluster, and errors that travel.
+
+Nothing here imports Ray before `connected` does; what is done on the cluster
+belongs to those who ask for it.
+"""
+
+from crossan.common.cluster.failure import Failure
+from crossan.common.cluster.fitting import Crew, Node, fit_crew
+from crossan.common.cluster.request import LOCAL, ClusterRequest, parse_engine
+
+__all__ = ["LOCAL", "ClusterRequest", "Crew", "Failure", "Node", "fit_crew", "parse_engine"]

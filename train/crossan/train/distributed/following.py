@@ -1,0 +1,44 @@
+"""The run folder as every rank but the first has it: read, never written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crossan.cache_schema.modality import Modality
+from crossan.common.stores import FeatureStore
+from crossan.train.checkpoint import Checkpoint
+from crossan.train.distributed.ranks import Ranks
+from crossan.train.run_folder import RunFolder
+from crossan.train.settings import RunSettings
+from crossan.train.spec import Spec
+
+__all__ = ["FollowedRun", "run_folder_of"]
+
+
+def run_folder_of(ranks: Ranks, path: Path) -> RunFolder:
+    """Return the run folder as this rank has it."""
+    return RunFolder(path) if ranks.is_first else FollowedRun(path)
+
+
+class FollowedRun(RunFolder):
+    """A folder that the first rank writes: whatever would write does nothing here."""
+
+    def begin(self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False) -> None:
+        """Leave it to the first rank, whose errors `Ranks.from_first` hands to all."""
+
+    def release(self, owner: str | None = None) -> None:
+        """Leave it to the first rank."""
+
+    def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
+        """Leave it to the first rank."""
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Leave it to the first rank."""
+
+    def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
+        """Leave it to the first rank."""
+
+    def _write(self, name: str, text: str) -> None:
+        """Leave it to the first rank."""

@@ -1,0 +1,132 @@
+"""The step of several ranks: its loss and gradients are those of `crossan.train.step.loss_of_batch`, to rounding.
+
+Every rank knows the whole batch. It encodes its share of the unique items,
+gets everybody's vectors, and predicts for its share of the users. What is 44 %
+wrong with the right loss is to gather without the gradient; to take the mean
+over one's own predictions, or one's own items as negatives, is wrong as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from crossan.train.distributed.ranks import Ranks
+from crossan.train.features import FeatureTable
+from crossan.train.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.model import Crossan
+
+__all__ = ["GradientSum", "gather_vectors", "loss_of_share", "seed_step"]
+
+
+def loss_of_share(
+    ranks: Ranks, model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor
+) -> Tensor:
+    """Return this rank's share of a batch's loss; the sum over the ranks is the loss of one process.
+
+    Its backward communicates: every rank calls it once, whatever its share.
+
+    Parameters
+    ----------
+    ranks
+        Who shares the batch.
+    model, features
+        The same on every rank.
+    sequences
+        The whole batch, on the CPU, ``(users, position)`` catalogue rows padded with `PADDING`.
+    log_popularity
+        Log p of the catalogue, ``(items,)``.
+    """
+    columns, device = batch_columns(sequences), features.presence.device
+    items = columns.items[ranks.part(len(columns.items))].to(device)
+    share = _of_users(columns, ranks.part(len(sequences))).to(device)
+    own_vectors = model.item_vectors(features, items)
+    item_vectors = gather_vectors(own_vectors, len(columns.items), ranks)
+    if not len(share.positive):
+        return item_vectors[:0].sum()  # nothing to predict; the others wait for this rank's backward all the same
+    loss = debiased_loss_of_batch(share, item_vectors, model.sequence_encoder, log_popularity)
+    return loss * (len(share.positive) / len(columns.positive))
+
+
+def _of_users(columns: BatchColumns, users: slice) -> BatchColumns:
+    """Return the columns with the predictions of some users only."""
+    places = columns.sequences.shape[1] - 1
+    bounds = torch.tensor([users.start * places, users.stop * places])
+    first, end = torch.searchsorted(columns.predicting, bounds).tolist()
+    return BatchColumns(
+        columns.items,
+        columns.sequences[users],
+        columns.log_multiplicity,
+        columns.predicting[first:end] - users.start * places,
+        columns.positive[first:end],
+        columns.own[first:end],
+    )
+
+
+def gather_vectors(own: Tensor, total: int, ranks: Ranks) -> Tensor:
+    """Return the vectors of all ranks, ``(total, width)``; the gradient of every rank's use of ``own`` comes back."""
+    vectors: Tensor = _GatherVectors.apply(own, total, ranks)  # type: ignore[no-untyped-call]
+    return vectors
+
+
+class _GatherVectors(torch.autograd.Function):
+    """The gather, and its transpose: sum what all ranks want of all vectors, keep what is asked of one's own."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, total: int, ranks: Ranks) -> Tensor:  # noqa: ANN401 - torch gives it no type
+        ctx.total, ctx.ranks = total, ranks
+        return ranks.gather(own, total)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_vectors: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        grad = grad_vectors.clone(memory_format=torch.contiguous_format)
+        ctx.ranks.add_up(grad)
+        return grad[ctx.ranks.part(ctx.total)], None, None
+
+
+class GradientSum:
+    """Sum the gradients of all parameters, and the loss beside them, over the ranks in one go.
+
+    Parameters
+    ----------
+    parameters
+        All of one dtype and on one device.
+    ranks
+        Who sums.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
+        self._parameters, self._ranks = list(parameters), ranks
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._flat = self._parameters[0].new_zeros(sum(sizes) + 1)  # the loss stands last
+        self._views = [
+            part.view_as(parameter)
+            for part, parameter in zip(self._flat[:-1].split(sizes), self._parameters, strict=True)
+        ]
+
+    @torch.no_grad()
+    def __call__(self, loss: Tensor) -> Tensor:
+        """Put the sums in the place of every ``grad`` and return the sum of the losses."""
+        # Without a prediction of its own a rank reads no weight of the sequence encoder: the others do.
+        grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in self._parameters]
+        torch.cat([*(grad.flatten() for grad in grads), loss.detach().view(1)], out=self._flat)
+        self._ranks.add_up(self._flat)
+        for parameter, view in zip(self._parameters, self._views, strict=True):
+            parameter.grad = view
+        return self._flat[-1].clone()
+
+
+def seed_step(ranks: Ranks, seed: int, epoch: int, step: int) -> None:
+    """Begin a step's dropout anew: what it draws follows from these four numbers, so no checkpoint holds it.
+
+    Each rank draws for itself, so with dropout a curve equals one process's in
+    distribution only; with the same number of ranks it repeats bit for bit.
+    """
+    drawn = np.random.SeedSequence([seed, epoch, step, ranks.number]).generate_state(1, np.uint64)
+    torch.manual_seed(int(drawn[0] >> np.uint64(1)))
