@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
@@ -17,7 +18,8 @@ from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.stores import FeatureStore
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.compute import settle_compute
-from crossan.train.features import FeatureTable, load_features
+from crossan.train.evaluation import ITEMS_PER_BLOCK
+from crossan.train.features import Demand, Features, Placement, StoredStates, place_features
 from crossan.train.figures import figures_of, rank_everyone, write_ranks
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
@@ -40,12 +42,18 @@ class OpenedRun:
     settings: RunSettings
     dataset: Dataset
     kept: KeptSequences
-    features: FeatureTable
+    features: Features
     model: Crossan
 
 
 def train_run(
-    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False
+    settings: RunSettings,
+    out: Path,
+    *,
+    may_resume: bool,
+    device: str,
+    may_differ: bool = False,
+    placement: Placement = Placement(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Train a run in ``out`` and return its result, which is also in ``result.json``.
 
@@ -61,6 +69,8 @@ def train_run(
         Where to compute.
     may_differ
         Whether it may be gone on with on another machine class or with other libraries.
+    placement
+        Where the hidden states live; no number depends on it.
 
     Raises
     ------
@@ -76,7 +86,7 @@ def train_run(
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
     with exact_kernels():
-        run = _assemble(settings, folder, dataset, stores, chosen)
+        run = _assemble(settings, folder, dataset, stores, chosen, placement)
         spec = current_spec(chosen, next(run.model.parameters()).dtype)
         folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
         try:
@@ -111,7 +121,13 @@ def _train(run: OpenedRun, device: torch.device) -> dict[str, Any]:
     return result
 
 
-def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = None) -> OpenedRun:
+def open_run(
+    path: Path,
+    *,
+    device: str = "auto",
+    permute_seed: int | None = None,
+    placement: Placement = Placement(),  # noqa: B008 - frozen
+) -> OpenedRun:
     """Open a run with the weights of its best epoch.
 
     Parameters
@@ -122,6 +138,8 @@ def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = Non
         Where to load it.
     permute_seed
         Shuffle the hidden states between items, for this evaluation alone.
+    placement
+        Where they live; no number depends on it.
 
     Raises
     ------
@@ -134,11 +152,11 @@ def open_run(path: Path, *, device: str = "auto", permute_seed: int | None = Non
     best = folder.best_checkpoint()
     if stores is None:
         raise UsageError(f"{path}: expected cache.lock.json, found none")
-    run = _assemble(settings, folder, open_dataset(settings.data.dataset), stores, pick_device(device))
+    dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
+    permuted = () if permute_seed is None else (permute_seed,)
+    run = _assemble(settings, folder, dataset, stores, chosen, placement, permuted, is_training=False)
     load_weights(run.model, best.tensors["model"], str(path))
-    if permute_seed is None:
-        return run
-    return OpenedRun(folder, settings, run.dataset, run.kept, run.features.permuted(permute_seed), run.model)
+    return run
 
 
 def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, should_write: bool = False) -> dict[str, Any]:
@@ -185,20 +203,49 @@ def _assemble(
     dataset: Dataset,
     stores: Mapping[Modality, FeatureStore],
     device: torch.device,
+    placement: Placement,
+    permute_seeds: Sequence[int] = (),
+    *,
+    is_training: bool = True,
 ) -> OpenedRun:
     kept = keep_served(dataset, dict(stores), settings.data)
-    features = load_features(dict(stores), kept.item_ids, settings.model.layers)
+    features = _load_features(settings, stores, kept, device, placement, permute_seeds, is_training=is_training)
     if settings.model.top_k > len(features.modalities):
         count = len(features.modalities)
         raise UsageError(
             f"model.top_k: expected at most {count}, the modalities in use, got {settings.model.top_k}",
             remedy=f"--set model.top_k={count}",
         )
-    if settings.features.permute_seed is not None:
-        features = features.permuted(settings.features.permute_seed)
     torch.manual_seed(settings.seed)
     model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model)
-    return OpenedRun(folder, settings, dataset, kept, features.to(device), model.to(device))
+    return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
+
+
+def _load_features(
+    settings: RunSettings,
+    stores: Mapping[Modality, FeatureStore],
+    kept: KeptSequences,
+    device: torch.device,
+    placement: Placement,
+    permute_seeds: Sequence[int],
+    *,
+    is_training: bool,
+) -> Features:
+    own = settings.features.permute_seed
+    seeds = (*(() if own is None else (own,)), *permute_seeds)
+    stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
+    if settings.features.storage == "int8":
+        for modality, (mean, largest) in stored.pack().items():
+            note(f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most")
+    positions = settings.batch_size * (settings.data.input_length + 1)
+    counts = training_counts(kept.training_items, stored.item_count)
+    in_batches = positions if settings.reference else min(positions, int(np.count_nonzero(counts)))
+    demand = Demand(
+        rows_at_once=max(ITEMS_PER_BLOCK, in_batches if is_training else 0),
+        counts=counts if is_training else None,
+        other_bytes=kept.item_ids.nbytes + 4 * settings.model.width * stored.item_count,
+    )
+    return place_features(stored, placement, device, demand)
 
 
 def _best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:

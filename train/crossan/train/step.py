@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from crossan.train.features import FeatureTable
-from crossan.train.loss import PADDING, batch_columns, debiased_loss_of_batch
+from crossan.train.features import Features, Fetched
+from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.model import Crossan
 
-__all__ = ["LossOfBatch", "loss_by_position", "loss_of_batch"]
+__all__ = ["LossOfBatch", "PreparedBatch", "loss_by_position", "loss_of_batch", "loss_of_prepared", "prepare_batch"]
 
-LossOfBatch = Callable[[Crossan, FeatureTable, Tensor, Tensor], Tensor]
+LossOfBatch = Callable[[Crossan, Features, Tensor, Tensor], Tensor]
 """What both ways are: model, features, ``(users, position)`` catalogue rows padded with `PADDING`, log p of the
 catalogue ``(items,)`` to the loss."""
 
 
-def loss_of_batch(model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor) -> Tensor:
-    """Return the loss of a batch, each of its items gathered and encoded once.
+@dataclass(frozen=True, slots=True)
+class PreparedBatch:
+    """What of a step needs no weights, and so can be done while the step before is computed."""
+
+    columns: BatchColumns
+    fetched: Fetched
+
+
+def prepare_batch(features: Features, sequences: Tensor) -> PreparedBatch:
+    """Find the unique items of a batch and begin to gather them.
 
     The sequences lie best on the CPU, wherever the model is: every index is
     found there, and the device never waits for a count.
     """
-    columns = batch_columns(sequences).to(features.presence.device)
-    item_vectors = model.item_encoder(*features.gather(columns.items))
+    columns = batch_columns(sequences)
+    return PreparedBatch(columns, features.fetch(columns.items))
+
+
+def loss_of_prepared(model: Crossan, batch: PreparedBatch, log_popularity: Tensor) -> Tensor:
+    """Return the loss of a batch, each of its items encoded once."""
+    columns = batch.columns.to(log_popularity.device)
+    item_vectors = model.item_encoder(*batch.fetched.gather(columns.items))
     return debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
 
 
-def loss_by_position(model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+def loss_of_batch(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+    """Return the loss of a batch, each of its items gathered and encoded once: `prepare_batch`, then `loss_of_prepared`."""
+    return loss_of_prepared(model, prepare_batch(features, sequences), log_popularity)
+
+
+def loss_by_position(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
     """Return the same loss as vectorised code first writes it: every position gathered, encoded and scored for itself.
 
     Padding included, under masks; plain modules, plain autograd, one logit per

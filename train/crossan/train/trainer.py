@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,17 @@ from torch import Tensor
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.evaluation import EvaluationStoppedError, encode_items, split_ranks
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
+from crossan.train.prefetch import prepared_ahead
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress, Saver
 from crossan.train.settings import OptimiserSettings, RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
-from crossan.train.step import loss_by_position, loss_of_batch
+from crossan.train.step import loss_by_position, loss_of_prepared, prepare_batch
 from crossan.train.warm_start import load_initial_weights
 
 __all__ = ["TrainingData", "fit"]
@@ -47,7 +50,15 @@ class TrainingData:
     """The catalogue, ``(items,)``."""
 
 
-def fit(model: Crossan, features: FeatureTable, data: TrainingData, settings: RunSettings, run: RunFolder) -> Progress:
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The users of a step, with everything that can be prepared done."""
+
+    user_count: int
+    loss: Callable[[], Tensor]
+
+
+def fit(model: Crossan, features: Features, data: TrainingData, settings: RunSettings, run: RunFolder) -> Progress:
     """Train until early stopping, going on from the run folder's newest checkpoint where there is one.
 
     Every random choice follows from the seed, the epoch number and the states
@@ -79,7 +90,7 @@ class _Training:
     def __init__(
         self,
         model: Crossan,
-        features: FeatureTable,
+        features: Features,
         data: TrainingData,
         settings: RunSettings,
         run: RunFolder,
@@ -116,23 +127,39 @@ class _Training:
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
-        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown:
-            for users in left:
-                self._window.add(self._take_step(users))
+        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown, self._prepared(left) as batches:
+            for batch in batches:
+                self._window.add(self._take_step(batch))
                 reached.step += 1
                 self._saver.count_step()
                 if self._window.is_full:
                     self._check_losses()
-                shown.advance(len(users), self._latest_loss)
+                shown.advance(batch.user_count, self._latest_loss)
                 if self._saver.is_due:
                     self._save()
                 if self._told.is_set():
                     return
 
-    def _take_step(self, users: Tensor) -> Tensor:
-        """Take one step for a batch of users and return its loss, which nobody has waited for."""
-        loss_of = loss_by_position if self._settings.reference else loss_of_batch
-        loss = loss_of(self._model, self._features, self._data.train.sequences[users], self._data.log_popularity)
+    @contextmanager
+    def _prepared(self, batches: Sequence[Tensor]) -> Iterator[Iterator[_Batch]]:
+        """Yield batches of users ready for their step, one prepared ahead; the reference step prepares nothing."""
+        if self._settings.reference:
+            yield map(self._prepare_reference, batches)
+            return
+        with prepared_ahead(batches, self._prepare) as ahead:
+            yield ahead
+
+    def _prepare(self, users: Tensor) -> _Batch:
+        prepared = prepare_batch(self._features, self._data.train.sequences[users])
+        return _Batch(len(users), partial(loss_of_prepared, self._model, prepared, self._data.log_popularity))
+
+    def _prepare_reference(self, users: Tensor) -> _Batch:
+        batch = self._features, self._data.train.sequences[users], self._data.log_popularity
+        return _Batch(len(users), partial(loss_by_position, self._model, *batch))
+
+    def _take_step(self, batch: _Batch) -> Tensor:
+        """Take one step for a batch and return its loss, which nobody has waited for."""
+        loss = batch.loss()
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()

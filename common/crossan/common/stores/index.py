@@ -63,6 +63,15 @@ class StoreIndex:
         numbers: npt.NDArray[np.int64] = np.searchsorted(self._starts, self._chosen, side="right") - 1
         return numbers
 
+    @property
+    def byte_count(self) -> int:
+        """Memory that the index takes, what the segments keep for it included."""
+        kept = {id(array): array.nbytes for array in (self.item_ids, self.statuses, self._chosen, self.chunk_of)}
+        for items in (segment.items for segment in self._segments):
+            kept[id(items.data)] = len(items.data)
+            kept |= {id(array): array.nbytes for array in (items.item_ids, items.statuses, items.rows)}
+        return sum(kept.values()) + self.place_of.nbytes
+
     def stamps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return when the newest entry of each of `item_ids`, and of each of `deleted_ids`, was written."""
         stamps = _joined([segment.items.stamps for segment in self._segments], np.int64)

@@ -122,6 +122,11 @@ class FeatureStore:
         self.presence: npt.NDArray[np.bool_] = self._index.statuses == _OK
         self._rows = StoredRows(path, segments, self._index, self.presence)
 
+    @property
+    def index_bytes(self) -> int:
+        """Memory that an open version takes beside the rows that are read: ids, statuses and where each row lies."""
+        return self._index.byte_count + self.presence.nbytes + self._rows.index_bytes
+
     @cached_property
     def status(self) -> npt.NDArray[np.str_]:
         """`ItemStatus` values, ``(item,)`` of str."""

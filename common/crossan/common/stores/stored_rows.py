@@ -61,6 +61,11 @@ class StoredRows:
             number = next((n for n, chunk in enumerate(self._chunks) if error.message.startswith(f"{chunk.path}:")), 0)
             raise self._naming_items(error, number) from error
 
+    @property
+    def index_bytes(self) -> int:
+        """Memory that finding a row takes."""
+        return self._row_of.nbytes
+
     def gather(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
         """Copy the stored bits of some items, NaN for those without a row.
 
