@@ -104,7 +104,8 @@ def place_features(stored: StoredStates, placement: Placement, device: torch.dev
     popular = everything if demand.counts is None else np.argsort(-demand.counts, kind="stable")
     on_device, in_ram = np.split(popular[: room.device_items + room.ram_items], [room.device_items])
     note(room.in_words())
-    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device))
+    rows_at_once = min(demand.rows_at_once, stored.item_count)
+    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), rows_at_once)
 
 
 @dataclass(frozen=True, slots=True)

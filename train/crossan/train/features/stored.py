@@ -131,6 +131,11 @@ class StoredStates:
         kept = self.presence.nbytes + sum(rows.nbytes for rows in self._rows)
         return kept + sum(store.index_bytes for store in self._stores)
 
+    def row_of(self, modality: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return shape ``(layer, dim)`` and dtype of one item's gathered hidden states."""
+        store = self._stores[modality]
+        return (self.layer_count, store.dim), store.dtype
+
     def empty(self, modality: int, item_count: int, *, is_pinned: bool = False) -> Tensor:
         """Return room for the gathered hidden states of some items, ``(items, layer, dim)``, on the CPU."""
         store = self._stores[modality]

@@ -12,6 +12,7 @@ from torch import Tensor
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores.gather import take_rows
 from crossan.train.features.interface import Fetched, Gathered
+from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.stored import Rows, StoredStates
 from crossan.train.features.table import States
 
@@ -36,14 +37,19 @@ class StreamedFeatures:
         Where the model computes.
     in_ram, on_device
         Catalogue rows to keep there, ascending, none of them twice.
+    rows_at_once
+        Rows that are gathered together, mostly.
     """
 
-    def __init__(self, stored: StoredStates, device: torch.device, in_ram: Rows, on_device: Rows) -> None:
+    def __init__(
+        self, stored: StoredStates, device: torch.device, in_ram: Rows, on_device: Rows, rows_at_once: int = 1
+    ) -> None:
         self._stored, self._device = stored, device
         self.presence = torch.from_numpy(stored.presence).to(device)
         places = range(len(stored.modalities))
         self._in_ram = [stored.load(m, in_ram, torch.device("cpu")) for m in places] if len(in_ram) else []
         self._on_device = [stored.load(m, on_device, device) for m in places] if len(on_device) else []
+        self._staging = [StagingBuffers(*stored.row_of(m), rows_at_once) for m in places]
         self._ram_slots = _slots(in_ram, stored.item_count)
         self._device_slots = _slots(on_device, stored.item_count)
 
@@ -82,7 +88,10 @@ class StreamedFeatures:
 
     def _bring_together(self, modality: int, rows: Rows) -> Tensor:
         """Return the hidden states of rows that the device does not hold, ``(n, layer, dim)`` on the CPU."""
-        out = self._stored.empty(modality, len(rows), is_pinned=self._device.type != "cpu")
+        if self._device.type == "cpu":
+            out = self._staging[modality].take(len(rows))
+        else:  # torch keeps pinned memory for the next time by itself
+            out = self._stored.empty(modality, len(rows), is_pinned=True)
         slots = self._ram_slots[rows]
         missing = np.flatnonzero(slots == _NOWHERE)
         if len(missing) < len(rows):
