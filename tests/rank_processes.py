@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.train.distributed.evaluation import encode_items_together
 from crossan.train.distributed.joining import process_group
 from crossan.train.distributed.ranks import Ranks
-from crossan.train.distributed.step import GradientSum, loss_of_share, seed_step
+from crossan.train.distributed.step import GradientSum, prepare_share, seed_step
 from crossan.train.evaluation import EvaluationStoppedError, encode_items
 from small_models import make_features, make_model
 
@@ -70,7 +70,7 @@ def loss_and_gradients(ranks, dims, combine, seed, sequences, log_popularity):
     model = make_model(dims, combine, seed)
     features = make_features(dims, torch.Generator().manual_seed(seed))
     sequences, log_popularity = torch.tensor(sequences), torch.tensor(log_popularity, dtype=torch.float64)
-    loss = loss_of_share(ranks, model, features, sequences, log_popularity)
+    loss = prepare_share(ranks, features, sequences, log_popularity)(model)
     loss.backward()
     total = GradientSum(model.parameters(), ranks)(loss)
     return [total.item(), *(parameter.grad.tolist() for parameter in model.parameters())]

@@ -79,7 +79,7 @@ def compare(
 
     def step(objective: Objective, number: int) -> None:
         optimiser.zero_grad()
-        objective.loss(model, features, train.sequences[number * users : (number + 1) * users]).backward()
+        objective.prepare(features, train.sequences[number * users : (number + 1) * users])(model).backward()
         optimiser.step()
 
     _, first = timed(partial(step, objectives["catalogue"], 0))

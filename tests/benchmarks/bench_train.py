@@ -9,32 +9,37 @@ Nothing here is a test: machines are noisy.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crossan.cache_schema.modality import Modality
-from crossan.train.features import FeatureTable
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
+from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.prefetch import prepared_ahead
 from crossan.train.settings import ModelSettings
 from crossan.train.splits import pad_left
-from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch
+from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
 
 ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
 SHAPE = ModelSettings()
-MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory")
+MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory", "prefetch", "streamed", "start")
 WAYS: dict[str, LossOfBatch] = {"ours": loss_of_batch, "reference": loss_by_position}
 
 
@@ -46,8 +51,12 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
     parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
+    parser.add_argument("--measure-start", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.measure_start:
+        print(seconds_to_first_step(arguments.measure_start))
+        return
     pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
     bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
     if arguments.measure_memory:
@@ -88,8 +97,8 @@ class Bench:
         presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
         self.features = FeatureTable(tuple(Modality), hidden, presence)
         self.sequences = read_training_parts(pairs)
-        counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
-        self.log_popularity = log_popularity(counts)
+        self.counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
+        self.log_popularity = log_popularity(self.counts)
         self.feature_bytes = resident_bytes()
         self.model = Crossan.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
@@ -208,11 +217,106 @@ class Bench:
         name = f"peak memory above the features, B = 1,024, {ours / 2**20:,.0f} of {other / 2**20:,.0f} MiB"
         print(f"| {name} | | | {ours / other:.2f} | <= 0.30 |", flush=True)
 
+    def epoch(self, features: Features, batches: Sequence[Tensor], *, is_ahead: bool = True) -> None:
+        """Take a step for each batch as the trainer does, the next one prepared meanwhile or not."""
+        with contextlib.ExitStack() as stack:
+            prepare = partial(prepare_batch, features, log_popularity=self.log_popularity)
+            ready = stack.enter_context(prepared_ahead(batches, prepare)) if is_ahead else map(prepare, batches)
+            for batch in ready:
+                self.optimiser.zero_grad()
+                batch(self.model).backward()
+                self.optimiser.step()
+
+    def batches(self, users: int, count: int) -> Sequence[Tensor]:
+        """Return some batches of an epoch, ``(users, position)`` each."""
+        order = torch.from_numpy(np.random.default_rng(0).permutation(len(self.sequences)))
+        return [self.sequences[chosen] for chosen in order.split(users)[:count]]
+
+    def prefetch(self) -> None:
+        """Compare steps over resident features with the next one prepared meanwhile, and without."""
+        batches = self.batches(128, 8)
+        ours, other = self.time(
+            lambda: self.epoch(self.features, batches), lambda: self.epoch(self.features, batches, is_ahead=False)
+        )
+        print_line("8 steps, B = 128, resident, against no prefetch", ours, other, other.wall / ours.wall, ">= 1")
+
+    def streamed(self) -> None:
+        """Compare steps that stream three quarters of the features, warm page cache, with resident ones."""
+        batches = self.batches(128, 8)
+        with tempfile.TemporaryDirectory() as folder:
+            stored = write_stores(Path(folder), self.features)
+            demand = Demand(rows_at_once=128 * (INPUT_LENGTH + 1), counts=self.counts)
+            quarter = sum(hidden.numel() * 2 for hidden in self.features.hidden) // 4  # type: ignore[attr-defined]
+            placement = Placement("streamed", quarter + stored.index_bytes)
+            streamed = place_features(stored, placement, torch.device("cpu"), demand)
+            everything = torch.arange(ITEMS)
+            for block in everything.split(1024):  # each chunk is checked once
+                streamed.gather(block)
+            ours, other = self.time(lambda: self.epoch(streamed, batches), lambda: self.epoch(self.features, batches))
+        name = f"8 steps, B = 128, streamed with {quarter / 2**20:,.0f} MiB, against resident"
+        print_line(name, ours, other, other.wall / ours.wall, ">= 0.85")
+
+    def start(self) -> None:
+        """Compare the time from imports done until the first step begins with that of reading the bytes, warm page cache."""
+        with tempfile.TemporaryDirectory() as folder:
+            write_stores(Path(folder), self.features)
+            command = [sys.executable, sys.argv[0], "--measure-start", folder]
+            found = np.array([subprocess.check_output(command, text=True).split() for _ in range(self.repeats)], float)
+        ours, other = np.median(found, axis=0)
+        print(
+            f"| imports done to the beginning of the first step, against np.fromfile | {ours:.3f} | {other:.3f} | {ours / other:.2f} | <= 1.5 |"
+        )
+
     def peak_bytes(self, loss_of: LossOfBatch) -> int:
         """Return the peak memory of two steps above what the features take; weights and optimiser count."""
         for _ in range(2):
             self.train(loss_of, self.batch(1024))
         return resident_bytes("VmHWM") - self.feature_bytes
+
+
+def write_stores(folder: Path, features: FeatureTable) -> StoredStates:
+    """Write a store per modality with the features' hidden states, under ``c/bench``."""
+    items = [f"v{number:05d}" for number in range(ITEMS)]
+    stores = {}
+    for modality, hidden in zip(features.modalities, features.hidden, strict=True):
+        identity = StoreIdentity(
+            modality=modality, backbone={"id": "bench"}, inputs={}, capture={"layers": list(range(LAYERS))}, dim=DIM
+        )
+        store = store_folder(folder / "c", "bench", identity)
+        create_store(store, identity, np.zeros((4, LAYERS, DIM), np.float32))
+        with contextlib.closing(Journal.open(store, "bench")) as journal:
+            for start in range(0, ITEMS, 1024):
+                rows = hidden.index_select(0, torch.arange(start, min(start + 1024, ITEMS))).numpy()
+                journal.append(
+                    [
+                        ItemRow(item, None, ItemStatus.OK, row=row)
+                        for item, row in zip(items[start : start + 1024], rows, strict=True)
+                    ]
+                )
+            journal.publish({})
+        stores[modality] = open_store(store)
+    return StoredStates(stores, items)
+
+
+def seconds_to_first_step(folder: Path) -> str:
+    """Return the seconds from opening the stores until the first step begins, its batch prepared, and of reading the chunks' bytes."""
+    paths = sorted(folder.glob("c/bench/*/*/segments/*/hidden_states/c/*/0/0"))
+    torch.optim.AdamW([torch.zeros(1)], fused=True)  # imports for a second what it needs
+    begun = time.perf_counter()
+    kept = [np.fromfile(path, np.uint8) for path in paths]  # kept, as ours are: a buffer used again costs no pages
+    read = time.perf_counter() - begun
+    del kept
+    begun = time.perf_counter()
+    stores = {modality: open_store(next((folder / "c/bench" / modality.value).iterdir())) for modality in Modality}
+    stored = StoredStates(stores, stores[Modality.TEXT].item_ids)
+    demand = Demand(rows_at_once=128 * (INPUT_LENGTH + 1), counts=np.zeros(ITEMS, np.int64))
+    features = place_features(stored, Placement("device"), torch.device("cpu"), demand)
+    model = Crossan.build(features.dims, features.layer_count, INPUT_LENGTH, SHAPE)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimiser.zero_grad()
+    sequences = torch.from_numpy(np.random.default_rng(0).integers(0, ITEMS, (128, INPUT_LENGTH + 1)))
+    prepare_batch(features, sequences)
+    return f"{time.perf_counter() - begun} {read}"
 
 
 def loop_loss(users: Tensor, vectors: Tensor, sequences: Tensor, log_p: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from crossan.common.datasets import KeptSequences
 from crossan.train import trainer
 from crossan.train.cli import train
-from crossan.train.run import OpenedRun, TrainableRun, train_model
+from crossan.train.opening import OpenedRun, TrainableRun
+from crossan.train.run import train_model
 from crossan.train.splits import TestSplit, train_split, validation_split
 from fabricated import make_sequences, write_rows, write_small
 

@@ -43,7 +43,7 @@ def test_the_slow_twin_agrees_with_two_users_by_hand():
 
 def test_each_item_is_gathered_once(monkeypatch):
     gathered = []
-    plain = FeatureTable.gather
+    plain = FeatureTable.gather  # what is fetched is gathered by it, too
     monkeypatch.setattr(
         FeatureTable, "gather", lambda table, rows: gathered.append(rows.tolist()) or plain(table, rows)
     )

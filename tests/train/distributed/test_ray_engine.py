@@ -11,6 +11,7 @@ from crossan.cache_schema.errors import DataError, ResourceError, UsageError
 from crossan.common.cluster import ClusterRequest, Crew, Failure
 from crossan.train.distributed import ray_engine
 from crossan.train.distributed.ray_worker import Order, Outcome, RankWorker
+from crossan.train.features import Placement
 from crossan.train.settings import RunSettings
 
 LOST = Outcome(failure=Failure("ResourceError", "another rank cannot be reached", None), has_lost_another=True)
@@ -19,7 +20,7 @@ BAD = Outcome(failure=Failure.of(DataError("two items have no modality")))
 
 def order_of(out, **changed):
     facts = {"may_resume": False, "may_differ": False, "device": "cpu", "rank_count": 2, "threads": 1}
-    facts |= {"folder": Path("/"), "command": ["crossan-train"], "version": "0.1.0"}
+    facts |= {"placement": Placement(), "folder": Path("/"), "command": ["crossan-train"], "version": "0.1.0"}
     settings = RunSettings.model_validate({"data": {"dataset": "d", "cache": "c"}})
     return Order(settings=settings, out=out, **(facts | changed))
 

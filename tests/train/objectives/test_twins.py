@@ -120,7 +120,7 @@ def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, resu
         if number % refresh_steps == 0 and model.item_encoder is not None:
             every = model.item_encoder.plain(*features.gather(torch.arange(ITEM_COUNT))).detach()
             contents = dict(enumerate(every))
-        fast = with_gradients(model, objective.loss(model, features, torch.tensor(batch)))
+        fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
         slow = with_gradients(model, catalogue_loop(model, features, batch, trained, contents))
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
@@ -138,7 +138,7 @@ def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, resum
             state = objective.state()
             objective = CrossBatch(log_p, memory_size, WIDTH)
             objective.restore(state)
-        fast = with_gradients(model, objective.loss(model, features, torch.tensor(batch)))
+        fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
         slow = with_gradients(model, cross_batch_loop(model, features, batch, log_p, memory))
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
@@ -156,7 +156,7 @@ def test_the_catalogue_softmax_by_hand(parts):
     """All scores are 0 and 0, 1, 2, 5 are trained: user 0 predicts 1 against 2 and 5, user 1 predicts 2 against 0, 1, 5."""
     training = torch.tensor([[PADDING, 0, 1], [2, 2, 2], [PADDING, PADDING, 5]])
     objective = CatalogueSoftmax(training, ITEM_COUNT, 1, torch.device("cpu"))
-    loss = objective.loss(zero_vectors(make_model(parts)), make_features(), training[:2])
+    loss = objective.prepare(make_features(), training[:2])(zero_vectors(make_model(parts)))
     assert loss.exp().item() == pytest.approx((3 * 4 * 4) ** (1 / 3))
 
 
@@ -164,8 +164,8 @@ def test_cross_batch_negatives_by_hand():
     """All scores are 0 and p is 1/2; the second user has two predictions, and the memory three 2s of the step before."""
     model, features = zero_vectors(make_model("both")), make_features()
     objective = CrossBatch(torch.full((ITEM_COUNT,), 0.5, dtype=torch.float64).log(), 10, WIDTH)
-    objective.loss(model, features, torch.tensor([[2, 2, 2]]))
-    loss = objective.loss(model, features, torch.tensor([[PADDING, 0, 1], [2, 2, 4]]))
+    objective.prepare(features, torch.tensor([[2, 2, 2]]))(model)
+    loss = objective.prepare(features, torch.tensor([[PADDING, 0, 1], [2, 2, 4]]))(model)
     # user 0: 1 against 2, 2, 4 and the remembered three 2s: 2 / (2 + 12), user 1, twice: 2 / (2 + 2 * 2), its own 2s left out
     assert loss.exp().item() == pytest.approx((7 * 3 * 3) ** (1 / 3))
 
@@ -174,7 +174,7 @@ def test_a_memory_keeps_the_latest_vectors():
     model, features = make_model("ids alone"), make_features()
     objective = CrossBatch(torch.zeros(ITEM_COUNT, dtype=torch.float64), 3, WIDTH)
     for batch in ([[5, 1, 1]], [[4, 0, 4]]):
-        objective.loss(model, features, torch.tensor(batch))
+        objective.prepare(features, torch.tensor(batch))(model)
     state = objective.state()
     assert state["items"].tolist() == [5, 0, 4]
     assert state["log_multiplicity"].exp().tolist() == pytest.approx([1, 1, 2])
@@ -190,7 +190,7 @@ def test_the_whole_catalogue_is_encoded_at_the_stated_interval_only(monkeypatch)
     objective = CatalogueSoftmax(batch, ITEM_COUNT, 3, torch.device("cpu"))
     model, features = make_model("content"), make_features()
     for _ in range(5):
-        objective.loss(model, features, batch)
+        objective.prepare(features, batch)(model)
     assert gathered == [8, 3, 3, 3, 8, 3, 3]
     assert not objective.state()["table"].requires_grad
 
@@ -199,6 +199,6 @@ def test_an_item_outside_training_is_nobodys_negative():
     batch = torch.tensor([[0, 1]])
     objective = CatalogueSoftmax(torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, torch.device("cpu"))
     model = make_model("ids alone")
-    objective.loss(model, FeatureTable.without_content(ITEM_COUNT), batch).backward()
+    objective.prepare(FeatureTable.without_content(ITEM_COUNT), batch)(model).backward()
     has_gradient = model.id_embedding.weight.grad.any(dim=1)
     assert has_gradient.tolist() == [True, True, True, False, False, False, False, False]

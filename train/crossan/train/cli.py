@@ -23,6 +23,21 @@ _HISTORY_MASKS = ("all", "unseen-only", "none")
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 _Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 _Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+_Residence = Annotated[
+    str,
+    typer.Option(
+        "--residence", help="Where hidden states are kept: device, host (RAM), streamed (in their stores), auto."
+    ),
+]
+_MaxRam = Annotated[
+    str | None,
+    typer.Option(
+        "--max-ram", metavar="SIZE", help="RAM for features, for example 8GiB; default: most of what is free."
+    ),
+]
+_MaxDeviceMemory = Annotated[
+    str | None, typer.Option("--max-device-memory", metavar="SIZE", help="The same of an accelerator's memory.")
+]
 _Mask = Annotated[
     str | None,
     typer.Option("--mask-history", help="Items before the target left out of the ranking: all, unseen-only, none."),
@@ -96,6 +111,9 @@ def train(
         float | None, typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each.")
     ] = None,
     device: _Device = "auto",
+    residence: _Residence = "auto",
+    max_ram: _MaxRam = None,
+    max_device_memory: _MaxDeviceMemory = None,
     is_json: _Json = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
@@ -118,11 +136,13 @@ def train(
     if cluster is not None and is_validation_only:
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
     with joined(device) as place:
+        from crossan.train.features import Placement
         from crossan.train.run import train_run
         from crossan.train.validation_only import train_without_test
 
         settings = run_settings(flags, config or [], assignments or [])
-        how = {"may_resume": resume, "may_differ": allow_other_spec}
+        placement = Placement.parse(residence, max_ram, max_device_memory)
+        how: dict[str, Any] = {"may_resume": resume, "may_differ": allow_other_spec, "placement": placement}
         if cluster is None:
             train_it = train_without_test if is_validation_only else train_run
             result = train_it(settings, out, **how, device=place.device, ranks=place.ranks)
@@ -149,14 +169,20 @@ def evaluate(
         ),
     ] = None,
     device: _Device = "auto",
+    residence: _Residence = "auto",
+    max_ram: _MaxRam = None,
+    max_device_memory: _MaxDeviceMemory = None,
     is_json: _Json = False,
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch."""
-    from crossan.train.run import evaluate_run, open_run
+    from crossan.train.features import Placement
+    from crossan.train.opening import open_run
+    from crossan.train.run import evaluate_run
 
     if mask_history is not None and mask_history not in _HISTORY_MASKS:
         raise UsageError(f"--mask-history {mask_history}: expected {', '.join(_HISTORY_MASKS)}")
-    opened = open_run(run, device=device, permute_seed=permute_features)
+    placement = Placement.parse(residence, max_ram, max_device_memory)
+    opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)  # type: ignore[arg-type]
     result["permute_features"] = permute_features
     if is_json:
@@ -171,16 +197,20 @@ def recommend(
     history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")] = None,
     top: Annotated[int, typer.Option("--top", help="How many items.", min=1)] = 10,
     device: _Device = "auto",
+    residence: _Residence = "auto",
+    max_ram: _MaxRam = None,
+    max_device_memory: _MaxDeviceMemory = None,
     is_json: _Json = False,
 ) -> None:
     """Print the items a run would show next to a user, or after a history."""
     if (user is None) == (history is None):
         raise UsageError("recommend: expected one of --user and --history")
 
+    from crossan.train.features import Placement
+    from crossan.train.opening import open_run
     from crossan.train.recommend import history_of_items, history_of_user, recommend_items
-    from crossan.train.run import open_run
 
-    opened = open_run(run, device=device)
+    opened = open_run(run, device=device, placement=Placement.parse(residence, max_ram, max_device_memory))
     rows = history_of_user(opened, user) if user is not None else history_of_items(opened, history or "")
     items = recommend_items(opened, rows, top)
     if is_json:

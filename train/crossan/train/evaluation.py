@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from crossan.common.console import progress
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.model import Crossan
+from crossan.train.prefetch import prepared_ahead
 from crossan.train.ranking import ranks_by_counting
 from crossan.train.settings import HistoryMask
 from crossan.train.splits import TestSplit, ValidationSplit
@@ -36,7 +37,7 @@ class EvaluationStoppedError(Exception):
 
 
 @torch.inference_mode()
-def encode_items(model: Crossan, features: FeatureTable, told_to_end: Event | None = None) -> Tensor:
+def encode_items(model: Crossan, features: Features, told_to_end: Event | None = None) -> Tensor:
     """Return the item vectors of the whole catalogue, ``(items, width)``.
 
     Raises
@@ -45,15 +46,21 @@ def encode_items(model: Crossan, features: FeatureTable, told_to_end: Event | No
         ``told_to_end`` was set meanwhile.
     """
     model.eval()
-    rows = torch.arange(len(features.presence), device=features.presence.device)
-    parts = []
-    with progress("encode items", len(rows), "items") as shown:
-        for block in rows.split(ITEMS_PER_BLOCK):
+    blocks = torch.arange(len(features.presence)).split(ITEMS_PER_BLOCK)
+    vectors: list[Tensor] = []
+    with (
+        progress("encode items", len(features.presence), "items") as shown,
+        prepared_ahead(blocks, features.fetch) as ahead,
+    ):
+        for block, fetched in zip(blocks, ahead, strict=True):
             if told_to_end is not None and told_to_end.is_set():
                 raise EvaluationStoppedError
-            parts.append(model.item_vectors(features, block))
+            found = model.item_vectors(fetched, block.to(features.presence.device))
+            if not vectors:  # room for all at once: joining parts would take it twice
+                vectors.append(found.new_empty((len(features.presence), found.shape[1])))
+            vectors[0][int(block[0]) : int(block[-1]) + 1] = found
             shown.advance(len(block))
-    return torch.cat(parts)
+    return vectors[0]
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.train.evaluation import encode_items, encode_users, popularity_ranks, rank_targets
 from crossan.train.exposure import exposure_figures
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.popularity import training_counts
@@ -52,7 +52,7 @@ class Ranked:
 
 
 def rank_everyone(
-    model: Crossan, features: FeatureTable, kept: KeptSequences, input_length: int, mask_history: HistoryMask
+    model: Crossan, features: Features, kept: KeptSequences, input_length: int, mask_history: HistoryMask
 ) -> Ranked:
     """Rank the validation and test targets of every user over the whole catalogue."""
     splits: dict[str, ValidationSplit | TestSplit] = {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features, Fetched
 from crossan.train.frozen import FrozenTowers
 from crossan.train.id_embedding import IdEmbedding
 from crossan.train.momef import Momef
@@ -103,11 +103,11 @@ class Crossan(nn.Module):
             id_embedding = IdEmbedding(is_trained, settings.width)  # drawn last: the rest begins as it does without
         return cls(item_encoder, encoder, id_embedding)
 
-    def item_vectors(self, features: FeatureTable, rows: Tensor) -> Tensor:
+    def item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
         """Return the item vectors of catalogue rows ``(any,)``, shape ``(any, width)``."""
         return self._joined(self.item_encoder, features, rows)
 
-    def plain_item_vectors(self, features: FeatureTable, rows: Tensor) -> Tensor:
+    def plain_item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
         """Return the same by plain modules and autograd: the slow twin of `item_vectors`."""
         return self._joined(None if self.item_encoder is None else self.item_encoder.plain, features, rows)
 
@@ -115,7 +115,7 @@ class Crossan(nn.Module):
         """Return how many numbers training changes."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
-    def _joined(self, encode: Callable[..., Tensor] | None, features: FeatureTable, rows: Tensor) -> Tensor:
+    def _joined(self, encode: Callable[..., Tensor] | None, features: Features | Fetched, rows: Tensor) -> Tensor:
         """Return content, own vector or their sum."""
         parts = [] if encode is None else [encode(*features.gather(rows))]
         if self.id_embedding is not None:

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from crossan.train.features import FeatureTable
-from crossan.train.loss import PADDING, batch_columns, debiased_loss_of_batch
+from crossan.train.features import Features, Fetched
+from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.model import Crossan
 
-__all__ = ["LossOfBatch", "loss_by_position", "loss_of_batch"]
+__all__ = ["LossOfBatch", "Prepared", "loss_by_position", "loss_of_batch", "prepare_batch", "prepare_by_position"]
 
-LossOfBatch = Callable[[Crossan, FeatureTable, Tensor, Tensor], Tensor]
+LossOfBatch = Callable[[Crossan, Features, Tensor, Tensor], Tensor]
 """What both ways are: model, features, ``(users, position)`` catalogue rows padded with `PADDING`, log p of the
 catalogue ``(items,)`` to the loss."""
+Prepared = Callable[[Crossan], Tensor]
+"""The rest of a step, from the model to the loss: what of it needs no weights is done. Called once."""
 
 
-def loss_of_batch(model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor) -> Tensor:
-    """Return the loss of a batch, each of its items gathered and encoded once.
+def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+    """Find the unique items of a batch and begin to gather them; its loss encodes each of them once.
 
     The sequences lie best on the CPU, wherever the model is: every index is
     found there, and the device never waits for a count.
     """
-    columns = batch_columns(sequences).to(features.presence.device)
-    item_vectors = model.item_vectors(features, columns.items)
+    columns = batch_columns(sequences)
+    return partial(_loss_of_prepared, columns, features.fetch(columns.items), log_popularity)
+
+
+def _loss_of_prepared(columns: BatchColumns, fetched: Fetched, log_popularity: Tensor, model: Crossan) -> Tensor:
+    columns = columns.to(log_popularity.device)
+    item_vectors = model.item_vectors(fetched, columns.items)
     return debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
 
 
-def loss_by_position(model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+def loss_of_batch(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+    """Return the loss of a batch, each of its items gathered and encoded once."""
+    return prepare_batch(features, sequences, log_popularity)(model)
+
+
+def prepare_by_position(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+    """Prepare nothing of `loss_by_position`."""
+    return lambda model: loss_by_position(model, features, sequences, log_popularity)
+
+
+def loss_by_position(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
     """Return the same loss as vectorised code first writes it: every position gathered, encoded and scored for itself.
 
     Padding included, under masks; plain modules, plain autograd, one logit per

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,19 @@ from crossan.train.distributed.evaluation import encode_items_together
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.distributed.step import GradientSum, seed_step
 from crossan.train.evaluation import EvaluationStoppedError, encode_items, split_ranks
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.objectives import make_objective
+from crossan.train.optimiser import make_optimiser
+from crossan.train.prefetch import prepared_ahead
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress, Saver
-from crossan.train.settings import OptimiserSettings, RunSettings
+from crossan.train.settings import RunSettings
 from crossan.train.splits import TrainSplit, ValidationSplit
+from crossan.train.step import Prepared
 from crossan.train.warm_start import load_initial_weights
 
 __all__ = ["TrainingData", "fit"]
@@ -51,9 +55,17 @@ class TrainingData:
     """The catalogue, ``(items,)``."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The users of a step, with everything that can be prepared done."""
+
+    user_count: int
+    loss: Prepared
+
+
 def fit(
     model: Crossan,
-    features: FeatureTable,
+    features: Features,
     data: TrainingData,
     settings: RunSettings,
     run: RunFolder,
@@ -91,7 +103,7 @@ class _Training:
     def __init__(
         self,
         model: Crossan,
-        features: FeatureTable,
+        features: Features,
         data: TrainingData,
         settings: RunSettings,
         run: RunFolder,
@@ -100,7 +112,7 @@ class _Training:
     ) -> None:
         self._model, self._features, self._data, self._settings = model, features, data, settings
         self._run, self._told, self._ranks = run, told, ranks
-        self._optimiser = _make_optimiser(model, settings.optimiser)
+        self._optimiser = make_optimiser(model, settings.optimiser)
         self._objective = make_objective(settings, data.train, data.log_popularity, ranks)
         self._saver = Saver(model, self._optimiser, self._objective, run, settings.checkpoint)
         self._sum_gradients = GradientSum(model.parameters(), ranks) if ranks.count > 1 else None
@@ -144,25 +156,37 @@ class _Training:
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
-        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown:
-            for users in left:
-                self._window.add(self._take_step(users))
+        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown, self._prepared(left) as batches:
+            for batch in batches:
+                self._window.add(self._take_step(batch))
                 reached.step += 1
                 self._saver.count_step()
                 if self._window.is_full:
                     self._check_losses()
-                shown.advance(len(users), self._latest_loss)
+                shown.advance(batch.user_count, self._latest_loss)
                 self._agree()
                 if self._is_due:
                     self._save()
                 if self.told:
                     return
 
-    def _take_step(self, users: Tensor) -> Tensor:
-        """Take one step for a batch of users and return its loss, which nobody has waited for."""
+    @contextmanager
+    def _prepared(self, batches: Sequence[Tensor]) -> Iterator[Iterator[_Batch]]:
+        """Yield batches of users ready for their step, one prepared ahead; the reference step prepares nothing."""
+        if self._settings.reference:
+            yield map(self._prepare, batches)
+            return
+        with prepared_ahead(batches, self._prepare) as ahead:
+            yield ahead
+
+    def _prepare(self, users: Tensor) -> _Batch:
+        return _Batch(len(users), self._objective.prepare(self._features, self._data.train.sequences[users]))
+
+    def _take_step(self, batch: _Batch) -> Tensor:
+        """Take one step for a batch and return its loss, which nobody has waited for."""
         if self._sum_gradients is not None:
             seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
-        loss = self._objective.loss(self._model, self._features, self._data.train.sequences[users])
+        loss = batch.loss(self._model)
         self._optimiser.zero_grad()
         loss.backward()
         if self._sum_gradients is not None:
@@ -244,16 +268,6 @@ class _Training:
             f"{what} in epoch {epoch}, step {step} ({len(items):,} items: {named}); {kept}\n  all items: {path}",
             remedy="Start a run with smaller rates: --set optimiser.lr=... --set optimiser.adapter_lr=...",
         )
-
-
-def _make_optimiser(model: Crossan, settings: OptimiserSettings) -> torch.optim.Optimizer:
-    towers = [] if model.item_encoder is None else list(model.item_encoder.towers.parameters())
-    ids = [] if model.id_embedding is None else list(model.id_embedding.parameters())
-    own = {id(parameter) for parameter in (*towers, *ids)}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
-    rates = ((towers, settings.adapter_lr), (rest, settings.lr), (ids, settings.id_lr))
-    groups = [{"params": parameters, "lr": rate} for parameters, rate in rates if parameters]
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
 
 
 def _are_finite(model: Crossan) -> bool:

@@ -8,15 +8,24 @@ from typing import Any
 from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
 from crossan.common.datasets import SelectionSequences
 from crossan.train.distributed.ranks import ALONE, Ranks
+from crossan.train.features import Placement
 from crossan.train.figures import training_facts
-from crossan.train.run import OpenedRun, begun_run, best_weights, train_model
+from crossan.train.opening import OpenedRun, best_weights
+from crossan.train.run import begun_run, train_model
 from crossan.train.settings import RunSettings
 
 __all__ = ["train_without_test"]
 
 
 def train_without_test(
-    settings: RunSettings, out: Path, *, may_resume: bool, device: str, may_differ: bool = False, ranks: Ranks = ALONE
+    settings: RunSettings,
+    out: Path,
+    *,
+    may_resume: bool,
+    device: str,
+    may_differ: bool = False,
+    placement: Placement = Placement(),  # noqa: B008 - frozen
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Train a run as `train_run` does, to the same weights, with no test target in reach.
 
@@ -25,7 +34,7 @@ def train_without_test(
 
     Parameters
     ----------
-    settings, out, may_resume, device, may_differ, ranks
+    settings, out, may_resume, device, may_differ, placement, ranks
         As for `train_run`.
 
     Raises
@@ -34,7 +43,16 @@ def train_without_test(
         Whatever stops a run.
     """
     view = OpenedRun.without_test
-    begun = begun_run(settings, out, view, may_resume=may_resume, device=device, may_differ=may_differ, ranks=ranks)
+    begun = begun_run(
+        settings,
+        out,
+        view,
+        may_resume=may_resume,
+        device=device,
+        may_differ=may_differ,
+        placement=placement,
+        ranks=ranks,
+    )
     with begun as run:
         reached = train_model(run, ranks)
         if not ranks.is_first:

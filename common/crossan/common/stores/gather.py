@@ -72,7 +72,7 @@ def take_rows(source: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArr
     source
         ``(row, ...)``, C-contiguous.
     places
-        ``(n,)`` from 0 to the last row; not checked.
+        ``(n,)`` up to the last row, not checked; below 0 stands for 0.
     out
         ``(n, ...)``, C-contiguous, of the same row shape and dtype.
     """

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.stores.item_index import STATUSES
+from crossan.common.stores.item_index import STATUSES, read_texts
 from crossan.common.stores.segments import Segment
 
 __all__ = ["NOWHERE", "StoreIndex"]
@@ -42,7 +42,9 @@ class StoreIndex:
     """
 
     def __init__(self, segments: Sequence[Segment]) -> None:
-        self._segments = segments
+        # Not the segments: their ids, statuses and rows are all in the arrays below.
+        self._data = [segment.items.data for segment in segments]
+        self._stamps = [segment.items.stamps for segment in segments]
         counts = [len(segment.items.item_ids) for segment in segments]
         everything: npt.NDArray[np.str_] = _joined([segment.items.item_ids for segment in segments], np.str_)
         chosen = _newest_of_each(everything, [segment.items.stamps for segment in segments])
@@ -55,7 +57,7 @@ class StoreIndex:
         is_as_it_lies = len(chosen) == len(everything) and bool((chosen[1:] > chosen[:-1]).all())
         self.item_ids: npt.NDArray[np.str_] = everything if is_as_it_lies else everything[chosen]
         self.statuses: npt.NDArray[np.uint8] = codes[chosen]
-        self.chunk_of, self.place_of = self._places()
+        self.chunk_of, self.place_of = self._places(segments)
 
     @property
     def segment_of(self) -> npt.NDArray[np.int64]:
@@ -63,21 +65,27 @@ class StoreIndex:
         numbers: npt.NDArray[np.int64] = np.searchsorted(self._starts, self._chosen, side="right") - 1
         return numbers
 
+    @property
+    def byte_count(self) -> int:
+        """Memory that the index takes, the texts that are read on demand included."""
+        arrays = (self.item_ids, self.statuses, self._chosen, self.chunk_of, self.place_of)
+        return sum(array.nbytes for array in arrays) + sum(map(len, self._data))
+
     def stamps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return when the newest entry of each of `item_ids`, and of each of `deleted_ids`, was written."""
-        stamps = _joined([segment.items.stamps for segment in self._segments], np.int64)
+        stamps = _joined(self._stamps, np.int64)
         return stamps[self._chosen], stamps[self._deleted]
 
     def texts(self, column: str) -> list[str | None]:
         """Return ``content_digest`` or ``reason`` of each item."""
         everything: list[str | None] = []
-        for segment in self._segments:
-            everything += segment.items.texts(column)
+        for data in self._data:
+            everything += read_texts(data, column)
         return [everything[place] for place in self._chosen.tolist()]
 
-    def _places(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def _places(self, segments: Sequence[Segment]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         chunks, places, chunk_count = [], [], 0
-        for segment in self._segments:
+        for segment in segments:
             chunk, place = np.divmod(segment.items.rows, segment.layout.chunk_items)
             chunk += chunk_count
             chunk[segment.items.rows < 0] = place[segment.items.rows < 0] = NOWHERE

@@ -15,7 +15,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import SegmentRecord
 from crossan.common.stores.records import StagedItem
 
-__all__ = ["NO_ROW", "STATUSES", "SegmentItems", "index_bytes", "parse_items"]
+__all__ = ["NO_ROW", "STATUSES", "SegmentItems", "index_bytes", "parse_items", "read_texts"]
 
 STATUSES = tuple(ItemStatus)
 """An item's status is kept as its place in this."""
@@ -42,8 +42,7 @@ class SegmentItems:
 
     def texts(self, column: str) -> list[str | None]:
         """Return ``content_digest`` or ``reason`` of each item."""
-        texts: list[str | None] = _read_columns(self.data, [column]).column(0).to_pylist()
-        return texts
+        return read_texts(self.data, column)
 
 
 def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
@@ -84,6 +83,12 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
             f"{where}: expected rows 0 to {record.row_count - 1} once each for the items that are ok"
         )
     return SegmentItems(_item_ids(item_ids, where), codes, rows, stamps, data)
+
+
+def read_texts(data: bytes, column: str) -> list[str | None]:
+    """Return ``content_digest`` or ``reason`` of each item of an index that was parsed before."""
+    texts: list[str | None] = _read_columns(data, [column]).column(0).to_pylist()
+    return texts
 
 
 def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.int64]:

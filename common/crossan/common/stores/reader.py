@@ -122,6 +122,11 @@ class FeatureStore:
         self.presence: npt.NDArray[np.bool_] = self._index.statuses == _OK
         self._rows = StoredRows(path, segments, self._index, self.presence)
 
+    @property
+    def index_bytes(self) -> int:
+        """Memory that an open version takes beside the rows that are read: ids, statuses and where each row lies."""
+        return self._index.byte_count + self.presence.nbytes + self._rows.index_bytes
+
     @cached_property
     def status(self) -> npt.NDArray[np.str_]:
         """`ItemStatus` values, ``(item,)`` of str."""
@@ -143,7 +148,12 @@ class FeatureStore:
         return self._index.stamps()
 
     def read(
-        self, rows: npt.ArrayLike, layers: Sequence[int] | None = None, out: npt.NDArray[Any] | None = None
+        self,
+        rows: npt.ArrayLike,
+        layers: Sequence[int] | None = None,
+        out: npt.NDArray[Any] | None = None,
+        *,
+        is_mapped: bool = True,
     ) -> npt.NDArray[Any]:
         """Return the hidden states of some items; NaN where the status is not ok.
 
@@ -155,6 +165,9 @@ class FeatureStore:
             Layer numbers to give, in this order; None for all that are kept.
         out
             C-contiguous array of the result's shape and of `dtype` to write into and return.
+        is_mapped
+            Whether the rows are copied from the mapped files, all of whose pages that are touched count as memory
+            of this process from then on. False reads the files: nothing but the result is kept.
 
         Returns
         -------
@@ -176,9 +189,9 @@ class FeatureStore:
         layer_count = len(self.layers if layers is None else layers)
         self._check_out(out, (len(chosen), layer_count, self.dim))
         if self.identity.stored_dtype == "bfloat16":
-            decoded = decode_rows(self._read_stored(chosen, layers, None), "bfloat16")
+            decoded = decode_rows(self._read_stored(chosen, layers, None, is_mapped=is_mapped), "bfloat16")
             return decoded if out is None else _copied(decoded, out)
-        return self._read_stored(chosen, layers, out)
+        return self._read_stored(chosen, layers, out, is_mapped=is_mapped)
 
     def load(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Return the hidden states of every item, ``(item, layer, dim)``; NaN where the status is not ok.
@@ -214,13 +227,18 @@ class FeatureStore:
         return self._read_stored(self._checked_rows(rows), None, None)
 
     def _read_stored(
-        self, rows: npt.NDArray[np.int64], layers: Sequence[int] | None, out: npt.NDArray[Any] | None
+        self,
+        rows: npt.NDArray[np.int64],
+        layers: Sequence[int] | None,
+        out: npt.NDArray[Any] | None,
+        *,
+        is_mapped: bool = True,
     ) -> npt.NDArray[Any]:
         columns = None if layers is None else self._layer_columns(layers)
         if out is None:
             layer_count = len(self.layers) if columns is None else len(columns)
             out = np.empty((len(rows), layer_count, self.dim), dtype=bits_dtype(self.identity.stored_dtype))
-        self._rows.gather(rows, columns, out)
+        (self._rows.gather if is_mapped else self._rows.gather_unmapped)(rows, columns, out)
         return out
 
     def _check_out(self, out: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES
 from crossan.common.stores.chunks import crc_tail
+from crossan.common.stores.file_rows import read_file_rows
 from crossan.common.stores.gather import on_all_cores, read_and_sum, take_rows
 from crossan.common.stores.index import NOWHERE, StoreIndex
 from crossan.common.stores.mapping import ChunkFile, map_chunks
@@ -60,6 +61,11 @@ class StoredRows:
             number = next((n for n, chunk in enumerate(self._chunks) if error.message.startswith(f"{chunk.path}:")), 0)
             raise self._naming_items(error, number) from error
 
+    @property
+    def index_bytes(self) -> int:
+        """Memory that finding a row takes."""
+        return self._row_of.nbytes
+
     def gather(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
         """Copy the stored bits of some items, NaN for those without a row.
 
@@ -82,8 +88,26 @@ class StoredRows:
             _, layer_count, dim = tensor.shape
             places = self._row_of[items][:, None] * layer_count + np.array(columns, dtype=np.int64)
             take_rows(tensor.reshape(-1, dim), places.reshape(-1), out.reshape(-1, dim))
-        if self._has_gaps:
-            out[~self._presence[items]] = fill_rows((1, 1, 1), "bfloat16" if out.dtype == np.uint16 else str(out.dtype))
+        self._fill_gaps(items, out)
+
+    def gather_unmapped(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+        """Do as `gather` by reading the files: no page of the store becomes memory of this process.
+
+        A mapped row costs more than its bytes: the kernel maps what lies
+        around it, up to 2 MiB, and all of it counts as this process's memory.
+        """
+        chunk_of = self._index.chunk_of[items]
+        order = np.argsort(chunk_of, kind="stable")
+        numbers, starts = np.unique(chunk_of[order], return_index=True)
+        bounds = [*starts, len(order)]
+
+        def read(task: int) -> None:
+            if numbers[task] != NOWHERE:
+                targets = order[bounds[task] : bounds[task + 1]]
+                self._read_rows(int(numbers[task]), self._index.place_of[items[targets]], targets, columns, out)
+
+        on_all_cores(read, range(len(numbers)))
+        self._fill_gaps(items, out)
 
     def load(self, out: npt.NDArray[Any]) -> None:
         """Copy the rows of all items to ``out``, ``(item, layer, dim)`` of floats, each chunk checked on the way."""
@@ -103,12 +127,35 @@ class StoredRows:
         is_run = places[0] == 0 and places[-1] == len(items) - 1 and items[-1] - items[0] == len(items) - 1
         chunk = self._chunks[number]
         # Both ascend without repeats: their ends, and the steps of one, tell that they are runs.
-        if is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all()):
-            crc = self._read_chunk_file(chunk, out[items[0] : items[-1] + 1])
-            if crc == chunk.entry.crc32c:
-                return
-        self._check(number)
-        out[items] = self._files.chunk(number)[places]
+        is_run = is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all())
+        if not is_run or self._read_chunk_file(chunk, out[items[0] : items[-1] + 1]) is None:
+            self._read_rows(number, places, items, None, out)
+
+    def _read_rows(
+        self,
+        number: int,
+        places: npt.NDArray[np.int32],
+        targets: npt.NDArray[np.int64],
+        columns: list[int] | None,
+        out: npt.NDArray[Any],
+    ) -> None:
+        """Copy rows of one chunk from its file: ``out[targets[i]] = chunk[places[i]]``."""
+        chunk = self._chunks[number]
+        try:
+            descriptor = chunk.open()
+        except StoreIntegrityError:  # collected since the version was opened; its mapping stays
+            if not self._is_checked[number]:
+                self._check(number)
+            found = self._files.chunk(number)[places]
+            out[targets] = found if columns is None else found[:, columns]
+            return
+        try:
+            if not self._is_checked[number]:
+                is_sound = chunk.layout.codec == "raw" and self._sum(chunk, descriptor) is not None
+                self._note_checked(number) if is_sound else self._check(number)  # which names what is wrong
+            read_file_rows(chunk, descriptor, places, targets, columns, out)
+        finally:
+            os.close(descriptor)
 
     def _read_chunk_file(self, chunk: ChunkFile, out: npt.NDArray[Any]) -> int | None:
         """Read the rows without the detour over the mapping; None where that does not do."""
@@ -117,10 +164,20 @@ class StoredRows:
         except StoreIntegrityError:
             return None
         try:
-            crc = read_and_sum(descriptor, chunk.layout.chunk_bytes, out)
-            return crc if os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes) == crc_tail(crc) else None
+            return self._sum(chunk, descriptor, out)
         finally:
             os.close(descriptor)
+
+    @staticmethod
+    def _sum(chunk: ChunkFile, descriptor: int, out: npt.NDArray[Any] | None = None) -> int | None:
+        """Return the CRC32C of a raw chunk's rows, None where the recorded one or the file's tail is another."""
+        crc = read_and_sum(descriptor, chunk.layout.chunk_bytes, out)
+        tail = os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes)
+        return crc if crc == chunk.entry.crc32c and tail == crc_tail(crc) else None
+
+    def _fill_gaps(self, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+        if self._has_gaps:
+            out[~self._presence[items]] = fill_rows((1, 1, 1), "bfloat16" if out.dtype == np.uint16 else str(out.dtype))
 
     def _gather_scattered(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
         chunk_of = self._index.chunk_of[items]
@@ -143,6 +200,9 @@ class StoredRows:
             self._files.check(number)
         except StoreIntegrityError as error:
             raise self._naming_items(error, number) from error
+        self._note_checked(number)
+
+    def _note_checked(self, number: int) -> None:
         self._is_checked[number] = True
         self._is_all_checked = bool(self._is_checked.all())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.memory import parse_size
 from crossan.extract.job.plan import Shard
 from crossan.extract.workers import Limits
 
@@ -29,7 +30,6 @@ __all__ = [
 _ALL = "all"
 _MOST_WORKERS = 16
 _WALL_PER_COMPUTING = 10
-_UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,12 +147,8 @@ def parse_limits(seconds: float, memory: str) -> Limits:
     """
     if not 0 < seconds < math.inf:
         raise UsageError(f"--item-seconds {seconds:g}: expected a number of seconds above 0")
-    found = re.fullmatch(r"(\d{1,18})(KiB|MiB|GiB|)", memory, flags=re.ASCII)
-    if found is None or int(found[1]) == 0:
-        raise UsageError(f"--item-memory {memory}: expected a size such as 4GiB or 500MiB")
-    return Limits(
-        seconds=seconds, wall_seconds=_WALL_PER_COMPUTING * seconds, memory_bytes=int(found[1]) * _UNITS[found[2]]
-    )
+    most = parse_size(memory, "--item-memory")
+    return Limits(seconds=seconds, wall_seconds=_WALL_PER_COMPUTING * seconds, memory_bytes=most)
 
 
 def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:

@@ -11,14 +11,14 @@ from torch import Tensor
 from crossan.common.console import progress
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.evaluation import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.model import Crossan
 
 __all__ = ["encode_items_together"]
 
 
 @torch.inference_mode()
-def encode_items_together(ranks: Ranks, model: Crossan, features: FeatureTable, told_to_end: Event) -> Tensor:
+def encode_items_together(ranks: Ranks, model: Crossan, features: Features, told_to_end: Event) -> Tensor:
     """Return the item vectors of the whole catalogue on every rank, ``(items, width)``.
 
     The blocks are one process's, dealt out one by one: another cut would round

@@ -20,6 +20,7 @@ from crossan.common.cluster import ClusterRequest, Crew, Failure, fit_crew
 from crossan.common.cluster.connection import connected, first_line, lost_errors, nodes_of
 from crossan.common.console import note
 from crossan.train.distributed.ray_worker import Meeting, Order, Outcome, RankWorker
+from crossan.train.features import Placement
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
@@ -48,6 +49,7 @@ def train_on_cluster(
     may_resume: bool,
     may_differ: bool = False,
     device: str = "auto",
+    placement: Placement = Placement(),  # noqa: B008 - frozen
 ) -> dict[str, Any]:
     """Train a run on a Ray cluster and return its result.
 
@@ -55,7 +57,7 @@ def train_on_cluster(
 
     Parameters
     ----------
-    settings, out, may_resume, may_differ
+    settings, out, may_resume, may_differ, placement
         As for `crossan.train.run.train_run`.
     cluster
         Where, and with how many ranks.
@@ -83,6 +85,7 @@ def train_on_cluster(
             may_resume=may_resume,
             may_differ=may_differ,
             device=chosen,
+            placement=placement,
             rank_count=crew.worker_count,
             threads=crew.cpus,
             folder=Path.cwd(),

@@ -22,6 +22,7 @@ from typing import Any
 from crossan.cache_schema.errors import CrossanError, IncompatibleError
 from crossan.common.cluster import Failure
 from crossan.common.console import disk_full_error
+from crossan.train.features import Placement
 from crossan.train.settings import RunSettings
 
 __all__ = ["Meeting", "Order", "Outcome", "RankWorker"]
@@ -36,6 +37,7 @@ class Order:
     may_resume: bool
     may_differ: bool
     device: str
+    placement: Placement
     rank_count: int
     threads: int
     folder: Path
@@ -150,6 +152,7 @@ class RankWorker:
                 may_resume=order.may_resume,
                 device=order.device,
                 may_differ=order.may_differ,
+                placement=order.placement,
                 ranks=ranks,
             )
 

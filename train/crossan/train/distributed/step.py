@@ -17,40 +17,46 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from crossan.train.distributed.ranks import Ranks
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.model import Crossan
+from crossan.train.step import Prepared
 
-__all__ = ["GradientSum", "gather_vectors", "loss_of_share", "seed_step"]
+__all__ = ["GradientSum", "gather_vectors", "prepare_share", "seed_step"]
 
 
-def loss_of_share(
-    ranks: Ranks, model: Crossan, features: FeatureTable, sequences: Tensor, log_popularity: Tensor
-) -> Tensor:
-    """Return this rank's share of a batch's loss; the sum over the ranks is the loss of one process.
+def prepare_share(ranks: Ranks, features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+    """Prepare this rank's share of a batch's loss; the sum over the ranks is the loss of one process.
 
-    Its backward communicates: every rank calls it once, whatever its share.
+    Its loss and the backward of that communicate: every rank calls both once,
+    whatever its share.
 
     Parameters
     ----------
     ranks
         Who shares the batch.
-    model, features
-        The same on every rank.
+    features
+        The same on every rank, as is the model.
     sequences
         The whole batch, on the CPU, ``(users, position)`` catalogue rows padded with `PADDING`.
     log_popularity
         Log p of the catalogue, ``(items,)``.
     """
-    columns, device = batch_columns(sequences), features.presence.device
-    items = columns.items[ranks.part(len(columns.items))].to(device)
-    share = _of_users(columns, ranks.part(len(sequences))).to(device)
-    own_vectors = model.item_vectors(features, items)
-    item_vectors = gather_vectors(own_vectors, len(columns.items), ranks)
-    if not len(share.positive):
-        return item_vectors[:0].sum()  # nothing to predict; the others wait for this rank's backward all the same
-    loss = debiased_loss_of_batch(share, item_vectors, model.sequence_encoder, log_popularity)
-    return loss * (len(share.positive) / len(columns.positive))
+    columns = batch_columns(sequences)
+    items = columns.items[ranks.part(len(columns.items))]
+    share = _of_users(columns, ranks.part(len(sequences)))
+    of_all = len(share.positive) / len(columns.positive)
+    fetched = features.fetch(items)
+
+    def loss_of_share(model: Crossan) -> Tensor:
+        here = share.to(log_popularity.device)
+        own_vectors = model.item_vectors(fetched, items.to(log_popularity.device))
+        item_vectors = gather_vectors(own_vectors, len(here.items), ranks)
+        if not len(here.positive):
+            return item_vectors[:0].sum()  # nothing to predict; the others wait for this rank's backward all the same
+        return debiased_loss_of_batch(here, item_vectors, model.sequence_encoder, log_popularity) * of_all
+
+    return loss_of_share
 
 
 def _of_users(columns: BatchColumns, users: slice) -> BatchColumns:

@@ -32,9 +32,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features, Fetched
 from crossan.train.loss import PADDING, columns_to_predict, debiased_loss_of_batch
 from crossan.train.model import Crossan, ItemEncoder
+from crossan.train.step import Prepared
 
 __all__ = ["CatalogueSoftmax"]
 
@@ -65,17 +66,23 @@ class CatalogueSoftmax:
         self._refresh_steps, self._age = refresh_steps, 0
         self._table: Tensor | None = None
 
-    def loss(self, model: Crossan, features: FeatureTable, sequences: Tensor) -> Tensor:
-        """Return the loss of a batch; its items' content vectors are the table's from now on."""
-        columns = columns_to_predict(self._rows, sequences, self._once).to(self._rows.device)
-        parts = []
-        if model.item_encoder is not None:
-            items = sequences[sequences != PADDING].unique().to(self._rows.device)
-            parts.append(self._content(model.item_encoder, features, items))
-        if model.id_embedding is not None:
-            parts.append(model.id_embedding.weight)
-        vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        return debiased_loss_of_batch(columns, vectors, model.sequence_encoder, self._left_out)
+    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+        """Prepare the loss of a batch; its items' content vectors are the table's once it was called."""
+        columns = columns_to_predict(self._rows, sequences, self._once)
+        items = sequences[sequences != PADDING].unique()
+        fetched = features.fetch(items)
+
+        def loss(model: Crossan) -> Tensor:
+            parts = []
+            if model.item_encoder is not None:
+                parts.append(self._content(model.item_encoder, features, fetched, items.to(self._rows.device)))
+            if model.id_embedding is not None:
+                parts.append(model.id_embedding.weight)
+            vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+            here = columns.to(self._rows.device)
+            return debiased_loss_of_batch(here, vectors, model.sequence_encoder, self._left_out)
+
+        return loss
 
     def state(self) -> dict[str, Tensor]:
         """Return the table and the steps since it was encoded whole; nothing before the first step and without content."""
@@ -86,15 +93,15 @@ class CatalogueSoftmax:
         if state:
             self._table, self._age = state["table"].to(self._rows.device), int(state["age"])
 
-    def _content(self, encoder: ItemEncoder, features: FeatureTable, items: Tensor) -> Tensor:
+    def _content(self, encoder: ItemEncoder, features: Features, fetched: Fetched, items: Tensor) -> Tensor:
         """Return the content vectors of the catalogue, ``(items, width)``, those of the batch with their gradient."""
         if self._table is None or self._age == self._refresh_steps:
             self._table, self._age = self._encode_all(encoder, features), 0
-        content = self._table.index_copy(0, items, encoder(*features.gather(items)))
+        content = self._table.index_copy(0, items, encoder(*fetched.gather(items)))
         self._table = content.detach()
         self._age += 1
         return content
 
     @torch.no_grad()
-    def _encode_all(self, encoder: ItemEncoder, features: FeatureTable) -> Tensor:
+    def _encode_all(self, encoder: ItemEncoder, features: Features) -> Tensor:
         return torch.cat([encoder(*features.gather(rows)) for rows in self._rows.split(_ITEMS_PER_BLOCK)])

@@ -27,9 +27,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from crossan.train.features import FeatureTable
+from crossan.train.features import Features
 from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.model import Crossan
+from crossan.train.step import Prepared
 
 __all__ = ["CrossBatch"]
 
@@ -54,14 +55,19 @@ class CrossBatch:
         self._log_multiplicity = torch.empty(0, dtype=torch.float64)
         self._vectors = log_popularity.new_empty(0, width)
 
-    def loss(self, model: Crossan, features: FeatureTable, sequences: Tensor) -> Tensor:
-        """Return the loss of a batch and remember its item vectors."""
+    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+        """Prepare the loss of a batch; its item vectors are remembered once it was called."""
         batch = batch_columns(sequences)
-        columns = self._beside_memory(batch, sequences).to(self._log_popularity.device)
-        fresh = model.item_vectors(features, columns.items[: len(batch.items)])
-        vectors = torch.cat([fresh, self._vectors])
-        loss = debiased_loss_of_batch(columns, vectors, model.sequence_encoder, self._log_popularity)
-        self._remember(batch, fresh.detach())
+        fetched = features.fetch(batch.items)
+
+        def loss(model: Crossan) -> Tensor:
+            columns = self._beside_memory(batch, sequences).to(self._log_popularity.device)
+            fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
+            vectors = torch.cat([fresh, self._vectors])
+            found = debiased_loss_of_batch(columns, vectors, model.sequence_encoder, self._log_popularity)
+            self._remember(batch, fresh.detach())
+            return found
+
         return loss
 
     def state(self) -> dict[str, Tensor]:

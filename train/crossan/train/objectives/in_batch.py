@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from crossan.train.features import FeatureTable
-from crossan.train.model import Crossan
-from crossan.train.step import LossOfBatch
+from crossan.train.features import Features
+from crossan.train.step import Prepared
 
 __all__ = ["InBatch"]
 
@@ -20,16 +19,16 @@ class InBatch:
     ----------
     log_popularity
         Log p of the catalogue, ``(items,)``.
-    loss_of
-        The step that trains, or its slow twin.
+    prepare
+        The step that trains, its slow twin, or one rank's share of it.
     """
 
-    def __init__(self, log_popularity: Tensor, loss_of: LossOfBatch) -> None:
-        self._log_popularity, self._loss_of = log_popularity, loss_of
+    def __init__(self, log_popularity: Tensor, prepare: Callable[[Features, Tensor, Tensor], Prepared]) -> None:
+        self._log_popularity, self._prepare = log_popularity, prepare
 
-    def loss(self, model: Crossan, features: FeatureTable, sequences: Tensor) -> Tensor:
-        """Return the loss of a batch, see `crossan.train.step`."""
-        return self._loss_of(model, features, sequences, self._log_popularity)
+    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+        """Prepare the loss of a batch, see `crossan.train.step`."""
+        return self._prepare(features, sequences, self._log_popularity)
 
     def state(self) -> dict[str, Tensor]:
         """Return nothing."""

@@ -9,15 +9,14 @@ from typing import Protocol
 from torch import Tensor
 
 from crossan.train.distributed.ranks import ALONE, Ranks
-from crossan.train.distributed.step import loss_of_share
-from crossan.train.features import FeatureTable
-from crossan.train.model import Crossan
+from crossan.train.distributed.step import prepare_share
+from crossan.train.features import Features
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.settings import RunSettings
 from crossan.train.splits import TrainSplit
-from crossan.train.step import loss_by_position, loss_of_batch
+from crossan.train.step import Prepared, prepare_batch, prepare_by_position
 
 __all__ = ["Objective", "make_objective"]
 
@@ -25,8 +24,12 @@ __all__ = ["Objective", "make_objective"]
 class Objective(Protocol):
     """A loss per batch, with whatever it remembers between two steps."""
 
-    def loss(self, model: Crossan, features: FeatureTable, sequences: Tensor) -> Tensor:
-        """Return the loss of ``(users, position)`` catalogue rows padded with `PADDING`, best on the CPU, and remember."""
+    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+        """Prepare the loss of ``(users, position)`` catalogue rows padded with `PADDING`, on the CPU.
+
+        What is remembered is read and changed by the function returned alone,
+        which is called once, batch after batch: another thread may prepare.
+        """
 
     def state(self) -> dict[str, Tensor]:
         """Return what is remembered, by name; nothing where nothing is."""
@@ -51,9 +54,9 @@ def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Ten
     """
     chosen = settings.objective
     if ranks.count > 1:
-        return InBatch(log_popularity, partial(loss_of_share, ranks))
+        return InBatch(log_popularity, partial(prepare_share, ranks))
     if chosen.kind == "catalogue":
         return CatalogueSoftmax(train.sequences, len(log_popularity), chosen.refresh_steps, log_popularity.device)
     if chosen.kind == "cross-batch":
         return CrossBatch(log_popularity, chosen.memory_size, settings.model.width)
-    return InBatch(log_popularity, loss_by_position if settings.reference else loss_of_batch)
+    return InBatch(log_popularity, prepare_by_position if settings.reference else prepare_batch)

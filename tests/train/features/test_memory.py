@@ -1,0 +1,58 @@
+"""Under --max-ram the peak of a training does not know how many items there are; the large twin is bench_memory.py."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from sparse import write_sparse_place
+
+# The peak is the process's own: ru_maxrss begins with the parent's.
+TRAIN = """
+import pathlib, sys
+from crossan.train.cli import main
+try:
+    main()
+finally:
+    print(pathlib.Path("/proc/self/status").read_text(), file=sys.stderr)
+"""
+LAYERS, DIM = 12, 768  # 18 KiB a row
+MIB = 1 << 20
+
+
+def train(place, *limits):
+    """Train one short epoch; return the features' line and the peak in bytes."""
+    settings = ("max_epochs=1", "batch_size=64", "model.bottleneck_dim=4", "model.width=16", "model.top_k=1")
+    given = [part for setting in settings for part in ("--set", setting)]
+    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / "r", "--device", "cpu"]
+    command = [sys.executable, "-c", TRAIN, *map(str, places), *given, *limits]
+    found = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    shown = next(line for line in found.stderr.splitlines() if line.startswith("features:"))
+    return shown, int(re.search(r"VmHWM:\s+(\d+)", found.stderr)[1]) * 1024
+
+
+def test_peak_memory_is_flat(tmp_path):
+    peaks = []
+    for items in (4_000, 20_000):
+        place = tmp_path / str(items)
+        write_sparse_place(place, items, users=1_600, modalities=1, layers=LAYERS, dim=DIM)
+        shown, peak = train(place, "--max-ram", "64MiB")
+        assert shown.startswith("features: streamed from")
+        peaks.append(peak)
+    assert peaks[1] == pytest.approx(peaks[0], rel=0.1)
+
+
+def test_the_budget_is_kept(tmp_path):
+    """A larger budget adds to the peak what it allows more, at most; without one everything is resident."""
+    write_sparse_place(tmp_path, 16_000, users=1_300, modalities=1, layers=LAYERS, dim=DIM)
+    small, large, whole = (
+        train(tmp_path, *limits, "--out", str(tmp_path / name))
+        for name, limits in (("small", ("--max-ram", "64MiB")), ("large", ("--max-ram", "192MiB")), ("whole", ()))
+    )
+    assert small[0].startswith("features: streamed from 281 MiB")
+    assert large[0].startswith("features: streamed from 281 MiB")
+    assert whole[0].startswith("features: all 281 MiB in RAM")
+    assert large[1] - small[1] < 138 * MIB  # 192 - 64, and 10 for what pages are taken in
+    assert whole[1] - small[1] > 150 * MIB

@@ -1,0 +1,195 @@
+"""Where the hidden states live: on the device, in RAM or in their stores, and how much of them.
+
+No number of a run depends on it, so it is no setting: it is said anew for
+every command, like ``--device``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from crossan.cache_schema.errors import CrossanError, ResourceError, UsageError
+from crossan.common.console import note
+from crossan.common.memory import available_ram, parse_size, show_size
+from crossan.train.features.interface import Features
+from crossan.train.features.stored import Rows, StoredStates
+from crossan.train.features.streamed import SCRATCH_ROWS, StreamedFeatures
+from crossan.train.features.table import FeatureTable
+
+__all__ = ["Demand", "Placement", "Residence", "place_features"]
+
+Residence = Literal["auto", "device", "host", "streamed"]
+"""``device``: all of it where the model computes. ``host``: all of it in RAM. ``streamed``: the most popular items
+in RAM, the rest in the stores. ``auto``: the first of these that fits."""
+
+_BATCHES = 2
+"""Alive at once: the one in use, and the one that is prepared meanwhile."""
+_SHARE_OF_FREE = 0.8
+"""What is taken, where no limit is given, of the memory that there is; weights and activations need some."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the user asked for; sizes in bytes, None where no limit was given."""
+
+    residence: Residence = "auto"
+    max_ram: int | None = None
+    max_device_memory: int | None = None
+
+    @classmethod
+    def parse(cls, residence: str, max_ram: str | None, max_device_memory: str | None) -> Placement:
+        """Read ``--residence``, ``--max-ram`` and ``--max-device-memory``.
+
+        Raises
+        ------
+        UsageError
+            No such residence, or no size.
+        """
+        known = get_args(Residence)
+        if residence not in known:
+            raise UsageError(f"--residence {residence}: expected {', '.join(known)}")
+        return cls(
+            residence,  # type: ignore[arg-type]
+            None if max_ram is None else parse_size(max_ram, "--max-ram"),
+            None if max_device_memory is None else parse_size(max_device_memory, "--max-device-memory"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What will be asked of the features."""
+
+    rows_at_once: int
+    """Items gathered together at most."""
+    counts: Rows | None = None
+    """How often training uses each item, ``(items,)``; None where every item is used once."""
+    other_bytes: int = 0
+    """RAM that is kept per item beside the features and their index: the catalogue, the item vectors."""
+
+
+def place_features(stored: StoredStates, placement: Placement, device: torch.device, demand: Demand) -> Features:
+    """Load what is to be kept and say on one line where it is.
+
+    Parameters
+    ----------
+    stored
+        The stores.
+    placement
+        What the user asked for.
+    device
+        Where the model computes.
+    demand
+        What will be asked of the features.
+
+    Raises
+    ------
+    UsageError
+        The limits given do not do, or name a device that is none.
+    ResourceError
+        The machine's memory does not do.
+    """
+    if device.type == "cpu" and placement.max_device_memory is not None:
+        raise UsageError("--max-device-memory: expected an accelerator, computing on the CPU", remedy="Use --max-ram")
+    room = _Room.of(stored, placement, device, demand)
+    everything = np.arange(stored.item_count)
+    on_cpu = device.type == "cpu"
+    if room.chosen == "device" or (on_cpu and room.chosen == "host"):
+        tables = tuple(stored.load(m, everything, device) for m in range(len(stored.modalities)))
+        note(f"features: all {show_size(room.table)} in {'RAM' if on_cpu else f'the memory of {device}'}")
+        return FeatureTable(stored.modalities, tables, torch.from_numpy(stored.presence).to(device))
+    popular = everything if demand.counts is None else np.argsort(-demand.counts, kind="stable")
+    on_device, in_ram = np.split(popular[: room.device_items + room.ram_items], [room.device_items])
+    note(room.in_words())
+    rows_at_once = min(demand.rows_at_once, stored.item_count)
+    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), rows_at_once)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What fits where; all in bytes but the items."""
+
+    chosen: Residence
+    item_count: int
+    table: int
+    """All hidden states, as they are kept."""
+    batches: int
+    """The gathered hidden states of the batches alive at once, and the scratch rows."""
+    index: int
+    device_items: int
+    ram_items: int
+    kept: int
+
+    @classmethod
+    def of(cls, stored: StoredStates, placement: Placement, device: torch.device, demand: Demand) -> _Room:
+        """Choose the residence and how many items to keep where."""
+        ram, device_memory = _limit_of_ram(placement), _limit_of_device(placement, device)
+        each, index = stored.resident_row_bytes, stored.index_bytes + demand.other_bytes
+        table, rows_at_once = each * stored.item_count, min(demand.rows_at_once, stored.item_count)
+        batch = rows_at_once * stored.row_bytes
+        batches = _BATCHES * batch + min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
+        in_ram, on_device = ram - index - batches, device_memory - _BATCHES * batch
+        fits: dict[Residence, bool] = {
+            "device": table <= (in_ram if device.type == "cpu" else on_device),
+            "host": table <= in_ram,
+        }
+        fits["streamed"] = in_ram >= 0 and (device.type == "cpu" or on_device >= 0)
+        asked = placement.residence
+        chosen: Residence = next((name for name in fits if fits[name]), "streamed") if asked == "auto" else asked
+        if not fits[chosen]:
+            on_cpu = chosen != "device" or device.type == "cpu"
+            limit, fixed = (ram, index + batches) if on_cpu or in_ram < 0 else (device_memory, _BATCHES * batch)
+            flag = "--max-ram" if on_cpu else "--max-device-memory"
+            raise _too_small(chosen, placement, flag, limit, fixed + (0 if chosen == "streamed" else table))
+        device_items = 0 if device.type == "cpu" else min(max(on_device, 0) // each, stored.item_count)
+        left = stored.item_count - device_items
+        ram_items = left if chosen == "host" else min(max(in_ram, 0) // each, left)
+        if demand.counts is None and chosen == "streamed":
+            device_items = ram_items = 0  # what is used once is not worth keeping
+        return cls(chosen, stored.item_count, table, batches, index, device_items, ram_items, each)
+
+    def in_words(self) -> str:
+        """Return the line that is shown."""
+        others = f"{show_size(self.batches)} for batches, {show_size(self.index)} for the items' index"
+        kept = f"{self.ram_items:,} of {self.item_count:,} items, {show_size(self.ram_items * self.kept)}, in RAM"
+        if self.device_items:
+            kept = f"{self.device_items:,} items, {show_size(self.device_items * self.kept)}, on the device; {kept}"
+        if self.chosen == "host":
+            return f"features: {kept}; {others}"
+        return f"features: streamed from {show_size(self.table)}; the most popular {kept}; {others}"
+
+
+def _limit_of_ram(placement: Placement) -> int:
+    return int(_SHARE_OF_FREE * available_ram()) if placement.max_ram is None else placement.max_ram
+
+
+def _limit_of_device(placement: Placement, device: torch.device) -> int:
+    if device.type == "cpu":
+        return 0
+    if placement.max_device_memory is not None or device.type != "cuda":
+        return placement.max_device_memory or 0
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(_SHARE_OF_FREE * free)
+
+
+def _too_small(chosen: str, placement: Placement, flag: str, limit: int, needed: int) -> CrossanError:
+    given = placement.max_ram if flag == "--max-ram" else placement.max_device_memory
+    source = f"{flag} allows" if given is not None else "free for it are"
+    what = "one batch beside another and the items' index" if chosen == "streamed" else "the features and two batches"
+    # To the next unit up, so that what is proposed does.
+    mebibytes = -(-needed // 2**20)
+    proposed = f"{flag} {mebibytes}MiB"
+    remedy = (
+        f"Allow more: {proposed}" if chosen == "streamed" else f"Use --residence streamed, or allow more: {proposed}"
+    )
+    if given is None and chosen == "streamed":
+        remedy = "Use a smaller batch: --set batch_size=..., or a machine with more memory"
+    elif given is None:
+        remedy = "Use --residence streamed"
+    message = (
+        f"features, residence {chosen}: {what} need {show_size(needed)} ({needed:,} bytes), {source} {show_size(limit)}"
+    )
+    return UsageError(message, remedy=remedy) if given is not None else ResourceError(message, remedy=remedy)

@@ -1,0 +1,64 @@
+"""All hidden states where the model computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from crossan.cache_schema.modality import Modality
+from crossan.train.features.interface import Fetched, Gathered
+
+__all__ = ["FeatureTable", "States"]
+
+
+class States(Protocol):
+    """Hidden states of some items, ``(items, layer, dim)``: a tensor, or what is used like one."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(items, layer, dim)``."""
+
+    def index_select(self, dim: int, index: Tensor, /) -> Tensor:
+        """Return rows in the dtype of their store."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Hidden states in the dtype of their stores, or packed, and which modalities each item has.
+
+    Shapes: ``hidden`` one ``(items, layer, dim_m)`` per modality in the order
+    of `Modality`; ``presence`` ``(items, modality)`` bool, on the same device.
+    What lies in an absent row is never read.
+    """
+
+    modalities: tuple[Modality, ...]
+    hidden: tuple[States, ...]
+    presence: Tensor
+
+    @classmethod
+    def without_content(cls, item_count: int, device: torch.device | None = None) -> FeatureTable:
+        """Return the table of a catalogue of which no store is read: no modality at all."""
+        return cls((), (), torch.empty(item_count, 0, dtype=torch.bool, device=device))
+
+    def fetch(self, rows: Tensor) -> Fetched:
+        """Begin to gather catalogue rows: there is nothing to do before the device is at it."""
+        return Fetched(rows, partial(self.gather, rows))
+
+    def gather(self, rows: Tensor) -> Gathered:
+        """Return hidden states, in the dtype of their stores, and presence of the given catalogue rows."""
+        rows = rows.to(self.presence.device)
+        return [hidden.index_select(0, rows) for hidden in self.hidden], self.presence[rows]
+
+    @property
+    def dims(self) -> list[int]:
+        """Width of each modality's hidden states."""
+        return [hidden.shape[2] for hidden in self.hidden]
+
+    @property
+    def layer_count(self) -> int:
+        """Kept layers of every modality."""
+        return self.hidden[0].shape[1] if self.hidden else 0

@@ -1,0 +1,211 @@
+"""A run with everything its settings name loaded: to be trained, or finished and opened again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crossan.cache_schema.errors import StoreIntegrityError, UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import note
+from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
+from crossan.common.stores import FeatureStore
+from crossan.train.catalogue import read_catalogue
+from crossan.train.checkpoint import BEST, load_weights
+from crossan.train.evaluation import ITEMS_PER_BLOCK
+from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
+from crossan.train.id_embedding import carry_rows
+from crossan.train.model import Crossan
+from crossan.train.popularity import training_counts
+from crossan.train.run_folder import RunFolder
+from crossan.train.settings import RunSettings
+from crossan.train.sources import keep_served, require_choice
+
+__all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run", "pick_device"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainableRun:
+    """What training and selecting see of a run: nothing here leads to a test target."""
+
+    folder: RunFolder
+    settings: RunSettings
+    seen: SelectionSequences
+    features: Features
+    model: Crossan
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRun:
+    """A run's settings with everything they name loaded."""
+
+    folder: RunFolder
+    settings: RunSettings
+    dataset: Dataset
+    kept: KeptSequences
+    features: Features
+    model: Crossan
+
+    def without_test(self) -> TrainableRun:
+        """Return the part of it that training may see."""
+        return TrainableRun(self.folder, self.settings, self.kept.without_test(), self.features, self.model)
+
+
+def open_run(
+    path: Path,
+    *,
+    device: str = "auto",
+    permute_seed: int | None = None,
+    placement: Placement = Placement(),  # noqa: B008 - frozen
+) -> OpenedRun:
+    """Open a run with the weights of its best epoch.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    device
+        Where to load it.
+    permute_seed
+        Shuffle the hidden states between items, for this evaluation alone.
+    placement
+        Where they live; no number depends on it.
+
+    Raises
+    ------
+    UsageError
+        No run there, or none that finished an epoch.
+    """
+    folder = RunFolder(path)
+    settings = folder.settings()
+    stores = folder.locked_stores()
+    best = folder.best_checkpoint()
+    if stores is None:
+        raise UsageError(f"{path}: expected cache.lock.json, found none")
+    if permute_seed is not None and not settings.model.content:
+        raise UsageError(f"--permute-features: {path} reads no features: it was trained with model.content=false")
+    dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
+    permuted = () if permute_seed is None else (permute_seed,)
+    run = assemble(settings, folder, dataset, stores, chosen, placement, permuted, is_training=False)
+    weights = best.tensors["model"]
+    if run.model.id_embedding is not None:  # what the dataset gained since is known by its content alone
+        nothing = torch.zeros_like(run.model.id_embedding.weight, device="cpu")
+        weights = carry_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
+    load_weights(run.model, weights, str(path))
+    return run
+
+
+def pick_device(device: str) -> torch.device:
+    """Return the device asked for; ``auto`` takes an accelerator where there is one.
+
+    Raises
+    ------
+    UsageError
+        It is not to be had here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"--device {device}: not to be had here: {first}", remedy="Use --device auto or --device cpu"
+        ) from None
+    return torch.device(device)
+
+
+def assemble(
+    settings: RunSettings,
+    folder: RunFolder,
+    dataset: Dataset,
+    stores: Mapping[Modality, FeatureStore],
+    device: torch.device,
+    placement: Placement,
+    permute_seeds: Sequence[int] = (),
+    *,
+    is_training: bool = True,
+) -> OpenedRun:
+    """Load everything that settings name, with a model of random weights.
+
+    Parameters
+    ----------
+    settings
+        The run's.
+    folder
+        Where it lies.
+    dataset, stores
+        What it reads; no store without content.
+    device
+        Where it computes.
+    placement
+        Where the hidden states live.
+    permute_seeds
+        Shuffles of the hidden states between items, beside the settings' own.
+    is_training
+        Whether batches are gathered, beside the blocks of an evaluation.
+
+    Raises
+    ------
+    CrossanError
+        Items that cannot be served, or stores that do not fit the settings or each other.
+    """
+    kept = keep_served(dataset, dict(stores), settings.data)
+    if settings.model.content:
+        features = _load_features(settings, stores, kept, device, placement, permute_seeds, is_training=is_training)
+        require_choice(settings.model.top_k, len(features.modalities))
+    else:
+        features = FeatureTable.without_content(len(kept.item_ids), device)
+    torch.manual_seed(settings.seed)
+    is_trained = torch.from_numpy(training_counts(kept.training_items, len(kept.item_ids)) > 0)
+    model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained)
+    return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
+
+
+def _load_features(
+    settings: RunSettings,
+    stores: Mapping[Modality, FeatureStore],
+    kept: KeptSequences,
+    device: torch.device,
+    placement: Placement,
+    permute_seeds: Sequence[int],
+    *,
+    is_training: bool,
+) -> Features:
+    own = settings.features.permute_seed
+    seeds = (*(() if own is None else (own,)), *permute_seeds)
+    stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
+    if settings.features.storage == "int8":
+        for modality, (mean, largest) in stored.pack().items():
+            note(f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most")
+    positions = settings.batch_size * (settings.data.input_length + 1)
+    counts = training_counts(kept.training_items, stored.item_count)
+    in_batches = positions if settings.reference else min(positions, int(np.count_nonzero(counts)))
+    demand = Demand(
+        rows_at_once=max(ITEMS_PER_BLOCK, in_batches if is_training else 0),
+        counts=counts if is_training else None,
+        other_bytes=kept.item_ids.nbytes + 4 * settings.model.width * stored.item_count,
+    )
+    return place_features(stored, placement, device, demand)
+
+
+def best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
+    """Return the weights of the best epoch.
+
+    Raises
+    ------
+    StoreIntegrityError
+        They are damaged, or those of another epoch.
+    """
+    best = folder.best_checkpoint()
+    if best.state.get("epoch") != epoch:
+        raise StoreIntegrityError(
+            f"{folder.path}: expected the weights of epoch {epoch} in checkpoints/{BEST}, found those of epoch"
+            f" {best.state.get('epoch')}",
+            remedy="Resume it with the max_epochs and patience it had before",
+        )
+    return best.tensors["model"]
