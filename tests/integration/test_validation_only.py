@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from crossan.common.datasets import KeptSequences
 from crossan.train import trainer
 from crossan.train.cli import train
+from crossan.train.distributed.ranks import Ranks
 from crossan.train.opening import OpenedRun, TrainableRun
 from crossan.train.run import train_model
 from crossan.train.splits import TestSplit, train_split, validation_split
@@ -104,9 +105,10 @@ def reachable(kind, found):
 
 
 def test_by_type_nothing_that_training_is_handed_leads_to_the_test_part():
-    (handed,) = [h for name, h in typing.get_type_hints(train_model).items() if name != "return"]
-    assert handed is TrainableRun
-    assert not {KeptSequences, TestSplit, OpenedRun} & reachable(handed, set())
+    handed = [hint for name, hint in typing.get_type_hints(train_model).items() if name != "return"]
+    assert handed == [TrainableRun, Ranks]
+    for hint in handed:
+        assert not {KeptSequences, TestSplit, OpenedRun} & reachable(hint, set())
     assert KeptSequences in reachable(OpenedRun, set())  # so the walk does find it where it is
     for split in (train_split, validation_split):
         assert typing.get_type_hints(split)["seen"].__name__ == "SelectionSequences"
