@@ -65,9 +65,9 @@ def _serve(number, count, port, end):
             end.send(CASES[case](ranks, *arguments))
 
 
-def loss_and_gradients(ranks, dims, combine, seed, sequences, log_popularity):
+def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popularity):
     """Return what a rank's optimiser sees: the summed loss, and the summed gradient of every parameter."""
-    model = make_model(dims, combine, seed)
+    model = make_model(dims, combine, seed, id_embedding=has_ids)
     features = make_features(dims, torch.Generator().manual_seed(seed))
     sequences, log_popularity = torch.tensor(sequences), torch.tensor(log_popularity, dtype=torch.float64)
     loss = prepare_share(ranks, features, sequences, log_popularity)(model)
@@ -94,6 +94,10 @@ def stopped(ranks, who):
     except EvaluationStoppedError:
         return True
     return False
+
+
+def neighbours(ranks):
+    return ranks.on_this_machine()
 
 
 def agreed(ranks):
@@ -146,6 +150,6 @@ def alone(ranks):
 CASES = {
     case.__name__: case
     for case in (
-        loss_and_gradients, encoded_alike, stopped, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
+        loss_and_gradients, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
     )
 }  # fmt: skip

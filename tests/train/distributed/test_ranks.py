@@ -33,17 +33,18 @@ def processes(request):
     st.lists(st.integers(3, 5), min_size=1, max_size=4),
     st.sampled_from(["sum", "concat"]),
     st.integers(0, 1000),
+    st.booleans(),
 )
-@example(SHORT, [3, 4], "sum", 0)
-@example([[PADDING] * (LENGTH - 1) + [2, 2]], [3], "sum", 1)  # one item in all
-@example(SILENT, [3, 4], "concat", 2)
-@example(SHORT * 5, [3], "sum", 3)
-def test_the_loss_and_all_gradients_are_those_of_one_process(processes, sequences, dims, combine, seed):
+@example(SHORT, [3, 4], "sum", 0, True)
+@example([[PADDING] * (LENGTH - 1) + [2, 2]], [3], "sum", 1, False)  # one item in all
+@example(SILENT, [3, 4], "concat", 2, True)
+@example(SHORT * 5, [3], "sum", 3, False)
+def test_the_loss_and_all_gradients_are_those_of_one_process(processes, sequences, dims, combine, seed, has_ids):
     log_popularity = torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed)).double().add(0.01).log()
     features = make_features(dims, torch.Generator().manual_seed(seed))
     batch = (features, torch.tensor(sequences), log_popularity)
-    alone = loss_and_gradients(loss_by_position, make_model(dims, combine, seed), *batch)
-    answers = processes.ask("loss_and_gradients", dims, combine, seed, sequences, log_popularity.tolist())
+    alone = loss_and_gradients(loss_by_position, make_model(dims, combine, seed, id_embedding=has_ids), *batch)
+    answers = processes.ask("loss_and_gradients", dims, combine, seed, has_ids, sequences, log_popularity.tolist())
     assert all(answer == answers[0] for answer in answers)  # the same bits on every rank
     for one, other in zip(alone, answers[0], strict=True):
         assert torch.allclose(one, torch.tensor(other, dtype=torch.float64), rtol=1e-12, atol=1e-12)
@@ -57,6 +58,12 @@ def test_item_vectors_are_bit_for_bit_those_of_one_process(processes, item_count
 def test_one_rank_told_to_end_stops_the_evaluation_of_all(processes):
     assert all(processes.ask("stopped", 1))
     assert not any(processes.ask("stopped", None))
+
+
+def test_ranks_know_how_many_share_their_machine(processes):
+    count = len(processes.processes)
+    assert processes.ask("neighbours") == [count] * count
+    assert Ranks().on_this_machine() == 1
 
 
 def test_ranks_agree_on_the_highest_claim_of_each_kind(processes):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 from crossan.train import trainer
 from crossan.train.cli import evaluate, recommend, train
+from crossan.train.distributed.ranks import Ranks
 from crossan.train.features import placing
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.losses import TrainingDivergedError
@@ -208,6 +209,12 @@ def test_auto_takes_ram_where_it_does_and_streams_where_not(place, least, tmp_pa
     )
     monkeypatch.setattr(placing, "available_ram", lambda: int((least + 3 * ROW) / 0.8) + 2)
     assert "the most popular 3 of 40 items" in run_train(place, out=tmp_path / "d").stderr
+
+
+def test_ranks_of_one_machine_divide_its_free_memory(place, least, tmp_path, monkeypatch):
+    monkeypatch.setattr(placing, "available_ram", lambda: 2 * int((least + 3 * ROW) / 0.8) + 4)
+    monkeypatch.setattr(Ranks, "on_this_machine", lambda ranks: 2)
+    assert "the most popular 3 of 40 items" in run_train(place, out=tmp_path / "r").stderr
 
 
 def test_int8_shows_what_it_costs_and_learns_all_the_same(place, tmp_path):

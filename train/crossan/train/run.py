@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,6 +127,7 @@ def begun_run(
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
     with exact_kernels():
+        placement = replace(placement, sharers=ranks.on_this_machine())
         whole = assemble(settings, folder, dataset, stores, chosen, placement)
         item_ids, run = whole.kept.item_ids, view(whole)
         del whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -121,6 +122,10 @@ class Ranks:
                 f"the {self.count} ranks of this training are not alike, and would not train one model\n  {listed}",
                 remedy="Give every rank the same command, storage, kind of machine and libraries",
             )
+
+    def on_this_machine(self) -> int:
+        """Return how many ranks there are here, this one among them: they share its memory."""
+        return 1 if self.count == 1 else self._texts(socket.gethostname()).count(socket.gethostname())
 
     def _texts(self, own: str) -> list[str]:
         """Return the texts of all ranks, in their order."""

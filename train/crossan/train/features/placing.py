@@ -39,6 +39,8 @@ class Placement:
     residence: Residence = "auto"
     max_ram: int | None = None
     max_device_memory: int | None = None
+    sharers: int = 1
+    """Processes on this machine that divide its free RAM; a limit given is each one's own."""
 
     @classmethod
     def parse(cls, residence: str, max_ram: str | None, max_device_memory: str | None) -> Placement:
@@ -163,7 +165,9 @@ class _Room:
 
 
 def _limit_of_ram(placement: Placement) -> int:
-    return int(_SHARE_OF_FREE * available_ram()) if placement.max_ram is None else placement.max_ram
+    if placement.max_ram is not None:
+        return placement.max_ram
+    return int(_SHARE_OF_FREE * available_ram() / placement.sharers)
 
 
 def _limit_of_device(placement: Placement, device: torch.device) -> int:
