@@ -254,6 +254,7 @@ def epochs_done(place):
     return 0 if path is None else len(path.read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_a_sweep_stopped_anywhere_goes_on_to_the_same_weights(place, tmp_path):
     for name in ("d", "c"):
         (tmp_path / name).symlink_to(place / name)
