@@ -170,8 +170,8 @@ def test_a_folder_with_other_files_is_refused(place, tmp_path):
         (("--grid", "model.width=16,17"), "expected width to be divisible by heads"),
         (("--seeds", "0,-1"), "seed: Input should be greater than or equal to 0"),
         (
-            ("--sampler", "optuna", "--trials", "2", "--range", "optimiser.lr=-1.0:1"),
-            "optimiser.lr: Input should be greater than 0, got -1.0",
+            ("--sampler", "random", "--trials", "2", "--range", "optimiser.lr=-2.0:-1.0"),
+            "optimiser.lr: Input should be greater than 0, got -1",
         ),
     ],
 )
@@ -179,6 +179,21 @@ def test_a_wrong_name_or_value_is_told_before_anything_starts(place, tmp_path, m
     with pytest.raises(ConfigError, match=message) as refused:
         run_sweep(place, *more, out=tmp_path / "s")
     assert refused.value.exit_code == 2
+    assert not (tmp_path / "s").exists()
+
+
+def test_ends_of_a_range_are_checked_before_optuna_proposes_anything(place, tmp_path):
+    pytest.importorskip("optuna", reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested")
+    more = ("--sampler", "optuna", "--trials", "2", "--range", "optimiser.lr=-1.0:1")
+    with pytest.raises(ConfigError, match="optimiser.lr: Input should be greater than 0, got -1.0"):
+        run_sweep(place, *more, out=tmp_path / "s")
+
+
+def test_without_optuna_nothing_is_begun(place, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    more = ("--sampler", "optuna", "--trials", "2", "--range", "optimiser.lr=1e-3:1")
+    with pytest.raises(UsageError, match=r"pip install 'crossan\[optuna\]'"):
+        run_sweep(place, *more, out=tmp_path / "s")
     assert not (tmp_path / "s").exists()
 
 
@@ -239,6 +254,7 @@ def epochs_done(place):
     return 0 if path is None else len(path.read_text().splitlines())
 
 
+@pytest.mark.slow
 def test_a_sweep_stopped_anywhere_goes_on_to_the_same_weights(place, tmp_path):
     for name in ("d", "c"):
         (tmp_path / name).symlink_to(place / name)

@@ -12,7 +12,7 @@ from crossan.train.sweep.settings import SweepSettings, parse_range
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Score", "batches", "planned_count"]
+__all__ = ["Score", "batches", "import_optuna", "planned_count"]
 
 Score = Callable[[Point], float | None]
 """A finished point's mean validation HR@10; None where a trial of it failed."""
@@ -54,7 +54,7 @@ def _proposed(sweep: SweepSettings, score: Score) -> Iterator[list[Point]]:
     in the order of asking, it comes by the same points. Points of one batch keep
     clear of each other by the constant liar: unfinished ones count as bad.
     """
-    optuna = _import_optuna()
+    optuna = import_optuna()
     sampler = optuna.samplers.TPESampler(seed=sweep.sampler_seed, constant_liar=True)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     space, count = _space(sweep), sweep.trials or 0
@@ -72,7 +72,7 @@ def _proposed(sweep: SweepSettings, score: Score) -> Iterator[list[Point]]:
 
 def _space(sweep: SweepSettings) -> dict[str, optuna.distributions.BaseDistribution]:
     """Return the axes as optuna's; of a grid's values their places, as values may be lists."""
-    optuna = _import_optuna()
+    optuna = import_optuna()
     space: dict[str, Any] = {
         name: optuna.distributions.CategoricalDistribution(range(len(values))) for name, values in sweep.grid.items()
     }
@@ -91,7 +91,14 @@ def _point(sweep: SweepSettings, chosen: dict[str, Any]) -> Point:
     return {**places, **{name: chosen[name] for name in sweep.range}}
 
 
-def _import_optuna() -> Any:  # noqa: ANN401 - a module that mypy does not see
+def import_optuna() -> Any:  # noqa: ANN401 - a module that mypy does not see
+    """Return the library, told to be quiet.
+
+    Raises
+    ------
+    UsageError
+        It is not installed.
+    """
     try:
         import optuna
     except ImportError:

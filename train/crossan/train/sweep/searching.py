@@ -18,7 +18,7 @@ from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_e
 from crossan.train.sweep.folder import SweepFolder
 from crossan.train.sweep.points import Point, corners, drawn_points, grid_points
 from crossan.train.sweep.processes import Order, run_orders
-from crossan.train.sweep.proposing import batches, planned_count
+from crossan.train.sweep.proposing import batches, import_optuna, planned_count
 from crossan.train.sweep.reporting import selection_report
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.testing import test_figures
@@ -205,6 +205,8 @@ def _settled(asked: SweepSettings, recorded: SweepSettings | None, jobs: int | N
 
 def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettings]:
     """Refuse a name or value that is wrong before anything starts; return the settings known so far."""
+    if sweep.sampler == "optuna":
+        import_optuna()
     for name in (*sweep.grid, *sweep.range):
         require_sweepable(name)
     known = {"grid": grid_points, "random": drawn_points}
