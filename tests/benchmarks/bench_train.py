@@ -58,6 +58,8 @@ def main() -> None:
         print(seconds_to_first_step(arguments.measure_start))
         return
     pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
+    if not pairs.is_file():
+        parser.error(f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA")
     bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
     if arguments.measure_memory:
         print(bench.peak_bytes(WAYS[arguments.measure_memory]))
