@@ -31,7 +31,7 @@ bench-store: $(VENV)/.installed-dev
 bench-extract: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_extract.py
 
-# No quiet run of it is recorded yet.
+# docs/benchmarks/train.md holds a result.
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 

@@ -317,7 +317,7 @@ def seconds_to_first_step(folder: Path) -> str:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     optimiser.zero_grad()
     sequences = torch.from_numpy(np.random.default_rng(0).integers(0, ITEMS, (128, INPUT_LENGTH + 1)))
-    prepare_batch(features, sequences)
+    prepare_batch(features, sequences, torch.zeros(ITEMS))
     return f"{time.perf_counter() - begun} {read}"
 
 
