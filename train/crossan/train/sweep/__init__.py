@@ -5,8 +5,3 @@ is chosen. A trial is a ``crossan-train --validation-only`` process, so training
 itself does not belong here; neither does anything that looks at test targets,
 but for `crossan.train.sweep.testing`, which takes nothing but a chosen setting.
 """
-
-from crossan.train.sweep.choosing import SettingResult, TrialResult, choose
-from crossan.train.sweep.settings import SweepSettings
-
-__all__ = ["SettingResult", "SweepSettings", "TrialResult", "choose"]
