@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
     parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
-    parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
+    parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=(*MEASURES, "profile"))
     parser.add_argument("--measure-start", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -197,6 +197,15 @@ class Bench:
         achieved, peak = step_operations(sequences) / step.wall, 2 * 2048**3 / matmul.wall
         name = f"arithmetic at B = 1,024, {achieved / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s of a 2,048 matmul"
         print_line(name, step, matmul, achieved / peak, ">= 0.65")
+
+    def profile(self) -> None:
+        """Print where the CPU time of one step goes, the largest operations first."""
+        for users in (128, 1024):
+            sequences = self.batch(users)
+            self.train(loss_of_batch, sequences)
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+                self.train(loss_of_batch, sequences)
+            print(f"B = {users:,}\n{seen.key_averages().table(sort_by='self_cpu_time_total', row_limit=14)}")
 
     def overhead(self) -> None:
         """Compare what is not encoding, at B = 1,024, with the step."""
