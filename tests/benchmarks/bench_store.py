@@ -124,6 +124,12 @@ class Bench:
         self.compare(
             "zarr-python oindex / gather", ">= 50", lambda: store.read(chosen, out=out), lambda: array.oindex[chosen]
         )
+        table, target = torch.from_numpy(self.values), torch.from_numpy(out)
+        self.compare(
+            "zarr-python oindex / torch.index_select from memory", "> none: what memory allows",
+            lambda: torch.index_select(table, 0, torch.from_numpy(chosen), out=target),
+            lambda: array.oindex[chosen],
+        )  # fmt: skip
         files = self.folder / "pt"
         files.mkdir()
         for number in range(ITEMS):
