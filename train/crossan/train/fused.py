@@ -80,7 +80,7 @@ class _MixAndAdapt(torch.autograd.Function):
         kept = []
         for block in _blocks(presence):
             mixed = _mix(previous[block], weights[block], _clean(hidden, presence, block, weights.dtype))
-            bottleneck = torch.baddbmm(down_bias.unsqueeze(1), mixed.to(down.dtype).transpose(0, 1), down)
+            bottleneck = torch.baddbmm(down_bias.unsqueeze(1), _by_modality(mixed, down.dtype), down)
             torch.add(mixed, up_bias, out=output[block])
             _add_product(output[block].transpose(0, 1), F.gelu(bottleneck), up)
             kept.append(bottleneck)
@@ -94,24 +94,20 @@ class _MixAndAdapt(torch.autograd.Function):
         previous, presence, weights, down, up, *others = ctx.saved_tensors
         modality_count = presence.shape[1]
         hidden, kept = others[:modality_count], others[modality_count:]
-        of_down, of_down_bias, of_up, of_up_bias = (
-            weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape, up.shape[::2])
-        )
+        of_down, of_down_bias, of_up = (weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape))
         of_weights = torch.zeros_like(weights)
         of_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
         wants_hidden = ctx.needs_input_grad[-modality_count:]
         of_hidden = torch.empty_like(grad_output) if any(wants_hidden) else None
         for block, bottleneck in zip(_blocks(presence), kept, strict=True):
             states = _clean(hidden, presence, block, weights.dtype)
-            mixed = _mix(previous[block], weights[block], states)
-            of_mixed = grad_output[block].clone(memory_format=torch.contiguous_format)
-            of_up_bias += of_mixed.sum(dim=0)
-            grad = of_mixed.to(up.dtype).transpose(0, 1)
+            mixed = _by_modality(_mix(previous[block], weights[block], states), down.dtype)
+            grad = _by_modality(grad_output[block], up.dtype)
             _add_product(of_up, F.gelu(bottleneck).transpose(1, 2), grad)
             of_bottleneck = torch.ops.aten.gelu_backward(torch.bmm(grad, up.transpose(1, 2)), bottleneck)
-            _add_product(of_down, mixed.to(down.dtype).permute(1, 2, 0), of_bottleneck)
+            _add_product(of_down, mixed.transpose(1, 2), of_bottleneck)
             of_down_bias += of_bottleneck.sum(dim=1)
-            _add_product(of_mixed.transpose(0, 1), of_bottleneck, down.transpose(1, 2))
+            of_mixed = grad_output[block] + torch.bmm(of_bottleneck, down.transpose(1, 2)).transpose(0, 1)
             of_weights[block, :, -1] = torch.linalg.vecdot(of_mixed, states)
             if previous.numel():
                 of_weights[block, :, :-1] = torch.bmm(of_mixed, previous[block].transpose(1, 2))
@@ -123,7 +119,8 @@ class _MixAndAdapt(torch.autograd.Function):
             None if of_hidden is None or not wanted else of_hidden[:, m].to(hidden[m].dtype)
             for m, wanted in enumerate(wants_hidden)
         ]
-        return None, of_previous, None, of_weights, of_down, of_down_bias, of_up, of_up_bias, *to_hidden
+        of_own = of_down, of_down_bias, of_up, grad_output.sum(dim=0)
+        return None, of_previous, None, of_weights, *of_own, *to_hidden
 
 
 def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
@@ -132,6 +129,11 @@ def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
         into.baddbmm_(left, right)
     else:
         into += torch.bmm(left, right)
+
+
+def _by_modality(states: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``(items, modality, dim)`` as ``(modality, items, dim)``, converted and contiguous in one pass."""
+    return states.new_empty(states.transpose(0, 1).shape, dtype=dtype).copy_(states.transpose(0, 1))
 
 
 def _blocks(presence: Tensor) -> Iterator[slice]:
@@ -144,7 +146,11 @@ def _blocks(presence: Tensor) -> Iterator[slice]:
 
 def _clean(hidden: Sequence[Tensor], presence: Tensor, block: slice, dtype: torch.dtype) -> Tensor:
     """Return the block's hidden states side by side, zeros where absent, ``(items, modality, dim)``."""
-    states = torch.stack([own[block].to(dtype) for own in hidden], dim=1)
+    states = torch.empty(len(presence[block]), len(hidden), hidden[0].shape[1], dtype=dtype, device=presence.device)
+    for m, own in enumerate(hidden):
+        states[:, m] = own[block]
+    if states.device.type == "cpu" and presence[block].all():  # elsewhere the answer would have to be waited for
+        return states
     return states.masked_fill_(~presence[block].unsqueeze(-1), 0.0)
 
 
