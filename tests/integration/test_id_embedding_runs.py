@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-import typer
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
+from commands import run, train_in
 from crossan.cache_schema.errors import ConfigError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train import trainer
@@ -25,21 +24,9 @@ COLD = [row for row, item in enumerate(ITEMS) if int(item[2]) >= 7]
 """Rows of items that only the end of a sequence holds."""
 
 
-def run(command, *arguments):
-    app = typer.Typer()
-    app.command()(command)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def run_train(place, *more, out="r", epochs=2):
-    given = [part for setting in (*SETTINGS, f"max_epochs={epochs}") for part in ("--set", setting)]
-    cache = () if "model.content=false" in more else ("--cache", place / "c")
-    places = ["--dataset", place / "d", *cache, "--out", place / out, "--device", "cpu", "--json"]
-    return json.loads(run(train, *places, *given, *more).splitlines()[-1])
+    settings = (*SETTINGS, f"max_epochs={epochs}")
+    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
 
 
 def weights(run_folder, name="best"):
@@ -57,8 +44,8 @@ def test_ids_alone_need_no_cache_and_learn(small):
     warm, popular = result["slices"]["target"]["warm"]["hr@10"], result["popularity"]["test"]["hr@10"]
     assert warm > 0.9 > popular + 0.3  # each user keeps to one of four topics, of 7 warm items each
     assert json.loads((small / "r/cache.lock.json").read_text()) == {"stores": {}}
-    assert json.loads(run(evaluate, small / "r", "--json"))["test"] == result["test"]
-    shown = json.loads(run(recommend, small / "r", "--history", "i00,i01,i02", "--top", "4", "--json"))
+    assert json.loads(run(evaluate, small / "r", "--json").stdout)["test"] == result["test"]
+    shown = json.loads(run(recommend, small / "r", "--history", "i00,i01,i02", "--top", "4", "--json").stdout)
     assert all(item["item_id"].startswith("i0") for item in shown["items"])
     run(report, small / "r", "--out", small / "report.html")
     page = (small / "report.html").read_text()

@@ -3,12 +3,10 @@
 import json
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
+from commands import train_in
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.train import trainer
-from crossan.train.cli import train
 from fabricated import write_small
 
 SETTINGS = (
@@ -28,15 +26,8 @@ OBJECTIVES = {
 
 
 def run_train(place, settings, *more, out="r", epochs=3):
-    app = typer.Typer()
-    app.command()(train)
-    given = [part for one in (*SETTINGS, f"max_epochs={epochs}", *settings) for part in ("--set", one)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
-    result = CliRunner().invoke(app, [str(argument) for argument in (*places, *given, *more)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout.splitlines()[-1])
+    settings = (*SETTINGS, f"max_epochs={epochs}", *settings)
+    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
 
 
 def die_at_step(monkeypatch, at):

@@ -6,9 +6,8 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import typer
-from typer.testing import CliRunner
 
+from commands import run, train_in
 from crossan.cache_schema.errors import (
     BusyError,
     ConfigError,
@@ -33,33 +32,9 @@ QUICK = (
 SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
 
 
-def run(command, *arguments):
-    app = typer.Typer()
-    app.command()(command)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
 def run_train(place, *more, out="r", epochs=12):
-    settings = [part for setting in (*QUICK, f"max_epochs={epochs}") for part in ("--set", setting)]
-    stdout = run(
-        train,
-        "--dataset",
-        place / "d",
-        "--cache",
-        place / "c",
-        "--out",
-        place / out,
-        "--device",
-        "cpu",
-        "--json",
-        *settings,
-        *more,
-    )
-    return json.loads(stdout.splitlines()[-1])
+    settings = (*QUICK, f"max_epochs={epochs}")
+    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +97,13 @@ def test_shuffled_features_do_not_help_cold_targets(small):
 
 def test_permuting_features_at_evaluation_takes_the_gain_away(small):
     trained = run_train(small)
-    same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json"))
+    same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json").stdout)
     assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")} == {
         key: trained[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
     }
-    permuted = json.loads(run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json"))
+    permuted = json.loads(run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json").stdout)
     assert permuted["test"]["hr@10"] < 0.6 < same["test"]["hr@10"]
-    assert "HR@10" in run(evaluate, small / "r", "--mask-history", "none")
+    assert "HR@10" in run(evaluate, small / "r", "--mask-history", "none").stdout
 
 
 def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store):
@@ -174,7 +149,7 @@ def test_the_resolved_config_repeats_the_run(small):
     again = json.loads(
         run(
             train, "--config", small / "r" / "config.toml", "--out", small / "r2", "--device", "cpu", "--json"
-        ).splitlines()[-1]
+        ).stdout.splitlines()[-1]
     )
     assert again["test"] == first["test"]
 
@@ -186,7 +161,7 @@ def test_early_stopping_counts_epochs_without_improvement(small):
 
 def test_recommend_leaves_out_what_was_seen(small, sequences):
     run_train(small, epochs=2)
-    report = json.loads(run(recommend, small / "r", "--user", "u001", "--top", 50, "--json"))
+    report = json.loads(run(recommend, small / "r", "--user", "u001", "--top", 50, "--json").stdout)
     seen = {item for user, item, _ in sequences if user == "u001"}
     shown = [item["item_id"] for item in report["items"]]
     assert report["user"] == "u001"
@@ -195,9 +170,9 @@ def test_recommend_leaves_out_what_was_seen(small, sequences):
     scores = [item["score"] for item in report["items"]]
     assert scores == sorted(scores, reverse=True)
     assert report["items"][0]["title"] == f"title of {shown[0]}"
-    by_history = json.loads(run(recommend, small / "r", "--history", "i01,i02", "--top", 3, "--json"))
+    by_history = json.loads(run(recommend, small / "r", "--history", "i01,i02", "--top", 3, "--json").stdout)
     assert len(by_history["items"]) == 3
-    assert "title of" in run(recommend, small / "r", "--user", "u001")
+    assert "title of" in run(recommend, small / "r", "--user", "u001").stdout
 
 
 @pytest.mark.parametrize(

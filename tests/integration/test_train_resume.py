@@ -7,16 +7,16 @@ import signal
 
 import pytest
 import torch
-import typer
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
+from commands import attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train import losses, step, trainer
 from crossan.train import run as run_module
 from crossan.train.cli import train
 from crossan.train.loss import batch_columns
 from crossan.train.losses import TrainingDivergedError
+from outcomes import outcome
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -27,36 +27,10 @@ SETTINGS = (
     "max_epochs=4",
 )
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 
 
-def attempt(place, *more, out="r", settings=SETTINGS):
-    """Train; return Typer's result, whatever came of it."""
-    app = typer.Typer()
-    app.command()(train)
-    given = [part for setting in settings for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
-    return CliRunner().invoke(app, [str(argument) for argument in (*places, *given, *more)])
-
-
-def run_train(place, *more, **options):
-    result = attempt(place, *more, **options)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout.splitlines()[-1])
-
-
-def outcome(run_folder):
-    """Return everything that an interruption must not change, as bytes and values."""
-    result = json.loads((run_folder / "result.json").read_text())
-    files = [f"checkpoints/{name}/{file}.safetensors" for name in ("last", "best") for file in ("model", "optimiser")]
-    return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
-        "metrics": (run_folder / "metrics.jsonl").read_bytes(),
-        "ranks": (run_folder / "eval/per_user.parquet").read_bytes(),
-        **{file: (run_folder / file).read_bytes() for file in files if (run_folder / file).is_file()},
-    }
+def run_train(place, *more, settings=SETTINGS, out="r"):
+    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
 
 
 def signal_at_step(monkeypatch, number, at):
@@ -94,7 +68,7 @@ def place(whole, tmp_path):
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_step_in_hand(place, whole, monkeypatch, at, number, exit_code):
     taken = signal_at_step(monkeypatch, number, at)
-    result = attempt(place)
+    result = attempt(train, *training(place, SETTINGS))
     assert (result.exit_code, len(taken)) == (exit_code, at)
     epoch, step = divmod(at, STEPS_PER_EPOCH)
     expected = f"epoch {epoch + 1}, step {step}" if step else f"epoch {epoch}, step {STEPS_PER_EPOCH}"
@@ -102,7 +76,7 @@ def test_a_signal_finishes_the_step_in_hand(place, whole, monkeypatch, at, numbe
     assert f"{number.name}: finishing the step in hand" in result.stderr
     assert not (place / "r" / ".owner").exists()
     monkeypatch.undo()
-    assert f"going on after {expected}" in attempt(place, "--resume").stderr
+    assert f"going on after {expected}" in attempt(train, *training(place, SETTINGS, "--resume")).stderr
     assert outcome(place / "r") == outcome(whole / "r")
 
 
@@ -116,7 +90,7 @@ def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypat
         return real(*arguments)
 
     monkeypatch.setattr(trainer, "encode_items", encode)
-    result = attempt(place)
+    result = attempt(train, *training(place, SETTINGS))
     assert result.exit_code == 143
     assert f"checkpoint of epoch 2, step {STEPS_PER_EPOCH} written" in result.stderr
     assert len((place / "r/metrics.jsonl").read_text().splitlines()) == 1
@@ -151,7 +125,7 @@ def test_steps_since_the_last_checkpoint_are_taken_again(place, whole, monkeypat
     with pytest.raises(Died):
         run_train(place, "--set", "checkpoint.every_steps=3")
     monkeypatch.undo()
-    result = attempt(place, "--resume", "--set", "checkpoint.every_steps=4")
+    result = attempt(train, *training(place, SETTINGS, "--resume", "--set", "checkpoint.every_steps=4"))
     epoch, step = divmod((at - 1) // 3 * 3, STEPS_PER_EPOCH)
     assert f"going on after epoch {epoch + 1}, step {step}" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
@@ -162,7 +136,7 @@ def test_a_damaged_checkpoint_falls_back_one_and_says_so(place, whole):
     (place / "r" / "result.json").unlink()
     path = place / "r" / "checkpoints" / "last" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    result = attempt(place, "--resume")
+    result = attempt(train, *training(place, SETTINGS, "--resume"))
     assert "checkpoint last cannot be used, going back one" in result.stderr
     assert "going on after epoch 4, step " in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
@@ -172,14 +146,14 @@ def test_two_damaged_checkpoints_begin_anew_and_say_so(place, whole):
     run_train(place, "--set", "checkpoint.every_steps=4")
     for name in ("last", "previous"):
         (place / "r" / "checkpoints" / name / "state.json").write_text("{}")
-    result = attempt(place, "--resume")
+    result = attempt(train, *training(place, SETTINGS, "--resume"))
     assert "there is no earlier one: training begins anew" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
 
 
 def test_a_damaged_best_checkpoint_is_told_before_training_goes_on(place, monkeypatch):
     signal_at_step(monkeypatch, signal.SIGTERM, 12)
-    attempt(place)
+    attempt(train, *training(place, SETTINGS))
     best = place / "r" / "checkpoints" / "best" / "model.safetensors"
     best.write_bytes(best.read_bytes()[:-1])
     with pytest.raises(StoreIntegrityError, match=r"(?s)best epoch, \d, cannot be used.*--resume then begins anew"):
@@ -189,7 +163,7 @@ def test_a_damaged_best_checkpoint_is_told_before_training_goes_on(place, monkey
 def test_a_best_checkpoint_that_is_the_newest_is_written_again(place, whole):
     run_train(place, "--set", "max_epochs=1")
     shutil.rmtree(place / "r" / "checkpoints" / "best")
-    result = attempt(place, "--resume")
+    result = attempt(train, *training(place, SETTINGS, "--resume"))
     assert "the best checkpoint cannot be used, writing it again" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
 
@@ -219,7 +193,7 @@ def test_another_spec_is_refused_and_named(place, monkeypatch):
         run_train(place, "--resume")
     assert refused.value.exit_code == 5
     assert json.loads((place / "r/env.json").read_text())["spec"] == recorded
-    result = attempt(place, "--resume", "--allow-other-spec")
+    result = attempt(train, *training(place, SETTINGS, "--resume", "--allow-other-spec"))
     assert result.exit_code == 0
     assert "going on with another spec" in result.stderr
     environment = json.loads((place / "r/env.json").read_text())

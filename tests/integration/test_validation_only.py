@@ -6,30 +6,22 @@ import json
 import typing
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
+from commands import train_in
 from crossan.common.datasets import KeptSequences
 from crossan.train import trainer
-from crossan.train.cli import train
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.opening import OpenedRun, TrainableRun
 from crossan.train.run import train_model
 from crossan.train.splits import TestSplit, train_split, validation_split
 from fabricated import make_sequences, write_rows, write_small
+from outcomes import MEASURED
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=4")
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 
 
 def run_train(place, *more, out):
-    app = typer.Typer()
-    app.command()(train)
-    given = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
-    done = CliRunner().invoke(app, [str(argument) for argument in (*places, *given, *more)])
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(train_in(place, SETTINGS, *more, out=out).stdout.splitlines()[-1])
 
 
 def trained(run):

@@ -4,14 +4,12 @@ import json
 
 import pytest
 import torch
-import typer
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
+from commands import train_in
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train import trainer
-from crossan.train.cli import train
 from fabricated import make_sequences, write_rows, write_small, write_store
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=2")
@@ -20,15 +18,7 @@ NEW_ITEMS = ["i010", "i110", "i210", "i310"]
 
 
 def run_train(place, *more, out="r"):
-    app = typer.Typer()
-    app.command()(train)
-    given = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
-    result = CliRunner().invoke(app, [str(argument) for argument in (*places, *given, *more)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout.splitlines()[-1])
+    return json.loads(train_in(place, SETTINGS, *more, out=out).stdout.splitlines()[-1])
 
 
 def weights(run, name):

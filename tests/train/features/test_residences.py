@@ -8,10 +8,9 @@ import threading
 
 import pytest
 import torch
-import typer
 from safetensors.torch import load_file
-from typer.testing import CliRunner
 
+from commands import attempt, run, train_in, training
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 from crossan.train import trainer
 from crossan.train.cli import evaluate, recommend, train
@@ -20,37 +19,18 @@ from crossan.train.features import placing
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.losses import TrainingDivergedError
 from fabricated import write_small
+from outcomes import outcome
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 ROW = 2 * 2 * 8 * 2  # modalities, layers, width, bytes of float16
 
 
-def run(command, *arguments):
-    app = typer.Typer()
-    app.command()(command)
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
 def run_train(place, *more, out="r"):
-    settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu", "--json"]
-    return run(train, *places, *settings, *more)
+    return train_in(place, SETTINGS, *more, out=out)
 
 
-def outcome(run_folder):
-    result = json.loads((run_folder / "result.json").read_text())
-    files = [f"checkpoints/{name}/{file}.safetensors" for name in ("last", "best") for file in ("model", "optimiser")]
-    return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
-        "metrics": (run_folder / "metrics.jsonl").read_bytes(),
-        "ranks": (run_folder / "eval/per_user.parquet").read_bytes(),
-        "config": (run_folder / "config.toml").read_bytes(),
-        **{file: (run_folder / file).read_bytes() for file in files if (run_folder / file).is_file()},
-    }
+def outcome_and_config(run_folder):
+    return outcome(run_folder) | {"config": (run_folder / "config.toml").read_bytes()}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +52,7 @@ def least(place):
 def test_streamed_training_gives_the_same_bytes(place, least, tmp_path, kept):
     result = run_train(place, "--residence", "streamed", "--max-ram", least + kept * ROW, out=tmp_path / "r")
     assert f"the most popular {kept} of 40 items" in result.stderr
-    assert outcome(tmp_path / "r") == outcome(place / "whole")
+    assert outcome_and_config(tmp_path / "r") == outcome_and_config(place / "whole")
 
 
 @pytest.mark.parametrize("more", [("--residence", "host"), ("--reference",), ("--set", "features.permute_seed=5"), ("--set", "features.storage=int8")])  # fmt: skip
@@ -80,8 +60,8 @@ def test_every_way_to_train_streams_to_the_same_bytes(place, least, tmp_path, mo
     run_train(place, *more, out=tmp_path / "here")
     limits = ("--residence", "streamed", "--max-ram", least + 5 * ROW)
     run_train(place, *(more if "host" not in more else ()), *limits, out=tmp_path / "there")
-    assert outcome(tmp_path / "here") == outcome(tmp_path / "there")
-    assert (outcome(tmp_path / "here") != outcome(place / "whole")) == ("host" not in more)
+    assert outcome_and_config(tmp_path / "here") == outcome_and_config(tmp_path / "there")
+    assert (outcome_and_config(tmp_path / "here") != outcome_and_config(place / "whole")) == ("host" not in more)
 
 
 def test_host_memory_and_device_memory_merge_to_the_same_bytes(place, tmp_path, monkeypatch):
@@ -93,7 +73,7 @@ def test_host_memory_and_device_memory_merge_to_the_same_bytes(place, tmp_path, 
 
     monkeypatch.setattr("crossan.train.opening.place_features", three_places)
     run_train(place, out=tmp_path / "r")
-    assert outcome(tmp_path / "r") == outcome(place / "whole")
+    assert outcome_and_config(tmp_path / "r") == outcome_and_config(place / "whole")
 
 
 def test_a_run_goes_on_in_another_residence(place, least, tmp_path, monkeypatch):
@@ -107,11 +87,11 @@ def test_a_run_goes_on_in_another_residence(place, least, tmp_path, monkeypatch)
 
     monkeypatch.setattr(trainer._Training, "_take_step", take)
     streamed = ("--residence", "streamed", "--max-ram", least + 3 * ROW)
-    assert run_train(place, *streamed, out=tmp_path / "r").exit_code == 143
+    assert attempt(train, *training(place, SETTINGS, *streamed, out=tmp_path / "r")).exit_code == 143
     assert not prefetch_threads()
     monkeypatch.undo()
     assert "going on after" in run_train(place, "--resume", out=tmp_path / "r").stderr
-    assert outcome(tmp_path / "r") == outcome(place / "whole")
+    assert outcome_and_config(tmp_path / "r") == outcome_and_config(place / "whole")
 
 
 def prefetch_threads():

@@ -1,0 +1,36 @@
+"""crossan's training commands, run in this process."""
+
+from __future__ import annotations
+
+import typer
+from typer.testing import CliRunner
+
+from crossan.train.cli import train
+
+
+def attempt(command, *arguments):
+    """Run a command; return Typer's result, whatever came of it."""
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def run(command, *arguments):
+    """Run a command that succeeds; what it raises is raised here."""
+    result = attempt(command, *arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def training(place, settings, *more, out="r"):
+    """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
+    cache = () if "model.content=false" in more else ("--cache", place / "c")
+    given = [part for setting in settings for part in ("--set", setting)]
+    return ["--dataset", place / "d", *cache, "--out", place / out, "--device", "cpu", "--json", *given, *more]
+
+
+def train_in(place, settings, *more, out="r"):
+    """Train so; Typer's result has the run's as its last line of stdout."""
+    return run(train, *training(place, settings, *more, out=out))
