@@ -35,6 +35,7 @@ COMMON = (
     "optimiser.adapter_lr=1e-3",
     "model.bottleneck_dim=64",
     "model.top_k=1",
+    "model.dropout=0.3",
     "max_epochs=30",
     "patience=3",
 )

@@ -13,6 +13,7 @@ from crossan.train.loss import PADDING
 from crossan.train.model import Crossan
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
+from crossan.train.objectives.sample import drawn_by
 from crossan.train.settings import ModelSettings
 
 ITEM_COUNT, LENGTH, WIDTH = 8, 4, 4
@@ -53,14 +54,17 @@ def predictions(model, sequences, vector_of):
             yield users[position], wanted, own
 
 
-def catalogue_loop(model, features, sequences, trained, contents):
-    """``contents``: the content vector of each item that is not in the batch; the batch's are put into it."""
+def catalogue_loop(model, features, sequences, trained, contents, sample):
+    """``contents``: the content vector of each item that is not encoded; those of batch and sample are put into it."""
     present = {item for sequence in sequences for item in sequence if item != PADDING}
     fresh = {}
     if model.item_encoder is not None:
-        for item in present:
+        for item in [*present, *sample]:
             fresh[item] = model.item_encoder.plain(*features.gather(torch.tensor([item])))[0]
         contents.update({item: vector.detach() for item, vector in fresh.items()})
+        for item in sample:
+            weight = len(trained - present) / len(sample)
+            fresh[item] = weight * fresh[item] - (weight - 1) * fresh[item].detach()
 
     def vector_of(item):
         content = fresh.get(item, contents.get(item, 0.0))
@@ -74,8 +78,13 @@ def catalogue_loop(model, features, sequences, trained, contents):
     return torch.stack(terms).mean()
 
 
-def cross_batch_loop(model, features, sequences, log_p, memory):
-    """``memory``: (item, vector, occurrences), oldest first; the batch's are put into it."""
+def cross_batch_loop(model, features, sequences, log_p, memory, sample):
+    """``memory``: (item, vector, occurrences), oldest first; the batch's are put into it. ``sample``: places in it."""
+    remembered = list(memory)
+    for place in sample:
+        item, _, count = memory[place]
+        fresh, weight = model.plain_item_vectors(features, torch.tensor([item]))[0], len(memory) / len(sample)
+        remembered[place] = item, weight * fresh - (weight - 1) * fresh.detach(), count
     occurrences = [item for sequence in sequences for item in sequence if item != PADDING]
     vectors = {item: model.plain_item_vectors(features, torch.tensor([item]))[0] for item in set(occurrences)}
     terms = []
@@ -83,7 +92,7 @@ def cross_batch_loop(model, features, sequences, log_p, memory):
         positive = user @ vectors[wanted] - log_p[wanted]
         shares = [positive.exp()]
         shares += [(user @ vectors[item] - log_p[item]).exp() for item in occurrences if item not in own]
-        shares += [count * (user @ old - log_p[item]).exp() for item, old, count in memory if item not in own]
+        shares += [count * (user @ old - log_p[item]).exp() for item, old, count in remembered if item not in own]
         terms.append(torch.stack(shares).sum().log() - positive)
     memory.extend((item, vectors[item].detach(), occurrences.count(item)) for item in sorted(vectors))
     return torch.stack(terms).mean()
@@ -103,43 +112,55 @@ def batches(draw):
     return [[PADDING] * (LENGTH + 1 - len(user)) + user for user in users]
 
 
+def sample_beside(objective, batch):
+    encoded = objective._items_to_encode(torch.tensor(batch))
+    return encoded.rows[encoded.batch_count :].tolist()
+
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 3), st.booleans())
-def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, resumes):
+@given(
+    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 3), st.integers(1, 8), st.booleans()
+)  # fmt: skip
+def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, sample_size, resumes):
     model, features = make_model(parts), make_features()
     training = torch.tensor([sequence for batch in steps for sequence in batch])
     trained = set(training[training != PADDING].tolist())
-    objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, torch.device("cpu"))
+    objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu"))
     contents = {}
     for number, batch in enumerate(steps):
         move(model, number)
         if resumes:
             state = objective.state()
-            objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, torch.device("cpu"))
+            objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu"))
             objective.restore(state)
         if number % refresh_steps == 0 and model.item_encoder is not None:
             every = model.item_encoder.plain(*features.gather(torch.arange(ITEM_COUNT))).detach()
             contents = dict(enumerate(every))
         fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
-        slow = with_gradients(model, catalogue_loop(model, features, batch, trained, contents))
+        sample = sample_beside(objective, batch)
+        assert len(sample) == min(sample_size, len(trained - {item for user in batch for item in user}))
+        slow = with_gradients(model, catalogue_loop(model, features, batch, trained, contents, sample))
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 20), st.booleans())
-def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, resumes):
+@given(
+    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 20), st.integers(1, 8), st.booleans()
+)  # fmt: skip
+def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, sample_size, resumes):
     model, features = make_model(parts), make_features()
     log_p = torch.rand(ITEM_COUNT, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).add(0.1).log()
-    objective, memory = CrossBatch(log_p, memory_size, WIDTH), deque(maxlen=memory_size)
+    objective, memory = CrossBatch(log_p, memory_size, sample_size, WIDTH), deque(maxlen=memory_size)
     for number, batch in enumerate(steps):
         move(model, number)
         if resumes:
             state = objective.state()
-            objective = CrossBatch(log_p, memory_size, WIDTH)
+            objective = CrossBatch(log_p, memory_size, sample_size, WIDTH)
             objective.restore(state)
         fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
-        slow = with_gradients(model, cross_batch_loop(model, features, batch, log_p, memory))
+        sample = drawn_by(torch.tensor(batch), len(memory), sample_size).tolist()
+        slow = with_gradients(model, cross_batch_loop(model, features, batch, log_p, memory, sample))
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
         assert objective.state()["items"].tolist() == [item for item, *_ in memory]
@@ -155,7 +176,7 @@ def zero_vectors(model):
 def test_the_catalogue_softmax_by_hand(parts):
     """All scores are 0 and 0, 1, 2, 5 are trained: user 0 predicts 1 against 2 and 5, user 1 predicts 2 against 0, 1, 5."""
     training = torch.tensor([[PADDING, 0, 1], [2, 2, 2], [PADDING, PADDING, 5]])
-    objective = CatalogueSoftmax(training, ITEM_COUNT, 1, torch.device("cpu"))
+    objective = CatalogueSoftmax(training, ITEM_COUNT, 1, 1, torch.device("cpu"))
     loss = objective.prepare(make_features(), training[:2])(zero_vectors(make_model(parts)))
     assert loss.exp().item() == pytest.approx((3 * 4 * 4) ** (1 / 3))
 
@@ -163,7 +184,7 @@ def test_the_catalogue_softmax_by_hand(parts):
 def test_cross_batch_negatives_by_hand():
     """All scores are 0 and p is 1/2; the second user has two predictions, and the memory three 2s of the step before."""
     model, features = zero_vectors(make_model("both")), make_features()
-    objective = CrossBatch(torch.full((ITEM_COUNT,), 0.5, dtype=torch.float64).log(), 10, WIDTH)
+    objective = CrossBatch(torch.full((ITEM_COUNT,), 0.5, dtype=torch.float64).log(), 10, 2, WIDTH)
     objective.prepare(features, torch.tensor([[2, 2, 2]]))(model)
     loss = objective.prepare(features, torch.tensor([[PADDING, 0, 1], [2, 2, 4]]))(model)
     # user 0: 1 against 2, 2, 4 and the remembered three 2s: 2 / (2 + 12), user 1, twice: 2 / (2 + 2 * 2), its own 2s left out
@@ -172,7 +193,7 @@ def test_cross_batch_negatives_by_hand():
 
 def test_a_memory_keeps_the_latest_vectors():
     model, features = make_model("ids alone"), make_features()
-    objective = CrossBatch(torch.zeros(ITEM_COUNT, dtype=torch.float64), 3, WIDTH)
+    objective = CrossBatch(torch.zeros(ITEM_COUNT, dtype=torch.float64), 3, 2, WIDTH)
     for batch in ([[5, 1, 1]], [[4, 0, 4]]):
         objective.prepare(features, torch.tensor(batch))(model)
     state = objective.state()
@@ -187,7 +208,7 @@ def test_the_whole_catalogue_is_encoded_at_the_stated_interval_only(monkeypatch)
     plain = FeatureTable.gather
     monkeypatch.setattr(FeatureTable, "gather", lambda table, rows: gathered.append(len(rows)) or plain(table, rows))
     batch = torch.tensor([[PADDING, 0, 1], [2, 2, 2]])
-    objective = CatalogueSoftmax(batch, ITEM_COUNT, 3, torch.device("cpu"))
+    objective = CatalogueSoftmax(batch, ITEM_COUNT, 3, 2, torch.device("cpu"))
     model, features = make_model("content"), make_features()
     for _ in range(5):
         objective.prepare(features, batch)(model)
@@ -195,9 +216,24 @@ def test_the_whole_catalogue_is_encoded_at_the_stated_interval_only(monkeypatch)
     assert not objective.state()["table"].requires_grad
 
 
+@pytest.mark.parametrize("parts", ["content", "both"])
+def test_the_sample_stands_for_the_whole_catalogue(parts, monkeypatch):
+    """Over all samples of one, the mean of the gradient is that of the full softmax, nothing stale and nothing drawn."""
+    batch, everyone = [[0, 1, 2, 0, 3], [PADDING, PADDING, 2, 2, 1]], torch.arange(ITEM_COUNT - 1)
+    model, features, drawn = make_model(parts), make_features(), []
+    move(model, 1)
+    objective = CatalogueSoftmax(everyone, ITEM_COUNT, 1, 1, torch.device("cpu"))
+    for first in torch.eye(3, dtype=torch.int64).argsort(dim=1, descending=True, stable=True):
+        monkeypatch.setattr(torch, "randperm", lambda count, generator, order=first: order)
+        drawn.append(with_gradients(model, objective.prepare(features, torch.tensor(batch))(model)))
+    exact = with_gradients(model, catalogue_loop(model, features, batch, set(range(ITEM_COUNT - 1)), {}, [4, 5, 6]))
+    for several, one in zip(zip(*drawn, strict=True), exact, strict=True):
+        assert torch.allclose(torch.stack(several).mean(dim=0), one, rtol=1e-12, atol=1e-12)
+
+
 def test_an_item_outside_training_is_nobodys_negative():
     batch = torch.tensor([[0, 1]])
-    objective = CatalogueSoftmax(torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, torch.device("cpu"))
+    objective = CatalogueSoftmax(torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, 1, torch.device("cpu"))
     model = make_model("ids alone")
     objective.prepare(FeatureTable.without_content(ITEM_COUNT), batch)(model).backward()
     has_gradient = model.id_embedding.weight.grad.any(dim=1)

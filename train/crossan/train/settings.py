@@ -136,6 +136,10 @@ class ObjectiveSettings(Settings):
     """Steps between two encodings of the whole catalogue (``catalogue``, where items have content): how old a content
     vector outside the batch may be."""
 
+    sample_size: int = Field(default=1024, ge=1)
+    """Items beside the batch's encoded in a step (``catalogue`` where items have content, ``cross-batch``): the
+    gradient through these stands for that of all negatives outside the batch."""
+
     memory_size: int = Field(default=4096, ge=1)
     """Item vectors remembered (``cross-batch``), the latest ones."""
 

@@ -14,20 +14,28 @@ An item vector is :math:`z_j = e_j + v_j` (`crossan.train.id_embedding`). The
 ids' part :math:`v_j` is read as it is and gets its whole gradient, in and
 outside the batch: with ``model.content=false`` the objective is exact. The
 content :math:`e_j` of every item would cost an encoding of the catalogue per
-step; it is **stale** instead: fresh, with gradient, for the items of the batch,
-and for all others a constant from the step that last had the item in its batch,
-or that last encoded the whole catalogue: every ``objective.refresh_steps``, the
-first step included. The gradient through these others' content is left out.
+step. Instead it is fresh, with gradient, for the items of the batch and for
+``objective.sample_size`` items S drawn from the N other ones of C, and
+**stale** for the rest: a constant from the step that last encoded the item, or
+the whole catalogue, every ``objective.refresh_steps``, the first step included.
 
-Cost beside in-batch: logits over the catalogue instead of the batch's items, one
-encoding of the catalogue per refresh, and in memory three times ``(items,
-width)``: the table, the vectors of a step, their gradient. A block of logits
-takes as many predictions as fit (`crossan.train.loss`), one at least.
+The loss counts every item once, whatever it is. The gradient through the
+content of the N, all of whom are negatives, is estimated by that of the sample,
+times N / |S|: without bias but for what is stale. It cannot be left out: the
+batch holds every positive and few of the negatives, and adapters that mostly
+see items being raised raise them all, without end.
+
+Cost beside in-batch: logits over the catalogue instead of the batch's items, the
+sample's encoding, one encoding of the catalogue per refresh, and in memory three
+times ``(items, width)``: the table, the vectors of a step, their gradient. A
+block of logits takes as many predictions as fit (`crossan.train.loss`), one at
+least.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,11 +43,23 @@ from torch import Tensor
 from crossan.train.features import Features, Fetched
 from crossan.train.loss import PADDING, columns_to_predict, debiased_loss_of_batch
 from crossan.train.model import Crossan, ItemEncoder
+from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.step import Prepared
 
 __all__ = ["CatalogueSoftmax"]
 
 _ITEMS_PER_BLOCK = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """Whose content a step encodes."""
+
+    rows: Tensor
+    """Catalogue rows of the batch's items, then the sample's, on the CPU."""
+    batch_count: int
+    weight: float
+    """How many items outside the batch one of the sample stands for."""
 
 
 class CatalogueSoftmax:
@@ -53,29 +73,34 @@ class CatalogueSoftmax:
         Items of the catalogue.
     refresh_steps
         Steps between two encodings of the whole catalogue.
+    sample_size
+        Items outside the batch encoded in a step, with gradient.
     device
         Where the model computes.
     """
 
-    def __init__(self, training_rows: Tensor, item_count: int, refresh_steps: int, device: torch.device) -> None:
+    def __init__(
+        self, training_rows: Tensor, item_count: int, refresh_steps: int, sample_size: int, device: torch.device
+    ) -> None:
         self._rows = torch.arange(item_count, device=device)
         self._once = torch.zeros(item_count, device=device)  # log 1: each item is one column
-        left_out = torch.full((item_count,), float("inf"))  # as log p: nothing is left of the item's logit
-        left_out[training_rows[training_rows != PADDING]] = 0.0
-        self._left_out = left_out.to(device)
-        self._refresh_steps, self._age = refresh_steps, 0
+        self._is_trained = torch.zeros(item_count, dtype=torch.bool)
+        self._is_trained[training_rows[training_rows != PADDING]] = True
+        # As log p: nothing is left of the item's logit.
+        self._left_out = torch.zeros(item_count).masked_fill_(~self._is_trained, float("inf")).to(device)
+        self._refresh_steps, self._sample_size, self._age = refresh_steps, sample_size, 0
         self._table: Tensor | None = None
 
     def prepare(self, features: Features, sequences: Tensor) -> Prepared:
         """Prepare the loss of a batch; its items' content vectors are the table's once it was called."""
         columns = columns_to_predict(self._rows, sequences, self._once)
-        items = sequences[sequences != PADDING].unique()
-        fetched = features.fetch(items)
+        encoded = self._items_to_encode(sequences)
+        fetched = features.fetch(encoded.rows)
 
         def loss(model: Crossan) -> Tensor:
             parts = []
             if model.item_encoder is not None:
-                parts.append(self._content(model.item_encoder, features, fetched, items.to(self._rows.device)))
+                parts.append(self._content(model.item_encoder, features, fetched, encoded))
             if model.id_embedding is not None:
                 parts.append(model.id_embedding.weight)
             vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
@@ -93,11 +118,22 @@ class CatalogueSoftmax:
         if state:
             self._table, self._age = state["table"].to(self._rows.device), int(state["age"])
 
-    def _content(self, encoder: ItemEncoder, features: Features, fetched: Fetched, items: Tensor) -> Tensor:
-        """Return the content vectors of the catalogue, ``(items, width)``, those of the batch with their gradient."""
+    def _items_to_encode(self, sequences: Tensor) -> _Encoded:
+        """Draw the sample beside a batch's items."""
+        items = sequences[sequences != PADDING].unique()
+        is_other = self._is_trained.clone()
+        is_other[items] = False
+        others = is_other.nonzero().squeeze(1)
+        sample = others[drawn_by(sequences, len(others), self._sample_size)]
+        return _Encoded(torch.cat([items, sample]), len(items), len(others) / max(len(sample), 1))
+
+    def _content(self, encoder: ItemEncoder, features: Features, fetched: Fetched, encoded: _Encoded) -> Tensor:
+        """Return the content vectors of the catalogue, ``(items, width)``, those encoded now with their gradient."""
         if self._table is None or self._age == self._refresh_steps:
             self._table, self._age = self._encode_all(encoder, features), 0
-        content = self._table.index_copy(0, items, encoder(*fetched.gather(items)))
+        rows = encoded.rows.to(self._rows.device)
+        own, sample = encoder(*fetched.gather(rows)).tensor_split([encoded.batch_count])
+        content = self._table.index_copy(0, rows, torch.cat([own, standing_for(sample, encoded.weight)]))
         self._table = content.detach()
         self._age += 1
         return content

@@ -9,14 +9,21 @@ Eq. 7 larger at the price of a matrix product: with all else as there,
    + \sum_{j \notin I_u} c_j \exp(\hat y_{uj} - \log p_j)
    + \sum_{k \in M, k \notin I_u} c_k \exp(\langle e_u, \bar z_k \rangle - \log p_k).
 
-A remembered vector is a constant of the step that made it, and nothing of the
-gradient goes to its item. An item may stand in the memory several times, and
-beside its own fresh vector, as it may occur several times in a batch. The
-memory is empty at the beginning, so the first steps are in-batch; of the oldest
-batch that only partly fits, the items of lower catalogue rows go first.
+A remembered vector is a constant of the step that made it, but for
+``objective.sample_size`` places S of the memory drawn in each step: their items
+are encoded again, with gradient, and that gradient, times |M| / |S|, stands for
+the one of the whole memory. It cannot be left out: the batch holds every
+positive and only some of the negatives, and vectors that are raised more than
+they are lowered grow without end.
 
-Cost beside in-batch: logits over ``memory_size`` more columns, and twice
-``(memory_size, width)`` in memory.
+An item may stand in the memory several times, and beside its own fresh vector,
+as it may occur several times in a batch. The memory is empty at the beginning,
+so the first steps are in-batch; of the oldest batch that only partly fits, the
+items of lower catalogue rows go first.
+
+Cost beside in-batch: logits over ``memory_size`` more columns, the sample's
+encoding, gathered only when its step is taken, and twice ``(memory_size,
+width)`` in memory.
 """
 
 from __future__ import annotations
@@ -30,6 +37,7 @@ from torch import Tensor
 from crossan.train.features import Features
 from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.model import Crossan
+from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.step import Prepared
 
 __all__ = ["CrossBatch"]
@@ -44,12 +52,14 @@ class CrossBatch:
         Log p of the catalogue, ``(items,)``, in the dtype and where the model computes.
     memory_size
         Item vectors remembered.
+    sample_size
+        Of them encoded again in a step, with gradient.
     width
         Width of one.
     """
 
-    def __init__(self, log_popularity: Tensor, memory_size: int, width: int) -> None:
-        self._log_popularity, self._size = log_popularity, memory_size
+    def __init__(self, log_popularity: Tensor, memory_size: int, sample_size: int, width: int) -> None:
+        self._log_popularity, self._size, self._sample_size = log_popularity, memory_size, sample_size
         # Rows and counts stay on the CPU, where indices are found; no step waits for the device.
         self._items = torch.empty(0, dtype=torch.int64)
         self._log_multiplicity = torch.empty(0, dtype=torch.float64)
@@ -63,7 +73,7 @@ class CrossBatch:
         def loss(model: Crossan) -> Tensor:
             columns = self._beside_memory(batch, sequences).to(self._log_popularity.device)
             fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
-            vectors = torch.cat([fresh, self._vectors])
+            vectors = torch.cat([fresh, self._memory(model, features, sequences)])
             found = debiased_loss_of_batch(columns, vectors, model.sequence_encoder, self._log_popularity)
             self._remember(batch, fresh.detach())
             return found
@@ -79,6 +89,17 @@ class CrossBatch:
         if state:
             self._items, self._log_multiplicity = state["items"], state["log_multiplicity"]
             self._vectors = state["vectors"].to(self._log_popularity.device)
+
+    def _memory(self, model: Crossan, features: Features, sequences: Tensor) -> Tensor:
+        """Return the remembered vectors, ``(remembered, width)``, some of them fresh and with the gradient of all."""
+        places = drawn_by(sequences, len(self._items), self._sample_size)
+        if not len(places):
+            return self._vectors
+        rows = self._items[places]
+        fresh = model.item_vectors(features.fetch(rows), rows.to(self._log_popularity.device))
+        return self._vectors.index_copy(
+            0, places.to(self._log_popularity.device), standing_for(fresh, len(self._items) / len(places))
+        )
 
     def _beside_memory(self, batch: BatchColumns, sequences: Tensor) -> BatchColumns:
         """Return the batch's columns with the memory's after them, those of the user's own items among the own."""

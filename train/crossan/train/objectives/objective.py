@@ -56,7 +56,8 @@ def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Ten
     if ranks.count > 1:
         return InBatch(log_popularity, partial(prepare_share, ranks))
     if chosen.kind == "catalogue":
-        return CatalogueSoftmax(train.sequences, len(log_popularity), chosen.refresh_steps, log_popularity.device)
+        pace = chosen.refresh_steps, chosen.sample_size
+        return CatalogueSoftmax(train.sequences, len(log_popularity), *pace, log_popularity.device)
     if chosen.kind == "cross-batch":
-        return CrossBatch(log_popularity, chosen.memory_size, settings.model.width)
+        return CrossBatch(log_popularity, chosen.memory_size, chosen.sample_size, settings.model.width)
     return InBatch(log_popularity, prepare_by_position if settings.reference else prepare_batch)
