@@ -6,7 +6,7 @@ items as in Eq. 7, and :math:`\hat y_{uj} = \langle e_u, z_j \rangle`,
 .. math:: L = -\frac{1}{n} \sum_{(u, i)} \log
    \frac{\exp \hat y_{ui}}{\exp \hat y_{ui} + \sum_{j \in C \setminus I_u} \exp \hat y_{uj}}.
 
-Nothing is sampled, so there is nothing to correct: no popularity enters. An
+The loss samples no negative, so it has nothing to correct: no popularity enters. An
 item outside C has no positive to weigh against being everybody's negative, and
 is left out.
 
