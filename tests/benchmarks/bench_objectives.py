@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from bench_train import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
 from torch import Tensor
+from train_shape import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable

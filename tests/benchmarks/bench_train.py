@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,21 +23,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from train_baselines import loop_loss, loss_from_files, read_files, write_files
+from train_shape import (
+    DIM,
+    INPUT_LENGTH,
+    ITEMS,
+    LAYERS,
+    SHAPE,
+    read_training_parts,
+    resident_bytes,
+    step_operations,
+    write_stores,
+)
 
-from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
-from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.model import Crossan
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.prefetch import prepared_ahead
 from crossan.train.settings import ModelSettings
-from crossan.train.splits import pad_left
 from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
 
-ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
-SHAPE = ModelSettings()
 MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory", "prefetch", "streamed", "start")
 WAYS: dict[str, LossOfBatch] = {"ours": loss_of_batch, "reference": loss_by_position}
 
@@ -51,12 +57,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
     parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=(*MEASURES, "profile"))
-    parser.add_argument("--measure-start", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.measure_start:
-        print(seconds_to_first_step(arguments.measure_start))
-        return
     pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
     if not pairs.is_file():
         parser.error(f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA")
@@ -139,29 +141,16 @@ class Bench:
     def iisan(self) -> None:
         """Compare the step with one that loads a file per item and modality, all 13 layers, and masks in a loop."""
         sequences = self.batch(256)
-        is_real = sequences != PADDING
         with tempfile.TemporaryDirectory() as folder:
-            for item in sequences[is_real].unique().tolist():
-                for modality in Modality:
-                    torch.save(torch.randn(13, DIM), f"{folder}/{modality.value}-{item}.pt")
-
-            def loaded(modality: Modality) -> Tensor:
-                absent = torch.zeros(13, DIM)
-                names = (f"{folder}/{modality.value}-{item}.pt" if item != PADDING else None for item in flat)
-                return torch.stack([absent if name is None else torch.load(name, weights_only=True) for name in names])
+            write_files(Path(folder), sequences)
 
             def other() -> None:
                 self.optimiser.zero_grad()
-                hidden = [loaded(modality)[:, ::2] for modality in Modality]
-                presence = torch.ones(len(flat), len(Modality), dtype=torch.bool)
-                vectors = self.model.item_encoder.plain(hidden, presence).view(*sequences.shape, SHAPE.width)
-                users = self.model.sequence_encoder(vectors[:, :-1], is_real[:, :-1])
-                loop_loss(users, vectors, sequences, self.log_popularity).backward()
+                loss_from_files(self.model, Path(folder), sequences, self.log_popularity).backward()
                 self.optimiser.step()
 
-            flat = sequences.flatten().tolist()
             ours, slow, reading = self.time(
-                lambda: self.train(loss_of_batch, sequences), other, lambda: [loaded(modality) for modality in Modality]
+                lambda: self.train(loss_of_batch, sequences), other, lambda: read_files(Path(folder), sequences)
             )
         name = f"step, B = 256, against a file per item and modality ({reading} of it) and a loop loss"
         print_line(name, ours, slow, slow.wall / ours.wall, ">= 12")
@@ -273,7 +262,7 @@ class Bench:
         """Compare the time from imports done until the first step begins with that of reading the bytes, warm page cache."""
         with tempfile.TemporaryDirectory() as folder:
             write_stores(Path(folder), self.features)
-            command = [sys.executable, sys.argv[0], "--measure-start", folder]
+            command = [sys.executable, str(Path(__file__).with_name("train_start.py")), folder]
             found = np.array([subprocess.check_output(command, text=True).split() for _ in range(self.repeats)], float)
         ours, other = np.median(found, axis=0)
         print(
@@ -285,95 +274,6 @@ class Bench:
         for _ in range(2):
             self.train(loss_of, self.batch(1024))
         return resident_bytes("VmHWM") - self.feature_bytes
-
-
-def write_stores(folder: Path, features: FeatureTable) -> StoredStates:
-    """Write a store per modality with the features' hidden states, under ``c/bench``."""
-    items = [f"v{number:05d}" for number in range(ITEMS)]
-    stores = {}
-    for modality, hidden in zip(features.modalities, features.hidden, strict=True):
-        identity = StoreIdentity(
-            modality=modality, backbone={"id": "bench"}, inputs={}, capture={"layers": list(range(LAYERS))}, dim=DIM
-        )
-        store = store_folder(folder / "c", "bench", identity)
-        create_store(store, identity, np.zeros((4, LAYERS, DIM), np.float32))
-        with contextlib.closing(Journal.open(store, "bench")) as journal:
-            for start in range(0, ITEMS, 1024):
-                rows = hidden.index_select(0, torch.arange(start, min(start + 1024, ITEMS))).numpy()
-                journal.append(
-                    [
-                        ItemRow(item, None, ItemStatus.OK, row=row)
-                        for item, row in zip(items[start : start + 1024], rows, strict=True)
-                    ]
-                )
-            journal.publish({})
-        stores[modality] = open_store(store)
-    return StoredStates(stores, items)
-
-
-def seconds_to_first_step(folder: Path) -> str:
-    """Return the seconds from opening the stores until the first step begins, its batch prepared, and of reading the chunks' bytes."""
-    paths = sorted(folder.glob("c/bench/*/*/segments/*/hidden_states/c/*/0/0"))
-    torch.optim.AdamW([torch.zeros(1)], fused=True)  # imports for a second what it needs
-    begun = time.perf_counter()
-    kept = [np.fromfile(path, np.uint8) for path in paths]  # kept, as ours are: a buffer used again costs no pages
-    read = time.perf_counter() - begun
-    del kept
-    begun = time.perf_counter()
-    stores = {modality: open_store(next((folder / "c/bench" / modality.value).iterdir())) for modality in Modality}
-    stored = StoredStates(stores, stores[Modality.TEXT].item_ids)
-    demand = Demand(rows_at_once=128 * (INPUT_LENGTH + 1), counts=np.zeros(ITEMS, np.int64))
-    features = place_features(stored, Placement("device"), torch.device("cpu"), demand)
-    model = Crossan.build(features.dims, features.layer_count, INPUT_LENGTH, SHAPE)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    optimiser.zero_grad()
-    sequences = torch.from_numpy(np.random.default_rng(0).integers(0, ITEMS, (128, INPUT_LENGTH + 1)))
-    prepare_batch(features, sequences, torch.zeros(ITEMS))
-    return f"{time.perf_counter() - begun} {read}"
-
-
-def loop_loss(users: Tensor, vectors: Tensor, sequences: Tensor, log_p: Tensor) -> Tensor:
-    """Eqs. 7-8 over all positions, each user's own items masked in place in a loop, as IISAN does.
-
-    ``users``: ``(users, position - 1, width)``; ``vectors``: ``(users, position, width)``.
-    """
-    length = users.shape[1]
-    items = sequences.flatten()
-    logits = users.flatten(0, 1) @ vectors.flatten(0, 1).T - log_p[items]
-    logits[:, items == PADDING] = -1e4
-    for user, own in enumerate(sequences):
-        rows = slice(user * length, (user + 1) * length)
-        is_own = torch.isin(items, own).repeat(length, 1)
-        is_own[torch.arange(length), user * (length + 1) + torch.arange(1, length + 1)] = False  # the positives
-        logits[rows] = logits[rows].masked_fill(is_own, -1e4)
-    positive = torch.arange(len(sequences)).unsqueeze(1) * (length + 1) + torch.arange(1, length + 1)
-    is_predicting = (sequences[:, :-1] != PADDING) & (sequences[:, 1:] != PADDING)
-    return torch.nn.functional.cross_entropy(logits[is_predicting.flatten()], positive[is_predicting])
-
-
-def step_operations(sequences: Tensor) -> int:
-    """Count the multiplications and additions in the matmuls of a step, backward included (twice the forward)."""
-    unique, users = len(sequences[sequences != PADDING].unique()), len(sequences)
-    width, predictions = SHAPE.width, len(batch_columns(sequences).positive)
-    adapters = 2 * unique * len(Modality) * LAYERS * 2 * DIM * SHAPE.bottleneck_dim
-    heads = 2 * len(Modality) * DIM * width * (unique + DIM)
-    encoder = 2 * users * INPUT_LENGTH * SHAPE.blocks * 12 * width**2
-    return 3 * (adapters + heads + encoder + 2 * predictions * unique * width)
-
-
-def read_training_parts(pairs: Path) -> Tensor:
-    """Return each user's last 13 items without the two held out, ``(users, 11)`` rows padded on the left."""
-    with pairs.open(encoding="utf-8") as lines:
-        sequences = [np.array(line.split()[1:], np.int64) - 1 for line in lines]
-    return pad_left([items[:-2] for items in sequences if len(items) >= 5], INPUT_LENGTH + 1)
-
-
-def resident_bytes(which: str = "VmRSS") -> int:
-    """Return this process's memory now, or at its peak (``VmHWM``)."""
-    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
-    if found is None:
-        raise RuntimeError(f"expected {which} in /proc/self/status: this measure needs Linux")
-    return int(found[1]) * 1024
 
 
 def print_line(name: str, ours: Seconds, other: Seconds, ratio: float, goal: str) -> None:
