@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -120,3 +121,25 @@ def test_a_rank_told_to_end_waits_for_the_others_but_not_for_long(monkeypatch):
     monkeypatch.setattr("crossan.train.distributed.joining._SECONDS_TO_END", 0.0)
     with pytest.raises(KeyboardInterrupt), _ending_together(Store(), 0, 2):
         raise KeyboardInterrupt
+
+
+_ITS_LAST_THREADS = """
+import torch, torch.distributed as dist
+from pathlib import Path
+from crossan.train.distributed.joining import process_group
+
+def gloo():
+    return [name for path in Path("/proc/self/task").glob("*/comm") if "gloo" in (name := path.read_text().strip())]
+
+with process_group(dist.HashStore(), 0, 1, "cpu"):
+    torch.optim.AdamW([torch.zeros(1)], fused=True)
+    print(len(gloo()) > 0)
+print(gloo())
+"""
+
+
+@pytest.mark.slow
+def test_a_group_that_has_ended_leaves_no_threads():
+    """An interpreter that ends beside gloo's threads aborts now and then, and with it the whole training."""
+    out = subprocess.check_output([sys.executable, "-c", _ITS_LAST_THREADS], text=True)
+    assert out == "True\n[]\n"

@@ -100,6 +100,10 @@ def process_group(store: Any, number: int, count: int, device: str) -> Iterator[
     import torch
     import torch.distributed as dist
 
+    # Its functions take the group that is there when it is imported as a default. Imported later, by an optimiser,
+    # they would keep this group and its threads alive beyond their end, and those abort the interpreter that ends.
+    import torch.distributed.nn.functional
+
     from crossan.train.distributed.ranks import Ranks
 
     backend = "gloo"
