@@ -41,6 +41,8 @@ COMMON = (
 )
 IDS, FROZEN, CATALOGUE = "model.id_embedding=true", "model.adapters=false", "objective.kind=catalogue"
 CROSS_BATCH = "objective.kind=cross-batch"
+RATES = ("optimiser.id_lr=3e-4", "optimiser.adapter_lr=3e-3")
+"""The best on validation of those tried: what is said of an item learns fast, what it is slowly."""
 RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "ids (SASRec)": (None, ("model.content=false", IDS)),
     "ids (SASRec), whole catalogue": (None, ("model.content=false", IDS, CATALOGUE)),
@@ -48,6 +50,7 @@ RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
     "TF-IDF, side adapters": ("tfidf", ()),
     "TF-IDF, frozen, ids": ("tfidf", (FROZEN, IDS)),
     "TF-IDF, side adapters, ids": ("tfidf", (IDS,)),
+    "TF-IDF, side adapters, ids, other rates": ("tfidf", (IDS, *RATES)),
     "TF-IDF, side adapters, ids, cross-batch": ("tfidf", (IDS, CROSS_BATCH)),
     "TF-IDF, side adapters, ids, whole catalogue": ("tfidf", (IDS, CATALOGUE)),
     "random BERT, frozen": ("bert", (FROZEN,)),
