@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import typer
 from typer.testing import CliRunner
 
 from crossan.train.cli import train
+
+QUICK = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.adapter_lr=0.01",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "patience=20",
+)
 
 
 def attempt(command, *arguments):
@@ -34,3 +45,9 @@ def training(place, settings, *more, out="r"):
 def train_in(place, settings, *more, out="r"):
     """Train so; Typer's result has the run's as its last line of stdout."""
     return run(train, *training(place, settings, *more, out=out))
+
+
+def train_quickly(place, *more, out="r", epochs=12):
+    """Train a small model so and return the result."""
+    settings = (*QUICK, f"max_epochs={epochs}")
+    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])

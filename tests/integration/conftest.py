@@ -24,3 +24,9 @@ def sequences():
 def small(tmp_path):
     """A dataset folder and a cache with text and image stores."""
     return write_small(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in ("CROSSAN_DATASET", "CROSSAN_CACHE"):
+        monkeypatch.delenv(name, raising=False)

@@ -33,12 +33,6 @@ def weights(run_folder, name="best"):
     return load_file(run_folder / "checkpoints" / name / "model.safetensors")
 
 
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in ("CROSSAN_DATASET", "CROSSAN_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_ids_alone_need_no_cache_and_learn(small):
     result = run_train(small, *IDS_ALONE, epochs=12)
     warm, popular = result["slices"]["target"]["warm"]["hr@10"], result["popularity"]["test"]["hr@10"]

@@ -1,17 +1,15 @@
 """crossan-train, evaluate and recommend as a user runs them, on fabricated stores."""
 
 import json
-import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from commands import run, train_in
+from commands import run, train_quickly
 from crossan.cache_schema.errors import (
     BusyError,
     ConfigError,
-    DataError,
     IncompatibleError,
     StoreIntegrityError,
     StoreNotFoundError,
@@ -21,30 +19,11 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.run_folder import RunFolder
 
-QUICK = (
-    "model.bottleneck_dim=8",
-    "model.width=16",
-    "optimiser.adapter_lr=0.01",
-    "optimiser.lr=0.01",
-    "batch_size=32",
-    "patience=20",
-)
 SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
 
 
-def run_train(place, *more, out="r", epochs=12):
-    settings = (*QUICK, f"max_epochs={epochs}")
-    return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
-
-
-@pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
-    for name in ("CROSSAN_DATASET", "CROSSAN_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_the_result_keeps_its_promise_and_learns(small):
-    result = run_train(small)
+    result = train_quickly(small)
     promised = {
         "run", "valid", "test", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
         "peak_memory_bytes", "users", "items", "unwinnable_test_targets", "slices", "recommendations", "init",
@@ -91,12 +70,12 @@ def check_slices(result, ranks):
 
 
 def test_shuffled_features_do_not_help_cold_targets(small):
-    result = run_train(small, "--set", "features.permute_seed=3")
+    result = train_quickly(small, "--set", "features.permute_seed=3")
     assert result["cold_test"]["hr@10"] < 0.6  # 10 of 34 to 40 by chance; the true features give over 0.8
 
 
 def test_permuting_features_at_evaluation_takes_the_gain_away(small):
-    trained = run_train(small)
+    trained = train_quickly(small)
     same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json").stdout)
     assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")} == {
         key: trained[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
@@ -113,7 +92,7 @@ def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store)
         make_dataset(place / "d", order=seed and np.random.default_rng(seed))
         for modality in (Modality.TEXT, Modality.AUDIO):
             make_store(place / "c", modality, order=seed and np.random.default_rng(seed))
-        results.append(run_train(place, epochs=3))
+        results.append(train_quickly(place, epochs=3))
     for key in ("valid", "test", "cold_test", "popularity", "epochs"):
         assert results[0][key] == results[1][key]
 
@@ -122,22 +101,22 @@ def test_the_reference_step_trains_the_same_model(small):
     """Dropout is drawn in the sequence encoder alone, so both draw the same; float32 leaves rounding."""
     losses = {}
     for name, more in (("fast", ()), ("slow", ("--reference",))):
-        run_train(small, *more, out=name, epochs=2)
+        train_quickly(small, *more, out=name, epochs=2)
         losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
     assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)
     assert losses["fast"] != losses["slow"]  # not the same code twice
 
 
 def test_an_automatic_compute_type_is_settled_in_the_config(small):
-    run_train(small, "--set", "model.compute=auto", epochs=1)
+    train_quickly(small, "--set", "model.compute=auto", epochs=1)
     recorded = RunFolder(small / "r").settings().model.compute
     assert recorded in ("float32", "bfloat16")
-    run_train(small, "--set", "model.compute=auto", "--resume", epochs=1)
+    train_quickly(small, "--set", "model.compute=auto", "--resume", epochs=1)
     assert RunFolder(small / "r").settings().model.compute == recorded
 
 
 def test_a_damaged_best_checkpoint_is_not_evaluated(small):
-    run_train(small, epochs=1)
+    train_quickly(small, epochs=1)
     path = small / "r" / "checkpoints" / "best" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(StoreIntegrityError, match="its bytes are not those that were written"):
@@ -145,7 +124,7 @@ def test_a_damaged_best_checkpoint_is_not_evaluated(small):
 
 
 def test_the_resolved_config_repeats_the_run(small):
-    first = run_train(small, epochs=2)
+    first = train_quickly(small, epochs=2)
     again = json.loads(
         run(
             train, "--config", small / "r" / "config.toml", "--out", small / "r2", "--device", "cpu", "--json"
@@ -155,12 +134,12 @@ def test_the_resolved_config_repeats_the_run(small):
 
 
 def test_early_stopping_counts_epochs_without_improvement(small):
-    result = run_train(small, "--set", "patience=1", epochs=50)
+    result = train_quickly(small, "--set", "patience=1", epochs=50)
     assert result["epochs"] == result["best_epoch"] + 1 < 50
 
 
 def test_recommend_leaves_out_what_was_seen(small, sequences):
-    run_train(small, epochs=2)
+    train_quickly(small, epochs=2)
     report = json.loads(run(recommend, small / "r", "--user", "u001", "--top", 50, "--json").stdout)
     seen = {item for user, item, _ in sequences if user == "u001"}
     shown = [item["item_id"] for item in report["items"]]
@@ -184,7 +163,7 @@ def test_recommend_leaves_out_what_was_seen(small, sequences):
     ],
 )
 def test_recommend_refuses_strangers(small, arguments, match):
-    run_train(small, epochs=1)
+    train_quickly(small, epochs=1)
     with pytest.raises(UsageError, match=match):
         run(recommend, small / "r", *arguments)
 
@@ -217,61 +196,39 @@ def test_recommend_refuses_strangers(small, arguments, match):
 )
 def test_what_cannot_be_is_named(small, more, error, match):
     with pytest.raises(error, match=match):
-        run_train(small, *more)
+        train_quickly(small, *more)
     assert not (small / "r").exists()
 
 
 def test_a_folder_in_use_and_other_settings_are_refused(small):
-    run_train(small, epochs=1)
+    train_quickly(small, epochs=1)
     with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
-        run_train(small, epochs=1)
+        train_quickly(small, epochs=1)
     with pytest.raises(UsageError, match=r"(?s)the run there has other settings\n  seed: 0 there, 5 asked"):
-        run_train(small, "--resume", "--seed", "5", epochs=1)
+        train_quickly(small, "--resume", "--seed", "5", epochs=1)
 
 
-def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):
-    other = make_store(small / "c", Modality.TEXT, name="another")
-    with pytest.raises(UsageError, match=r"(?s)2 text stores to choose from.*another.*--store"):
-        run_train(small, epochs=1)
-    assert run_train(small, "--store", other, epochs=1)["epochs"] == 1
-
-
-def test_items_that_were_never_extracted_stop_the_run(small, make_store):
-    known = [f"i{topic}{item}" for topic in range(4) for item in range(10)][:-2]
-    make_store(small / "c", Modality.AUDIO, items=known)
-    expected = (
-        r"(?s)audio has 38 items, 2 of the dataset's were never extracted, first: i38.*crossan-extract --modality audio"
+def test_a_run_is_opened_from_anywhere(small, monkeypatch):
+    monkeypatch.chdir(small)
+    trained = json.loads(
+        run(train, "--dataset", "d", "--cache", "c", "--out", "r", "--set", "max_epochs=1", "--json").stdout
     )
-    with pytest.raises(DataError, match=expected):
-        run_train(small, epochs=1)
-    assert run_train(small, "--drop-items", epochs=1)["items"] == 38
+    monkeypatch.chdir("/")
+    assert json.loads(run(evaluate, small / "r", "--json").stdout)["test"] == trained["test"]
 
 
-def test_items_without_any_modality_stop_the_run(tmp_path, make_dataset, make_store):
-    make_dataset(tmp_path / "d")
-    make_store(tmp_path / "c", Modality.IMAGE, absent={"i01"})
-    single = ("--set", "model.top_k=1")
-    with pytest.raises(DataError, match="1 items have none of the modalities image, first: i01"):
-        run_train(tmp_path, *single, epochs=1)
-    assert run_train(tmp_path, *single, "--drop-items", epochs=1)["items"] == 39
-
-
-def test_different_counts_of_kept_layers_are_incompatible(small, make_store):
-    make_store(small / "c", Modality.VIDEO, layers=(0, 1, 2))
-    with pytest.raises(
-        IncompatibleError, match=r"(?s)text keeps 0, 1; image keeps 0, 1; video keeps 0, 1, 2.*model.layers"
-    ):
-        run_train(small, epochs=1)
-    assert run_train(small, "--set", "model.layers=[0,1]", epochs=1)["epochs"] == 1
-
-
-def test_a_moved_store_version_does_not_change_a_resumed_run(small, make_store):
-    run_train(small, epochs=1)
-    lock = json.loads((small / "r" / "cache.lock.json").read_text())
-    assert {name: entry["version"] for name, entry in lock["stores"].items()} == {"text": 1, "image": 1}
-    shutil.rmtree(small / "c")
-    with pytest.raises(StoreNotFoundError):
-        run(evaluate, small / "r")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--seed", "-1"), "seed"),
+        (("--seed", str(2**32)), "seed"),
+        (("--set", "features.permute_seed=-1"), "permute_seed"),
+    ],
+)
+def test_seeds_that_no_generator_takes_are_refused(small, words, message):
+    with pytest.raises(ConfigError, match=message):
+        train_quickly(small, *words, epochs=1)
+    assert not (small / "r").exists()
 
 
 def test_evaluate_needs_a_run(tmp_path):
@@ -291,11 +248,11 @@ def test_no_cache_named(tmp_path):
 def test_a_folder_another_process_trains_in_is_busy(small, monkeypatch):
     from crossan.common.stores import owners
 
-    run_train(small, epochs=1)
+    train_quickly(small, epochs=1)
     alive = f"{owners._host()}{owners._boot()}{owners._namespace()}-1-{owners._start_time(1)}"
     (small / "r" / ".owner").write_text(alive)
     with pytest.raises(BusyError, match="another process trains in this folder"):
-        run_train(small, "--resume", epochs=2)
+        train_quickly(small, "--resume", epochs=2)
     (small / "r" / ".owner").write_text(alive.rsplit("-", 1)[0] + "-123")  # a process id that means another process now
-    assert run_train(small, "--resume", epochs=2)["epochs"] == 2
+    assert train_quickly(small, "--resume", epochs=2)["epochs"] == 2
     assert not (small / "r" / ".owner").exists()

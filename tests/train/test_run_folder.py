@@ -7,6 +7,7 @@ import os
 import pytest
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.common.config import to_toml
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
 from killing import Killed, die_at
@@ -27,9 +28,24 @@ def test_a_folder_whose_beginning_was_killed_is_begun_again(tmp_path):
             was_killed = left[0] <= 0
         folder.begin(SETTINGS, SPEC, may_resume=True)
         folder.release()
-        assert folder.settings() == SETTINGS
+        assert folder.settings() == SETTINGS.anywhere()
         assert sorted(path.name for path in folder.path.iterdir()) == ["config.toml", "env.json"]
     assert countdown > 8  # claimed, env.json and config.toml: three calls each
+
+
+def test_what_a_run_read_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = RunSettings(data=DataSettings(dataset="D", cache="C", store=("C/x",)), init="yesterday")
+    folder = RunFolder(tmp_path / "r")
+    folder.begin(settings, SPEC, may_resume=False)
+    recorded = folder.settings()
+    assert (recorded.data.dataset, recorded.data.cache) == (str(tmp_path / "D"), str(tmp_path / "C"))
+    assert (recorded.data.store, recorded.init) == ((str(tmp_path / "C/x"),), str(tmp_path / "yesterday"))
+    (tmp_path / "r" / "config.toml").write_text(to_toml(settings))  # as runs were recorded before
+    folder.begin(settings, SPEC, may_resume=True)
+    monkeypatch.chdir("/")
+    with pytest.raises(UsageError, match=r"\n  data.dataset: "):
+        folder.begin(settings, SPEC, may_resume=True)
 
 
 def test_somebody_elses_file_is_not_vacant(tmp_path):

@@ -165,7 +165,7 @@ def evaluate(
     permute_features: Annotated[
         int | None,
         typer.Option(
-            "--permute-features", metavar="SEED", help="Shuffle features between items: what content is worth."
+            "--permute-features", metavar="SEED", min=0, help="Shuffle features between items: what content is worth."
         ),
     ] = None,
     device: _Device = "auto",

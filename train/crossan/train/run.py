@@ -10,18 +10,21 @@ from typing import Any, TypeVar
 
 import torch
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import DataError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import open_dataset
+from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.stores import FeatureStore
 from crossan.train.catalogue import settle_catalogue
 from crossan.train.checkpoint import load_weights
 from crossan.train.compute import settle_compute
+from crossan.train.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.distributed.following import run_folder_of
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import Placement
 from crossan.train.figures import figures_of, rank_everyone, training_facts, write_ranks
+from crossan.train.loss import PADDING
 from crossan.train.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RunFolder
@@ -129,7 +132,7 @@ def begun_run(
     with exact_kernels():
         placement = replace(placement, sharers=ranks.on_this_machine())
         whole = assemble(settings, folder, dataset, stores, chosen, placement)
-        item_ids, run = whole.kept.item_ids, view(whole)
+        item_ids, facts, run = whole.kept.item_ids, sequence_facts(whole.kept), view(whole)
         del whole
         spec = current_spec(chosen, next(run.model.parameters()).dtype, ranks.count)
         read = {"dataset digest": dataset.digest, "stores": entries}
@@ -139,6 +142,7 @@ def begun_run(
             folder.lock_stores(entries, stores)
             if run.model.id_embedding is not None:
                 ranks.from_first(lambda: settle_catalogue(folder.path, item_ids))
+            ranks.from_first(lambda: settle_sequences(folder.path, facts))
             yield run
         finally:
             folder.release()
@@ -169,12 +173,18 @@ def train_model(run: TrainableRun, ranks: Ranks = ALONE) -> Progress:
     Raises
     ------
     CrossanError
-        Training diverged, or a checkpoint is damaged.
+        Training diverged, a checkpoint is damaged, or there is nothing to predict.
     """
     _announce(run, ranks)
     length, device = run.settings.data.input_length, next(run.model.parameters()).device
+    train = train_split(run.seen, length)
+    if not (train.sequences[:, -2] != PADDING).any():
+        raise DataError(
+            f"{run.settings.data.dataset}: expected users with {HELD_OUT + 2} interactions or more, two of them to learn from"
+            f" beside the {HELD_OUT} held out, found none",
+        )
     data = TrainingData(
-        train_split(run.seen, length),
+        train,
         validation_split(run.seen, length),
         log_popularity(training_counts(run.seen.training_items, len(run.seen.item_ids))).to(device),
         run.seen.item_ids,

@@ -64,6 +64,7 @@ class RunFolder:
         BusyError
             Another process trains in it.
         """
+        settings = settings.anywhere()
         environment: dict[str, Any] = {"spec": spec, **provenance()}
         if self.holds_run() and may_resume:
             self._require_same(settings)
@@ -227,7 +228,7 @@ class RunFolder:
         )
 
     def _require_same(self, settings: RunSettings) -> None:
-        changed = settings_differences(self.settings(), settings, but=_MAY_CHANGE)
+        changed = settings_differences(self.settings().anywhere(), settings, but=_MAY_CHANGE)
         if changed:
             listed = "\n  ".join(changed)
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -147,7 +148,7 @@ class ObjectiveSettings(Settings):
 class FeatureSettings(Settings):
     """What is done to the hidden states before training."""
 
-    permute_seed: int | None = None
+    permute_seed: int | None = Field(default=None, ge=0)
     """Shuffle the hidden states between items with this seed: the control that content cannot help."""
 
     storage: Literal["stored", "int8"] = "stored"
@@ -187,7 +188,7 @@ class RunSettings(Settings):
     init: str | None = None
     """Run folder whose best weights training starts from; random weights where not given."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of weights, order and dropout."""
 
     mask_history: HistoryMask = "all"
@@ -209,3 +210,18 @@ class RunSettings(Settings):
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(f"expected objective.kind=in-batch with reference, got {self.objective.kind}")
         return self
+
+    def anywhere(self) -> Self:
+        """Return a copy that names the same folders wherever it is read: every path absolute."""
+        data = self.data
+        named = {
+            "dataset": _absolute(data.dataset),
+            "cache": None if data.cache is None else _absolute(data.cache),
+            "store": tuple(map(_absolute, data.store)),
+        }
+        init = None if self.init is None else _absolute(self.init)
+        return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())

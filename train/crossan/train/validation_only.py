@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
-from crossan.common.datasets import SelectionSequences
+from crossan.common.datasets.protocol import sequences_digest
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import Placement
 from crossan.train.figures import training_facts
@@ -63,15 +62,9 @@ def train_without_test(
             "valid": reached.metrics[reached.best_epoch - 1]["valid"],
             "users": len(run.seen.user_ids),
             "items": len(run.seen.item_ids),
-            "sequences": _digest(run.seen),
+            "sequences": sequences_digest(run.seen),
             "mask_history": run.settings.mask_history,
             **training_facts(run.model, run.folder, reached),
         }
         run.folder.write_validation(figures)
     return figures
-
-
-def _digest(seen: SelectionSequences) -> str:
-    """Return a digest of whom and what validation figures are about: only with equal ones can they be compared."""
-    names = canonical_bytes([seen.user_ids.tolist(), seen.item_ids.tolist()])
-    return sha256_hex(names + seen.offsets.tobytes() + seen.items.tobytes())

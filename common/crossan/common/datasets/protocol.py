@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
 from crossan.cache_schema.errors import DataError, UsageError
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "SelectionSequences",
     "cold_test_targets",
     "keep_sequences",
+    "sequences_digest",
     "unwinnable_test_targets",
 ]
 
@@ -98,6 +100,12 @@ class KeptSequences:
             np.delete(self.items, self.offsets[1:] - 1),
             self.offsets - np.arange(len(self.offsets)),
         )
+
+
+def sequences_digest(sequences: KeptSequences | SelectionSequences) -> str:
+    """Return the SHA-256 of users, catalogue and sequences: only with equal ones are two figures about the same."""
+    names = canonical_bytes([sequences.user_ids.tolist(), sequences.item_ids.tolist()])
+    return sha256_hex(names + sequences.offsets.tobytes() + sequences.items.tobytes())
 
 
 def keep_sequences(
