@@ -179,3 +179,11 @@ def test_gradients_repeat_bit_for_bit_with_several_threads():
     finally:
         torch.set_num_threads(threads)
     assert all(torch.equal(found[0], again) for again in found[1:])
+
+
+@pytest.mark.parametrize("sequences", [[[PADDING, PADDING, 3]], [[PADDING, 1], [PADDING, 4]]])
+def test_users_of_one_item_cost_nothing(sequences):
+    """Nobody predicts: with ``data.min_items=3`` such users can be all of a last batch."""
+    loss, *gradients = losses_and_gradients(vectorised, sequences, [1] * ITEM_COUNT, seed=0)
+    assert loss == 0
+    assert not any(gradient.any() for gradient in gradients)

@@ -53,3 +53,13 @@ def test_each_item_is_gathered_once(monkeypatch):
     loss_of_batch(model, features, sequences, torch.zeros(ITEM_COUNT))
     loss_by_position(model, features, sequences, torch.zeros(ITEM_COUNT))
     assert gathered == [[2, 4, 5], [0, 4, 2, 2, 2, 5]]  # its slow twin: every position, padding as row 0
+
+
+def test_a_batch_in_which_nobody_predicts_costs_nothing_either_way():
+    model = make_model([3], "sum", seed=0)
+    features = make_features([3], torch.Generator().manual_seed(0))
+    batch = (features, torch.tensor([[PADDING, PADDING, 3], [PADDING, PADDING, 1]]), torch.zeros(ITEM_COUNT))
+    for loss_of in (loss_of_batch, loss_by_position):
+        loss, *gradients = loss_and_gradients(loss_of, model, *batch)
+        assert loss == 0
+        assert not any(gradient.any() for gradient in gradients)

@@ -18,6 +18,7 @@ SHORT = [[PADDING] * (LENGTH - 1) + [0, 1]]
 """One user, two items: of two ranks one has no user, of three one has no item."""
 SILENT = [[PADDING] * LENGTH + [3], [PADDING, 0, 1, 2, 0, 5]]
 """The first user has nothing to predict."""
+ALL_SILENT = [[PADDING] * LENGTH + [3], [PADDING] * LENGTH + [0]]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -39,6 +40,7 @@ def processes(request):
 @example([[PADDING] * (LENGTH - 1) + [2, 2]], [3], "sum", 1, False)  # one item in all
 @example(SILENT, [3, 4], "concat", 2, True)
 @example(SHORT * 5, [3], "sum", 3, False)
+@example(ALL_SILENT, [3, 4], "sum", 4, True)
 def test_the_loss_and_all_gradients_are_those_of_one_process(processes, sequences, dims, combine, seed, has_ids):
     log_popularity = torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed)).double().add(0.01).log()
     features = make_features(dims, torch.Generator().manual_seed(seed))

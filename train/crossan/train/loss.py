@@ -110,7 +110,7 @@ def debiased_cross_entropy(
     log_popularity: Tensor,
     log_multiplicity: Tensor,
 ) -> Tensor:
-    """Return the mean of Eq. 8's terms over the predictions.
+    """Return the mean of Eq. 8's terms over the predictions, 0 where there is none.
 
     The logits come and go in blocks, and with each block goes its share of the
     gradient, so that they are never all in memory and never computed twice.
@@ -153,7 +153,7 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
         offset: Tensor,
         multiplicity: Tensor,
     ) -> Tensor:
-        wants_gradient = any(ctx.needs_input_grad)
+        wants_gradient, count = any(ctx.needs_input_grad), max(len(user_vectors), 1)
         total = user_vectors.new_zeros(())
         grad_users = torch.empty_like(user_vectors) if wants_gradient else None
         grad_items = torch.zeros_like(item_vectors) if wants_gradient else None
@@ -169,8 +169,8 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
                 torch.mm(grad_logits, item_vectors, out=grad_users[block])
                 grad_items.addmm_(grad_logits.T, users)
         if grad_users is not None and grad_items is not None:
-            ctx.save_for_backward(grad_users.div_(len(user_vectors)), grad_items.div_(len(user_vectors)))
-        return total / len(user_vectors)
+            ctx.save_for_backward(grad_users.div_(count), grad_items.div_(count))
+        return total / count
 
     @staticmethod
     @once_differentiable

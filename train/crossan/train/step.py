@@ -67,5 +67,5 @@ def loss_by_position(model: Crossan, features: Features, sequences: Tensor, log_
     is_negative = (~is_own & is_real.flatten())[is_predicting.nonzero()[:, 0]]
     scores = predicting @ vectors.T - log_popularity[rows]  # (predictions, users * position)
     negatives = scores.masked_fill(~is_negative, float("-inf"))
-    loss: Tensor = (torch.cat([wanted.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - wanted).mean()
-    return loss
+    loss: Tensor = (torch.cat([wanted.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - wanted).sum()
+    return loss / max(len(wanted), 1)

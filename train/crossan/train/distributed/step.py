@@ -45,7 +45,7 @@ def prepare_share(ranks: Ranks, features: Features, sequences: Tensor, log_popul
     columns = batch_columns(sequences)
     items = columns.items[ranks.part(len(columns.items))]
     share = _of_users(columns, ranks.part(len(sequences)))
-    of_all = len(share.positive) / len(columns.positive)
+    of_all = len(share.positive) / max(len(columns.positive), 1)
     fetched = features.fetch(items)
 
     def loss_of_share(model: Crossan) -> Tensor:
