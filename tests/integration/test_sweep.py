@@ -396,6 +396,24 @@ def test_a_failure_that_is_no_divergence_is_tried_again(tmp_path, place, in_this
     assert (report["chosen"]["point"], report["test"]) == ({}, None)
 
 
+def test_figures_count_however_their_process_ended(tmp_path, place, monkeypatch):
+    def end_badly(orders, slots, told, on_end, on_look=None):
+        train_here(orders, slots, told, lambda order, *_: on_end(order, 1, "killed by SIGKILL"))
+
+    monkeypatch.setattr(searching, "run_orders", end_badly)
+    for name in ("d", "c"):
+        (tmp_path / name).symlink_to(place / name)
+    more = ("--no-test", "--set", "max_epochs=1")
+    report = run_sweep(tmp_path, *more)
+    (run,) = report["chosen"]["runs"]
+    assert report["failed"] == []
+    failure = tmp_path / "s/failed" / f"{Path(run['run']).name}.json"  # as crossan before this recorded it
+    failure.parent.mkdir()
+    failure.write_text(json.dumps({"exit_code": 1, "reason": "killed by SIGKILL", "is_final": False}))
+    assert run_sweep(tmp_path, *more) == report
+    assert not failure.exists()
+
+
 def test_a_modality_that_comes_while_trials_run_stops_the_sweep(tmp_path, monkeypatch):
     write_small(tmp_path)
 

@@ -170,6 +170,7 @@ class _Search:
         """Whether a trial is to be run; it is started only if its settings fit together."""
         result, failure = self.folder.result(trial), self.folder.failure(trial)
         if result is not None:
+            self.folder.forget_failure(trial)  # its process ended badly after the figures were written
             self._note_result(result)
             return False
         if failure is not None and failure.is_final:
@@ -196,7 +197,7 @@ class _Search:
 
     def _note_end(self, trial: Trial, exit_code: int | None, reason: str) -> None:
         what = f"{label_of(trial.point)}, seed {trial.seed}"
-        result = self.folder.result(trial) if exit_code == 0 else None
+        result = self.folder.result(trial)  # whole where it is there, however the process ended after writing it
         if result is None:
             failure = self.folder.write_failure(trial, exit_code, reason)
             note(f"failed: {what}: {failure.reason}")
