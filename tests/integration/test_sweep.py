@@ -176,6 +176,7 @@ def test_a_folder_with_other_files_is_refused(place, tmp_path):
         (("--grid", "model.bottleneck_dim=8,x"), "model.bottleneck_dim: Input should be a valid integer"),
         (("--grid", "optimiser.lr"), "--grid optimiser.lr: expected KEY=VALUES"),
         (("--grid", "model.layers=[0"), r"--grid \[0: expected values divided by commas"),
+        (("--grid", "init=2024-01-01,2024-01-02"), "of init, dates and times in quotes .*, got 2024-01-01"),
         (("--grid", "model.width=16,17"), "expected width to be divisible by heads"),
         (("--seeds", "0,-1"), "seed: Input should be greater than or equal to 0"),
         (
