@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,19 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import BusyError, ConfigError, DataError, StoreNotFoundError, UsageError
+from crossan.cache_schema.errors import (
+    BusyError,
+    ConfigError,
+    DataError,
+    IncompatibleError,
+    StoreNotFoundError,
+    UsageError,
+)
+from crossan.cache_schema.modality import Modality
 from crossan.train.cli import train
 from crossan.train.sweep import searching, testing
 from crossan.train.sweep.cli import TrialsFailedError, sweep
-from fabricated import make_sequences, write_rows, write_small
+from fabricated import make_sequences, write_rows, write_small, write_store
 from processes import descendants, is_alive
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.adapter_lr=0.01", "batch_size=32", "max_epochs=3")
@@ -167,6 +176,7 @@ def test_a_folder_with_other_files_is_refused(place, tmp_path):
         (("--grid", "model.bottleneck_dim=8,x"), "model.bottleneck_dim: Input should be a valid integer"),
         (("--grid", "optimiser.lr"), "--grid optimiser.lr: expected KEY=VALUES"),
         (("--grid", "model.layers=[0"), r"--grid \[0: expected values divided by commas"),
+        (("--grid", "init=2024-01-01,2024-01-02"), "of init, dates and times in quotes .*, got 2024-01-01"),
         (("--grid", "model.width=16,17"), "expected width to be divisible by heads"),
         (("--seeds", "0,-1"), "seed: Input should be greater than or equal to 0"),
         (
@@ -385,6 +395,67 @@ def test_a_failure_that_is_no_divergence_is_tried_again(tmp_path, place, in_this
     report = run_sweep(tmp_path, *more)
     assert report["failed"] == []
     assert (report["chosen"]["point"], report["test"]) == ({}, None)
+
+
+def test_figures_count_however_their_process_ended(tmp_path, place, monkeypatch):
+    def end_badly(orders, slots, told, on_end, on_look=None):
+        train_here(orders, slots, told, lambda order, *_: on_end(order, 1, "killed by SIGKILL"))
+
+    monkeypatch.setattr(searching, "run_orders", end_badly)
+    for name in ("d", "c"):
+        (tmp_path / name).symlink_to(place / name)
+    more = ("--no-test", "--set", "max_epochs=1")
+    report = run_sweep(tmp_path, *more)
+    (run,) = report["chosen"]["runs"]
+    assert report["failed"] == []
+    failure = tmp_path / "s/failed" / f"{Path(run['run']).name}.json"  # as crossan before this recorded it
+    failure.parent.mkdir()
+    failure.write_text(json.dumps({"exit_code": 1, "reason": "killed by SIGKILL", "is_final": False}))
+    assert run_sweep(tmp_path, *more) == report
+    assert not failure.exists()
+
+
+def test_a_modality_that_comes_while_trials_run_stops_the_sweep(tmp_path, monkeypatch):
+    write_small(tmp_path)
+
+    def publish_after_the_first(orders, slots, told, on_end, on_look=None):
+        for order in orders:
+            train_here([order], slots, told, on_end)
+            write_store(tmp_path / "c", Modality.AUDIO)
+
+    monkeypatch.setattr(searching, "run_orders", publish_after_the_first)
+    more = ("--grid", "optimiser.lr=1e-3,1e-2,1e-1", "--no-test", "--set", "max_epochs=1")
+    with pytest.raises(
+        IncompatibleError, match="modalities: image, text in the cache as it is now; audio, image, text"
+    ):
+        run_sweep(tmp_path, *more)
+    assert len(list((tmp_path / "s/runs").iterdir())) == 2  # the third was not begun
+    assert not (tmp_path / "s/selection.json").exists()
+    with pytest.raises(IncompatibleError, match=r"image, text in runs/\w+-seed0; audio, image, text in runs/\w+-seed0"):
+        run_sweep(tmp_path, *more)
+
+
+def test_a_sweep_that_goes_on_with_another_cache_starts_nothing(tmp_path, monkeypatch):
+    write_small(tmp_path)
+
+    def stop_after_one(orders, slots, told, on_end, on_look=None):
+        train_here(orders[:1], slots, told, on_end)
+        told.set()
+
+    monkeypatch.setattr(searching, "run_orders", stop_after_one)
+    more = ("--grid", "optimiser.lr=1e-3,1e-2", "--no-test", "--set", "max_epochs=1")
+    app = typer.Typer()
+    app.command()(sweep)
+    assert CliRunner().invoke(app, arguments(tmp_path, *more)).exit_code == 143
+    audio = write_store(tmp_path / "c", Modality.AUDIO)
+    with pytest.raises(
+        IncompatibleError, match=r"image, text in runs/\w+-seed0; audio, image, text in the cache as it"
+    ):
+        run_sweep(tmp_path, *more)
+    assert len(list((tmp_path / "s/runs").iterdir())) == 1
+    shutil.rmtree(audio)
+    monkeypatch.setattr(searching, "run_orders", train_here)
+    assert len(run_sweep(tmp_path, *more)["settings"]) == 2
 
 
 def test_a_plan_in_a_file_is_the_same_sweep(tmp_path, place, swept):

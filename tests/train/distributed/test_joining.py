@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
@@ -31,6 +33,43 @@ def test_half_an_environment_is_refused(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageError, match="WORLD_SIZE=2: expected MASTER_ADDR, MASTER_PORT beside it, found none"):
         joined("cpu").__enter__()
+
+
+@pytest.fixture
+def rendezvous_at(monkeypatch):
+    """Have a rank of two meet the other at a port of this machine, for a second at most."""
+    monkeypatch.setattr("crossan.train.distributed.joining.MOST_WAITING", timedelta(seconds=1))
+
+    def meet(rank, port):
+        for name, value in {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+            monkeypatch.setenv(name, str(value))
+        joined("cpu").__enter__()
+
+    return meet
+
+
+def test_a_port_in_use_is_named(rendezvous_at):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+        message = (
+            rf"rank 0 cannot meet the others at MASTER_ADDR:MASTER_PORT, 127.0.0.1:{port}: .*address already in use"
+        )
+        with pytest.raises(RankLostError, match=rf"{message}\n  Start all 2 ranks with one MASTER_ADDR") as lost:
+            rendezvous_at(0, port)
+    assert lost.value.exit_code == 6
+
+
+def test_a_rank_that_finds_nobody_says_where_it_looked(rendezvous_at):
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(RankLostError, match=rf"rank 1 cannot meet the others at .*, 127.0.0.1:{port}: .*timed out"):
+        rendezvous_at(1, port)
+
+
+@pytest.mark.parametrize(("rank", "port"), [("one", 29500), (0, "none"), (0, 99999)])
+def test_no_number_where_one_belongs_is_a_usage_error(rendezvous_at, rank, port):
+    with pytest.raises(UsageError, match=f"RANK={rank}, .*:{port}: expected the number of a rank and that of a port"):
+        rendezvous_at(rank, port)
 
 
 @pytest.mark.parametrize(("rank", "heard"), [("0", "result\nnote\n"), ("1", "")])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,6 +97,39 @@ def test_layers_are_in_order_and_the_hidden_state_comes_first(make_run, tmp_path
 def test_an_unfinished_run_is_refused(make_run, tmp_path):
     with pytest.raises(UsageError, match=r"(?s)the run is not finished.*--resume"):
         write_report([make_run("ours", is_finished=False)], tmp_path / "report.html")
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(make_run, tmp_path):
+    from crossan.train.report.page import _names
+
+    runs = [make_run("sweep1/r", 0.5), make_run("sweep2/r", 0.375)]
+    write_report(runs, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "<h1>sweep1/r</h1>" in page
+    for name in ("sweep1/r", "sweep2/r"):
+        assert page.count(f"<!-- {name} -->") == 3  # in the legend of every curve
+    assert _names([tmp_path / "a", tmp_path / "b/c"]) == ["a", "c"]
+    assert _names([tmp_path / "a", tmp_path / "a/a"]) == ["a", "a/a"]
+    assert _names([tmp_path / "a", tmp_path / "b/../a"]) == ["a", "a"]  # one run
+
+
+def test_the_run_here_has_its_folders_name(make_run, monkeypatch):
+    run = make_run("ours")
+    monkeypatch.chdir(run)
+    write_report([Path()], Path("report.html"))
+    assert "<h1>ours</h1>" in Path("report.html").read_text()
+
+
+def test_a_place_where_no_file_can_be_is_refused_and_left_as_it_is(make_run, tmp_path):
+    run = make_run("ours")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(
+        UsageError, match=r"ours: expected a file to write, found a folder\n.*--out .*/ours/report.html"
+    ):
+        write_report([run], run)
+    with pytest.raises(UsageError, match=r"--out .*/x/y: expected a folder at .*/config.toml, found a file"):
+        write_report([run], run / "config.toml/x/y")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_the_command_writes_into_the_run(make_run):

@@ -5,7 +5,7 @@ import typing
 
 import pytest
 
-from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.errors import DataError, IncompatibleError
 from crossan.common.datasets import KeptSequences
 from crossan.train.splits import TestSplit
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group, spread
@@ -14,9 +14,10 @@ from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import Trial
 
 
-def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s"):
+def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s", version=1):
     figures = {"hr@10": hit_ratio, "ndcg@10": ndcg, "hr@20": hit_ratio, "ndcg@20": ndcg}
-    return TrialResult(Trial(point, seed), figures, 3, parameters, sequences)
+    stores = {"text": {"store": "/c/text", "fingerprint": "f", "version": version, "manifest": f"m{version}"}}
+    return TrialResult(Trial(point, seed), figures, 3, parameters, sequences, stores)
 
 
 def setting(name, *hit_ratios, **more):
@@ -42,6 +43,13 @@ def test_figures_about_other_sequences_are_not_compared():
         choose([setting("x", 0.5), setting("y", 0.6, sequences="other")])
 
 
+def test_figures_of_other_stores_are_not_compared():
+    with pytest.raises(
+        IncompatibleError, match=r"text: version 1 .* in runs/\w+-seed0; version 2 .* in runs/\w+-seed0\n"
+    ):
+        choose([setting("x", 0.5), setting("y", 0.6, version=2)])
+
+
 def test_a_setting_counts_only_with_all_its_seeds_and_once():
     points = [{"a": 1}, {"a": 2}, {"a": 1}]
     found = [result({"a": 1}, 0, 0.1), result({"a": 1}, 1, 0.3), result({"a": 2}, 0, 0.9)]
@@ -58,7 +66,7 @@ def test_spread_is_mean_and_the_samples_deviation():
 
 def test_by_type_no_test_figure_can_be_handed_to_the_choice():
     assert {field.name for field in dataclasses.fields(TrialResult)} == {
-        "trial", "valid", "best_epoch", "trainable_parameters", "sequences",
+        "trial", "valid", "best_epoch", "trainable_parameters", "sequences", "stores",
     }  # fmt: skip
     handed = typing.get_type_hints(choose)["settings"]
     assert typing.get_args(handed) == (SettingResult,)
@@ -68,7 +76,7 @@ def test_by_type_no_test_figure_can_be_handed_to_the_choice():
 
 def test_test_figures_in_a_file_are_not_read():
     figures = {"valid": {"hr@10": 0.1}, "test": {"hr@10": 0.9}, "best_epoch": 1, "trainable_parameters": 2}
-    read = TrialResult.read(Trial({}, 0), {**figures, "sequences": "s"})
+    read = TrialResult.read(Trial({}, 0), {**figures, "sequences": "s"}, {})
     assert "0.9" not in repr(read)
 
 

@@ -1,5 +1,7 @@
 """What a sweep may be asked for, and that its file reads back."""
 
+import datetime
+
 import pytest
 
 from crossan.cache_schema.errors import ConfigError, UsageError
@@ -44,6 +46,11 @@ def test_what_is_no_range_is_refused(text):
         ),
         ({"grid": {"a": [1, 2, 1]}}, r"expected distinct values of a, got \[1, 2, 1\]"),
         ({"grid": {"a": []}}, "expected distinct values of a"),
+        (
+            {"grid": {"init": [datetime.date(2024, 1, 2)]}},
+            r"""texts of init, dates and times in quotes \(--grid 'init="2024-01-31"'\), got 2024-01-02""",
+        ),
+        ({"grid": {"a": [1.0, float("inf")]}}, "expected finite numbers, booleans or texts of a, .*got inf"),
         ({"seeds": [0, 0]}, "expected distinct values of seeds"),
         ({"sampler": "random", "trials": 3, "grid": {"a": [1]}, "range": {"a": "0:1"}}, "expected a once"),
         ({"sampler": "random", "trials": 3, "range": {"a": "1:0"}}, "a: expected low < high, got 1:0"),

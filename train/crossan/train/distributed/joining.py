@@ -69,6 +69,8 @@ def joined(device: str) -> Iterator[Joined]:
     ------
     UsageError
         The environment is half of what a rank needs, or the device cannot be shared.
+    RankLostError
+        The ranks cannot meet.
     """
     if _count() == 1:
         from crossan.train.distributed.ranks import ALONE
@@ -81,9 +83,7 @@ def joined(device: str) -> Iterator[Joined]:
             f"WORLD_SIZE={os.environ['WORLD_SIZE']}: expected {', '.join(lacking)} beside it, found none",
             remedy="Start ranks by torchrun, or unset WORLD_SIZE to train by this process alone",
         )
-    from torch.distributed.rendezvous import rendezvous
-
-    store, number, count = next(rendezvous("env://", timeout=MOST_WAITING))
+    store, number, count = _meet()
     with silent_unless_first(), _ending_together(store, number, count):
         own = _device_of(device, int(os.environ.get("LOCAL_RANK", "0")))
         with process_group(store, number, count, own) as ranks:
@@ -113,6 +113,29 @@ def process_group(store: Any, number: int, count: int, device: str) -> Iterator[
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=MOST_WAITING)
     yield Ranks(number, count)
     dist.destroy_process_group()
+
+
+def _meet() -> tuple[Any, int, int]:
+    """Return the store at which the environment has the ranks meet, this one's number and how many there are."""
+    from torch.distributed.rendezvous import rendezvous
+
+    from crossan.train.distributed.ranks import RankLostError
+
+    where = f"MASTER_ADDR:MASTER_PORT, {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    try:
+        store, number, count = next(rendezvous("env://", timeout=MOST_WAITING))
+    except RuntimeError as error:  # torch's own errors of the network and of the store are such
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RankLostError(
+            f"rank {os.environ['RANK']} cannot meet the others at {where}: {first}",
+            remedy=f"Start all {os.environ['WORLD_SIZE']} ranks with one MASTER_ADDR, the machine of rank 0, and one"
+            " MASTER_PORT that is free there",
+        ) from error
+    except ValueError as error:
+        raise UsageError(
+            f"RANK={os.environ['RANK']}, {where}: expected the number of a rank and that of a port, found {error}"
+        ) from None
+    return store, number, count
 
 
 def _count() -> int:

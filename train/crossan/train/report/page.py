@@ -28,15 +28,16 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     Raises
     ------
     UsageError
-        A run that is not finished, or ``crossan[report]`` is not installed.
+        A run that is not finished, no place for a file, or ``crossan[report]`` is not installed.
     """
+    _require_place(out)
     try:
         import jinja2
 
         from crossan.train.report.figures import curve_figure, gate_figure
     except ModuleNotFoundError as error:
         raise UsageError(f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'") from None
-    opened = [_read(path) for path in runs]
+    opened = [_read(path, name) for path, name in zip(runs, _names(runs), strict=True)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -57,7 +58,27 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     staged.replace(out)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _require_place(out: Path) -> None:
+    if out.is_dir():
+        raise UsageError(
+            f"--out {out}: expected a file to write, found a folder", remedy=f"Name one in it: --out {out}/report.html"
+        )
+    nearest = next(parent for parent in out.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"--out {out}: expected a folder at {nearest}, found a file", remedy="Choose another --out")
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Return the names of the run folders; where two are the same, their paths below what they have in common."""
+    paths = [path.resolve() for path in runs]
+    names = [path.name for path in paths]
+    if len(set(names)) == len(set(paths)):
+        return names
+    common = os.path.commonpath([path.parent for path in paths])
+    return [str(path.relative_to(common)) for path in paths]
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
     folder = RunFolder(path)
     settings = folder.settings()
     result = folder.result()
@@ -68,7 +89,7 @@ def _read(path: Path) -> dict[str, Any]:
         )
     weights = folder.best_checkpoint().tensors["model"]
     return {
-        "name": path.name,
+        "name": name,
         "result": result,
         "metrics": folder.metrics(),
         "config": (path / "config.toml").read_text(encoding="utf-8"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import DataError
 from crossan.train.sweep.points import Point
+from crossan.train.sweep.reading import StoresRead
 from crossan.train.sweep.trials import Trial, label_of
 
 __all__ = ["RULE", "SettingResult", "TrialResult", "choose", "group", "spread"]
@@ -29,16 +30,19 @@ class TrialResult:
     trainable_parameters: int
     sequences: str
     """Digest of the users, catalogue and items the figures are about."""
+    stores: Mapping[str, Mapping[str, Any]]
+    """What it read, by modality; empty where it read item ids alone."""
 
     @classmethod
-    def read(cls, trial: Trial, figures: Mapping[str, Any]) -> TrialResult:
-        """Take what a trial needs of ``validation.json``."""
+    def read(cls, trial: Trial, figures: Mapping[str, Any], stores: Mapping[str, Mapping[str, Any]]) -> TrialResult:
+        """Take what a trial needs of ``validation.json`` and ``cache.lock.json``."""
         return cls(
             trial,
             {str(name): float(value) for name, value in figures["valid"].items()},
             int(figures["best_epoch"]),
             int(figures["trainable_parameters"]),
             str(figures["sequences"]),
+            stores,
         )
 
 
@@ -76,8 +80,14 @@ def choose(settings: Sequence[SettingResult]) -> SettingResult:
     ------
     DataError
         Figures are about different users, items or targets.
+    IncompatibleError
+        Figures come of different stores, or versions of them.
     """
-    digests = {result.sequences: setting for setting in settings for result in setting.results}
+    read, digests = StoresRead(), {}
+    for setting in settings:
+        for result in setting.results:
+            read.add(result.trial.place, setting.point, result.stores)
+            digests[result.sequences] = setting
     if len(digests) > 1:
         first, second = list(digests.values())[:2]
         raise DataError(

@@ -13,6 +13,7 @@ from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
 from crossan.common.stores.files import replace_durably
+from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.claim import OWNER_FILE, claim, release
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
@@ -85,7 +86,7 @@ class SweepFolder:
 
     def arguments(self, trial: Trial) -> tuple[str, ...]:
         """Return the arguments with which ``crossan-train`` runs a trial or goes on with it."""
-        config, out = str(self.path / _BASE), str(self.path / "runs" / trial.name)
+        config, out = str(self.path / _BASE), str(self.path / trial.place)
         return ("--config", config, *trial.assignments(), "--out", out, "--resume")
 
     def log(self, trial: Trial) -> Path:
@@ -94,12 +95,17 @@ class SweepFolder:
 
     def run(self, trial: Trial) -> RunFolder:
         """Return a trial's run folder."""
-        return RunFolder(self.path / "runs" / trial.name)
+        return RunFolder(self.path / trial.place)
 
     def result(self, trial: Trial) -> TrialResult | None:
         """Return a trial's validation figures, None before it is finished."""
         figures = self.run(trial).validation()
-        return None if figures is None else TrialResult.read(trial, figures)
+        return None if figures is None else TrialResult.read(trial, figures, self.run(trial).lock()["stores"])
+
+    def locked(self, trial: Trial) -> dict[str, dict[str, Any]] | None:
+        """Return the stores that a trial began with and goes on with, None where it has not come to any."""
+        run = self.run(trial)
+        return run.lock()["stores"] if (run.path / LOCK_FILE).is_file() else None
 
     def failure(self, trial: Trial) -> Failure | None:
         """Return why a trial failed, None where it has not."""

@@ -54,7 +54,7 @@ def _setting_report(setting: SettingResult) -> dict[str, Any]:
         "point": dict(setting.point),
         "runs": [
             {
-                "run": f"runs/{result.trial.name}",
+                "run": result.trial.place,
                 "seed": result.trial.seed,
                 "best_epoch": result.best_epoch,
                 "valid": dict(result.valid),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from crossan.common.console import Progress, note, progress
 from crossan.common.datasets import open_dataset
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.settings import RunSettings
-from crossan.train.sources import choose_stores, keep_served, require_choice
-from crossan.train.sweep.choosing import SettingResult, choose, group
+from crossan.train.sources import choose_stores, keep_served, lock_entries, require_choice
+from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
 from crossan.train.sweep.folder import SweepFolder
 from crossan.train.sweep.points import Point, corners, drawn_points, grid_points
 from crossan.train.sweep.processes import Order, run_orders
 from crossan.train.sweep.proposing import batches, import_optuna, planned_count
+from crossan.train.sweep.reading import StoresRead, stores_to_read
 from crossan.train.sweep.reporting import selection_report
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.testing import test_figures
@@ -48,17 +49,18 @@ def run_sweep(
     Raises
     ------
     CrossanError
-        A setting, the dataset or the cache is not fit to begin with, or the folder is not ours.
+        A setting, the dataset or the cache is not fit to begin with, or the folder is not ours; or trials read
+        different stores.
     """
     base, folder = _with_absolute_paths(base), SweepFolder(out)
     sweep = _settled(asked, folder.recorded(), jobs)
-    _require_trainable(_checked_settings(sweep, base), base)
+    found = _require_trainable(_checked_settings(sweep, base), base)
     slots = make_slots(str(sweep.device), jobs, sweep.threads)
     with (
         folder.claimed(sweep, base),
         finishing_on(signal.SIGTERM, signal.SIGINT, work="checkpoints of the trials") as told,
     ):
-        search = _Search(sweep, base, folder, slots, told)
+        search = _Search(sweep, base, found, folder, slots, told)
         search.run()
         report = None if told.is_set() else _conclude(search, slots, told, should_test=should_test)
     if report is None:
@@ -88,10 +90,17 @@ class _Search:
     """One call of `run_sweep`: the points so far and what came of their trials."""
 
     def __init__(
-        self, sweep: SweepSettings, base: RunSettings, folder: SweepFolder, slots: Sequence[Slot], told: ToldToEnd
+        self,
+        sweep: SweepSettings,
+        base: RunSettings,
+        found: Mapping[str, Mapping[str, Any]],
+        folder: SweepFolder,
+        slots: Sequence[Slot],
+        told: ToldToEnd,
     ) -> None:
         self.sweep, self.folder = sweep, folder
-        self._base, self._slots, self._told = base, slots, told
+        self._base, self._found, self._slots, self._told = base, found, slots, told
+        self._read = StoresRead()
         self._points: list[Point] = []
         self._best: tuple[float, str] | None = None
 
@@ -117,7 +126,7 @@ class _Search:
         """Return what `selection_report` says of every trial that failed."""
         return [
             {
-                "run": f"runs/{trial.name}",
+                "run": trial.place,
                 "point": dict(trial.point),
                 "seed": trial.seed,
                 "exit_code": failure.exit_code,
@@ -152,13 +161,17 @@ class _Search:
         def note_look(running: int) -> None:
             shown.advance(0, ", ".join([f"{running} running", *self._best_so_far()]))
 
-        run_orders([self._order(t) for t in trials if self._is_left(t)], self._slots, self._told, note_end, note_look)
+        left = [trial for trial in trials if self._is_left(trial)]
+        for trial in left:
+            self._require_stores_unchanged(trial)
+        run_orders([self._order(trial) for trial in left], self._slots, self._told, note_end, note_look)
 
     def _is_left(self, trial: Trial) -> bool:
         """Whether a trial is to be run; it is started only if its settings fit together."""
         result, failure = self.folder.result(trial), self.folder.failure(trial)
         if result is not None:
-            self._note_best(result.valid["hr@10"], trial)
+            self.folder.forget_failure(trial)  # its process ended badly after the figures were written
+            self._note_result(result)
             return False
         if failure is not None and failure.is_final:
             return False
@@ -170,20 +183,31 @@ class _Search:
             return False
         return True
 
+    def _require_stores_unchanged(self, trial: Trial) -> None:
+        """Refuse a trial that will not read what the finished ones have read, before it costs its time."""
+        locked = self.folder.locked(trial)
+        if locked is not None:
+            self._read.add(trial.place, trial.point, locked)
+        else:
+            stores = stores_to_read(trial_settings(self._base, trial), trial.point, self._found)
+            self._read.add("the cache as it is now", trial.point, stores)
+
     def _order(self, trial: Trial) -> Order:
         return Order(trial.name, (*self.folder.arguments(trial), "--validation-only"), self.folder.log(trial))
 
     def _note_end(self, trial: Trial, exit_code: int | None, reason: str) -> None:
         what = f"{label_of(trial.point)}, seed {trial.seed}"
-        result = self.folder.result(trial) if exit_code == 0 else None
+        result = self.folder.result(trial)  # whole where it is there, however the process ended after writing it
         if result is None:
             failure = self.folder.write_failure(trial, exit_code, reason)
             note(f"failed: {what}: {failure.reason}")
             return
-        self._note_best(result.valid["hr@10"], trial)
+        self._note_result(result)
         note(f"done: {what}: valid hr@10 {result.valid['hr@10']:.4f} at epoch {result.best_epoch}")
 
-    def _note_best(self, hit_ratio: float, trial: Trial) -> None:
+    def _note_result(self, result: TrialResult) -> None:
+        trial, hit_ratio = result.trial, result.valid["hr@10"]
+        self._read.add(trial.place, trial.point, result.stores)
         if self._best is None or hit_ratio > self._best[0]:
             self._best = hit_ratio, label_of(trial.point)
 
@@ -216,14 +240,18 @@ def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettin
     return [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
 
 
-def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> None:
-    """Refuse what every trial would stop at: no dataset, no store, items that cannot be served, too few modalities."""
+def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> dict[str, dict[str, Any]]:
+    """Refuse what every trial would stop at: no dataset, no store, items that cannot be served, too few modalities.
+
+    Returns the stores there are, as `lock_entries` describes them; none where no trial reads any.
+    """
     dataset = open_dataset(base.data.dataset)
     reading = [one for one in settings if one.model.content]
     stores = choose_stores(base.data, dataset) if reading else {}
     keep_served(dataset, stores, base.data)  # for its errors: nothing of what it returns is looked at
     for one in reading:
         require_choice(one.model.top_k, len(one.data.modality or stores))
+    return lock_entries(stores, base.model.layers)
 
 
 def _with_absolute_paths(base: RunSettings) -> RunSettings:

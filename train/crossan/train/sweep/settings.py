@@ -72,13 +72,23 @@ class SweepSettings(Settings):
         if self.sampler != "optuna" and self.at_once is not None:
             raise ValueError(f"expected at_once with --sampler optuna only, got {self.sampler}")
         for name, values in (*self.grid.items(), ("seeds", self.seeds)):
-            if not values or len({canonical_bytes(value) for value in values}) < len(values):
+            if not values or len({_bytes_of(name, value) for value in values}) < len(values):
                 raise ValueError(f"expected distinct values of {name}, got {list(values)}")
         for name, text in self.range.items():
             if name in self.grid:
                 raise ValueError(f"expected {name} once, got it in grid and in range")
             parse_range(name, text)
         return self
+
+
+def _bytes_of(name: str, value: object) -> bytes:
+    try:
+        return canonical_bytes(value)
+    except (TypeError, ValueError):  # TOML has dates, times and infinite numbers, and settings have not
+        raise ValueError(
+            f"expected finite numbers, booleans or texts of {name}, dates and times in quotes"
+            f" (--grid '{name}=\"2024-01-31\"'), got {value}"
+        ) from None
 
 
 def parse_range(name: str, text: str) -> Range:

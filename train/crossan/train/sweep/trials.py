@@ -37,6 +37,11 @@ class Trial:
         """Name of its run folder: the same for the same point and seed in every sweep."""
         return f"{point_digest(self.point)}-seed{self.seed}"
 
+    @property
+    def place(self) -> str:
+        """Its run folder, relative to the sweep's."""
+        return f"runs/{self.name}"
+
     def assignments(self) -> list[str]:
         """Return what makes the base settings this trial's, as arguments of ``crossan-train``."""
         given = [part for name, value in self.point.items() for part in ("--set", f"{name}={toml_value(value)}")]
