@@ -20,6 +20,7 @@ from crossan.train.evaluation import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.id_embedding import carry_rows
 from crossan.train.model import Crossan
+from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.popularity import training_counts
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
@@ -176,17 +177,22 @@ def _load_features(
     *,
     is_training: bool,
 ) -> Features:
-    own = settings.features.permute_seed
-    seeds = (*(() if own is None else (own,)), *permute_seeds)
+    permuted = settings.features.permute_seed
+    seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
     stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most")
-    positions = settings.batch_size * (settings.data.input_length + 1)
     counts = training_counts(kept.training_items, stored.item_count)
-    in_batches = positions if settings.reference else min(positions, int(np.count_nonzero(counts)))
+    gathers = Gathers(
+        min(ITEMS_PER_BLOCK, stored.item_count)
+    )  # of an evaluation, which a training ends its epochs with
+    if is_training:
+        own = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
+        gathers = Gathers(max(gathers.rows, own.rows), max(gathers.at_once, own.at_once))
     demand = Demand(
-        rows_at_once=max(ITEMS_PER_BLOCK, in_batches if is_training else 0),
+        rows_at_once=gathers.rows,
+        gathers_at_once=gathers.at_once,
         counts=counts if is_training else None,
         other_bytes=kept.item_ids.nbytes + 4 * settings.model.width * stored.item_count,
     )

@@ -26,8 +26,6 @@ Residence = Literal["auto", "device", "host", "streamed"]
 """``device``: all of it where the model computes. ``host``: all of it in RAM. ``streamed``: the most popular items
 in RAM, the rest in the stores. ``auto``: the first of these that fits."""
 
-_BATCHES = 2
-"""Alive at once: the one in use, and the one that is prepared meanwhile."""
 _SHARE_OF_FREE = 0.8
 """What is taken, where no limit is given, of the memory that there is; weights and activations need some."""
 
@@ -66,7 +64,9 @@ class Demand:
     """What will be asked of the features."""
 
     rows_at_once: int
-    """Items gathered together at most."""
+    """Rows gathered together at most."""
+    gathers_at_once: int = 2
+    """Gathers alive together at most: what is in use, and what is prepared meanwhile."""
     counts: Rows | None = None
     """How often training uses each item, ``(items,)``; None where every item is used once."""
     other_bytes: int = 0
@@ -106,8 +106,7 @@ def place_features(stored: StoredStates, placement: Placement, device: torch.dev
     popular = everything if demand.counts is None else np.argsort(-demand.counts, kind="stable")
     on_device, in_ram = np.split(popular[: room.device_items + room.ram_items], [room.device_items])
     note(room.in_words())
-    rows_at_once = min(demand.rows_at_once, stored.item_count)
-    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), rows_at_once)
+    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), demand.rows_at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ class _Room:
     table: int
     """All hidden states, as they are kept."""
     batches: int
-    """The gathered hidden states of the batches alive at once, and the scratch rows."""
+    """The gathered hidden states alive at once, and the scratch rows of those that are not in use yet."""
     index: int
     device_items: int
     ram_items: int
@@ -130,10 +129,10 @@ class _Room:
         """Choose the residence and how many items to keep where."""
         ram, device_memory = _limit_of_ram(placement), _limit_of_device(placement, device)
         each, index = stored.resident_row_bytes, stored.index_bytes + demand.other_bytes
-        table, rows_at_once = each * stored.item_count, min(demand.rows_at_once, stored.item_count)
-        batch = rows_at_once * stored.row_bytes
-        batches = _BATCHES * batch + min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
-        in_ram, on_device = ram - index - batches, device_memory - _BATCHES * batch
+        table, gathered = each * stored.item_count, demand.gathers_at_once * demand.rows_at_once * stored.row_bytes
+        scratch = min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
+        batches = gathered + (demand.gathers_at_once - 1) * scratch
+        in_ram, on_device = ram - index - batches, device_memory - gathered
         fits: dict[Residence, bool] = {
             "device": table <= (in_ram if device.type == "cpu" else on_device),
             "host": table <= in_ram,
@@ -143,7 +142,7 @@ class _Room:
         chosen: Residence = next((name for name in fits if fits[name]), "streamed") if asked == "auto" else asked
         if not fits[chosen]:
             on_cpu = chosen != "device" or device.type == "cpu"
-            limit, fixed = (ram, index + batches) if on_cpu or in_ram < 0 else (device_memory, _BATCHES * batch)
+            limit, fixed = (ram, index + batches) if on_cpu or in_ram < 0 else (device_memory, gathered)
             flag = "--max-ram" if on_cpu else "--max-device-memory"
             raise _too_small(chosen, placement, flag, limit, fixed + (0 if chosen == "streamed" else table))
         device_items = 0 if device.type == "cpu" else min(max(on_device, 0) // each, stored.item_count)
