@@ -162,9 +162,9 @@ def test_permuting_twice_is_one_permutation_after_the_other(place, tmp_path):
         (("--max-ram", "8GB"), "--max-ram 8GB: expected a size such as 4GiB or 500MiB", None),
         (("--max-device-memory", "much"), "--max-device-memory much: expected a size", None),
         (("--max-device-memory", "1GiB"), "--max-device-memory: expected an accelerator, computing on the CPU", "Use --max-ram"),
-        (("--max-ram", "1K"), r"residence streamed: one batch beside another and the items' index need [\d.]+ KiB \([\d,]+ bytes\), --max-ram allows 1.0 KiB", "Allow more: --max-ram 1MiB"),
-        (("--residence", "host", "--max-ram", "1K"), "residence host: the features and two batches need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
-        (("--residence", "device", "--max-ram", "1K"), "residence device: the features and two batches need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
+        (("--max-ram", "1K"), r"residence streamed: 2 batches and the items' index need [\d.]+ KiB \([\d,]+ bytes\), --max-ram allows 1.0 KiB", "Allow more: --max-ram 1MiB"),
+        (("--residence", "host", "--max-ram", "1K"), "residence host: the features, 2 batches and the items' index need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
+        (("--residence", "device", "--max-ram", "1K"), "residence device: the features, 2 batches and the items' index need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
     ],
 )  # fmt: skip
 def test_bad_flags_are_refused_with_a_remedy(place, arguments, message, remedy):
