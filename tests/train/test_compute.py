@@ -11,8 +11,8 @@ from crossan.train.settings import DataSettings, ModelSettings, RunSettings
 CPU = torch.device("cpu")
 
 
-def make_settings(kind: str) -> RunSettings:
-    model = ModelSettings(compute=kind, bottleneck_dim=8)
+def make_settings(kind: str, **more: bool) -> RunSettings:
+    model = ModelSettings(compute=kind, bottleneck_dim=8, **more)
     return RunSettings(data=DataSettings(dataset="d", cache="c"), model=model)
 
 
@@ -36,6 +36,13 @@ def test_what_is_asked_for_needs_no_probe(tmp_path, monkeypatch, kind):
     monkeypatch.delattr(compute, "fastest_compute")
     settings = make_settings(kind)
     assert settle_compute(settings, RunFolder(tmp_path), CPU, may_resume=False) == settings
+
+
+@pytest.mark.parametrize("more", [{"adapters": False}, {"content": False, "id_embedding": True}])
+def test_without_side_adapters_nothing_is_probed(tmp_path, monkeypatch, more):
+    monkeypatch.delattr(compute, "fastest_compute")
+    settled = settle_compute(make_settings("auto", **more), RunFolder(tmp_path), CPU, may_resume=False)
+    assert settled == make_settings("float32", **more)
 
 
 def test_a_run_that_goes_on_keeps_what_it_began_with(tmp_path, monkeypatch):

@@ -42,9 +42,13 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def least(place):
+    return least_of(place)
+
+
+def least_of(place, *more):
     """The bytes that streaming needs at the least, as the error says."""
     with pytest.raises(UsageError, match="need") as caught:
-        run_train(place, "--residence", "streamed", "--max-ram", "1", out="never")
+        run_train(place, *more, "--residence", "streamed", "--max-ram", "1", out="never")
     return int(re.search(r"\(([\d,]+) bytes\)", caught.value.message)[1].replace(",", ""))
 
 
@@ -56,10 +60,11 @@ def test_streamed_training_gives_the_same_bytes(place, least, tmp_path, kept):
 
 
 @pytest.mark.parametrize("more", [("--residence", "host"), ("--reference",), ("--set", "features.permute_seed=5"), ("--set", "features.storage=int8")])  # fmt: skip
-def test_every_way_to_train_streams_to_the_same_bytes(place, least, tmp_path, more):
+def test_every_way_to_train_streams_to_the_same_bytes(place, tmp_path, more):
     run_train(place, *more, out=tmp_path / "here")
-    limits = ("--residence", "streamed", "--max-ram", least + 5 * ROW)
-    run_train(place, *(more if "host" not in more else ()), *limits, out=tmp_path / "there")
+    way = more if "host" not in more else ()
+    limits = ("--residence", "streamed", "--max-ram", least_of(place, *way) + 5 * ROW)
+    run_train(place, *way, *limits, out=tmp_path / "there")
     assert outcome_and_config(tmp_path / "here") == outcome_and_config(tmp_path / "there")
     assert (outcome_and_config(tmp_path / "here") != outcome_and_config(place / "whole")) == ("host" not in more)
 
@@ -157,9 +162,9 @@ def test_permuting_twice_is_one_permutation_after_the_other(place, tmp_path):
         (("--max-ram", "8GB"), "--max-ram 8GB: expected a size such as 4GiB or 500MiB", None),
         (("--max-device-memory", "much"), "--max-device-memory much: expected a size", None),
         (("--max-device-memory", "1GiB"), "--max-device-memory: expected an accelerator, computing on the CPU", "Use --max-ram"),
-        (("--max-ram", "1K"), r"residence streamed: one batch beside another and the items' index need [\d.]+ KiB \([\d,]+ bytes\), --max-ram allows 1.0 KiB", "Allow more: --max-ram 1MiB"),
-        (("--residence", "host", "--max-ram", "1K"), "residence host: the features and two batches need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
-        (("--residence", "device", "--max-ram", "1K"), "residence device: the features and two batches need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
+        (("--max-ram", "1K"), r"residence streamed: 2 batches and the items' index need [\d.]+ KiB \([\d,]+ bytes\), --max-ram allows 1.0 KiB", "Allow more: --max-ram 1MiB"),
+        (("--residence", "host", "--max-ram", "1K"), "residence host: the features, 2 batches and the items' index need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
+        (("--residence", "device", "--max-ram", "1K"), "residence device: the features, 2 batches and the items' index need", "Use --residence streamed, or allow more: --max-ram 1MiB"),
     ],
 )  # fmt: skip
 def test_bad_flags_are_refused_with_a_remedy(place, arguments, message, remedy):

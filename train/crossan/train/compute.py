@@ -26,11 +26,14 @@ def settle_compute(settings: RunSettings, folder: RunFolder, device: torch.devic
 
     A run that goes on keeps what it began with, whatever a probe says now: the
     compute type is part of what fixes its numbers, and ``config.toml`` holds it.
+    Without side adapters nothing reads it: float32, and no probe.
     """
     if settings.model.compute != "auto":
         return settings
     if may_resume and (folder.path / "config.toml").is_file():
         chosen = folder.settings().model.compute
+    elif not (settings.model.content and settings.model.adapters):
+        chosen = "float32"
     else:
         chosen = fastest_compute(device, settings.model.bottleneck_dim)
         note(f"model.compute=auto: {chosen} on {device}")

@@ -14,16 +14,18 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
 from crossan.common.stores import FeatureStore
+from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.catalogue import read_catalogue
 from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.evaluation import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.id_embedding import carry_rows
 from crossan.train.model import Crossan
+from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.popularity import training_counts
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
-from crossan.train.sources import keep_served, require_choice
+from crossan.train.sources import RecordedRun, keep_served, require_choice
 
 __all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run", "pick_device"]
 
@@ -64,6 +66,10 @@ def open_run(
 ) -> OpenedRun:
     """Open a run with the weights of its best epoch.
 
+    Its stores are read at the versions it was trained on; one that does not
+    serve every item of the dataset, which has gained some, is read at its
+    newest version. With ``drop_items`` they stay: what they lack is left out.
+
     Parameters
     ----------
     path
@@ -79,6 +85,8 @@ def open_run(
     ------
     UsageError
         No run there, or none that finished an epoch.
+    DataError
+        Items of the dataset that no version of a store serves.
     """
     folder = RunFolder(path)
     settings = folder.settings()
@@ -154,7 +162,9 @@ def assemble(
     CrossanError
         Items that cannot be served, or stores that do not fit the settings or each other.
     """
-    kept = keep_served(dataset, dict(stores), settings.data)
+    recorded = _recorded(folder, stores) if is_training else RecordedRun(folder.path, may_follow=True)
+    served = keep_served(dataset, stores, settings.data, recorded)
+    kept, stores = served.kept, served.stores
     if settings.model.content:
         features = _load_features(settings, stores, kept, device, placement, permute_seeds, is_training=is_training)
         require_choice(settings.model.top_k, len(features.modalities))
@@ -164,6 +174,16 @@ def assemble(
     is_trained = torch.from_numpy(training_counts(kept.training_items, len(kept.item_ids)) > 0)
     model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained)
     return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
+
+
+def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
+    """Return the run that lies there if training goes on with the versions that it recorded, None otherwise."""
+    if not (folder.path / LOCK_FILE).is_file():
+        return None
+    entries = folder.lock()["stores"]
+    recorded = {name: (entry["store"], entry["version"]) for name, entry in entries.items()}
+    opened = {modality.value: (str(store.path.absolute()), store.version) for modality, store in stores.items()}
+    return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
 
 
 def _load_features(
@@ -176,17 +196,22 @@ def _load_features(
     *,
     is_training: bool,
 ) -> Features:
-    own = settings.features.permute_seed
-    seeds = (*(() if own is None else (own,)), *permute_seeds)
+    permuted = settings.features.permute_seed
+    seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
     stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most")
-    positions = settings.batch_size * (settings.data.input_length + 1)
     counts = training_counts(kept.training_items, stored.item_count)
-    in_batches = positions if settings.reference else min(positions, int(np.count_nonzero(counts)))
+    gathers = Gathers(
+        min(ITEMS_PER_BLOCK, stored.item_count)
+    )  # of an evaluation, which a training ends its epochs with
+    if is_training:
+        own = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
+        gathers = Gathers(max(gathers.rows, own.rows), max(gathers.at_once, own.at_once))
     demand = Demand(
-        rows_at_once=max(ITEMS_PER_BLOCK, in_batches if is_training else 0),
+        rows_at_once=gathers.rows,
+        gathers_at_once=gathers.at_once,
         counts=counts if is_training else None,
         other_bytes=kept.item_ids.nbytes + 4 * settings.model.width * stored.item_count,
     )

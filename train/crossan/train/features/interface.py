@@ -30,13 +30,25 @@ class Fetched:
     __slots__ = ("_finish", "_rows")
 
     def __init__(self, rows: Tensor, finish: Callable[[], Gathered]) -> None:
-        self._rows, self._finish = rows, finish
+        self._rows = rows
+        self._finish: Callable[[], Gathered] | None = finish
 
     def gather(self, rows: Tensor) -> Gathered:
-        """Return hidden states and presence of the rows that were fetched, as `Features.gather` of the same."""
+        """Return hidden states and presence of the rows that were fetched, as `Features.gather` of the same.
+
+        Called once: nothing is kept, so that they are let go as soon as the caller does.
+
+        Raises
+        ------
+        ValueError
+            Other rows than were fetched, or those that were given out already.
+        """
         if len(rows) != len(self._rows):
             raise ValueError(f"expected the {len(self._rows)} rows that were fetched, got {len(rows)}")
-        return self._finish()
+        finish, self._finish = self._finish, None
+        if finish is None:
+            raise ValueError(f"expected {len(self._rows)} rows to be taken once, took them a second time")
+        return finish()
 
 
 class Features(Protocol):

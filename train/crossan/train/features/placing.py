@@ -6,7 +6,7 @@ every command, like ``--device``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,8 +26,6 @@ Residence = Literal["auto", "device", "host", "streamed"]
 """``device``: all of it where the model computes. ``host``: all of it in RAM. ``streamed``: the most popular items
 in RAM, the rest in the stores. ``auto``: the first of these that fits."""
 
-_BATCHES = 2
-"""Alive at once: the one in use, and the one that is prepared meanwhile."""
 _SHARE_OF_FREE = 0.8
 """What is taken, where no limit is given, of the memory that there is; weights and activations need some."""
 
@@ -66,7 +64,9 @@ class Demand:
     """What will be asked of the features."""
 
     rows_at_once: int
-    """Items gathered together at most."""
+    """Rows gathered together at most."""
+    gathers_at_once: int = 2
+    """Gathers alive together at most: what is in use, and what is prepared meanwhile."""
     counts: Rows | None = None
     """How often training uses each item, ``(items,)``; None where every item is used once."""
     other_bytes: int = 0
@@ -106,8 +106,32 @@ def place_features(stored: StoredStates, placement: Placement, device: torch.dev
     popular = everything if demand.counts is None else np.argsort(-demand.counts, kind="stable")
     on_device, in_ram = np.split(popular[: room.device_items + room.ram_items], [room.device_items])
     note(room.in_words())
-    rows_at_once = min(demand.rows_at_once, stored.item_count)
-    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), rows_at_once)
+    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), demand.rows_at_once)
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a residence wants of one kind of memory, in bytes."""
+
+    flag: str
+    """Which gives the limit."""
+    limit: int
+    fixed: int
+    """What is wanted however much is kept."""
+    what: str
+    """The same in words."""
+    table: int = 0
+    """All hidden states, where they must have room."""
+
+    @property
+    def total(self) -> int:
+        """All that is wanted."""
+        return self.fixed + self.table
+
+    @property
+    def left(self) -> int:
+        """What the limit leaves, below 0 where it does not do."""
+        return self.limit - self.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +143,7 @@ class _Room:
     table: int
     """All hidden states, as they are kept."""
     batches: int
-    """The gathered hidden states of the batches alive at once, and the scratch rows."""
+    """The gathered hidden states alive at once, and the scratch rows of those that are not in use yet."""
     index: int
     device_items: int
     ram_items: int
@@ -127,28 +151,36 @@ class _Room:
 
     @classmethod
     def of(cls, stored: StoredStates, placement: Placement, device: torch.device, demand: Demand) -> _Room:
-        """Choose the residence and how many items to keep where."""
-        ram, device_memory = _limit_of_ram(placement), _limit_of_device(placement, device)
+        """Choose the residence and how many items to keep where.
+
+        Raises
+        ------
+        UsageError, ResourceError
+            A limit that was given, or the machine's memory, does not do for it.
+        """
         each, index = stored.resident_row_bytes, stored.index_bytes + demand.other_bytes
-        table, rows_at_once = each * stored.item_count, min(demand.rows_at_once, stored.item_count)
-        batch = rows_at_once * stored.row_bytes
-        batches = _BATCHES * batch + min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
-        in_ram, on_device = ram - index - batches, device_memory - _BATCHES * batch
-        fits: dict[Residence, bool] = {
-            "device": table <= (in_ram if device.type == "cpu" else on_device),
-            "host": table <= in_ram,
+        table, gathered = each * stored.item_count, demand.gathers_at_once * demand.rows_at_once * stored.row_bytes
+        scratch = min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
+        batches, on_cpu = gathered + (demand.gathers_at_once - 1) * scratch, device.type == "cpu"
+        in_words = f"{demand.gathers_at_once} batches"
+        ram = _Need("--max-ram", _limit_of_ram(placement), index + batches, f"{in_words} and the items' index")
+        memory = _Need(
+            "--max-device-memory", _limit_of_device(placement, device, gathered), gathered, f"{in_words} on {device}"
+        )
+        beside = [] if on_cpu else [memory]
+        needs: dict[Residence, list[_Need]] = {
+            "device": [replace(ram if on_cpu else memory, table=table)],
+            "host": [replace(ram, table=table), *beside],
+            "streamed": [ram, *beside],
         }
-        fits["streamed"] = in_ram >= 0 and (device.type == "cpu" or on_device >= 0)
-        asked = placement.residence
-        chosen: Residence = next((name for name in fits if fits[name]), "streamed") if asked == "auto" else asked
-        if not fits[chosen]:
-            on_cpu = chosen != "device" or device.type == "cpu"
-            limit, fixed = (ram, index + batches) if on_cpu or in_ram < 0 else (device_memory, _BATCHES * batch)
-            flag = "--max-ram" if on_cpu else "--max-device-memory"
-            raise _too_small(chosen, placement, flag, limit, fixed + (0 if chosen == "streamed" else table))
-        device_items = 0 if device.type == "cpu" else min(max(on_device, 0) // each, stored.item_count)
+        fitting = [name for name, wanted in needs.items() if all(need.left >= 0 for need in wanted)]
+        chosen = placement.residence if placement.residence != "auto" else [*fitting, "streamed"][0]
+        for need in needs[chosen]:
+            if need.left < 0:
+                raise _too_small(chosen, placement, need)
+        device_items = 0 if on_cpu else min(max(memory.left, 0) // each, stored.item_count)
         left = stored.item_count - device_items
-        ram_items = left if chosen == "host" else min(max(in_ram, 0) // each, left)
+        ram_items = left if chosen == "host" else min(max(ram.left, 0) // each, left)
         if demand.counts is None and chosen == "streamed":
             device_items = ram_items = 0  # what is used once is not worth keeping
         return cls(chosen, stored.item_count, table, batches, index, device_items, ram_items, each)
@@ -170,30 +202,31 @@ def _limit_of_ram(placement: Placement) -> int:
     return int(_SHARE_OF_FREE * available_ram() / placement.sharers)
 
 
-def _limit_of_device(placement: Placement, device: torch.device) -> int:
+def _limit_of_device(placement: Placement, device: torch.device, gathered: int) -> int:
     if device.type == "cpu":
         return 0
-    if placement.max_device_memory is not None or device.type != "cuda":
-        return placement.max_device_memory or 0
+    if placement.max_device_memory is not None:
+        return placement.max_device_memory
+    if device.type != "cuda":
+        return gathered  # nobody says what is free there: it must do for a step, and nothing is kept
     free, _ = torch.cuda.mem_get_info(device)
     return int(_SHARE_OF_FREE * free)
 
 
-def _too_small(chosen: str, placement: Placement, flag: str, limit: int, needed: int) -> CrossanError:
-    given = placement.max_ram if flag == "--max-ram" else placement.max_device_memory
-    source = f"{flag} allows" if given is not None else "free for it are"
-    what = "one batch beside another and the items' index" if chosen == "streamed" else "the features and two batches"
+def _too_small(chosen: Residence, placement: Placement, need: _Need) -> CrossanError:
+    given = placement.max_ram if need.flag == "--max-ram" else placement.max_device_memory
+    source = f"{need.flag} allows" if given is not None else "free for it are"
+    what = f"the features, {need.what}" if need.table else need.what
     # To the next unit up, so that what is proposed does.
-    mebibytes = -(-needed // 2**20)
-    proposed = f"{flag} {mebibytes}MiB"
-    remedy = (
-        f"Allow more: {proposed}" if chosen == "streamed" else f"Use --residence streamed, or allow more: {proposed}"
-    )
-    if given is None and chosen == "streamed":
-        remedy = "Use a smaller batch: --set batch_size=..., or a machine with more memory"
-    elif given is None:
-        remedy = "Use --residence streamed"
+    remedies = [f"allow more: {need.flag} {-(-need.total // 2**20)}MiB"] if given is not None else []
+    if need.table:
+        remedies.insert(0, "use --residence streamed")
+    elif not remedies:
+        remedies = ["use a smaller batch: --set batch_size=..., or a machine with more memory"]
     message = (
-        f"features, residence {chosen}: {what} need {show_size(needed)} ({needed:,} bytes), {source} {show_size(limit)}"
+        f"features, residence {chosen}: {what} need {show_size(need.total)} ({need.total:,} bytes),"
+        f" {source} {show_size(need.limit)}"
     )
+    remedy = ", or ".join(remedies)
+    remedy = remedy[0].upper() + remedy[1:]
     return UsageError(message, remedy=remedy) if given is not None else ResourceError(message, remedy=remedy)

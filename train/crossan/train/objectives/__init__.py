@@ -4,6 +4,6 @@ What belongs here chooses columns for the cross entropy of `crossan.train.loss`
 and remembers what that takes from step to step; no arithmetic of a loss.
 """
 
-from crossan.train.objectives.objective import Objective, make_objective
+from crossan.train.objectives.objective import Gathers, Objective, gathers_of, make_objective
 
-__all__ = ["Objective", "make_objective"]
+__all__ = ["Gathers", "Objective", "gathers_of", "make_objective"]

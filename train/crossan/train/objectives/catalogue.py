@@ -46,9 +46,10 @@ from crossan.train.model import Crossan, ItemEncoder
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.step import Prepared
 
-__all__ = ["CatalogueSoftmax"]
+__all__ = ["ITEMS_PER_REFRESH", "CatalogueSoftmax"]
 
-_ITEMS_PER_BLOCK = 1024
+ITEMS_PER_REFRESH = 1024
+"""Items gathered and encoded at a time where the whole catalogue is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,4 +141,4 @@ class CatalogueSoftmax:
 
     @torch.no_grad()
     def _encode_all(self, encoder: ItemEncoder, features: Features) -> Tensor:
-        return torch.cat([encoder(*features.gather(rows)) for rows in self._rows.split(_ITEMS_PER_BLOCK)])
+        return torch.cat([encoder(*features.gather(rows)) for rows in self._rows.split(ITEMS_PER_REFRESH)])
