@@ -52,7 +52,7 @@ def run_sweep(
         A setting, the dataset or the cache is not fit to begin with, or the folder is not ours; or trials read
         different stores.
     """
-    base, folder = _with_absolute_paths(base), SweepFolder(out)
+    base, folder = base.anywhere(), SweepFolder(out)
     sweep = _settled(asked, folder.recorded(), jobs)
     found = _require_trainable(_checked_settings(sweep, base), base)
     slots = make_slots(str(sweep.device), jobs, sweep.threads)
@@ -252,15 +252,3 @@ def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> di
     for one in reading:
         require_choice(one.model.top_k, len(one.data.modality or stores))
     return lock_entries(stores, base.model.layers)
-
-
-def _with_absolute_paths(base: RunSettings) -> RunSettings:
-    """Return the settings so that a sweep goes on from any folder."""
-    data = base.data
-    paths = {
-        "dataset": str(Path(data.dataset).absolute()),
-        "cache": None if data.cache is None else str(Path(data.cache).absolute()),
-        "store": tuple(str(Path(store).absolute()) for store in data.store),
-    }
-    init = None if base.init is None else str(Path(base.init).absolute())
-    return base.model_copy(update={"data": data.model_copy(update=paths), "init": init})
