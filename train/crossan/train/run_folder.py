@@ -16,7 +16,7 @@ from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
-from crossan.train.claim import OWNER_FILE, claim, release
+from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
@@ -153,6 +153,7 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
+        refresh(self.path)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -197,6 +198,7 @@ class RunFolder:
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
+        refresh(self.path)
         save_checkpoint(self.path / "checkpoints", name, checkpoint)
 
     def newest_checkpoint(self) -> Checkpoint | None:

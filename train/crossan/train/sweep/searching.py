@@ -150,6 +150,7 @@ class _Search:
                 shown.advance(1)
 
         def note_look(running: int) -> None:
+            self.folder.refresh()
             shown.advance(0, ", ".join([f"{running} running", *self._best_so_far()]))
 
         run_orders([self._order(t) for t in trials if self._is_left(t)], self._slots, self._told, note_end, note_look)
