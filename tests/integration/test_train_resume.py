@@ -13,6 +13,7 @@ from commands import attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train import losses, step, trainer
 from crossan.train import run as run_module
+from crossan.train.checkpoint import load_checkpoint
 from crossan.train.cli import train
 from crossan.train.loss import batch_columns
 from crossan.train.losses import TrainingDivergedError
@@ -166,6 +167,21 @@ def test_a_best_checkpoint_that_is_the_newest_is_written_again(place, whole):
     result = attempt(train, *training(place, SETTINGS, "--resume"))
     assert "the best checkpoint cannot be used, writing it again" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut off"])
+def test_the_best_checkpoint_of_a_finished_run_is_written_again(place, harm):
+    run_train(place, "--set", "max_epochs=1")
+    before, best = outcome(place / "r"), place / "r" / "checkpoints" / "best"
+    if harm == "removed":
+        shutil.rmtree(best)
+    else:
+        (best / "model.safetensors").write_bytes((best / "model.safetensors").read_bytes()[:-1])
+    result = attempt(train, *training(place, SETTINGS, "--resume", "--set", "max_epochs=1"))
+    assert result.exit_code == 0, result.output
+    assert "the best checkpoint cannot be used, writing it again" in result.stderr
+    assert outcome(place / "r") == before
+    assert load_checkpoint(place / "r/checkpoints", "best").state["epoch"] == 1
 
 
 def test_best_weights_of_another_epoch_are_not_taken_for_them(place):
