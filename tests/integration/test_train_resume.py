@@ -18,6 +18,7 @@ from crossan.train.cli import train
 from crossan.train.loss import batch_columns
 from crossan.train.losses import TrainingDivergedError
 from outcomes import outcome
+from stopping import Died, die_at_step, signal_at_step
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -32,20 +33,6 @@ STEPS_PER_EPOCH = 5  # 150 users, 32 a step
 
 def run_train(place, *more, settings=SETTINGS, out="r"):
     return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
-
-
-def signal_at_step(monkeypatch, number, at):
-    """Send this process a signal while it takes the given step of the run."""
-    real_step, taken = trainer._Training._take_step, []
-
-    def take(self, users):
-        taken.append(None)
-        if len(taken) == at:
-            os.kill(os.getpid(), number)
-        return real_step(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
-    return taken
 
 
 @pytest.fixture(scope="module")
@@ -104,20 +91,6 @@ def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypat
 def test_when_checkpoints_are_written_changes_nothing(place, whole, every):
     run_train(place, "--set", f"checkpoint.{every}")
     assert outcome(place / "r") == outcome(whole / "r")
-
-
-class Died(BaseException):
-    """Stands for SIGKILL: no checkpoint is written after it."""
-
-
-def die_at_step(monkeypatch, at):
-    def take(self, users, real=trainer._Training._take_step, left=[at]):  # noqa: B006 - the count is meant to live on
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
-        return real(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
 
 
 @pytest.mark.parametrize("at", [4, 9, 14])
