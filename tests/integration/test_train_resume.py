@@ -13,10 +13,12 @@ from commands import attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train import losses, step, trainer
 from crossan.train import run as run_module
+from crossan.train.checkpoint import load_checkpoint
 from crossan.train.cli import train
 from crossan.train.loss import batch_columns
 from crossan.train.losses import TrainingDivergedError
 from outcomes import outcome
+from stopping import Died, die_at_step, signal_at_step
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -31,20 +33,6 @@ STEPS_PER_EPOCH = 5  # 150 users, 32 a step
 
 def run_train(place, *more, settings=SETTINGS, out="r"):
     return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
-
-
-def signal_at_step(monkeypatch, number, at):
-    """Send this process a signal while it takes the given step of the run."""
-    real_step, taken = trainer._Training._take_step, []
-
-    def take(self, users):
-        taken.append(None)
-        if len(taken) == at:
-            os.kill(os.getpid(), number)
-        return real_step(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
-    return taken
 
 
 @pytest.fixture(scope="module")
@@ -105,20 +93,6 @@ def test_when_checkpoints_are_written_changes_nothing(place, whole, every):
     assert outcome(place / "r") == outcome(whole / "r")
 
 
-class Died(BaseException):
-    """Stands for SIGKILL: no checkpoint is written after it."""
-
-
-def die_at_step(monkeypatch, at):
-    def take(self, users, real=trainer._Training._take_step, left=[at]):  # noqa: B006 - the count is meant to live on
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
-        return real(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
-
-
 @pytest.mark.parametrize("at", [4, 9, 14])
 def test_steps_since_the_last_checkpoint_are_taken_again(place, whole, monkeypatch, at):
     die_at_step(monkeypatch, at)
@@ -166,6 +140,21 @@ def test_a_best_checkpoint_that_is_the_newest_is_written_again(place, whole):
     result = attempt(train, *training(place, SETTINGS, "--resume"))
     assert "the best checkpoint cannot be used, writing it again" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut off"])
+def test_the_best_checkpoint_of_a_finished_run_is_written_again(place, harm):
+    run_train(place, "--set", "max_epochs=1")
+    before, best = outcome(place / "r"), place / "r" / "checkpoints" / "best"
+    if harm == "removed":
+        shutil.rmtree(best)
+    else:
+        (best / "model.safetensors").write_bytes((best / "model.safetensors").read_bytes()[:-1])
+    result = attempt(train, *training(place, SETTINGS, "--resume", "--set", "max_epochs=1"))
+    assert result.exit_code == 0, result.output
+    assert "the best checkpoint cannot be used, writing it again" in result.stderr
+    assert outcome(place / "r") == before
+    assert load_checkpoint(place / "r/checkpoints", "best").state["epoch"] == 1
 
 
 def test_best_weights_of_another_epoch_are_not_taken_for_them(place):

@@ -27,7 +27,7 @@ from crossan.train.figures import figures_of, rank_everyone, training_facts, wri
 from crossan.train.loss import PADDING
 from crossan.train.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.popularity import log_popularity, training_counts
-from crossan.train.run_folder import RunFolder
+from crossan.train.run_folder import RANKS_FILE, RunFolder
 from crossan.train.saver import Progress
 from crossan.train.settings import HistoryMask, RunSettings
 from crossan.train.sources import cache_folder, choose_stores, lock_entries
@@ -206,7 +206,7 @@ def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, should_write: boo
     """
     ranked = rank_everyone(run.model, run.features, run.kept, run.settings.data.input_length, mask_history)
     if should_write:
-        write_ranks(ranked, run.folder.path / "eval" / "per_user.parquet")
+        write_ranks(ranked, run.folder.path / RANKS_FILE)
     return {"run": str(run.folder.path), **figures_of(ranked)}
 
 

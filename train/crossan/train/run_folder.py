@@ -13,14 +13,14 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.console import note
 from crossan.common.stores import FeatureStore, open_store
-from crossan.common.stores.files import replace_durably
+from crossan.common.stores.files import remove_durably, replace_durably
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
-from crossan.train.claim import OWNER_FILE, claim, release
+from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
-__all__ = ["RunFolder"]
+__all__ = ["RANKS_FILE", "RunFolder"]
 
 _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 """Name of what a killed process had not finished writing (`crossan.common.stores.files`)."""
@@ -28,7 +28,10 @@ _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
 
-_DIVERGENCE, _INITIAL, _VALIDATION = "divergence.json", "init.json", "validation.json"
+_DIVERGENCE, _INITIAL = "divergence.json", "init.json"
+_RESULT, _VALIDATION = "result.json", "validation.json"
+RANKS_FILE = "eval/per_user.parquet"
+"""The rank of every user's targets."""
 
 
 class RunFolder:
@@ -154,6 +157,7 @@ class RunFolder:
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
+        refresh(self.path)
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
@@ -180,13 +184,18 @@ class RunFolder:
         """Return ``init.json``, None where training began from random weights, or has not begun."""
         return self._read(_INITIAL)
 
+    def forget_figures(self) -> None:
+        """Remove what was found with weights that are about to change; ``result.json`` first, which tells of a finished run."""
+        for name in (_RESULT, _VALIDATION, RANKS_FILE):
+            remove_durably(self.path / name)
+
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
-        self._write("result.json", json.dumps(result, indent=2) + "\n")
+        self._write(_RESULT, json.dumps(result, indent=2) + "\n")
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        return self._read("result.json")
+        return self._read(_RESULT)
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
         """Write ``validation.json``: the figures of a run that has not seen its test targets."""
@@ -198,6 +207,7 @@ class RunFolder:
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
+        refresh(self.path)
         save_checkpoint(self.path / "checkpoints", name, checkpoint)
 
     def newest_checkpoint(self) -> Checkpoint | None:

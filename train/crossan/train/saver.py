@@ -133,9 +133,7 @@ class Saver:
         checkpoint before are taken again, and end in the same best weights.
         """
         start = time.monotonic()
-        if self._unwritten_best is not None:
-            self._run.save_checkpoint(BEST, self._unwritten_best)
-            self._unwritten_best = None
+        self._write_best()
         tensors = {
             "model": self._model.state_dict(),
             "optimiser": optimiser_tensors(self._optimiser),
@@ -147,6 +145,11 @@ class Saver:
         self.newest = str(reached)
         self._begun = time.monotonic()
         self._cost, self._steps = self._begun - start, 0
+
+    def _write_best(self) -> None:
+        if self._unwritten_best is not None:
+            self._run.save_checkpoint(BEST, self._unwritten_best)
+            self._unwritten_best = None
 
     def _random_states(self) -> dict[str, Tensor]:
         states = {"cpu": torch.get_rng_state()}
@@ -164,6 +167,7 @@ class Saver:
             if reached.best_epoch == reached.epoch and not reached.step:  # the newest holds the same weights
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
                 self.keep_best(reached.epoch, reached.best_hr)
+                self._write_best()  # at once: a run that is over saves no more
                 return
             raise StoreIntegrityError(
                 f"the checkpoint of the best epoch, {reached.best_epoch}, cannot be used: {error.message}",

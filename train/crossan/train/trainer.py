@@ -131,6 +131,8 @@ class _Training:
             load_initial_weights(self._model, Path(self._settings.init), self._run, self._data.item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
         self._agree()
+        if not (self.told or self.reached.is_over(self._settings)):
+            self._run.forget_figures()  # of the epochs so far: nobody takes them for those of what comes
         while not self.reached.is_over(self._settings) and not self.told:
             self._take_steps()
             if not self.told:

@@ -20,6 +20,7 @@ __all__ = [
     "finish_write",
     "fsync_folder",
     "read_regular",
+    "remove_durably",
     "replace_durably",
     "require_plain",
     "write_durably",
@@ -125,6 +126,15 @@ def replace_durably(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     write_durably(temporary, data)
     temporary.replace(path)
+    fsync_folder(path.parent)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, where there is one, and wait until its name is off the disk."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
     fsync_folder(path.parent)
 
 

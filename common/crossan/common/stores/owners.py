@@ -11,12 +11,12 @@ from pathlib import Path
 
 from crossan.cache_schema.canonical import sha256_hex
 
-__all__ = ["JournalName", "is_abandoned", "our_token"]
+__all__ = ["JournalName", "has_ended", "is_abandoned", "our_token"]
 
 FREE = "free"
 """Owner of a journal that was closed with items in it."""
 ABANDONED_AFTER_SECONDS = 86_400.0
-"""Age untouched at which a journal of another host is taken over; a live one publishes every ten minutes."""
+"""Age untouched at which what another host's process holds is taken over; a live one touches it every few minutes."""
 _NAME = re.compile(
     r"(?P<job>[0-9a-f]{12})\.(?P<owner>free|[0-9a-f]{24}-[0-9]+-[0-9]+)\.(?P<segment>[0-9T]{15}-[0-9a-f]{16})"
 )
@@ -52,22 +52,44 @@ def our_token() -> str:
 
 
 def is_abandoned(folder: Path, owner: str) -> bool:
-    """Whether nobody can be working on the journal in ``folder`` any more.
+    """Whether nobody can be working on the journal in ``folder`` any more: it was closed, or its owner has ended.
 
-    True for a closed journal, for an owner of this host that has ended, and
-    for one of an earlier boot. What another host or process namespace does
-    cannot be seen from here: its journal counts as left after a day untouched.
+    Raises
+    ------
+    FileNotFoundError
+        The journal is gone, and its owner of another host.
     """
     if owner == FREE:
         return True
+    log = folder / "journal.log"
+    return has_ended(owner, log if log.exists() else folder)
+
+
+def has_ended(owner: str, touched: Path) -> bool:
+    """Whether the process that ``owner`` names works no more.
+
+    True for a process of this host that has ended, and for one of an earlier
+    boot. What another host or process namespace does cannot be seen from here:
+    its process counts as ended after a day in which it did not touch its file.
+
+    Parameters
+    ----------
+    owner
+        What `our_token` returned there.
+    touched
+        The file whose time of change tells that the process works.
+
+    Raises
+    ------
+    FileNotFoundError
+        The file is gone, and the owner of another host.
+    """
     place, process_id, start_time = owner.split("-")
     if place[:8] == _host() and place[8:16] != _boot():
         return True
     if place == f"{_host()}{_boot()}{_namespace()}":
         return _start_time(int(process_id)) != int(start_time)
-    log = folder / "journal.log"
-    touched = (log if log.exists() else folder).stat().st_mtime
-    return time.time() - touched > ABANDONED_AFTER_SECONDS
+    return time.time() - touched.stat().st_mtime > ABANDONED_AFTER_SECONDS
 
 
 def _start_time(process_id: int) -> int:

@@ -37,6 +37,9 @@ class FollowedRun(RunFolder):
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Leave it to the first rank."""
 
+    def forget_figures(self) -> None:
+        """Leave it to the first rank."""
+
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Leave it to the first rank."""
 

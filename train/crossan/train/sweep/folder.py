@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
 from crossan.common.stores.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE
-from crossan.train.claim import OWNER_FILE, claim, release
+from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult
@@ -25,6 +26,7 @@ from crossan.train.sweep.trials import Trial
 __all__ = ["Failure", "SweepFolder"]
 
 _SWEEP, _BASE, _POINTS = "sweep.toml", "config.toml", "points.json"
+_SECONDS_BETWEEN_REFRESHES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._refreshed_at = time.monotonic()
 
     def recorded(self) -> SweepSettings | None:
         """Return the sweep that was begun here, None where none was."""
@@ -83,6 +86,13 @@ class SweepFolder:
             yield
         finally:
             release(self.path)
+
+    def refresh(self) -> None:
+        """Show other hosts that the sweep goes on, once a minute however often it is called."""
+        now = time.monotonic()
+        if now - self._refreshed_at >= _SECONDS_BETWEEN_REFRESHES:
+            self._refreshed_at = now
+            refresh(self.path)
 
     def arguments(self, trial: Trial) -> tuple[str, ...]:
         """Return the arguments with which ``crossan-train`` runs a trial or goes on with it."""

@@ -159,6 +159,7 @@ class _Search:
                 shown.advance(1)
 
         def note_look(running: int) -> None:
+            self.folder.refresh()
             shown.advance(0, ", ".join([f"{running} running", *self._best_so_far()]))
 
         left = [trial for trial in trials if self._is_left(trial)]

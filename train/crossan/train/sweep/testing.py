@@ -50,7 +50,7 @@ def test_figures(
         if exit_code and not told.is_set():
             failed.append(f"{order.name}: {reason}")
 
-    run_orders(orders, slots, told, note_end)
+    run_orders(orders, slots, told, note_end, lambda _: folder.refresh())
     if failed:
         raise ChosenRunError(
             f"{len(failed)} of the chosen setting's {len(trials)} runs could not be judged on test\n  "
