@@ -57,12 +57,18 @@ def test_ranks_agree_with_sorting_every_user():
 
 
 def test_identical_items_tie_in_every_block(monkeypatch):
-    """Whatever the block, a target's score has the bits of its twin's: a collapsed model is ranked last everywhere."""
+    """Whatever the block, and whatever the processor does at its edge: a collapsed model is ranked last everywhere."""
     random = torch.Generator().manual_seed(1)
     users, items = torch.randn(70, 64, generator=random), torch.randn(1, 64, generator=random).expand(700, 64)
     for size in (2_500_000, 64 * 100, 64 * 33):
         monkeypatch.setattr(ranking, "_SCORES_PER_BLOCK", {"cpu": size})
         assert rank_all(users, items, [7 * n for n in range(70)]) == [700] * 70
+
+
+def test_scores_a_rounding_apart_tie_and_others_do_not():
+    one = 1 + torch.finfo(torch.float32).eps
+    assert rank_of([1.0, one, 1 / one, 0.9999], 1) == 3
+    assert rank_of([1.0, 1.0001, 0.9999], 0) == 2
 
 
 def slow_rank(scores, target, history, mask_history):

@@ -1,9 +1,9 @@
 """Ranks of held-out items over the whole catalogue, by counting, and the best-scored items of every user.
 
 The rank of a target is one more than the number of other items whose score is
-at least as high: ties count against the target, so a model that scores
-everything alike is ranked last, not first. A masked item (the user's history)
-counts for nobody; a target that is itself masked is ranked last of all.
+at least as high, to rounding: ties count against the target, so a model that
+scores everything alike is ranked last, not first. A masked item (the user's
+history) counts for nobody; a target that is itself masked is ranked last of all.
 
 Scores are computed a block of users by a block of items at a time, into one
 buffer that stays in the processor's cache; nothing is ever sorted.
@@ -25,6 +25,10 @@ _SCORES_PER_BLOCK = {"cpu": 2_500_000, "cuda": 50_000_000}
 """By kind of device. About 10 MB of float32 stay in a processor's cache; an accelerator wants more at a time."""
 _LEAST_USERS_PER_BLOCK = 64
 """For fewer users at a time, reading the item vectors costs more than multiplying them."""
+
+_ROUNDING = 4
+"""Units of rounding within which scores tie, of the product of the two vectors' lengths: a matmul sums the columns at its
+edge in another order than the others, on some processors, so equal vectors can differ by two or three of these."""
 
 Rows = Sequence[np.ndarray]
 
@@ -116,6 +120,12 @@ class _ScoreBlocks:
         room = self._scores[: len(vectors) * len(items)].view(len(vectors), len(items))
         return torch.matmul(vectors, items.T, out=room)
 
+    def rounding(self, vectors: Tensor, targets: Tensor) -> Tensor:
+        """Return how far the score of an item equal to the target may lie below the target's, ``(users,)``."""
+        users, items = (torch.linalg.vector_norm(of, dim=1) for of in (vectors, self._items[targets]))
+        rounding: Tensor = _ROUNDING * torch.finfo(vectors.dtype).eps * users * items
+        return rounding
+
     def count_lower(self, scores: Tensor, wanted: Tensor) -> Tensor:
         """Return how many of each user's scores are below the wanted one, ``(users,)`` int64."""
         is_lower = self._is_lower[: scores.numel()].view(scores.shape)
@@ -155,12 +165,11 @@ def _count_lower(scores: _ScoreBlocks, users: Tensor, targets: Tensor, masked: _
     vectors, size = scores.vectors(users), scores.items_per_block
     wanted, lower = vectors.new_empty(len(users)), torch.zeros_like(targets)
     blocks_of_targets = (targets // size).unique().tolist()
-    # The target's score is taken from the very numbers it is compared with: computed in another way it could
-    # differ in its last bit, and win or lose every tie.
     for block in blocks_of_targets:
         found = scores.of(vectors, block)
         here = (targets // size == block).nonzero().squeeze(1)
         wanted[here] = found[here, targets[here] - scores.start(block)]
+    wanted -= scores.rounding(vectors, targets)
     in_buffer = blocks_of_targets[-1:]
     for block in (*in_buffer, *(other for other in range(scores.block_count) if other not in in_buffer)):
         if block not in in_buffer:
