@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from crossan.cache_schema.errors import DataError, UsageError
@@ -24,7 +25,6 @@ from crossan.train.distributed.following import run_folder_of
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import Placement
 from crossan.train.figures import figures_of, rank_everyone, training_facts, write_ranks
-from crossan.train.loss import PADDING
 from crossan.train.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RANKS_FILE, RunFolder
@@ -132,6 +132,7 @@ def begun_run(
     with exact_kernels():
         placement = replace(placement, sharers=ranks.on_this_machine())
         whole = assemble(settings, folder, dataset, stores, chosen, placement)
+        _require_predictions(whole)
         item_ids, facts, run = whole.kept.item_ids, sequence_facts(whole.kept), view(whole)
         del whole
         spec = current_spec(chosen, next(run.model.parameters()).dtype, ranks.count)
@@ -167,24 +168,28 @@ def _settle(
     return settings.model_copy(update={"model": settings.model.model_copy(update={"compute": settled})})
 
 
+def _require_predictions(run: OpenedRun) -> None:
+    """Refuse sequences of which none has two items beside those held out, before a folder is begun."""
+    if np.diff(run.kept.offsets).max() < HELD_OUT + 2:
+        raise DataError(
+            f"{run.settings.data.dataset}: expected users with {HELD_OUT + 2} interactions or more, two of them to learn from"
+            f" beside the {HELD_OUT} held out, found none",
+            remedy="Import a dataset with longer histories: crossan data import",
+        )
+
+
 def train_model(run: TrainableRun, ranks: Ranks = ALONE) -> Progress:
     """Train until early stopping and return how far it got; the best weights are in the run folder.
 
     Raises
     ------
     CrossanError
-        Training diverged, a checkpoint is damaged, or there is nothing to predict.
+        Training diverged, or a checkpoint is damaged.
     """
     _announce(run, ranks)
     length, device = run.settings.data.input_length, next(run.model.parameters()).device
-    train = train_split(run.seen, length)
-    if not (train.sequences[:, -2] != PADDING).any():
-        raise DataError(
-            f"{run.settings.data.dataset}: expected users with {HELD_OUT + 2} interactions or more, two of them to learn from"
-            f" beside the {HELD_OUT} held out, found none",
-        )
     data = TrainingData(
-        train,
+        train_split(run.seen, length),
         validation_split(run.seen, length),
         log_popularity(training_counts(run.seen.training_items, len(run.seen.item_ids))).to(device),
         run.seen.item_ids,
