@@ -9,6 +9,7 @@ from commands import run, train_quickly
 from crossan.cache_schema.errors import (
     DataError,
     IncompatibleError,
+    StoreIntegrityError,
     StoreNotFoundError,
     UsageError,
 )
@@ -68,6 +69,16 @@ def test_a_run_does_not_go_on_over_a_changed_dataset(small, make_dataset):
     assert not (small / "r" / ".owner").exists()
 
 
+@pytest.mark.parametrize("name", ["dataset.lock.json", "cache.lock.json", "env.json"])
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_damaged_record_is_named(small, name, damage):
+    train_quickly(small, epochs=1)
+    record = small / "r" / name
+    record.write_bytes(damage(record.read_bytes()))
+    with pytest.raises(StoreIntegrityError, match=f"r/{name}: expected one JSON object"):
+        train_quickly(small, "--resume", epochs=2)
+
+
 def test_users_with_a_single_item_to_learn_from_are_trained_with(tmp_path, make_dataset, make_store):
     """In batches of one, most of them with nothing to predict."""
     short = [(f"v{user:02d}", f"i0{item}", item) for user in range(20) for item in range(3)]
@@ -76,7 +87,7 @@ def test_users_with_a_single_item_to_learn_from_are_trained_with(tmp_path, make_
     few = ("--set", "data.min_items=3", "--set", "batch_size=1", "--set", "model.top_k=1")
     with pytest.raises(DataError, match="expected users with 4 interactions or more"):
         train_quickly(tmp_path, *few, epochs=1)
-    shutil.rmtree(tmp_path / "r")
+    assert not (tmp_path / "r").exists()
     shutil.rmtree(tmp_path / "d")
     make_dataset(
         tmp_path / "d", rows=[*short, *((f"u{user:02d}", f"i0{item}", item) for user in range(5) for item in range(5))]

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from crossan.cache_schema.errors import IncompatibleError
+from crossan.cache_schema.canonical import parse_object
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.common.stores.files import replace_durably
@@ -43,12 +44,16 @@ def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
     ------
     IncompatibleError
         The run there was begun on other sequences.
+    StoreIntegrityError
+        What is recorded there is damaged.
     """
     path = folder / _FILE
     if not path.is_file():
         replace_durably(path, (json.dumps(facts, indent=2) + "\n").encode())
         return
-    then = json.loads(path.read_text(encoding="utf-8"))
+    then = parse_object(path.read_bytes(), str(path))
+    if then.keys() != facts.keys():
+        raise StoreIntegrityError(f"{path}: expected {', '.join(facts)}, found {', '.join(then) or 'nothing'}")
     if then != facts:
         raise IncompatibleError(
             f"--resume {folder}: the dataset has changed since the run there was begun: expected {_said(then)}, found {_said(facts)}",

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import load_settings, settings_differences, to_toml
@@ -127,8 +128,7 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: expected cache.lock.json, found none", remedy="crossan-train --resume --out RUN"
             )
-        lock: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return lock
+        return parse_object(path.read_bytes(), str(path))
 
     def locked_stores(self) -> dict[Modality, FeatureStore] | None:
         """Open the recorded stores at their recorded versions; None where none are recorded yet.
@@ -264,7 +264,7 @@ class RunFolder:
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())
