@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from commands import attempt, run, train_in, training
+from commands import QUICK, attempt, run, train_in, training
 from crossan.cache_schema.errors import UsageError
 from crossan.train import run_folder
 from crossan.train.cli import train
@@ -15,14 +15,7 @@ from fabricated import write_small
 from outcomes import outcome
 from stopping import Died, die_at_step, signal_at_step
 
-SETTINGS = (
-    "model.bottleneck_dim=8",
-    "model.width=16",
-    "optimiser.adapter_lr=0.01",
-    "optimiser.lr=0.01",
-    "batch_size=32",
-)
-SHORT, LONG = (*SETTINGS, "max_epochs=1"), (*SETTINGS, "max_epochs=3")
+SHORT, LONG = (*QUICK, "max_epochs=1"), (*QUICK, "max_epochs=3")
 FIGURES = ["result.json", "validation.json", "eval/per_user.parquet"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import attempt, train_in, training
+from commands import QUICK, attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train import losses, step, trainer
 from crossan.train import run as run_module
@@ -20,14 +20,7 @@ from crossan.train.losses import TrainingDivergedError
 from outcomes import outcome
 from stopping import Died, die_at_step, signal_at_step
 
-SETTINGS = (
-    "model.bottleneck_dim=8",
-    "model.width=16",
-    "optimiser.adapter_lr=0.01",
-    "optimiser.lr=0.01",
-    "batch_size=32",
-    "max_epochs=4",
-)
+SETTINGS = (*QUICK, "max_epochs=4")
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
 
 

@@ -43,10 +43,14 @@ def test_the_same_numbers_may_lie_elsewhere_and_old_locks_have_no_manifest(read)
     old = store(path="/moved/text")
     del old["manifest"]
     read.add("runs/two", {}, {"text": old, "image": store()})
+    with pytest.raises(IncompatibleError, match="runs/three"):  # and is compared in what it has
+        read.add("runs/three", {}, {"text": {**old, "version": 2}, "image": store()})
 
 
 def test_item_ids_alone_compare_with_anything(read):
     read.add("runs/two", {"model.content": False}, {})
+    with pytest.raises(IncompatibleError, match="in runs/one; .* in runs/three"):  # and leave what the others read
+        read.add("runs/three", {}, {"text": store(), "image": store(version=2)})
 
 
 def test_a_sweep_of_modalities_shares_the_versions_of_its_stores(read):
