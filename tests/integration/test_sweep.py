@@ -220,7 +220,7 @@ def test_what_every_trial_would_stop_at_is_told_before_anything_starts(place, tm
 
 def test_two_sweeps_do_not_share_a_folder(place, swept):
     holder = (
-        "import sys; from pathlib import Path; from crossan.train.claim import claim\n"
+        "import sys; from pathlib import Path; from crossan.common.claim import claim\n"
         "claim(Path(sys.argv[1]), 'sweeps'); print(1, flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

@@ -246,7 +246,7 @@ def test_no_cache_named(tmp_path):
 
 
 def test_a_folder_another_process_trains_in_is_busy(small, monkeypatch):
-    from crossan.common.stores import owners
+    from crossan.common import owners
 
     train_quickly(small, epochs=1)
     alive = f"{owners._host()}{owners._boot()}{owners._namespace()}-1-{owners._start_time(1)}"

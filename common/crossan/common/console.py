@@ -160,7 +160,7 @@ def disk_full_error(error: OSError) -> ResourceError | None:
 
     if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
         return None
-    from crossan.common.stores.files import disk_full
+    from crossan.common.files import disk_full
 
     return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
 

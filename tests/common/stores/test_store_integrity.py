@@ -12,8 +12,8 @@ from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import SegmentRecord
+from crossan.common.files import read_regular
 from crossan.common.stores import Journal, fsck, open_store, verify
-from crossan.common.stores.files import read_regular
 from crossan.common.stores.item_index import index_bytes, parse_items
 from crossan.common.stores.records import StagedItem
 

@@ -16,10 +16,11 @@ from crossan.cache_schema.errors import BusyError, ResourceError, StoreNotFoundE
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import new_segment_id
+from crossan.common.files import create_exclusively
+from crossan.common.owners import our_token
 from crossan.common.stores import ItemRow, Journal, fsck, open_store
 from crossan.common.stores import journal as journal_module
-from crossan.common.stores.files import create_exclusively
-from crossan.common.stores.owners import JournalName, is_abandoned, our_token
+from crossan.common.stores.journal_names import JournalName, is_abandoned
 from crossan.common.stores.versions import read_version
 
 JOB = "shard 1/1"

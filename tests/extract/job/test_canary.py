@@ -10,7 +10,8 @@ import pytest
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores.canary import check_canary
-from crossan.extract.job.canary import canary_features, canary_inputs
+from crossan.extract.backbones.canary_inputs import canary_inputs
+from crossan.extract.job.canary import canary_features
 
 
 @pytest.mark.parametrize("modality", list(Modality))

@@ -162,7 +162,7 @@ def test_a_full_disk_is_our_error_not_the_item_s(path, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("crossan.common.stores.files.os.write", fail)
+    monkeypatch.setattr("crossan.common.files.os.write", fail)
     with pytest.raises(ResourceError, match="no space left while writing"):
         ClipReader(4, RATE, tmp_path / "clips").read(path, "ab" * 32, BOTH)
     monkeypatch.undo()

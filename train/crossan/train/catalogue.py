@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
-from crossan.common.stores.files import replace_durably
+from crossan.common.files import replace_durably
 
 __all__ = ["read_catalogue", "settle_catalogue"]
 

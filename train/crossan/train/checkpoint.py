@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.console import note
-from crossan.common.stores.files import fsync_folder, write_durably
+from crossan.common.files import fsync_folder, write_durably
 
 __all__ = [
     "BEST",

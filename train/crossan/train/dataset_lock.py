@@ -10,7 +10,7 @@ from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import sequences_digest
-from crossan.common.stores.files import replace_durably
+from crossan.common.files import replace_durably
 
 __all__ = ["sequence_facts", "settle_sequences"]
 

@@ -11,20 +11,20 @@ from typing import Any
 from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.console import note
+from crossan.common.files import remove_durably, replace_durably
 from crossan.common.stores import FeatureStore, open_store
-from crossan.common.stores.files import remove_durably, replace_durably
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
-from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.settings import RunSettings
 from crossan.train.spec import Spec, provenance, spec_differences
 
 __all__ = ["RANKS_FILE", "RunFolder"]
 
 _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
-"""Name of what a killed process had not finished writing (`crossan.common.stores.files`)."""
+"""Name of what a killed process had not finished writing (`crossan.common.files`)."""
 
 _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""

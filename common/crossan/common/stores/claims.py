@@ -6,8 +6,9 @@ import errno
 import shutil
 from pathlib import Path
 
-from crossan.common.stores.files import fsync_folder
-from crossan.common.stores.owners import JournalName, is_abandoned, job_digest, our_token
+from crossan.common.files import fsync_folder
+from crossan.common.owners import our_token
+from crossan.common.stores.journal_names import JournalName, is_abandoned, job_digest
 
 __all__ = ["Claim", "claimed_segments"]
 

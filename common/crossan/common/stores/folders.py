@@ -14,7 +14,7 @@ from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
-from crossan.common.stores.files import create_exclusively, read_regular
+from crossan.common.files import create_exclusively, read_regular
 
 __all__ = ["CANARY", "canary_bytes", "create_store", "find_stores", "read_canary", "read_identity", "store_folder"]
 

@@ -13,11 +13,11 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
 from crossan.cache_schema.segment import ARRAY_METADATA, ITEM_INDEX, FileEntry, SegmentRecord, is_segment_id
-from crossan.common.stores.files import require_plain
+from crossan.common.files import require_plain
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.gather import read_and_sum
 from crossan.common.stores.item_index import parse_items
-from crossan.common.stores.owners import JournalName
+from crossan.common.stores.journal_names import JournalName
 from crossan.common.stores.versions import check_chain, list_versions, read_manifest
 
 __all__ = ["Problem", "Report", "fsck", "verify"]

@@ -20,9 +20,10 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import Holding, new_segment_id
-from crossan.common.stores.files import blaming, fsync_folder, read_regular
+from crossan.common.files import blaming, fsync_folder, read_regular
+from crossan.common.owners import our_token
 from crossan.common.stores.folders import read_identity
-from crossan.common.stores.owners import FREE, JournalName, is_abandoned, job_digest, our_token
+from crossan.common.stores.journal_names import FREE, JournalName, is_abandoned, job_digest
 from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
 from crossan.common.stores.segments import write_segment
 from crossan.common.stores.stamps import next_stamp

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import FileEntry
+from crossan.common.files import require_plain
 from crossan.common.stores.chunks import MappedChunk, check_chunk, decode_chunk
-from crossan.common.stores.files import require_plain
 from crossan.common.stores.values import bits_dtype
 
 __all__ = ["ChunkFile", "Rows", "map_chunks"]

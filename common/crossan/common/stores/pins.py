@@ -11,7 +11,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import field_of, parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.common.stores.files import read_regular, replace_durably
+from crossan.common.files import read_regular, replace_durably
 
 __all__ = ["LOCK_FILE", "Pin", "pin_version", "pinned_versions"]
 

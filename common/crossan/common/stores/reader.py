@@ -15,7 +15,7 @@ from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError,
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.stores.files import read_regular
+from crossan.common.files import read_regular
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.index import StoreIndex
 from crossan.common.stores.item_index import STATUSES

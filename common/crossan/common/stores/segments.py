@@ -20,8 +20,8 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import STORED_DTYPES, ArrayLayout, chunk_item_count, chunk_path, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, Holding, SegmentRecord
+from crossan.common.files import begin_write, finish_write, fsync_folder, read_regular, write_durably
 from crossan.common.stores.chunks import crc_tail, encode_chunk
-from crossan.common.stores.files import begin_write, finish_write, fsync_folder, read_regular, write_durably
 from crossan.common.stores.item_index import SegmentItems, index_bytes, parse_items
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.values import fill_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.segment import new_stamp
-from crossan.common.stores.files import read_regular
+from crossan.common.files import read_regular
 from crossan.common.stores.segments import read_record
 from crossan.common.stores.versions import list_versions, read_manifest
 

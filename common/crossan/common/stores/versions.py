@@ -9,7 +9,7 @@ from typing import NamedTuple
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name, version_number
-from crossan.common.stores.files import create_exclusively, read_regular
+from crossan.common.files import create_exclusively, read_regular
 from crossan.common.stores.folders import CANARY
 
 __all__ = [

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from crossan.extract.backbones.conformance import check_backbone
     from crossan.extract.backbones.families import Family
     from crossan.extract.backbones.finishing import PictureFinish
+    from crossan.extract.backbones.inputs import Processing
     from crossan.extract.backbones.preparing import PicturePreparer
-    from crossan.extract.backbones.processing import Processing
     from crossan.extract.backbones.tiny import write_tiny
 
 __all__ = [
@@ -33,7 +33,7 @@ _HOME = {
     "Family": "families",
     "PictureFinish": "finishing",
     "PicturePreparer": "preparing",
-    "Processing": "processing",
+    "Processing": "inputs",
     "check_backbone": "conformance",
     "load_backbone": "backbone",
     "write_tiny": "tiny",

@@ -18,13 +18,14 @@ from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.batches import collate, fetch_later, within_memory
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
 from crossan.extract.backbones.families import Family
+from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks, load_model, pick_device
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
 from crossan.extract.backbones.presets import default_preset, find_preset, resolve
-from crossan.extract.backbones.processing import Processing, load_processing
+from crossan.extract.backbones.processing import load_processing
 from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
 from crossan.extract.media.recipe import media_recipe
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.backbone import Backbone, load_backbone
+from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.capture import pooled_states
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.memory import peak_bytes
 from crossan.extract.backbones.preparing import ModelInputs, loaded_libraries
-from crossan.extract.job.canary import canary_inputs
 
 __all__ = ["Check", "check_backbone"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from crossan.extract.backbones.processing import Processing
+    from crossan.extract.backbones.inputs import Processing
 
 __all__ = ["FAMILIES", "Family"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,46 +13,16 @@ from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.families import Family
+from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.library import load_processor
 from crossan.extract.backbones.preparing import Preparer, ProcessorPreparer, TitlePreparer
 from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_sounds
 
-__all__ = ["Processing", "load_processing"]
+__all__ = ["load_processing"]
 
 _CUTTING = ("normalizer", "pre_tokenizer", "post_processor")
 """Parts of a tokeniser beside its vocabulary that change what a text becomes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Processing:
-    """How one medium becomes model inputs, and what fixes that."""
-
-    preparer: Preparer
-    """One decoded medium to named arrays; picklable: worker processes call it."""
-    processor_class: str
-    processor_config: Mapping[str, Any]
-    """Every setting that the inputs depend on, as JSON; no path."""
-    finish: nn.Module | None = None
-    """Batched tensors by name to the model's arguments by name, on the compute device; None where they are already."""
-    preparation: str = "own"
-    """``vectorised`` by our code, ``processor`` by transformers', ``own`` by a plug-in's."""
-    tokenizer_sha256: str | None = None
-    max_length: int | None = None
-    """Tokens of a title at most."""
-    sampling_rate: int | None = None
-    """Hz."""
-    frame_count: int | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """Return what fixes the model inputs, as JSON."""
-        return {
-            "processor": self.processor_class,
-            "processor_config": dict(self.processor_config),
-            "preparation": self.preparation,
-            "tokenizer_sha256": self.tokenizer_sha256,
-            "max_length": self.max_length,
-        }
 
 
 def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Processing:

@@ -12,8 +12,8 @@ from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
-from crossan.common.stores.files import create_exclusively
-from crossan.extract.job.canary import canary_inputs
+from crossan.common.files import create_exclusively
+from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.job.prepare import Encoder
 
 __all__ = ["BATCH_SIZE_FILE", "find_batch_size", "settle_batch_size", "try_batch_sizes"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from crossan.cache_schema.canonical import canonical_bytes, digest_of, field_of, parse_object
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
-from crossan.common.stores.files import begin_write, blaming
+from crossan.common.files import begin_write, blaming
 from crossan.extract.media.clip_parts import DamagedClipError
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.recipe import kept_clip_recipe

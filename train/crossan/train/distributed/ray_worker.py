@@ -88,7 +88,7 @@ class RankWorker:
         import ray
         import torch.distributed as dist
 
-        from crossan.common.stores.owners import our_token
+        from crossan.common.owners import our_token
         from crossan.train.distributed.joining import MOST_WAITING
 
         host = ray.util.get_node_ip_address()

@@ -12,10 +12,10 @@ from typing import Any
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
-from crossan.common.stores.files import replace_durably
+from crossan.common.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE
-from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult

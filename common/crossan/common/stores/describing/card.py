@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import pretty_bytes
+from crossan.common.files import replace_durably
 from crossan.common.stores.describing.info import describe
 from crossan.common.stores.describing.licences import forbids_redistribution
-from crossan.common.stores.files import replace_durably
 
 __all__ = ["write_card"]
 

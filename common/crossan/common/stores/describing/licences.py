@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crossan.common.stores.files import read_regular
+from crossan.common.files import read_regular
 from crossan.common.stores.segments import read_record
 from crossan.common.stores.versions import read_version
 

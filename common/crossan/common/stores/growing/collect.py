@@ -10,8 +10,8 @@ from pathlib import Path
 
 from crossan.cache_schema.manifest import Manifest
 from crossan.cache_schema.segment import is_segment_id
+from crossan.common.files import fsync_folder
 from crossan.common.stores.claims import claimed_segments, remove_dead_claims
-from crossan.common.stores.files import fsync_folder
 from crossan.common.stores.pins import Pin, pinned_versions
 from crossan.common.stores.versions import Content, commit, list_versions, read_manifest, read_version
 

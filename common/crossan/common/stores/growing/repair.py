@@ -16,8 +16,8 @@ from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import Holding, is_segment_id
+from crossan.common.files import fsync_folder, read_regular, replace_durably
 from crossan.common.stores.claims import claimed_segments
-from crossan.common.stores.files import fsync_folder, read_regular, replace_durably
 from crossan.common.stores.folders import CANARY, canary_bytes
 from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
 from crossan.common.stores.segments import read_record, read_segment

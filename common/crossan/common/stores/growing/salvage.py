@@ -14,9 +14,9 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, STORED_DTYPES, ArrayLayout, chunk_item_count, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, Holding, SegmentRecord, new_segment_id
+from crossan.common.files import read_regular, replace_durably
 from crossan.common.stores.chunks import crc_tail
 from crossan.common.stores.claims import Claim
-from crossan.common.stores.files import read_regular, replace_durably
 from crossan.common.stores.gather import read_and_sum
 from crossan.common.stores.item_index import NO_ROW, STATUSES
 from crossan.common.stores.mapping import ChunkFile, map_chunks

@@ -9,7 +9,7 @@ import numpy as np
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.console import note
-from crossan.common.stores.files import replace_durably
+from crossan.common.files import replace_durably
 from crossan.common.stores.reader import FeatureStore
 
 __all__ = ["export_mmrec"]

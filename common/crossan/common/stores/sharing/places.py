@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
+from crossan.common.files import create_exclusively, disk_full, read_regular, require_plain, write_durably
 from crossan.common.stores.claims import Claim
-from crossan.common.stores.files import create_exclusively, disk_full, read_regular, require_plain, write_durably
 from crossan.common.stores.versions import list_versions
 
 if TYPE_CHECKING:

@@ -1,68 +1,23 @@
-"""Who owns a staging journal, told by its folder's name, so that one rename takes it over."""
+"""Which process owns a file or folder, and whether it still works."""
 
 from __future__ import annotations
 
 import os
-import re
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from crossan.cache_schema.canonical import sha256_hex
 
-__all__ = ["JournalName", "has_ended", "is_abandoned", "our_token"]
+__all__ = ["has_ended", "our_token"]
 
-FREE = "free"
-"""Owner of a journal that was closed with items in it."""
 ABANDONED_AFTER_SECONDS = 86_400.0
 """Age untouched at which what another host's process holds is taken over; a live one touches it every few minutes."""
-_NAME = re.compile(
-    r"(?P<job>[0-9a-f]{12})\.(?P<owner>free|[0-9a-f]{24}-[0-9]+-[0-9]+)\.(?P<segment>[0-9T]{15}-[0-9a-f]{16})"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class JournalName:
-    """The three facts in a journal folder's name: digest of the job, owner, id of the segment it will become."""
-
-    job: str
-    owner: str
-    segment_id: str
-
-    def __str__(self) -> str:
-        """Return the folder's name."""
-        return f"{self.job}.{self.owner}.{self.segment_id}"
-
-    @classmethod
-    def parse(cls, name: str) -> JournalName | None:
-        """Read a folder's name, None where it is no journal's."""
-        match = _NAME.fullmatch(name)
-        return cls(match["job"], match["owner"], match["segment"]) if match else None
-
-
-def job_digest(job: str) -> str:
-    """Return the digest of a job's name that stands in its journal's folder name."""
-    return sha256_hex(job.encode())[:12]
 
 
 def our_token() -> str:
     """Return this process as an owner: host, boot, process namespace, process id and start time."""
     return f"{_host()}{_boot()}{_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
-
-
-def is_abandoned(folder: Path, owner: str) -> bool:
-    """Whether nobody can be working on the journal in ``folder`` any more: it was closed, or its owner has ended.
-
-    Raises
-    ------
-    FileNotFoundError
-        The journal is gone, and its owner of another host.
-    """
-    if owner == FREE:
-        return True
-    log = folder / "journal.log"
-    return has_ended(owner, log if log.exists() else folder)
 
 
 def has_ended(owner: str, touched: Path) -> bool:

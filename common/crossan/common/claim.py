@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crossan.cache_schema.errors import BusyError
-from crossan.common.stores.files import create_exclusively, replace_durably
-from crossan.common.stores.owners import has_ended, our_token
+from crossan.common.files import create_exclusively, replace_durably
+from crossan.common.owners import has_ended, our_token
 
 __all__ = ["OWNER_FILE", "claim", "refresh", "release"]
 

@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from crossan.common.stores.files import blaming
+from crossan.common.files import blaming
 
 
 def test_a_full_disk_gets_the_name_of_its_file(tmp_path):

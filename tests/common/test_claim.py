@@ -9,10 +9,10 @@ import time
 import pytest
 
 from crossan.cache_schema.errors import BusyError
-from crossan.common.stores.owners import our_token
-from crossan.train import claim as claim_module
+from crossan.common import claim as claim_module
+from crossan.common.claim import OWNER_FILE, claim, refresh, release
+from crossan.common.owners import our_token
 from crossan.train.checkpoint import Checkpoint
-from crossan.train.claim import OWNER_FILE, claim, refresh, release
 from crossan.train.distributed.following import FollowedRun
 from crossan.train.run_folder import RunFolder
 from crossan.train.sweep import folder as sweep_folder

@@ -1,0 +1,44 @@
+"""What a checkpoint's tokeniser or processor comes to: how a medium becomes model inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from crossan.extract.backbones.preparing import Preparer
+
+__all__ = ["Processing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Processing:
+    """How one medium becomes model inputs, and what fixes that."""
+
+    preparer: Preparer
+    """One decoded medium to named arrays; picklable: worker processes call it."""
+    processor_class: str
+    processor_config: Mapping[str, Any]
+    """Every setting that the inputs depend on, as JSON; no path."""
+    finish: nn.Module | None = None
+    """Batched tensors by name to the model's arguments by name, on the compute device; None where they are already."""
+    preparation: str = "own"
+    """``vectorised`` by our code, ``processor`` by transformers', ``own`` by a plug-in's."""
+    tokenizer_sha256: str | None = None
+    max_length: int | None = None
+    """Tokens of a title at most."""
+    sampling_rate: int | None = None
+    """Hz."""
+    frame_count: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what fixes the model inputs, as JSON."""
+        return {
+            "processor": self.processor_class,
+            "processor_config": dict(self.processor_config),
+            "preparation": self.preparation,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "max_length": self.max_length,
+        }
