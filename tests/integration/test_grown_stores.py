@@ -10,7 +10,7 @@ from commands import run, train_in
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend
-from crossan.train.evaluation import encode_items
+from crossan.train.evaluation.encoding import encode_items
 from crossan.train.opening import open_run
 from fabricated import make_sequences, write_rows, write_small, write_store
 

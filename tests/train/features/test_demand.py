@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from commands import train_in
-from crossan.train import evaluation, opening
+from crossan.train import opening
+from crossan.train.evaluation.encoding import encoding as evaluation
 from crossan.train.features import placing
 from crossan.train.features.interface import Fetched
 from crossan.train.features.staging import StagingBuffers

@@ -17,7 +17,7 @@ from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.catalogue import read_catalogue
 from crossan.train.checkpoint import BEST, load_weights
-from crossan.train.evaluation import ITEMS_PER_BLOCK
+from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.id_embedding import carry_rows
 from crossan.train.model import Crossan

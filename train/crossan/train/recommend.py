@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.evaluation import encode_items, encode_users
+from crossan.train.evaluation.encoding import encode_items, encode_users
 from crossan.train.opening import OpenedRun
 from crossan.train.splits import pad_left
 

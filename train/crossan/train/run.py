@@ -23,8 +23,8 @@ from crossan.train.compute import settle_compute
 from crossan.train.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.distributed.following import run_folder_of
 from crossan.train.distributed.ranks import ALONE, Ranks
+from crossan.train.evaluation.result import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.features import Placement
-from crossan.train.figures import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.run_folder import RANKS_FILE, RunFolder

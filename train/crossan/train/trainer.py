@@ -16,14 +16,14 @@ from torch import Tensor
 
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
-from crossan.train.distributed.evaluation import encode_items_together
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.distributed.step import GradientSum, seed_step
-from crossan.train.evaluation import EvaluationStoppedError, encode_items, split_ranks
+from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items, split_ranks
+from crossan.train.evaluation.metrics import summarise
+from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
-from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.objectives import make_objective
 from crossan.train.optimiser import make_optimiser

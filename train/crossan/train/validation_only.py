@@ -7,8 +7,8 @@ from typing import Any
 
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.train.distributed.ranks import ALONE, Ranks
+from crossan.train.evaluation.result import training_facts
 from crossan.train.features import Placement
-from crossan.train.figures import training_facts
 from crossan.train.opening import OpenedRun, best_weights
 from crossan.train.run import begun_run, train_model
 from crossan.train.settings import RunSettings

@@ -19,7 +19,7 @@ _SLICES = {
     "target_popularity_decile": "decile of the target's popularity, 10 the most popular",
     "history_length": "kept items before the target",
 }
-"""Ways to slice, as `crossan.train.slices.test_slices` names them and as the page does."""
+"""Ways to slice, as `crossan.train.evaluation.slices.test_slices` names them and as the page does."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossan.train.exposure import exposure_figures, gini
+from crossan.train.evaluation.exposure import exposure_figures, gini
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossan.common.console import progress
 from crossan.train.distributed.ranks import Ranks
-from crossan.train.evaluation import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
+from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
 from crossan.train.features import Features
 from crossan.train.model import Crossan
 

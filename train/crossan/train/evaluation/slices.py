@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crossan.train.metrics import summarise
+from crossan.train.evaluation.metrics import summarise
 
 __all__ = ["history_bins", "popularity_deciles", "slice_metrics", "test_slices"]
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossan.train.slices import history_bins, popularity_deciles, slice_metrics, test_slices
+from crossan.train.evaluation.slices import history_bins, popularity_deciles, slice_metrics, test_slices
 
 
 def test_ten_items_are_ten_deciles_and_equal_counts_go_by_item_id():

@@ -16,17 +16,17 @@ from torch import Tensor
 
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
-from crossan.train.evaluation import encode_items, encode_users, popularity_ranks, rank_targets
-from crossan.train.exposure import exposure_figures
+from crossan.train.evaluation.encoding import encode_items, encode_users, popularity_ranks, rank_targets
+from crossan.train.evaluation.exposure import exposure_figures
+from crossan.train.evaluation.metrics import summarise
+from crossan.train.evaluation.ranking import top_items
+from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
-from crossan.train.metrics import summarise
 from crossan.train.model import Crossan
 from crossan.train.popularity import training_counts
-from crossan.train.ranking import top_items
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress
 from crossan.train.settings import HistoryMask
-from crossan.train.slices import popularity_deciles, test_slices
 from crossan.train.splits import TestSplit, ValidationSplit, test_split, validation_split
 
 __all__ = ["Ranked", "figures_of", "rank_everyone", "training_facts", "write_ranks"]
