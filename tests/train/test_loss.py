@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossan.train import loss as loss_module
+from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
-from crossan.train.sequence_encoder import SequenceEncoder
 
 ITEM_COUNT = 6
 

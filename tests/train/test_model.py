@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import gelu
 
-from crossan.train.heads import TowerHeads
+from crossan.train.layers.heads import TowerHeads
 from crossan.train.model import Crossan
 from crossan.train.settings import ModelSettings
 

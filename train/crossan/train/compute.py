@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 
 from crossan.common.console import note
-from crossan.train.adapter import SideAdapters
-from crossan.train.fused import mix_and_adapt
-from crossan.train.gate import CrossModalGates
+from crossan.train.layers.adapter import SideAdapters
+from crossan.train.layers.fused import mix_and_adapt
+from crossan.train.layers.gate import CrossModalGates
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 

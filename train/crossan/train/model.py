@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from crossan.train.features import Features, Fetched
-from crossan.train.frozen import FrozenTowers
-from crossan.train.id_embedding import IdEmbedding
-from crossan.train.momef import Momef
-from crossan.train.sequence_encoder import SequenceEncoder
+from crossan.train.layers.frozen_towers import FrozenTowers
+from crossan.train.layers.id_embedding import IdEmbedding
+from crossan.train.layers.momef import Momef
+from crossan.train.layers.sequence_encoder import SequenceEncoder
+from crossan.train.layers.tower import SideAdapterTowers
 from crossan.train.settings import ModelSettings
-from crossan.train.tower import SideAdapterTowers
 
 __all__ = ["Crossan", "ItemEncoder"]
 

@@ -60,7 +60,7 @@ class ModelSettings(Settings):
     """Whether side adapters climb the kept layers (Eq. 5); without, the heads read the highest of them as it is."""
 
     id_embedding: bool = False
-    """Whether an item vector has a learned vector of its item added (`crossan.train.id_embedding`)."""
+    """Whether an item vector has a learned vector of its item added (`crossan.train.layers.id_embedding`)."""
 
     compute: Literal["float32", "bfloat16", "auto"] = "float32"
     """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is

@@ -18,7 +18,7 @@ import numpy as np
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.catalogue import read_catalogue
 from crossan.train.checkpoint import load_weights
-from crossan.train.id_embedding import carry_rows
+from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.model import Crossan
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings

@@ -10,7 +10,7 @@ The loss samples no negative, so it has nothing to correct: no popularity enters
 item outside C has no positive to weigh against being everybody's negative, and
 is left out.
 
-An item vector is :math:`z_j = e_j + v_j` (`crossan.train.id_embedding`). The
+An item vector is :math:`z_j = e_j + v_j` (`crossan.train.layers.id_embedding`). The
 ids' part :math:`v_j` is read as it is and gets its whole gradient, in and
 outside the batch: with ``model.content=false`` the objective is exact. The
 content :math:`e_j` of every item would cost an encoding of the catalogue per

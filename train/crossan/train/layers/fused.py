@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crossan.train.adapter import SideAdapters
-from crossan.train.gate import CrossModalGates
+from crossan.train.layers.adapter import SideAdapters
+from crossan.train.layers.gate import CrossModalGates
 
 __all__ = ["mix_and_adapt"]
 

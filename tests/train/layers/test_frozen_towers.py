@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crossan.train.frozen import FrozenTowers
+from crossan.train.layers.frozen_towers import FrozenTowers
 from crossan.train.model import Crossan
 from crossan.train.settings import ModelSettings
 

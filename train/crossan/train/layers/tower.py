@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from crossan.train.adapter import SideAdapters
-from crossan.train.fused import mix_and_adapt
-from crossan.train.gate import CrossModalGates
-from crossan.train.heads import TowerHeads
+from crossan.train.layers.adapter import SideAdapters
+from crossan.train.layers.fused import mix_and_adapt
+from crossan.train.layers.gate import CrossModalGates
+from crossan.train.layers.heads import TowerHeads
 
 __all__ = ["SideAdapterTowers"]
 

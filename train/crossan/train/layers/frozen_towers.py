@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from crossan.train.heads import TowerHeads
+from crossan.train.layers.heads import TowerHeads
 
 __all__ = ["FrozenTowers"]
 

@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossan.train import fused
-from crossan.train.adapter import SideAdapters
-from crossan.train.fused import mix_and_adapt
-from crossan.train.gate import CrossModalGates
-from crossan.train.tower import SideAdapterTowers
+from crossan.train.layers import fused
+from crossan.train.layers.adapter import SideAdapters
+from crossan.train.layers.fused import mix_and_adapt
+from crossan.train.layers.gate import CrossModalGates
+from crossan.train.layers.tower import SideAdapterTowers
 
 
 def randomise(module: torch.nn.Module, seed: int) -> torch.nn.Module:

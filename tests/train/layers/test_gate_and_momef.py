@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from crossan.train.adapter import SideAdapters
-from crossan.train.gate import CrossModalGates
-from crossan.train.momef import Momef
+from crossan.train.layers.adapter import SideAdapters
+from crossan.train.layers.gate import CrossModalGates
+from crossan.train.layers.momef import Momef
 
 
 def everything(items: int, inputs: int) -> torch.Tensor:
