@@ -13,7 +13,7 @@ from train_shape import INPUT_LENGTH, ITEMS, SHAPE
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import open_store
 from crossan.train.features import Demand, Placement, StoredStates, place_features
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.step import prepare_batch
 
 

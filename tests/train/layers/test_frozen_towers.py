@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crossan.train.layers.frozen_towers import FrozenTowers
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.settings import ModelSettings
 
 SETTINGS = ModelSettings(width=4, heads=2, dropout=0.0, adapters=False)

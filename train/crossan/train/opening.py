@@ -20,7 +20,7 @@ from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.layers.id_embedding import carry_rows
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.popularity import training_counts
 from crossan.train.run_folder import RunFolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.settings import OptimiserSettings
 
 __all__ = ["make_optimiser"]

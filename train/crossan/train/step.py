@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossan.train.features import Features, Fetched
 from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 
 __all__ = ["LossOfBatch", "Prepared", "loss_by_position", "loss_of_batch", "prepare_batch", "prepare_by_position"]
 

@@ -24,7 +24,7 @@ from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import make_objective
 from crossan.train.optimiser import make_optimiser
 from crossan.train.prefetch import prepared_ahead

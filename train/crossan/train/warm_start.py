@@ -19,7 +19,7 @@ from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.catalogue import read_catalogue
 from crossan.train.checkpoint import load_weights
 from crossan.train.layers.id_embedding import carry_rows
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 

@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.features import Features
 from crossan.train.loss import BatchColumns, batch_columns, debiased_loss_of_batch
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.step import Prepared
 
 __all__ = ["GradientSum", "gather_vectors", "prepare_share", "seed_step"]

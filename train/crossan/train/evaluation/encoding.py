@@ -12,7 +12,7 @@ from crossan.common.console import progress
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.features import Features
 from crossan.train.loss import PADDING
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.prefetch import prepared_ahead
 from crossan.train.settings import HistoryMask
 from crossan.train.splits import TestSplit, ValidationSplit

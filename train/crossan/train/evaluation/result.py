@@ -22,7 +22,7 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranking import top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.popularity import training_counts
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress

@@ -12,7 +12,7 @@ from crossan.common.console import progress
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
 from crossan.train.features import Features
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 
 __all__ = ["encode_items_together"]
 

@@ -42,7 +42,7 @@ from torch import Tensor
 
 from crossan.train.features import Features, Fetched
 from crossan.train.loss import PADDING, columns_to_predict, debiased_loss_of_batch
-from crossan.train.model import Crossan, ItemEncoder
+from crossan.train.models.sequence_model import Crossan, ItemEncoder
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.step import Prepared
 

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from crossan.train.features import Features
 from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.step import Prepared
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import gelu
 
 from crossan.train.layers.heads import TowerHeads
-from crossan.train.model import Crossan
+from crossan.train.models.sequence_model import Crossan
 from crossan.train.settings import ModelSettings
 
 SMALL = ModelSettings(bottleneck_dim=3, width=4, top_k=2, heads=2, dropout=0.0)
