@@ -25,9 +25,9 @@ from crossan.train.features import FeatureTable
 from crossan.train.loss import PADDING
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Objective, make_objective
-from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.sequences.popularity import log_popularity, training_counts
+from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import DataSettings, ModelSettings, ObjectiveSettings, RunSettings
-from crossan.train.splits import TrainSplit
 
 MODELS = {
     "text": ModelSettings(top_k=1),

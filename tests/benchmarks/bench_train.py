@@ -40,8 +40,8 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.popularity import log_popularity, training_counts
 from crossan.train.prefetch import prepared_ahead
+from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.settings import ModelSettings
 from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
 

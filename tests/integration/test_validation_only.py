@@ -13,7 +13,7 @@ from crossan.train import trainer
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.opening import OpenedRun, TrainableRun
 from crossan.train.run import train_model
-from crossan.train.splits import TestSplit, train_split, validation_split
+from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from fabricated import make_sequences, write_rows, write_small
 from outcomes import MEASURED
 

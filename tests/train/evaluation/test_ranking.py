@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crossan.train.evaluation import ranking
 from crossan.train.evaluation.metrics import hr_at, mrr_at, ndcg_at, summarise
 from crossan.train.evaluation.ranking import ranks_by_counting, top_items
-from crossan.train.popularity import log_popularity, training_counts
+from crossan.train.sequences.popularity import log_popularity, training_counts
 
 
 def rank_all(user_vectors, item_vectors, targets, histories=None, mask_history="none"):

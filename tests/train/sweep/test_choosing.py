@@ -7,7 +7,7 @@ import pytest
 
 from crossan.cache_schema.errors import DataError, IncompatibleError
 from crossan.common.datasets import KeptSequences
-from crossan.train.splits import TestSplit
+from crossan.train.sequences.splits import TestSplit
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group, spread
 from crossan.train.sweep.reporting import print_report, selection_report
 from crossan.train.sweep.settings import SweepSettings

@@ -22,8 +22,8 @@ from crossan.train.features import Demand, Features, FeatureTable, Placement, St
 from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Gathers, gathers_of
-from crossan.train.popularity import training_counts
 from crossan.train.run_folder import RunFolder
+from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import RunSettings
 from crossan.train.sources import RecordedRun, keep_served, require_choice
 

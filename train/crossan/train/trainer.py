@@ -30,8 +30,8 @@ from crossan.train.optimiser import make_optimiser
 from crossan.train.prefetch import prepared_ahead
 from crossan.train.run_folder import RunFolder
 from crossan.train.saver import Progress, Saver
+from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings
-from crossan.train.splits import TrainSplit, ValidationSplit
 from crossan.train.step import Prepared
 from crossan.train.warm_start import load_initial_weights
 

@@ -14,8 +14,8 @@ from crossan.train.features import Features
 from crossan.train.loss import PADDING
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.prefetch import prepared_ahead
+from crossan.train.sequences.splits import TestSplit, ValidationSplit
 from crossan.train.settings import HistoryMask
-from crossan.train.splits import TestSplit, ValidationSplit
 
 __all__ = [
     "ITEMS_PER_BLOCK",

@@ -1,0 +1,5 @@
+"""Users' items in time order.
+
+What belongs here: the three parts of a leave-one-out split, how often items
+occur, and how sequences are padded. No model and no hidden states.
+"""
