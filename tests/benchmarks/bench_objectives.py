@@ -22,9 +22,9 @@ from train_shape import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.loss import PADDING
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Objective, make_objective
+from crossan.train.objectives.loss import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import DataSettings, ModelSettings, ObjectiveSettings, RunSettings

@@ -38,12 +38,12 @@ from train_shape import (
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
-from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.models.sequence_model import Crossan
+from crossan.train.objectives.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.objectives.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
 from crossan.train.prefetch import prepared_ahead
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.settings import ModelSettings
-from crossan.train.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
 
 MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory", "prefetch", "streamed", "start")
 WAYS: dict[str, LossOfBatch] = {"ours": loss_of_batch, "reference": loss_by_position}

@@ -9,8 +9,8 @@ from torch import Tensor
 from train_shape import DIM
 
 from crossan.cache_schema.modality import Modality
-from crossan.train.loss import PADDING
 from crossan.train.models.sequence_model import Crossan
+from crossan.train.objectives.loss import PADDING
 
 __all__ = ["loop_loss", "loss_from_files", "read_files", "write_files"]
 

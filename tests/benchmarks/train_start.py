@@ -14,7 +14,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.stores import open_store
 from crossan.train.features import Demand, Placement, StoredStates, place_features
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.step import prepare_batch
+from crossan.train.objectives.step import prepare_batch
 
 
 def seconds_to_first_step(folder: Path) -> str:

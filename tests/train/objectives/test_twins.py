@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.loss import PADDING
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
+from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.sample import drawn_by
 from crossan.train.settings import ModelSettings
 

@@ -57,7 +57,7 @@ class IdEmbedding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the vectors of the given rows."""
-        # Not an index: its backward would add up in whatever order threads run (see `crossan.train.step`).
+        # Not an index: its backward would add up in whatever order threads run (see `crossan.train.objectives.step`).
         return F.embedding(rows, self.weight)
 
 

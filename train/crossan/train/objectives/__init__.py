@@ -1,6 +1,6 @@
 """What training minimises, by name (``objective.kind``): where the negatives of a prediction come from.
 
-What belongs here chooses columns for the cross entropy of `crossan.train.loss`
+What belongs here chooses columns for the cross entropy of `crossan.train.objectives.loss`
 and remembers what that takes from step to step; no arithmetic of a loss.
 """
 

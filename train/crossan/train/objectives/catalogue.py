@@ -28,7 +28,7 @@ see items being raised raise them all, without end.
 Cost beside in-batch: logits over the catalogue instead of the batch's items, the
 sample's encoding, one encoding of the catalogue per refresh, and in memory three
 times ``(items, width)``: the table, the vectors of a step, their gradient. A
-block of logits takes as many predictions as fit (`crossan.train.loss`), one at
+block of logits takes as many predictions as fit (`crossan.train.objectives.loss`), one at
 least.
 """
 
@@ -41,10 +41,10 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Features, Fetched
-from crossan.train.loss import PADDING, columns_to_predict, debiased_loss_of_batch
 from crossan.train.models.sequence_model import Crossan, ItemEncoder
+from crossan.train.objectives.loss import PADDING, columns_to_predict, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
-from crossan.train.step import Prepared
+from crossan.train.objectives.step import Prepared
 
 __all__ = ["ITEMS_PER_REFRESH", "CatalogueSoftmax"]
 

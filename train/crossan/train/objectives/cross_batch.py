@@ -35,10 +35,10 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Features
-from crossan.train.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.models.sequence_model import Crossan
+from crossan.train.objectives.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
-from crossan.train.step import Prepared
+from crossan.train.objectives.step import Prepared
 
 __all__ = ["CrossBatch"]
 

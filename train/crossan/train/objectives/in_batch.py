@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from crossan.train.features import Features
-from crossan.train.step import Prepared
+from crossan.train.objectives.step import Prepared
 
 __all__ = ["InBatch"]
 
@@ -27,7 +27,7 @@ class InBatch:
         self._log_popularity, self._prepare = log_popularity, prepare
 
     def prepare(self, features: Features, sequences: Tensor) -> Prepared:
-        """Prepare the loss of a batch, see `crossan.train.step`."""
+        """Prepare the loss of a batch, see `crossan.train.objectives.step`."""
         return self._prepare(features, sequences, self._log_popularity)
 
     def state(self) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from crossan.train import loss as loss_module
 from crossan.train.layers.sequence_encoder import SequenceEncoder
-from crossan.train.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.objectives import loss as loss_module
+from crossan.train.objectives.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 
 ITEM_COUNT = 6
 

@@ -1,4 +1,4 @@
-"""The step of several ranks: its loss and gradients are those of `crossan.train.step.loss_of_batch`, to rounding.
+"""The step of several ranks: its loss and gradients are those of `crossan.train.objectives.step.loss_of_batch`, to rounding.
 
 Every rank knows the whole batch. It encodes its share of the unique items,
 gets everybody's vectors, and predicts for its share of the users. What is 44 %
@@ -18,9 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.features import Features
-from crossan.train.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.step import Prepared
+from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.step import Prepared
 
 __all__ = ["GradientSum", "gather_vectors", "prepare_share", "seed_step"]
 
