@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from crossan.train import trainer
+from crossan.train.loop import trainer
 
 
 def signal_at_step(monkeypatch, number, at):

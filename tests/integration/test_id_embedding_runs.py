@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 from commands import run, train_in
 from crossan.cache_schema.errors import ConfigError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.train import trainer
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.evaluation.encoding import encode_items
+from crossan.train.loop import trainer
 from crossan.train.opening import open_run
 from crossan.train.report.cli import report
 from fabricated import make_sequences, write_rows, write_small, write_store

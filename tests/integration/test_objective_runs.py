@@ -6,7 +6,7 @@ import pytest
 
 from commands import train_in
 from crossan.cache_schema.errors import ConfigError, UsageError
-from crossan.train import trainer
+from crossan.train.loop import trainer
 from fabricated import write_small
 
 SETTINGS = (

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 
 from commands import QUICK, attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
-from crossan.train import losses, trainer
 from crossan.train import run as run_module
 from crossan.train.checkpoint import load_checkpoint
 from crossan.train.cli import train
-from crossan.train.losses import TrainingDivergedError
+from crossan.train.loop import loss_window as losses
+from crossan.train.loop import trainer
+from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.loss import batch_columns
 from outcomes import outcome

@@ -22,9 +22,9 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranking import top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
+from crossan.train.loop.saver import Progress
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.run_folder import RunFolder
-from crossan.train.saver import Progress
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask

@@ -21,19 +21,19 @@ from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_ite
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
-from crossan.train.losses import LossWindow, TrainingDivergedError, first_divergence
+from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
+from crossan.train.loop.optimiser import make_optimiser
+from crossan.train.loop.saver import Progress, Saver
+from crossan.train.loop.warm_start import load_initial_weights
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import make_objective
 from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.shared_step import GradientSum, seed_step
 from crossan.train.objectives.step import Prepared
-from crossan.train.optimiser import make_optimiser
 from crossan.train.prefetch import prepared_ahead
 from crossan.train.run_folder import RunFolder
-from crossan.train.saver import Progress, Saver
 from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings
-from crossan.train.warm_start import load_initial_weights
 
 __all__ = ["TrainingData", "fit"]
 
