@@ -12,9 +12,9 @@ from crossan.cache_schema.errors import BusyError
 from crossan.common import claim as claim_module
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.owners import our_token
-from crossan.train.checkpoint import Checkpoint
-from crossan.train.distributed.following import FollowedRun
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.checkpoint import Checkpoint
+from crossan.train.record.following import FollowedRun
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.sweep import folder as sweep_folder
 from crossan.train.sweep.folder import SweepFolder
 

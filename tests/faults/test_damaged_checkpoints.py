@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.train import checkpoint as module
-from crossan.train.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
+from crossan.train.record import checkpoint as module
+from crossan.train.record.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 DAMAGES, EVERY_BIT = (1_000, 1) if IS_FULL else (60, 97)

@@ -17,7 +17,7 @@ from crossan.cache_schema.errors import (
 )
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 
 SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
 

@@ -7,9 +7,9 @@ import pytest
 
 from commands import QUICK, attempt, run, train_in, training
 from crossan.cache_schema.errors import UsageError
-from crossan.train import run_folder
 from crossan.train.cli import train
-from crossan.train.distributed.following import FollowedRun
+from crossan.train.record import run_folder
+from crossan.train.record.following import FollowedRun
 from crossan.train.report.cli import report
 from fabricated import write_small
 from outcomes import outcome

@@ -15,7 +15,7 @@ from crossan.cache_schema.errors import (
 )
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 
 
 def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):

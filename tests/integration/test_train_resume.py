@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from commands import QUICK, attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train import run as run_module
-from crossan.train.checkpoint import load_checkpoint
 from crossan.train.cli import train
 from crossan.train.loop import loss_window as losses
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.loss import batch_columns
+from crossan.train.record.checkpoint import load_checkpoint
 from outcomes import outcome
 from stopping import Died, die_at_step, signal_at_step
 

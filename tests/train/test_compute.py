@@ -5,7 +5,7 @@ import torch
 
 from crossan.train import compute
 from crossan.train.compute import fastest_compute, settle_compute
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import DataSettings, ModelSettings, RunSettings
 
 CPU = torch.device("cpu")

@@ -6,10 +6,10 @@ import torch
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
-from crossan.train.catalogue import read_catalogue, settle_catalogue
 from crossan.train.features import FeatureTable
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding, carry_rows
 from crossan.train.models.sequence_model import Crossan
+from crossan.train.record.catalogue_lock import read_catalogue, settle_catalogue
 from crossan.train.settings import ModelSettings
 
 IS_TRAINED = torch.tensor([True, True, False, True])

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.train.checkpoint import Checkpoint
+from crossan.train.record.checkpoint import Checkpoint
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.report.cli import report
 from crossan.train.report.page import write_report
-from crossan.train.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
 
 

@@ -11,7 +11,7 @@ from crossan.common.console import note
 from crossan.train.layers.adapter import SideAdapters
 from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
 __all__ = ["fastest_compute", "settle_compute"]

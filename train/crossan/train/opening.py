@@ -15,14 +15,14 @@ from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
-from crossan.train.catalogue import read_catalogue
-from crossan.train.checkpoint import BEST, load_weights
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
 from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Gathers, gathers_of
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.catalogue_lock import read_catalogue
+from crossan.train.record.checkpoint import BEST, load_weights
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import RunSettings
 from crossan.train.sources import RecordedRun, keep_served, require_choice

@@ -21,7 +21,7 @@ from crossan.common.cluster.connection import connected, first_line, lost_errors
 from crossan.common.console import note
 from crossan.train.distributed.ray_worker import Meeting, Order, Outcome, RankWorker
 from crossan.train.features import Placement
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
 __all__ = ["RESTARTS", "train_on_cluster"]

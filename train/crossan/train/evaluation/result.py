@@ -24,7 +24,7 @@ from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
 from crossan.train.loop.saver import Progress
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask

@@ -11,16 +11,9 @@ from torch import Tensor, nn
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
-from crossan.train.checkpoint import (
-    BEST,
-    NEWEST,
-    Checkpoint,
-    load_weights,
-    optimiser_tensors,
-    restore_optimiser,
-)
 from crossan.train.objectives import Objective
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.checkpoint import BEST, NEWEST, Checkpoint, load_weights, optimiser_tensors, restore_optimiser
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import CheckpointSettings, RunSettings
 
 __all__ = ["Progress", "Saver"]

@@ -31,7 +31,7 @@ from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.shared_step import GradientSum, seed_step
 from crossan.train.objectives.step import Prepared
 from crossan.train.prefetch import prepared_ahead
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.train.catalogue import read_catalogue
-from crossan.train.checkpoint import load_weights
 from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.catalogue_lock import read_catalogue
+from crossan.train.record.checkpoint import load_weights
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
 __all__ = ["load_initial_weights", "require_carried_over"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 
 __all__ = ["write_report"]
 

@@ -16,7 +16,7 @@ from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
 from crossan.common.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult
 from crossan.train.sweep.points import Point

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
-from crossan.train import checkpoint as module
-from crossan.train.checkpoint import (
+from crossan.train.record import checkpoint as module
+from crossan.train.record.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_newest,

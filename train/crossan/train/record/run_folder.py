@@ -17,9 +17,9 @@ from crossan.common.console import note
 from crossan.common.files import remove_durably, replace_durably
 from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.pins import LOCK_FILE, pin_version
-from crossan.train.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
+from crossan.train.record.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
+from crossan.train.record.spec import Spec, provenance, spec_differences
 from crossan.train.settings import RunSettings
-from crossan.train.spec import Spec, provenance, spec_differences
 
 __all__ = ["RANKS_FILE", "RunFolder"]
 
@@ -206,7 +206,7 @@ class RunFolder:
         return self._read(_VALIDATION)
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, see `crossan.train.checkpoint.save_checkpoint`."""
+        """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
         refresh(self.path)
         save_checkpoint(self.path / "checkpoints", name, checkpoint)
 

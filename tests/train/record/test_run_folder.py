@@ -8,7 +8,7 @@ import pytest
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.config import to_toml
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
 from killing import Killed, die_at
 

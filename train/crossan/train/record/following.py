@@ -8,11 +8,11 @@ from typing import Any
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
-from crossan.train.checkpoint import Checkpoint
 from crossan.train.distributed.ranks import Ranks
-from crossan.train.run_folder import RunFolder
+from crossan.train.record.checkpoint import Checkpoint
+from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.spec import Spec
 from crossan.train.settings import RunSettings
-from crossan.train.spec import Spec
 
 __all__ = ["FollowedRun", "run_folder_of"]
 
