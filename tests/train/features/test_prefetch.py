@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from crossan.train.prefetch import prepared_ahead
+from crossan.train.features.prefetch import prepared_ahead
 
 
 def threads():

@@ -17,6 +17,7 @@ from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
+from crossan.train.features.sources import RecordedRun, keep_served, require_choice
 from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Gathers, gathers_of
@@ -25,7 +26,6 @@ from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import RunSettings
-from crossan.train.sources import RecordedRun, keep_served, require_choice
 
 __all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run", "pick_device"]
 

@@ -21,6 +21,7 @@ from crossan.train.compute import settle_compute
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.evaluation.result import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.features import Placement
+from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
 from crossan.train.loop.saver import Progress
 from crossan.train.loop.trainer import TrainingData, fit
 from crossan.train.loop.warm_start import require_carried_over
@@ -34,7 +35,6 @@ from crossan.train.record.spec import current_spec, exact_kernels
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split
 from crossan.train.settings import HistoryMask, RunSettings
-from crossan.train.sources import cache_folder, choose_stores, lock_entries
 
 __all__ = ["begun_run", "evaluate_run", "train_model", "train_run"]
 

@@ -21,6 +21,7 @@ from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_ite
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
+from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.saver import Progress, Saver
@@ -30,7 +31,6 @@ from crossan.train.objectives import make_objective
 from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.shared_step import GradientSum, seed_step
 from crossan.train.objectives.step import Prepared
-from crossan.train.prefetch import prepared_ahead
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings

@@ -110,7 +110,7 @@ class RunFolder:
         return load_settings(RunSettings, files=[config], environment={})
 
     def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
-        """Record the stores in ``cache.lock.json``, as `crossan.train.sources.lock_entries` describes them, and pin their versions."""
+        """Record the stores in ``cache.lock.json``, as `crossan.train.features.sources.lock_entries` describes them, and pin their versions."""
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)

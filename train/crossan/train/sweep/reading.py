@@ -41,7 +41,7 @@ class StoresRead:
         point
             Its point.
         stores
-            Its stores by modality, as `crossan.train.sources.lock_entries` describes them; none where it reads
+            Its stores by modality, as `crossan.train.features.sources.lock_entries` describes them; none where it reads
             item ids alone, which compares with anything.
 
         Raises

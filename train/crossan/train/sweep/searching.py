@@ -11,8 +11,8 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.console import Progress, note, progress
 from crossan.common.datasets import open_dataset
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
+from crossan.train.features.sources import choose_stores, keep_served, lock_entries, require_choice
 from crossan.train.settings import RunSettings
-from crossan.train.sources import choose_stores, keep_served, lock_entries, require_choice
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
 from crossan.train.sweep.folder import SweepFolder
