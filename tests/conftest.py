@@ -38,7 +38,7 @@ import json, os, signal, sys
 import torch, transformers, av, PIL.Image, pyarrow, zarr
 import crossan.extract.cli, crossan.extract.backbones, crossan.extract.job.run, crossan.common.umbrella
 import crossan.common.stores.cli, crossan.common.stores.sharing.transfer, crossan.common.stores.growing.compact
-import crossan.train.cli, crossan.train.run
+import crossan.train.cli, crossan.train.runs.training
 MAIN = {
     "crossan-extract": crossan.extract.cli.main,
     "crossan-train": crossan.train.cli.main,

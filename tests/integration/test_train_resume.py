@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from commands import QUICK, attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
-from crossan.train import run as run_module
 from crossan.train.cli import train
 from crossan.train.loop import loss_window as losses
 from crossan.train.loop import trainer
@@ -19,6 +18,7 @@ from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.loss import batch_columns
 from crossan.train.record.checkpoint import load_checkpoint
+from crossan.train.runs import training as run_module
 from outcomes import outcome
 from stopping import Died, die_at_step, signal_at_step
 

@@ -11,8 +11,8 @@ from commands import train_in
 from crossan.common.datasets import KeptSequences
 from crossan.train.distributed.ranks import Ranks
 from crossan.train.loop import trainer
-from crossan.train.opening import OpenedRun, TrainableRun
-from crossan.train.run import train_model
+from crossan.train.runs.opening import OpenedRun, TrainableRun
+from crossan.train.runs.training import train_model
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from fabricated import make_sequences, write_rows, write_small
 from outcomes import MEASURED

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from commands import train_in
-from crossan.train import opening
 from crossan.train.evaluation.encoding import encoding as evaluation
 from crossan.train.features import placing
 from crossan.train.features.interface import Fetched
 from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.objectives import Gathers, catalogue, gathers_of, objective
+from crossan.train.runs import opening
 from crossan.train.settings import DataSettings, ObjectiveSettings, RunSettings
 from fabricated import write_small
 

@@ -76,7 +76,7 @@ def test_host_memory_and_device_memory_merge_to_the_same_bytes(place, tmp_path, 
         rows = torch.arange(stored.item_count).numpy()
         return StreamedFeatures(stored, device, rows[1::3], rows[::3])
 
-    monkeypatch.setattr("crossan.train.opening.place_features", three_places)
+    monkeypatch.setattr("crossan.train.runs.opening.place_features", three_places)
     run_train(place, out=tmp_path / "r")
     assert outcome_and_config(tmp_path / "r") == outcome_and_config(place / "whole")
 

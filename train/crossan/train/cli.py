@@ -137,8 +137,8 @@ def train(
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
     with joined(device) as place:
         from crossan.train.features import Placement
-        from crossan.train.run import train_run
-        from crossan.train.validation_only import train_without_test
+        from crossan.train.runs.training import train_run
+        from crossan.train.runs.validation_only import train_without_test
 
         settings = run_settings(flags, config or [], assignments or [])
         placement = Placement.parse(residence, max_ram, max_device_memory)
@@ -176,8 +176,8 @@ def evaluate(
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch."""
     from crossan.train.features import Placement
-    from crossan.train.opening import open_run
-    from crossan.train.run import evaluate_run
+    from crossan.train.runs.opening import open_run
+    from crossan.train.runs.training import evaluate_run
 
     if mask_history is not None and mask_history not in _HISTORY_MASKS:
         raise UsageError(f"--mask-history {mask_history}: expected {', '.join(_HISTORY_MASKS)}")
@@ -207,8 +207,8 @@ def recommend(
         raise UsageError("recommend: expected one of --user and --history")
 
     from crossan.train.features import Placement
-    from crossan.train.opening import open_run
-    from crossan.train.recommend import history_of_items, history_of_user, recommend_items
+    from crossan.train.runs.opening import open_run
+    from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
 
     opened = open_run(run, device=device, placement=Placement.parse(residence, max_ram, max_device_memory))
     rows = history_of_user(opened, user) if user is not None else history_of_items(opened, history or "")

@@ -58,7 +58,7 @@ def train_on_cluster(
     Parameters
     ----------
     settings, out, may_resume, may_differ, placement
-        As for `crossan.train.run.train_run`.
+        As for `crossan.train.runs.training.train_run`.
     cluster
         Where, and with how many ranks.
     device

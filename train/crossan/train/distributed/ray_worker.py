@@ -132,7 +132,7 @@ class RankWorker:
         import torch.distributed as dist
 
         from crossan.train.distributed.joining import MOST_WAITING, process_group
-        from crossan.train.run import train_run
+        from crossan.train.runs.training import train_run
 
         order = self._order
         if order.folder.is_dir():

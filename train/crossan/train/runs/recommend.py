@@ -10,7 +10,7 @@ import torch
 
 from crossan.cache_schema.errors import UsageError
 from crossan.train.evaluation.encoding import encode_items, encode_users
-from crossan.train.opening import OpenedRun
+from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
 __all__ = ["history_of_items", "history_of_user", "recommend_items"]

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from crossan.train import compute
-from crossan.train.compute import fastest_compute, settle_compute
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs import compute
+from crossan.train.runs.compute import fastest_compute, settle_compute
 from crossan.train.settings import DataSettings, ModelSettings, RunSettings
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from crossan.common.datasets.protocol import sequences_digest
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.evaluation.result import training_facts
 from crossan.train.features import Placement
-from crossan.train.opening import OpenedRun, best_weights
-from crossan.train.run import begun_run, train_model
+from crossan.train.runs.opening import OpenedRun, best_weights
+from crossan.train.runs.training import begun_run, train_model
 from crossan.train.settings import RunSettings
 
 __all__ = ["train_without_test"]

@@ -17,7 +17,6 @@ from crossan.common.console import note
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.stores import FeatureStore
-from crossan.train.compute import settle_compute
 from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.evaluation.result import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.features import Placement
@@ -25,13 +24,14 @@ from crossan.train.features.sources import cache_folder, choose_stores, lock_ent
 from crossan.train.loop.saver import Progress
 from crossan.train.loop.trainer import TrainingData, fit
 from crossan.train.loop.warm_start import require_carried_over
-from crossan.train.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
 from crossan.train.record.run_folder import RANKS_FILE, RunFolder
 from crossan.train.record.spec import current_spec, exact_kernels
+from crossan.train.runs.compute import settle_compute
+from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split
 from crossan.train.settings import HistoryMask, RunSettings
