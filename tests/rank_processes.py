@@ -10,11 +10,11 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from crossan.cache_schema.errors import CrossanError, UsageError
-from crossan.train.distributed.joining import process_group
-from crossan.train.distributed.ranks import Ranks
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.objectives.shared_step import GradientSum, prepare_share, seed_step
+from crossan.train.ranks.joining import process_group
+from crossan.train.ranks.ranks import Ranks
 from small_models import make_features, make_model
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from commands import train_in
 from crossan.common.datasets import KeptSequences
-from crossan.train.distributed.ranks import Ranks
 from crossan.train.loop import trainer
+from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.opening import OpenedRun, TrainableRun
 from crossan.train.runs.training import train_model
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split

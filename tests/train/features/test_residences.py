@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from commands import attempt, run, train_in, training
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 from crossan.train.cli import evaluate, recommend, train
-from crossan.train.distributed.ranks import Ranks
 from crossan.train.features import placing
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
+from crossan.train.ranks.ranks import Ranks
 from fabricated import write_small
 from outcomes import outcome
 

@@ -118,7 +118,7 @@ def train(
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
     from crossan.common.cluster import parse_engine
-    from crossan.train.distributed.joining import joined
+    from crossan.train.ranks.joining import joined
 
     cluster = parse_engine(engine, address, workers, gpus_per_worker)
     flags = {
@@ -222,7 +222,7 @@ def recommend(
 
 def main() -> NoReturn:
     """Run ``crossan-train``."""
-    from crossan.train.distributed.joining import silent_unless_first
+    from crossan.train.ranks.joining import silent_unless_first
 
     with silent_unless_first():
         run_command(train, "crossan-train")

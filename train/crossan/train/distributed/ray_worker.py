@@ -89,7 +89,7 @@ class RankWorker:
         import torch.distributed as dist
 
         from crossan.common.owners import our_token
-        from crossan.train.distributed.joining import MOST_WAITING
+        from crossan.train.ranks.joining import MOST_WAITING
 
         host = ray.util.get_node_ip_address()
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class RankWorker:
         failure = self._unfit()
         if failure is not None:
             return Outcome(failure=failure)
-        from crossan.train.distributed.ranks import RankLostError
+        from crossan.train.ranks.ranks import RankLostError
 
         try:
             with redirect_stderr(self._said), redirect_stdout(self._said):
@@ -131,7 +131,7 @@ class RankWorker:
         import torch
         import torch.distributed as dist
 
-        from crossan.train.distributed.joining import MOST_WAITING, process_group
+        from crossan.train.ranks.joining import MOST_WAITING, process_group
         from crossan.train.runs.training import train_run
 
         order = self._order

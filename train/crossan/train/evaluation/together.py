@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from crossan.common.console import progress
-from crossan.train.distributed.ranks import Ranks
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
 from crossan.train.features import Features
 from crossan.train.models.sequence_model import Crossan
+from crossan.train.ranks.ranks import Ranks
 
 __all__ = ["encode_items_together"]
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
-from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items, split_ranks
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.together import encode_items_together
@@ -31,6 +30,7 @@ from crossan.train.objectives import make_objective
 from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.shared_step import GradientSum, seed_step
 from crossan.train.objectives.step import Prepared
+from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings

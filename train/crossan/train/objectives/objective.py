@@ -9,13 +9,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.features import Features
 from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.objectives.step import Prepared, prepare_batch, prepare_by_position
+from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import RunSettings
 

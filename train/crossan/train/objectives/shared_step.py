@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from crossan.train.distributed.ranks import Ranks
 from crossan.train.features import Features
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
+from crossan.train.ranks.ranks import Ranks
 
 __all__ = ["GradientSum", "gather_vectors", "prepare_share", "seed_step"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
-from crossan.train.distributed.ranks import Ranks
+from crossan.train.ranks.ranks import Ranks
 from crossan.train.record.checkpoint import Checkpoint
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec

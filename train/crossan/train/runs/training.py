@@ -17,13 +17,13 @@ from crossan.common.console import note
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.stores import FeatureStore
-from crossan.train.distributed.ranks import ALONE, Ranks
 from crossan.train.evaluation.result import figures_of, rank_everyone, training_facts, write_ranks
 from crossan.train.features import Placement
 from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
 from crossan.train.loop.saver import Progress
 from crossan.train.loop.trainer import TrainingData, fit
 from crossan.train.loop.warm_start import require_carried_over
+from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences

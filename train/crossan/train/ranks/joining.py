@@ -73,7 +73,7 @@ def joined(device: str) -> Iterator[Joined]:
         The ranks cannot meet.
     """
     if _count() == 1:
-        from crossan.train.distributed.ranks import ALONE
+        from crossan.train.ranks.ranks import ALONE
 
         yield Joined(ALONE, device)
         return
@@ -104,7 +104,7 @@ def process_group(store: Any, number: int, count: int, device: str) -> Iterator[
     # they would keep this group and its threads alive beyond their end, and those abort the interpreter that ends.
     import torch.distributed.nn.functional
 
-    from crossan.train.distributed.ranks import Ranks
+    from crossan.train.ranks.ranks import Ranks
 
     backend = "gloo"
     if device.startswith("cuda"):
@@ -119,7 +119,7 @@ def _meet() -> tuple[Any, int, int]:
     """Return the store at which the environment has the ranks meet, this one's number and how many there are."""
     from torch.distributed.rendezvous import rendezvous
 
-    from crossan.train.distributed.ranks import RankLostError
+    from crossan.train.ranks.ranks import RankLostError
 
     where = f"MASTER_ADDR:MASTER_PORT, {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     try:
@@ -196,7 +196,7 @@ def _await_others(store: Any, what: str, count: int) -> None:  # noqa: ANN401 - 
 
 
 def _key(error: CrossanError) -> str:
-    from crossan.train.distributed.ranks import RankLostError
+    from crossan.train.ranks.ranks import RankLostError
 
     # Whom a rank has lost, each says in its own words.
     said = type(error).__name__ + ("" if isinstance(error, RankLostError) else f": {error}")

@@ -10,8 +10,8 @@ from datetime import timedelta
 import pytest
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.distributed.joining import _device_of, _ending_together, joined, silent_unless_first
-from crossan.train.distributed.ranks import ALONE, RankLostError
+from crossan.train.ranks.joining import _device_of, _ending_together, joined, silent_unless_first
+from crossan.train.ranks.ranks import ALONE, RankLostError
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_half_an_environment_is_refused(monkeypatch):
 @pytest.fixture
 def rendezvous_at(monkeypatch):
     """Have a rank of two meet the other at a port of this machine, for a second at most."""
-    monkeypatch.setattr("crossan.train.distributed.joining.MOST_WAITING", timedelta(seconds=1))
+    monkeypatch.setattr("crossan.train.ranks.joining.MOST_WAITING", timedelta(seconds=1))
 
     def meet(rank, port):
         for name, value in {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
@@ -157,7 +157,7 @@ def test_a_rank_told_to_end_waits_for_the_others_but_not_for_long(monkeypatch):
     with pytest.raises(SystemExit), _ending_together(store, 1, 2):
         raise SystemExit(143)
     assert store == {"told": 2}  # it looked once: the other one had come
-    monkeypatch.setattr("crossan.train.distributed.joining._SECONDS_TO_END", 0.0)
+    monkeypatch.setattr("crossan.train.ranks.joining._SECONDS_TO_END", 0.0)
     with pytest.raises(KeyboardInterrupt), _ending_together(Store(), 0, 2):
         raise KeyboardInterrupt
 
@@ -165,7 +165,7 @@ def test_a_rank_told_to_end_waits_for_the_others_but_not_for_long(monkeypatch):
 _ITS_LAST_THREADS = """
 import torch, torch.distributed as dist
 from pathlib import Path
-from crossan.train.distributed.joining import process_group
+from crossan.train.ranks.joining import process_group
 
 def gloo():
     return [name for path in Path("/proc/self/task").glob("*/comm") if "gloo" in (name := path.read_text().strip())]
