@@ -147,7 +147,7 @@ def train(
             train_it = train_without_test if is_validation_only else train_run
             result = train_it(settings, out, **how, device=place.device, ranks=place.ranks)
         else:
-            from crossan.train.distributed.ray_engine import train_on_cluster
+            from crossan.train.cluster.engine import train_on_cluster
 
             result = train_on_cluster(settings, out, cluster, **how, device=device)
         if not place.ranks.is_first:

@@ -19,7 +19,7 @@ from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.common.cluster import ClusterRequest, Crew, Failure, fit_crew
 from crossan.common.cluster.connection import connected, first_line, lost_errors, nodes_of
 from crossan.common.console import note
-from crossan.train.distributed.ray_worker import Meeting, Order, Outcome, RankWorker
+from crossan.train.cluster.worker import Meeting, Order, Outcome, RankWorker
 from crossan.train.features import Placement
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings

@@ -9,8 +9,8 @@ import pytest
 
 from crossan.cache_schema.errors import DataError, ResourceError, UsageError
 from crossan.common.cluster import ClusterRequest, Crew, Failure
-from crossan.train.distributed import ray_engine
-from crossan.train.distributed.ray_worker import Order, Outcome, RankWorker
+from crossan.train.cluster import engine as ray_engine
+from crossan.train.cluster.worker import Order, Outcome, RankWorker
 from crossan.train.features import Placement
 from crossan.train.settings import RunSettings
 
