@@ -1,0 +1,27 @@
+"""Every setting of a run, checked at the door.
+
+What belongs here: settings classes with their ranges and meanings. No torch,
+no numpy, nothing that reads a file.
+"""
+
+from crossan.train.settings.models import ModelSettings
+from crossan.train.settings.run import (
+    CheckpointSettings,
+    DataSettings,
+    FeatureSettings,
+    HistoryMask,
+    ObjectiveSettings,
+    OptimiserSettings,
+    RunSettings,
+)
+
+__all__ = [
+    "CheckpointSettings",
+    "DataSettings",
+    "FeatureSettings",
+    "HistoryMask",
+    "ModelSettings",
+    "ObjectiveSettings",
+    "OptimiserSettings",
+    "RunSettings",
+]
