@@ -83,8 +83,8 @@ def test_the_page_shows_both_runs_and_needs_nothing_else(make_run, tmp_path):
 
 
 def test_layers_are_in_order_and_the_hidden_state_comes_first(make_run, tmp_path):
-    from crossan.train.report.figures import gate_figure
     from crossan.train.report.page import _gate_weights
+    from crossan.train.report.plots import gate_figure
 
     weights = RunFolder(make_run("ours")).best_checkpoint().tensors["model"]
     gates = _gate_weights(weights)

@@ -34,7 +34,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     try:
         import jinja2
 
-        from crossan.train.report.figures import curve_figure, gate_figure
+        from crossan.train.report.plots import curve_figure, gate_figure
     except ModuleNotFoundError as error:
         raise UsageError(f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'") from None
     opened = [_read(path, name) for path, name in zip(runs, _names(runs), strict=True)]
