@@ -24,7 +24,8 @@ from crossan.cache_schema.errors import (
 )
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import train
-from crossan.train.sweep import searching, testing
+from crossan.train.sweep import searching
+from crossan.train.sweep import test_figures as testing
 from crossan.train.sweep.cli import TrialsFailedError, sweep
 from fabricated import make_sequences, write_rows, write_small, write_store
 from processes import descendants, is_alive

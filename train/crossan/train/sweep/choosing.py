@@ -9,7 +9,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import DataError
 from crossan.train.sweep.points import Point
-from crossan.train.sweep.reading import StoresRead
+from crossan.train.sweep.stores_read import StoresRead
 from crossan.train.sweep.trials import Trial, label_of
 
 __all__ = ["RULE", "SettingResult", "TrialResult", "choose", "group", "spread"]

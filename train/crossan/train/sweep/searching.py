@@ -19,10 +19,10 @@ from crossan.train.sweep.folder import SweepFolder
 from crossan.train.sweep.points import Point, corners, drawn_points, grid_points
 from crossan.train.sweep.processes import Order, run_orders
 from crossan.train.sweep.proposing import batches, import_optuna, planned_count
-from crossan.train.sweep.reading import StoresRead, stores_to_read
 from crossan.train.sweep.reporting import selection_report
 from crossan.train.sweep.settings import SweepSettings
-from crossan.train.sweep.testing import test_figures
+from crossan.train.sweep.stores_read import StoresRead, stores_to_read
+from crossan.train.sweep.test_figures import test_figures
 from crossan.train.sweep.trials import Trial, label_of, require_sweepable, trial_settings
 
 __all__ = ["run_sweep"]

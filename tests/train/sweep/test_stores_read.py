@@ -4,7 +4,7 @@ import pytest
 
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.settings import DataSettings, ModelSettings, RunSettings
-from crossan.train.sweep.reading import StoresRead, stores_to_read
+from crossan.train.sweep.stores_read import StoresRead, stores_to_read
 
 
 def store(version=1, *, path="/c/text", manifest="aaaa"):
