@@ -12,7 +12,8 @@ import torch.multiprocessing as multiprocessing
 from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
-from crossan.train.objectives.shared_step import GradientSum, prepare_share, seed_step
+from crossan.train.loop.gradient_sum import GradientSum, seed_step
+from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
 from small_models import make_features, make_model

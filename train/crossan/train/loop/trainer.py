@@ -21,6 +21,7 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
 from crossan.train.features.prefetch import prepared_ahead
+from crossan.train.loop.gradient_sum import GradientSum, seed_step
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.saver import Progress, Saver
@@ -28,7 +29,6 @@ from crossan.train.loop.warm_start import load_initial_weights
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import make_objective
 from crossan.train.objectives.loss import PADDING
-from crossan.train.objectives.shared_step import GradientSum, seed_step
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.run_folder import RunFolder
