@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
 from crossan.common.datasets import KeptSequences
@@ -22,14 +20,12 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranking import top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
-from crossan.train.loop.saver import Progress
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask
 
-__all__ = ["Ranked", "figures_of", "rank_everyone", "training_facts", "write_ranks"]
+__all__ = ["Ranked", "figures_of", "rank_everyone", "write_ranks"]
 
 _TOP = 10
 """Length of the lists whose coverage and popularity are measured."""
@@ -89,18 +85,6 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def training_facts(model: Crossan, folder: RunFolder, reached: Progress) -> dict[str, Any]:
-    """Return what only training knows: parameters, epochs, seconds per epoch and bytes of memory at the most."""
-    return {
-        "trainable_parameters": model.trainable_parameter_count(),
-        "init": folder.initial(),
-        "epochs": reached.epoch,
-        "best_epoch": reached.best_epoch,
-        "seconds_per_epoch": reached.seconds / reached.epoch,
-        "peak_memory_bytes": _peak_memory(next(model.parameters()).device),
-    }
-
-
 def write_ranks(ranked: Ranked, path: Path) -> None:
     """Write one row a user: ranks, targets, and what the slices go by."""
     kept, targets = ranked.kept, ranked.kept.test_targets
@@ -122,9 +106,3 @@ def write_ranks(ranked: Ranked, path: Path) -> None:
     staged = path.with_name(f"{path.name}.tmp")
     pq.write_table(table, staged)
     staged.replace(path)
-
-
-def _peak_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -17,7 +17,7 @@ from crossan.common.console import note
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.stores import FeatureStore
-from crossan.train.evaluation.result import figures_of, rank_everyone, training_facts, write_ranks
+from crossan.train.evaluation.result import figures_of, rank_everyone, write_ranks
 from crossan.train.features import Placement
 from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
 from crossan.train.loop.saver import Progress
@@ -31,6 +31,7 @@ from crossan.train.record.following import run_folder_of
 from crossan.train.record.run_folder import RANKS_FILE, RunFolder
 from crossan.train.record.spec import current_spec, exact_kernels
 from crossan.train.runs.compute import settle_compute
+from crossan.train.runs.facts import training_facts
 from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split

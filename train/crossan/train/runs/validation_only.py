@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from crossan.common.datasets.protocol import sequences_digest
-from crossan.train.evaluation.result import training_facts
 from crossan.train.features import Placement
 from crossan.train.ranks.ranks import ALONE, Ranks
+from crossan.train.runs.facts import training_facts
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.training import begun_run, train_model
 from crossan.train.settings import RunSettings

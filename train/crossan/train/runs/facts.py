@@ -1,0 +1,32 @@
+"""What only training knows of a run: its size, its epochs, its seconds and its memory."""
+
+from __future__ import annotations
+
+import resource
+from typing import Any
+
+import torch
+
+from crossan.train.loop.saver import Progress
+from crossan.train.models.sequence_model import Crossan
+from crossan.train.record.run_folder import RunFolder
+
+__all__ = ["training_facts"]
+
+
+def training_facts(model: Crossan, folder: RunFolder, reached: Progress) -> dict[str, Any]:
+    """Return what only training knows: parameters, epochs, seconds per epoch and bytes of memory at the most."""
+    return {
+        "trainable_parameters": model.trainable_parameter_count(),
+        "init": folder.initial(),
+        "epochs": reached.epoch,
+        "best_epoch": reached.best_epoch,
+        "seconds_per_epoch": reached.seconds / reached.epoch,
+        "peak_memory_bytes": _peak_memory(next(model.parameters()).device),
+    }
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
