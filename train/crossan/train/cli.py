@@ -2,46 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note, print_json, run_command
+from crossan.train.evaluation.printing import print_result
+from crossan.train.options import (
+    HISTORY_MASKS,
+    AsJson,
+    Device,
+    MaskHistory,
+    MaxDeviceMemory,
+    MaxRam,
+    Residence,
+    RunArgument,
+    modalities,
+    run_settings,
+)
 
-if TYPE_CHECKING:
-    from crossan.train.settings import RunSettings
-
-__all__ = ["evaluate", "main", "modalities", "recommend", "run_settings", "train"]
-
-_HISTORY_MASKS = ("all", "unseen-only", "none")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-_Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-_Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
-_Residence = Annotated[
-    str,
-    typer.Option(
-        "--residence", help="Where hidden states are kept: device, host (RAM), streamed (in their stores), auto."
-    ),
-]
-_MaxRam = Annotated[
-    str | None,
-    typer.Option(
-        "--max-ram", metavar="SIZE", help="RAM for features, for example 8GiB; default: most of what is free."
-    ),
-]
-_MaxDeviceMemory = Annotated[
-    str | None, typer.Option("--max-device-memory", metavar="SIZE", help="The same of an accelerator's memory.")
-]
-_Mask = Annotated[
-    str | None,
-    typer.Option("--mask-history", help="Items before the target left out of the ranking: all, unseen-only, none."),
-]
+__all__ = ["evaluate", "main", "recommend", "train"]
 
 
 def train(
@@ -69,7 +51,7 @@ def train(
     max_items: Annotated[
         int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
     ] = None,
-    mask_history: _Mask = None,
+    mask_history: MaskHistory = None,
     init: Annotated[
         Path | None, typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run.")
     ] = None,
@@ -110,11 +92,11 @@ def train(
     gpus_per_worker: Annotated[
         float | None, typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each.")
     ] = None,
-    device: _Device = "auto",
-    residence: _Residence = "auto",
-    max_ram: _MaxRam = None,
-    max_device_memory: _MaxDeviceMemory = None,
-    is_json: _Json = False,
+    device: Device = "auto",
+    residence: Residence = "auto",
+    max_ram: MaxRam = None,
+    max_device_memory: MaxDeviceMemory = None,
+    is_json: AsJson = False,
 ) -> None:
     """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
     from crossan.common.cluster import parse_engine
@@ -155,32 +137,32 @@ def train(
     if is_json:
         print_json(result)
     else:
-        _show(result)
+        print_result(result)
         note(f"run folder: {out}")
 
 
 def evaluate(
-    run: _Run,
-    mask_history: _Mask = None,
+    run: RunArgument,
+    mask_history: MaskHistory = None,
     permute_features: Annotated[
         int | None,
         typer.Option(
             "--permute-features", metavar="SEED", min=0, help="Shuffle features between items: what content is worth."
         ),
     ] = None,
-    device: _Device = "auto",
-    residence: _Residence = "auto",
-    max_ram: _MaxRam = None,
-    max_device_memory: _MaxDeviceMemory = None,
-    is_json: _Json = False,
+    device: Device = "auto",
+    residence: Residence = "auto",
+    max_ram: MaxRam = None,
+    max_device_memory: MaxDeviceMemory = None,
+    is_json: AsJson = False,
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch."""
     from crossan.train.features import Placement
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.training import evaluate_run
 
-    if mask_history is not None and mask_history not in _HISTORY_MASKS:
-        raise UsageError(f"--mask-history {mask_history}: expected {', '.join(_HISTORY_MASKS)}")
+    if mask_history is not None and mask_history not in HISTORY_MASKS:
+        raise UsageError(f"--mask-history {mask_history}: expected {', '.join(HISTORY_MASKS)}")
     placement = Placement.parse(residence, max_ram, max_device_memory)
     opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)  # type: ignore[arg-type]
@@ -188,19 +170,19 @@ def evaluate(
     if is_json:
         print_json(result)
     else:
-        _show(result)
+        print_result(result)
 
 
 def recommend(
-    run: _Run,
+    run: RunArgument,
     user: Annotated[str | None, typer.Option("--user", help="A user of the dataset.")] = None,
     history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")] = None,
     top: Annotated[int, typer.Option("--top", help="How many items.", min=1)] = 10,
-    device: _Device = "auto",
-    residence: _Residence = "auto",
-    max_ram: _MaxRam = None,
-    max_device_memory: _MaxDeviceMemory = None,
-    is_json: _Json = False,
+    device: Device = "auto",
+    residence: Residence = "auto",
+    max_ram: MaxRam = None,
+    max_device_memory: MaxDeviceMemory = None,
+    is_json: AsJson = False,
 ) -> None:
     """Print the items a run would show next to a user, or after a history."""
     if (user is None) == (history is None):
@@ -226,70 +208,3 @@ def main() -> NoReturn:
 
     with silent_unless_first():
         run_command(train, "crossan-train")
-
-
-def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]) -> RunSettings:
-    """Return the settings that a command line asks for.
-
-    Parameters
-    ----------
-    flags
-        Values of other flags by the dotted name of their setting, ``data.dataset`` among them; None where one was not
-        given.
-    config, assignments
-        What ``--config`` and ``--set`` gave.
-
-    Raises
-    ------
-    UsageError
-        A setting is wrong.
-    """
-    from crossan.common.config import load_settings
-    from crossan.train.settings import RunSettings
-
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
-    if not config and flags["data.dataset"] is None:
-        given.append(f"data.dataset={json.dumps(str(Path.cwd()))}")
-    return load_settings(RunSettings, files=config, assignments=[*given, *assignments])
-
-
-def modalities(text: str | None) -> list[str] | None:
-    """Return the modalities that ``--modality`` names, in their order; None for all that the cache holds.
-
-    Raises
-    ------
-    UsageError
-        There is no such modality.
-    """
-    if text is None or text == "all":
-        return None
-    names = [name.strip() for name in text.split(",")]
-    known = [modality.value for modality in Modality]
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise UsageError(f"--modality {text}: expected {', '.join(known)} or all, got '{wrong[0]}'")
-    return [name for name in known if name in names]
-
-
-def _show(result: dict[str, Any]) -> None:
-    columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
-    print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
-    rows = [("valid", "CROSSAN", result["valid"])]
-    if "test" in result:
-        popularity = [(split, "popularity", result["popularity"][split]) for split in ("valid", "test")]
-        rows += [popularity[0], ("test", "CROSSAN", result["test"]), popularity[1]]
-    for split, who, metrics in rows:
-        print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
-    if "test" not in result:
-        return
-    cold, users = result["cold_test"], result["users"]
-    print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
-    shown = result["recommendations"]
-    print(
-        f"lists of {shown['top']}: {shown['coverage']:.1%} of the catalogue, Gini {shown['gini']:.2f}, mean popularity"
-        f" {shown['mean_popularity']:.1f} against {shown['history_mean_popularity']:.1f} of the histories"
-    )
-    print(
-        f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
-        f" unwinnable test targets {result['unwinnable_test_targets']:,} ({result['unwinnable_test_targets'] / users:.1%})"
-    )

@@ -68,7 +68,7 @@ def sweep(
     The same command goes on with a sweep that was interrupted.
     """
     from crossan.common.config import load_settings, settings_with
-    from crossan.train.cli import modalities, run_settings
+    from crossan.train.options import modalities, run_settings
     from crossan.train.sweep.devices import device_kind
     from crossan.train.sweep.reporting import print_report
     from crossan.train.sweep.searching import run_sweep
