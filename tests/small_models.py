@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING
+from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import ModelSettings
 
 ITEM_COUNT, LAYER_COUNT, LENGTH = 7, 3, 5

@@ -24,7 +24,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import Objective, make_objective
-from crossan.train.objectives.loss import PADDING
+from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import DataSettings, ModelSettings, ObjectiveSettings, RunSettings

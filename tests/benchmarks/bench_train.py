@@ -40,8 +40,9 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING, batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.objectives.loss import batch_columns, debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.objectives.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
+from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.settings import ModelSettings
 

@@ -10,7 +10,7 @@ from train_shape import DIM
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING
+from crossan.train.sequences.padding import PADDING
 
 __all__ = ["loop_loss", "loss_from_files", "read_files", "write_files"]
 

@@ -14,7 +14,8 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
 from crossan.train.features import FeatureTable, StoredStates
-from crossan.train.objectives.loss import PADDING, batch_columns
+from crossan.train.objectives.loss import batch_columns
+from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import pad_left
 from crossan.train.settings import ModelSettings
 

@@ -12,8 +12,8 @@ from crossan.train.features import FeatureTable
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
-from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.sample import drawn_by
+from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import ModelSettings
 
 ITEM_COUNT, LENGTH, WIDTH = 8, 4, 4

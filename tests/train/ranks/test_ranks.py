@@ -7,10 +7,11 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from crossan.train.objectives.loss import PADDING, batch_columns
+from crossan.train.objectives.loss import batch_columns
 from crossan.train.objectives.shared_step import _of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.sequences.padding import PADDING
 from rank_processes import RankProcesses
 from small_models import ITEM_COUNT, LENGTH, batches, loss_and_gradients, make_features, make_model
 

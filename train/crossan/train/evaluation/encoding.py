@@ -13,7 +13,7 @@ from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.features import Features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING
+from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TestSplit, ValidationSplit
 from crossan.train.settings import HistoryMask
 

@@ -28,10 +28,10 @@ from crossan.train.loop.saver import Progress, Saver
 from crossan.train.loop.warm_start import load_initial_weights
 from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives import make_objective
-from crossan.train.objectives.loss import PADDING
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TrainSplit, ValidationSplit
 from crossan.train.settings import RunSettings
 

@@ -42,9 +42,10 @@ from torch import Tensor
 
 from crossan.train.features import Features, Fetched
 from crossan.train.models.sequence_model import Crossan, ItemEncoder
-from crossan.train.objectives.loss import PADDING, columns_to_predict, debiased_loss_of_batch
+from crossan.train.objectives.loss import columns_to_predict, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
+from crossan.train.sequences.padding import PADDING
 
 __all__ = ["ITEMS_PER_REFRESH", "CatalogueSoftmax"]
 

@@ -36,9 +36,10 @@ from torch import Tensor
 
 from crossan.train.features import Features
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
+from crossan.train.sequences.padding import PADDING
 
 __all__ = ["CrossBatch"]
 

@@ -22,17 +22,15 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from crossan.train.sequences.padding import PADDING
+
 __all__ = [
-    "PADDING",
     "BatchColumns",
     "batch_columns",
     "columns_to_predict",
     "debiased_cross_entropy",
     "debiased_loss_of_batch",
 ]
-
-PADDING = -1
-"""What stands in a sequence where there is no item."""
 
 _CPU_LOGIT_BYTES = 2 << 20
 """Logits alive at once on a CPU: what its cache holds."""

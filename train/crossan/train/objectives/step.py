@@ -10,7 +10,8 @@ from torch import Tensor
 
 from crossan.train.features import Features, Fetched
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import PADDING, BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.sequences.padding import PADDING
 
 __all__ = ["LossOfBatch", "Prepared", "loss_by_position", "loss_of_batch", "prepare_batch", "prepare_by_position"]
 

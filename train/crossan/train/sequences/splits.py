@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crossan.common.datasets.protocol import KeptSequences, SelectionSequences
-from crossan.train.objectives.loss import PADDING
+from crossan.train.sequences.padding import PADDING
 
 __all__ = ["TestSplit", "TrainSplit", "ValidationSplit", "pad_left", "test_split", "train_split", "validation_split"]
 

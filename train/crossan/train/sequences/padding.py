@@ -1,0 +1,8 @@
+"""Padding of sequences that are shorter than the model reads."""
+
+from __future__ import annotations
+
+__all__ = ["PADDING"]
+
+PADDING = -1
+"""What stands in a sequence where there is no item."""
