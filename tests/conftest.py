@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["servers", "ray_cluster"]
+pytest_plugins = ["support.servers", "support.ray_cluster"]
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

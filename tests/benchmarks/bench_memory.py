@@ -20,7 +20,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path.append(str(TESTS))
 
-from sparse import PER_USER, write_sparse_place  # noqa: E402
+from support.sparse import PER_USER, write_sparse_place  # noqa: E402
 
 TRAIN = """
 import re, pathlib, sys

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 from crossan.cache_schema.modality import Modality
 from crossan.cache_schema.segment import ITEM_INDEX
-from sparse import make_identity, segment_id, write_sparse_store
+from support.sparse import make_identity, segment_id, write_sparse_store
 
 LAYERS, DIM = 7, 768
 OPEN = """

@@ -20,12 +20,12 @@ import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from extraction import PROGRAMS, write_backbones, write_items
-from hostile.crafted import crafted_files, traps
-from hostile.mutations import mutated
-from hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
-from hostile.titles import hostile_titles
-from processes import Watch, can_trace, read_trace, traced
+from support.extraction import PROGRAMS, write_backbones, write_items
+from support.hostile.crafted import crafted_files, traps
+from support.hostile.mutations import mutated
+from support.hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
+from support.hostile.titles import hostile_titles
+from support.processes import Watch, can_trace, read_trace, traced
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)

@@ -14,9 +14,9 @@ import time
 import pytest
 
 from crossan.common.stores import logical_digest, open_store
-from extraction import Extraction, row_count, write_backbones, write_items
-from hostile.sources import write_video
-from processes import command_line, descendants, is_alive, open_files
+from support.extraction import Extraction, row_count, write_backbones, write_items
+from support.hostile.sources import write_video
+from support.processes import command_line, descendants, is_alive, open_files
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 ROUNDS = 50 if IS_FULL else 4

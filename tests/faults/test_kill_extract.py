@@ -22,7 +22,7 @@ from PIL import Image
 
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, logical_digest, open_store
-from extraction import Extraction, row_count, write_backbones, write_items
+from support.extraction import Extraction, row_count, write_backbones, write_items
 
 ITEM_COUNT = 60
 BATCH_SIZE = 4

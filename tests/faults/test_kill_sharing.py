@@ -20,7 +20,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, logical_digest, open_store
 from crossan.common.stores.sharing.places import FolderPlace, place_at
 from crossan.common.stores.sharing.transfer import transfer
-from servers import s3_environment
+from support.servers import s3_environment
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 KILLS = (

@@ -14,8 +14,8 @@ import time
 
 import pytest
 
-from fabricated import write_small
-from processes import is_alive
+from support.fabricated import write_small
+from support.processes import is_alive
 
 RUNS = 100 if os.environ.get("CROSSAN_FAULTS") == "full" else 3
 KILLS = 3

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fabricated import make_sequences, write_rows, write_small, write_store
+from support.fabricated import make_sequences, write_rows, write_small, write_store
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from extraction import write_backbones, write_items
+from support.extraction import write_backbones, write_items
 
 PROGRAMS = Path(sys.executable).parent
 

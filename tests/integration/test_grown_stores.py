@@ -6,13 +6,13 @@ import re
 import pytest
 import torch
 
-from commands import run, train_in
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend
 from crossan.train.evaluation.encoding import encode_items
 from crossan.train.runs.opening import open_run
-from fabricated import make_sequences, write_rows, write_small, write_store
+from support.commands import run, train_in
+from support.fabricated import make_sequences, write_rows, write_small, write_store
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=2")
 WITH_IDS = ("--set", "model.id_embedding=true")

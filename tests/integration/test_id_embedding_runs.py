@@ -6,7 +6,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import run, train_in
 from crossan.cache_schema.errors import ConfigError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
@@ -14,7 +13,8 @@ from crossan.train.evaluation.encoding import encode_items
 from crossan.train.loop import trainer
 from crossan.train.report.cli import report
 from crossan.train.runs.opening import open_run
-from fabricated import make_sequences, write_rows, write_small, write_store
+from support.commands import run, train_in
+from support.fabricated import make_sequences, write_rows, write_small, write_store
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "model.id_embedding=true")
 IDS_ALONE = ("--set", "model.content=false", "--set", "optimiser.id_lr=0.01")

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from commands import train_in
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.train.loop import trainer
-from fabricated import write_small
+from support.commands import train_in
+from support.fabricated import write_small
 
 SETTINGS = (
     "model.bottleneck_dim=8",

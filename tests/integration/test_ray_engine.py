@@ -26,8 +26,8 @@ from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.extract.backbones import load_backbone
 from crossan.extract.job.canary import canary_features
-from processes import descendants
-from ray_cluster import wait_until
+from support.processes import descendants
+from support.ray_cluster import wait_until
 
 pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[ray]'")
 

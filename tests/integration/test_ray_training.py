@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from fabricated import write_small
-from outcomes import outcome
-from processes import command_line, descendants
-from ray_cluster import wait_until
+from support.fabricated import write_small
+from support.outcomes import outcome
+from support.processes import command_line, descendants
+from support.ray_cluster import wait_until
 
 pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[ray]'")
 pytestmark = pytest.mark.slow

@@ -27,8 +27,8 @@ from crossan.train.cli import train
 from crossan.train.sweep import searching
 from crossan.train.sweep import test_figures as testing
 from crossan.train.sweep.cli import TrialsFailedError, sweep
-from fabricated import make_sequences, write_rows, write_small, write_store
-from processes import descendants, is_alive
+from support.fabricated import make_sequences, write_rows, write_small, write_store
+from support.processes import descendants, is_alive
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.adapter_lr=0.01", "batch_size=32", "max_epochs=3")
 MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fabricated import write_small
-from outcomes import MEASURED, outcome
-from processes import descendants, is_alive
+from support.fabricated import write_small
+from support.outcomes import MEASURED, outcome
+from support.processes import descendants, is_alive
 
 pytestmark = pytest.mark.slow
 

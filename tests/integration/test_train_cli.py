@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from commands import run, train_quickly
 from crossan.cache_schema.errors import (
     BusyError,
     ConfigError,
@@ -18,6 +17,7 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.record.run_folder import RunFolder
+from support.commands import run, train_quickly
 
 SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
 

@@ -5,15 +5,15 @@ import signal
 
 import pytest
 
-from commands import QUICK, attempt, run, train_in, training
 from crossan.cache_schema.errors import UsageError
 from crossan.train.cli import train
 from crossan.train.record import run_folder
 from crossan.train.record.following import FollowedRun
 from crossan.train.report.cli import report
-from fabricated import write_small
-from outcomes import outcome
-from stopping import Died, die_at_step, signal_at_step
+from support.commands import QUICK, attempt, run, train_in, training
+from support.fabricated import write_small
+from support.outcomes import outcome
+from support.stopping import Died, die_at_step, signal_at_step
 
 SHORT, LONG = (*QUICK, "max_epochs=1"), (*QUICK, "max_epochs=3")
 FIGURES = ["result.json", "validation.json", "eval/per_user.parquet"]

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from commands import run, train_quickly
 from crossan.cache_schema.errors import (
     DataError,
     IncompatibleError,
@@ -16,6 +15,7 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate
 from crossan.train.record.run_folder import RunFolder
+from support.commands import run, train_quickly
 
 
 def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import QUICK, attempt, train_in, training
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train.cli import train
 from crossan.train.loop import loss_window as losses
@@ -19,8 +18,9 @@ from crossan.train.objectives import step
 from crossan.train.objectives.loss import batch_columns
 from crossan.train.record.checkpoint import load_checkpoint
 from crossan.train.runs import training as run_module
-from outcomes import outcome
-from stopping import Died, die_at_step, signal_at_step
+from support.commands import QUICK, attempt, train_in, training
+from support.outcomes import outcome
+from support.stopping import Died, die_at_step, signal_at_step
 
 SETTINGS = (*QUICK, "max_epochs=4")
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
@@ -32,7 +32,7 @@ def run_train(place, *more, settings=SETTINGS, out="r"):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    from fabricated import write_small
+    from support.fabricated import write_small
 
     place = write_small(tmp_path_factory.mktemp("whole"))
     run_train(place)

@@ -7,15 +7,15 @@ import typing
 
 import pytest
 
-from commands import train_in
 from crossan.common.datasets import KeptSequences
 from crossan.train.loop import trainer
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.opening import OpenedRun, TrainableRun
 from crossan.train.runs.training import train_model
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
-from fabricated import make_sequences, write_rows, write_small
-from outcomes import MEASURED
+from support.commands import train_in
+from support.fabricated import make_sequences, write_rows, write_small
+from support.outcomes import MEASURED
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=4")
 

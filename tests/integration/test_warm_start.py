@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import train_in
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train.loop import trainer
-from fabricated import make_sequences, write_rows, write_small, write_store
+from support.commands import train_in
+from support.fabricated import make_sequences, write_rows, write_small, write_store
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=2")
 ITEMS = [f"i{topic}{item}" for topic in range(4) for item in range(10)]

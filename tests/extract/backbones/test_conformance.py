@@ -16,7 +16,7 @@ from crossan.extract.backbones import Family, Processing, check_backbone, load_b
 from crossan.extract.backbones.cli import app
 from crossan.extract.backbones.families import FAMILIES
 from crossan.extract.backbones.memory import peak_bytes
-from misbehaving import prepare_by_process
+from support.misbehaving import prepare_by_process
 
 
 class Plain(nn.Module):

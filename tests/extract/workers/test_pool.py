@@ -15,7 +15,7 @@ import pytest
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.workers import Limits, Order, Stopped, WorkerPool
-from misbehaving import Reader, Refusing
+from support.misbehaving import Reader, Refusing
 
 LIMITS = Limits(seconds=1.0, wall_seconds=20.0, memory_bytes=1 << 30)
 
@@ -148,7 +148,7 @@ def test_workers_die_with_the_job(tmp_path):
 import sys
 sys.path[:0] = {sys.path!r}
 from pathlib import Path
-from misbehaving import Reader
+from support.misbehaving import Reader
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.workers import Limits, Order, WorkerPool

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from commands import train_in
 from crossan.train.evaluation.encoding import encoding as evaluation
 from crossan.train.features import placing
 from crossan.train.features.interface import Fetched
@@ -13,7 +12,8 @@ from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.objectives import Gathers, catalogue, gathers_of, objective
 from crossan.train.runs import opening
 from crossan.train.settings import DataSettings, ObjectiveSettings, RunSettings
-from fabricated import write_small
+from support.commands import train_in
+from support.fabricated import write_small
 
 # Two users of at most 5 training items a step: 10 positions, of which some gather shows 8 or more.
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=2", "max_epochs=2", "data.max_items=7")

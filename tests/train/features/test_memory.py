@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sparse import write_sparse_place
+from support.sparse import write_sparse_place
 
 # The peak is the process's own: ru_maxrss begins with the parent's.
 TRAIN = """

@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import attempt, run, train_in, training
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.features import placing
@@ -18,8 +17,9 @@ from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.ranks.ranks import Ranks
-from fabricated import write_small
-from outcomes import outcome
+from support.commands import attempt, run, train_in, training
+from support.fabricated import write_small
+from support.outcomes import outcome
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
 ROW = 2 * 2 * 8 * 2  # modalities, layers, width, bytes of float16

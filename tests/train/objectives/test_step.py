@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from crossan.train.features import FeatureTable
 from crossan.train.objectives.step import loss_by_position, loss_of_batch
 from crossan.train.sequences.padding import PADDING
-from small_models import ITEM_COUNT, batches, loss_and_gradients, make_features, make_model
+from support.small_models import ITEM_COUNT, batches, loss_and_gradients, make_features, make_model
 
 
 @settings(max_examples=60, deadline=None)

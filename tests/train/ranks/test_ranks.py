@@ -12,8 +12,8 @@ from crossan.train.objectives.shared_step import _of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
-from rank_processes import RankProcesses
-from small_models import ITEM_COUNT, LENGTH, batches, loss_and_gradients, make_features, make_model
+from support.rank_processes import RankProcesses
+from support.small_models import ITEM_COUNT, LENGTH, batches, loss_and_gradients, make_features, make_model
 
 SHORT = [[PADDING] * (LENGTH - 1) + [0, 1]]
 """One user, two items: of two ranks one has no user, of three one has no item."""

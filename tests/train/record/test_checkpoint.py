@@ -22,7 +22,7 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
-from killing import Killed, die_at
+from support.killing import Killed, die_at
 
 
 def numbered(number):

@@ -10,7 +10,7 @@ from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.config import to_toml
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
-from killing import Killed, die_at
+from support.killing import Killed, die_at
 
 SETTINGS = RunSettings(data=DataSettings(dataset="D", cache="C"))
 SPEC = {"threads": 1, "torch": "2"}

@@ -11,7 +11,7 @@ from crossan.common.interrupts import ToldToEnd
 from crossan.train.sweep import processes
 from crossan.train.sweep.devices import Slot
 from crossan.train.sweep.processes import Order, run_orders
-from processes import is_alive
+from support.processes import is_alive
 
 # What stands in the place of crossan-train: the first argument after the parent's id is Python.
 PROGRAM = "import sys; exec(sys.argv[2])"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import descendants, is_alive
+from support.processes import descendants, is_alive
 
 PROGRAMS = Path(sys.executable).parent
 

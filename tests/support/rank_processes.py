@@ -16,7 +16,7 @@ from crossan.train.loop.gradient_sum import GradientSum, seed_step
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
-from small_models import make_features, make_model
+from support.small_models import make_features, make_model
 
 
 class RankProcesses:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from hostile.sources import sources_of, write_video
+from support.hostile.sources import sources_of, write_video
 
 
 def crafted_files(kind, *, is_slice=False):

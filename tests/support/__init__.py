@@ -1,0 +1,1 @@
+"""What several test files share: commands, processes, servers, small models and hostile inputs."""
