@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossan.train.evaluation.encoding import encoding as evaluation
+from crossan.train.evaluation import encoding as evaluation
 from crossan.train.features import placing
 from crossan.train.features.interface import Fetched
 from crossan.train.features.staging import StagingBuffers
