@@ -123,7 +123,11 @@ def commands(tmp_path_factory):
     folder = tmp_path_factory.mktemp("commands")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "xdg")}
     zygote = subprocess.Popen(
-        [sys.executable, "-c", ZYGOTE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", ZYGOTE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     yield Commands(zygote, folder / "log")
     zygote.stdin.close()

@@ -19,9 +19,24 @@ from crossan.cache_schema.modality import Modality
 __all__ = ["SIZES", "write_backbone"]
 
 SIZES: dict[str, dict[str, int]] = {
-    "base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
-    "small": {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "intermediate_size": 1536},
-    "tiny": {"hidden_size": 192, "num_hidden_layers": 12, "num_attention_heads": 3, "intermediate_size": 768},
+    "base": {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
+    "small": {
+        "hidden_size": 384,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 6,
+        "intermediate_size": 1536,
+    },
+    "tiny": {
+        "hidden_size": 192,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 3,
+        "intermediate_size": 768,
+    },
 }
 """``base`` is the paper's; the others have its token counts and are those of DeiT."""
 
@@ -45,11 +60,17 @@ def write_backbone(modality: Modality, size: str, folder: Path) -> Path:
 
 def _parts(modality: Modality, shape: dict[str, int]) -> tuple[Any, Any]:
     if modality is Modality.TEXT:
-        return transformers.BertModel(transformers.BertConfig(**shape), add_pooling_layer=False), None
+        return transformers.BertModel(
+            transformers.BertConfig(**shape), add_pooling_layer=False
+        ), None
     if modality is Modality.IMAGE:
         config = transformers.ViTConfig(**shape)
-        return transformers.ViTModel(config, add_pooling_layer=False), transformers.ViTImageProcessorPil()
+        return transformers.ViTModel(
+            config, add_pooling_layer=False
+        ), transformers.ViTImageProcessorPil()
     if modality is Modality.AUDIO:
-        return transformers.ASTModel(transformers.ASTConfig(**shape)), transformers.ASTFeatureExtractor()
+        return transformers.ASTModel(
+            transformers.ASTConfig(**shape)
+        ), transformers.ASTFeatureExtractor()
     config = transformers.VideoMAEConfig(**shape)
     return transformers.VideoMAEModel(config), transformers.VideoMAEImageProcessorPil()

@@ -47,10 +47,20 @@ BATCH = {Modality.TEXT: 16, Modality.IMAGE: 8, Modality.VIDEO: 8, Modality.AUDIO
 def main() -> None:
     """Write backbones and datasets into a folder, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=None, help="where to write about 3 GB; default: a temporary one")
-    parser.add_argument("--size", choices=("base", "small", "tiny"), default="base", help="of the backbones")
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of our forward; the loop's is float32"
+        "--folder",
+        type=Path,
+        default=None,
+        help="where to write about 3 GB; default: a temporary one",
+    )
+    parser.add_argument(
+        "--size", choices=("base", "small", "tiny"), default="base", help="of the backbones"
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of our forward; the loop's is float32",
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
@@ -76,8 +86,16 @@ def main() -> None:
 class Bench:
     """Datasets of real titles and media, and backbones with random weights."""
 
-    def __init__(self, folder: Path, size: str, dtype: str, repeats: int, modalities: Sequence[Modality]) -> None:
-        self.folder, self.size, self.dtype, self.repeats, self.modalities = folder, size, dtype, repeats, modalities
+    def __init__(
+        self, folder: Path, size: str, dtype: str, repeats: int, modalities: Sequence[Modality]
+    ) -> None:
+        self.folder, self.size, self.dtype, self.repeats, self.modalities = (
+            folder,
+            size,
+            dtype,
+            repeats,
+            modalities,
+        )
         self._loaded: dict[Modality, Backbone] = {}
 
     def backbone(self, modality: Modality) -> Backbone:
@@ -148,7 +166,9 @@ class Bench:
             {modality: backbone.preparer()},
             ClipReader(frame_count=backbone.frame_count, sampling_rate=backbone.sampling_rate),
         )
-        orders = [Order(medium.path, None, (modality,)) for medium in media if medium.path is not None]
+        orders = [
+            Order(medium.path, None, (modality,)) for medium in media if medium.path is not None
+        ]
 
         def rate() -> float:
             """Return items per second of one worker, times the workers."""
@@ -158,7 +178,11 @@ class Bench:
             return request.worker_count * len(orders) / pool.busy_seconds
 
         answers = WorkerPool(reader, 0, Limits()).read(orders[: 2 * BATCH[modality]], 1)
-        inputs = [answer[modality].inputs for answer in answers if answer[modality].status is ItemStatus.OK]
+        inputs = [
+            answer[modality].inputs
+            for answer in answers
+            if answer[modality].status is ItemStatus.OK
+        ]
         return inputs, rate
 
     def _forward_rate(self, modality: Modality, inputs: list[Any], size: int) -> float:
@@ -186,7 +210,9 @@ class Bench:
             for _ in range(self.repeats):
                 report = self.run(self.request(modality, dataset=dataset), modality)
                 ours.append(report["stages"]["computing"]["items_per_second"])
-                theirs.append(naive_loop(modality, checkpoint, [Path(path) for path in media], self.folder))
+                theirs.append(
+                    naive_loop(modality, checkpoint, [Path(path) for path in media], self.folder)
+                )
             a, b = statistics.median(ours), statistics.median(theirs)
             _line(f"{modality.value}: pipelined / naive loop, items/s, {name}", a, b, a / b, ">= 3")
 
@@ -195,11 +221,22 @@ class Bench:
         backbone = self.backbone(Modality.TEXT)
         out = self.folder / "titles"
         _write_items(out, Modality.TEXT, _media_of(Modality.TEXT, 19_220))
-        plan = plan_batches(read_media(_opened(out), Modality.TEXT), BATCH[Modality.TEXT], backbone.text_length)
-        lengths = [[backbone.text_length(medium.title) for medium in batch if medium.title] for batch in plan]
+        plan = plan_batches(
+            read_media(_opened(out), Modality.TEXT), BATCH[Modality.TEXT], backbone.text_length
+        )
+        lengths = [
+            [backbone.text_length(medium.title) for medium in batch if medium.title]
+            for batch in plan
+        ]
         padded = sum(len(batch) * max(batch, default=0) for batch in lengths)
         true = sum(map(sum, lengths))
-        _line(f"text: padded / true tokens, {sum(map(len, lengths)):,} titles", padded, true, padded / true, "<= 1.03")
+        _line(
+            f"text: padded / true tokens, {sum(map(len, lengths)):,} titles",
+            padded,
+            true,
+            padded / true,
+            "<= 1.03",
+        )
 
     def passes(self) -> None:
         """Count how many items go through the model in a job, per item."""
@@ -207,7 +244,10 @@ class Bench:
             backbone = self.backbone(modality)
             seen: list[int] = []
             hook = backbone.model.register_forward_pre_hook(
-                lambda module, args, kwargs, seen=seen: seen.append(len(next(iter(kwargs.values())))), with_kwargs=True
+                lambda module, args, kwargs, seen=seen: seen.append(
+                    len(next(iter(kwargs.values())))
+                ),
+                with_kwargs=True,
             )
             report = self.run(self.request(modality, dataset=self.dataset(modality, 24)), modality)
             hook.remove()
@@ -226,7 +266,10 @@ class Bench:
             backbone = self.backbone(modality)
             prepared = [backbone.prepare(medium) for medium in canary_inputs(backbone)]
             batch = [max(prepared, key=lambda made: sum(map(len, made.values())))] * BATCH[modality]
-            forwards = (partial(_kept_forward, backbone, batch), partial(_plain_forward, backbone, batch))
+            forwards = (
+                partial(_kept_forward, backbone, batch),
+                partial(_plain_forward, backbone, batch),
+            )
             ours, plain = (peak_bytes(forward, backbone.device) / 2**20 for forward in forwards)
             name = f"{modality.value}: peak memory of the forward / of a plain one, MiB beside the weights"
             _line(name, ours, plain, ours / plain, "<= 1.1")
@@ -271,8 +314,16 @@ class Bench:
                     for number, path in enumerate(paths):
                         reader.read(path, f"{number:064x}", frozenset({Modality.VIDEO}))
                     spent.append(time.process_time() - begun)
-            ours, other = (1e3 * statistics.median(spent[1:]) / len(paths) for spent in times)  # the first round fills
-            _line(f"video: with --clips / without, {name}, CPU ms each", ours, other, ours / other, "<= 0.3")
+            ours, other = (
+                1e3 * statistics.median(spent[1:]) / len(paths) for spent in times
+            )  # the first round fills
+            _line(
+                f"video: with --clips / without, {name}, CPU ms each",
+                ours,
+                other,
+                ours / other,
+                "<= 0.3",
+            )
 
 
 def _kept_forward(backbone: Backbone, batch: list[Any]) -> None:
@@ -304,7 +355,9 @@ def _videos() -> dict[str, list[Path]]:
 
 def _media_of(modality: Modality, count: int) -> list[str]:
     if modality is Modality.TEXT:
-        with (DATA / "microlens50k" / "MicroLens-50k_titles.csv").open(encoding="utf-8", newline="") as file:
+        with (DATA / "microlens50k" / "MicroLens-50k_titles.csv").open(
+            encoding="utf-8", newline=""
+        ) as file:
             return [row["title"] for row in csv.DictReader(file)][:count]
     folder = {Modality.IMAGE: "images", Modality.VIDEO: "video", Modality.AUDIO: "audio"}[modality]
     return [str(path) for path in sorted((DATA / "bench_microlens_mm" / folder).iterdir())[:count]]
@@ -314,13 +367,24 @@ def _write_items(out: Path, modality: Modality, media: Sequence[str]) -> None:
     ids = [f"v{number:05d}" for number in range(len(media))]
     column = "title" if modality is Modality.TEXT else modality.value
     nothing = pa.array([None] * len(ids), pa.string())
-    columns = dict.fromkeys(("title", "image", "video", "audio"), nothing) | {column: pa.array(media, pa.string())}
+    columns = dict.fromkeys(("title", "image", "video", "audio"), nothing) | {
+        column: pa.array(media, pa.string())
+    }
     items = pa.table({"item_id": pa.array(ids, pa.string()), **columns})
     interactions = pa.table(
-        {"user_id": pa.array(["u"], pa.string()), "item_id": [ids[0]], "timestamp": pa.array([None], pa.int64())}
+        {
+            "user_id": pa.array(["u"], pa.string()),
+            "item_id": [ids[0]],
+            "timestamp": pa.array([None], pa.int64()),
+        }
     )
     write_dataset(
-        out, name=out.name, source_format="table", licence="see its README", interactions=interactions, items=items
+        out,
+        name=out.name,
+        source_format="table",
+        licence="see its README",
+        interactions=interactions,
+        items=items,
     )
 
 

@@ -46,11 +46,15 @@ def main() -> None:
     arguments = parser.parse_args()
     users = arguments.users or -(-max(arguments.items) // PER_USER)
     print(f"{arguments}, {users:,} users, load {os.getloadavg()[0]:.1f}")
-    print("| items | hidden states | peak MiB | against the first | seconds |\n|---|---|---|---|---|")
+    print(
+        "| items | hidden states | peak MiB | against the first | seconds |\n|---|---|---|---|---|"
+    )
     first = None
     for items in arguments.items:
         with tempfile.TemporaryDirectory() as folder:
-            write_sparse_place(Path(folder), items, users, arguments.modalities, arguments.layers, arguments.dim)
+            write_sparse_place(
+                Path(folder), items, users, arguments.modalities, arguments.layers, arguments.dim
+            )
             begun = time.monotonic()
             peak = train(Path(folder), arguments.batch_size, arguments.max_ram)
         first = first or peak
@@ -69,7 +73,9 @@ def train(folder: Path, batch_size: int, max_ram: str) -> int:
         "--device", "cpu", "--max-ram", max_ram, "--set", "max_epochs=1", "--set", f"batch_size={batch_size}",
         "--set", "model.bottleneck_dim=8",
     ]  # fmt: skip
-    found = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
+    found = subprocess.run(
+        [str(part) for part in command], check=False, capture_output=True, text=True
+    )
     if found.returncode:
         sys.exit(found.stderr)
     lines = found.stderr.splitlines()

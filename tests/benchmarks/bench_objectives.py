@@ -57,29 +57,45 @@ def main() -> None:
         f"B = {arguments.users}, {len(first[first != PADDING].unique()):,} unique items in the first batch, {torch.get_num_threads()} threads,"
         f" torch {torch.__version__}, {arguments.repeats} repeats, load {os.getloadavg()[0]:.1f}"
     )
-    print("| model | objective | s a step (CPU s) | ratio (of CPU s) | remembered MB |\n|---|---|---|---|---|")
+    print(
+        "| model | objective | s a step (CPU s) | ratio (of CPU s) | remembered MB |\n|---|---|---|---|---|"
+    )
     for name in arguments.only:
         shape = MODELS[name]
         features = text if shape.content else FeatureTable.without_content(ITEMS)
         torch.manual_seed(0)
         model = Crossan.build(
-            features.dims, features.layer_count, INPUT_LENGTH, shape, torch.ones(ITEMS, dtype=torch.bool)
+            features.dims,
+            features.layer_count,
+            INPUT_LENGTH,
+            shape,
+            torch.ones(ITEMS, dtype=torch.bool),
         )
         compare(name, model, features, train, log_p, arguments.users, arguments.repeats)
 
 
 def compare(
-    name: str, model: Crossan, features: FeatureTable, train: TrainSplit, log_p: Tensor, users: int, repeats: int
+    name: str,
+    model: Crossan,
+    features: FeatureTable,
+    train: TrainSplit,
+    log_p: Tensor,
+    users: int,
+    repeats: int,
 ) -> None:
     """Take steps of every objective in turn and print their rows; an encoding of the whole catalogue has its own."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     every = RunSettings(data=DataSettings(dataset="D"))
-    kinds = {kind: every.model_copy(update={"objective": ObjectiveSettings(kind=kind)}) for kind in KINDS}
+    kinds = {
+        kind: every.model_copy(update={"objective": ObjectiveSettings(kind=kind)}) for kind in KINDS
+    }
     objectives = {kind: make_objective(one, train, log_p) for kind, one in kinds.items()}
 
     def step(objective: Objective, number: int) -> None:
         optimiser.zero_grad()
-        objective.prepare(features, train.sequences[number * users : (number + 1) * users])(model).backward()
+        objective.prepare(features, train.sequences[number * users : (number + 1) * users])(
+            model
+        ).backward()
         optimiser.step()
 
     _, first = timed(partial(step, objectives["catalogue"], 0))

@@ -52,12 +52,21 @@ def main() -> None:
         write_sparse_store(store, make_identity(Modality.TEXT, LAYERS, DIM), arguments.items)
         index = (store / "segments" / segment_id(0) / ITEM_INDEX).stat().st_size
         found = [
-            json.loads(subprocess.run([sys.executable, "-c", OPEN, store], check=True, capture_output=True).stdout)
+            json.loads(
+                subprocess.run(
+                    [sys.executable, "-c", OPEN, store], check=True, capture_output=True
+                ).stdout
+            )
             for _ in range(arguments.repeats)
         ]
     seconds, peak = (float(np.median([one[name] for one in found])) for name in ("seconds", "peak"))
-    print(f"{found[0]['items']:,} items: opened in {seconds:.2f} s (median of {arguments.repeats} processes)")
-    print(f"peak memory {peak / 2**20:.0f} MiB above that before, of which the ids and presence stay: ", end="")
+    print(
+        f"{found[0]['items']:,} items: opened in {seconds:.2f} s (median of {arguments.repeats} processes)"
+    )
+    print(
+        f"peak memory {peak / 2**20:.0f} MiB above that before, of which the ids and presence stay: ",
+        end="",
+    )
     print(f"{found[0]['arrays'] / 2**20:.0f} MiB; the index on disk has {index / 2**20:.0f} MiB")
 
 

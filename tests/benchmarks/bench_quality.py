@@ -39,7 +39,11 @@ COMMON = (
     "max_epochs=30",
     "patience=3",
 )
-IDS, FROZEN, CATALOGUE = "model.id_embedding=true", "model.adapters=false", "objective.kind=catalogue"
+IDS, FROZEN, CATALOGUE = (
+    "model.id_embedding=true",
+    "model.adapters=false",
+    "objective.kind=catalogue",
+)
 CROSS_BATCH = "objective.kind=cross-batch"
 RATES = ("optimiser.id_lr=3e-4", "optimiser.adapter_lr=3e-3")
 """The best on validation of those tried: what is said of an item learns fast, what it is slowly."""
@@ -65,23 +69,38 @@ FIGURES = ("hr@10", "ndcg@10")
 def main() -> None:
     """Train what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="where dataset, stores and runs go; kept")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where dataset, stores and runs go; kept"
+    )
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CROSSAN_TEST_DATA", ".")))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS), metavar="NAME")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="instead of the common settings")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="instead of the common settings"
+    )
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     dataset = out / "microlens50k"
     if not dataset.exists():
-        _run("crossan", "data", "import", "--format", "microlens", arguments.data / "microlens50k", "--out", dataset)
+        _run(
+            "crossan",
+            "data",
+            "import",
+            "--format",
+            "microlens",
+            arguments.data / "microlens50k",
+            "--out",
+            dataset,
+        )
     results = {}
     for name in arguments.only:
         cache, settings = RUNS[name]
         folder = None if cache is None else _filled(out, cache, dataset)
         every = [*COMMON, *settings, *arguments.set]
-        results[name] = [_trained(out, name, seed, dataset, folder, every) for seed in arguments.seeds]
+        results[name] = [
+            _trained(out, name, seed, dataset, folder, every) for seed in arguments.seeds
+        ]
     _show(results, dataset)
 
 
@@ -92,14 +111,32 @@ def _filled(out: Path, cache: str, dataset: Path) -> Path:
         return folder
     if cache == "bert":
         backbone = write_backbone(Modality.TEXT, "tiny", out)
-        asked = ["--modality", "text", "--dataset", dataset, "--backbone", backbone, "--pooling", "mean"]
+        asked = [
+            "--modality",
+            "text",
+            "--dataset",
+            dataset,
+            "--backbone",
+            backbone,
+            "--pooling",
+            "mean",
+        ]
         _run("crossan-extract", *asked, "--cache", folder)
         return folder
     items = open_dataset(dataset).items()
     states, ids = out / "title_states.npy", out / "title_states.ids"
     np.save(states, title_states([title or "" for title in items["title"].to_pylist()], DIM))
     ids.write_text("\n".join(items["item_id"].to_pylist()) + "\n", encoding="utf-8")
-    asked = ["--format", "npy", "--modality", "text", "--dataset", dataset.name, "--backbone", "tf-idf"]
+    asked = [
+        "--format",
+        "npy",
+        "--modality",
+        "text",
+        "--dataset",
+        dataset.name,
+        "--backbone",
+        "tf-idf",
+    ]
     _run("crossan", "cache", "import", states, *asked, "--ids", ids, "--cache", folder)
     return folder
 
@@ -111,21 +148,33 @@ def _trained(
     run = out / "runs" / f"{name.replace(', ', '_').replace(' ', '-')}_{seed}"
     if not (run / "result.json").exists():
         given = [part for setting in (*settings, f"seed={seed}") for part in ("--set", setting)]
-        places = ["--dataset", dataset, "--out", run, *([] if cache is None else ["--cache", cache])]
+        places = [
+            "--dataset",
+            dataset,
+            "--out",
+            run,
+            *([] if cache is None else ["--cache", cache]),
+        ]
         _run("crossan-train", *places, *given, "--resume")
     result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     return result
 
 
 def _run(command: str, *arguments: str | Path) -> None:
-    subprocess.run([Path(sys.executable).with_name(command), *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [Path(sys.executable).with_name(command), *arguments], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def _show(results: dict[str, list[dict[str, Any]]], dataset: Path) -> None:
     """Print HR@10/NDCG@10 in %, mean and standard deviation over the seeds, and what is trained by nobody."""
-    print("| what | seeds | valid HR@10 | valid NDCG@10 | test HR@10 | test NDCG@10 | epochs (best) | s per epoch |")
+    print(
+        "| what | seeds | valid HR@10 | valid NDCG@10 | test HR@10 | test NDCG@10 | epochs (best) | s per epoch |"
+    )
     print("|---|---|---|---|---|---|---|---|")
-    kept = keep_sequences(open_dataset(dataset).interactions(), max_items=13, min_items=5, drop_items=set())
+    kept = keep_sequences(
+        open_dataset(dataset).interactions(), max_items=13, min_items=5, drop_items=set()
+    )
     lines: dict[str, Any] = {"decayed Markov": decayed_markov(kept)}
     if results:
         lines["popularity"] = next(iter(results.values()))[0]["popularity"]
@@ -133,7 +182,11 @@ def _show(results: dict[str, list[dict[str, Any]]], dataset: Path) -> None:
         cells = [f"{line[split][figure]:.2%}" for split in ("valid", "test") for figure in FIGURES]
         print(f"| {name} | - | {' | '.join(cells)} | - | - |")
     for name, runs in results.items():
-        cells = [_spread([run[split][figure] for run in runs]) for split in ("valid", "test") for figure in FIGURES]
+        cells = [
+            _spread([run[split][figure] for run in runs])
+            for split in ("valid", "test")
+            for figure in FIGURES
+        ]
         epochs = ", ".join(f"{run['epochs']} ({run['best_epoch']})" for run in runs)
         seconds = statistics.median(run["seconds_per_epoch"] for run in runs)
         print(f"| {name} | {len(runs)} | {' | '.join(cells)} | {epochs} | {seconds:.1f} |")

@@ -36,7 +36,12 @@ MEASURES = ("gather", "load", "others", "write", "size", "check", "pull", "appen
 def main() -> None:
     """Build the stores in a folder, measure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=None, help="where to write about 2 GB; default: a temporary one")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=None,
+        help="where to write about 2 GB; default: a temporary one",
+    )
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=MEASURES)
     arguments = parser.parse_args()
@@ -78,11 +83,18 @@ class Bench:
     def rows(self, numbers: range, offset: int = 0) -> list[ItemRow]:
         """Return items with the values of ``numbers``, named ``offset`` higher."""
         return [
-            ItemRow(f"v{n + offset:06d}", hashlib.sha256(b"%d" % n).hexdigest(), ItemStatus.OK, row=self.values[n])
+            ItemRow(
+                f"v{n + offset:06d}",
+                hashlib.sha256(b"%d" % n).hexdigest(),
+                ItemStatus.OK,
+                row=self.values[n],
+            )
             for n in numbers
         ]
 
-    def compare(self, name: str, goal: str, ours: Callable[[], object], other: Callable[[], object]) -> None:
+    def compare(
+        self, name: str, goal: str, ours: Callable[[], object], other: Callable[[], object]
+    ) -> None:
         """Time both in turn and print one line."""
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(self.repeats + 1):
@@ -111,7 +123,12 @@ class Bench:
     def load(self) -> None:
         """Compare a verified load with np.fromfile."""
         store = open_store(self.store)
-        self.compare("verified load / np.fromfile", "<= 1.0", store.load, lambda: np.fromfile(self.raw, np.float16))
+        self.compare(
+            "verified load / np.fromfile",
+            "<= 1.0",
+            store.load,
+            lambda: np.fromfile(self.raw, np.float16),
+        )
 
     def others(self) -> None:
         """Compare the gather with zarr-python's oindex and with one .pt file per item."""
@@ -122,7 +139,10 @@ class Bench:
         store.read(np.arange(ITEMS))
         chosen = self.chance.integers(0, ITEMS, GATHERED)
         self.compare(
-            "zarr-python oindex / gather", ">= 50", lambda: store.read(chosen, out=out), lambda: array.oindex[chosen]
+            "zarr-python oindex / gather",
+            ">= 50",
+            lambda: store.read(chosen, out=out),
+            lambda: array.oindex[chosen],
         )
         table, target = torch.from_numpy(self.values), torch.from_numpy(out)
         self.compare(
@@ -151,7 +171,9 @@ class Bench:
 
         def ours() -> None:
             target = self.folder / "chunks"
-            _write_chunks(target, layout, range(ITEMS), lambda rows: self.values[rows[0] : rows[-1] + 1])
+            _write_chunks(
+                target, layout, range(ITEMS), lambda rows: self.values[rows[0] : rows[-1] + 1]
+            )
             shutil.rmtree(target)
 
         def other() -> None:
@@ -167,14 +189,21 @@ class Bench:
         """Print the store's bytes over the rows'."""
         newest = self.store / "segments" / open_store(self.store).records[0].segment_id
         files = [path for path in newest.rglob("*") if path.is_file()]
-        files += [self.store / "store.json", self.store / "canary/features.npy", *self.store.glob("versions/*")]
+        files += [
+            self.store / "store.json",
+            self.store / "canary/features.npy",
+            *self.store.glob("versions/*"),
+        ]
         ratio = sum(path.stat().st_size for path in files) / self.values.nbytes
         print(f"| store size / raw size | | | {ratio:.3f} | <= 1.04 |")
 
     def check(self) -> None:
         """Compare fsck with np.fromfile."""
         self.compare(
-            "fsck / np.fromfile", "<= 1.5", lambda: fsck(self.store), lambda: np.fromfile(self.raw, np.float16)
+            "fsck / np.fromfile",
+            "<= 1.5",
+            lambda: fsck(self.store),
+            lambda: np.fromfile(self.raw, np.float16),
         )
 
     def pull(self) -> None:
@@ -209,7 +238,10 @@ class Bench:
             journal.close()
 
         self.compare(
-            "append of 10 items to 19,738 / to none", "<= 1.2", lambda: added(self.store), lambda: added(empty)
+            "append of 10 items to 19,738 / to none",
+            "<= 1.2",
+            lambda: added(self.store),
+            lambda: added(empty),
         )
         compact(self.store, "bench")
 

@@ -40,8 +40,17 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.sequence_model import Crossan
-from crossan.train.objectives.loss import batch_columns, debiased_cross_entropy, debiased_loss_of_batch
-from crossan.train.objectives.step import LossOfBatch, loss_by_position, loss_of_batch, prepare_batch
+from crossan.train.objectives.loss import (
+    batch_columns,
+    debiased_cross_entropy,
+    debiased_loss_of_batch,
+)
+from crossan.train.objectives.step import (
+    LossOfBatch,
+    loss_by_position,
+    loss_of_batch,
+    prepare_batch,
+)
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.settings import ModelSettings
@@ -55,14 +64,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("CROSSAN_TEST_DATA", ".")))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step")
-    parser.add_argument("--compute", default="float32", help="of our step; what it is held against stays float32")
+    parser.add_argument(
+        "--users", type=int, nargs="*", default=[128, 1024], help="batch sizes of the step"
+    )
+    parser.add_argument(
+        "--compute", default="float32", help="of our step; what it is held against stays float32"
+    )
     parser.add_argument("--only", nargs="*", default=list(MEASURES), choices=(*MEASURES, "profile"))
     parser.add_argument("--measure-memory", choices=list(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     pairs = arguments.data / "microlens100k_halfreal" / "pairs.tsv"
     if not pairs.is_file():
-        parser.error(f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA")
+        parser.error(
+            f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA"
+        )
     bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
     if arguments.measure_memory:
         print(bench.peak_bytes(WAYS[arguments.measure_memory]))
@@ -98,7 +113,9 @@ class Bench:
         self.repeats = repeats
         self.compute_dtype = torch.bfloat16 if shape.compute == "bfloat16" else torch.float32
         torch.manual_seed(0)
-        hidden = tuple(torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality)
+        hidden = tuple(
+            torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality
+        )
         presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
         self.features = FeatureTable(tuple(Modality), hidden, presence)
         self.sequences = read_training_parts(pairs)
@@ -125,14 +142,19 @@ class Bench:
             for number, work in enumerate(works):
                 begun = time.perf_counter(), time.process_time()
                 work()
-                times_of_round[number] = time.perf_counter() - begun[0], time.process_time() - begun[1]
+                times_of_round[number] = (
+                    time.perf_counter() - begun[0],
+                    time.process_time() - begun[1],
+                )
         return [Seconds(*map(float, median)) for median in np.median(times[1:], axis=0)]
 
     def step(self, users: int) -> None:
         """Compare the step with the plain one over every position."""
         sequences = self.batch(users)
         items = sequences[sequences != PADDING]
-        ours, other = self.time(*(lambda way=way: self.train(way, sequences) for way in WAYS.values()))
+        ours, other = self.time(
+            *(lambda way=way: self.train(way, sequences) for way in WAYS.values())
+        )
         print_line(
             f"step, B = {users:,} ({sequences.numel():,} positions, {len(items):,} items, {len(items.unique()):,} unique;"
             f" {users / ours.wall:,.0f} users/s) against `reference=true`",
@@ -151,9 +173,13 @@ class Bench:
                 self.optimiser.step()
 
             ours, slow, reading = self.time(
-                lambda: self.train(loss_of_batch, sequences), other, lambda: read_files(Path(folder), sequences)
+                lambda: self.train(loss_of_batch, sequences),
+                other,
+                lambda: read_files(Path(folder), sequences),
             )
-        name = f"step, B = 256, against a file per item and modality ({reading} of it) and a loop loss"
+        name = (
+            f"step, B = 256, against a file per item and modality ({reading} of it) and a loop loss"
+        )
         print_line(name, ours, slow, slow.wall / ours.wall, ">= 12")
 
     def loss(self) -> None:
@@ -167,7 +193,12 @@ class Bench:
             predicted = users.flatten(0, 1).index_select(0, columns.predicting)
             popularity = self.log_popularity[columns.items]
             loss = debiased_cross_entropy(
-                predicted, table, columns.positive, columns.own, popularity, columns.log_multiplicity
+                predicted,
+                table,
+                columns.positive,
+                columns.own,
+                popularity,
+                columns.log_multiplicity,
             )
             loss.backward()
             return loss.detach()
@@ -180,12 +211,20 @@ class Bench:
         if not torch.allclose(ours(), other(), rtol=1e-4):
             raise AssertionError("the two losses compared are not the same")
         fast, slow = self.time(ours, other)
-        print_line("loss, B = 256, against a loop of in-place masks", fast, slow, slow.wall / fast.wall, ">= 100")
+        print_line(
+            "loss, B = 256, against a loop of in-place masks",
+            fast,
+            slow,
+            slow.wall / fast.wall,
+            ">= 100",
+        )
 
     def peak(self) -> None:
         """Compare the step's arithmetic per second at B = 1,024 with that of one large matmul of the adapters' type."""
         sequences, square = self.batch(1024), torch.randn(2048, 2048).to(self.compute_dtype)
-        step, matmul = self.time(lambda: self.train(loss_of_batch, sequences), lambda: square @ square)
+        step, matmul = self.time(
+            lambda: self.train(loss_of_batch, sequences), lambda: square @ square
+        )
         achieved, peak = step_operations(sequences) / step.wall, 2 * 2048**3 / matmul.wall
         name = f"arithmetic at B = 1,024, {achieved / 1e9:,.0f} of {peak / 1e9:,.0f} GFLOP/s of a 2,048 matmul"
         print_line(name, step, matmul, achieved / peak, ">= 0.65")
@@ -197,7 +236,9 @@ class Bench:
             self.train(loss_of_batch, sequences)
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
                 self.train(loss_of_batch, sequences)
-            print(f"B = {users:,}\n{seen.key_averages().table(sort_by='self_cpu_time_total', row_limit=14)}")
+            print(
+                f"B = {users:,}\n{seen.key_averages().table(sort_by='self_cpu_time_total', row_limit=14)}"
+            )
 
     def overhead(self) -> None:
         """Compare what is not encoding, at B = 1,024, with the step."""
@@ -207,7 +248,9 @@ class Bench:
             columns = batch_columns(sequences)
             self.features.gather(columns.items)
             vectors = torch.randn(len(columns.items), SHAPE.width).requires_grad_()
-            debiased_loss_of_batch(columns, vectors, lambda states, is_real: states, self.log_popularity).backward()
+            debiased_loss_of_batch(
+                columns, vectors, lambda states, is_real: states, self.log_popularity
+            ).backward()
 
         part, whole = self.time(rest, lambda: self.train(loss_of_batch, sequences))
         name = "gather + index preparation + loss, B = 1,024, of the step"
@@ -220,11 +263,17 @@ class Bench:
         name = f"peak memory above the features, B = 1,024, {ours / 2**20:,.0f} of {other / 2**20:,.0f} MiB"
         print(f"| {name} | | | {ours / other:.2f} | <= 0.30 |", flush=True)
 
-    def epoch(self, features: Features, batches: Sequence[Tensor], *, is_ahead: bool = True) -> None:
+    def epoch(
+        self, features: Features, batches: Sequence[Tensor], *, is_ahead: bool = True
+    ) -> None:
         """Take a step for each batch as the trainer does, the next one prepared meanwhile or not."""
         with contextlib.ExitStack() as stack:
             prepare = partial(prepare_batch, features, log_popularity=self.log_popularity)
-            ready = stack.enter_context(prepared_ahead(batches, prepare)) if is_ahead else map(prepare, batches)
+            ready = (
+                stack.enter_context(prepared_ahead(batches, prepare))
+                if is_ahead
+                else map(prepare, batches)
+            )
             for batch in ready:
                 self.optimiser.zero_grad()
                 batch(self.model).backward()
@@ -239,9 +288,16 @@ class Bench:
         """Compare steps over resident features with the next one prepared meanwhile, and without."""
         batches = self.batches(128, 8)
         ours, other = self.time(
-            lambda: self.epoch(self.features, batches), lambda: self.epoch(self.features, batches, is_ahead=False)
+            lambda: self.epoch(self.features, batches),
+            lambda: self.epoch(self.features, batches, is_ahead=False),
         )
-        print_line("8 steps, B = 128, resident, against no prefetch", ours, other, other.wall / ours.wall, ">= 1")
+        print_line(
+            "8 steps, B = 128, resident, against no prefetch",
+            ours,
+            other,
+            other.wall / ours.wall,
+            ">= 1",
+        )
 
     def streamed(self) -> None:
         """Compare steps that stream three quarters of the features, warm page cache, with resident ones."""
@@ -255,7 +311,9 @@ class Bench:
             everything = torch.arange(ITEMS)
             for block in everything.split(1024):  # each chunk is checked once
                 streamed.gather(block)
-            ours, other = self.time(lambda: self.epoch(streamed, batches), lambda: self.epoch(self.features, batches))
+            ours, other = self.time(
+                lambda: self.epoch(streamed, batches), lambda: self.epoch(self.features, batches)
+            )
         name = f"8 steps, B = 128, streamed with {quarter / 2**20:,.0f} MiB, against resident"
         print_line(name, ours, other, other.wall / ours.wall, ">= 0.85")
 
@@ -264,7 +322,10 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             write_stores(Path(folder), self.features)
             command = [sys.executable, str(Path(__file__).with_name("train_start.py")), folder]
-            found = np.array([subprocess.check_output(command, text=True).split() for _ in range(self.repeats)], float)
+            found = np.array(
+                [subprocess.check_output(command, text=True).split() for _ in range(self.repeats)],
+                float,
+            )
         ours, other = np.median(found, axis=0)
         print(
             f"| imports done to the beginning of the first step, against np.fromfile | {ours:.3f} | {other:.3f} | {ours / other:.2f} | <= 1.5 |"

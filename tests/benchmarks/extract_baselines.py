@@ -33,10 +33,16 @@ def naive_loop(modality: Modality, checkpoint: Path, paths: Sequence[Path], fold
     begun = time.perf_counter()
     with torch.no_grad():
         for path in paths:
-            medium = Image.open(path).convert("RGB") if modality is Modality.IMAGE else list(_every_frame(path))
+            medium = (
+                Image.open(path).convert("RGB")
+                if modality is Modality.IMAGE
+                else list(_every_frame(path))
+            )
             inputs = processor(medium, return_tensors="pt")
             states = model(**inputs, output_hidden_states=True).hidden_states
-            kept = [state[:, 0] if modality is Modality.IMAGE else state.mean(dim=1) for state in states]
+            kept = [
+                state[:, 0] if modality is Modality.IMAGE else state.mean(dim=1) for state in states
+            ]
             torch.save([state.half() for state in kept], out / f"{path.stem}.pt")
     return len(paths) / (time.perf_counter() - begun)
 
@@ -49,13 +55,19 @@ def _every_frame(path: Path) -> list:  # type: ignore[type-arg]
             if frame.time is not None and frame.time >= CLIP_LENGTH_S:
                 break
             frames.append(frame.to_ndarray(format="rgb24"))
-    return [frames[min(int(moment / CLIP_LENGTH_S * len(frames)), len(frames) - 1)] for moment in frame_times(_FRAMES)]
+    return [
+        frames[min(int(moment / CLIP_LENGTH_S * len(frames)), len(frames) - 1)]
+        for moment in frame_times(_FRAMES)
+    ]
 
 
 def decoding_cpu(paths: Sequence[Path]) -> tuple[float, float]:
     """Return the seconds of computing per video of our decoder, and of a loop that converts every frame, one thread each."""
     spent = []
-    for decode in (lambda path: decode_video(path, frame_count=_FRAMES), _every_frame_in_one_thread):
+    for decode in (
+        lambda path: decode_video(path, frame_count=_FRAMES),
+        _every_frame_in_one_thread,
+    ):
         begun = time.process_time()
         for path in paths:
             decode(path)

@@ -25,7 +25,10 @@ def decayed_markov(kept: KeptSequences) -> dict[str, dict[str, float]]:
     i by g steps of 0.8^(g-1). The history is masked, ties are lost.
     """
     followers = _followers(kept)
-    return {"valid": _figures(kept, followers, HELD_OUT), "test": _figures(kept, followers, HELD_OUT - 1)}
+    return {
+        "valid": _figures(kept, followers, HELD_OUT),
+        "test": _figures(kept, followers, HELD_OUT - 1),
+    }
 
 
 def _followers(kept: KeptSequences) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -39,13 +42,17 @@ def _followers(kept: KeptSequences) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(np.array(list(own), np.int64), np.array(list(own.values()))) for own in weights]
 
 
-def _figures(kept: KeptSequences, followers: list[tuple[np.ndarray, np.ndarray]], held_out: int) -> dict[str, float]:
+def _figures(
+    kept: KeptSequences, followers: list[tuple[np.ndarray, np.ndarray]], held_out: int
+) -> dict[str, float]:
     ranks = np.fromiter(_ranks(kept, followers, held_out), np.float64)
     is_hit = ranks <= 10
     return {"hr@10": float(is_hit.mean()), "ndcg@10": float((is_hit / np.log2(ranks + 1)).mean())}
 
 
-def _ranks(kept: KeptSequences, followers: list[tuple[np.ndarray, np.ndarray]], held_out: int) -> Iterator[int]:
+def _ranks(
+    kept: KeptSequences, followers: list[tuple[np.ndarray, np.ndarray]], held_out: int
+) -> Iterator[int]:
     for user in range(len(kept.user_ids)):
         items = kept.sequence(user)
         history, target = items[:-held_out], items[-held_out]

@@ -30,7 +30,9 @@ def title_states(titles: Sequence[str], dim: int) -> np.ndarray:
     Each row is scaled to the root of ``dim``, as a LayerNorm leaves it; a title
     without any known term is zeros.
     """
-    layers = [_reduced(_tf_idf([terms(title) for title in titles]), dim) for terms in (_words, _grams)]
+    layers = [
+        _reduced(_tf_idf([terms(title) for title in titles]), dim) for terms in (_words, _grams)
+    ]
     return torch.stack(layers, dim=1).numpy().astype(np.float16)
 
 
@@ -52,7 +54,9 @@ def _tf_idf(documents: Sequence[list[str]]) -> Tensor:
     rows, columns, values = [], [], []
     for row, counts in enumerate(occurrences):
         weights = {
-            t: (1 + math.log(n)) * math.log(len(documents) / spread[t]) for t, n in counts.items() if t in column
+            t: (1 + math.log(n)) * math.log(len(documents) / spread[t])
+            for t, n in counts.items()
+            if t in column
         }
         length = math.sqrt(sum(weight**2 for weight in weights.values())) or 1.0
         for term, weight in weights.items():
@@ -60,7 +64,9 @@ def _tf_idf(documents: Sequence[list[str]]) -> Tensor:
             columns.append(column[term])
             values.append(weight / length)
     shape = (len(documents), len(known))
-    return torch.sparse_coo_tensor(torch.tensor([rows, columns]), torch.tensor(values), shape, check_invariants=True)
+    return torch.sparse_coo_tensor(
+        torch.tensor([rows, columns]), torch.tensor(values), shape, check_invariants=True
+    )
 
 
 def _reduced(matrix: Tensor, dim: int) -> Tensor:

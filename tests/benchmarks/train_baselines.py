@@ -61,8 +61,14 @@ def loop_loss(users: Tensor, vectors: Tensor, sequences: Tensor, log_p: Tensor) 
     for user, own in enumerate(sequences):
         rows = slice(user * length, (user + 1) * length)
         is_own = torch.isin(items, own).repeat(length, 1)
-        is_own[torch.arange(length), user * (length + 1) + torch.arange(1, length + 1)] = False  # the positives
+        is_own[torch.arange(length), user * (length + 1) + torch.arange(1, length + 1)] = (
+            False  # the positives
+        )
         logits[rows] = logits[rows].masked_fill(is_own, -1e4)
-    positive = torch.arange(len(sequences)).unsqueeze(1) * (length + 1) + torch.arange(1, length + 1)
+    positive = torch.arange(len(sequences)).unsqueeze(1) * (length + 1) + torch.arange(
+        1, length + 1
+    )
     is_predicting = (sequences[:, :-1] != PADDING) & (sequences[:, 1:] != PADDING)
-    return torch.nn.functional.cross_entropy(logits[is_predicting.flatten()], positive[is_predicting])
+    return torch.nn.functional.cross_entropy(
+        logits[is_predicting.flatten()], positive[is_predicting]
+    )

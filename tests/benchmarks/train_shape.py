@@ -58,7 +58,11 @@ def write_stores(folder: Path, features: FeatureTable) -> StoredStates:
     stores = {}
     for modality, hidden in zip(features.modalities, features.hidden, strict=True):
         identity = StoreIdentity(
-            modality=modality, backbone={"id": "bench"}, inputs={}, capture={"layers": list(range(LAYERS))}, dim=DIM
+            modality=modality,
+            backbone={"id": "bench"},
+            inputs={},
+            capture={"layers": list(range(LAYERS))},
+            dim=DIM,
         )
         store = store_folder(folder / "c", "bench", identity)
         create_store(store, identity, np.zeros((4, LAYERS, DIM), np.float32))
@@ -78,7 +82,9 @@ def write_stores(folder: Path, features: FeatureTable) -> StoredStates:
 
 def resident_bytes(which: str = "VmRSS") -> int:
     """Return this process's memory now, or at its peak (``VmHWM``)."""
-    found = re.search(rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    found = re.search(
+        rf"{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8")
+    )
     if found is None:
         raise RuntimeError(f"expected {which} in /proc/self/status: this measure needs Linux")
     return int(found[1]) * 1024

@@ -22,18 +22,25 @@ def seconds_to_first_step(folder: Path) -> str:
     paths = sorted(folder.glob("c/bench/*/*/segments/*/hidden_states/c/*/0/0"))
     torch.optim.AdamW([torch.zeros(1)], fused=True)  # imports for a second what it needs
     begun = time.perf_counter()
-    kept = [np.fromfile(path, np.uint8) for path in paths]  # kept, as ours are: a buffer used again costs no pages
+    kept = [
+        np.fromfile(path, np.uint8) for path in paths
+    ]  # kept, as ours are: a buffer used again costs no pages
     read = time.perf_counter() - begun
     del kept
     begun = time.perf_counter()
-    stores = {modality: open_store(next((folder / "c/bench" / modality.value).iterdir())) for modality in Modality}
+    stores = {
+        modality: open_store(next((folder / "c/bench" / modality.value).iterdir()))
+        for modality in Modality
+    }
     stored = StoredStates(stores, stores[Modality.TEXT].item_ids)
     demand = Demand(rows_at_once=128 * (INPUT_LENGTH + 1), counts=np.zeros(ITEMS, np.int64))
     features = place_features(stored, Placement("device"), torch.device("cpu"), demand)
     model = Crossan.build(features.dims, features.layer_count, INPUT_LENGTH, SHAPE)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     optimiser.zero_grad()
-    sequences = torch.from_numpy(np.random.default_rng(0).integers(0, ITEMS, (128, INPUT_LENGTH + 1)))
+    sequences = torch.from_numpy(
+        np.random.default_rng(0).integers(0, ITEMS, (128, INPUT_LENGTH + 1))
+    )
     prepare_batch(features, sequences, torch.zeros(ITEMS))
     return f"{time.perf_counter() - begun} {read}"
 

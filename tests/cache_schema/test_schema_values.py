@@ -38,7 +38,12 @@ def test_canonical_json_is_sorted_dense_and_utf8():
         canonical_bytes(float("nan"))
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.dictionaries(st.text(), x)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: st.dictionaries(st.text(), x),
+    )
+)
 def test_written_json_reads_back(value):
     try:
         data = pretty_bytes({"value": value})
@@ -97,9 +102,15 @@ def test_fingerprint_changes_with_every_field(fields):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"stored_dtype": "int8"}, "stored dtype: expected one of float16, float32, bfloat16, found 'int8'"),
+        (
+            {"stored_dtype": "int8"},
+            "stored dtype: expected one of float16, float32, bfloat16, found 'int8'",
+        ),
         ({"codec": "gzip"}, "codec: expected one of raw, zstd, blosc, found 'gzip'"),
-        ({"capture": {"layers": [2, 0]}}, r"kept layers: expected increasing layer numbers from 0, found \[2, 0\]"),
+        (
+            {"capture": {"layers": [2, 0]}},
+            r"kept layers: expected increasing layer numbers from 0, found \[2, 0\]",
+        ),
         ({"capture": {"layers": []}}, "kept layers"),
         ({"capture": {"layers": [True]}}, "kept layers"),
         ({"dim": 0}, "dim: expected a row of 1 to 67,108,864 bytes, found 3 layers of width 0"),
@@ -125,13 +136,29 @@ def test_store_json_of_another_version_or_form_is_refused():
 @pytest.mark.parametrize(
     ("row_bytes", "item_count", "expected"),
     [
-        (7 * 768 * 2, 100_000, 1024),  # 10,752 = 21 * 512, so 128 items make whole pages; 1,024 = 8 * 128
-        (7 * 768 * 2, 19_738, 768),  # 1,024 would pad by 742 items, 896 by 870; 768 pads by 230, 1.2 %
+        (
+            7 * 768 * 2,
+            100_000,
+            1024,
+        ),  # 10,752 = 21 * 512, so 128 items make whole pages; 1,024 = 8 * 128
+        (
+            7 * 768 * 2,
+            19_738,
+            768,
+        ),  # 1,024 would pad by 742 items, 896 by 870; 768 pads by 230, 1.2 %
         (7 * 768 * 2, 3, 128),
         (7 * 768 * 2, 129, 256),
-        (13 * 1024 * 4, 5_000, 256),  # 53,248 = 13 * 4,096: 16 items; 304, 288 and 272 pad by more than 156
+        (
+            13 * 1024 * 4,
+            5_000,
+            256,
+        ),  # 53,248 = 13 * 4,096: 16 items; 304, 288 and 272 pad by more than 156
         (192, 5_000, 1024),  # 192 = 3 * 64: exactly 1,024 items
-        (2, 5_000, 1024),  # 32,768 items would make a page: more than a chunk holds, so the page rule gives way
+        (
+            2,
+            5_000,
+            1024,
+        ),  # 32,768 items would make a page: more than a chunk holds, so the page rule gives way
         (2, 5, 5),
         (40_000_000, 5, 1),
         (65_536, 0, 1),
@@ -185,17 +212,32 @@ def _set(path, new):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_set(["codecs", 0, "name"], "pickle"), "expected the codecs of one of raw, zstd, blosc, found"),
+        (
+            _set(["codecs", 0, "name"], "pickle"),
+            "expected the codecs of one of raw, zstd, blosc, found",
+        ),
         (_set(["codecs"], []), "expected the codecs"),
         (_set(["zarr_format"], 2), "expected zarr_format to be 3, found 2"),
         (_set(["node_type"], "group"), "expected node_type"),
         (_set(["data_type"], "object"), "expected data_type to be 'float16'"),
-        (_set(["storage_transformers"], [{"name": "sharding"}]), "expected storage_transformers to be 'left out'"),
+        (
+            _set(["storage_transformers"], [{"name": "sharding"}]),
+            "expected storage_transformers to be 'left out'",
+        ),
         (_set(["shape"], [300, 7]), "expected shape to be three counts"),
         (_set(["shape", 0], -1), "expected shape to be three counts"),
-        (_set(["chunk_grid", "configuration", "chunk_shape"], [9999, 7, 768]), "expected chunks of 1 to 67,108,864"),
-        (_set(["chunk_grid", "configuration", "chunk_shape"], [128, 1, 768]), "expected chunk_grid"),
-        (_set(["chunk_key_encoding", "configuration", "separator"], "/../"), "expected chunk_key_encoding"),
+        (
+            _set(["chunk_grid", "configuration", "chunk_shape"], [9999, 7, 768]),
+            "expected chunks of 1 to 67,108,864",
+        ),
+        (
+            _set(["chunk_grid", "configuration", "chunk_shape"], [128, 1, 768]),
+            "expected chunk_grid",
+        ),
+        (
+            _set(["chunk_key_encoding", "configuration", "separator"], "/../"),
+            "expected chunk_key_encoding",
+        ),
         (_set(["attributes", "crossan_stored_dtype"], "O"), "expected a stored dtype among"),
     ],
 )

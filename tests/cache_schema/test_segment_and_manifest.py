@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from crossan.cache_schema import FileEntry, Manifest, SegmentEntry, SegmentRecord, parse_object, pretty_bytes
+from crossan.cache_schema import (
+    FileEntry,
+    Manifest,
+    SegmentEntry,
+    SegmentRecord,
+    parse_object,
+    pretty_bytes,
+)
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.manifest import version_name, version_number
@@ -27,7 +34,10 @@ def _set(path, new):
 
 
 def record(*files):
-    metadata = [FileEntry(path, 10, SHA) for path in ("zarr.json", "hidden_states/zarr.json", "items.parquet")]
+    metadata = [
+        FileEntry(path, 10, SHA)
+        for path in ("zarr.json", "hidden_states/zarr.json", "items.parquet")
+    ]
     return SegmentRecord(
         segment_id=SEGMENT_ID,
         fingerprint=SHA,
@@ -69,18 +79,27 @@ def test_a_new_stamp_is_higher_than_what_is_known_whatever_the_clock_says():
             _set(["files", 0, "path"], "../../etc/passwd"),
             "expected a path that a segment has, found '../../etc/passwd'",
         ),
-        (_set(["files", 3, "path"], "hidden_states/c/00/0/0"), "expected a path that a segment has"),
+        (
+            _set(["files", 3, "path"], "hidden_states/c/00/0/0"),
+            "expected a path that a segment has",
+        ),
         (
             _set(["files", 3, "path"], "hidden_states/c/1/0/0"),
             r"expected the chunks in order without a gap, found \[1\]",
         ),
-        (_set(["files", 0, "path"], "items.parquet"), "expected the three metadata files once each"),
+        (
+            _set(["files", 0, "path"], "items.parquet"),
+            "expected the three metadata files once each",
+        ),
         (_set(["files", 3, "crc32c"], "xyz"), "expected size and digests of hidden_states/c/0/0/0"),
         (_set(["files", 0, "size"], -1), "expected size and digests of zarr.json"),
         (_set(["files"], [1]), "expected a list of up to 1,000,000 files"),
         (_set(["segment"], "../x"), "expected a segment id, found '../x'"),
         (_set(["stamp"], -1), "expected a stamp from 0 to 9223372036854775807, found -1"),
-        (_set(["stamp"], 2**63), "expected a stamp from 0 to 9223372036854775807, found 9223372036854775808"),
+        (
+            _set(["stamp"], 2**63),
+            "expected a stamp from 0 to 9223372036854775807, found 9223372036854775808",
+        ),
         (_set(["stamp"], 1.5), "expected 'stamp' to hold int, found 1.5"),
         (_set(["rows"], 4), "expected no more rows than items, found 4 rows of 3 items"),
         (_set(["items"], True), "expected 'items' to hold int, found True"),
@@ -113,7 +132,10 @@ def test_manifest_reads_back_from_its_own_json():
     ("change", "message"),
     [
         (_set(["version"], 3), "expected content with the digest"),
-        (_set(["digest"], "0" * 64), f"expected content with the digest {manifest().digest}, found '000"),
+        (
+            _set(["digest"], "0" * 64),
+            f"expected content with the digest {manifest().digest}, found '000",
+        ),
         (_set(["schema_version"], 2), "expected content with the digest"),  # damage, not the future
     ],
 )
@@ -145,7 +167,9 @@ def test_manifest_of_another_form_is_refused(change, message):
 def test_version_names_read_back():
     assert version_name(1) == "000001.json"
     assert version_number("000012.json") == 12
-    assert [version_number(name) for name in ("000000.json", "0000012.json", ".000001.json.7", "x")] == [None] * 4
+    assert [
+        version_number(name) for name in ("000000.json", "0000012.json", ".000001.json.7", "x")
+    ] == [None] * 4
     assert version_number(version_name(1_234_567)) == 1_234_567
 
 

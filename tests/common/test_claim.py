@@ -61,7 +61,10 @@ def test_one_of_many_processes_takes_over_a_dead_owners_folder(tmp_path, left):
         (folder / OWNER_FILE).write_text(text)
         age(folder / OWNER_FILE, DAY + 60)
     gate, answers = FORK.Barrier(PROCESSES), FORK.SimpleQueue()
-    children = [FORK.Process(target=claim_in_rounds, args=(folders, gate, answers)) for _ in range(PROCESSES)]
+    children = [
+        FORK.Process(target=claim_in_rounds, args=(folders, gate, answers))
+        for _ in range(PROCESSES)
+    ]
     for child in children:
         child.start()
     for child in children:
@@ -128,14 +131,19 @@ def untouched_for(place):
 
 @pytest.mark.parametrize(
     "write",
-    [lambda run: run.append_metrics({"epoch": 1}), lambda run: run.save_checkpoint("last", Checkpoint({}, {}))],
+    [
+        lambda run: run.append_metrics({"epoch": 1}),
+        lambda run: run.save_checkpoint("last", Checkpoint({}, {})),
+    ],
     ids=["epoch", "checkpoint"],
 )
 def test_epochs_and_checkpoints_show_that_the_owner_works(tmp_path, write):
     claim(tmp_path, "trains")
     age(tmp_path / OWNER_FILE, DAY + 60)
     write(FollowedRun(tmp_path))
-    assert untouched_for(tmp_path / OWNER_FILE) > DAY  # only the rank that owns the folder speaks for it
+    assert (
+        untouched_for(tmp_path / OWNER_FILE) > DAY
+    )  # only the rank that owns the folder speaks for it
     write(RunFolder(tmp_path))
     assert untouched_for(tmp_path / OWNER_FILE) < DAY
 

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.common.config import Settings, load_settings, settings_differences, settings_with, to_toml, toml_value
+from crossan.common.config import (
+    Settings,
+    load_settings,
+    settings_differences,
+    settings_with,
+    to_toml,
+    toml_value,
+)
 
 
 class Inner(Settings):
@@ -29,7 +36,9 @@ class Outer(Settings):
 def load(tmp_path, text="", assignments=(), environment=None):
     path = tmp_path / "c.toml"
     path.write_text(text)
-    return load_settings(Outer, files=[path], assignments=assignments, environment=environment or {})
+    return load_settings(
+        Outer, files=[path], assignments=assignments, environment=environment or {}
+    )
 
 
 def test_precedence_is_defaults_files_environment_flags(tmp_path):
@@ -62,9 +71,15 @@ def test_bare_words_are_strings(tmp_path):
             "model.botleneck_dim=3",
             r"--set model.botleneck_dim=3: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?",
         ),
-        ("bottleneck_dim=3", r"unknown setting 'bottleneck_dim'; did you mean 'model.bottleneck_dim'\?"),
+        (
+            "bottleneck_dim=3",
+            r"unknown setting 'bottleneck_dim'; did you mean 'model.bottleneck_dim'\?",
+        ),
         ("zzz=3", r"unknown setting 'zzz'; known here: model.bottleneck_dim"),
-        ("model=3", r"'model' is a group of settings; name one of them, for example 'model.bottleneck_dim'"),
+        (
+            "model=3",
+            r"'model' is a group of settings; name one of them, for example 'model.bottleneck_dim'",
+        ),
         ("seed", r"--set seed: expected key=value"),
         ("seed=1.5", r"--set seed=1.5: seed: .*integer.*got 1.5"),
         ("model.bottleneck_dim=0", r"model.bottleneck_dim: .*greater than or equal to 1, got 0"),
@@ -120,10 +135,14 @@ def test_settings_with_replaces_by_dotted_name_and_checks_again():
     before = Outer(name="a")
     after = settings_with(before, {"model.bottleneck_dim": 3, "name": "b"}, "--grid")
     assert (after.model.bottleneck_dim, after.name, before.model.bottleneck_dim) == (3, "b", 512)
-    assert settings_differences(before, after) == ["model.bottleneck_dim: 512 there, 3 asked", "name: a there, b asked"]
+    assert settings_differences(before, after) == [
+        "model.bottleneck_dim: 512 there, 3 asked",
+        "name: a there, b asked",
+    ]
     assert settings_differences(before, after, but={"model"}) == ["name: a there, b asked"]
     with pytest.raises(
-        ConfigError, match=r"--grid: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?"
+        ConfigError,
+        match=r"--grid: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?",
     ):
         settings_with(before, {"model.botleneck_dim": 3}, "--grid")
     with pytest.raises(ConfigError, match=r"--grid: model.bottleneck_dim: .*got 'x'"):

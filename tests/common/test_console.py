@@ -43,7 +43,9 @@ def test_our_errors_become_exit_codes_without_a_traceback(error, code, monkeypat
         raise error("expected this, found that", remedy="Run: mend it")
 
     assert run(command, monkeypatch) == code
-    assert capsys.readouterr().err == f"{error.__name__}: expected this, found that\n  Run: mend it\n"
+    assert (
+        capsys.readouterr().err == f"{error.__name__}: expected this, found that\n  Run: mend it\n"
+    )
 
 
 def test_an_error_of_ours_is_also_the_fitting_builtin():

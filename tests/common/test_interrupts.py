@@ -30,11 +30,15 @@ def test_the_first_signal_is_only_heard(ends_at_once, capsys):
         os.kill(os.getpid(), signal.SIGTERM)
         assert told.is_set()
         assert told.number is signal.SIGTERM
-    assert "SIGTERM: finishing the step in hand; a second one ends at once" in capsys.readouterr().err
+    assert (
+        "SIGTERM: finishing the step in hand; a second one ends at once" in capsys.readouterr().err
+    )
     assert signal.getsignal(signal.SIGTERM) is ends_at_once
 
 
-@pytest.mark.parametrize(("second", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize(
+    ("second", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
 def test_a_second_signal_ends_at_once_whichever_it_is(ends_at_once, second, error):
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step"):
         os.kill(os.getpid(), signal.SIGTERM)

@@ -9,7 +9,8 @@ GIB = 1 << 30
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("7", 7), ("7K", 7 * 1024), ("8G", 8 * GIB), ("8GiB", 8 * GIB), ("500MiB", 500 << 20)]
+    ("text", "expected"),
+    [("7", 7), ("7K", 7 * 1024), ("8G", 8 * GIB), ("8GiB", 8 * GIB), ("500MiB", 500 << 20)],
 )
 def test_sizes_are_read(text, expected):
     assert parse_size(text, "--max-ram") == expected
@@ -23,7 +24,13 @@ def test_what_is_no_size_is_refused(text):
 
 @pytest.mark.parametrize(
     ("size", "shown"),
-    [(0, "0 bytes"), (1023, "1,023 bytes"), (1024, "1.0 KiB"), (10 << 20, "10 MiB"), (3 * GIB // 2, "1.5 GiB")],
+    [
+        (0, "0 bytes"),
+        (1023, "1,023 bytes"),
+        (1024, "1.0 KiB"),
+        (10 << 20, "10 MiB"),
+        (3 * GIB // 2, "1.5 GiB"),
+    ],
 )
 def test_sizes_are_shown(size, shown):
     assert show_size(size) == shown

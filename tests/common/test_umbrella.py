@@ -22,7 +22,9 @@ def test_help_loads_nothing_heavy(program):
         f"import sys\nfrom {PROGRAMS[program]} import main\nsys.argv = ['{program}', '--help']\n"
         f"try:\n    main()\nfinally:\n    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stderr.splitlines()[-1] == "[]"
     assert "Usage" in done.stdout
 
@@ -34,7 +36,9 @@ def test_group_help_loads_nothing_heavy(group):
         f"sys.argv = ['crossan', '{group}', '--help']\n"
         f"try:\n    main()\nfinally:\n    print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stderr.splitlines()[-1] == "[]"
 
 
@@ -49,13 +53,18 @@ def test_help_answers_in_half_a_second_of_cpu(program):
 
 
 def test_every_entry_point_loads():
-    for point in (*entry_points(group="crossan.commands"), *entry_points(group="crossan.media_probes")):
+    for point in (
+        *entry_points(group="crossan.commands"),
+        *entry_points(group="crossan.media_probes"),
+    ):
         assert callable(point.load()), point.name
 
 
 def test_version_and_unknown_command():
     program = Path(sys.executable).parent / "crossan"
-    version = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=True)
+    version = subprocess.run(
+        [str(program), "--version"], capture_output=True, text=True, check=True
+    )
     assert version.stdout.count(".") >= 2
     unknown = subprocess.run([str(program), "tarin"], capture_output=True, text=True, check=False)
     assert unknown.returncode == 2

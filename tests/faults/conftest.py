@@ -9,7 +9,11 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store
 
-SHAPES = {"mapped": (64, "raw", 2, 600), "scattered": (8, "raw", 3, 60), "packed": (8, "zstd", 3, 60)}
+SHAPES = {
+    "mapped": (64, "raw", 2, 600),
+    "scattered": (8, "raw", 3, 60),
+    "packed": (8, "zstd", 3, 60),
+}
 
 
 def make_store(path, kind):
@@ -25,14 +29,22 @@ def make_store(path, kind):
     )
     create_store(path, identity, np.ones((4, layer_count, dim), np.float32))
     values = np.random.default_rng(0).normal(size=(item_count, layer_count, dim)).astype(np.float16)
-    rows = [ItemRow(f"v{n:05d}", f"{n:064x}", ItemStatus.OK, row=values[n]) for n in range(item_count)]
+    rows = [
+        ItemRow(f"v{n:05d}", f"{n:064x}", ItemStatus.OK, row=values[n]) for n in range(item_count)
+    ]
     journal = Journal.open(path, "j")
-    for batch in (rows[: item_count // 2], [*rows[item_count // 2 :], ItemRow("w1", None, ItemStatus.ABSENT)]):
+    for batch in (
+        rows[: item_count // 2],
+        [*rows[item_count // 2 :], ItemRow("w1", None, ItemStatus.ABSENT)],
+    ):
         journal.append(batch)
         journal.publish({})
     journal.append([ItemRow("v00003", "f" * 64, ItemStatus.OK, row=values[9])])
     journal.append(
-        [ItemRow("w2", "e" * 64, ItemStatus.QUARANTINED, "truncated"), ItemRow("v00005", None, ItemStatus.DELETED)]
+        [
+            ItemRow("w2", "e" * 64, ItemStatus.QUARANTINED, "truncated"),
+            ItemRow("v00005", None, ItemStatus.DELETED),
+        ]
     )
     journal.publish({})
     journal.close()

@@ -13,7 +13,12 @@ import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.record import checkpoint as module
-from crossan.train.record.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
+from crossan.train.record.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 DAMAGES, EVERY_BIT = (1_000, 1) if IS_FULL else (60, 97)
@@ -33,7 +38,13 @@ def checkpoints(tmp_path):
             "optimiser": module.optimiser_tensors(optimiser),
             "random": {"cpu": torch.get_rng_state()},
         }
-        progress = {"epoch": number, "step": 17, "loss_sum": 1.5 * number, "best_epoch": 1, "best_hr": 0.125}
+        progress = {
+            "epoch": number,
+            "step": 17,
+            "loss_sum": 1.5 * number,
+            "best_epoch": 1,
+            "best_hr": 0.125,
+        }
         save_checkpoint(tmp_path, "last", Checkpoint(tensors, {"progress": progress}))
     return tmp_path
 
@@ -41,7 +52,9 @@ def checkpoints(tmp_path):
 def damage(chance, path, folder):
     """Return other bytes for a file, None for none at all."""
     data = path.read_bytes()
-    kind = chance.choice(["flipped", "flipped", "cut", "emptied", "extended", "older", "exchanged", "zeroed", "gone"])
+    kind = chance.choice(
+        ["flipped", "flipped", "cut", "emptied", "extended", "older", "exchanged", "zeroed", "gone"]
+    )
     if kind == "flipped":
         bit = chance.randrange(8 * len(data))
         changed = bytearray(data)
@@ -50,7 +63,9 @@ def damage(chance, path, folder):
     if kind == "older":
         return (folder / "previous" / path.name).read_bytes()
     if kind == "exchanged":
-        return chance.choice([other for other in path.parent.iterdir() if other != path]).read_bytes()
+        return chance.choice(
+            [other for other in path.parent.iterdir() if other != path]
+        ).read_bytes()
     return {
         "cut": data[: chance.randrange(len(data))],
         "emptied": b"",
@@ -87,7 +102,12 @@ def test_every_damage_is_noticed(checkpoints, monkeypatch):
         # A whole older state file is refused too: what it lists is not what lies beside it.
         check_noticed(checkpoints, said)
         path.write_bytes(whole)
-    assert seen == {"model.safetensors", "optimiser.safetensors", "random.safetensors", "state.json"}
+    assert seen == {
+        "model.safetensors",
+        "optimiser.safetensors",
+        "random.safetensors",
+        "state.json",
+    }
     assert load_newest(checkpoints).state["progress"]["epoch"] == 2
 
 

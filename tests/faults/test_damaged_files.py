@@ -21,7 +21,9 @@ FLIPS, FILES, EVERY_BIT = (6_700, 334, 1) if IS_FULL else (60, 30, 997)
 
 
 def files_of(store):
-    return [path for path in sorted(store.rglob("*")) if path.is_file() and "staging" not in path.parts]
+    return [
+        path for path in sorted(store.rglob("*")) if path.is_file() and "staging" not in path.parts
+    ]
 
 
 @contextlib.contextmanager
@@ -54,7 +56,10 @@ def test_every_flipped_bit_is_found_and_named(sample):
         with changed(path, flipped(data, chance.randrange(8 * len(data)))):
             report = fsck(sample)
             assert not report.ok, path
-            assert any(str(path) in problem.where for problem in report.problems), (path, report.problems)
+            assert any(str(path) in problem.where for problem in report.problems), (
+                path,
+                report.problems,
+            )
             if "/c/" in str(path):
                 check_first_read(sample, path)
     assert fsck(sample).ok
@@ -71,7 +76,9 @@ def check_first_read(sample, path):
             refused.append(error.message)
         else:
             assert np.isfinite(values).all() == opened.presence[row]
-    assert all(str(path) in message and "items lie in it, first: " in message for message in refused)
+    assert all(
+        str(path) in message and "items lie in it, first: " in message for message in refused
+    )
     with pytest.raises(StoreIntegrityError, match="items lie in it, first: "):
         open_store(sample).load()
     assert len(refused) < len(range(0, len(opened.item_ids), 7))
@@ -95,7 +102,9 @@ def damage(chance, path, files):
     if kind == "extended":
         return data + chance.randbytes(chance.randint(1, 100))
     if kind == "exchanged":
-        others = [other for other in files if other.name == path.name and other.read_bytes() != data]
+        others = [
+            other for other in files if other.name == path.name and other.read_bytes() != data
+        ]
         return chance.choice(others).read_bytes() if others else b"{}"
     return {"emptied": b"", "deleted": None, "zeroed": bytes(len(data))}[kind]
 

@@ -48,10 +48,18 @@ def job(commands, tmp_path_factory):
     nothing = pa.nulls(ITEMS, pa.string())
     ids = [f"v{number:04d}" for number in range(ITEMS)]
     items = pa.table(
-        {"item_id": ids, "title": [f"title {n}" for n in ids], "image": nothing, "video": nothing, "audio": nothing}
+        {
+            "item_id": ids,
+            "title": [f"title {n}" for n in ids],
+            "image": nothing,
+            "video": nothing,
+            "audio": nothing,
+        }
     )
     one = pa.table({"user_id": ["u"], "item_id": ids[:1], "timestamp": pa.array([1], pa.int64())})
-    write_dataset(folder / "d", name="d", source_format="table", licence="ours", interactions=one, items=items)
+    write_dataset(
+        folder / "d", name="d", source_format="table", licence="ours", interactions=one, items=items
+    )
     return [
         "--modality",
         "text",
@@ -68,7 +76,9 @@ def job(commands, tmp_path_factory):
 @pytest.mark.timeout(3600)
 def test_a_full_disk_is_exit_six_and_the_same_command_goes_on(commands, job, small_disk, tmp_path):
     folder, resize = small_disk
-    whole = commands.finish("crossan-extract", *job, "--cache", tmp_path / "whole")["stores"][0]["store"]
+    whole = commands.finish("crossan-extract", *job, "--cache", tmp_path / "whole")["stores"][0][
+        "store"
+    ]
     digest = logical_digest(open_store(whole))
     for size in SIZES:
         resize(size)
@@ -76,12 +86,15 @@ def test_a_full_disk_is_exit_six_and_the_same_command_goes_on(commands, job, sma
         commands.begin("crossan-extract", *job, "--cache", cache)
         assert commands.end() == 6, commands.output()
         said = re.search(
-            r"no space left while writing .*: ([\d,]+ bytes needed, )?[\d,]+ bytes free", commands.output()
+            r"no space left while writing .*: ([\d,]+ bytes needed, )?[\d,]+ bytes free",
+            commands.output(),
         )
         assert said, commands.output()
         stores = list(cache.glob("*/*/*"))
         for store in stores:
-            with_version = any((store / "versions").glob("*.json")) if (store / "versions").is_dir() else False
+            with_version = (
+                any((store / "versions").glob("*.json")) if (store / "versions").is_dir() else False
+            )
             if with_version:
                 assert verify(store).ok
             else:

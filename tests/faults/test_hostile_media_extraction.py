@@ -70,7 +70,9 @@ class Hostile:
             self._add_file(kind, f"trap-{name}", data)
         for number in range(FILES_PER_KIND):
             chance = random.Random(f"{kind} {number}")
-            self._add_file(kind, f"broken-{number}", mutated(chance, kind, sources[kind], strangers))
+            self._add_file(
+                kind, f"broken-{number}", mutated(chance, kind, sources[kind], strangers)
+            )
 
     def _add_file(self, kind, name, data):
         path = self.media / f"{kind}{len(self.items)}{SUFFIXES[kind]}"
@@ -82,7 +84,17 @@ class Hostile:
         os.mkfifo(self.media / "fifo.mp4")
         (self.media / "folder.mp4").mkdir()
         (self.media / "loop.mp4").symlink_to("loop.mp4")
-        names = ["fifo.mp4", "folder.mp4", "loop.mp4", "n" * 300, "n/" * 3_000, "a\0b.mp4", " ", "~", "é́"]
+        names = [
+            "fifo.mp4",
+            "folder.mp4",
+            "loop.mp4",
+            "n" * 300,
+            "n/" * 3_000,
+            "a\0b.mp4",
+            " ",
+            "~",
+            "é́",
+        ]
         paths = [str(self.media / name) for name in names]
         paths += [
             f"{self.address}/a.mp4",
@@ -93,7 +105,9 @@ class Hostile:
             "-i",
         ]
         for number, path in enumerate(paths):
-            self.items.append({"item_id": f"path-{number}", "image": path, "video": path, "audio": path})
+            self.items.append(
+                {"item_id": f"path-{number}", "image": path, "video": path, "audio": path}
+            )
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +184,11 @@ def outcomes(store):
 def test_every_item_is_accounted_for_with_its_reason(hostile, extracted, modality):
     found = outcomes(extracted.stores[modality])
     assert sorted(found) == sorted(item["item_id"] for item in hostile.items)
-    untyped = {item: told for item, told in found.items() if told[0] == "quarantined" and told[1] not in REASONS}
+    untyped = {
+        item: told
+        for item, told in found.items()
+        if told[0] == "quarantined" and told[1] not in REASONS
+    }
     assert untyped == {}
     assert {status for status, _ in found.values()} <= {"ok", "absent", "missing", "quarantined"}
     assert {item for item, (status, _) in found.items() if status == "missing"} <= {
@@ -196,7 +214,9 @@ def test_whole_files_are_ok_and_traps_are_not(extracted, kind):
     assert statuses[f"{kind}-crafted-empty"] == ("quarantined", "empty-file")
     broken = Counter(status for item, (status, _) in statuses.items() if "-broken-" in item)
     assert broken["quarantined"] >= FILES_PER_KIND // 5, "the mutations are expected to break files"
-    assert broken["ok"] >= FILES_PER_KIND // 50, "the mutations are expected to get past the first check"
+    assert broken["ok"] >= FILES_PER_KIND // 50, (
+        "the mutations are expected to get past the first check"
+    )
 
 
 @pytest.mark.timeout(7200)
@@ -204,7 +224,9 @@ def test_every_title_with_a_visible_character_is_ok(hostile, extracted):
     found = outcomes(extracted.stores["text"])
     for item in hostile.items:
         title = item.get("title")
-        assert found[item["item_id"]][0] == ("ok" if title and title.strip() else "absent"), repr(title)[:200]
+        assert found[item["item_id"]][0] == ("ok" if title and title.strip() else "absent"), repr(
+            title
+        )[:200]
 
 
 @pytest.mark.timeout(7200)
@@ -226,15 +248,25 @@ def test_nothing_outside_the_dataset_is_opened_and_nothing_is_sent(hostile, tiny
         hostile.server.accept()
     assert not list(extracted.own.rglob("pwned"))
     if extracted.log is None:
-        pytest.skip("strace is not installed, or may not trace here: which files are opened stays unchecked")
+        pytest.skip(
+            "strace is not installed, or may not trace here: which files are opened stays unchecked"
+        )
     trace = read_trace(extracted.log)
-    media = {item[column] for item in hostile.items for column in ("image", "video", "audio") if column in item}
+    media = {
+        item[column]
+        for item in hostile.items
+        for column in ("image", "video", "audio")
+        if column in item
+    }
     assert len(media & trace["opened"]) > len(media) // 2, "the trace is expected to show the media"
     allowed = [hostile.media, hostile.dataset, extracted.cache, extracted.own, tiny, *_of_python()]
     assert {path for path in trace["opened"] if not _is_below(path, allowed)} == set()
     assert {path for path in trace["missed"] if _is_below(path, [hostile.outside])} == set()
     assert trace["network"] == []
-    assert {Path(program).parent for program in trace["started"]} <= {PROGRAMS, Path(sys.executable).parent}
+    assert {Path(program).parent for program in trace["started"]} <= {
+        PROGRAMS,
+        Path(sys.executable).parent,
+    }
 
 
 SPY = """
@@ -267,12 +299,25 @@ def test_the_trace_shows_what_it_is_there_to_show(tmp_path):
     assert str(secret) in trace["opened"]  # through the link
     assert {str(secret.parent / "gone"), str(tmp_path / "gone")} <= trace["missed"]
     assert [line.split("(")[0].split()[-1] for line in trace["network"]] == ["socket", "connect"]
-    assert {Path(program).name for program in trace["started"]} == {Path(sys.executable).name, "true"}
+    assert {Path(program).name for program in trace["started"]} == {
+        Path(sys.executable).name,
+        "true",
+    }
 
 
 def _of_python():
     """Return the folders that Python, the loader and the system's libraries live in."""
-    system = ["/usr/lib", "/usr/local/lib", "/usr/share", "/lib", "/lib64", "/etc", "/proc", "/sys", "/dev"]
+    system = [
+        "/usr/lib",
+        "/usr/local/lib",
+        "/usr/share",
+        "/lib",
+        "/lib64",
+        "/etc",
+        "/proc",
+        "/sys",
+        "/dev",
+    ]
     return [Path(path) for path in [*system, *filter(None, sys.path), sys.prefix, sys.base_prefix]]
 
 

@@ -30,7 +30,15 @@ from crossan.common.stores import fsck, open_store
 STORES = 1_667 if os.environ.get("CROSSAN_FAULTS") == "full" else 40
 """Per kind of store, of which there are three."""
 MEMORY, SECONDS = 512 * 2**20, 5
-_NOT_A_STORE = (ValueError, KeyError, TypeError, OSError, AttributeError, RecursionError, IndexError)
+_NOT_A_STORE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    AttributeError,
+    RecursionError,
+    IndexError,
+)
 WORDS = [
     None, True, -1, 0, 1, 2**40, 2**63, 10**400, 1.5, "", "..", "/etc/passwd", "a/../b", "\0", [], {}, [[]] * 50, "x" * 70_000,
     {"id": "numcodecs.pickle"}, {"name": "sharding_indexed"}, "pickle", "NaN", [2**40, 2, 64],
@@ -44,7 +52,13 @@ def json_files(store):
 def spots(value, path=()):
     """Yield the way to every value inside a JSON value."""
     yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, below in inner:
         yield from spots(below, (*path, key))
 
@@ -80,7 +94,9 @@ def redigest(store):
                 segment["sha256"] = entries.get(segment["id"], segment["sha256"])
             value["store_sha256"] = sha256_hex((store / "store.json").read_bytes())
             value["parent"] = parent
-            value["digest"] = parent = digest_of({key: inner for key, inner in value.items() if key != "digest"})
+            value["digest"] = parent = digest_of(
+                {key: inner for key, inner in value.items() if key != "digest"}
+            )
             path.write_bytes(pretty_bytes(value))
         except _NOT_A_STORE:
             return
@@ -129,16 +145,23 @@ def change_array(chance, store):
         }
     elif kind == "codec":
         value["codecs"] = [
-            {"name": chance.choice(["pickle", "numcodecs.pickle", "gzip", "vlen-utf8"]), "configuration": {}}
+            {
+                "name": chance.choice(["pickle", "numcodecs.pickle", "gzip", "vlen-utf8"]),
+                "configuration": {},
+            }
         ]
     elif kind == "shards":
-        value["codecs"] = [{"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 1, 1]}}]
+        value["codecs"] = [
+            {"name": "sharding_indexed", "configuration": {"chunk_shape": [1, 1, 1]}}
+        ]
     elif kind == "shape":
         value["shape"][chance.randrange(3)] = chance.choice([0, 2**31, 2**40, 2**62])
     elif kind == "filters":
         value["filters"] = [{"id": "pickle"}]
     else:
-        value["chunk_grid"]["configuration"]["chunk_shape"][chance.randrange(3)] = chance.choice([0, 1, 2**20, 2**40])
+        value["chunk_grid"]["configuration"]["chunk_shape"][chance.randrange(3)] = chance.choice(
+            [0, 1, 2**20, 2**40]
+        )
     path.write_bytes(pretty_bytes(value))
     redigest(store)
 
@@ -166,7 +189,9 @@ def change_index(chance, store):
     path = chance.choice(sorted(store.glob("segments/*/items.parquet")))
     table = pq.ParquetFile(io.BytesIO(path.read_bytes())).read(use_threads=False)
     count = table.num_rows
-    kind = chance.choice(["column", "extra", "null", "repeat", "rows", "type", "bomb", "torn", "status"])
+    kind = chance.choice(
+        ["column", "extra", "null", "repeat", "rows", "type", "bomb", "torn", "status"]
+    )
     if kind == "column":
         table = table.drop_columns([chance.choice(table.column_names)])
     elif kind == "extra":
@@ -176,7 +201,9 @@ def change_index(chance, store):
     elif kind == "repeat":
         table = table.set_column(0, "item_id", pa.array(["same"] * count))
     elif kind == "rows":
-        table = table.set_column(4, "row", pa.array([chance.choice([-5, 0, 2**40])] * count, pa.int64()))
+        table = table.set_column(
+            4, "row", pa.array([chance.choice([-5, 0, 2**40])] * count, pa.int64())
+        )
     elif kind == "type":
         table = table.set_column(chance.randrange(5), "row", pa.array([{"a": 1}] * count))
     elif kind == "status":
@@ -191,7 +218,9 @@ def change_index(chance, store):
 
 def change_kind(chance, store):
     """Put a link, a folder or a pipe where a file or folder is."""
-    path = chance.choice([found for found in sorted(store.rglob("*")) if "staging" not in found.parts])
+    path = chance.choice(
+        [found for found in sorted(store.rglob("*")) if "staging" not in found.parts]
+    )
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     kind = chance.choice(["link", "folder", "pipe"])
     if kind == "link":
@@ -202,17 +231,44 @@ def change_kind(chance, store):
         os.mkfifo(path)
 
 
-CHANGES = [change_json, change_json, change_json, change_text, change_array, change_chunk, change_index, change_kind]
+CHANGES = [
+    change_json,
+    change_json,
+    change_json,
+    change_text,
+    change_array,
+    change_chunk,
+    change_index,
+    change_kind,
+]
 
 
 def watched(store):
     """Let nothing but reading the store happen from here on."""
-    harmless = (str(store), sys.prefix, sys.base_prefix, "/proc/self", "/dev/null", str(Path(__file__).parents[2]))
+    harmless = (
+        str(store),
+        sys.prefix,
+        sys.base_prefix,
+        "/proc/self",
+        "/dev/null",
+        str(Path(__file__).parents[2]),
+    )
 
     def hook(event, arguments):
-        if event in {"subprocess.Popen", "os.exec", "os.system", "socket.connect", "pickle.find_class", "ctypes.cdata"}:
+        if event in {
+            "subprocess.Popen",
+            "os.exec",
+            "os.system",
+            "socket.connect",
+            "pickle.find_class",
+            "ctypes.cdata",
+        }:
             os._exit(77)
-        if event == "open" and isinstance(arguments[0], str) and not arguments[0].startswith(harmless):
+        if (
+            event == "open"
+            and isinstance(arguments[0], str)
+            and not arguments[0].startswith(harmless)
+        ):
             os._exit(78)
         if event in {"os.rename", "os.remove", "os.mkdir", "os.link", "os.symlink"}:
             os._exit(79)

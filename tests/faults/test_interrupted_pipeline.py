@@ -30,12 +30,21 @@ LONGEST_GOODBYE_S = 10
 def extraction(commands, tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     item_ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
-    dataset = write_items(folder / "d", [{"item_id": one, "video": str(folder / f"{one}.mp4")} for one in item_ids])
+    dataset = write_items(
+        folder / "d", [{"item_id": one, "video": str(folder / f"{one}.mp4")} for one in item_ids]
+    )
     for number, item_id in enumerate(item_ids):
         frame_count = 3_000 if number == LONG else 12 + number % 5
         video = write_video("mpeg4", frame_count=frame_count, rate=1_000 if number == LONG else 4)
         (folder / f"{item_id}.mp4").write_bytes(b"no video" if number == BROKEN else video)
-    arguments = ["--modality", "video", "--dataset", dataset, "--backbone", write_backbones(folder / "tiny")]
+    arguments = [
+        "--modality",
+        "video",
+        "--dataset",
+        dataset,
+        "--backbone",
+        write_backbones(folder / "tiny"),
+    ]
     made = Extraction(commands, [*arguments, "--batch-size", 4, "--num-workers", 2], item_ids)
     made.folder = folder
     return made
@@ -67,7 +76,9 @@ def wait_for_workers(process, seconds):
     """Wait until the command has processes of its own, then for ``seconds``; return those it has then."""
     deadline = time.monotonic() + 60
     while is_alive(process) and not descendants(process):
-        assert time.monotonic() < deadline, "the command was expected to start processes within a minute"
+        assert time.monotonic() < deadline, (
+            "the command was expected to start processes within a minute"
+        )
         time.sleep(0.002)
     time.sleep(seconds)
     return descendants(process)
@@ -133,7 +144,9 @@ def test_no_process_outlives_a_killed_command(extraction, uninterrupted, tmp_pat
 
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("is_to_all", [False, True], ids=["the command", "all processes"])
-@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"])
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
+)
 def test_a_signal_ends_the_command_with_its_exit_code(
     extraction, uninterrupted, tmp_path, number, exit_code, is_to_all
 ):
@@ -178,10 +191,13 @@ def test_an_item_that_ends_every_worker_is_the_only_one_lost(extraction, uninter
     (store,) = (tmp_path / "c").glob("made-up/video/*")
     opened = open_store(store)
     reasons = {
-        item: (reason or "").partition(":")[0] for item, reason in zip(opened.item_ids, opened.reasons, strict=True)
+        item: (reason or "").partition(":")[0]
+        for item, reason in zip(opened.item_ids, opened.reasons, strict=True)
     }
     assert {str(item): reason for item, reason in reasons.items() if reason} == {
         f"item{BROKEN:03d}": "unknown-container",
         f"item{LONG:03d}": "crashed",
     }
-    extraction.check_whole(extraction.finish(tmp_path / "c"), uninterrupted[0])  # the next run tries it again
+    extraction.check_whole(
+        extraction.finish(tmp_path / "c"), uninterrupted[0]
+    )  # the next run tries it again

@@ -36,7 +36,9 @@ def extraction(commands, tmp_path_factory):
     item_ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
     dataset = _write_pictures(folder, item_ids)
     arguments = ["--modality", "image", "--dataset", dataset, "--backbone", tiny]
-    return Extraction(commands, [*arguments, "--batch-size", BATCH_SIZE, "--num-workers", 2], item_ids)
+    return Extraction(
+        commands, [*arguments, "--batch-size", BATCH_SIZE, "--num-workers", 2], item_ids
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +48,20 @@ def uninterrupted(extraction, tmp_path_factory):
     begun = time.monotonic()
     store = extraction.finish(tmp_path_factory.mktemp("whole"))
     seconds = time.monotonic() - begun
-    assert (store["ok"], store["quarantined"], store["forwarded"]) == (ITEM_COUNT - 1, 1, ITEM_COUNT - 1)
+    assert (store["ok"], store["quarantined"], store["forwarded"]) == (
+        ITEM_COUNT - 1,
+        1,
+        ITEM_COUNT - 1,
+    )
     return logical_digest(open_store(store["store"])), seconds
 
 
 def _write_pictures(folder, item_ids):
     shades = np.random.default_rng(0)
     for item_id in item_ids:
-        Image.fromarray(shades.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(folder / f"{item_id}.png")
+        Image.fromarray(shades.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(
+            folder / f"{item_id}.png"
+        )
     (folder / f"{item_ids[7]}.png").write_bytes(b"not a picture")
     items = [{"item_id": item_id, "image": str(folder / f"{item_id}.png")} for item_id in item_ids]
     return write_items(folder / "d", items)
@@ -64,7 +72,9 @@ def _append_store(extraction, tmp_path):
     cache = tmp_path / "begun"
     store = Path(extraction.finish(cache)["store"])
     journal = Journal.open(store, "a colleague")
-    journal.append([ItemRow(f"item{number:03d}", None, ItemStatus.DELETED) for number in range(20, 40)])
+    journal.append(
+        [ItemRow(f"item{number:03d}", None, ItemStatus.DELETED) for number in range(20, 40)]
+    )
     journal.publish({})
     journal.close()
     return cache
@@ -88,7 +98,9 @@ def test_kill_at_random_moments(extraction, uninterrupted, tmp_path, is_append):
         kills.append(extraction.end() == -signal.SIGKILL)
     for cache in sorted(tmp_path.glob("cache*")):
         extraction.check_whole(extraction.finish(cache), digest)
-        assert row_count(cache) == ITEM_COUNT + (40 if is_append else 0)  # 20 deleted, 20 extracted again
+        assert row_count(cache) == ITEM_COUNT + (
+            40 if is_append else 0
+        )  # 20 deleted, 20 extracted again
         assert extraction.finish(cache)["forwarded"] == 0
 
 

@@ -35,14 +35,20 @@ DIM = 64
 
 def identity():
     return StoreIdentity(
-        modality="text", backbone={"id": "made/up"}, inputs={}, capture={"layers": [0, 1], "pooling": "cls"}, dim=DIM
+        modality="text",
+        backbone={"id": "made/up"},
+        inputs={},
+        capture={"layers": [0, 1], "pooling": "cls"},
+        dim=DIM,
     )
 
 
 def append(path, first, count):
     """Append items whose row holds their number throughout; 256 of them are a chunk."""
     journal = Journal.open(path, "shard 1/1")
-    rows = np.broadcast_to(np.arange(first, first + count, dtype=np.float16)[:, None, None], (count, 2, DIM))
+    rows = np.broadcast_to(
+        np.arange(first, first + count, dtype=np.float16)[:, None, None], (count, 2, DIM)
+    )
     journal.append(
         [
             ItemRow(f"v{number:05d}", f"{number:064x}", ItemStatus.OK, row=row)
@@ -92,7 +98,12 @@ class Case:
                     new_store(folder / f"job{number}"), 300 * number + 600, 300
                 )  # up to 1,500: whole numbers in float16
             shutil.copytree(self.a, self.b)
-            self.arguments = ["cache", "merge", self.b, *(folder / f"job{number}" for number in range(3))]
+            self.arguments = [
+                "cache",
+                "merge",
+                self.b,
+                *(folder / f"job{number}" for number in range(3)),
+            ]
         else:
             append(self.a, 600, 700)
             append(self.a, 1300, 100)
@@ -112,7 +123,11 @@ class Case:
 
     def arrived(self):
         """Return the inodes of the chunks that are whole in segments and in what is being built."""
-        return {file.stat().st_ino for file in self.b.glob("s*/**/*") if file.is_file() and "/c/" in str(file)}
+        return {
+            file.stat().st_ino
+            for file in self.b.glob("s*/**/*")
+            if file.is_file() and "/c/" in str(file)
+        }
 
     def resent(self, before):
         """Return how many chunks of those that had arrived came again."""
@@ -134,7 +149,12 @@ class PushToBucket(Case):
 
     def __init__(self, folder, bucket, proxy):
         super().__init__("push s3", folder)
-        self.environment, self.bucket, self.proxy, self.number = s3_environment(proxy.address), bucket, proxy, 0
+        self.environment, self.bucket, self.proxy, self.number = (
+            s3_environment(proxy.address),
+            bucket,
+            proxy,
+            0,
+        )
         self.reset()
 
     def reset(self):
@@ -153,7 +173,11 @@ class PushToBucket(Case):
         return None
 
     def resent(self, before):
-        sent = [request for request in self.proxy.requests if request.startswith("PUT ") and "/c/" in request]
+        sent = [
+            request
+            for request in self.proxy.requests
+            if request.startswith("PUT ") and "/c/" in request
+        ]
         return len(sent) - len(set(sent))
 
 
@@ -182,7 +206,11 @@ def test_kill_anywhere_and_run_again(case, commands):
         is_timed = attempt % 2 == 0
         point = point % 60 + 1
         process = commands.begin(
-            "crossan", *case.arguments, "--json", after=0 if is_timed else point, environment=case.environment
+            "crossan",
+            *case.arguments,
+            "--json",
+            after=0 if is_timed else point,
+            environment=case.environment,
         )
         if is_timed:
             time.sleep(moments.uniform(0, seconds))

@@ -33,7 +33,17 @@ MEASURED = ("run", "seconds_per_epoch", "peak_memory_bytes")
 
 def arguments(place, out):
     given = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", out, "--device", "cpu", "--json"]
+    places = [
+        "--dataset",
+        place / "d",
+        "--cache",
+        place / "c",
+        "--out",
+        out,
+        "--device",
+        "cpu",
+        "--json",
+    ]
     return [*places, *given, "--resume"]
 
 
@@ -95,7 +105,9 @@ def test_runs_killed_three_times_end_as_the_uninterrupted_one(commands, place, w
             if kill:
                 wait_for_checkpoint(process, out, before)
             time.sleep(chance.uniform(0, 0.5 * saving if kill else seconds))
-            os.kill(process, signal.SIGKILL)  # the zygote has not waited for it, so the id is still its own
+            os.kill(
+                process, signal.SIGKILL
+            )  # the zygote has not waited for it, so the id is still its own
             stopped += commands.end() == -signal.SIGKILL
             inside += (out / "checkpoints").is_dir() and not (out / "result.json").exists()
         commands.finish("crossan-train", *arguments(place, out))

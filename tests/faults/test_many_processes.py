@@ -30,14 +30,18 @@ FORK = multiprocessing.get_context("fork")
 
 
 def new_store(path):
-    identity = StoreIdentity(modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8)
+    identity = StoreIdentity(
+        modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8
+    )
     create_store(path, identity, np.zeros((4, 2, 8), np.float32))
     return path
 
 
 def rows(numbers, value):
     return [
-        ItemRow(f"v{number:05d}", f"{value:064x}", ItemStatus.OK, row=np.full((2, 8), value, np.float16))
+        ItemRow(
+            f"v{number:05d}", f"{value:064x}", ItemStatus.OK, row=np.full((2, 8), value, np.float16)
+        )
         for number in numbers
     ]
 
@@ -70,9 +74,13 @@ def test_writers_make_one_linear_history(tmp_path):
         in_children(*(lambda writer=writer: write(writer) for writer in range(count)))
         opened = open_store(path)
         assert len(opened.item_ids) == 30 * count
-        assert opened.load()[:, 0, 0].tolist() == [float(int(item[1:]) // 10 * 10) for item in opened.item_ids]
+        assert opened.load()[:, 0, 0].tolist() == [
+            float(int(item[1:]) // 10 * 10) for item in opened.item_ids
+        ]
         assert list_versions(path) == list(range(1, 3 * count + 1))
-        assert [len(read_version(path, version).segments) for version in list_versions(path)] == list_versions(path)
+        assert [
+            len(read_version(path, version).segments) for version in list_versions(path)
+        ] == list_versions(path)
         assert fsck(path).ok
 
 
@@ -91,7 +99,9 @@ def test_pushers_to_one_remote_lose_nothing(tmp_path):
             transfer(FolderPlace(seed), FolderPlace(mates[number]), is_source_first=True)
             for batch in range(2):
                 journal = Journal.open(mates[number], "j")
-                journal.append(rows(range(100 * number + 10 * batch + 10, 100 * number + 10 * batch + 20), 7))
+                journal.append(
+                    rows(range(100 * number + 10 * batch + 10, 100 * number + 10 * batch + 20), 7)
+                )
                 journal.publish({})
                 journal.close()
                 transfer(FolderPlace(mates[number]), FolderPlace(remote))

@@ -33,10 +33,16 @@ def write_released_store(folder: Path) -> None:
     """Write two versions: items b, d, é with 1, 2, 3 everywhere, c absent; then d is 4, b is gone, f is broken."""
     create_store(folder, IDENTITY, np.zeros((4, 2, 8), np.float32))
     journal = Journal.open(folder, "shard 1/1")
-    journal.append([_row("b", 1), ItemRow("c", None, ItemStatus.ABSENT), _row("d", 2), _row("é", 3)])
+    journal.append(
+        [_row("b", 1), ItemRow("c", None, ItemStatus.ABSENT), _row("d", 2), _row("é", 3)]
+    )
     journal.publish({})
     journal.append(
-        [ItemRow("b", None, ItemStatus.DELETED), _row("d", 4), ItemRow("f", "0" * 64, ItemStatus.QUARANTINED, "torn")]
+        [
+            ItemRow("b", None, ItemStatus.DELETED),
+            _row("d", 4),
+            ItemRow("f", "0" * 64, ItemStatus.QUARANTINED, "torn"),
+        ]
     )
     journal.publish({})
     journal.close()
@@ -47,7 +53,9 @@ def _row(item_id, value):
 
 
 def test_there_is_a_store_of_every_released_schema_version():
-    assert sorted(path.name for path in RELEASED.iterdir()) == [f"v{n}" for n in range(1, SCHEMA_VERSION + 1)]
+    assert sorted(path.name for path in RELEASED.iterdir()) == [
+        f"v{n}" for n in range(1, SCHEMA_VERSION + 1)
+    ]
 
 
 @pytest.mark.parametrize("name", [f"v{n}" for n in range(1, SCHEMA_VERSION + 1)])
@@ -69,9 +77,14 @@ def test_a_released_store_is_read(name):
 
 def test_what_is_written_today_holds_the_same(tmp_path):
     write_released_store(tmp_path / "s")
-    digests = {logical_digest(open_store(folder)) for folder in (tmp_path / "s", *RELEASED.iterdir())}
+    digests = {
+        logical_digest(open_store(folder)) for folder in (tmp_path / "s", *RELEASED.iterdir())
+    }
     assert len(digests) == 1
-    assert open_store(tmp_path / "s").fingerprint == open_store(RELEASED / f"v{SCHEMA_VERSION}").fingerprint
+    assert (
+        open_store(tmp_path / "s").fingerprint
+        == open_store(RELEASED / f"v{SCHEMA_VERSION}").fingerprint
+    )
 
 
 @pytest.fixture(params=["whole", "appended"])
@@ -98,7 +111,11 @@ def _rewrite(file, **changes):
 def test_a_store_from_the_future_ends_in_exit_5_with_the_version_found(future_store, command):
     before = _bytes_of(future_store)
     ran = subprocess.run(
-        [CROSSAN, "cache", command, future_store], capture_output=True, text=True, timeout=60, check=False
+        [CROSSAN, "cache", command, future_store],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert ran.returncode == 5, ran.stdout + ran.stderr
     assert f"expected schema version {SCHEMA_VERSION}, found {SCHEMA_VERSION + 1}" in ran.stderr

@@ -33,7 +33,9 @@ from crossan.common.stores.versions import list_versions
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 EXAMPLES = 2_000 if IS_FULL else 100
 MEMORY = Path("/dev/shm")
-IDENTITY = StoreIdentity(modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8)
+IDENTITY = StoreIdentity(
+    modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8
+)
 CANARY = np.zeros((4, 2, 8), np.float32)
 MATES = st.sampled_from("ab")
 NUMBERS = st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True)
@@ -81,7 +83,9 @@ class Teammates(RuleBasedStateMachine):
     def push(self, mate, point):
         if not list_versions(self.paths[mate]):
             return
-        self._survive(point, lambda: transfer(FolderPlace(self.paths[mate]), FolderPlace(self.paths["r"])))
+        self._survive(
+            point, lambda: transfer(FolderPlace(self.paths[mate]), FolderPlace(self.paths["r"]))
+        )
         self._merge_known(mate, "r")
 
     @rule(mate=MATES, point=POINTS)
@@ -102,14 +106,21 @@ class Teammates(RuleBasedStateMachine):
         if list_versions(self.paths[place]):
             self._survive(point, lambda: collect(self.paths[place], keep=keep))
 
-    @rule(place=st.sampled_from("abr"), which=st.integers(0, 10**6), where=st.integers(0, 10**6), bit=st.integers(0, 7))
+    @rule(
+        place=st.sampled_from("abr"),
+        which=st.integers(0, 10**6),
+        where=st.integers(0, 10**6),
+        bit=st.integers(0, 7),
+    )
     def corrupt_and_repair(self, place, which, where, bit):
         path = self.paths[place]
         if not list_versions(path):
             return
         folders = [path / "segments" / record.segment_id for record in open_store(path).records]
         files = [path / "store.json", path / "canary/features.npy"]
-        files += [file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+        files += [
+            file for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()
+        ]
         file = files[which % len(files)]
         content = bytearray(file.read_bytes())
         content[where % len(content)] ^= 1 << bit
@@ -144,7 +155,11 @@ class Teammates(RuleBasedStateMachine):
     @invariant()
     def every_place_holds_what_the_dict_says(self):
         for place in "abr" if hasattr(self, "folder") else "":
-            expected = {item: value for item, (_, value) in self.known[place].items() if value is not TOMBSTONE}
+            expected = {
+                item: value
+                for item, (_, value) in self.known[place].items()
+                if value is not TOMBSTONE
+            }
             assert self._found(place) == expected
 
     def _found(self, place):
@@ -184,7 +199,9 @@ class Teammates(RuleBasedStateMachine):
 
     def _merge_known(self, source, target):
         for item, state in self.known[source].items():
-            self.known[target][item] = max(state, self.known[target].get(item, (0, TOMBSTONE)), key=lambda s: s[0])
+            self.known[target][item] = max(
+                state, self.known[target].get(item, (0, TOMBSTONE)), key=lambda s: s[0]
+            )
 
     def _survive(self, point, work):
         """Do the work in a child that dies at its n-th sync, rename or link; then once more, to the end."""

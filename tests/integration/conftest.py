@@ -7,7 +7,9 @@ from support.fabricated import make_sequences, write_rows, write_small, write_st
 
 @pytest.fixture
 def make_dataset():
-    return lambda folder, **options: write_rows(folder, options.pop("rows", None) or make_sequences(), **options)
+    return lambda folder, **options: write_rows(
+        folder, options.pop("rows", None) or make_sequences(), **options
+    )
 
 
 @pytest.fixture

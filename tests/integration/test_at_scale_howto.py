@@ -62,17 +62,28 @@ def test_every_option_on_the_page_and_in_the_examples_exists():
 def test_every_option_for_training_exists():
     script = TRAIN_SBATCH.read_text().partition("rank \\\n")[2]
     commands = [
-        found for block in [*_blocks("sh", TRAIN_PAGE), *_blocks("bash", TRAIN_PAGE)] for found in _commands(block)
+        found
+        for block in [*_blocks("sh", TRAIN_PAGE), *_blocks("bash", TRAIN_PAGE)]
+        for found in _commands(block)
     ]
     commands += [["crossan-train", *script.replace("\\\n", " ").split()]]
     assert len(commands) == 10
     known = _check_options(commands)
-    others = {"--nodes", "--ntasks-per-node", "--signal", "--max-restarts", "--no-python"}  # Slurm's and torchrun's
+    others = {
+        "--nodes",
+        "--ntasks-per-node",
+        "--signal",
+        "--max-restarts",
+        "--no-python",
+    }  # Slurm's and torchrun's
     for option in set(re.findall(r"`(--[a-z-]+)[ `=]", TRAIN_PAGE.read_text())) - others:
         assert f"{option} " in known["crossan-train",], option
     launcher = _help(["torchrun"])
     launches = [
-        line for block in _blocks("bash", TRAIN_PAGE) for line in block.split("crossan-train")[:1] if "torchrun" in line
+        line
+        for block in _blocks("bash", TRAIN_PAGE)
+        for line in block.split("crossan-train")[:1]
+        if "torchrun" in line
     ]
     for option in [*re.findall(r"--[a-z-]+", " ".join(launches)), "--standalone", "--max-restarts"]:
         assert re.search(rf"{option}[ ,\n]", launcher), option
@@ -112,7 +123,9 @@ def test_one_machine_shards_and_ray_work_as_written(tmp_path):
     assert len(blocks) >= 3
     printed = [_run(block, tmp_path).stdout for block in blocks]
     assert "forwarded 0 in" in printed[2]  # the shards have left nothing undone
-    folders = [next((tmp_path / cache / "sample" / "image").iterdir()) for cache in ("cache", "sharded")]
+    folders = [
+        next((tmp_path / cache / "sample" / "image").iterdir()) for cache in ("cache", "sharded")
+    ]
     assert len(list((folders[1] / "segments").iterdir())) == 1
     if len(blocks) == 4:
         folders.append(next((tmp_path / "clustered" / "sample" / "image").iterdir()))
@@ -123,7 +136,12 @@ def test_one_machine_shards_and_ray_work_as_written(tmp_path):
 
 def _run(block, folder, **more):
     """Run a block of shell as it is written; it must hold."""
-    environment = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}", "CUDA_VISIBLE_DEVICES": "", **more}
+    environment = {
+        **os.environ,
+        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+        "CUDA_VISIBLE_DEVICES": "",
+        **more,
+    }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
         cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False,
@@ -155,7 +173,9 @@ def test_one_process_torchrun_and_ray_train_the_same_as_written(trained):
         _run(ray, trained)
         runs.append("ray")
     for name in runs:
-        for one, other in zip(_epochs(trained / "runs" / "one"), _epochs(trained / "runs" / name), strict=False):
+        for one, other in zip(
+            _epochs(trained / "runs" / "one"), _epochs(trained / "runs" / name), strict=False
+        ):
             assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
     if "ray" not in runs:
         pytest.skip("Ray is not installed: its block was not run; pip install 'crossan[ray]'")
@@ -173,7 +193,11 @@ srun() {
   wait $first; wait $second
 }
 """
-    script = TRAIN_SBATCH.read_text().replace("exec srun", "srun").replace("--resume", "--resume --set max_epochs=1")
+    script = (
+        TRAIN_SBATCH.read_text()
+        .replace("exec srun", "srun")
+        .replace("--resume", "--resume --set max_epochs=1")
+    )
     job = {
         "SLURM_JOB_NODELIST": "n[1-2]",
         "SLURM_NTASKS": "2",
@@ -202,11 +226,13 @@ def test_the_kubernetes_job_is_valid_and_counts_as_we_do():
     (container,) = spec["template"]["spec"]["containers"]
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
     assert spec["completions"] == spec["parallelism"] == int(environment["SHARDS"]) == SHARDS
-    (policy,) = [rule["onExitCodes"] for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
-    assert (policy["containerName"], policy["values"]) == (container["name"], [2, 3, 4, 5])
-    assert _shards_asked_for(container["command"][2], "JOB_COMPLETION_INDEX", range(SHARDS), environment) == [
-        f"{number}/16" for number in range(1, 17)
+    (policy,) = [
+        rule["onExitCodes"] for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule
     ]
+    assert (policy["containerName"], policy["values"]) == (container["name"], [2, 3, 4, 5])
+    assert _shards_asked_for(
+        container["command"][2], "JOB_COMPLETION_INDEX", range(SHARDS), environment
+    ) == [f"{number}/16" for number in range(1, 17)]
 
 
 def test_the_slurm_array_counts_as_we_do():
@@ -220,7 +246,11 @@ def test_the_slurm_array_counts_as_we_do():
     asked = _shards_asked_for(text, "SLURM_ARRAY_TASK_ID", range(1, SHARDS + 1), needed)
     assert asked == [f"{number}/16" for number in range(1, 17)]
     done = subprocess.run(
-        ["bash", SBATCH], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False
+        ["bash", SBATCH],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode != 0, "MODALITY" in done.stderr) == (True, True)
 
@@ -234,7 +264,9 @@ def test_slurm_takes_the_script(script):
         )
     subprocess.run(["bash", "-n", script], check=True)
     options = ["--test-only", "--nodes=1", "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=100M"]
-    done = subprocess.run([sbatch, *options, script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sbatch, *options, script], capture_output=True, text=True, timeout=60, check=False
+    )
     said = done.stderr.strip()
     if "Unable to contact" in said or "configuration" in said or "Connection refused" in said:
         pytest.skip(f"no Slurm controller answers: {said.splitlines()[0]}")

@@ -17,9 +17,9 @@ NEIGHBOURHOOD = 0.05
 
 def run(*command):
     program, *arguments = map(str, command)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CROSSAN_")} | {
-        "OMP_NUM_THREADS": "2"
-    }
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("CROSSAN_")
+    } | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [str(Path(sys.executable).parent / program), *arguments],
         capture_output=True,
@@ -51,24 +51,39 @@ def test_real_titles_and_media_end_to_end(test_data, tmp_path):
     )
     run("crossan", "backbones", "init-tiny", tmp_path / "b", "--json")
     places = ("--dataset", tmp_path / "d", "--cache", tmp_path / "c")
-    stores = run("crossan-extract", "--modality", "all", *places, "--backbone", tmp_path / "b", "--json")["stores"]
+    stores = run(
+        "crossan-extract", "--modality", "all", *places, "--backbone", tmp_path / "b", "--json"
+    )["stores"]
     named = {
         row["item"]: row
-        for row in csv.DictReader((source / "items.csv").read_text(encoding="utf-8").splitlines(keepends=True))
+        for row in csv.DictReader(
+            (source / "items.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+        )
     }
     for entry in stores:
         assert (entry["missing"], entry["quarantined"]) == (0, 0)
         store = open_store(entry["store"])
-        absent = {str(item) for item, is_present in zip(store.item_ids, store.presence, strict=True) if not is_present}
+        absent = {
+            str(item)
+            for item, is_present in zip(store.item_ids, store.presence, strict=True)
+            if not is_present
+        }
         column = "title" if entry["modality"] == "text" else entry["modality"]
         # Audio too: the 53 items without a sound file have no sound track in a video either.
         assert absent == {item for item, row in named.items() if not row[column]}
-    again = run("crossan-extract", "--modality", "all", *places, "--backbone", tmp_path / "b", "--json")["stores"]
+    again = run(
+        "crossan-extract", "--modality", "all", *places, "--backbone", tmp_path / "b", "--json"
+    )["stores"]
     assert [entry["forwarded"] for entry in again] == [0, 0, 0, 0]
 
     settings = ("model.bottleneck_dim=64", "optimiser.adapter_lr=1e-3", "max_epochs=16")
     result = run(
-        "crossan-train", *places, "--out", tmp_path / "r", "--json", *(part for s in settings for part in ("--set", s))
+        "crossan-train",
+        *places,
+        "--out",
+        tmp_path / "r",
+        "--json",
+        *(part for s in settings for part in ("--set", s)),
     )
     assert result["test"]["hr@10"] >= 3 * PAPER_POPULARITY
     assert result["test"]["hr@10"] >= 3 * result["popularity"]["test"]["hr@10"]

@@ -18,7 +18,10 @@ def make_results(test, popularity, cold, shuffled_cold):
     metrics = {"hr@10": test}
     twin = {"valid": metrics, "test": metrics, "cold_test": {"hr@10": shuffled_cold, "targets": 4}}
     ours = {"valid": metrics, "test": metrics, "cold_test": {"hr@10": cold, "targets": 4}}
-    return {"crossan": ours | {"popularity": {"valid": metrics, "test": {"hr@10": popularity}}}, "shuffled": twin}
+    return {
+        "crossan": ours | {"popularity": {"valid": metrics, "test": {"hr@10": popularity}}},
+        "shuffled": twin,
+    }
 
 
 def test_ratios_by_hand():
@@ -30,8 +33,14 @@ def test_ratios_by_hand():
 @pytest.mark.parametrize(
     ("results", "match"),
     [
-        (make_results(0.19, 0.1, 0.3, 0.05), r"test_over_popularity: expected at least 2.0, found 1.90"),
-        (make_results(0.4, 0.1, 0.3, 0.2), r"cold_over_shuffled: expected at least 3.0, found 1.50"),
+        (
+            make_results(0.19, 0.1, 0.3, 0.05),
+            r"test_over_popularity: expected at least 2.0, found 1.90",
+        ),
+        (
+            make_results(0.4, 0.1, 0.3, 0.2),
+            r"cold_over_shuffled: expected at least 3.0, found 1.50",
+        ),
     ],
 )
 def test_a_comparison_that_does_not_hold_is_an_error(results, match):
@@ -58,16 +67,27 @@ def test_an_earlier_demo_is_replaced(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_tour_keeps_its_promises(tmp_path):
-    done = subprocess.run([str(CROSSAN), "demo", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(CROSSAN), "demo", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     figures = json.loads(done.stdout.splitlines()[-1])
     assert figures["ratios"]["test_over_popularity"] >= 2
     assert figures["ratios"]["cold_over_shuffled"] >= 3
     assert (tmp_path / "demo" / "report.html").is_file()
-    for command in ("crossan data sample", "crossan-extract --modality video", "crossan-train", "crossan report"):
+    for command in (
+        "crossan data sample",
+        "crossan-extract --modality video",
+        "crossan-train",
+        "crossan report",
+    ):
         assert f"$ {command}" in done.stderr
     second = subprocess.run(
-        [str(CROSSAN), "data", "sample", "demo/dataset"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [str(CROSSAN), "data", "sample", "demo/dataset"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert second.returncode == 2
     assert "a dataset lies there already" in second.stderr

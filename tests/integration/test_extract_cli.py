@@ -29,7 +29,10 @@ PROGRAMS = Path(sys.executable).parent
 def backbones(tmp_path_factory):
     folder = tmp_path_factory.mktemp("backbones") / "tiny"
     subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", folder], check=True, capture_output=True, timeout=120
+        [PROGRAMS / "crossan", "backbones", "init-tiny", folder],
+        check=True,
+        capture_output=True,
+        timeout=120,
     )
     return folder
 
@@ -42,10 +45,16 @@ def media(tmp_path_factory):
     items = []
     for number in range(ITEM_COUNT):
         name = f"i{number:02d}"
-        Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{name}.png")
-        _write_sound(folder / f"{name}.wav", random.integers(-9000, 9000, 16_000 * 2, dtype=np.int16))
+        Image.fromarray(random.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(
+            folder / f"{name}.png"
+        )
+        _write_sound(
+            folder / f"{name}.wav", random.integers(-9000, 9000, 16_000 * 2, dtype=np.int16)
+        )
         title = " ".join(["word"] * (1 + number % 5) + [str(number)])
-        items.append({"item_id": name, "title": title, "image": f"{name}.png", "audio": f"{name}.wav"})
+        items.append(
+            {"item_id": name, "title": title, "image": f"{name}.png", "audio": f"{name}.wav"}
+        )
     items[0] = {"item_id": "i00"}
     (folder / "i01.png").write_bytes((folder / "i01.png").read_bytes()[:200])
     (folder / "i02.png").unlink()
@@ -82,7 +91,17 @@ def crossan_extract(monkeypatch, capsys):
 @pytest.fixture
 def extract(crossan_extract, dataset, tmp_path, backbones):
     """Return the command with dataset, cache and backbones filled in; later options win."""
-    common = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", backbones, "--max-bad", "100%", "--json"]
+    common = [
+        "--dataset",
+        dataset,
+        "--cache",
+        tmp_path / "c",
+        "--backbone",
+        backbones,
+        "--max-bad",
+        "100%",
+        "--json",
+    ]
     return lambda modality, *arguments: crossan_extract("--modality", modality, *common, *arguments)
 
 
@@ -101,7 +120,9 @@ def _write_video(path, random):
         stream = container.add_stream("mpeg4", rate=12)
         stream.width = stream.height = 64
         for _ in range(38):
-            frame = av.VideoFrame.from_ndarray(random.integers(0, 256, (64, 64, 3), dtype=np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                random.integers(0, 256, (64, 64, 3), dtype=np.uint8), format="rgb24"
+            )
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
@@ -113,7 +134,9 @@ def _make_dataset(out, folder, items):
             values = [None if value is None else str(folder / value) for value in values]
         return pa.array(values, pa.string())
 
-    table = pa.table({name: column(name) for name in ("item_id", "title", "image", "video", "audio")})
+    table = pa.table(
+        {name: column(name) for name in ("item_id", "title", "image", "video", "audio")}
+    )
     interactions = pa.table(
         {
             "user_id": pa.array(["u"] * len(items), pa.string()),
@@ -121,7 +144,14 @@ def _make_dataset(out, folder, items):
             "timestamp": pa.array([None] * len(items), pa.int64()),
         }
     )
-    write_dataset(out, name="toy", source_format="table", licence="ours", interactions=interactions, items=table)
+    write_dataset(
+        out,
+        name="toy",
+        source_format="table",
+        licence="ours",
+        interactions=interactions,
+        items=table,
+    )
     return out
 
 
@@ -146,12 +176,24 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
         "report",
     ]
     assert [list(store) for store in result["stores"]] == [keys] * 4
-    counts = {s["modality"]: (s["ok"], s["absent"], s["missing"], s["quarantined"]) for s in result["stores"]}
-    assert counts == {"text": (12, 1, 0, 0), "image": (10, 1, 1, 1), "video": (3, 10, 0, 0), "audio": (11, 2, 0, 0)}
+    counts = {
+        s["modality"]: (s["ok"], s["absent"], s["missing"], s["quarantined"])
+        for s in result["stores"]
+    }
+    assert counts == {
+        "text": (12, 1, 0, 0),
+        "image": (10, 1, 1, 1),
+        "video": (3, 10, 0, 0),
+        "audio": (11, 2, 0, 0),
+    }
     assert [store["version"] for store in result["stores"]] == [1] * 4
     assert all(fsck(store["store"]).ok for store in result["stores"])
     line = json.loads((Path(result["stores"][1]["store"]) / "quarantine.jsonl").read_text())
-    assert (line["item_id"], line["modality"], line["path"]) == ("i01", "image", str(media[0] / "i01.png"))
+    assert (line["item_id"], line["modality"], line["path"]) == (
+        "i01",
+        "image",
+        str(media[0] / "i01.png"),
+    )
     assert line["reason"] in {"truncated", "corrupt"}
 
     code, again, said = extract("all")
@@ -160,7 +202,9 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
     assert [store["version"] for store in again["stores"]] == [1] * 4
 
 
-def test_the_result_for_people_is_one_line_per_store_and_its_place(crossan_extract, dataset, tmp_path, backbones):
+def test_the_result_for_people_is_one_line_per_store_and_its_place(
+    crossan_extract, dataset, tmp_path, backbones
+):
     arguments = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", backbones / "text"]
     code, printed, _ = crossan_extract("--modality", "text", *arguments)
     assert code == 0
@@ -168,7 +212,9 @@ def test_the_result_for_people_is_one_line_per_store_and_its_place(crossan_extra
     assert str(tmp_path / "c") in printed
 
 
-def test_dataset_and_cache_come_from_the_environment(crossan_extract, dataset, tmp_path, backbones, monkeypatch):
+def test_dataset_and_cache_come_from_the_environment(
+    crossan_extract, dataset, tmp_path, backbones, monkeypatch
+):
     monkeypatch.setenv("CROSSAN_CACHE", str(tmp_path / "from-environment"))
     monkeypatch.chdir(dataset)
     code, result, said = crossan_extract("--modality", "text", "--backbone", backbones, "--json")
@@ -178,10 +224,15 @@ def test_dataset_and_cache_come_from_the_environment(crossan_extract, dataset, t
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_batch_size_and_workers_do_not_change_values(extract, modality, tmp_path):
-    shapes = {"one": ("--batch-size", 1, "--num-workers", 0), "many": ("--batch-size", 7, "--num-workers", 3)}
+    shapes = {
+        "one": ("--batch-size", 1, "--num-workers", 0),
+        "many": ("--batch-size", 7, "--num-workers", 3),
+    }
     stores = []
     for name, options in shapes.items():
-        code, result, said = extract(modality.value, "--stored-dtype", "float32", "--cache", tmp_path / name, *options)
+        code, result, said = extract(
+            modality.value, "--stored-dtype", "float32", "--cache", tmp_path / name, *options
+        )
         assert code == 0, said
         stores.append(open_store(result["stores"][0]["store"]))
     first, second = (store.load()[store.presence] for store in stores)
@@ -194,7 +245,9 @@ def test_three_shards_give_the_digest_of_one_job(extract, tmp_path):
     options = ("--batch-size", 2)
     _, whole, _ = extract("image", *options)
     for shard in ("2/3", "1/3", "3/3"):
-        code, parts, said = extract("image", *options, "--shard", shard, "--cache", tmp_path / "shards")
+        code, parts, said = extract(
+            "image", *options, "--shard", shard, "--cache", tmp_path / "shards"
+        )
         assert code == 0, said
     assert parts["stores"][0]["version"] == 3
     assert _digest(parts["stores"][0]) == _digest(whole["stores"][0])
@@ -221,13 +274,22 @@ def test_a_dry_run_writes_nothing(extract, tmp_path):
     code, result, said = extract("image", "--dry-run")
     assert code == 0, said
     planned = result["stores"][0]
-    assert (planned["dry_run"], planned["to_forward"], planned["forwarded"], planned["version"]) == (True, 11, 0, 0)
+    assert (
+        planned["dry_run"],
+        planned["to_forward"],
+        planned["forwarded"],
+        planned["version"],
+    ) == (True, 11, 0, 0)
     assert planned["estimated_bytes"] > 0
     assert not (tmp_path / "c").exists()
 
 
 def test_a_limit_bounds_one_run_and_the_next_goes_on(extract):
-    assert [extract("text", "--limit", 5)[1]["stores"][0]["forwarded"] for _ in range(3)] == [5, 5, 2]
+    assert [extract("text", "--limit", 5)[1]["stores"][0]["forwarded"] for _ in range(3)] == [
+        5,
+        5,
+        2,
+    ]
 
 
 def test_too_many_bad_items_end_in_exit_3_with_the_work_kept(extract):
@@ -258,13 +320,29 @@ def test_another_machines_canary_ends_in_exit_5(extract, backbones):
         (["--modality", "vidoe"], 2, "got 'vidoe'; did you mean 'video'?"),
         (["--modality", "text", "--shard", "4/3"], 2, "--shard 4/3: expected i/n with 1 <= i <= n"),
         (["--modality", "text", "--max-bad", "5"], 2, "--max-bad 5: expected a share"),
-        (["--modality", "text", "--codec", "zip"], 2, "--codec zip: expected one of raw, zstd, blosc"),
+        (
+            ["--modality", "text", "--codec", "zip"],
+            2,
+            "--codec zip: expected one of raw, zstd, blosc",
+        ),
         (["--modality", "text", "--dtype", "float8"], 2, "--dtype float8: expected one of"),
-        (["--modality", "text", "--stored-dtype", "int8"], 2, "--stored-dtype int8: expected one of"),
+        (
+            ["--modality", "text", "--stored-dtype", "int8"],
+            2,
+            "--stored-dtype int8: expected one of",
+        ),
         (["--modality", "text", "--dataset", "/nowhere/d"], 2, "/nowhere/d"),
         (["--modality", "text", "--backbone", "/nowhere/model"], 2, "/nowhere/model"),
-        (["--modality", "text,image", "--backbone", "some/model"], 2, "one backbone cannot serve text, image"),
-        (["--modality", "text,image", "--revision", "abc"], 2, "--revision: one revision cannot serve several"),
+        (
+            ["--modality", "text,image", "--backbone", "some/model"],
+            2,
+            "one backbone cannot serve text, image",
+        ),
+        (
+            ["--modality", "text,image", "--revision", "abc"],
+            2,
+            "--revision: one revision cannot serve several",
+        ),
         (["--modality", "text", "--layers", "0,99"], 2, "99"),
         (["--modality", "text", "--batch-size", "0"], 2, "--batch-size"),
         (["--modality", "text", "--no-such-flag"], 2, "--no-such-flag"),
@@ -295,7 +373,9 @@ def test_help_is_fast_and_loads_nothing_heavy():
         "try: c.main()\n"
         "finally: print([m for m in ('torch', 'transformers', 'zarr', 'numpy', 'pyarrow') if m in sys.modules])"
     )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert "--max-bad" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"
 
@@ -322,7 +402,9 @@ def test_reuse_takes_what_a_teammate_has_computed_and_computes_the_rest(extract,
     folder, items = media
     exact = ("--stored-dtype", "float32")
     theirs = extract("text", *exact, "--limit", 7, "--cache", tmp_path / "theirs")[1]["stores"][0]
-    changed = [{**item, "title": "another title"} if item["item_id"] == "i02" else item for item in items]
+    changed = [
+        {**item, "title": "another title"} if item["item_id"] == "i02" else item for item in items
+    ]
     ours = (*exact, "--dataset", _make_dataset(tmp_path / "ours", folder, changed))
     whole = extract("text", *ours, "--cache", tmp_path / "whole")[1]["stores"][0]
     code, result, said = extract("text", *ours, "--reuse", theirs["store"])
@@ -332,7 +414,9 @@ def test_reuse_takes_what_a_teammate_has_computed_and_computes_the_rest(extract,
     mixed, computed = open_store(result["stores"][0]["store"]), open_store(whole["store"])
     assert mixed.status.tolist() == computed.status.tolist()
     assert mixed.content_digests == computed.content_digests
-    np.testing.assert_allclose(mixed.load(), computed.load(), rtol=1e-4, atol=1e-5)  # batches of other items: rounding
+    np.testing.assert_allclose(
+        mixed.load(), computed.load(), rtol=1e-4, atol=1e-5
+    )  # batches of other items: rounding
 
 
 def test_reuse_of_another_recipe_or_of_nothing_is_refused(extract, tmp_path):
@@ -355,11 +439,16 @@ def test_sound_and_video_together_give_what_they_give_apart(extract, tmp_path):
 def test_clips_are_kept_for_the_next_backbone_and_give_a_store_of_their_own(extract, tmp_path):
     _, plain, _ = extract("video,audio")
     first, second = (
-        extract("video,audio", "--clips", tmp_path / "clips", "--cache", tmp_path / name)[1]["stores"] for name in "ab"
+        extract("video,audio", "--clips", tmp_path / "clips", "--cache", tmp_path / name)[1][
+            "stores"
+        ]
+        for name in "ab"
     )
     assert len(list((tmp_path / "clips").rglob("*.clip"))) > 0
     assert [_digest(store) for store in first] == [_digest(store) for store in second]
-    fingerprints = [{store["fingerprint"] for store in stores} for stores in (first, second, plain["stores"])]
+    fingerprints = [
+        {store["fingerprint"] for store in stores} for stores in (first, second, plain["stores"])
+    ]
     assert fingerprints[0] == fingerprints[1]
     assert not fingerprints[0] & fingerprints[2]
 
@@ -372,7 +461,9 @@ def test_an_automatic_batch_size_is_settled_once(extract, tmp_path):
     assert (recorded["how"], recorded["batch_size"] >= 1) == ("tried", True)
     _, again, _ = extract("image")
     assert json.loads((folder / "report.json").read_text())["batch_size"] == recorded["batch_size"]
-    _, whole, _ = extract("image", "--batch-size", recorded["batch_size"], "--cache", tmp_path / "whole")
+    _, whole, _ = extract(
+        "image", "--batch-size", recorded["batch_size"], "--cache", tmp_path / "whole"
+    )
     assert _digest(again["stores"][0]) == _digest(whole["stores"][0])
 
 
@@ -389,10 +480,14 @@ def test_an_option_that_means_nothing_is_refused(extract, option, value, message
     assert (code, message in said) == (2, True), said
 
 
-def test_an_item_over_its_memory_is_quarantined_and_tried_again_with_more(extract, media, tmp_path, dataset):
+def test_an_item_over_its_memory_is_quarantined_and_tried_again_with_more(
+    extract, media, tmp_path, dataset
+):
     folder, items = media
     Image.new("RGB", (8_000, 8_000)).save(folder / "large.png")
-    _make_dataset(tmp_path / "large", folder, [*items[4:7], {"item_id": "large", "image": "large.png"}])
+    _make_dataset(
+        tmp_path / "large", folder, [*items[4:7], {"item_id": "large", "image": "large.png"}]
+    )
     options = ("--dataset", tmp_path / "large", "--num-workers", 1)
     code, result, said = extract("image", *options, "--item-memory", "100MiB")
     assert code == 0, said

@@ -26,7 +26,10 @@ def _edge_dataset(folder, out):
         files = sorted((folder / modality).iterdir())
         rows += [{"item_id": f"{modality}/{file.name}", modality: str(file)} for file in files]
     with (folder / "text" / "hard_titles.csv").open(encoding="utf-8", newline="") as titles:
-        rows += [{"item_id": f"title/{row['item']}", "title": row["title"]} for row in csv.DictReader(titles)]
+        rows += [
+            {"item_id": f"title/{row['item']}", "title": row["title"]}
+            for row in csv.DictReader(titles)
+        ]
     write_items(out, rows)
     return {
         "text": sum(bool((row.get("title") or "").strip()) for row in rows),
@@ -38,11 +41,28 @@ def _edge_dataset(folder, out):
 
 def test_no_file_stops_the_batch(test_data, tmp_path):
     named = _edge_dataset(test_data / "edge_media", tmp_path / "d")
-    places = ["--dataset", tmp_path / "d", "--cache", tmp_path / "c", "--backbone", write_backbones(tmp_path / "tiny")]
-    command = [PROGRAMS / "crossan-extract", "--modality", "all", *places, "--max-bad", "100%", "--json"]
+    places = [
+        "--dataset",
+        tmp_path / "d",
+        "--cache",
+        tmp_path / "c",
+        "--backbone",
+        write_backbones(tmp_path / "tiny"),
+    ]
+    command = [
+        PROGRAMS / "crossan-extract",
+        "--modality",
+        "all",
+        *places,
+        "--max-bad",
+        "100%",
+        "--json",
+    ]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr
-    stores = {store["modality"]: store for store in json.loads(ran.stdout.splitlines()[-1])["stores"]}
+    stores = {
+        store["modality"]: store for store in json.loads(ran.stdout.splitlines()[-1])["stores"]
+    }
     for modality, count in named.items():
         reported = stores[modality]
         store = open_store(reported["store"])
@@ -50,7 +70,10 @@ def test_no_file_stops_the_batch(test_data, tmp_path):
         assert reported["missing"] == 0
         assert reported["ok"] + reported["absent"] + reported["quarantined"] == len(store.item_ids)
         assert reported["forwarded"] >= reported["ok"] > count / 2
-        lines = [json.loads(line) for line in (Path(reported["store"]) / "quarantine.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for line in (Path(reported["store"]) / "quarantine.jsonl").read_text().splitlines()
+        ]
         assert len(lines) == reported["quarantined"]
         assert {line["reason"] for line in lines} <= set(MediaFault)
     quarantined = {
@@ -66,8 +89,17 @@ def test_no_file_stops_the_batch(test_data, tmp_path):
 def test_the_three_real_videos_give_frames_and_sound(test_data, tmp_path):
     videos = sorted((test_data / "microlens50k" / "videos").glob("*.mp4"))
     assert len(videos) == 3
-    dataset = write_items(tmp_path / "d", [{"item_id": video.stem, "video": str(video)} for video in videos])
-    places = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", write_backbones(tmp_path / "tiny")]
+    dataset = write_items(
+        tmp_path / "d", [{"item_id": video.stem, "video": str(video)} for video in videos]
+    )
+    places = [
+        "--dataset",
+        dataset,
+        "--cache",
+        tmp_path / "c",
+        "--backbone",
+        write_backbones(tmp_path / "tiny"),
+    ]
     command = [PROGRAMS / "crossan-extract", "--modality", "video,audio", *places, "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -14,7 +14,13 @@ from crossan.train.runs.opening import open_run
 from support.commands import run, train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=2")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "max_epochs=2",
+)
 WITH_IDS = ("--set", "model.id_embedding=true")
 ITEMS = [f"i{topic}{item}" for topic in range(4) for item in range(10)]
 NEW = ["h00", "j00"]
@@ -103,11 +109,16 @@ def test_items_that_had_no_modality_then(place):
     expected = "2 items have none of the modalities text, image, first: h00"
     with pytest.raises(DataError, match=expected) as caught:
         run(evaluate, place / "r")
-    assert caught.value.remedy.startswith("Add media of theirs to the dataset and run: crossan-extract --modality text")
+    assert caught.value.remedy.startswith(
+        "Add media of theirs to the dataset and run: crossan-extract --modality text"
+    )
     pinned = "the run there reads pinned versions of its stores (text 2, image 2), where "
     with pytest.raises(DataError, match=re.escape(pinned + expected)) as caught:
         run_train(place, "--resume")
-    assert caught.value.remedy == f"Begin another run from its weights: --init {place / 'r'} --out {place / 'r'}-2"
+    assert (
+        caught.value.remedy
+        == f"Begin another run from its weights: --init {place / 'r'} --out {place / 'r'}-2"
+    )
     grow_store(place, Modality.IMAGE)
     evaluated = run(evaluate, place / "r", "--json")
     assert json.loads(evaluated.stdout)["items"] == 42
@@ -129,7 +140,10 @@ def test_training_goes_on_with_its_own_versions_or_not_at_all(place, is_extracte
         "  text has 40 items in version 1, 2 of the dataset's are not among them, first: h00\n"
         "  image has 40 items in version 1, 2 of the dataset's are not among them, first: h00"
     )
-    assert caught.value.remedy == f"Begin another run from its weights: --init {place / 'r'} --out {place / 'r'}-2"
+    assert (
+        caught.value.remedy
+        == f"Begin another run from its weights: --init {place / 'r'} --out {place / 'r'}-2"
+    )
     if is_extracted:
         result = json.loads(run_train(place, "--init", place / "r", out="r-2").stdout)
         assert result["items"] == 42

@@ -16,7 +16,13 @@ from crossan.train.runs.opening import open_run
 from support.commands import run, train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "model.id_embedding=true")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "model.id_embedding=true",
+)
 IDS_ALONE = ("--set", "model.content=false", "--set", "optimiser.id_lr=0.01")
 ROWS = "id_embedding.weight"
 ITEMS = [f"i{topic}{item}" for topic in range(4) for item in range(10)]
@@ -35,11 +41,16 @@ def weights(run_folder, name="best"):
 
 def test_ids_alone_need_no_cache_and_learn(small):
     result = run_train(small, *IDS_ALONE, epochs=12)
-    warm, popular = result["slices"]["target"]["warm"]["hr@10"], result["popularity"]["test"]["hr@10"]
+    warm, popular = (
+        result["slices"]["target"]["warm"]["hr@10"],
+        result["popularity"]["test"]["hr@10"],
+    )
     assert warm > 0.9 > popular + 0.3  # each user keeps to one of four topics, of 7 warm items each
     assert json.loads((small / "r/cache.lock.json").read_text()) == {"stores": {}}
     assert json.loads(run(evaluate, small / "r", "--json").stdout)["test"] == result["test"]
-    shown = json.loads(run(recommend, small / "r", "--history", "i00,i01,i02", "--top", "4", "--json").stdout)
+    shown = json.loads(
+        run(recommend, small / "r", "--history", "i00,i01,i02", "--top", "4", "--json").stdout
+    )
     assert all(item["item_id"].startswith("i0") for item in shown["items"])
     run(report, small / "r", "--out", small / "report.html")
     page = (small / "report.html").read_text()
@@ -77,7 +88,14 @@ def test_a_run_that_died_ends_as_if_it_had_not(small, more, monkeypatch):
 
 
 def test_the_slow_step_trains_the_same(small):
-    same = ("--set", "model.dropout=0", "--set", "optimiser.lr=0.0001", "--set", "optimiser.id_lr=0.0001")
+    same = (
+        "--set",
+        "model.dropout=0",
+        "--set",
+        "optimiser.lr=0.0001",
+        "--set",
+        "optimiser.id_lr=0.0001",
+    )
     fast, slow = run_train(small, *same), run_train(small, *same, "--reference", out="slow")
     assert slow["valid"]["hr@10"] == pytest.approx(fast["valid"]["hr@10"], abs=0.02)
     ours, plain = weights(small / "r", "last")[ROWS], weights(small / "slow", "last")[ROWS]
@@ -100,7 +118,8 @@ def today(tmp_path):
     for user in range(20):
         topic = user % 4
         rows += [
-            (f"v{user}", item, time) for time, item in enumerate(["h00", "j00", "i00", f"i{topic}2", "i01", "i03"])
+            (f"v{user}", item, time)
+            for time, item in enumerate(["h00", "j00", "i00", f"i{topic}2", "i01", "i03"])
         ]
     items = ["h00", *ITEMS, "j00"]
     write_rows(tmp_path / "d", rows, items=items)
@@ -134,7 +153,9 @@ def test_a_warm_start_carries_each_vector_to_its_item(today, monkeypatch, more):
 def test_a_run_opened_on_data_that_moved_on_knows_new_items_by_content_alone(today):
     place, yesterday = today
     run_train(yesterday)
-    before = encode_items((opened := open_run(yesterday / "r", device="cpu")).model, opened.features)
+    before = encode_items(
+        (opened := open_run(yesterday / "r", device="cpu")).model, opened.features
+    )
     config = yesterday / "r" / "config.toml"
     config.write_text(config.read_text().replace(str(yesterday / "d"), str(place / "d")))
     lock = yesterday / "r" / "cache.lock.json"
@@ -147,7 +168,9 @@ def test_a_run_opened_on_data_that_moved_on_knows_new_items_by_content_alone(tod
     opened = open_run(yesterday / "r", device="cpu")
     after = encode_items(opened.model, opened.features)
     assert opened.kept.item_ids.tolist() == ["h00", *ITEMS, "j00"]
-    others = [row for row in range(40) if ITEMS[row] not in {"i00", "i15"}]  # which have an image today
+    others = [
+        row for row in range(40) if ITEMS[row] not in {"i00", "i15"}
+    ]  # which have an image today
     assert torch.allclose(after[[row + 1 for row in others]], before[others], atol=1e-6)
     assert not opened.model.id_embedding.weight[[0, 41]].any()
 
@@ -158,7 +181,9 @@ def test_a_run_goes_on_only_with_the_items_it_was_begun_on(today):
     dataset = yesterday / "d"
     dataset.rename(yesterday / "old")
     dataset.symlink_to(place / "d")
-    with pytest.raises(IncompatibleError, match=r"each of its 40 items, found 42: 2 new, 0 gone, first: h00"):
+    with pytest.raises(
+        IncompatibleError, match=r"each of its 40 items, found 42: 2 new, 0 gone, first: h00"
+    ):
         run_train(yesterday, *IDS_ALONE, "--resume", epochs=4)
 
 
@@ -174,7 +199,9 @@ def test_features_that_are_not_read_cannot_be_chosen_or_shuffled(small):
         (("--set", "features.permute_seed=1"), "features.permute_seed"),
         (("--modality", "text", "--store", "s"), "data.modality, data.store"),
     ):
-        with pytest.raises(ConfigError, match=f"expected no {named} with model.content=false: no features are read"):
+        with pytest.raises(
+            ConfigError, match=f"expected no {named} with model.content=false: no features are read"
+        ):
             run_train(small, *IDS_ALONE, *given)
     run_train(small, *IDS_ALONE)
     with pytest.raises(UsageError, match=r"--permute-features: .* reads no features"):
@@ -183,4 +210,12 @@ def test_features_that_are_not_read_cannot_be_chosen_or_shuffled(small):
 
 def test_content_needs_a_cache(small):
     with pytest.raises(UsageError, match="--cache: expected a folder of stores, found neither"):
-        run(train, "--dataset", small / "d", "--out", small / "r", "--set", "model.id_embedding=true")
+        run(
+            train,
+            "--dataset",
+            small / "d",
+            "--out",
+            small / "r",
+            "--set",
+            "model.id_embedding=true",
+        )

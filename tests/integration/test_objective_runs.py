@@ -19,8 +19,16 @@ SETTINGS = (
 )
 OBJECTIVES = {
     "catalogue of content": ("objective.kind=catalogue", "objective.refresh_steps=4"),
-    "catalogue of both": ("objective.kind=catalogue", "objective.refresh_steps=3", "model.id_embedding=true"),
-    "catalogue of ids": ("objective.kind=catalogue", "model.id_embedding=true", "model.content=false"),
+    "catalogue of both": (
+        "objective.kind=catalogue",
+        "objective.refresh_steps=3",
+        "model.id_embedding=true",
+    ),
+    "catalogue of ids": (
+        "objective.kind=catalogue",
+        "model.id_embedding=true",
+        "model.content=false",
+    ),
     "cross-batch": ("objective.kind=cross-batch", "objective.memory_size=50"),
 }
 
@@ -42,7 +50,11 @@ def die_at_step(monkeypatch, at):
 
 def outcome(run_folder):
     paths = [*sorted(run_folder.glob("checkpoints/*/*.safetensors")), run_folder / "metrics.jsonl"]
-    return {str(path.relative_to(run_folder)): path.read_bytes() for path in paths if "previous" not in str(path)}
+    return {
+        str(path.relative_to(run_folder)): path.read_bytes()
+        for path in paths
+        if "previous" not in str(path)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +71,9 @@ def test_a_run_that_died_twice_ends_as_if_it_had_not(place, name, monkeypatch):
         with monkeypatch.context() as patch:
             die_at_step(patch, at)
             with pytest.raises(RuntimeError, match="killed"):
-                run_train(place, OBJECTIVES[name], "--set", "checkpoint.every_steps=2", *more, out=died)
+                run_train(
+                    place, OBJECTIVES[name], "--set", "checkpoint.every_steps=2", *more, out=died
+                )
     resumed = run_train(place, OBJECTIVES[name], "--resume", out=died)
     assert outcome(place / died) == outcome(place / whole)
     for key in ("valid", "test", "best_epoch"):
@@ -73,9 +87,14 @@ def test_every_objective_learns(place, name):
 
 
 def test_a_checkpoint_holds_what_an_objective_remembers_and_only_that(place):
-    for number, settings in enumerate(((), OBJECTIVES["catalogue of ids"], OBJECTIVES["cross-batch"])):
+    for number, settings in enumerate(
+        ((), OBJECTIVES["catalogue of ids"], OBJECTIVES["cross-batch"])
+    ):
         run_train(place, settings, out=f"files {number}", epochs=1)
-    found = [sorted(path.stem for path in (place / f"files {n}/checkpoints/last").iterdir()) for n in range(3)]
+    found = [
+        sorted(path.stem for path in (place / f"files {n}/checkpoints/last").iterdir())
+        for n in range(3)
+    ]
     plain = ["model", "optimiser", "random", "state"]
     assert found == [plain, plain, ["model", "objective", *plain[1:]]]
 
@@ -98,11 +117,19 @@ def test_a_run_begun_from_another_may_die_before_its_first_step(place, name, mon
 def test_a_run_goes_on_with_its_own_objective_only(place):
     run_train(place, OBJECTIVES["cross-batch"], out="own", epochs=1)
     with pytest.raises(UsageError, match=r"\n  objective\.memory_size: 50 there, 51 asked"):
-        run_train(place, (*OBJECTIVES["cross-batch"], "objective.memory_size=51"), "--resume", out="own", epochs=1)
+        run_train(
+            place,
+            (*OBJECTIVES["cross-batch"], "objective.memory_size=51"),
+            "--resume",
+            out="own",
+            epochs=1,
+        )
 
 
 @pytest.mark.parametrize("name", ["catalogue of content", "cross-batch"])
 def test_the_slow_step_is_the_papers_objective_only(place, name):
     kind = OBJECTIVES[name][0].partition("=")[2]
-    with pytest.raises(ConfigError, match=f"expected objective.kind=in-batch with reference, got {kind}"):
+    with pytest.raises(
+        ConfigError, match=f"expected objective.kind=in-batch with reference, got {kind}"
+    ):
         run_train(place, OBJECTIVES[name], "--reference", out="slow")

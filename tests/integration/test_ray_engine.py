@@ -54,7 +54,11 @@ def dataset(folder):
     paths = [str(folder / f"p{number % 8}.png") for number in range(ITEM_COUNT)]
     paths[7], paths[9] = str(folder / "broken.png"), str(folder / "nowhere.png")
     nothing = pa.nulls(ITEM_COUNT, pa.string())
-    interactions = {"user_id": ["u"] * ITEM_COUNT, "item_id": ids, "timestamp": pa.nulls(ITEM_COUNT, pa.int64())}
+    interactions = {
+        "user_id": ["u"] * ITEM_COUNT,
+        "item_id": ids,
+        "timestamp": pa.nulls(ITEM_COUNT, pa.int64()),
+    }
     items = {"item_id": ids, "title": nothing, "image": paths, "video": nothing, "audio": nothing}
     write_dataset(
         folder / "d", name="many", source_format="table", licence="ours",
@@ -66,7 +70,10 @@ def dataset(folder):
 @pytest.fixture(scope="module")
 def backbone(folder):
     subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", folder / "tiny"], check=True, capture_output=True, timeout=120
+        [PROGRAMS / "crossan", "backbones", "init-tiny", folder / "tiny"],
+        check=True,
+        capture_output=True,
+        timeout=120,
     )
     return folder / "tiny"
 
@@ -77,7 +84,16 @@ def command(dataset, backbone, ray_environment):
     started = []
 
     def start(cache, *options):
-        arguments = ["--modality", "image", "--dataset", dataset, "--cache", cache, "--backbone", backbone]
+        arguments = [
+            "--modality",
+            "image",
+            "--dataset",
+            dataset,
+            "--cache",
+            cache,
+            "--backbone",
+            backbone,
+        ]
         arguments += ["--batch-size", "4", "--max-bad", "1%", "--json", *options]
         process = subprocess.Popen(
             [PROGRAMS / "crossan-extract", *map(str, arguments)],
@@ -116,7 +132,10 @@ def _check_whole(reported, digest):
     assert {item_id: status for item_id, status in found.items() if status != "ok"} == BAD
     line = json.loads((Path(reported["store"]) / "quarantine.jsonl").read_text())
     assert (line["item_id"], line["reason"]) == ("i0007", "unknown-container")
-    segments = [json.loads(path.read_text()) for path in Path(reported["store"]).glob("segments/*/segment.json")]
+    segments = [
+        json.loads(path.read_text())
+        for path in Path(reported["store"]).glob("segments/*/segment.json")
+    ]
     assert len(segments) == TASK_COUNT
     assert sum(segment["items"] for segment in segments) == ITEM_COUNT  # no item twice
     assert list((Path(reported["store"]) / "staging").iterdir()) == []
@@ -147,7 +166,10 @@ def _wait_for_batches(cache):
 def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_path, digest):
     reported, said = _finish(command(tmp_path / "c", "--engine", "ray", "--workers", "2"))
     assert reported["forwarded"] == ITEM_COUNT - 2
-    assert f"extract image: {ITEM_COUNT} items in {TASK_COUNT} tasks for 2 workers of 1 cores and 0 GPUs" in said
+    assert (
+        f"extract image: {ITEM_COUNT} items in {TASK_COUNT} tasks for 2 workers of 1 cores and 0 GPUs"
+        in said
+    )
     assert "items, " in said  # the progress, from the second second on
     assert "raylet" not in said
     _check_whole(reported, digest)
@@ -182,7 +204,9 @@ def test_an_interruption_keeps_what_is_done(command, ray_cluster, tmp_path, dige
             "the workers to end",
         )
     reported, _ = _finish(command(tmp_path / "c", *options))
-    assert reported["forwarded"] < ITEM_COUNT - 2  # none where the workers were quicker than the word to stop
+    assert (
+        reported["forwarded"] < ITEM_COUNT - 2
+    )  # none where the workers were quicker than the word to stop
     _check_whole(reported, digest)
 
 
@@ -206,7 +230,9 @@ def test_an_error_in_a_worker_is_the_same_error_here(command, ray_cluster, tmp_p
         (["--gpus-per-worker", "64"], 6, "expected a node with a core and 64 GPUs for a worker, found 2 cores"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_a_cluster_is_refused(command, ray_cluster, tmp_path, options, exit_code, message):
+def test_what_does_not_fit_a_cluster_is_refused(
+    command, ray_cluster, tmp_path, options, exit_code, message
+):
     _, said = _finish(command(tmp_path / "c", *ray_cluster[0], *options), exit_code)
     assert message in said
     assert "Traceback" not in said
@@ -216,4 +242,7 @@ def test_a_cluster_that_does_not_answer_is_named(command, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as server:
         free = f"127.0.0.1:{server.getsockname()[1]}"
     _, said = _finish(command(tmp_path / "c", "--engine", "ray", "--address", free), 8)
-    assert f"RemoteError: --address {free}: no Ray cluster answers there: [Errno 111] Connection refused" in said
+    assert (
+        f"RemoteError: --address {free}: no Ray cluster answers there: [Errno 111] Connection refused"
+        in said
+    )

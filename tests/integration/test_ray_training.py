@@ -45,7 +45,9 @@ def command(place, ray_environment):
         settings = [part for setting in SETTINGS for part in ("--set", setting)]
         words = ["--dataset", "d", "--cache", "c", "--json", "--out", out, *settings, *more]
         environment = {
-            name: text for name, text in ray_environment.items() if name not in {"RAY_ADDRESS", "WORLD_SIZE"}
+            name: text
+            for name, text in ray_environment.items()
+            if name not in {"RAY_ADDRESS", "WORLD_SIZE"}
         }
         process = subprocess.Popen(
             [*launcher, *map(str, words)],
@@ -72,7 +74,14 @@ def finish(process, exit_code=0):
 @pytest.fixture(scope="module")
 def whole(place, command):
     """What two ranks of torchrun come to, with dropout, uninterrupted."""
-    torchrun = (PROGRAMS / "torchrun", "--standalone", "--nproc-per-node", "2", "-m", "crossan.train")
+    torchrun = (
+        PROGRAMS / "torchrun",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "crossan.train",
+    )
     finish(command("whole", "--device", "cpu", launcher=torchrun))
     return outcome(place / "whole")
 
@@ -145,12 +154,26 @@ def test_an_interruption_keeps_a_checkpoint(place, command, ray_cluster, whole, 
     [
         (("--set", "optimiser.lr=1e38"), 1, "the weights are no longer finite|the loss became"),
         (("--cache", "/nowhere"), 2, "/nowhere"),
-        (("--workers", "64"), 6, "--workers 64: expected room for all ranks at once, found it for 2"),
-        (("--gpus-per-worker", "0.5"), 2, "--gpus-per-worker 0.5: a rank computes on one whole accelerator"),
-        (("--device", "cuda"), 2, "--device cuda --engine ray: expected auto or cpu with 0 accelerators a rank"),
+        (
+            ("--workers", "64"),
+            6,
+            "--workers 64: expected room for all ranks at once, found it for 2",
+        ),
+        (
+            ("--gpus-per-worker", "0.5"),
+            2,
+            "--gpus-per-worker 0.5: a rank computes on one whole accelerator",
+        ),
+        (
+            ("--device", "cuda"),
+            2,
+            "--device cuda --engine ray: expected auto or cpu with 0 accelerators a rank",
+        ),
     ],
 )
-def test_an_error_in_a_rank_is_the_same_error_here(command, ray_cluster, tmp_path, more, exit_code, message):
+def test_an_error_in_a_rank_is_the_same_error_here(
+    command, ray_cluster, tmp_path, more, exit_code, message
+):
     said = finish(command(tmp_path / "r", *ray_cluster[0], *more), exit_code)
     assert any(part in said for part in message.split("|"))
     assert "RayTaskError" not in said

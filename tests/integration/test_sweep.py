@@ -30,14 +30,33 @@ from crossan.train.sweep.cli import TrialsFailedError, sweep
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 from support.processes import descendants, is_alive
 
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.adapter_lr=0.01", "batch_size=32", "max_epochs=3")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.adapter_lr=0.01",
+    "batch_size=32",
+    "max_epochs=3",
+)
 MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
-WEIGHTS = ("checkpoints/best/model.safetensors", "checkpoints/last/model.safetensors", "metrics.jsonl")
+WEIGHTS = (
+    "checkpoints/best/model.safetensors",
+    "checkpoints/last/model.safetensors",
+    "metrics.jsonl",
+)
 
 
 def arguments(place, *more, out="s"):
     given = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / out, "--device", "cpu"]
+    places = [
+        "--dataset",
+        place / "d",
+        "--cache",
+        place / "c",
+        "--out",
+        place / out,
+        "--device",
+        "cpu",
+    ]
     return [str(argument) for argument in (*places, *given, *more)]
 
 
@@ -56,7 +75,9 @@ def run_sweep(place, *more, out="s"):
 
 
 def run_train(place, *more, out):
-    return json.loads(invoke(train, *arguments(place, *more, "--json", out=out)).stdout.splitlines()[-1])
+    return json.loads(
+        invoke(train, *arguments(place, *more, "--json", out=out)).stdout.splitlines()[-1]
+    )
 
 
 def unmeasured(result):
@@ -110,7 +131,9 @@ def test_a_diverged_trial_is_recorded_and_the_others_count(place, swept):
 
 def test_weights_and_figures_are_those_of_plain_training(place, swept):
     for run in swept["chosen"]["runs"]:
-        plain = run_train(place, "--set", "optimiser.lr=0.01", "--seed", run["seed"], out=f"plain-{run['seed']}")
+        plain = run_train(
+            place, "--set", "optimiser.lr=0.01", "--seed", run["seed"], out=f"plain-{run['seed']}"
+        )
         trial, twin = place / "s" / run["run"], place / f"plain-{run['seed']}"
         for file in (*WEIGHTS, "eval/per_user.parquet"):
             assert (trial / file).read_bytes() == (twin / file).read_bytes(), file
@@ -119,7 +142,10 @@ def test_weights_and_figures_are_those_of_plain_training(place, swept):
 
 
 def test_mean_and_deviation_are_over_the_seeds(place, swept):
-    results = [json.loads((place / "s" / run["run"] / "result.json").read_text()) for run in swept["chosen"]["runs"]]
+    results = [
+        json.loads((place / "s" / run["run"] / "result.json").read_text())
+        for run in swept["chosen"]["runs"]
+    ]
     for split, found in (("valid", swept["chosen"]["valid"]), ("test", swept["test"])):
         one, two = (result[split]["hr@10"] for result in results)
         assert found["hr@10"]["mean"] == pytest.approx((one + two) / 2)
@@ -153,7 +179,10 @@ def test_the_same_command_again_starts_nothing_and_says_the_same(place, swept, m
             ("--grid", "optimiser.lr=1e-2,1e-3", "--seeds", "0,1"),
             r"grid.optimiser.lr: \[0.01, 1e\+30\] there, \[0.01, 0.001\]",
         ),
-        (("--grid", "optimiser.lr=1e-2,1e30", "--seeds", "0,2"), r"seeds: \[0, 1\] there, \[0, 2\] asked"),
+        (
+            ("--grid", "optimiser.lr=1e-2,1e30", "--seeds", "0,2"),
+            r"seeds: \[0, 1\] there, \[0, 2\] asked",
+        ),
         ((*DIVERGES, "--threads", "3"), r"threads: 1 there, 3 asked"),
         ((*DIVERGES, "--set", "model.dropout=0.3"), r"model.dropout: 0.1 there, 0.3 asked"),
     ],
@@ -172,12 +201,24 @@ def test_a_folder_with_other_files_is_refused(place, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--grid", "optimiser.lrr=1e-3"), "unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'"),
-        (("--grid", "optimiser.lr=1e-3,-1"), "optimiser.lr: Input should be greater than 0, got -1"),
-        (("--grid", "model.bottleneck_dim=8,x"), "model.bottleneck_dim: Input should be a valid integer"),
+        (
+            ("--grid", "optimiser.lrr=1e-3"),
+            "unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'",
+        ),
+        (
+            ("--grid", "optimiser.lr=1e-3,-1"),
+            "optimiser.lr: Input should be greater than 0, got -1",
+        ),
+        (
+            ("--grid", "model.bottleneck_dim=8,x"),
+            "model.bottleneck_dim: Input should be a valid integer",
+        ),
         (("--grid", "optimiser.lr"), "--grid optimiser.lr: expected KEY=VALUES"),
         (("--grid", "model.layers=[0"), r"--grid \[0: expected values divided by commas"),
-        (("--grid", "init=2024-01-01,2024-01-02"), "of init, dates and times in quotes .*, got 2024-01-01"),
+        (
+            ("--grid", "init=2024-01-01,2024-01-02"),
+            "of init, dates and times in quotes .*, got 2024-01-01",
+        ),
         (("--grid", "model.width=16,17"), "expected width to be divisible by heads"),
         (("--seeds", "0,-1"), "seed: Input should be greater than or equal to 0"),
         (
@@ -194,7 +235,10 @@ def test_a_wrong_name_or_value_is_told_before_anything_starts(place, tmp_path, m
 
 
 def test_ends_of_a_range_are_checked_before_optuna_proposes_anything(place, tmp_path):
-    pytest.importorskip("optuna", reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested")
+    pytest.importorskip(
+        "optuna",
+        reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested",
+    )
     more = ("--sampler", "optuna", "--trials", "2", "--range", "optimiser.lr=-1.0:1")
     with pytest.raises(ConfigError, match="optimiser.lr: Input should be greater than 0, got -1.0"):
         run_sweep(place, *more, out=tmp_path / "s")
@@ -212,7 +256,9 @@ def test_what_every_trial_would_stop_at_is_told_before_anything_starts(place, tm
     single = ("--set", 'data.modality=["image"]')
     with pytest.raises(DataError, match="2 items have none of the modalities image"):
         run_sweep(place, *single, "--set", "model.top_k=1", out=tmp_path / "s")
-    with pytest.raises(UsageError, match="model.top_k: expected at most 2, the modalities in use, got 3"):
+    with pytest.raises(
+        UsageError, match="model.top_k: expected at most 2, the modalities in use, got 3"
+    ):
         run_sweep(place, "--grid", "model.top_k=1,3", out=tmp_path / "s")
     with pytest.raises(StoreNotFoundError, match="expected a audio store, found none"):
         run_sweep(place, "--set", 'data.modality=["audio"]', out=tmp_path / "s")
@@ -225,7 +271,9 @@ def test_two_sweeps_do_not_share_a_folder(place, swept):
         "claim(Path(sys.argv[1]), 'sweeps'); print(1, flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
-        [sys.executable, "-c", holder, str(place / "s")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", holder, str(place / "s")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     try:
         other.stdout.readline()
@@ -238,7 +286,16 @@ def test_two_sweeps_do_not_share_a_folder(place, swept):
         run_sweep(place, *DIVERGES)
 
 
-LONG = ("--set", "max_epochs=60", "--set", "patience=60", "--set", "checkpoint.every_steps=5", "--threads", "1")
+LONG = (
+    "--set",
+    "max_epochs=60",
+    "--set",
+    "patience=60",
+    "--set",
+    "checkpoint.every_steps=5",
+    "--threads",
+    "1",
+)
 PROGRAM = (
     "from crossan.common.console import run_command; from crossan.train.sweep.cli import sweep;"
     " run_command(sweep, 'crossan sweep')"
@@ -248,7 +305,9 @@ PROGRAM = (
 def start(place, *more):
     with (place / "output").open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *arguments(place, *LONG, *more)], stdout=output, stderr=output
+            [sys.executable, "-c", PROGRAM, *arguments(place, *LONG, *more)],
+            stdout=output,
+            stderr=output,
         )
 
 
@@ -287,7 +346,9 @@ def test_a_sweep_stopped_anywhere_goes_on_to_the_same_weights(place, tmp_path):
     for file in (*WEIGHTS, "eval/per_user.parquet"):
         assert (run / file).read_bytes() == (tmp_path / "plain" / file).read_bytes()
     assert "told to end: what was finished is kept" in (tmp_path / "output").read_text()
-    assert "checkpoint of epoch" in (tmp_path / "s/logs" / f"{run.name}.log").read_text()  # SIGTERM came through, once
+    assert (
+        "checkpoint of epoch" in (tmp_path / "s/logs" / f"{run.name}.log").read_text()
+    )  # SIGTERM came through, once
 
 
 @pytest.fixture
@@ -301,7 +362,9 @@ def with_other_test_items(rows):
     last = {user: (item, time) for user, item, time in rows}
     users = sorted(last)
     following = dict(zip(users, users[1:] + users[:1], strict=True))
-    return [(u, last[following[u]][0] if time == last[u][1] else item, time) for u, item, time in rows]
+    return [
+        (u, last[following[u]][0] if time == last[u][1] else item, time) for u, item, time in rows
+    ]
 
 
 def test_other_test_items_change_no_byte_of_the_selection(tmp_path, place, in_this_process):
@@ -320,8 +383,13 @@ def test_other_test_items_change_no_byte_of_the_selection(tmp_path, place, in_th
     assert len(json.loads(found["one"]["selection"])["settings"]) == 2
 
 
-def test_a_sweep_that_goes_on_proposes_the_same_points(tmp_path, place, in_this_process, monkeypatch):
-    pytest.importorskip("optuna", reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested")
+def test_a_sweep_that_goes_on_proposes_the_same_points(
+    tmp_path, place, in_this_process, monkeypatch
+):
+    pytest.importorskip(
+        "optuna",
+        reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested",
+    )
     more = (
         "--sampler",
         "optuna",
@@ -358,7 +426,9 @@ def test_a_sweep_that_goes_on_proposes_the_same_points(tmp_path, place, in_this_
     run_sweep(tmp_path / "stopped", *more)
     assert left[0] == 99 - 5  # nothing was run twice
     for name in ("selection.json", "points.json"):
-        assert (tmp_path / "stopped/s" / name).read_bytes() == (tmp_path / "whole/s" / name).read_bytes()
+        assert (tmp_path / "stopped/s" / name).read_bytes() == (
+            tmp_path / "whole/s" / name
+        ).read_bytes()
     points = json.loads((tmp_path / "whole/s/points.json").read_text())
     assert len({json.dumps(point) for point in points}) == 14
 
@@ -379,7 +449,9 @@ def test_ctrl_c_ends_with_its_own_code(tmp_path, place, monkeypatch):
     assert not (tmp_path / "s/.owner").exists()
 
 
-def test_a_failure_that_is_no_divergence_is_tried_again(tmp_path, place, in_this_process, monkeypatch):
+def test_a_failure_that_is_no_divergence_is_tried_again(
+    tmp_path, place, in_this_process, monkeypatch
+):
     def fail(orders, slots, told, on_end, on_look=None):
         for order in orders:
             on_end(order, -9, "killed by SIGKILL")
@@ -409,9 +481,13 @@ def test_figures_count_however_their_process_ended(tmp_path, place, monkeypatch)
     report = run_sweep(tmp_path, *more)
     (run,) = report["chosen"]["runs"]
     assert report["failed"] == []
-    failure = tmp_path / "s/failed" / f"{Path(run['run']).name}.json"  # as crossan before this recorded it
+    failure = (
+        tmp_path / "s/failed" / f"{Path(run['run']).name}.json"
+    )  # as crossan before this recorded it
     failure.parent.mkdir()
-    failure.write_text(json.dumps({"exit_code": 1, "reason": "killed by SIGKILL", "is_final": False}))
+    failure.write_text(
+        json.dumps({"exit_code": 1, "reason": "killed by SIGKILL", "is_final": False})
+    )
     assert run_sweep(tmp_path, *more) == report
     assert not failure.exists()
 
@@ -427,12 +503,16 @@ def test_a_modality_that_comes_while_trials_run_stops_the_sweep(tmp_path, monkey
     monkeypatch.setattr(searching, "run_orders", publish_after_the_first)
     more = ("--grid", "optimiser.lr=1e-3,1e-2,1e-1", "--no-test", "--set", "max_epochs=1")
     with pytest.raises(
-        IncompatibleError, match="modalities: image, text in the cache as it is now; audio, image, text"
+        IncompatibleError,
+        match="modalities: image, text in the cache as it is now; audio, image, text",
     ):
         run_sweep(tmp_path, *more)
     assert len(list((tmp_path / "s/runs").iterdir())) == 2  # the third was not begun
     assert not (tmp_path / "s/selection.json").exists()
-    with pytest.raises(IncompatibleError, match=r"image, text in runs/\w+-seed0; audio, image, text in runs/\w+-seed0"):
+    with pytest.raises(
+        IncompatibleError,
+        match=r"image, text in runs/\w+-seed0; audio, image, text in runs/\w+-seed0",
+    ):
         run_sweep(tmp_path, *more)
 
 
@@ -450,7 +530,8 @@ def test_a_sweep_that_goes_on_with_another_cache_starts_nothing(tmp_path, monkey
     assert CliRunner().invoke(app, arguments(tmp_path, *more)).exit_code == 143
     audio = write_store(tmp_path / "c", Modality.AUDIO)
     with pytest.raises(
-        IncompatibleError, match=r"image, text in runs/\w+-seed0; audio, image, text in the cache as it"
+        IncompatibleError,
+        match=r"image, text in runs/\w+-seed0; audio, image, text in the cache as it",
     ):
         run_sweep(tmp_path, *more)
     assert len(list((tmp_path / "s/runs").iterdir())) == 1
@@ -460,14 +541,18 @@ def test_a_sweep_that_goes_on_with_another_cache_starts_nothing(tmp_path, monkey
 
 
 def test_a_plan_in_a_file_is_the_same_sweep(tmp_path, place, swept):
-    (tmp_path / "plan.toml").write_text("seeds = [0, 1]\nthreads = 1\n[grid]\noptimiser.lr = [1e-2, 1e30]\n")
+    (tmp_path / "plan.toml").write_text(
+        "seeds = [0, 1]\nthreads = 1\n[grid]\noptimiser.lr = [1e-2, 1e30]\n"
+    )
     with pytest.raises(TrialsFailedError):
         run_sweep(place, "--sweep", tmp_path / "plan.toml")
     with pytest.raises(TrialsFailedError):
         run_sweep(place, "--sweep", place / "s/sweep.toml")
 
 
-def test_variables_for_settings_reach_the_base_and_not_behind_a_trials_back(tmp_path, place, monkeypatch):
+def test_variables_for_settings_reach_the_base_and_not_behind_a_trials_back(
+    tmp_path, place, monkeypatch
+):
     monkeypatch.setenv("CROSSAN_OPTIMISER__LR", "0.5")
     monkeypatch.setenv("CROSSAN_MODEL__DROPOUT", "0.25")
     (tmp_path / "d").symlink_to(place / "d")

@@ -19,10 +19,14 @@ def test_every_option_of_a_sweep_on_the_page_exists():
     app.command()(sweep)
     known = set(re.findall(r"--[a-z-]+", CliRunner().invoke(app, ["--help"]).output))
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)).replace("\\\n", " ")
-    commands = [shlex.split(line) for line in blocks.splitlines() if line.startswith("crossan sweep ")]
+    commands = [
+        shlex.split(line) for line in blocks.splitlines() if line.startswith("crossan sweep ")
+    ]
     assert len(commands) == 2
     assert {word for words in commands for word in words if word.startswith("--")} <= known
-    assert {"--jobs", "--no-test", "--sampler", "--sweep"} <= known & set(re.findall(r"--[a-z-]+", PAGE))
+    assert {"--jobs", "--no-test", "--sampler", "--sweep"} <= known & set(
+        re.findall(r"--[a-z-]+", PAGE)
+    )
 
 
 def test_the_file_on_the_page_is_a_sweep(tmp_path):

@@ -38,8 +38,22 @@ def place(tmp_path_factory):
 
 
 def start(launcher, place, out, *more, epochs=EPOCHS):
-    settings = [part for setting in (*SETTINGS, f"max_epochs={epochs}") for part in ("--set", setting)]
-    words = ["--dataset", "d", "--cache", "c", "--device", "cpu", "--json", "--out", out, *settings, *more]
+    settings = [
+        part for setting in (*SETTINGS, f"max_epochs={epochs}") for part in ("--set", setting)
+    ]
+    words = [
+        "--dataset",
+        "d",
+        "--cache",
+        "c",
+        "--device",
+        "cpu",
+        "--json",
+        "--out",
+        out,
+        *settings,
+        *more,
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for name in ("CROSSAN_DATASET", "CROSSAN_CACHE", "WORLD_SIZE", "RANK"):
         environment.pop(name, None)
@@ -156,7 +170,9 @@ def test_what_stops_all_ranks_is_said_once(place, tmp_path, more, message):
 
 def test_an_error_of_one_rank_is_said_with_its_number(place, tmp_path):
     script = tmp_path / "odd"
-    script.write_text(f'#!/bin/sh\n[ "$RANK" = 1 ] && cd {tmp_path}\nexec {PROGRAMS / "crossan-train"} "$@"\n')
+    script.write_text(
+        f'#!/bin/sh\n[ "$RANK" = 1 ] && cd {tmp_path}\nexec {PROGRAMS / "crossan-train"} "$@"\n'
+    )
     script.chmod(0o755)
     _, said = finish(start((*TORCHRUN, "--no-python", script), place, tmp_path / "r", epochs=1), 1)
     assert said.count("rank 1: UsageError: ") == 1

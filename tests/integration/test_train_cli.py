@@ -29,7 +29,12 @@ def test_the_result_keeps_its_promise_and_learns(small):
         "peak_memory_bytes", "users", "items", "unwinnable_test_targets", "slices", "recommendations", "init",
     }  # fmt: skip
     assert promised <= set(result)
-    assert set(result["valid"]) == set(result["test"]) == set(result["popularity"]["test"]) == SPLIT_KEYS
+    assert (
+        set(result["valid"])
+        == set(result["test"])
+        == set(result["popularity"]["test"])
+        == SPLIT_KEYS
+    )
     assert result == json.loads((small / "r" / "result.json").read_text())
     assert result["users"] == 150
     assert result["cold_test"]["targets"] == 50
@@ -37,9 +42,17 @@ def test_the_result_keeps_its_promise_and_learns(small):
     assert result["test"]["hr@10"] > 0.8
     assert result["cold_test"]["hr@10"] > 0.8
     ranks = pq.read_table(small / "r" / "eval" / "per_user.parquet").to_pylist()
-    assert sum(row["test_rank"] <= 10 for row in ranks) / 150 == pytest.approx(result["test"]["hr@10"])
+    assert sum(row["test_rank"] <= 10 for row in ranks) / 150 == pytest.approx(
+        result["test"]["hr@10"]
+    )
     check_slices(result, ranks)
-    for name in ("config.toml", "env.json", "cache.lock.json", "metrics.jsonl", "checkpoints/best/model.safetensors"):
+    for name in (
+        "config.toml",
+        "env.json",
+        "cache.lock.json",
+        "metrics.jsonl",
+        "checkpoints/best/model.safetensors",
+    ):
         assert (small / "r" / name).is_file()
     assert len((small / "r" / "metrics.jsonl").read_text().splitlines()) == result["epochs"]
 
@@ -53,7 +66,10 @@ def check_slices(result, ranks):
         hits = sum(part["users"] * part["hr@5"] for part in parts.values())
         assert hits == pytest.approx(sum(row["test_rank"] <= 5 for row in ranks))
     cold = slices["target"]["cold"]
-    assert (cold["users"], cold["hr@10"]) == (result["cold_test"]["targets"], result["cold_test"]["hr@10"])
+    assert (cold["users"], cold["hr@10"]) == (
+        result["cold_test"]["targets"],
+        result["cold_test"]["hr@10"],
+    )
     tenth = [row for row in ranks if row["test_popularity_decile"] == 10]
     assert slices["target_popularity_decile"]["10"]["mrr@10"] == pytest.approx(
         sum(1 / row["test_rank"] for row in tenth if row["test_rank"] <= 10) / len(tenth)
@@ -65,22 +81,32 @@ def check_slices(result, ranks):
     assert 0 < shown["coverage"] <= 1
     assert 0 <= shown["gini"] < 1
     # What is left of a user's topic are one or two warm items and three cold ones; the histories are all warm.
-    assert shown["popularity_lift"] == pytest.approx(shown["mean_popularity"] / shown["history_mean_popularity"] - 1)
+    assert shown["popularity_lift"] == pytest.approx(
+        shown["mean_popularity"] / shown["history_mean_popularity"] - 1
+    )
     assert shown["popularity_lift"] < 0
 
 
 def test_shuffled_features_do_not_help_cold_targets(small):
     result = train_quickly(small, "--set", "features.permute_seed=3")
-    assert result["cold_test"]["hr@10"] < 0.6  # 10 of 34 to 40 by chance; the true features give over 0.8
+    assert (
+        result["cold_test"]["hr@10"] < 0.6
+    )  # 10 of 34 to 40 by chance; the true features give over 0.8
 
 
 def test_permuting_features_at_evaluation_takes_the_gain_away(small):
     trained = train_quickly(small)
     same = json.loads(run(evaluate, small / "r", "--device", "cpu", "--json").stdout)
-    assert {key: same[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")} == {
-        key: trained[key] for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
+    assert {
+        key: same[key]
+        for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
+    } == {
+        key: trained[key]
+        for key in ("valid", "test", "cold_test", "popularity", "slices", "recommendations")
     }
-    permuted = json.loads(run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json").stdout)
+    permuted = json.loads(
+        run(evaluate, small / "r", "--device", "cpu", "--permute-features", 1, "--json").stdout
+    )
     assert permuted["test"]["hr@10"] < 0.6 < same["test"]["hr@10"]
     assert "HR@10" in run(evaluate, small / "r", "--mask-history", "none").stdout
 
@@ -102,7 +128,10 @@ def test_the_reference_step_trains_the_same_model(small):
     losses = {}
     for name, more in (("fast", ()), ("slow", ("--reference",))):
         train_quickly(small, *more, out=name, epochs=2)
-        losses[name] = [json.loads(line)["loss"] for line in (small / name / "metrics.jsonl").read_text().splitlines()]
+        losses[name] = [
+            json.loads(line)["loss"]
+            for line in (small / name / "metrics.jsonl").read_text().splitlines()
+        ]
     assert losses["fast"] == pytest.approx(losses["slow"], rel=1e-4)
     assert losses["fast"] != losses["slow"]  # not the same code twice
 
@@ -127,7 +156,14 @@ def test_the_resolved_config_repeats_the_run(small):
     first = train_quickly(small, epochs=2)
     again = json.loads(
         run(
-            train, "--config", small / "r" / "config.toml", "--out", small / "r2", "--device", "cpu", "--json"
+            train,
+            "--config",
+            small / "r" / "config.toml",
+            "--out",
+            small / "r2",
+            "--device",
+            "cpu",
+            "--json",
         ).stdout.splitlines()[-1]
     )
     assert again["test"] == first["test"]
@@ -149,7 +185,9 @@ def test_recommend_leaves_out_what_was_seen(small, sequences):
     scores = [item["score"] for item in report["items"]]
     assert scores == sorted(scores, reverse=True)
     assert report["items"][0]["title"] == f"title of {shown[0]}"
-    by_history = json.loads(run(recommend, small / "r", "--history", "i01,i02", "--top", 3, "--json").stdout)
+    by_history = json.loads(
+        run(recommend, small / "r", "--history", "i01,i02", "--top", 3, "--json").stdout
+    )
     assert len(by_history["items"]) == 3
     assert "title of" in run(recommend, small / "r", "--user", "u001").stdout
 
@@ -176,7 +214,11 @@ def test_recommend_refuses_strangers(small, arguments, match):
             ConfigError,
             "unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'",
         ),
-        (("--set", "batch_size=0"), ConfigError, "--set batch_size=0: batch_size: .*greater than or equal to 1, got 0"),
+        (
+            ("--set", "batch_size=0"),
+            ConfigError,
+            "--set batch_size=0: batch_size: .*greater than or equal to 1, got 0",
+        ),
         (
             ("--modality", "text,smell"),
             UsageError,
@@ -204,14 +246,18 @@ def test_a_folder_in_use_and_other_settings_are_refused(small):
     train_quickly(small, epochs=1)
     with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
         train_quickly(small, epochs=1)
-    with pytest.raises(UsageError, match=r"(?s)the run there has other settings\n  seed: 0 there, 5 asked"):
+    with pytest.raises(
+        UsageError, match=r"(?s)the run there has other settings\n  seed: 0 there, 5 asked"
+    ):
         train_quickly(small, "--resume", "--seed", "5", epochs=1)
 
 
 def test_a_run_is_opened_from_anywhere(small, monkeypatch):
     monkeypatch.chdir(small)
     trained = json.loads(
-        run(train, "--dataset", "d", "--cache", "c", "--out", "r", "--set", "max_epochs=1", "--json").stdout
+        run(
+            train, "--dataset", "d", "--cache", "c", "--out", "r", "--set", "max_epochs=1", "--json"
+        ).stdout
     )
     monkeypatch.chdir("/")
     assert json.loads(run(evaluate, small / "r", "--json").stdout)["test"] == trained["test"]
@@ -240,7 +286,8 @@ def test_evaluate_needs_a_run(tmp_path):
 
 def test_no_cache_named(tmp_path):
     with pytest.raises(
-        UsageError, match="--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE"
+        UsageError,
+        match="--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE",
     ):
         run(train, "--dataset", tmp_path, "--out", tmp_path / "r")
 
@@ -253,6 +300,8 @@ def test_a_folder_another_process_trains_in_is_busy(small, monkeypatch):
     (small / "r" / ".owner").write_text(alive)
     with pytest.raises(BusyError, match="another process trains in this folder"):
         train_quickly(small, "--resume", epochs=2)
-    (small / "r" / ".owner").write_text(alive.rsplit("-", 1)[0] + "-123")  # a process id that means another process now
+    (small / "r" / ".owner").write_text(
+        alive.rsplit("-", 1)[0] + "-123"
+    )  # a process id that means another process now
     assert train_quickly(small, "--resume", epochs=2)["epochs"] == 2
     assert not (small / "r" / ".owner").exists()

@@ -46,7 +46,9 @@ def test_figures_of_earlier_epochs_do_not_outlive_a_step(place, monkeypatch):
     signal_at_step(monkeypatch, signal.SIGTERM, 2)
     assert attempt(train, *training(place, LONG, "--resume")).exit_code == 143
     assert figures_in(place / "r") == []
-    with pytest.raises(UsageError, match=r"expected result\.json, found none: the run is not finished"):
+    with pytest.raises(
+        UsageError, match=r"expected result\.json, found none: the run is not finished"
+    ):
         run(report, place / "r")
     monkeypatch.undo()
     train_in(place, LONG, "--resume")
@@ -56,7 +58,9 @@ def test_figures_of_earlier_epochs_do_not_outlive_a_step(place, monkeypatch):
 
 def test_figures_are_gone_before_the_first_step_the_result_first(place, monkeypatch):
     removed, real = [], run_folder.remove_durably
-    monkeypatch.setattr(run_folder, "remove_durably", lambda path: removed.append(path.name) or real(path))
+    monkeypatch.setattr(
+        run_folder, "remove_durably", lambda path: removed.append(path.name) or real(path)
+    )
     die_at_step(monkeypatch, 1)
     with pytest.raises(Died):
         train_in(place, LONG, "--resume")
@@ -65,7 +69,9 @@ def test_figures_are_gone_before_the_first_step_the_result_first(place, monkeypa
 
 
 def test_a_resume_with_nothing_left_to_train_keeps_the_figures(place, monkeypatch):
-    monkeypatch.setattr(run_folder, "remove_durably", lambda path: pytest.fail(f"{path} was removed"))
+    monkeypatch.setattr(
+        run_folder, "remove_durably", lambda path: pytest.fail(f"{path} was removed")
+    )
     train_in(place, SHORT, "--resume")
     assert figures_in(place / "r") == FIGURES
 

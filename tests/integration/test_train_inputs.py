@@ -28,9 +28,7 @@ def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):
 def test_items_that_were_never_extracted_stop_the_run(small, make_store):
     known = [f"i{topic}{item}" for topic in range(4) for item in range(10)][:-2]
     make_store(small / "c", Modality.AUDIO, items=known)
-    expected = (
-        r"(?s)audio has 38 items, 2 of the dataset's were never extracted, first: i38.*crossan-extract --modality audio"
-    )
+    expected = r"(?s)audio has 38 items, 2 of the dataset's were never extracted, first: i38.*crossan-extract --modality audio"
     with pytest.raises(DataError, match=expected):
         train_quickly(small, epochs=1)
     assert train_quickly(small, "--drop-items", epochs=1)["items"] == 38
@@ -48,7 +46,8 @@ def test_items_without_any_modality_stop_the_run(tmp_path, make_dataset, make_st
 def test_different_counts_of_kept_layers_are_incompatible(small, make_store):
     make_store(small / "c", Modality.VIDEO, layers=(0, 1, 2))
     with pytest.raises(
-        IncompatibleError, match=r"(?s)text keeps 0, 1; image keeps 0, 1; video keeps 0, 1, 2.*model.layers"
+        IncompatibleError,
+        match=r"(?s)text keeps 0, 1; image keeps 0, 1; video keeps 0, 1, 2.*model.layers",
     ):
         train_quickly(small, epochs=1)
     assert train_quickly(small, "--set", "model.layers=[0,1]", epochs=1)["epochs"] == 1
@@ -58,11 +57,14 @@ def test_a_run_does_not_go_on_over_a_changed_dataset(small, make_dataset):
     train_quickly(small, epochs=1)
     shutil.rmtree(small / "d")
     make_dataset(
-        small / "d", rows=[(f"u{user:03d}", f"i0{(user + time) % 10}", time) for user in range(20) for time in range(6)]
+        small / "d",
+        rows=[
+            (f"u{user:03d}", f"i0{(user + time) % 10}", time)
+            for user in range(20)
+            for time in range(6)
+        ],
     )
-    expected = (
-        r"(?s)the dataset has changed.*expected 150 users, 40 items.*found 20 users, 10 items.*--init .*/r --out .*/r-2"
-    )
+    expected = r"(?s)the dataset has changed.*expected 150 users, 40 items.*found 20 users, 10 items.*--init .*/r --out .*/r-2"
     with pytest.raises(IncompatibleError, match=expected):
         train_quickly(small, "--resume", epochs=2)
     assert len(RunFolder(small / "r").metrics()) == 1
@@ -79,7 +81,9 @@ def test_a_damaged_record_is_named(small, name, damage):
         train_quickly(small, "--resume", epochs=2)
 
 
-def test_users_with_a_single_item_to_learn_from_are_trained_with(tmp_path, make_dataset, make_store):
+def test_users_with_a_single_item_to_learn_from_are_trained_with(
+    tmp_path, make_dataset, make_store
+):
     """In batches of one, most of them with nothing to predict."""
     short = [(f"v{user:02d}", f"i0{item}", item) for user in range(20) for item in range(3)]
     make_dataset(tmp_path / "d", rows=short)
@@ -90,7 +94,11 @@ def test_users_with_a_single_item_to_learn_from_are_trained_with(tmp_path, make_
     assert not (tmp_path / "r").exists()
     shutil.rmtree(tmp_path / "d")
     make_dataset(
-        tmp_path / "d", rows=[*short, *((f"u{user:02d}", f"i0{item}", item) for user in range(5) for item in range(5))]
+        tmp_path / "d",
+        rows=[
+            *short,
+            *((f"u{user:02d}", f"i0{item}", item) for user in range(5) for item in range(5)),
+        ],
     )
     result = train_quickly(tmp_path, *few, epochs=2)
     assert (result["users"], result["epochs"]) == (25, 2)
@@ -99,7 +107,10 @@ def test_users_with_a_single_item_to_learn_from_are_trained_with(tmp_path, make_
 def test_a_moved_store_version_does_not_change_a_resumed_run(small, make_store):
     train_quickly(small, epochs=1)
     lock = json.loads((small / "r" / "cache.lock.json").read_text())
-    assert {name: entry["version"] for name, entry in lock["stores"].items()} == {"text": 1, "image": 1}
+    assert {name: entry["version"] for name, entry in lock["stores"].items()} == {
+        "text": 1,
+        "image": 1,
+    }
     shutil.rmtree(small / "c")
     with pytest.raises(StoreNotFoundError):
         run(evaluate, small / "r")

@@ -54,12 +54,17 @@ def test_a_signal_finishes_the_step_in_hand(place, whole, monkeypatch, at, numbe
     result = attempt(train, *training(place, SETTINGS))
     assert (result.exit_code, len(taken)) == (exit_code, at)
     epoch, step = divmod(at, STEPS_PER_EPOCH)
-    expected = f"epoch {epoch + 1}, step {step}" if step else f"epoch {epoch}, step {STEPS_PER_EPOCH}"
+    expected = (
+        f"epoch {epoch + 1}, step {step}" if step else f"epoch {epoch}, step {STEPS_PER_EPOCH}"
+    )
     assert f"checkpoint of {expected} written" in result.stderr
     assert f"{number.name}: finishing the step in hand" in result.stderr
     assert not (place / "r" / ".owner").exists()
     monkeypatch.undo()
-    assert f"going on after {expected}" in attempt(train, *training(place, SETTINGS, "--resume")).stderr
+    assert (
+        f"going on after {expected}"
+        in attempt(train, *training(place, SETTINGS, "--resume")).stderr
+    )
     assert outcome(place / "r") == outcome(whole / "r")
 
 
@@ -94,7 +99,9 @@ def test_steps_since_the_last_checkpoint_are_taken_again(place, whole, monkeypat
     with pytest.raises(Died):
         run_train(place, "--set", "checkpoint.every_steps=3")
     monkeypatch.undo()
-    result = attempt(train, *training(place, SETTINGS, "--resume", "--set", "checkpoint.every_steps=4"))
+    result = attempt(
+        train, *training(place, SETTINGS, "--resume", "--set", "checkpoint.every_steps=4")
+    )
     epoch, step = divmod((at - 1) // 3 * 3, STEPS_PER_EPOCH)
     assert f"going on after epoch {epoch + 1}, step {step}" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
@@ -125,7 +132,9 @@ def test_a_damaged_best_checkpoint_is_told_before_training_goes_on(place, monkey
     attempt(train, *training(place, SETTINGS))
     best = place / "r" / "checkpoints" / "best" / "model.safetensors"
     best.write_bytes(best.read_bytes()[:-1])
-    with pytest.raises(StoreIntegrityError, match=r"(?s)best epoch, \d, cannot be used.*--resume then begins anew"):
+    with pytest.raises(
+        StoreIntegrityError, match=r"(?s)best epoch, \d, cannot be used.*--resume then begins anew"
+    ):
         run_train(place, "--resume")
 
 
@@ -159,7 +168,8 @@ def test_best_weights_of_another_epoch_are_not_taken_for_them(place):
     shutil.rmtree(place / "other/checkpoints/best")
     shutil.copytree(place / "short/checkpoints/best", place / "other/checkpoints/best")
     with pytest.raises(
-        StoreIntegrityError, match=r"expected the weights of epoch \d in checkpoints/best, found those of epoch 1"
+        StoreIntegrityError,
+        match=r"expected the weights of epoch \d in checkpoints/best, found those of epoch 1",
     ):
         run_train(place, "--resume", out="other")
 
@@ -167,12 +177,18 @@ def test_best_weights_of_another_epoch_are_not_taken_for_them(place):
 def test_another_spec_is_refused_and_named(place, monkeypatch):
     run_train(place)
     recorded = json.loads((place / "r/env.json").read_text())["spec"]
-    assert {"threads", "compute_dtype", "device", "device_name", "torch", "numpy", "crossan"} <= set(recorded)
+    assert {
+        "threads",
+        "compute_dtype",
+        "device",
+        "device_name",
+        "torch",
+        "numpy",
+        "crossan",
+    } <= set(recorded)
     other = recorded | {"threads": 64, "torch": "1.0"}
     monkeypatch.setattr(run_module, "current_spec", lambda *facts: other)
-    expected = (
-        rf"(?s)trained on another spec.*\n  threads: {recorded['threads']} then, 64 now\n  torch: .* then, 1.0 now"
-    )
+    expected = rf"(?s)trained on another spec.*\n  threads: {recorded['threads']} then, 64 now\n  torch: .* then, 1.0 now"
     with pytest.raises(IncompatibleError, match=expected) as refused:
         run_train(place, "--resume")
     assert refused.value.exit_code == 5
@@ -225,20 +241,27 @@ def poison_at_step(monkeypatch, at, what):
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])
-def test_the_batch_that_diverged_is_named_however_rarely_losses_are_read(place, whole, monkeypatch, window):
+def test_the_batch_that_diverged_is_named_however_rarely_losses_are_read(
+    place, whole, monkeypatch, window
+):
     monkeypatch.setattr(losses, "_STEPS_PER_WINDOW", window)
     poison_at_step(monkeypatch, STEPS_PER_EPOCH + 2, "loss")
     with pytest.raises(
-        TrainingDivergedError, match=r"the loss became nan in epoch 2, step 2 .*checkpoint of epoch 1, step 5 is kept"
+        TrainingDivergedError,
+        match=r"the loss became nan in epoch 2, step 2 .*checkpoint of epoch 1, step 5 is kept",
     ):
         run_train(place, "--set", "checkpoint.every_steps=5")
     recorded = json.loads((place / "r/divergence.json").read_text())
     assert (recorded["epoch"], recorded["step"]) == (2, 2)
     monkeypatch.undo()
     seen = []
-    monkeypatch.setattr(step, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows))
+    monkeypatch.setattr(
+        step, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows)
+    )
     run_train(place, "--resume")
-    assert outcome(place / "r") == outcome(whole / "r")  # the checkpoint that was kept holds no trace of it
+    assert outcome(place / "r") == outcome(
+        whole / "r"
+    )  # the checkpoint that was kept holds no trace of it
     assert not (place / "r/divergence.json").exists()
     rows = seen[1]  # the resumed run's second step is the poisoned one
     names = sorted(f"i{topic}{item}" for topic in range(4) for item in range(10))
@@ -248,7 +271,8 @@ def test_the_batch_that_diverged_is_named_however_rarely_losses_are_read(place, 
 def test_weights_that_are_no_numbers_are_never_saved(place, monkeypatch):
     poison_at_step(monkeypatch, STEPS_PER_EPOCH + 2, "weights")
     with pytest.raises(
-        TrainingDivergedError, match=r"(the loss became nan|the weights are no longer finite) in epoch 2"
+        TrainingDivergedError,
+        match=r"(the loss became nan|the weights are no longer finite) in epoch 2",
     ):
         run_train(place, "--set", "checkpoint.every_steps=1")
     for name in ("last", "previous"):

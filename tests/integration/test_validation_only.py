@@ -17,7 +17,13 @@ from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small
 from support.outcomes import MEASURED
 
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=4")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "max_epochs=4",
+)
 
 
 def run_train(place, *more, out):
@@ -58,7 +64,9 @@ def test_it_ends_in_the_same_weights_and_the_same_validation_figures(place, plai
     assert not (place / "v/eval").exists()
     finished = run_train(place, "--resume", out="v")
     assert unmeasured(finished) == unmeasured(plain)
-    assert (place / "v/eval/per_user.parquet").read_bytes() == (place / "plain/eval/per_user.parquet").read_bytes()
+    assert (place / "v/eval/per_user.parquet").read_bytes() == (
+        place / "plain/eval/per_user.parquet"
+    ).read_bytes()
 
 
 def held(kinds):
@@ -66,8 +74,12 @@ def held(kinds):
     return {type(thing).__name__ for thing in gc.get_objects() if type(thing) in kinds}
 
 
-@pytest.mark.parametrize(("more", "expected"), [(("--validation-only",), set()), ((), {"KeptSequences", "OpenedRun"})])
-def test_while_it_trains_no_object_holds_a_test_target(place, tmp_path, monkeypatch, more, expected):
+@pytest.mark.parametrize(
+    ("more", "expected"), [(("--validation-only",), set()), ((), {"KeptSequences", "OpenedRun"})]
+)
+def test_while_it_trains_no_object_holds_a_test_target(
+    place, tmp_path, monkeypatch, more, expected
+):
     seen = []
     real = trainer._Training._take_step
 
@@ -88,7 +100,11 @@ def reachable(kind, found):
     found.add(kind)
     hints = list(typing.get_type_hints(kind).values())
     for member in vars(kind).values():
-        if callable(member) and getattr(member, "__annotations__", None) and not isinstance(member, type):
+        if (
+            callable(member)
+            and getattr(member, "__annotations__", None)
+            and not isinstance(member, type)
+        ):
             hints += [h for name, h in typing.get_type_hints(member).items() if name == "return"]
     for hint in hints:
         for part in (hint, *typing.get_args(hint)):
@@ -122,7 +138,10 @@ def test_other_test_items_change_nothing_that_is_left_behind(place, tmp_path):
         write_rows(tmp_path / name, rows)
         (tmp_path / "d").symlink_to(name)
         run_train(tmp_path, "--validation-only", out=f"run-{name}")
-    one, two = (json.loads((tmp_path / f"run-{name}/validation.json").read_text()) for name in ("one", "two"))
+    one, two = (
+        json.loads((tmp_path / f"run-{name}/validation.json").read_text())
+        for name in ("one", "two")
+    )
     assert unmeasured(one) == unmeasured(two)
     assert trained(tmp_path / "run-one") == trained(tmp_path / "run-two")
     finished = [run_train(tmp_path, "--resume", out="run-two")["test"]]

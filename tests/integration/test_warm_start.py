@@ -12,7 +12,13 @@ from crossan.train.loop import trainer
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=2")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "optimiser.lr=0.01",
+    "batch_size=32",
+    "max_epochs=2",
+)
 ITEMS = [f"i{topic}{item}" for topic in range(4) for item in range(10)]
 NEW_ITEMS = ["i010", "i110", "i210", "i310"]
 
@@ -39,7 +45,9 @@ def today(tmp_path):
     for user in range(20):
         topic = user % 4
         known = [f"i{topic}{item}" for item in range(4)]
-        rows += [(f"v{user:03d}", item, time) for time, item in enumerate([*known, NEW_ITEMS[topic]])]
+        rows += [
+            (f"v{user:03d}", item, time) for time, item in enumerate([*known, NEW_ITEMS[topic]])
+        ]
     write_rows(tmp_path / "d", rows, items=[*ITEMS, *NEW_ITEMS])
     write_store(tmp_path / "c", Modality.TEXT, items=[*ITEMS, *NEW_ITEMS])
     write_store(tmp_path / "c", Modality.IMAGE, items=[*ITEMS, *NEW_ITEMS], absent={"i00", "i15"})
@@ -100,9 +108,13 @@ def test_a_resumed_run_needs_the_other_no_more(today, yesterday, monkeypatch, tm
         assert resumed[key] == whole[key]
 
 
-def test_weights_that_changed_before_the_first_checkpoint_are_refused(today, yesterday, monkeypatch):
+def test_weights_that_changed_before_the_first_checkpoint_are_refused(
+    today, yesterday, monkeypatch
+):
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Training, "_save", lambda self: (_ for _ in ()).throw(RuntimeError("killed")))
+        patch.setattr(
+            trainer._Training, "_save", lambda self: (_ for _ in ()).throw(RuntimeError("killed"))
+        )
         with pytest.raises(RuntimeError, match="killed"):
             run_train(today, "--init", yesterday / "r")
     path = today / "r" / "init.json"
@@ -119,7 +131,10 @@ def test_weights_that_changed_before_the_first_checkpoint_are_refused(today, yes
             ("--set", "model.layers=[1]"),
             r"\n  text, kept layers: 0, 1 there, 1 here\n  image, kept layers: 0, 1 there, 1 here",
         ),
-        (("--modality", "text", "--set", "model.top_k=1"), r"\n  modalities: text, image there, text here"),
+        (
+            ("--modality", "text", "--set", "model.top_k=1"),
+            r"\n  modalities: text, image there, text here",
+        ),
         (("--max-items", "9"), r"\n  data.max_items: 13 there, 9 here"),
         (("--set", "model.combine=concat"), r"\n  model.combine: sum there, concat here"),
         (
@@ -145,6 +160,8 @@ def test_another_backbone_is_named(today, yesterday, tmp_path):
 
 def test_dropout_and_the_number_of_experts_may_change(today, yesterday):
     assert (
-        run_train(today, "--init", yesterday / "r", "--set", "model.dropout=0.2", "--set", "model.top_k=1")["epochs"]
+        run_train(
+            today, "--init", yesterday / "r", "--set", "model.dropout=0.2", "--set", "model.top_k=1"
+        )["epochs"]
         == 2
     )

@@ -39,7 +39,18 @@ def training(place, settings, *more, out="r"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
     cache = () if "model.content=false" in more else ("--cache", place / "c")
     given = [part for setting in settings for part in ("--set", setting)]
-    return ["--dataset", place / "d", *cache, "--out", place / out, "--device", "cpu", "--json", *given, *more]
+    return [
+        "--dataset",
+        place / "d",
+        *cache,
+        "--out",
+        place / out,
+        "--device",
+        "cpu",
+        "--json",
+        *given,
+        *more,
+    ]
 
 
 def train_in(place, settings, *more, out="r"):

@@ -42,7 +42,10 @@ def write_items(target, items):
 def write_backbones(target):
     """Write a folder of tiny backbones; return it."""
     subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", target], check=True, capture_output=True, timeout=120
+        [PROGRAMS / "crossan", "backbones", "init-tiny", target],
+        check=True,
+        capture_output=True,
+        timeout=120,
     )
     return target
 
@@ -57,12 +60,17 @@ class Extraction:
     """
 
     def __init__(self, commands, arguments, item_ids):
-        self._commands, self._arguments = commands, [*map(str, arguments), "--json", "--max-bad", "5%"]
+        self._commands, self._arguments = (
+            commands,
+            [*map(str, arguments), "--json", "--max-bad", "5%"],
+        )
         self.item_ids = item_ids
 
     def begin(self, cache, after=0):
         """Start the command; return its process id."""
-        return self._commands.begin("crossan-extract", *self._arguments, "--cache", str(cache), after=after)
+        return self._commands.begin(
+            "crossan-extract", *self._arguments, "--cache", str(cache), after=after
+        )
 
     def end(self):
         """Wait for the command; return its exit code, negative for a signal."""
@@ -74,7 +82,9 @@ class Extraction:
 
     def finish(self, cache):
         """Run the command to its end; return what it reports of its store."""
-        return self._commands.finish("crossan-extract", *self._arguments, "--cache", str(cache))["stores"][0]
+        return self._commands.finish("crossan-extract", *self._arguments, "--cache", str(cache))[
+            "stores"
+        ][0]
 
     def check_whole(self, store, digest):
         """Assert that a store, as `finish` reports it, is the one of an uninterrupted run."""

@@ -20,7 +20,9 @@ def make_sequences(seed=0):
         topic = int(random.integers(TOPICS))
         warm = random.permutation(PER_TOPIC - 3)[:6].tolist()
         ending = [int(random.integers(PER_TOPIC - 3, PER_TOPIC))] if user % 3 == 0 else []
-        rows += [(f"u{user:03d}", f"i{topic}{item}", time) for time, item in enumerate([*warm, *ending])]
+        rows += [
+            (f"u{user:03d}", f"i{topic}{item}", time) for time, item in enumerate([*warm, *ending])
+        ]
     return rows
 
 
@@ -37,10 +39,16 @@ def write_rows(folder, rows, items=None, order=None):
     )  # fmt: skip
 
 
-def write_store(cache, modality, *, items=None, layers=(0, 1), absent=(), name="made-up", order=None):
+def write_store(
+    cache, modality, *, items=None, layers=(0, 1), absent=(), name="made-up", order=None
+):
     """Write a store whose rows show the topic, plus the item's own noise."""
     identity = StoreIdentity(
-        modality=modality, backbone={"id": name}, inputs={}, capture={"layers": list(layers), "pooling": "cls"}, dim=DIM
+        modality=modality,
+        backbone={"id": name},
+        inputs={},
+        capture={"layers": list(layers), "pooling": "cls"},
+        dim=DIM,
     )
     folder = store_folder(cache, "small", identity)
     create_store(folder, identity, np.zeros((4, len(layers), DIM), np.float32))
@@ -50,7 +58,9 @@ def write_store(cache, modality, *, items=None, layers=(0, 1), absent=(), name="
     batch = []
     for item in items if order is None else [items[n] for n in order.permutation(len(items))]:
         noise = np.random.default_rng([int(item[1:]), modality.order]).normal(size=means[0].shape)
-        stored, problems = encode_rows((means[int(item[1])] + 0.3 * noise)[None].astype(np.float32), "float16")
+        stored, problems = encode_rows(
+            (means[int(item[1])] + 0.3 * noise)[None].astype(np.float32), "float16"
+        )
         assert problems == [None]
         status = ItemStatus.ABSENT if item in absent else ItemStatus.OK
         batch.append(ItemRow(item, None, status, None, None if item in absent else stored[0]))

@@ -73,4 +73,6 @@ class Refusing:
     """Finds no medium in any file."""
 
     def read(self, order):
-        return dict.fromkeys(order.wanted, Outcome(None, ItemStatus.ABSENT, "nothing there: é漢", ("odd",)))
+        return dict.fromkeys(
+            order.wanted, Outcome(None, ItemStatus.ABSENT, "nothing there: é漢", ("odd",))
+        )

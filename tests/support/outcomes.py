@@ -10,7 +10,11 @@ MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 def outcome(run):
     """Return the figures of a run folder as values, and its metrics, ranks, weights and optimiser as bytes."""
     result = json.loads((run / "result.json").read_text())
-    files = [f"checkpoints/{name}/{file}.safetensors" for name in ("last", "best") for file in ("model", "optimiser")]
+    files = [
+        f"checkpoints/{name}/{file}.safetensors"
+        for name in ("last", "best")
+        for file in ("model", "optimiser")
+    ]
     return {
         "result": {key: value for key, value in result.items() if key not in MEASURED},
         "metrics": (run / "metrics.jsonl").read_bytes(),

@@ -79,11 +79,17 @@ class Watch:
         while not self._is_over.wait(_PERIOD_S):
             processes = [self._process, *descendants(self._process)]
             self.tree_bytes = max(
-                self.tree_bytes, sum(_kilobytes(one, "smaps_rollup", "Pss") for one in processes) * 1024
+                self.tree_bytes,
+                sum(_kilobytes(one, "smaps_rollup", "Pss") for one in processes) * 1024,
             )
             most = max(_kilobytes(one, "status", "VmHWM") for one in processes) * 1024
             self.process_bytes = max(self.process_bytes, most)
-            held = {(one, path) for one in processes for path in open_files(one) if path.startswith(self._folder)}
+            held = {
+                (one, path)
+                for one in processes
+                for path in open_files(one)
+                if path.startswith(self._folder)
+            }
             self._note_held(held)
 
     def _note_held(self, held):
@@ -103,7 +109,9 @@ def open_files(process):
 
 def _kilobytes(process, file, name):
     try:
-        found = re.search(rf"^{name}:\s*(\d+) kB", Path(f"/proc/{process}/{file}").read_text(), re.MULTILINE)
+        found = re.search(
+            rf"^{name}:\s*(\d+) kB", Path(f"/proc/{process}/{file}").read_text(), re.MULTILINE
+        )
     except OSError:
         return 0
     return int(found[1]) if found else 0
@@ -113,7 +121,20 @@ def traced(command, log):
     """Return ``command`` so that what it and its children open, start and send lands in ``log``."""
     program = shutil.which("strace")
     assert program
-    return [program, "-f", "--seccomp-bpf", "-y", "-s", "200", "-e", f"trace={_CALLS}", "-o", str(log), "--", *command]
+    return [
+        program,
+        "-f",
+        "--seccomp-bpf",
+        "-y",
+        "-s",
+        "200",
+        "-e",
+        f"trace={_CALLS}",
+        "-o",
+        str(log),
+        "--",
+        *command,
+    ]
 
 
 def can_trace():
@@ -122,7 +143,9 @@ def can_trace():
     if program is None:
         return False
     tried = subprocess.run(
-        [program, "-f", "--seccomp-bpf", "-e", "trace=openat", "true"], capture_output=True, check=False
+        [program, "-f", "--seccomp-bpf", "-e", "trace=openat", "true"],
+        capture_output=True,
+        check=False,
     )
     return tried.returncode == 0
 
@@ -168,5 +191,9 @@ def _note_call(call, line, found):
     elif name == "socket":
         found["network"] += [] if "(AF_UNIX" in call else [line]
     elif name in ("connect", "bind", "sendto", "sendmsg"):
-        is_local = "sa_family=AF_UNIX" in call or "<UNIX" in call or ("<socket:" in call and "sa_family" not in call)
+        is_local = (
+            "sa_family=AF_UNIX" in call
+            or "<UNIX" in call
+            or ("<socket:" in call and "sa_family" not in call)
+        )
         found["network"] += [] if is_local else [line]

@@ -70,7 +70,10 @@ def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popul
     """Return what a rank's optimiser sees: the summed loss, and the summed gradient of every parameter."""
     model = make_model(dims, combine, seed, id_embedding=has_ids)
     features = make_features(dims, torch.Generator().manual_seed(seed))
-    sequences, log_popularity = torch.tensor(sequences), torch.tensor(log_popularity, dtype=torch.float64)
+    sequences, log_popularity = (
+        torch.tensor(sequences),
+        torch.tensor(log_popularity, dtype=torch.float64),
+    )
     loss = prepare_share(ranks, features, sequences, log_popularity)(model)
     loss.backward()
     total = GradientSum(model.parameters(), ranks)(loss)
@@ -91,7 +94,9 @@ def stopped(ranks, who):
     if ranks.number == who:
         told.set()
     try:
-        encode_items_together(ranks, make_model([3], "sum", 0), make_features([3], torch.Generator()), told)
+        encode_items_together(
+            ranks, make_model([3], "sum", 0), make_features([3], torch.Generator()), told
+        )
     except EvaluationStoppedError:
         return True
     return False

@@ -38,8 +38,16 @@ def ray_cluster(ray_environment):
     """Start a cluster of two cores; return its options for a command, and the process all others descend from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    temporary = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: a socket's path may have 107 bytes
-    options = ["--head", "--block", "--include-dashboard=false", "--num-cpus=2", "--object-store-memory=80000000"]
+    temporary = tempfile.mkdtemp(
+        prefix="ray", dir="/tmp"
+    )  # short: a socket's path may have 107 bytes
+    options = [
+        "--head",
+        "--block",
+        "--include-dashboard=false",
+        "--num-cpus=2",
+        "--object-store-memory=80000000",
+    ]
     head = subprocess.Popen(
         [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
         env=ray_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -31,7 +31,9 @@ def s3_server(tmp_path_factory):
         port = probe.getsockname()[1]
     program = Path(sys.executable).parent / "moto_server"
     with (tmp_path_factory.mktemp("s3") / "log").open("w") as log:
-        server = subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [program, "-H", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         _wait_for(address, server)
@@ -89,7 +91,9 @@ def web_server(tmp_path):
     servers = []
 
     def serve(folder):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
+        server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder))
+        )
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_address[1]}"
@@ -135,11 +139,15 @@ class FaultyProxy:
                     self.end_headers()
                     return
                 headers = {
-                    name: value for name, value in self.headers.items() if name.lower() not in {"connection", "host"}
+                    name: value
+                    for name, value in self.headers.items()
+                    if name.lower() not in {"connection", "host"}
                 }
                 # Not urllib.request: it adds a Content-Type that the server takes for a form.
                 upstream_connection = http.client.HTTPConnection(host, timeout=30)
-                upstream_connection.request(self.command, self.path, body, {**headers, "Host": host})
+                upstream_connection.request(
+                    self.command, self.path, body, {**headers, "Host": host}
+                )
                 with upstream_connection.getresponse() as found:
                     status, reply, fields = found.status, found.read(), found.headers
                 upstream_connection.close()
@@ -149,7 +157,11 @@ class FaultyProxy:
                 for name, value in fields.items():
                     if name.lower() not in {"connection", "content-length", "transfer-encoding"}:
                         self.send_header(name, value)
-                length = int(fields.get("Content-Length", len(reply))) if self.command == "HEAD" else len(reply)
+                length = (
+                    int(fields.get("Content-Length", len(reply)))
+                    if self.command == "HEAD"
+                    else len(reply)
+                )
                 self.send_header("Content-Length", str(length))
                 self.send_header("Connection", "close")
                 self.end_headers()

@@ -26,8 +26,12 @@ def make_features(dims, generator, share_present=0.7, item_count=ITEM_COUNT):
 
 def make_model(dims, combine, seed, item_count=ITEM_COUNT, **parts):
     torch.manual_seed(seed)
-    shape = ModelSettings(bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0, **parts)
-    model = Crossan.build(dims, LAYER_COUNT, LENGTH, shape, torch.ones(item_count, dtype=torch.bool)).double()
+    shape = ModelSettings(
+        bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0, **parts
+    )
+    model = Crossan.build(
+        dims, LAYER_COUNT, LENGTH, shape, torch.ones(item_count, dtype=torch.bool)
+    ).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -36,7 +40,9 @@ def make_model(dims, combine, seed, item_count=ITEM_COUNT, **parts):
 def loss_and_gradients(loss_of, model, *batch):
     loss = loss_of(model, *batch)
     # None where nothing reads a parameter: an expert no item chose
-    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        loss, list(model.parameters()), allow_unused=True, materialize_grads=True
+    )
     return [loss.detach(), *gradients]
 
 

@@ -19,7 +19,13 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import ArrayLayout, chunk_item_count, chunk_path, group_metadata
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, SegmentRecord
+from crossan.cache_schema.segment import (
+    ARRAY_METADATA,
+    GROUP_METADATA,
+    ITEM_INDEX,
+    FileEntry,
+    SegmentRecord,
+)
 from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, store_folder
 from crossan.common.stores.item_index import index_bytes
@@ -42,16 +48,24 @@ def segment_id(number: int) -> str:
 def make_identity(modality: Modality, layers: int, dim: int) -> StoreIdentity:
     """Return the recipe of a store of zeros."""
     return StoreIdentity(
-        modality=modality, backbone={"id": "sparse"}, inputs={}, capture={"layers": list(range(layers))}, dim=dim
+        modality=modality,
+        backbone={"id": "sparse"},
+        inputs={},
+        capture={"layers": list(range(layers))},
+        dim=dim,
     )
 
 
-def write_sparse_store(store: Path, identity: StoreIdentity, item_count: int, per_segment: int | None = None) -> None:
+def write_sparse_store(
+    store: Path, identity: StoreIdentity, item_count: int, per_segment: int | None = None
+) -> None:
     """Write a store of zeros for items 0 to ``item_count``, in segments of so many items; None for one segment."""
     create_store(store, identity, np.zeros((4, len(identity.layers), identity.dim), np.float32))
     size = per_segment or item_count
     entries = [
-        _write_segment(store, segment_id(number), identity, range(start, min(start + size, item_count)))
+        _write_segment(
+            store, segment_id(number), identity, range(start, min(start + size, item_count))
+        )
         for number, start in enumerate(range(0, item_count, size))
     ]
     commit(store, lambda _: Content(tuple(entries)))
@@ -99,7 +113,13 @@ def _write_segment(store: Path, name: str, identity: StoreIdentity, numbers: ran
 
 
 def write_sparse_place(
-    folder: Path, item_count: int, users: int, modalities: int, layers: int, dim: int, per_segment: int = 16_384
+    folder: Path,
+    item_count: int,
+    users: int,
+    modalities: int,
+    layers: int,
+    dim: int,
+    per_segment: int = 16_384,
 ) -> None:
     """Write a dataset ``d`` in which every item occurs, and a cache ``c`` of zeros for it."""
     assert users * PER_USER >= item_count
@@ -120,4 +140,6 @@ def write_sparse_place(
     )  # fmt: skip
     for modality in tuple(Modality)[:modalities]:
         identity = make_identity(modality, layers, dim)
-        write_sparse_store(store_folder(folder / "c", "sparse", identity), identity, item_count, per_segment)
+        write_sparse_store(
+            store_folder(folder / "c", "sparse", identity), identity, item_count, per_segment
+        )

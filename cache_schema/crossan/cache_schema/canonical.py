@@ -8,7 +8,15 @@ from typing import Any, NoReturn, TypeVar
 
 from crossan.cache_schema.errors import StoreIntegrityError
 
-__all__ = ["SCHEMA_VERSION", "canonical_bytes", "digest_of", "field_of", "parse_object", "pretty_bytes", "sha256_hex"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "canonical_bytes",
+    "digest_of",
+    "field_of",
+    "parse_object",
+    "pretty_bytes",
+    "sha256_hex",
+]
 
 SCHEMA_VERSION = 1
 """Version of everything this package describes; a reader refuses a higher one."""
@@ -30,12 +38,16 @@ def canonical_bytes(value: object) -> bytes:
     TypeError
         For a value or key that JSON does not have.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def pretty_bytes(value: object) -> bytes:
     """Return ``value`` as the indented JSON that our files hold: sorted keys, two spaces, a final line feed."""
-    return (json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (
+        json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    ).encode()
 
 
 def sha256_hex(data: bytes) -> str:
@@ -64,11 +76,17 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
         The bytes are not one such object.
     """
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        value = json.loads(
+            data.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
+        )
     except (ValueError, RecursionError) as error:
-        raise StoreIntegrityError(f"{where}: expected one JSON object, found {_summary(data)}: {error}") from error
+        raise StoreIntegrityError(
+            f"{where}: expected one JSON object, found {_summary(data)}: {error}"
+        ) from error
     if not isinstance(value, dict):
-        raise StoreIntegrityError(f"{where}: expected one JSON object, found {type(value).__name__}")
+        raise StoreIntegrityError(
+            f"{where}: expected one JSON object, found {type(value).__name__}"
+        )
     return value
 
 
@@ -83,7 +101,9 @@ def field_of(value: dict[str, Any], key: str, kind: type[Expected], where: str) 
     found = value.get(key)
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is int):
         shown = f"{found!r:.60}" if key in value else "no such key"
-        raise StoreIntegrityError(f"{where}: expected {key!r} to hold {kind.__name__}, found {shown}")
+        raise StoreIntegrityError(
+            f"{where}: expected {key!r} to hold {kind.__name__}, found {shown}"
+        )
     return found
 
 

@@ -58,12 +58,16 @@ class StoreIdentity:
         for name in ("backbone", "inputs", "capture"):
             object.__setattr__(self, name, json.loads(canonical_bytes(dict(getattr(self, name)))))
         if self.stored_dtype not in STORED_DTYPES:
-            raise UsageError(f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, found {self.stored_dtype!r}")
+            raise UsageError(
+                f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, found {self.stored_dtype!r}"
+            )
         if self.codec not in CODECS:
             raise UsageError(f"codec: expected one of {', '.join(CODECS)}, found {self.codec!r}")
         layers = self.capture.get("layers")
         if not _are_layers(layers):
-            raise UsageError(f"kept layers: expected increasing layer numbers from 0, found {layers!r}")
+            raise UsageError(
+                f"kept layers: expected increasing layer numbers from 0, found {layers!r}"
+            )
         if not 0 < self.row_bytes <= MAX_DECODED_CHUNK_BYTES:
             raise UsageError(
                 f"dim: expected a row of 1 to {MAX_DECODED_CHUNK_BYTES:,} bytes, "
@@ -138,6 +142,8 @@ def check_schema_version(value: dict[str, Any], where: str) -> None:
 def _are_layers(layers: object) -> bool:
     if not isinstance(layers, list) or not layers:
         return False
-    if not all(isinstance(layer, int) and not isinstance(layer, bool) and layer >= 0 for layer in layers):
+    if not all(
+        isinstance(layer, int) and not isinstance(layer, bool) and layer >= 0 for layer in layers
+    ):
         return False
     return all(low < high for low, high in pairwise(layers))

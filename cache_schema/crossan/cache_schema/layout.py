@@ -86,7 +86,10 @@ def chunk_item_count(row_bytes: int, item_count: int) -> int:
     if step > most:
         step = 1
     padding = {count: -max(item_count, 1) % count for count in range(most - most % step, 0, -step)}
-    return next((n for n, rows in padding.items() if rows * 32 <= item_count), min(padding, key=padding.__getitem__))
+    return next(
+        (n for n, rows in padding.items() if rows * 32 <= item_count),
+        min(padding, key=padding.__getitem__),
+    )
 
 
 def chunk_path(number: int) -> str:
@@ -180,14 +183,20 @@ class ArrayLayout:
     def _claimed(cls, value: dict[str, Any], where: str) -> ArrayLayout:
         shape = _counts(value.get("shape"), "shape", where)
         grid = field_of(value, "chunk_grid", dict, where)
-        chunk = _counts(field_of(grid, "configuration", dict, where).get("chunk_shape"), "chunk_shape", where)
-        stored_dtype = field_of(field_of(value, "attributes", dict, where), "crossan_stored_dtype", str, where)
+        chunk = _counts(
+            field_of(grid, "configuration", dict, where).get("chunk_shape"), "chunk_shape", where
+        )
+        stored_dtype = field_of(
+            field_of(value, "attributes", dict, where), "crossan_stored_dtype", str, where
+        )
         if stored_dtype not in STORED_DTYPES:
             raise StoreIntegrityError(
                 f"{where}: expected a stored dtype among {', '.join(STORED_DTYPES)}, found {stored_dtype!r}"
             )
         byte_count = STORED_DTYPES[stored_dtype].byte_count
-        codec = next((name for name in CODECS if value.get("codecs") == _codecs(name, byte_count)), None)
+        codec = next(
+            (name for name in CODECS if value.get("codecs") == _codecs(name, byte_count)), None
+        )
         if codec is None:
             raise StoreIntegrityError(
                 f"{where}: expected the codecs of one of {', '.join(CODECS)}, found {value.get('codecs')!r:.200}"
@@ -223,6 +232,10 @@ def _codecs(codec: str, byte_count: int) -> list[dict[str, Any]]:
 
 
 def _counts(value: object, key: str, where: str) -> tuple[int, int, int]:
-    if isinstance(value, list) and len(value) == 3 and all(type(count) is int and count >= 0 for count in value):
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(count) is int and count >= 0 for count in value)
+    ):
         return value[0], value[1], value[2]
     raise StoreIntegrityError(f"{where}: expected {key} to be three counts, found {value!r:.80}")

@@ -24,7 +24,11 @@ def version_name(version: int) -> str:
 def version_number(name: str) -> int | None:
     """Return the version whose manifest has this file name, None where it is no manifest's name."""
     match = _VERSION_NAME.fullmatch(name)
-    return int(match[1]) if match and version_name(int(match[1])) == name and int(match[1]) > 0 else None
+    return (
+        int(match[1])
+        if match and version_name(int(match[1])) == name and int(match[1]) > 0
+        else None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ class Manifest:
             "parent": self.parent,
             "store_sha256": self.store_sha256,
             "canary_sha256": self.canary_sha256,
-            "segments": [{"id": entry.segment_id, "sha256": entry.sha256} for entry in self.segments],
+            "segments": [
+                {"id": entry.segment_id, "sha256": entry.sha256} for entry in self.segments
+            ],
             "dropped": list(self.dropped),
         }
 
@@ -91,7 +97,9 @@ class Manifest:
         digest = digest_of({key: value[key] for key in value if key != "digest"})
         if value.get("digest") != digest:
             found = f"{value.get('digest')!r:.80}"
-            raise StoreIntegrityError(f"{where}: expected content with the digest {digest}, found {found}")
+            raise StoreIntegrityError(
+                f"{where}: expected content with the digest {digest}, found {found}"
+            )
         check_schema_version(value, where)
         parent = field_of(value, "parent", str, where) if value.get("parent") is not None else None
         manifest = cls(
@@ -99,21 +107,33 @@ class Manifest:
             parent=parent,
             store_sha256=field_of(value, "store_sha256", str, where),
             canary_sha256=field_of(value, "canary_sha256", str, where),
-            segments=tuple(_segment_entry(entry, where) for entry in field_of(value, "segments", list, where)),
+            segments=tuple(
+                _segment_entry(entry, where) for entry in field_of(value, "segments", list, where)
+            ),
             dropped=tuple(field_of(value, "dropped", list, where)),
         )
-        if not all(isinstance(dropped, str) and is_segment_id(dropped) for dropped in manifest.dropped):
-            raise StoreIntegrityError(f"{where}: expected segment ids in 'dropped', found {manifest.dropped!r:.80}")
+        if not all(
+            isinstance(dropped, str) and is_segment_id(dropped) for dropped in manifest.dropped
+        ):
+            raise StoreIntegrityError(
+                f"{where}: expected segment ids in 'dropped', found {manifest.dropped!r:.80}"
+            )
         if len({entry.segment_id for entry in manifest.segments}) != len(manifest.segments):
             raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
         if value != manifest.to_dict():
-            raise StoreIntegrityError(f"{where}: expected the keys {', '.join(manifest.to_dict())}, found others too")
+            raise StoreIntegrityError(
+                f"{where}: expected the keys {', '.join(manifest.to_dict())}, found others too"
+            )
         return manifest
 
 
 def _segment_entry(value: object, where: str) -> SegmentEntry:
     if isinstance(value, dict):
-        entry = SegmentEntry(field_of(value, "id", str, where), field_of(value, "sha256", str, where))
+        entry = SegmentEntry(
+            field_of(value, "id", str, where), field_of(value, "sha256", str, where)
+        )
         if is_segment_id(entry.segment_id) and is_sha256(entry.sha256):
             return entry
-    raise StoreIntegrityError(f"{where}: expected a segment id and its SHA-256, found {value!r:.120}")
+    raise StoreIntegrityError(
+        f"{where}: expected a segment id and its SHA-256, found {value!r:.120}"
+    )

@@ -95,10 +95,14 @@ class FileEntry:
         size, sha256 = field_of(value, "size", int, where), field_of(value, "sha256", str, where)
         is_chunk = chunk_number(path) is not None
         if not is_chunk and path not in {GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX}:
-            raise StoreIntegrityError(f"{where}: expected a path that a segment has, found {path!r:.80}")
+            raise StoreIntegrityError(
+                f"{where}: expected a path that a segment has, found {path!r:.80}"
+            )
         crc = field_of(value, "crc32c", str, where) if is_chunk else None
         if size < 0 or not is_sha256(sha256) or (crc is not None and not _CRC.fullmatch(crc)):
-            raise StoreIntegrityError(f"{where}: expected size and digests of {path}, found {value!r:.200}")
+            raise StoreIntegrityError(
+                f"{where}: expected size and digests of {path}, found {value!r:.200}"
+            )
         return cls(path, size, sha256, None if crc is None else int(crc, 16))
 
 
@@ -114,7 +118,9 @@ class Holding:
 
     def __or__(self, other: Holding) -> Holding:
         """Return what both hold."""
-        return Holding(self.whole | other.whole, self.part | other.part, max(self.stamp, other.stamp))
+        return Holding(
+            self.whole | other.whole, self.part | other.part, max(self.stamp, other.stamp)
+        )
 
     @property
     def every(self) -> frozenset[str]:
@@ -154,7 +160,9 @@ class SegmentRecord:
     @property
     def holding(self) -> Holding:
         """What it holds of which written segments."""
-        return Holding(frozenset(self.replaces or (self.segment_id,)), frozenset(self.rescued), self.stamp)
+        return Holding(
+            frozenset(self.replaces or (self.segment_id,)), frozenset(self.rescued), self.stamp
+        )
 
     @property
     def chunks(self) -> tuple[FileEntry, ...]:
@@ -194,7 +202,9 @@ class SegmentRecord:
         check_schema_version(value, where)
         listed = field_of(value, "files", list, where)
         if len(listed) > _MAX_FILES or not all(isinstance(entry, dict) for entry in listed):
-            raise StoreIntegrityError(f"{where}: expected a list of up to {_MAX_FILES:,} files, found {len(listed):,}")
+            raise StoreIntegrityError(
+                f"{where}: expected a list of up to {_MAX_FILES:,} files, found {len(listed):,}"
+            )
         record = cls(
             segment_id=field_of(value, "segment", str, where),
             fingerprint=field_of(value, "fingerprint", str, where),
@@ -211,19 +221,29 @@ class SegmentRecord:
 
     def _check(self, where: str) -> None:
         if not is_segment_id(self.segment_id):
-            raise StoreIntegrityError(f"{where}: expected a segment id, found {self.segment_id!r:.80}")
+            raise StoreIntegrityError(
+                f"{where}: expected a segment id, found {self.segment_id!r:.80}"
+            )
         for name, ids in (("replaces", self.replaces), ("rescued", self.rescued)):
             if not all(isinstance(segment, str) and is_segment_id(segment) for segment in ids):
-                raise StoreIntegrityError(f"{where}: expected segment ids in '{name}', found {ids!r:.80}")
+                raise StoreIntegrityError(
+                    f"{where}: expected segment ids in '{name}', found {ids!r:.80}"
+                )
         if not 0 <= self.stamp <= _LAST_STAMP:
-            raise StoreIntegrityError(f"{where}: expected a stamp from 0 to {_LAST_STAMP}, found {self.stamp}")
+            raise StoreIntegrityError(
+                f"{where}: expected a stamp from 0 to {_LAST_STAMP}, found {self.stamp}"
+            )
         if not 0 <= self.row_count <= self.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"
             )
         others = sorted(entry.path for entry in self.files if entry.crc32c is None)
         if others != sorted([GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX]):
-            raise StoreIntegrityError(f"{where}: expected the three metadata files once each, found {others}")
+            raise StoreIntegrityError(
+                f"{where}: expected the three metadata files once each, found {others}"
+            )
         numbers = [chunk_number(entry.path) for entry in self.chunks]
         if numbers != list(range(len(numbers))):
-            raise StoreIntegrityError(f"{where}: expected the chunks in order without a gap, found {numbers!r:.80}")
+            raise StoreIntegrityError(
+                f"{where}: expected the chunks in order without a gap, found {numbers!r:.80}"
+            )

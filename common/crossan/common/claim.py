@@ -40,7 +40,10 @@ def claim(folder: Path, work: str) -> None:
     while not create_exclusively(place, our_token().encode()):
         with suppress(FileNotFoundError), _held(place) as owner:  # not there any more: try again
             if owner and owner != our_token() and not has_ended(owner, place):
-                raise BusyError(f"--out {folder}: another process {work} in this folder", remedy="Choose another --out")
+                raise BusyError(
+                    f"--out {folder}: another process {work} in this folder",
+                    remedy="Choose another --out",
+                )
             replace_durably(place, our_token().encode())
             return
 
@@ -73,7 +76,9 @@ def _held(place: Path) -> Iterator[str]:
     FileNotFoundError
         It is gone, or another lies in its place.
     """
-    mode = os.O_RDWR if os.access(place, os.W_OK) else os.O_RDONLY  # NFS locks only what is open for writing
+    mode = (
+        os.O_RDWR if os.access(place, os.W_OK) else os.O_RDONLY
+    )  # NFS locks only what is open for writing
     descriptor = os.open(place, mode | os.O_CLOEXEC)
     try:
         _lock(descriptor)

@@ -19,7 +19,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from crossan.cache_schema.errors import ConfigError
 
-__all__ = ["Settings", "dotted", "load_settings", "settings_differences", "settings_with", "to_toml", "toml_value"]
+__all__ = [
+    "Settings",
+    "dotted",
+    "load_settings",
+    "settings_differences",
+    "settings_with",
+    "to_toml",
+    "toml_value",
+]
 
 _ENVIRONMENT_PREFIX = "CROSSAN_"
 _NESTING = "__"
@@ -64,7 +72,13 @@ def load_settings(
     sources: dict[str, str] = {}
     for path in files:
         _merge(kind, merged, sources, _read_toml(path), str(path))
-    _merge(kind, merged, sources, _from_environment(os.environ if environment is None else environment), "environment")
+    _merge(
+        kind,
+        merged,
+        sources,
+        _from_environment(os.environ if environment is None else environment),
+        "environment",
+    )
     for assignment in assignments:
         _merge(kind, merged, sources, _parse_assignment(assignment), f"--set {assignment}")
     return _checked(kind, merged, sources)
@@ -97,7 +111,9 @@ def settings_with(base: SettingsT, changes: Mapping[str, object], source: str) -
     return _checked(type(base), merged, sources)
 
 
-def settings_differences(before: Settings, now: Settings, *, but: Collection[str] = ()) -> list[str]:
+def settings_differences(
+    before: Settings, now: Settings, *, but: Collection[str] = ()
+) -> list[str]:
     """Return one line for every setting that is not the same, ``name: ... there, ... asked``.
 
     Parameters
@@ -152,7 +168,9 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def _checked(kind: type[SettingsT], merged: Mapping[str, Any], sources: Mapping[str, str]) -> SettingsT:
+def _checked(
+    kind: type[SettingsT], merged: Mapping[str, Any], sources: Mapping[str, str]
+) -> SettingsT:
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
@@ -203,7 +221,11 @@ def _place(tree: dict[str, Any], keys: list[str], value: object, source: str) ->
 
 
 def _merge(
-    kind: type[Settings], into: dict[str, Any], sources: dict[str, str], tree: Mapping[str, Any], source: str
+    kind: type[Settings],
+    into: dict[str, Any],
+    sources: dict[str, str],
+    tree: Mapping[str, Any],
+    source: str,
 ) -> None:
     problems = list(_unknown_keys(kind, tree, ""))
     if problems:
@@ -240,7 +262,11 @@ def _nearest(name: str, kind: type[Settings], prefix: str) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
     if not close:
         last = name.rpartition(".")[2]
-        close = [key for key in known if difflib.SequenceMatcher(None, key.rpartition(".")[2], last).ratio() > 0.7][:1]
+        close = [
+            key
+            for key in known
+            if difflib.SequenceMatcher(None, key.rpartition(".")[2], last).ratio() > 0.7
+        ][:1]
     return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(known)}"
 
 
@@ -256,7 +282,12 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
     keys = [str(part) for part in problem["loc"]]
     name = ".".join(keys)
     owner = next(
-        (sources[".".join(keys[:n])] for n in range(len(keys), 0, -1) if ".".join(keys[:n]) in sources), "settings"
+        (
+            sources[".".join(keys[:n])]
+            for n in range(len(keys), 0, -1)
+            if ".".join(keys[:n]) in sources
+        ),
+        "settings",
     )
     message = problem["msg"].removeprefix("Value error, ")
     return f"{owner}: {name or 'settings'}: {message}, got {problem['input']!r}"
@@ -265,7 +296,9 @@ def _describe(problem: Mapping[str, Any], sources: Mapping[str, str]) -> str:
 def _write_table(values: Mapping[str, Any], prefix: str, lines: list[str]) -> None:
     groups = {key: value for key, value in values.items() if isinstance(value, Mapping)}
     lines += [
-        f"{key} = {toml_value(value)}" for key, value in values.items() if key not in groups and value is not None
+        f"{key} = {toml_value(value)}"
+        for key, value in values.items()
+        if key not in groups and value is not None
     ]
     for key, group in groups.items():
         lines += ["", f"[{prefix}{key}]"]

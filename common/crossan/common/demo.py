@@ -89,14 +89,25 @@ def _prepare(out: Path) -> None:
         note(f"removing the earlier demo in {out}")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    (out / _MARKER).write_text("made by crossan demo, which may remove this folder\n", encoding="utf-8")
+    (out / _MARKER).write_text(
+        "made by crossan demo, which may remove this folder\n", encoding="utf-8"
+    )
 
 
 def _commands(out: Path, seed: int) -> list[list[str]]:
-    dataset, cache, backbones, runs = (str(out / name) for name in ("dataset", "cache", "backbones", "runs"))
+    dataset, cache, backbones, runs = (
+        str(out / name) for name in ("dataset", "cache", "backbones", "runs")
+    )
     places = ["--dataset", dataset, "--cache", cache]
     extractions = [
-        ["crossan-extract", "--modality", modality.value, *places, "--backbone", f"{backbones}/{modality.value}"]
+        [
+            "crossan-extract",
+            "--modality",
+            modality.value,
+            *places,
+            "--backbone",
+            f"{backbones}/{modality.value}",
+        ]
         for modality in Modality
     ]
     settings = [part for setting in _TRAIN_SETTINGS for part in ("--set", setting)]
@@ -109,7 +120,15 @@ def _commands(out: Path, seed: int) -> list[list[str]]:
         ["crossan", "cache", "ls", "--cache", cache],
         [*train, "--out", f"{runs}/crossan"],
         [*train, "--out", f"{runs}/shuffled", "--set", f"features.permute_seed={seed + 1}"],
-        ["crossan", "report", f"{runs}/crossan", "--compare", f"{runs}/shuffled", "--out", str(out / "report.html")],
+        [
+            "crossan",
+            "report",
+            f"{runs}/crossan",
+            "--compare",
+            f"{runs}/shuffled",
+            "--out",
+            str(out / "report.html"),
+        ],
     ]
 
 
@@ -118,7 +137,9 @@ def _run(command: Sequence[str]) -> None:
     program = Path(sys.executable).parent / command[0]
     finished = subprocess.run([str(program), *command[1:]], check=False, stdout=sys.stderr)
     if finished.returncode != 0:
-        raise DemoError(f"this step ended with exit code {finished.returncode}: {shlex.join(command)}")
+        raise DemoError(
+            f"this step ended with exit code {finished.returncode}: {shlex.join(command)}"
+        )
 
 
 def _read_result(run: Path) -> dict[str, Any]:
@@ -129,7 +150,9 @@ def _read_result(run: Path) -> dict[str, Any]:
 def _ratios(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     trained, shuffled = results["crossan"], results["shuffled"]
     return {
-        "test_over_popularity": _ratio(trained["test"]["hr@10"], trained["popularity"]["test"]["hr@10"]),
+        "test_over_popularity": _ratio(
+            trained["test"]["hr@10"], trained["popularity"]["test"]["hr@10"]
+        ),
         "cold_over_shuffled": _ratio(trained["cold_test"]["hr@10"], shuffled["cold_test"]["hr@10"]),
     }
 
@@ -150,13 +173,20 @@ def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
             shuffled["test"]["hr@10"],
             shuffled["cold_test"]["hr@10"],
         ),
-        _Row("CROSSAN", trained["valid"]["hr@10"], trained["test"]["hr@10"], trained["cold_test"]["hr@10"]),
+        _Row(
+            "CROSSAN",
+            trained["valid"]["hr@10"],
+            trained["test"]["hr@10"],
+            trained["cold_test"]["hr@10"],
+        ),
     ]
     lines = [f"{'HR@10':<28}{'valid':>8}{'test':>8}{'cold':>8}"]
     for row in rows:
         cold = "-" if row.cold is None else f"{row.cold:.4f}"
         lines.append(f"{row.name:<28}{row.valid:>8.4f}{row.test:>8.4f}{cold:>8}")
-    lines.append(f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds")
+    lines.append(
+        f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds"
+    )
     return "\n".join(lines)
 
 

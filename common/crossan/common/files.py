@@ -150,7 +150,9 @@ def require_plain(root: Path, relative: str) -> Path:
     for part in relative.split("/"):
         path = path / part
         if path.is_symlink():
-            raise StoreIntegrityError(f"{path}: expected a plain file or folder, found a symbolic link")
+            raise StoreIntegrityError(
+                f"{path}: expected a plain file or folder, found a symbolic link"
+            )
     return path
 
 
@@ -164,5 +166,7 @@ def read_regular(root: Path, relative: str) -> bytes:
     """
     path = require_plain(root, relative)
     if not path.is_file():
-        raise StoreIntegrityError(f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}")
+        raise StoreIntegrityError(
+            f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}"
+        )
     return path.read_bytes()

@@ -52,7 +52,9 @@ def finishing_on(*numbers: signal.Signals, work: str) -> Iterator[ToldToEnd]:
         told.number = signal.Signals(number)
         told.set()
         restore()
-        with suppress(RuntimeError):  # it came while a line was being printed, which nothing may print into
+        with suppress(
+            RuntimeError
+        ):  # it came while a line was being printed, which nothing may print into
             note(f"{told.number.name}: finishing the {work} in hand; a second one ends at once")
 
     for number in heard:

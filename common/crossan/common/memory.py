@@ -80,4 +80,7 @@ def _left_of_group(folder: Path, limit: str, used: str, dropped: str) -> int:
 
 
 def _fields(path: Path, pattern: str) -> dict[str, int]:
-    return {name: int(value) for name, value in re.findall(pattern, path.read_text(encoding="ascii"), re.MULTILINE)}
+    return {
+        name: int(value)
+        for name, value in re.findall(pattern, path.read_text(encoding="ascii"), re.MULTILINE)
+    }

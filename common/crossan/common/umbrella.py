@@ -32,7 +32,10 @@ def build_app(only: str | None = None) -> typer.Typer:
     tops = sorted(name for name in found if "." not in name)
     if only in tops:
         tops = [only]
-    app = typer.Typer(help="From raw titles, images, sounds and videos to a trained recommender.", **app_settings())
+    app = typer.Typer(
+        help="From raw titles, images, sounds and videos to a trained recommender.",
+        **app_settings(),
+    )
     app.callback()(_version_callback)
     for name in tops:
         _attach(app, name, found)
@@ -62,6 +65,8 @@ def _print_version(is_asked: bool) -> None:
 
 
 def _version_callback(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     """From raw titles, images, sounds and videos to a trained recommender."""

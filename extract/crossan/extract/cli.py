@@ -26,9 +26,15 @@ _CODECS = ("raw", "zstd", "blosc")
 
 
 def extract(
-    modality: str = typer.Option(..., "--modality", help="text, image, video, audio: one, a comma list, or all."),
-    dataset: Path = typer.Option(Path(), "--dataset", envvar="CROSSAN_DATASET", help="Dataset folder."),
-    cache: Path | None = typer.Option(None, "--cache", envvar="CROSSAN_CACHE", help="Folder the stores lie in."),
+    modality: str = typer.Option(
+        ..., "--modality", help="text, image, video, audio: one, a comma list, or all."
+    ),
+    dataset: Path = typer.Option(
+        Path(), "--dataset", envvar="CROSSAN_DATASET", help="Dataset folder."
+    ),
+    cache: Path | None = typer.Option(
+        None, "--cache", envvar="CROSSAN_CACHE", help="Folder the stores lie in."
+    ),
     backbone: str | None = typer.Option(
         None,
         "--backbone",
@@ -37,9 +43,15 @@ def extract(
     revision: str | None = typer.Option(
         None, "--revision", help="Commit of the hub id; the preset's pinned one by default."
     ),
-    layers: str = typer.Option("half", "--layers", help="Hidden states kept: half, all, or a list such as 0,2,4."),
-    pooling: str | None = typer.Option(None, "--pooling", help="cls, mean, ...: the family's own by default."),
-    shard: str = typer.Option("1/1", "--shard", help="This job's share of the batches, for example 3/16."),
+    layers: str = typer.Option(
+        "half", "--layers", help="Hidden states kept: half, all, or a list such as 0,2,4."
+    ),
+    pooling: str | None = typer.Option(
+        None, "--pooling", help="cls, mean, ...: the family's own by default."
+    ),
+    shard: str = typer.Option(
+        "1/1", "--shard", help="This job's share of the batches, for example 3/16."
+    ),
     batch_size: str | None = typer.Option(
         None,
         "--batch-size",
@@ -53,39 +65,61 @@ def extract(
         help="Processes that decode ahead of the forward; default: one per core, 16 at most.",
     ),
     item_seconds: float = typer.Option(
-        30.0, "--item-seconds", help="Computing time that decoding one item may take; over it, it is quarantined."
+        30.0,
+        "--item-seconds",
+        help="Computing time that decoding one item may take; over it, it is quarantined.",
     ),
-    item_memory: str = typer.Option("4GiB", "--item-memory", help="Memory that decoding one item may take."),
+    item_memory: str = typer.Option(
+        "4GiB", "--item-memory", help="Memory that decoding one item may take."
+    ),
     clips: Path | None = typer.Option(
         None,
         "--clips",
         help="Folder that keeps the decoded clips of videos, for the next backbone; values differ slightly with it.",
     ),
-    is_compiled: bool = typer.Option(False, "--compile", help="Compile the backbone's blocks with torch.compile."),
+    is_compiled: bool = typer.Option(
+        False, "--compile", help="Compile the backbone's blocks with torch.compile."
+    ),
     device: str = typer.Option("auto", "--device", help="auto, cpu, cuda, cuda:1, ..."),
-    dtype: str = typer.Option("float32", "--dtype", help="Compute type: float32, bfloat16 or float16."),
-    stored_dtype: str = typer.Option("float16", "--stored-dtype", help="Stored type: float16, float32 or bfloat16."),
-    codec: str = typer.Option("raw", "--codec", help="raw (mapped by trainers), or zstd or blosc for archives."),
+    dtype: str = typer.Option(
+        "float32", "--dtype", help="Compute type: float32, bfloat16 or float16."
+    ),
+    stored_dtype: str = typer.Option(
+        "float16", "--stored-dtype", help="Stored type: float16, float32 or bfloat16."
+    ),
+    codec: str = typer.Option(
+        "raw", "--codec", help="raw (mapped by trainers), or zstd or blosc for archives."
+    ),
     max_bad: str = typer.Option(
         "1%", "--max-bad", help="Share of items that may be missing or unreadable; above it exit 3."
     ),
     limit: int | None = typer.Option(
         None, "--limit", min=1, help="Do at most so many items of each modality, then stop."
     ),
-    engine: str = typer.Option("local", "--engine", help="local, or ray: tasks on the workers of a Ray cluster."),
+    engine: str = typer.Option(
+        "local", "--engine", help="local, or ray: tasks on the workers of a Ray cluster."
+    ),
     address: str | None = typer.Option(
         None,
         "--address",
         help="Ray cluster: local (started for this job), auto (this machine's), HOST:PORT; default RAY_ADDRESS or local.",
     ),
     workers: int | None = typer.Option(
-        None, "--workers", min=1, help="Ray workers; default one per accelerator asked for, else one per node."
+        None,
+        "--workers",
+        min=1,
+        help="Ray workers; default one per accelerator asked for, else one per node.",
     ),
     gpus_per_worker: float | None = typer.Option(
-        None, "--gpus-per-worker", min=0, help="Accelerators, or a share of one, that each Ray worker holds."
+        None,
+        "--gpus-per-worker",
+        min=0,
+        help="Accelerators, or a share of one, that each Ray worker holds.",
     ),
     repair: bool = typer.Option(
-        False, "--repair", help="Mend what `crossan cache fsck` names, and compute again what cannot be saved."
+        False,
+        "--repair",
+        help="Mend what `crossan cache fsck` names, and compute again what cannot be saved.",
     ),
     reuse: str | None = typer.Option(
         None,
@@ -119,7 +153,8 @@ def extract(
     asked_size, is_automatic = parse_batch_size(batch_size)
     if cache is None:
         raise UsageError(
-            "no cache given: name the folder for the stores", remedy="Give --cache FOLDER or set CROSSAN_CACHE."
+            "no cache given: name the folder for the stores",
+            remedy="Give --cache FOLDER or set CROSSAN_CACHE.",
         )
     request = JobRequest(
         dataset=dataset,
@@ -143,7 +178,9 @@ def extract(
         is_repair=repair,
         reuse=reuse,
     )
-    cluster = parse_engine(engine, address, workers, gpus_per_worker, "; processes that decode are --num-workers")
+    cluster = parse_engine(
+        engine, address, workers, gpus_per_worker, "; processes that decode are --num-workers"
+    )
     results = []
     for result in _run_each(request, asked, cluster, is_dry=dry_run):
         results.append(result)
@@ -163,7 +200,11 @@ def main() -> NoReturn:
 
 
 def _run_each(
-    request: JobRequest, asked: tuple[Modality, ...], cluster: ClusterRequest | None, *, is_dry: bool
+    request: JobRequest,
+    asked: tuple[Modality, ...],
+    cluster: ClusterRequest | None,
+    *,
+    is_dry: bool,
 ) -> Iterator[JobResult]:
     """Check everything that is cheap to check for all modalities, then do them one after the other, or two together."""
     from crossan.common.datasets import open_dataset
@@ -172,7 +213,9 @@ def _run_each(
     open_dataset(request.dataset)
     sources = {modality: backbone_source(request.backbone, modality, asked) for modality in asked}
     if request.revision is not None and len(asked) > 1:
-        raise UsageError("--revision: one revision cannot serve several modalities; extract one at a time")
+        raise UsageError(
+            "--revision: one revision cannot serve several modalities; extract one at a time"
+        )
 
     if cluster is not None and not is_dry:
         from crossan.extract.cluster.driver import extract_on_cluster

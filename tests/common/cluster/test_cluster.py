@@ -17,7 +17,11 @@ class OwnError(DataError):
 def test_an_error_travels_as_plain_data_and_keeps_its_exit_code():
     failure = Failure.of(OwnError("two of them", remedy="count again"))
     error = Failure(**json.loads(json.dumps(failure.as_json()))).error()
-    assert (type(error), error.exit_code, str(error)) == (DataError, 3, "two of them\n  count again")
+    assert (type(error), error.exit_code, str(error)) == (
+        DataError,
+        3,
+        "two of them\n  count again",
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,9 @@ def test_workers_get_as_many_cores_as_leave_room_for_all(nodes, workers, gpus, c
 
 
 def test_a_cluster_without_room_for_one_worker_is_refused():
-    with pytest.raises(ResourceError, match="a core and 1 GPUs for a worker, found 4 cores and 0 GPUs"):
+    with pytest.raises(
+        ResourceError, match="a core and 1 GPUs for a worker, found 4 cores and 0 GPUs"
+    ):
         fit_crew([Node(4, 0)], None, 1)
     with pytest.raises(ResourceError, match="found no node"):
         fit_crew([], 2, 0)
@@ -46,7 +52,9 @@ def test_a_cluster_without_room_for_one_worker_is_refused():
 def test_the_engine_is_read_with_its_address(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     assert parse_engine("local", None, None, None) is None
-    assert parse_engine("ray", None, 3, 0.5) == ClusterRequest(address="local", worker_count=3, gpus_per_worker=0.5)
+    assert parse_engine("ray", None, 3, 0.5) == ClusterRequest(
+        address="local", worker_count=3, gpus_per_worker=0.5
+    )
     monkeypatch.setenv("RAY_ADDRESS", "head:6379")
     assert parse_engine("local", None, None, None) is None
     assert parse_engine("ray", None, None, None) == ClusterRequest(address="head:6379")
@@ -59,7 +67,10 @@ def test_the_engine_is_read_with_its_address(monkeypatch):
         (("rya", None, None, None), "--engine rya: expected one of local, ray; did you mean 'ray'"),
         (("local", "auto", None, None), "--address auto: needs a cluster"),
         (("local", None, 4, None), "--workers 4: needs a cluster\n"),
-        (("local", None, 4, None, "; or --num-workers"), "--workers 4: needs a cluster; or --num-workers"),
+        (
+            ("local", None, 4, None, "; or --num-workers"),
+            "--workers 4: needs a cluster; or --num-workers",
+        ),
         (("local", None, None, 0.0), "--gpus-per-worker 0.0: needs a cluster"),
     ],
 )

@@ -31,7 +31,12 @@ def make_microlens(folder, pairs=("x_pairs.tsv", PAIRS_TSV), titles=RFC_TITLES):
     folder.mkdir()
     (folder / pairs[0]).write_text(pairs[1])
     (folder / "x_titles.csv").write_bytes(titles.encode())
-    for kind, name in (("x_covers", "7.jpg"), ("videos", "8.mp4"), ("audios", "8.wav"), ("videos", "stranger.mp4")):
+    for kind, name in (
+        ("x_covers", "7.jpg"),
+        ("videos", "8.mp4"),
+        ("audios", "8.wav"),
+        ("videos", "stranger.mp4"),
+    ):
         (folder / kind).mkdir(exist_ok=True)
         (folder / kind / name).write_bytes(b"x")
     return folder
@@ -39,7 +44,14 @@ def make_microlens(folder, pairs=("x_pairs.tsv", PAIRS_TSV), titles=RFC_TITLES):
 
 @pytest.mark.parametrize("titles", [RFC_TITLES, BARE_TITLES])
 def test_microlens_sequences_and_both_title_formats(tmp_path, titles):
-    run("import", "--format", "microlens", make_microlens(tmp_path / "src", titles=titles), "--out", tmp_path / "d")
+    run(
+        "import",
+        "--format",
+        "microlens",
+        make_microlens(tmp_path / "src", titles=titles),
+        "--out",
+        tmp_path / "d",
+    )
     dataset = open_dataset(tmp_path / "d")
     assert rows(dataset.interactions()) == [
         ("1", "7", None),
@@ -69,11 +81,16 @@ def test_iisan_names_items_without_a_title(tmp_path):
     run("import", "--format", "iisan", tmp_path, "--out", tmp_path / "d")
     dataset = open_dataset(tmp_path / "d")
     assert rows(dataset.interactions()) == [("u", "A", None), ("u", "B", None), ("u", "A", None)]
-    assert [row[:2] for row in rows(dataset.items())] == [("A", "an item, with a comma"), ("B", None)]
+    assert [row[:2] for row in rows(dataset.items())] == [
+        ("A", "an item, with a comma"),
+        ("B", None),
+    ]
 
 
 def test_mmrec_inter(tmp_path):
-    (tmp_path / "x.inter").write_text("userID\titemID\trating\ttimestamp\tx_label\n0\t5\t5.0\t1\t0\n")
+    (tmp_path / "x.inter").write_text(
+        "userID\titemID\trating\ttimestamp\tx_label\n0\t5\t5.0\t1\t0\n"
+    )
     run("import", "--format", "mmrec", tmp_path, "--out", tmp_path / "d", "--time-unit", "s")
     assert rows(open_dataset(tmp_path / "d").interactions()) == [("0", "5", 1000)]
 
@@ -82,8 +99,24 @@ def test_table_with_a_column_mapping(tmp_path):
     (tmp_path / "log.csv").write_text("who,what,when\nu,i,5\n")
     (tmp_path / "things.csv").write_text("what,name,picture\ni,thing,a/b.png\n")
     run(
-        *("import", "--format", "table", tmp_path, "--out", tmp_path / "d", "--interactions", tmp_path / "log.csv"),
-        *("--items", tmp_path / "things.csv", "--column", "user_id=who", "--column", "item_id=what"),
+        *(
+            "import",
+            "--format",
+            "table",
+            tmp_path,
+            "--out",
+            tmp_path / "d",
+            "--interactions",
+            tmp_path / "log.csv",
+        ),
+        *(
+            "--items",
+            tmp_path / "things.csv",
+            "--column",
+            "user_id=who",
+            "--column",
+            "item_id=what",
+        ),
         *("--column", "timestamp=when", "--column", "title=name", "--column", "image=picture"),
     )
     dataset = open_dataset(tmp_path / "d")
@@ -95,21 +128,41 @@ def test_table_with_a_column_mapping(tmp_path):
     ("files", "error", "match"),
     [
         ({}, UsageError, r"expected \*_pairs.tsv, found none"),
-        ({"a_pairs.tsv": "1 2 3\n", "a_titles.csv": "1,x\n"}, DataError, "line 1: expected 'user TAB item item"),
-        ({"a_pairs.tsv": "1\t2\n1\t3\n", "a_titles.csv": "1,x\n"}, DataError, "line 2: user 1 was already given"),
+        (
+            {"a_pairs.tsv": "1 2 3\n", "a_titles.csv": "1,x\n"},
+            DataError,
+            "line 1: expected 'user TAB item item",
+        ),
+        (
+            {"a_pairs.tsv": "1\t2\n1\t3\n", "a_titles.csv": "1,x\n"},
+            DataError,
+            "line 2: user 1 was already given",
+        ),
         (
             {"a_pairs.tsv": "1\t2\n", "b_pairs.tsv": "1\t2\n", "a_titles.csv": ""},
             UsageError,
             "found a_pairs.tsv, b_pairs.tsv",
         ),
-        ({"a_pairs.tsv": "1\t2\n", "a_titles.csv": "2\n"}, DataError, "expected 'item,title', found '2'"),
-        ({"a_pairs.tsv": "1\t2\n", "a_titles.csv": "2,x\n2,y\n"}, DataError, "item 2 was already given"),
+        (
+            {"a_pairs.tsv": "1\t2\n", "a_titles.csv": "2\n"},
+            DataError,
+            "expected 'item,title', found '2'",
+        ),
+        (
+            {"a_pairs.tsv": "1\t2\n", "a_titles.csv": "2,x\n2,y\n"},
+            DataError,
+            "item 2 was already given",
+        ),
         (
             {"a_pairs.csv": "u,i\n1,2\n", "a_titles.csv": "2,x\n"},
             UsageError,
             "expected a column for user_id .*found u, i",
         ),
-        ({"a_pairs.csv": "user,item,timestamp\n1,2,noon\n", "a_titles.csv": "2,x\n"}, DataError, "numeric timestamps"),
+        (
+            {"a_pairs.csv": "user,item,timestamp\n1,2,noon\n", "a_titles.csv": "2,x\n"},
+            DataError,
+            "numeric timestamps",
+        ),
     ],
 )
 def test_bad_sources_are_named(tmp_path, files, error, match):
@@ -122,7 +175,9 @@ def test_bad_sources_are_named(tmp_path, files, error, match):
 
 def test_usage_errors(tmp_path):
     source = make_microlens(tmp_path / "src")
-    with pytest.raises(UsageError, match="--format csv: expected one of microlens, iisan, mmrec, table"):
+    with pytest.raises(
+        UsageError, match="--format csv: expected one of microlens, iisan, mmrec, table"
+    ):
         run("import", "--format", "csv", source, "--out", tmp_path / "d")
     with pytest.raises(UsageError, match="--column user=who: expected OURS=THEIRS"):
         run("import", "--format", "table", source, "--out", tmp_path / "d", "--column", "user=who")
@@ -136,7 +191,9 @@ def test_usage_errors(tmp_path):
 
 
 def test_a_dataset_from_the_future_is_refused(tmp_path):
-    run("import", "--format", "microlens", make_microlens(tmp_path / "src"), "--out", tmp_path / "d")
+    run(
+        "import", "--format", "microlens", make_microlens(tmp_path / "src"), "--out", tmp_path / "d"
+    )
     path = tmp_path / "d" / "dataset.json"
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
     with pytest.raises(DataError, match="expected format version 1, found 2"):
@@ -153,7 +210,13 @@ def test_check_reports_the_contract(tmp_path):
     (source / "i0.jpg").write_bytes(b"")
     run("import", "--format", "table", source, "--out", tmp_path / "d")
     report = json.loads(run("check", tmp_path / "d", "--json"))
-    assert report["protocol"] == {"max_items": 13, "min_items": 5, "users": 1, "items": 5, "interactions": 5}
+    assert report["protocol"] == {
+        "max_items": 13,
+        "min_items": 5,
+        "users": 1,
+        "items": 5,
+        "interactions": 5,
+    }
     assert (report["users"], report["items"], report["interactions"]) == (2, 5, 6)
     assert report["media"]["text"] == {"present": 1, "absent": 4, "missing": 0, "broken": 0}
     assert report["media"]["image"] == {"present": 0, "absent": 3, "missing": 1, "broken": 1}

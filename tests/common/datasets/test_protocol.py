@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.common.datasets.protocol import cold_test_targets, keep_sequences, unwinnable_test_targets
+from crossan.common.datasets.protocol import (
+    cold_test_targets,
+    keep_sequences,
+    unwinnable_test_targets,
+)
 
 
 def make_table(rows):
@@ -20,11 +24,17 @@ def make_table(rows):
 
 
 def as_dict(kept):
-    return {str(user): [str(kept.item_ids[row]) for row in kept.sequence(n)] for n, user in enumerate(kept.user_ids)}
+    return {
+        str(user): [str(kept.item_ids[row]) for row in kept.sequence(n)]
+        for n, user in enumerate(kept.user_ids)
+    }
 
 
 def test_short_users_go_before_long_ones_are_cut():
-    rows = [("u", item, time) for time, item in enumerate("abcdef")] + [("v", "z", 0), ("v", "y", 1)]
+    rows = [("u", item, time) for time, item in enumerate("abcdef")] + [
+        ("v", "z", 0),
+        ("v", "y", 1),
+    ]
     kept = keep_sequences(make_table(rows), max_items=4, min_items=3)
     assert as_dict(kept) == {"u": ["c", "d", "e", "f"]}
     assert kept.item_ids.tolist() == ["c", "d", "e", "f"]  # a, b, y, z are in no kept sequence
@@ -41,16 +51,20 @@ def test_time_then_item_id_orders_and_file_order_serves_without_time():
 
 def test_dropped_items_leave_before_users_are_counted():
     rows = [("u", item, time) for time, item in enumerate("abcd")]
-    assert as_dict(keep_sequences(make_table(rows), max_items=3, min_items=3, drop_items={"b"})) == {
-        "u": ["a", "c", "d"]
-    }
+    assert as_dict(
+        keep_sequences(make_table(rows), max_items=3, min_items=3, drop_items={"b"})
+    ) == {"u": ["a", "c", "d"]}
 
 
 def test_cold_and_unwinnable_targets():
     rows = [
         *[("u", item, time) for time, item in enumerate("abcx")],  # x: in no training part: cold
-        *[("v", item, time) for time, item in enumerate("bcab")],  # b: trained, and in its own history
-        *[("w", item, time) for time, item in enumerate("axca")],  # x is held out nowhere else; a in its own history
+        *[
+            ("v", item, time) for time, item in enumerate("bcab")
+        ],  # b: trained, and in its own history
+        *[
+            ("w", item, time) for time, item in enumerate("axca")
+        ],  # x is held out nowhere else; a in its own history
     ]
     kept = keep_sequences(make_table(rows), max_items=4, min_items=4)
     assert cold_test_targets(kept) == 0  # w trains on x
@@ -59,7 +73,10 @@ def test_cold_and_unwinnable_targets():
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcde"), st.integers(0, 5)), min_size=1), st.randoms()
+    st.lists(
+        st.tuples(st.sampled_from("uvw"), st.sampled_from("abcde"), st.integers(0, 5)), min_size=1
+    ),
+    st.randoms(),
 )
 def test_the_order_of_rows_does_not_matter_and_a_loop_agrees(rows, random):
     slow = {}
@@ -78,12 +95,16 @@ def test_the_order_of_rows_does_not_matter_and_a_loop_agrees(rows, random):
     targets = [sequence[-1] for sequence in slow.values()]
     trained = {item for sequence in slow.values() for item in sequence[:-2]}
     assert cold_test_targets(kept) == sum(target not in trained for target in targets)
-    assert unwinnable_test_targets(kept) == sum(sequence[-1] in sequence[:-1] for sequence in slow.values())
+    assert unwinnable_test_targets(kept) == sum(
+        sequence[-1] in sequence[:-1] for sequence in slow.values()
+    )
 
 
 def test_half_timed_users_are_refused():
     with pytest.raises(DataError, match="user u has interactions with and without a timestamp"):
-        keep_sequences(make_table([("u", "a", 1), ("u", "b", None), ("u", "c", 2)]), max_items=3, min_items=3)
+        keep_sequences(
+            make_table([("u", "a", 1), ("u", "b", None), ("u", "c", 2)]), max_items=3, min_items=3
+        )
 
 
 @pytest.mark.parametrize(("max_items", "min_items"), [(13, 2), (4, 5)])

@@ -37,8 +37,12 @@ def make_identity() -> IdentityMaker:
 def make_rows() -> Callable[..., list[ItemRow]]:
     """Return a maker of items that are ok: item number ``n`` at layer place ``l`` holds ``n + l / 4`` throughout."""
 
-    def make(numbers: range, stored_dtype: str = "float16", dim: int = 8, layer_count: int = 3) -> list[ItemRow]:
-        values = np.add.outer(np.array(numbers, np.float32), np.arange(layer_count, dtype=np.float32) / 4)
+    def make(
+        numbers: range, stored_dtype: str = "float16", dim: int = 8, layer_count: int = 3
+    ) -> list[ItemRow]:
+        values = np.add.outer(
+            np.array(numbers, np.float32), np.arange(layer_count, dtype=np.float32) / 4
+        )
         stored, problems = encode_rows(np.repeat(values[:, :, None], dim, axis=2), stored_dtype)
         assert problems == [None] * len(numbers)
         return [
@@ -55,7 +59,9 @@ def begin_store(tmp_path: Path) -> Callable[[StoreIdentity], Path]:
 
     def begin(identity: StoreIdentity, name: str = "store") -> Path:
         folder = tmp_path / name
-        create_store(folder, identity, np.zeros((4, len(identity.layers), identity.dim), np.float32))
+        create_store(
+            folder, identity, np.zeros((4, len(identity.layers), identity.dim), np.float32)
+        )
         return folder
 
     return begin
@@ -63,7 +69,9 @@ def begin_store(tmp_path: Path) -> Callable[[StoreIdentity], Path]:
 
 @pytest.fixture
 def store(
-    begin_store: Callable[[StoreIdentity], Path], make_identity: IdentityMaker, make_rows: Callable[..., list[ItemRow]]
+    begin_store: Callable[[StoreIdentity], Path],
+    make_identity: IdentityMaker,
+    make_rows: Callable[..., list[ItemRow]],
 ) -> Path:
     """Return a store of two versions: items 0-4 ok and 7 absent; then item 2 with 102's values and 9 quarantined."""
     folder = begin_store(make_identity())

@@ -34,7 +34,13 @@ def test_ls_lists_stores_and_takes_the_cache_from_the_environment(cache):
     result = run("ls", "--json", CROSSAN_CACHE=str(cache))
     assert result.exit_code == 0
     (found,) = last_json(result)["stores"]
-    assert (found["items"], found["ok"], found["absent"], found["quarantined"], found["version"]) == (7, 5, 1, 1, 2)
+    assert (
+        found["items"],
+        found["ok"],
+        found["absent"],
+        found["quarantined"],
+        found["version"],
+    ) == (7, 5, 1, 1, 2)
     text = run("ls", "--cache", cache).stdout
     assert "version 2, 5 of 7 items ok, layers 0,2,4, dim 8, float16" in text
     assert last_json(run("ls", "--cache", cache, "--dataset", "other", "--json")) == {"stores": []}
@@ -42,7 +48,10 @@ def test_ls_lists_stores_and_takes_the_cache_from_the_environment(cache):
 
 def test_ls_shows_an_unreadable_store_beside_the_others(cache):
     (next(cache.glob("*/*/*")) / "versions/000002.json").write_bytes(b"")
-    assert "versions/000002.json: expected one JSON object, found an empty file" in run("ls", "--cache", cache).stdout
+    assert (
+        "versions/000002.json: expected one JSON object, found an empty file"
+        in run("ls", "--cache", cache).stdout
+    )
 
 
 def test_ls_needs_a_cache(tmp_path):
@@ -52,8 +61,13 @@ def test_ls_needs_a_cache(tmp_path):
         raise run("ls", "--cache", tmp_path / "nowhere").exception
 
 
-def test_info_says_that_the_first_cls_state_is_the_same_for_every_item(store, begin_store, make_identity):
-    assert "hidden state 0 at the CLS position is the same vector for every item" in run("info", store).stdout
+def test_info_says_that_the_first_cls_state_is_the_same_for_every_item(
+    store, begin_store, make_identity
+):
+    assert (
+        "hidden state 0 at the CLS position is the same vector for every item"
+        in run("info", store).stdout
+    )
     pooled = begin_store(make_identity(capture={"layers": [0, 2], "pooling": "mean"}), "pooled")
     found = last_json(run("info", pooled, "--json"))
     assert found["version"] == 0
@@ -97,4 +111,9 @@ def test_help_loads_nothing_heavy():
         "import sys; import crossan.common.stores.cli; "
         "print([name for name in ('numpy', 'torch', 'zarr', 'pyarrow', 'numcodecs') if name in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout.strip() == b"[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", script], check=True, capture_output=True
+        ).stdout.strip()
+        == b"[]"
+    )

@@ -36,7 +36,9 @@ def test_numpy_reader_is_short_and_agrees_with_ours(blocks, store):
     np.testing.assert_array_equal(rows, opened.load())
 
 
-def test_numpy_reader_takes_the_newest_row_also_where_segments_lie_in_another_order(blocks, store, make_rows):
+def test_numpy_reader_takes_the_newest_row_also_where_segments_lie_in_another_order(
+    blocks, store, make_rows
+):
     journal = Journal.open(store, "shard 1/1")
     journal.append(make_rows(range(3, 5)))
     journal.append([ItemRow("v00000", None, ItemStatus.DELETED)])
@@ -54,7 +56,9 @@ def test_numpy_reader_takes_the_newest_row_also_where_segments_lie_in_another_or
     assert logical_digest(open_store(store)) == logical_digest(before)
 
 
-def test_numpy_reader_reads_bfloat16_and_notices_damage(blocks, begin_store, make_identity, make_rows):
+def test_numpy_reader_reads_bfloat16_and_notices_damage(
+    blocks, begin_store, make_identity, make_rows
+):
     folder = begin_store(make_identity(stored_dtype="bfloat16"))
     journal = Journal.open(folder, "shard 1/1")
     journal.append(make_rows(range(9), "bfloat16"))
@@ -71,7 +75,9 @@ def test_numpy_reader_reads_bfloat16_and_notices_damage(blocks, begin_store, mak
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
-def test_zarr_reader_is_three_lines_and_agrees_with_ours(blocks, begin_store, make_identity, make_rows, codec):
+def test_zarr_reader_is_three_lines_and_agrees_with_ours(
+    blocks, begin_store, make_identity, make_rows, codec
+):
     assert len([line for line in blocks[1].splitlines() if line]) == 3
     folder = begin_store(make_identity(codec=codec))
     journal = Journal.open(folder, "shard 1/1")

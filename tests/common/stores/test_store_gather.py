@@ -54,7 +54,9 @@ def test_threads_that_are_busy_hold_nobody_up():
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.integers(0, 6), max_size=30), st.sampled_from([np.float16, np.float32, np.uint16]))
+@given(
+    st.lists(st.integers(0, 6), max_size=30), st.sampled_from([np.float16, np.float32, np.uint16])
+)
 def test_rows_are_taken_as_indexing_takes_them(places, dtype):
     source = np.random.default_rng(0).integers(0, 99, (7, 2, 150_000)).astype(dtype)
     out = np.empty((len(places), 2, 150_000), dtype)

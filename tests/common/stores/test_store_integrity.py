@@ -115,7 +115,8 @@ def test_reader_names_a_chunk_of_another_size(store, damage):
     else:
         path.write_bytes(path.read_bytes()[:20] if damage == "truncated" else b"")
     with pytest.raises(
-        StoreIntegrityError, match=r"c/0/0/0: expected [0-9,]+ bytes, found (no such file|20 bytes|0 bytes)"
+        StoreIntegrityError,
+        match=r"c/0/0/0: expected [0-9,]+ bytes, found (no such file|20 bytes|0 bytes)",
     ):
         open_store(store).load()
 
@@ -144,7 +145,9 @@ def test_linked_folder_is_refused(store, tmp_path):
     chunks = first(store, "segments/*/hidden_states/c")
     shutil.move(chunks, tmp_path / "elsewhere")
     chunks.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreIntegrityError, match="expected a plain file or folder, found a symbolic link"):
+    with pytest.raises(
+        StoreIntegrityError, match="expected a plain file or folder, found a symbolic link"
+    ):
         open_store(store).load()
 
 
@@ -160,7 +163,10 @@ def test_gap_in_the_chain_is_named(store, make_rows):
     journal.append(make_rows(range(60, 61)))
     journal.publish({})
     (store / "versions/000002.json").unlink()
-    with pytest.raises(StoreIntegrityError, match=r"000002\.json: expected a manifest, found nothing, though 000003"):
+    with pytest.raises(
+        StoreIntegrityError,
+        match=r"000002\.json: expected a manifest, found nothing, though 000003",
+    ):
         open_store(store)
 
 
@@ -189,7 +195,9 @@ def test_stray_file_in_a_segment_is_named(store):
     stray = first(store, "segments/*") / "hidden_states/c/7"
     stray.write_bytes(b"x")
     report = verify(store)
-    assert [(problem.code, problem.where) for problem in report.problems] == [("unlisted-file", str(stray))]
+    assert [(problem.code, problem.where) for problem in report.problems] == [
+        ("unlisted-file", str(stray))
+    ]
 
 
 def test_begun_store_is_sound_and_no_store_is_an_error(begin_store, make_identity, tmp_path):
@@ -204,7 +212,12 @@ def test_item_index_that_contradicts_itself_is_refused(store):
     with pytest.raises(StoreIntegrityError, match="expected a Parquet file of item_id"):
         parse_items(b"PAR1 not at all PAR1", record, "items.parquet")
     record = type(record)(
-        segment_id=record.segment_id, fingerprint="", item_count=9, row_count=5, files=(), producer={}
+        segment_id=record.segment_id,
+        fingerprint="",
+        item_count=9,
+        row_count=5,
+        files=(),
+        producer={},
     )
     with pytest.raises(StoreIntegrityError, match=r"expected 9 items with .*found 6"):
         parse_items(good, record, "items.parquet")
@@ -213,11 +226,15 @@ def test_item_index_that_contradicts_itself_is_refused(store):
 @pytest.mark.parametrize("stamp", [None, -1, 8])
 def test_item_index_whose_stamps_contradict_the_segment_is_refused(stamp):
     items = [StagedItem(item_id, None, ItemStatus.ABSENT, None, None, 5) for item_id in "ab"]
-    record = SegmentRecord(segment_id="", fingerprint="", item_count=3, row_count=0, files=(), stamp=7)
+    record = SegmentRecord(
+        segment_id="", fingerprint="", item_count=3, row_count=0, files=(), stamp=7
+    )
     good = index_bytes([*items, StagedItem("c", None, ItemStatus.ABSENT, None, None, 7)])
     assert parse_items(good, record, "items.parquet").stamps.tolist() == [5, 5, 7]
     bad = index_bytes([*items, StagedItem("c", None, ItemStatus.ABSENT, None, None, stamp)])
-    with pytest.raises(StoreIntegrityError, match="expected stamps from 0 to the segment's 7, found"):
+    with pytest.raises(
+        StoreIntegrityError, match="expected stamps from 0 to the segment's 7, found"
+    ):
         parse_items(bad, record, "items.parquet")
 
 

@@ -120,7 +120,9 @@ def test_item_given_twice_keeps_the_later_row(empty, make_rows):
     assert opened.load()[[0, 2], 0, 0].tolist() == [0, 2]
 
 
-@pytest.mark.parametrize("step", ["before the rename", "before the manifest", "before the journal is emptied"])
+@pytest.mark.parametrize(
+    "step", ["before the rename", "before the manifest", "before the journal is emptied"]
+)
 def test_publication_cut_off_anywhere_is_finished_once(empty, make_rows, monkeypatch, step):
     class Killed(BaseException):
         pass
@@ -141,7 +143,9 @@ def test_publication_cut_off_anywhere_is_finished_once(empty, make_rows, monkeyp
             journal.publish({})
     os.close(journal._log)
     left = journal._folder
-    left.rename(left.with_name(str(JournalName(journal._name.job, "free", journal._name.segment_id))))
+    left.rename(
+        left.with_name(str(JournalName(journal._name.job, "free", journal._name.segment_id)))
+    )
     again = Journal.open(empty, JOB)
     again.publish({})
     again.close()
@@ -174,7 +178,9 @@ def test_append_that_fails_leaves_no_torn_record(empty, make_rows, monkeypatch):
     journal = Journal.open(empty, JOB)
     with monkeypatch.context() as patch:
         patch.setattr(journal_module.os, "fsync", fail)
-        with pytest.raises(ResourceError, match=r"no space left .*journal.log: \d+ bytes needed, [\d,]+ bytes free"):
+        with pytest.raises(
+            ResourceError, match=r"no space left .*journal.log: \d+ bytes needed, [\d,]+ bytes free"
+        ):
             journal.append(make_rows(range(3)))
     assert log_of(empty).stat().st_size == 0
     journal.append(make_rows(range(3, 5)))
@@ -187,7 +193,10 @@ def test_concurrent_publishers_all_get_their_version(empty, make_rows):
     for number, journal in enumerate(journals):
         journal.append(make_rows(range(number * 4, number * 4 + 4)))
     versions = []
-    threads = [threading.Thread(target=lambda each=each: versions.append(each.publish({}))) for each in journals]
+    threads = [
+        threading.Thread(target=lambda each=each: versions.append(each.publish({})))
+        for each in journals
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -237,13 +246,28 @@ def test_segment_without_a_row_reads_as_nan(empty):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (ItemRow("", None, ItemStatus.ABSENT), "expected an item id without NUL and not empty, found ''"),
+        (
+            ItemRow("", None, ItemStatus.ABSENT),
+            "expected an item id without NUL and not empty, found ''",
+        ),
         (ItemRow("a\0", None, ItemStatus.ABSENT), "expected an item id without NUL"),
         (ItemRow("\ud800", None, ItemStatus.ABSENT), "surrogates not allowed"),
-        (ItemRow("a", None, ItemStatus.OK), "item 'a': expected a row exactly when the status is ok, found ok"),
-        (ItemRow("a", None, ItemStatus.ABSENT, row=np.zeros((3, 8), np.float16)), "exactly when the status is ok"),
-        (ItemRow("a", None, ItemStatus.OK, row=np.zeros((2, 8), np.float16)), r"expected a row \(3, 8\) of float16"),
-        (ItemRow("a", None, ItemStatus.OK, row=np.zeros((3, 8), np.float32)), "found .3, 8. of float32"),
+        (
+            ItemRow("a", None, ItemStatus.OK),
+            "item 'a': expected a row exactly when the status is ok, found ok",
+        ),
+        (
+            ItemRow("a", None, ItemStatus.ABSENT, row=np.zeros((3, 8), np.float16)),
+            "exactly when the status is ok",
+        ),
+        (
+            ItemRow("a", None, ItemStatus.OK, row=np.zeros((2, 8), np.float16)),
+            r"expected a row \(3, 8\) of float16",
+        ),
+        (
+            ItemRow("a", None, ItemStatus.OK, row=np.zeros((3, 8), np.float32)),
+            "found .3, 8. of float32",
+        ),
     ],
 )
 def test_items_that_no_store_can_hold_are_refused(empty, item, message):
@@ -276,9 +300,13 @@ def test_owner_is_abandoned_by_death_reboot_or_a_day_of_silence(tmp_path):
     place, process_id, start = our_token().split("-")
     assert not is_abandoned(tmp_path, our_token())
     assert is_abandoned(tmp_path, "free")
-    assert is_abandoned(tmp_path, f"{place}-{process_id}-{int(start) + 1}")  # the number was given to another process
+    assert is_abandoned(
+        tmp_path, f"{place}-{process_id}-{int(start) + 1}"
+    )  # the number was given to another process
     assert is_abandoned(tmp_path, f"{place}-4194305-{start}")  # beyond the largest process id
-    assert is_abandoned(tmp_path, f"{place[:8]}00000000{place[16:]}-{process_id}-{start}")  # an earlier boot
+    assert is_abandoned(
+        tmp_path, f"{place[:8]}00000000{place[16:]}-{process_id}-{start}"
+    )  # an earlier boot
     other_host = f"00000000{place[8:]}-{process_id}-{start}"
     assert not is_abandoned(tmp_path, other_host)
     os.utime(tmp_path, (0, 0))

@@ -18,7 +18,15 @@ from crossan.common.stores import ItemRow, Journal, logical_digest, open_store
 def test_newest_segment_wins_and_items_are_sorted(store):
     opened = open_store(store)
     assert opened.version == 2
-    assert opened.item_ids.tolist() == ["v00000", "v00001", "v00002", "v00003", "v00004", "v00007", "v00009"]
+    assert opened.item_ids.tolist() == [
+        "v00000",
+        "v00001",
+        "v00002",
+        "v00003",
+        "v00004",
+        "v00007",
+        "v00009",
+    ]
     assert opened.status.tolist() == ["ok"] * 5 + ["absent", "quarantined"]
     assert opened.presence.tolist() == [True] * 5 + [False, False]
     assert opened.reasons == [None] * 6 + ["truncated"]
@@ -48,7 +56,9 @@ def test_load_writes_into_what_it_is_given(store):
     out = np.zeros((7, 3, 8), np.float16)
     assert opened.load(out) is out
     np.testing.assert_array_equal(out, opened.read(np.arange(7)))
-    with pytest.raises(ValueError, match=r"expected out \(7, 3, 8\) of float16, C-contiguous, found \(6, 3, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"expected out \(7, 3, 8\) of float16, C-contiguous, found \(6, 3, 8\)"
+    ):
         opened.load(np.zeros((6, 3, 8), np.float16))
 
 
@@ -103,7 +113,9 @@ def test_damaged_chunk_names_file_and_items(store):
     data[0] ^= 1
     chunk.write_bytes(data)
     opened = open_store(store)  # opening reads no chunk
-    with pytest.raises(StoreIntegrityError, match=r"c/0/0/0: expected bytes with CRC32C [0-9a-f]{8}, found") as caught:
+    with pytest.raises(
+        StoreIntegrityError, match=r"c/0/0/0: expected bytes with CRC32C [0-9a-f]{8}, found"
+    ) as caught:
         opened.load()
     assert "4 items lie in it, first: v00000, v00001, v00003" in str(caught.value)
     assert "crossan cache fsck" in str(caught.value)
@@ -111,10 +123,14 @@ def test_damaged_chunk_names_file_and_items(store):
 
 @pytest.mark.parametrize("stored_dtype", ["float16", "float32", "bfloat16"])
 @pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
-def test_every_profile_reads_back_and_plain_zarr_agrees(begin_store, make_identity, make_rows, codec, stored_dtype):
+def test_every_profile_reads_back_and_plain_zarr_agrees(
+    begin_store, make_identity, make_rows, codec, stored_dtype
+):
     folder = begin_store(make_identity(codec=codec, stored_dtype=stored_dtype))
     journal = Journal.open(folder, "shard 1/1")
-    journal.append([*make_rows(range(100, 140), stored_dtype), ItemRow("v00120x", None, ItemStatus.MISSING)])
+    journal.append(
+        [*make_rows(range(100, 140), stored_dtype), ItemRow("v00120x", None, ItemStatus.MISSING)]
+    )
     journal.publish({})
     opened = open_store(folder)
     values = opened.load()
@@ -127,21 +143,29 @@ def test_every_profile_reads_back_and_plain_zarr_agrees(begin_store, make_identi
 
 
 def test_several_chunks_are_stitched(begin_store, make_identity, make_rows):
-    identity = make_identity(capture={"layers": [0, 1], "pooling": "cls"}, dim=256)  # 1,024 bytes a row
+    identity = make_identity(
+        capture={"layers": [0, 1], "pooling": "cls"}, dim=256
+    )  # 1,024 bytes a row
     folder = begin_store(identity)
     for start in (0, 1500):
         journal = Journal.open(folder, f"from {start}")
         journal.append(make_rows(range(start, start + 1500), dim=256, layer_count=2))
         journal.publish({})
         journal.close()
-    assert len(list(folder.glob("segments/*/hidden_states/c/*/0/0"))) == 4  # 1,500 = 1,024 + 476, twice
+    assert (
+        len(list(folder.glob("segments/*/hidden_states/c/*/0/0"))) == 4
+    )  # 1,500 = 1,024 + 476, twice
     order = np.random.default_rng(0).permutation(2000)  # float16 counts exactly up to 2,048
     np.testing.assert_array_equal(open_store(folder).read(order)[:, 0, 5], order.astype(np.float16))
 
 
 def test_logical_digest_forgets_how_files_are_cut(begin_store, make_identity, make_rows):
     digests = []
-    for name, codec, cuts in [("a", "raw", [(0, 30)]), ("b", "zstd", [(20, 30), (0, 20)]), ("c", "raw", [(0, 29)])]:
+    for name, codec, cuts in [
+        ("a", "raw", [(0, 30)]),
+        ("b", "zstd", [(20, 30), (0, 20)]),
+        ("c", "raw", [(0, 29)]),
+    ]:
         folder = begin_store(make_identity(codec=codec), name)
         for start, stop in cuts:
             journal = Journal.open(folder, "shard 1/1")

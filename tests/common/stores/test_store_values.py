@@ -29,7 +29,11 @@ def rows_of(*values):
     [
         ("float16", rows_of(1, -65_504), None),
         ("float16", rows_of(1, 70_123), "overflow in layer 1: 70,123 > 65,504"),
-        ("float16", rows_of(-65_520, 1), "overflow in layer 0: 65,520 > 65,504"),  # rounds to infinity
+        (
+            "float16",
+            rows_of(-65_520, 1),
+            "overflow in layer 0: 65,520 > 65,504",
+        ),  # rounds to infinity
         ("float16", rows_of(65_519, 1), None),  # rounds to 65,504
         ("float16", rows_of(1, np.nan), "NaN in layer 1"),
         ("float16", rows_of(np.inf, np.nan), "infinity in layer 0"),
@@ -51,17 +55,29 @@ def test_problems_name_the_kept_layer_and_only_their_item():
 
 
 def test_unknown_dtype_is_refused():
-    with pytest.raises(UsageError, match="expected one of float16, float32, bfloat16, found 'int8'"):
+    with pytest.raises(
+        UsageError, match="expected one of float16, float32, bfloat16, found 'int8'"
+    ):
         encode_rows(rows_of(1), "int8")
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**120), max_value=2.0**120))
+@given(
+    st.floats(
+        width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**120), max_value=2.0**120
+    )
+)
 def test_bfloat16_is_the_nearest_with_ties_to_even(value):
     stored, _ = encode_rows(rows_of(value), "bfloat16")
     found = decode_rows(stored, "bfloat16")[0, 0, 0]
     bits = struct.unpack("<I", struct.pack("<f", value))[0]
-    around = [struct.unpack("<f", struct.pack("<I", (bits >> 16 << 16) + step))[0] for step in (0, 1 << 16)]
-    nearest = min(around, key=lambda x: (abs(x - value), struct.unpack("<I", struct.pack("<f", x))[0] >> 16 & 1))
+    around = [
+        struct.unpack("<f", struct.pack("<I", (bits >> 16 << 16) + step))[0]
+        for step in (0, 1 << 16)
+    ]
+    nearest = min(
+        around,
+        key=lambda x: (abs(x - value), struct.unpack("<I", struct.pack("<f", x))[0] >> 16 & 1),
+    )
     assert found == np.float32(nearest)
 
 
@@ -85,7 +101,9 @@ def chunk_of(tmp_path, payload, crc, layout):
 
 
 def tiny_layout(codec):
-    return ArrayLayout(item_count=4, chunk_items=4, layer_count=3, dim=8, stored_dtype="float16", codec=codec)
+    return ArrayLayout(
+        item_count=4, chunk_items=4, layer_count=3, dim=8, stored_dtype="float16", codec=codec
+    )
 
 
 def sealed(payload):
@@ -102,7 +120,9 @@ def test_chunk_reads_back(tmp_path, codec):
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc"])
 def test_bomb_is_refused_before_it_is_decoded(tmp_path, codec):
-    large = ArrayLayout(item_count=9, chunk_items=99_999, layer_count=3, dim=8, stored_dtype="float16", codec=codec)
+    large = ArrayLayout(
+        item_count=9, chunk_items=99_999, layer_count=3, dim=8, stored_dtype="float16", codec=codec
+    )
     data, crc = encode_chunk(np.zeros((99_999, 3, 8), np.float16), large)
     with pytest.raises(StoreIntegrityError, match="expected to decode to 192 bytes, found 4799952"):
         chunk_of(tmp_path, data, crc, tiny_layout(codec))
@@ -124,7 +144,9 @@ def test_frame_with_a_torn_middle_is_refused(tmp_path):
 def test_chunk_of_wrong_length_is_refused(tmp_path):
     with pytest.raises(StoreIntegrityError, match="expected 192 bytes of rows, found 190"):
         chunk_of(tmp_path, *sealed(bytes(190)), tiny_layout("raw"))
-    with pytest.raises(StoreIntegrityError, match="expected a payload before the CRC32C, found 4 bytes"):
+    with pytest.raises(
+        StoreIntegrityError, match="expected a payload before the CRC32C, found 4 bytes"
+    ):
         chunk_of(tmp_path, b"", 0, tiny_layout("raw"))
 
 
@@ -142,7 +164,9 @@ def test_names_never_leave_the_cache(make_identity, tmp_path, name):
 
 
 def test_names_that_had_to_change_do_not_meet(make_identity, tmp_path):
-    assert store_folder(tmp_path, "a/b", make_identity()) != store_folder(tmp_path, "a b", make_identity())
+    assert store_folder(tmp_path, "a/b", make_identity()) != store_folder(
+        tmp_path, "a b", make_identity()
+    )
 
 
 def test_stores_are_found_by_dataset_and_modality(make_identity, tmp_path):
@@ -174,7 +198,9 @@ def test_another_store_in_the_folder_is_refused(make_identity, tmp_path):
 
 
 def test_canary_of_another_shape_is_refused(make_identity, tmp_path):
-    with pytest.raises(ValueError, match=r"expected a canary of shape \(4, 3, 8\), found \(3, 3, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"expected a canary of shape \(4, 3, 8\), found \(3, 3, 8\)"
+    ):
         create_store(tmp_path, make_identity(), np.zeros((3, 3, 8), np.float32))
 
 
@@ -184,5 +210,7 @@ def test_damaged_canary_is_named(store):
     with pytest.raises(StoreIntegrityError, match=r"features\.npy: expected float32 \(4, 3, 8\)"):
         read_canary(store)
     np.save(path, np.array([{"a": 1}]), allow_pickle=True)
-    with pytest.raises(StoreIntegrityError, match="expected a NumPy array: Object arrays cannot be loaded"):
+    with pytest.raises(
+        StoreIntegrityError, match="expected a NumPy array: Object arrays cannot be loaded"
+    ):
         read_canary(store)

@@ -22,14 +22,23 @@ def opened(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("unmapped") / "store"
     capture = {"layers": [0, 2, 5], "pooling": "cls"}
-    identity = StoreIdentity(modality=Modality.TEXT, backbone={"id": "b"}, inputs={}, capture=capture, dim=1024)
+    identity = StoreIdentity(
+        modality=Modality.TEXT, backbone={"id": "b"}, inputs={}, capture=capture, dim=1024
+    )
     create_store(folder, identity, np.zeros((4, 3, 1024), np.float32))
     journal, random = Journal.open(folder, "shard 1/1"), np.random.default_rng(0)
     for numbers in (range(0, 2800, 2), range(1, 1400, 3), range(2795, 3000)):
-        rows, _ = encode_rows(random.normal(size=(len(numbers), 3, 1024)).astype(np.float32), "float16")
+        rows, _ = encode_rows(
+            random.normal(size=(len(numbers), 3, 1024)).astype(np.float32), "float16"
+        )
         journal.append(
             [
-                ItemRow(f"v{n:05d}", None, ItemStatus.OK if n % 11 else ItemStatus.ABSENT, row=row if n % 11 else None)
+                ItemRow(
+                    f"v{n:05d}",
+                    None,
+                    ItemStatus.OK if n % 11 else ItemStatus.ABSENT,
+                    row=row if n % 11 else None,
+                )
                 for n, row in zip(numbers, rows, strict=True)
             ]
         )
@@ -39,14 +48,25 @@ def opened(tmp_path_factory):
     return open_store(folder)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    st.lists(st.one_of(st.integers(0, 1000), st.tuples(st.integers(0, 900), st.integers(1, 90))), max_size=30),
+    st.lists(
+        st.one_of(st.integers(0, 1000), st.tuples(st.integers(0, 900), st.integers(1, 90))),
+        max_size=30,
+    ),
     st.sampled_from([None, [0], [5, 0], [0, 2], [0, 2, 5], [2, 2]]),
 )
 def test_rows_are_those_of_the_mapping(opened, pieces, layers):
-    rows = [row for piece in pieces for row in ([piece] if isinstance(piece, int) else range(piece[0], sum(piece)))]
-    expected, found = (opened.read(np.array(rows, np.int64), layers, is_mapped=way) for way in (True, False))
+    rows = [
+        row
+        for piece in pieces
+        for row in ([piece] if isinstance(piece, int) else range(piece[0], sum(piece)))
+    ]
+    expected, found = (
+        opened.read(np.array(rows, np.int64), layers, is_mapped=way) for way in (True, False)
+    )
     assert found.tobytes() == expected.tobytes()
 
 
@@ -55,10 +75,15 @@ def test_rows_are_those_of_the_mapping(opened, pieces, layers):
 def test_every_profile_reads_alike(begin_store, make_identity, make_rows, codec, stored_dtype):
     folder = begin_store(make_identity(codec=codec, stored_dtype=stored_dtype))
     journal = Journal.open(folder, "shard 1/1")
-    journal.append([*make_rows(range(100, 140), stored_dtype), ItemRow("v00120x", None, ItemStatus.MISSING)])
+    journal.append(
+        [*make_rows(range(100, 140), stored_dtype), ItemRow("v00120x", None, ItemStatus.MISSING)]
+    )
     journal.publish({})
     rows = np.random.default_rng(1).integers(0, 41, 60)
-    found, expected = open_store(folder).read(rows, [4, 0], is_mapped=False), open_store(folder).read(rows, [4, 0])
+    found, expected = (
+        open_store(folder).read(rows, [4, 0], is_mapped=False),
+        open_store(folder).read(rows, [4, 0]),
+    )
     np.testing.assert_array_equal(found, expected)
 
 

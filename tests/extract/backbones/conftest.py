@@ -19,9 +19,9 @@ def tiny(tmp_path_factory):
         num_attention_heads=2, intermediate_size=64,
     )  # fmt: skip
     transformers.VivitModel(config, add_pooling_layer=False).save_pretrained(out / "vivit")
-    transformers.VivitImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(
-        out / "vivit"
-    )
+    transformers.VivitImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+    ).save_pretrained(out / "vivit")
     return {
         "bert": (Modality.TEXT, folders[Modality.TEXT]),
         "vit": (Modality.IMAGE, folders[Modality.IMAGE]),

@@ -32,9 +32,13 @@ def make_media(modality, frame_count=16):
     if modality is Modality.TEXT:
         return ["a red fox", "two words and many more of them to read", "x"]
     if modality is Modality.IMAGE:
-        return [Image.fromarray(random.integers(0, 255, (20, 30, 3), dtype=np.uint8)) for _ in range(3)]
+        return [
+            Image.fromarray(random.integers(0, 255, (20, 30, 3), dtype=np.uint8)) for _ in range(3)
+        ]
     if modality is Modality.AUDIO:
-        return [random.normal(size=length).astype(np.float32) * 0.1 for length in (48_000, 8_000, 600)]
+        return [
+            random.normal(size=length).astype(np.float32) * 0.1 for length in (48_000, 8_000, 600)
+        ]
     return list(random.integers(0, 255, (3, frame_count, 40, 50, 3), dtype=np.uint8))
 
 
@@ -50,7 +54,11 @@ def reference_states(family, folder, media):
     elif family == "vit":
         given = processor(media, return_tensors="pt")
     else:
-        given = processor([list(frames) for frames in media], input_data_format="channels_last", return_tensors="pt")
+        given = processor(
+            [list(frames) for frames in media],
+            input_data_format="channels_last",
+            return_tensors="pt",
+        )
     with torch.no_grad():
         return model(**given, output_hidden_states=True).hidden_states, given.get("attention_mask")
 
@@ -58,10 +66,20 @@ def reference_states(family, folder, media):
 # The golden rule of each family: which token positions one vector is made of.
 POSITIONS = [
     ("bert", "cls", lambda state, mask: state[:, 0]),
-    ("bert", "mean", lambda state, mask: torch.stack([s[m.bool()].mean(0) for s, m in zip(state, mask, strict=True)])),
+    (
+        "bert",
+        "mean",
+        lambda state, mask: torch.stack(
+            [s[m.bool()].mean(0) for s, m in zip(state, mask, strict=True)]
+        ),
+    ),
     ("vit", "cls", lambda state, mask: state[:, 0]),
     ("vit", "mean", lambda state, mask: state[:, 1:].mean(1)),
-    ("audio-spectrogram-transformer", "special", lambda state, mask: (state[:, 0] + state[:, 1]) / 2),
+    (
+        "audio-spectrogram-transformer",
+        "special",
+        lambda state, mask: (state[:, 0] + state[:, 1]) / 2,
+    ),
     ("audio-spectrogram-transformer", "mean", lambda state, mask: state[:, 2:].mean(1)),
     ("videomae", "mean", lambda state, mask: state.mean(1)),
     ("vivit", "cls", lambda state, mask: state[:, 0]),
@@ -136,7 +154,8 @@ def test_identity_does_not_depend_on_the_folder(tiny, tmp_path):
     copy = tmp_path / "elsewhere"
     shutil.copytree(folder, copy)
     ours, theirs = (
-        load_backbone(modality, str(place), device="cpu").identity("float16", "raw") for place in (folder, copy)
+        load_backbone(modality, str(place), device="cpu").identity("float16", "raw")
+        for place in (folder, copy)
     )
     assert ours.fingerprint == theirs.fingerprint
     text = json.dumps(ours.to_dict())
@@ -149,7 +168,9 @@ def test_identity_depends_on_the_recipe(tiny, change):
     modality, folder = tiny["bert"]
     plain = load_backbone(modality, str(folder), device="cpu").identity("float16", "raw")
     assert (
-        load_backbone(modality, str(folder), device="cpu", **change).identity("float16", "raw").fingerprint
+        load_backbone(modality, str(folder), device="cpu", **change)
+        .identity("float16", "raw")
+        .fingerprint
         != plain.fingerprint
     )
 
@@ -158,7 +179,11 @@ def test_identity_depends_on_the_weights(tmp_path):
     prints = dict.fromkeys((0, 1))
     for seed in prints:
         folder = write_tiny(tmp_path / str(seed), seed)[Modality.IMAGE]
-        prints[seed] = load_backbone(Modality.IMAGE, str(folder), device="cpu").identity("float16", "raw").fingerprint
+        prints[seed] = (
+            load_backbone(Modality.IMAGE, str(folder), device="cpu")
+            .identity("float16", "raw")
+            .fingerprint
+        )
     assert prints[0] != prints[1]
 
 
@@ -174,7 +199,9 @@ def test_the_same_seed_gives_the_same_bytes(tiny, tmp_path):
 def test_a_hub_snapshot_folder_tells_its_id_and_commit(tiny, tmp_path):
     place = tmp_path / "models--org--name" / "snapshots" / "abc123"
     shutil.copytree(tiny["vit"][1], place)
-    backbone = load_backbone(Modality.IMAGE, str(place), device="cpu").identity("float16", "raw").backbone
+    backbone = (
+        load_backbone(Modality.IMAGE, str(place), device="cpu").identity("float16", "raw").backbone
+    )
     assert (backbone["id"], backbone["revision"]) == ("org/name", "abc123")
 
 
@@ -188,7 +215,9 @@ def test_a_hub_id_is_read_from_the_local_hub_cache_offline(tiny, tmp_path):
         "print(load_backbone(Modality.IMAGE, 'org/name').identity('float16', 'raw').backbone['revision'])"
     )
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "abc123"
 
 
@@ -213,7 +242,8 @@ def test_what_does_not_fit_is_named(tiny, source, options, match):
 def test_a_missing_model_says_what_to_download_where(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        UsageError, match=r"(?s)revision v2 is not in the local hub cache .*hf download no/such --revision v2"
+        UsageError,
+        match=r"(?s)revision v2 is not in the local hub cache .*hf download no/such --revision v2",
     ):
         load_backbone(Modality.TEXT, "no/such", revision="v2")
 
@@ -243,17 +273,22 @@ def test_a_checkpoint_without_some_weights_is_refused(tiny, tmp_path):
     shutil.copytree(tiny["bert"][1], folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 13}))
-    with pytest.raises(UsageError, match=r"weights of BertModel are not in the checkpoint, first: encoder.layer.12"):
+    with pytest.raises(
+        UsageError, match=r"weights of BertModel are not in the checkpoint, first: encoder.layer.12"
+    ):
         load_backbone(Modality.TEXT, str(folder), device="cpu")
 
 
-@pytest.mark.parametrize(("text", "expected"), [("half", (0, 2)), ("all", (0, 1, 2, 3)), ("3,0", (0, 3))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("half", (0, 2)), ("all", (0, 1, 2, 3)), ("3,0", (0, 3))]
+)
 def test_kept_layers(text, expected):
     assert parse_layers(text, 3) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("some", "expected half, all or numbers"), ("1,1", "named twice"), ("-1", "from 0 to 3")]
+    ("text", "match"),
+    [("some", "expected half, all or numbers"), ("1,1", "named twice"), ("-1", "from 0 to 3")],
 )
 def test_bad_layers(text, match):
     with pytest.raises(UsageError, match=match):
@@ -268,8 +303,17 @@ def test_real_vocabulary(test_data, tiny, tmp_path):
         shutil.copy(vocabulary / name, folder / name)
     config = json.loads((tiny["bert"][1] / "config.json").read_text())
     config |= {"vocab_size": 30_522, "max_position_embeddings": 512, "num_hidden_layers": 1}
-    transformers.BertModel(transformers.BertConfig(**config), add_pooling_layer=False).save_pretrained(folder)
+    transformers.BertModel(
+        transformers.BertConfig(**config), add_pooling_layer=False
+    ).save_pretrained(folder)
     backbone = load_backbone(Modality.TEXT, str(folder), device="cpu")
     # [CLS] hello , world ! [SEP] in bert-base-uncased
-    assert backbone.prepare("Hello, World!")["input_ids"].tolist() == [101, 7592, 1010, 2088, 999, 102]
+    assert backbone.prepare("Hello, World!")["input_ids"].tolist() == [
+        101,
+        7592,
+        1010,
+        2088,
+        999,
+        102,
+    ]
     assert backbone.text_length("Hello, World!") == 6

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import transformers
 from PIL import Image
-from transformers.models.audio_spectrogram_transformer import feature_extraction_audio_spectrogram_transformer as ast
+from transformers.models.audio_spectrogram_transformer import (
+    feature_extraction_audio_spectrogram_transformer as ast,
+)
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
@@ -36,7 +38,9 @@ def test_colours_stay_in_their_channels_however_small_the_picture(tiny, family, 
     if backbone.modality is Modality.IMAGE:
         values = model_input(backbone, Image.new("RGB", size, colour))
     else:
-        frames = np.broadcast_to(np.array(colour, np.uint8), (backbone.frame_count, height, width, 3))
+        frames = np.broadcast_to(
+            np.array(colour, np.uint8), (backbone.frame_count, height, width, 3)
+        )
         values = model_input(backbone, frames)[0]
     assert values.shape == (3, 32, 32)
     # With mean and deviation 0.5, 255 becomes 1, 0 becomes -1 and 128 almost 0; ViViT's tiny processor scales again.
@@ -77,7 +81,11 @@ def test_titles_are_cut_at_the_longest_the_backbone_reads(tiny):
     assert backbone.text_length("ab") == 3  # [CLS] ab [SEP]
     assert backbone.text_length("") == 2
     assert backbone.text_length("ab " * 500) == 64
-    assert backbone.encode([backbone.prepare("ab " * 500), backbone.prepare("")]).shape == (2, 7, 32)
+    assert backbone.encode([backbone.prepare("ab " * 500), backbone.prepare("")]).shape == (
+        2,
+        7,
+        32,
+    )
 
 
 def test_threads_prepare_the_same_inputs(tiny):
@@ -100,7 +108,9 @@ def test_a_case_keeping_tokeniser_is_another_identity(tiny, tmp_path):
     assert inputs["tokenizer_sha256"] != other["tokenizer_sha256"]
 
 
-@pytest.mark.parametrize("family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"])
+@pytest.mark.parametrize(
+    "family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"]
+)
 def test_the_fingerprint_is_the_same_when_loaded_again(tiny, family):
     first, second = (load(tiny, family).identity("float16", "raw") for _ in range(2))
     assert first == second
@@ -110,9 +120,18 @@ def test_the_fingerprint_is_the_same_when_loaded_again(tiny, family):
 
 def test_media_recipe_is_part_of_the_identity(tiny):
     inputs = load(tiny, "videomae").identity("float16", "raw").inputs
-    assert (inputs["clip_start_s"], inputs["clip_length_s"], inputs["frame_count"]) == (0.0, 3.0, 16)
+    assert (inputs["clip_start_s"], inputs["clip_length_s"], inputs["frame_count"]) == (
+        0.0,
+        3.0,
+        16,
+    )
     assert inputs["processor"] == "VideoMAEImageProcessorPil"
-    assert load(tiny, "audio-spectrogram-transformer").identity("float16", "raw").inputs["sampling_rate"] == 16_000
+    assert (
+        load(tiny, "audio-spectrogram-transformer")
+        .identity("float16", "raw")
+        .inputs["sampling_rate"]
+        == 16_000
+    )
 
 
 def test_codec_changes_no_fingerprint_but_the_stored_type_does(tiny):
@@ -128,7 +147,9 @@ def topic_media(modality, topic, random):
         words = ["guitar amp", "river trout", "cake icing", "python code"][topic].split()
         return " ".join([*random.permutation([*words, *words]), f"no {random.integers(10, 99)}"])
     noise = random.integers(-25, 25, (16, 48, 64, 3))
-    frames = np.full((16, 48, 64, 3), [(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60)][topic])
+    frames = np.full(
+        (16, 48, 64, 3), [(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60)][topic]
+    )
     frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
     if modality is Modality.IMAGE:
         return Image.fromarray(frames[0])
@@ -144,7 +165,9 @@ def test_tiny_backbones_tell_topics_apart(tiny, family):
     backbone, random = load(tiny, family), np.random.default_rng(1)
     topics = np.arange(48) % 4
     inputs = [backbone.prepare(topic_media(backbone.modality, topic, random)) for topic in topics]
-    states = np.concatenate([backbone.encode(inputs[start : start + 16]) for start in range(0, 48, 16)])
+    states = np.concatenate(
+        [backbone.encode(inputs[start : start + 16]) for start in range(0, 48, 16)]
+    )
     known, asked = states[:24].reshape(24, -1), states[24:].reshape(24, -1)
     centres = np.stack([known[topics[:24] == topic].mean(axis=0) for topic in range(4)])
     nearest = np.linalg.norm(asked[:, None] - centres[None], axis=2).argmin(axis=1)
@@ -161,7 +184,9 @@ def test_tiny_backbones_tell_topics_apart(tiny, family):
         ("vivit", "VivitForVideoClassification"),
     ],
 )
-def test_published_checkpoints_with_a_head_give_the_backbone_inside(tiny, family, head_class, tmp_path):
+def test_published_checkpoints_with_a_head_give_the_backbone_inside(
+    tiny, family, head_class, tmp_path
+):
     modality, folder = tiny[family]
     shutil.copytree(folder, tmp_path / "model")
     plain = load(tiny, family)
@@ -176,6 +201,10 @@ def test_published_checkpoints_with_a_head_give_the_backbone_inside(tiny, family
     batch = (
         [headed.prepare(topic_media(modality, 0, np.random.default_rng(0)))]
         if family != "vivit"
-        else [headed.prepare(np.arange(4 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(4, 32, 32, 3))]
+        else [
+            headed.prepare(
+                np.arange(4 * 32 * 32 * 3, dtype=np.uint32).astype(np.uint8).reshape(4, 32, 32, 3)
+            )
+        ]
     )
     np.testing.assert_allclose(headed.encode(batch), plain.encode(batch), rtol=1e-5, atol=1e-6)

@@ -36,7 +36,8 @@ def test_damaged_weights_are_named_with_the_remedy(copy):
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(
-        UsageError, match=r"(?s)BertModel could not be loaded from .*\n  Run: hf download .*--force-download"
+        UsageError,
+        match=r"(?s)BertModel could not be loaded from .*\n  Run: hf download .*--force-download",
     ):
         load(copy)
 
@@ -44,7 +45,8 @@ def test_damaged_weights_are_named_with_the_remedy(copy):
 def test_weights_of_another_shape_are_refused(copy):
     change_config(copy, hidden_size=64)
     with pytest.raises(
-        UsageError, match=r"weights of the checkpoint have another shape than config.json says, first: emb"
+        UsageError,
+        match=r"weights of the checkpoint have another shape than config.json says, first: emb",
     ):
         load(copy)
 
@@ -55,7 +57,9 @@ def test_a_config_that_cannot_be_is_refused(copy):
         load(copy)
 
 
-@pytest.mark.parametrize(("text", "match"), [("{", "config.json: not JSON"), ("[]", "expected a JSON object")])
+@pytest.mark.parametrize(
+    ("text", "match"), [("{", "config.json: not JSON"), ("[]", "expected a JSON object")]
+)
 def test_a_config_that_is_no_json_object(copy, text, match):
     (copy / "config.json").write_text(text)
     with pytest.raises(DataError, match=match):
@@ -70,7 +74,8 @@ def test_an_unknown_family_is_named(copy):
 
 def test_a_folder_of_checkpoints_names_them(tiny):
     with pytest.raises(
-        UsageError, match=r"expected config.json in .* \(it holds the folders audio, .*text.*: name one\)"
+        UsageError,
+        match=r"expected config.json in .* \(it holds the folders audio, .*text.*: name one\)",
     ):
         load(tiny["bert"][1].parent)
 
@@ -93,13 +98,18 @@ def test_what_can_be_no_hub_id(name):
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-def test_a_preset_that_is_not_there_says_which_revision_to_download_where(preset, monkeypatch, tmp_path):
+def test_a_preset_that_is_not_there_says_which_revision_to_download_where(
+    preset, monkeypatch, tmp_path
+):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UsageError) as caught:
         load_backbone(preset.modality, preset.name)
     assert caught.value.exit_code == 2
-    assert f"revision {preset.revision} is not in the local hub cache {tmp_path}" in caught.value.message
+    assert (
+        f"revision {preset.revision} is not in the local hub cache {tmp_path}"
+        in caught.value.message
+    )
     assert f"hf download {preset.hub_id} --revision {preset.revision}" in str(caught.value)
 
 
@@ -115,12 +125,17 @@ def test_offline_asks_nobody(tmp_path):
         "except UsageError as error: print(error)\n"
     )
     environment = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
     assert "hf download google-bert/bert-base-uncased --revision 86b5e093" in done.stdout
 
 
 def test_a_named_revision_beats_the_pinned_one_and_a_folder_beats_a_preset(monkeypatch, tmp_path):
-    assert resolve("vit-base", None) == ("google/vit-base-patch16-224", "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3")
+    assert resolve("vit-base", None) == (
+        "google/vit-base-patch16-224",
+        "3f49326eb077187dfe1c2a2bb15fbd74e6ab91e3",
+    )
     assert resolve("google/vit-base-patch16-224", "main") == ("google/vit-base-patch16-224", "main")
     assert resolve("someone/else", None) == ("someone/else", None)
     monkeypatch.chdir(tmp_path)
@@ -164,4 +179,6 @@ def test_cli_writes_and_shows_tiny_checkpoints(tmp_path):
     with pytest.raises(UsageError, match="is not empty"):
         CliRunner().invoke(app, ["init-tiny", str(out)], catch_exceptions=False)
     with pytest.raises(UsageError, match="--modality smell: expected one of"):
-        CliRunner().invoke(app, ["info", str(out / "text"), "--modality", "smell"], catch_exceptions=False)
+        CliRunner().invoke(
+            app, ["info", str(out / "text"), "--modality", "smell"], catch_exceptions=False
+        )

@@ -64,7 +64,9 @@ def failing(tmp_path, monkeypatch, titles):
     def failing(model=None, processing=None, **changes):
         options = {
             "load_model": partial(make_model, **(model or {})),
-            "load_processing": partial(make_processing, **{"preparer": titles, **(processing or {})}),
+            "load_processing": partial(
+                make_processing, **{"preparer": titles, **(processing or {})}
+            ),
             "width": "width",
         }
         family = Family(model_type="plain", modality=Modality.TEXT, **options | changes)
@@ -78,7 +80,9 @@ def failing(tmp_path, monkeypatch, titles):
     return failing
 
 
-@pytest.mark.parametrize("family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"])
+@pytest.mark.parametrize(
+    "family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"]
+)
 def test_built_in_families_hold(tiny, family):
     modality, folder = tiny[family]
     checks = check_backbone(modality, str(folder), device="cpu")
@@ -99,7 +103,9 @@ def test_rows_that_depend_on_the_batch(failing):
 
 def test_padding_that_is_pooled(failing):
     found = failing(
-        poolings=("all",), default_pooling="all", pool_functions={"all": lambda hidden, _: hidden.mean(dim=1)}
+        poolings=("all",),
+        default_pooling="all",
+        pool_functions={"all": lambda hidden, _: hidden.mean(dim=1)},
     )
     assert list(found) == ["rows independent of batch mates and padding"]
     assert "padded from 3 to " in found.popitem()[1]
@@ -128,7 +134,10 @@ def test_blocks_that_are_not_all(tiny, monkeypatch):
         has_pooler=True, blocks=lambda model: list(model.layers)[1:],
     )  # fmt: skip
     monkeypatch.setitem(FAMILIES, "vit", odd)
-    found = {check.name: check for check in check_backbone(Modality.IMAGE, str(tiny["vit"][1]), device="cpu")}
+    found = {
+        check.name: check
+        for check in check_backbone(Modality.IMAGE, str(tiny["vit"][1]), device="cpu")
+    }
     check = found["states equal output_hidden_states"]
     assert (check.holds, check.found) == (False, "12 captured, 13 given by transformers")
 
@@ -140,13 +149,17 @@ def test_a_preparer_that_cannot_be_pickled(failing, titles):
 
 
 def test_a_preparer_that_gives_something_else_elsewhere(failing):
-    assert failing(processing={"preparer": prepare_by_process})["preparer works in another process"].startswith("other")
+    assert failing(processing={"preparer": prepare_by_process})[
+        "preparer works in another process"
+    ].startswith("other")
 
 
 def test_a_preparer_that_no_other_process_can_import(failing, monkeypatch):
     monkeypatch.setattr(prepare_where_only_we_can, "__module__", "nowhere")
     monkeypatch.setitem(sys.modules, "nowhere", sys.modules[Plain.__module__])
-    found = failing(processing={"preparer": prepare_where_only_we_can})["preparer works in another process"]
+    found = failing(processing={"preparer": prepare_where_only_we_can})[
+        "preparer works in another process"
+    ]
     assert found.startswith("another process cannot import nowhere")
 
 
@@ -166,13 +179,17 @@ def test_an_identity_that_is_none(failing, settings, match):
 def test_an_identity_that_changes(failing, titles):
     numbers = iter(range(9))
     found = failing(
-        load_processing=lambda folder, config: make_processing(folder, config, titles, {"n": next(numbers)})
+        load_processing=lambda folder, config: make_processing(
+            folder, config, titles, {"n": next(numbers)}
+        )
     )
     assert found == {"identity is plain, stable and without paths": "loaded again, it is another"}
 
 
 def test_pooling_that_keeps_the_tokens(failing):
-    views = {"first": lambda hidden, _: hidden[:, 0]}  # views: every kept layer's tokens live until the end
+    views = {
+        "first": lambda hidden, _: hidden[:, 0]
+    }  # views: every kept layer's tokens live until the end
     found = failing(poolings=("first",), default_pooling="first", pool_functions=views)
     assert list(found) == ["capturing takes no more memory than a plain forward"]
 
@@ -195,6 +212,8 @@ def test_the_command_tells_by_its_exit_code(tiny, failing, tmp_path):
     assert (done.exit_code, report["holds"], report["modality"]) == (0, True, "image")
     assert {"name", "holds", "found"} == set(report["checks"][0])
     failing(width="layers.0.weight.ndim")
-    done = CliRunner().invoke(app, ["check", str(tmp_path), "--modality", "text", "--device", "cpu"])
+    done = CliRunner().invoke(
+        app, ["check", str(tmp_path), "--modality", "text", "--device", "cpu"]
+    )
     assert done.exit_code == 1
     assert "FAILS  width and layers as declared: 2 wide" in done.stdout

@@ -31,7 +31,10 @@ def count_calls(modules):
 
 
 def prepared_titles(backbone):
-    return [backbone.prepare(title) for title in ("a red fox", "x", "many more words than the other two have")]
+    return [
+        backbone.prepare(title)
+        for title in ("a red fox", "x", "many more words than the other two have")
+    ]
 
 
 def test_begin_and_encode_give_the_same(tiny):
@@ -101,11 +104,15 @@ def test_a_forward_without_memory_is_a_memory_error_and_leaves_nothing_behind(ti
     block = backbone.blocks[0]
     hungry = Hungry(block)
     plain, block.forward = block.forward, hungry.forward
-    with pytest.raises(MemoryError, match="no memory left on cpu for a batch of 3 items of text: .*allocate") as caught:
+    with pytest.raises(
+        MemoryError, match="no memory left on cpu for a batch of 3 items of text: .*allocate"
+    ) as caught:
         backbone.begin(batch)
     gc.collect()
     assert caught.value.__context__ is None
-    assert hungry.seen() is None  # the tensors of the failed forward are gone while the error is still at hand
+    assert (
+        hungry.seen() is None
+    )  # the tensors of the failed forward are gone while the error is still at hand
     block.forward = plain
     assert np.array_equal(backbone.encode(batch), expected)
 
@@ -143,36 +150,51 @@ def test_compiled_blocks_agree(tiny, family):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler, there is no g++ here")
     torch.compiler.reset()
-    plain, compiled = load(tiny, family, layers="0,1,2"), load(tiny, family, layers="0,1,2", is_compiled=True)
+    plain, compiled = (
+        load(tiny, family, layers="0,1,2"),
+        load(tiny, family, layers="0,1,2", is_compiled=True),
+    )
     if family == "bert":
         batches = [prepared_titles(plain), prepared_titles(plain)[:2], prepared_titles(plain)[2:]]
     else:
         pictures = [plain.prepare(np.full((40, 40, 3), grey, np.uint8)) for grey in (0, 90, 200)]
         batches = [pictures, pictures[:2]]
     for batch in batches:
-        np.testing.assert_allclose(compiled.encode(batch), plain.encode(batch), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            compiled.encode(batch), plain.encode(batch), rtol=1e-5, atol=1e-5
+        )
     assert compiled.provenance()["is_compiled"]
     assert compiled.identity("float16", "raw") == plain.identity("float16", "raw")
-    assert not hasattr(compiled.blocks[2].forward, "_torchdynamo_orig_callable")  # after the last kept layer
+    assert not hasattr(
+        compiled.blocks[2].forward, "_torchdynamo_orig_callable"
+    )  # after the last kept layer
 
 
 def test_compiling_without_a_compiler_is_refused_at_once(tiny, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UsageError, match="--compile: expected a C.. compiler, found no no-such-compiler"):
+    with pytest.raises(
+        UsageError, match="--compile: expected a C.. compiler, found no no-such-compiler"
+    ):
         load(tiny, "vit", is_compiled=True)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"])
+@pytest.mark.parametrize(
+    "family", ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"]
+)
 def test_cuda_gives_what_the_cpu_gives(tiny, family):
     here, there = load(tiny, family), load(tiny, family, device="cuda")
     random = np.random.default_rng(0)
     media = {
         Modality.TEXT: ["a red fox", "x"],
         Modality.IMAGE: list(random.integers(0, 256, (2, 50, 40, 3), np.uint8)),
-        Modality.VIDEO: list(random.integers(0, 256, (2, here.frame_count or 0, 50, 40, 3), np.uint8)),
-        Modality.AUDIO: [random.normal(0, 0.1, count).astype(np.float32) for count in (9_000, 20_000)],
+        Modality.VIDEO: list(
+            random.integers(0, 256, (2, here.frame_count or 0, 50, 40, 3), np.uint8)
+        ),
+        Modality.AUDIO: [
+            random.normal(0, 0.1, count).astype(np.float32) for count in (9_000, 20_000)
+        ],
     }[here.modality]
     batch = [here.prepare(medium) for medium in media]
     ours, theirs = here.model_inputs(batch)[0], there.model_inputs(batch)[0]

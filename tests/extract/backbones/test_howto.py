@@ -21,9 +21,13 @@ from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import check_backbone, load_backbone
 from crossan.extract.backbones.plugins import find_family, plugin_names
 
-HOWTO = (Path(__file__).parents[3] / "docs" / "howto" / "bring-your-own-backbone.md").read_text(encoding="utf-8")
+HOWTO = (Path(__file__).parents[3] / "docs" / "howto" / "bring-your-own-backbone.md").read_text(
+    encoding="utf-8"
+)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", HOWTO, re.DOTALL)
-PYTHON = {text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS if kind == "python"}
+PYTHON = {
+    text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS if kind == "python"
+}
 (TOML,) = [text for kind, text in BLOCKS if kind == "toml"]
 SHELL = [text.strip() for kind, text in BLOCKS if kind == "sh"]
 
@@ -31,7 +35,9 @@ SHELL = [text.strip() for kind, text in BLOCKS if kind == "sh"]
 @pytest.fixture(autouse=True)
 def our_commands(monkeypatch):
     """Let a shell find the commands of this environment, which need not be activated."""
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv(
+        "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
 
 
 @pytest.fixture
@@ -53,14 +59,20 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
 
     yield install
-    for added in [module for module in sys.modules if module not in before and module.startswith("shop_")]:
+    for added in [
+        module for module in sys.modules if module not in before and module.startswith("shop_")
+    ]:
         del sys.modules[added]
 
 
 @pytest.fixture
 def shop(install):
     """Install the package of the how-to."""
-    install("shop-backbones", PYTHON, tomllib.loads(TOML)["project"]["entry-points"]["crossan.backbones"])
+    install(
+        "shop-backbones",
+        PYTHON,
+        tomllib.loads(TOML)["project"]["entry-points"]["crossan.backbones"],
+    )
 
 
 @pytest.fixture
@@ -77,12 +89,19 @@ def patchnet(shop, tmp_path):
 
 @pytest.fixture
 def clip(shop, tmp_path):
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2}
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    }
     text = shape | {"vocab_size": 99, "bos_token_id": 0, "eos_token_id": 1}
     vision = shape | {"image_size": 32, "patch_size": 8}
     folder = tmp_path / "clip"
     torch.manual_seed(0)
-    transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision)
+    ).save_pretrained(folder)
     size = {"size": {"shortest_edge": 36}, "crop_size": {"height": 32, "width": 32}}
     transformers.CLIPImageProcessorPil(**size).save_pretrained(folder)
     return folder
@@ -90,7 +109,10 @@ def clip(shop, tmp_path):
 
 def test_the_howto_has_the_blocks_that_are_run_here():
     assert list(PYTHON) == ["shop_clip.py", "shop_patchnet.py"]
-    assert [line.split()[:2] for line in SHELL] == [["crossan", "backbones"], ["crossan-extract", "--modality"]]
+    assert [line.split()[:2] for line in SHELL] == [
+        ["crossan", "backbones"],
+        ["crossan-extract", "--modality"],
+    ]
 
 
 def test_clip_gives_the_states_of_transformers(clip):
@@ -99,7 +121,9 @@ def test_clip_gives_the_states_of_transformers(clip):
     found = backbone.encode([backbone.prepare(picture)])
     pixels = transformers.CLIPImageProcessorPil.from_pretrained(clip)(picture, return_tensors="pt")
     with torch.no_grad():
-        states = transformers.CLIPVisionModel.from_pretrained(clip)(**pixels, output_hidden_states=True).hidden_states
+        states = transformers.CLIPVisionModel.from_pretrained(clip)(
+            **pixels, output_hidden_states=True
+        ).hidden_states
     expected = torch.stack([state[:, 0] for state in states], dim=1).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     identity = backbone.identity("float16", "raw")
@@ -110,7 +134,11 @@ def test_clip_gives_the_states_of_transformers(clip):
 @pytest.mark.parametrize("plugin", ["clip", "patchnet"])
 def test_both_plugins_conform(plugin, request):
     folder = request.getfixturevalue(plugin)
-    assert [check for check in check_backbone(Modality.IMAGE, str(folder), device="cpu") if not check.holds] == []
+    assert [
+        check
+        for check in check_backbone(Modality.IMAGE, str(folder), device="cpu")
+        if not check.holds
+    ] == []
 
 
 def test_an_own_pooling_and_an_own_model_that_crossan_knows_nothing_of(patchnet):
@@ -129,13 +157,25 @@ def test_the_commands_of_the_howto_run(patchnet, tmp_path):
     assert done.returncode == 0, done.stderr
     shown = re.findall(r"^    ok +([^:]*)", HOWTO, re.MULTILINE)
     assert re.findall(r"^ok +([^:]*)", done.stdout, re.MULTILINE) == shown
-    listed = subprocess.run("crossan backbones ls --json", shell=True, cwd=tmp_path, capture_output=True, check=True)
-    assert json.loads(listed.stdout)["plugins"] == {"clip": "shop-backbones", "patchnet": "shop-backbones"}
+    listed = subprocess.run(
+        "crossan backbones ls --json", shell=True, cwd=tmp_path, capture_output=True, check=True
+    )
+    assert json.loads(listed.stdout)["plugins"] == {
+        "clip": "shop-backbones",
+        "patchnet": "shop-backbones",
+    }
 
 
 def test_help_loads_no_plugin(install, tmp_path):
-    install("shop-broken", {"shop_broken.py": "raise SystemExit('loaded')"}, {"broken": "shop_broken:X"})
-    for command in ("crossan --help", "crossan backbones --help", "crossan backbones ls", "crossan-extract --help"):
+    install(
+        "shop-broken", {"shop_broken.py": "raise SystemExit('loaded')"}, {"broken": "shop_broken:X"}
+    )
+    for command in (
+        "crossan --help",
+        "crossan backbones --help",
+        "crossan backbones ls",
+        "crossan-extract --help",
+    ):
         done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True)
         assert (done.returncode, "loaded" in done.stdout + done.stderr) == (0, False)
     with pytest.raises(SystemExit, match="loaded"):
@@ -151,38 +191,61 @@ FAMILY = (
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("import no_such_module_anywhere\n", "could not be loaded: ModuleNotFoundError: No module named"),
+        (
+            "import no_such_module_anywhere\n",
+            "could not be loaded: ModuleNotFoundError: No module named",
+        ),
         ("X = (\n", "could not be loaded: SyntaxError"),
         ("Y = 1\n", "could not be loaded: AttributeError"),
         ("X = 3\n", "could not be loaded: TypeError: 'int' object is not callable"),
         ("def X(): return 'a family'\n", "expected a Family, found str"),
         (FAMILY.format("other", ""), "expected a Family with model_type mine, found other"),
-        (FAMILY.format("mine", ", load_model=print"), "family mine: expected either model_class or load_model"),
-        (FAMILY.format("mine", ", poolings=('best',)"), "family mine: pooling best is neither built in nor"),
+        (
+            FAMILY.format("mine", ", load_model=print"),
+            "family mine: expected either model_class or load_model",
+        ),
+        (
+            FAMILY.format("mine", ", poolings=('best',)"),
+            "family mine: pooling best is neither built in nor",
+        ),
     ],
 )
 def test_a_plugin_that_is_none_is_named_with_its_distribution(install, text, match):
     install("shop-wrong", {"shop_wrong.py": text}, {"mine": "shop_wrong:X"})
-    with pytest.raises(UsageError, match=f"backbone plug-in mine = shop_wrong:X of shop-wrong:? ?.*{match}"):
+    with pytest.raises(
+        UsageError, match=f"backbone plug-in mine = shop_wrong:X of shop-wrong:? ?.*{match}"
+    ):
         find_family("mine")
 
 
 def test_a_name_that_is_taken_is_refused_naming_both(install):
-    install("shop-one", {"shop_one.py": FAMILY.format("mine", "")}, {"bert": "shop_one:X", "mine": "shop_one:X"})
-    with pytest.raises(UsageError, match="bert = shop_one:X of shop-one: model_type bert is also brought by crossan"):
+    install(
+        "shop-one",
+        {"shop_one.py": FAMILY.format("mine", "")},
+        {"bert": "shop_one:X", "mine": "shop_one:X"},
+    )
+    with pytest.raises(
+        UsageError,
+        match="bert = shop_one:X of shop-one: model_type bert is also brought by crossan",
+    ):
         find_family("bert")
     assert find_family("mine").model_class == "A"
     install("shop-two", {}, {"mine": "shop_one:X"})
-    with pytest.raises(UsageError, match="model_type mine is also brought by mine = shop_one:X of shop-(one|two)"):
+    with pytest.raises(
+        UsageError, match="model_type mine is also brought by mine = shop_one:X of shop-(one|two)"
+    ):
         find_family("mine")
     assert find_family("vit").model_class == "ViTModel"
 
 
 def test_an_unknown_family_lists_the_plugins(shop, tiny, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    (tmp_path / "model.safetensors").write_bytes((tiny["bert"][1] / "model.safetensors").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(
+        (tiny["bert"][1] / "model.safetensors").read_bytes()
+    )
     with pytest.raises(
-        UsageError, match=r"(?s)one of bert, .*vivit, clip \(shop-backbones\), patchnet .*found gpt2.*bring-your-own"
+        UsageError,
+        match=r"(?s)one of bert, .*vivit, clip \(shop-backbones\), patchnet .*found gpt2.*bring-your-own",
     ):
         load_backbone(Modality.TEXT, str(tmp_path))
     assert plugin_names() == {"clip": "shop-backbones", "patchnet": "shop-backbones"}

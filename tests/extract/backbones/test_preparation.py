@@ -25,7 +25,11 @@ from crossan.extract.backbones.library import load_processor
 from crossan.extract.backbones.preparing import PicturePreparer, ProcessorPreparer, SoundPreparer
 
 PICTURE = {"size": {"height": 32, "width": 32}}
-CROPPED = {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
+CROPPED = {
+    "size": {"shortest_edge": 40},
+    "do_center_crop": True,
+    "crop_size": {"height": 32, "width": 32},
+}
 
 
 def change_processor(folder, copy, **changes):
@@ -50,7 +54,9 @@ def model_input(backbone, medium):
 
 
 def random_picture(height, width, seed=0):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    )
 
 
 @pytest.mark.parametrize("size", [(32, 32), (1, 1), (45, 33), (33, 90), (400, 300), (31, 257)])
@@ -74,7 +80,9 @@ def random_picture(height, width, seed=0):
 def test_pictures_equal_the_processor_to_the_bit(tiny, tmp_path, changes, size):
     folder = change_processor(tiny["vit"][1], tmp_path / "model", **changes)
     backbone, picture = load(Modality.IMAGE, folder), random_picture(*size)
-    expected = ViTImageProcessorPil.from_pretrained(folder)(picture, return_tensors="np")["pixel_values"][0]
+    expected = ViTImageProcessorPil.from_pretrained(folder)(picture, return_tensors="np")[
+        "pixel_values"
+    ][0]
     assert np.array_equal(model_input(backbone, picture), expected)
     assert prepared_by(backbone) == "vectorised"
     assert backbone.prepare(picture)["pixel_values"].dtype == np.uint8
@@ -88,7 +96,14 @@ def test_pictures_equal_the_processor_to_the_bit(tiny, tmp_path, changes, size):
         ("videomae", {"do_center_crop": False, "size": {"height": 32, "width": 32}}),
         ("vivit", {}),
         ("vivit", {"offset": False}),
-        ("vivit", {"rescale_factor": 1 / 255, "size": {"shortest_edge": 256}, "image_mean": [0.1, 0.2, 0.3]}),
+        (
+            "vivit",
+            {
+                "rescale_factor": 1 / 255,
+                "size": {"shortest_edge": 256},
+                "image_mean": [0.1, 0.2, 0.3],
+            },
+        ),
         ("vivit", {"do_normalize": False}),
     ],
 )
@@ -98,7 +113,9 @@ def test_frames_equal_the_processor_to_the_bit(tiny, tmp_path, family, changes, 
     frames = np.random.default_rng(3).integers(0, 256, (backbone.frame_count, *size, 3), np.uint8)
     kind = {"videomae": "VideoMAEImageProcessorPil", "vivit": "VivitImageProcessor"}[family]
     processor = getattr(transformers, kind).from_pretrained(folder)
-    expected = processor(list(frames), input_data_format="channels_last", return_tensors="np")["pixel_values"][0]
+    expected = processor(list(frames), input_data_format="channels_last", return_tensors="np")[
+        "pixel_values"
+    ][0]
     assert np.array_equal(model_input(backbone, frames), expected)
     assert prepared_by(backbone) == "vectorised"
 
@@ -115,28 +132,42 @@ def test_what_we_do_not_follow_is_prepared_by_the_processor(tiny, tmp_path, chan
     folder = change_processor(tiny["vit"][1], tmp_path / "model", **changes)
     backbone, picture = load(Modality.IMAGE, folder), random_picture(32, 32)
     assert prepared_by(backbone) == "processor"
-    expected = ViTImageProcessorPil.from_pretrained(folder)(picture, return_tensors="np")["pixel_values"][0]
+    expected = ViTImageProcessorPil.from_pretrained(folder)(picture, return_tensors="np")[
+        "pixel_values"
+    ][0]
     assert np.array_equal(model_input(backbone, picture), expected)
     assert backbone.encode([backbone.prepare(picture)]).shape == (1, 7, 32)
 
 
 def test_a_processor_that_does_something_else_is_noticed_by_trying(tiny, monkeypatch):
     plain = ViTImageProcessorPil.resize
-    monkeypatch.setattr(ViTImageProcessorPil, "resize", lambda self, image, *a, **k: plain(self, image, *a, **k)[::-1])
+    monkeypatch.setattr(
+        ViTImageProcessorPil,
+        "resize",
+        lambda self, image, *a, **k: plain(self, image, *a, **k)[::-1],
+    )
     backbone = load(Modality.IMAGE, tiny["vit"][1])
     assert prepared_by(backbone) == "processor"
     red = Image.new("RGB", (32, 32), (255, 0, 0))
-    assert model_input(backbone, red)[:, 0, 0].tolist() == [-1, -1, 1]  # channels turned round, as it asks
+    assert model_input(backbone, red)[:, 0, 0].tolist() == [
+        -1,
+        -1,
+        1,
+    ]  # channels turned round, as it asks
 
 
 def test_a_processor_that_refuses_a_plain_picture_is_named(tiny, tmp_path):
     folder = change_processor(tiny["vit"][1], tmp_path / "model", image_mean=[0.5, 0.5])
-    with pytest.raises(UsageError, match="ViTImageProcessorPil .* refuses a plain picture: mean must have 3"):
+    with pytest.raises(
+        UsageError, match="ViTImageProcessorPil .* refuses a plain picture: mean must have 3"
+    ):
         load(Modality.IMAGE, folder)
 
 
 def test_a_picture_of_another_size_than_the_backbone_takes_is_bad_data(tiny, tmp_path):
-    backbone = load(Modality.IMAGE, change_processor(tiny["vit"][1], tmp_path / "model", do_resize=False))
+    backbone = load(
+        Modality.IMAGE, change_processor(tiny["vit"][1], tmp_path / "model", do_resize=False)
+    )
     assert backbone.prepare(random_picture(32, 32))["pixel_values"].shape == (3, 32, 32)
     with pytest.raises(DataError, match="expected a picture of 32 x 32 pixels, found 9 x 40"):
         backbone.prepare(random_picture(40, 9))
@@ -144,8 +175,12 @@ def test_a_picture_of_another_size_than_the_backbone_takes_is_bad_data(tiny, tmp
 
 def test_a_thread_of_pixels_is_refused_before_it_fills_the_memory(tiny):
     backbone = load(Modality.VIDEO, tiny["videomae"][1])
-    frames = np.broadcast_to(np.zeros((1, 1, 1), np.uint8), (16, 1, 3_000_000, 3))  # resized: 32 x 96,000,000
-    with pytest.raises(DataError, match="at most 64,000,000 pixels once resized, found 96,000,000 x 32"):
+    frames = np.broadcast_to(
+        np.zeros((1, 1, 1), np.uint8), (16, 1, 3_000_000, 3)
+    )  # resized: 32 x 96,000,000
+    with pytest.raises(
+        DataError, match="at most 64,000,000 pixels once resized, found 96,000,000 x 32"
+    ):
         backbone.prepare(frames)
     with pytest.raises(DataError, match="expected 16 frames, found 3"):
         backbone.prepare(np.zeros((3, 8, 8, 3), np.uint8))
@@ -172,16 +207,31 @@ def sounds():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"num_mel_bins": 24, "sampling_rate": 22_050}, {"do_normalize": False}, {"mean": -6.5, "std": 3.1}]
+    "changes",
+    [
+        {},
+        {"num_mel_bins": 24, "sampling_rate": 22_050},
+        {"do_normalize": False},
+        {"mean": -6.5, "std": 3.1},
+    ],
 )
-def test_a_batch_of_sounds_equals_the_extractor_within_the_stated_tolerance(tiny, tmp_path, changes):
-    folder = change_processor(tiny["audio-spectrogram-transformer"][1], tmp_path / "model", **changes)
+def test_a_batch_of_sounds_equals_the_extractor_within_the_stated_tolerance(
+    tiny, tmp_path, changes
+):
+    folder = change_processor(
+        tiny["audio-spectrogram-transformer"][1], tmp_path / "model", **changes
+    )
     backbone = load(Modality.AUDIO, folder)
     assert prepared_by(backbone) == "vectorised"
-    found = backbone.model_inputs([backbone.prepare(sound) for sound in sounds()])[0]["input_values"].numpy()
+    found = backbone.model_inputs([backbone.prepare(sound) for sound in sounds()])[0][
+        "input_values"
+    ].numpy()
     extractor = load_processor("ASTFeatureExtractor", folder)
     rate = backbone.sampling_rate
-    expected = [extractor(sound, sampling_rate=rate, return_tensors="np")["input_values"][0] for sound in sounds()]
+    expected = [
+        extractor(sound, sampling_rate=rate, return_tensors="np")["input_values"][0]
+        for sound in sounds()
+    ]
     np.testing.assert_allclose(found, np.stack(expected), rtol=0, atol=SOUND_TOLERANCE)
 
 
@@ -193,10 +243,14 @@ def test_a_sound_does_not_depend_on_the_others_of_its_batch(lengths, seed):
     media = [{"samples": random.normal(0, 0.1, count).astype(np.float32)} for count in lengths]
     together = finish(collate(media).tensors)["input_values"]
     alone = torch.cat([finish(collate([medium]).tensors)["input_values"] for medium in media])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)  # to the rounding of one matrix product
+    torch.testing.assert_close(
+        together, alone, rtol=0, atol=1e-6
+    )  # to the rounding of one matrix product
 
 
-@pytest.mark.parametrize("title", ["plain", "", "[SEP] [MASK] x [CLS]", "漢字 und Ünïcödé", "a\x00b\u202e", "🦊" * 90])
+@pytest.mark.parametrize(
+    "title", ["plain", "", "[SEP] [MASK] x [CLS]", "漢字 und Ünïcödé", "a\x00b\u202e", "🦊" * 90]
+)
 def test_titles_are_cut_as_by_the_tokeniser_of_transformers(tiny, title):
     tokenizer = transformers.BertTokenizer.from_pretrained(tiny["bert"][1])
     expected = tokenizer(title, truncation=True, max_length=64)["input_ids"]
@@ -204,7 +258,9 @@ def test_titles_are_cut_as_by_the_tokeniser_of_transformers(tiny, title):
 
 
 def test_half_a_character_is_bad_data(tiny):
-    with pytest.raises(DataError, match="expected a title in Unicode, found half a character at position 2"):
+    with pytest.raises(
+        DataError, match="expected a title in Unicode, found half a character at position 2"
+    ):
         load(Modality.TEXT, tiny["bert"][1]).prepare("ab\ud800")
 
 
@@ -233,12 +289,20 @@ pickle.dump((arrays, loaded), sys.stdout.buffer)
 
 @pytest.mark.parametrize(
     ("preparer", "medium"),
-    [*zip(PREPARERS, [random_picture(20, 30), np.full((4, 20, 10, 3), 7, np.uint8), sounds()[2]], strict=True)],
+    [
+        *zip(
+            PREPARERS,
+            [random_picture(20, 30), np.full((4, 20, 10, 3), 7, np.uint8), sounds()[2]],
+            strict=True,
+        )
+    ],
     ids=["picture", "frames", "sound"],
 )
 def test_a_worker_needs_neither_torch_nor_transformers(preparer, medium):
     given = pickle.dumps((preparer, medium))
-    done = subprocess.run([sys.executable, "-c", WORKER], input=given, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER], input=given, capture_output=True, check=True
+    )
     arrays, loaded = pickle.loads(done.stdout)
     assert loaded == []
     assert {name: array.tolist() for name, array in arrays.items()} == {

@@ -24,12 +24,23 @@ from crossan.extract.job.request import JobRequest
 def request_of(tmp_path):
     """Return a function that gives a request for a dataset of one title."""
     nothing = pa.nulls(1, pa.string())
-    items = pa.table({"item_id": ["i"], "title": ["a"], "image": nothing, "video": nothing, "audio": nothing})
-    interactions = pa.table({"user_id": ["u"], "item_id": ["i"], "timestamp": pa.nulls(1, pa.int64())})
-    write_dataset(
-        tmp_path / "d", name="one", source_format="table", licence="ours", interactions=interactions, items=items
+    items = pa.table(
+        {"item_id": ["i"], "title": ["a"], "image": nothing, "video": nothing, "audio": nothing}
     )
-    return lambda **changed: JobRequest(**({"dataset": tmp_path / "d", "cache": tmp_path / "c"} | changed))
+    interactions = pa.table(
+        {"user_id": ["u"], "item_id": ["i"], "timestamp": pa.nulls(1, pa.int64())}
+    )
+    write_dataset(
+        tmp_path / "d",
+        name="one",
+        source_format="table",
+        licence="ours",
+        interactions=interactions,
+        items=items,
+    )
+    return lambda **changed: JobRequest(
+        **({"dataset": tmp_path / "d", "cache": tmp_path / "c"} | changed)
+    )
 
 
 @pytest.fixture
@@ -40,7 +51,11 @@ def order(request_of, tmp_path):
 
     def make(**changed):
         facts = {"request": request_of(device="cpu"), "modality": Modality.TEXT, "source": source}
-        facts |= {"dataset_digest": open_dataset(tmp_path / "d").digest, "mark": mark, "version": version("crossan")}
+        facts |= {
+            "dataset_digest": open_dataset(tmp_path / "d").digest,
+            "mark": mark,
+            "version": version("crossan"),
+        }
         return Order(**(facts | {"threads": 1} | changed))
 
     return make
@@ -80,20 +95,30 @@ def test_what_has_no_meaning_on_a_cluster_is_refused(request_of, changed, messag
 @pytest.fixture
 def ray_environment(monkeypatch):
     """Set what the driver would: so it stays, and is not left to other tests."""
-    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):
+    for name in (
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    ):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
 
 
 def test_without_ray_the_command_to_install_it_is_named(monkeypatch, request_of, ray_environment):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"Ray is not installed here\n  Run: pip install 'crossan\[ray\]'"):
+    with pytest.raises(
+        UsageError, match=r"Ray is not installed here\n  Run: pip install 'crossan\[ray\]'"
+    ):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], ClusterRequest()))
 
 
-def test_without_its_client_the_command_to_install_that_is_named(monkeypatch, request_of, ray_environment):
+def test_without_its_client_the_command_to_install_that_is_named(
+    monkeypatch, request_of, ray_environment
+):
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
     monkeypatch.setattr("crossan.common.cluster.connection.find_spec", lambda name: None)
     cluster = ClusterRequest(address="ray://head:10001")
-    with pytest.raises(UsageError, match=r"Ray's client is not installed here\n  Run: pip install 'ray\[client\]'"):
+    with pytest.raises(
+        UsageError, match=r"Ray's client is not installed here\n  Run: pip install 'ray\[client\]'"
+    ):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], cluster))

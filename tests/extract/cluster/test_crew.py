@@ -30,7 +30,13 @@ class FakeRay:
     """``outcome(task, attempt)`` is what a worker's call gives; a `LostError` in it is raised."""
 
     def __init__(self, outcome):
-        self.outcome, self.attempts, self.killed, self.hired, self.calls = outcome, Counter(), 0, 0, []
+        self.outcome, self.attempts, self.killed, self.hired, self.calls = (
+            outcome,
+            Counter(),
+            0,
+            0,
+            [],
+        )
         self.exceptions = SimpleNamespace(
             **dict.fromkeys(
                 ["RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "GetTimeoutError"],
@@ -46,8 +52,15 @@ class FakeRay:
 
     def _actor(self, kind):
         self.hired += kind is Worker
-        methods = {"begin": self._begin, "extract": self._extract, "counts": lambda: [{}], "stop": lambda: [None]}
-        return SimpleNamespace(**{name: SimpleNamespace(remote=method) for name, method in methods.items()})
+        methods = {
+            "begin": self._begin,
+            "extract": self._extract,
+            "counts": lambda: [{}],
+            "stop": lambda: [None],
+        }
+        return SimpleNamespace(
+            **{name: SimpleNamespace(remote=method) for name, method in methods.items()}
+        )
 
     def _begin(self):
         return _Reference(self.outcome(None, 0))
@@ -86,7 +99,13 @@ def _done(task):
 def _crew(ray, **options):
     request = JobRequest(dataset=Path("d"), cache=Path("c"), **options)
     order = Order(
-        request=request, modality=Modality.TEXT, source=None, threads=1, mark=Path("m"), dataset_digest="", version=""
+        request=request,
+        modality=Modality.TEXT,
+        source=None,
+        threads=1,
+        mark=Path("m"),
+        dataset_digest="",
+        version="",
     )
     return HiredCrew(ray, Crew(2, 1, 0, 2), order)
 
@@ -106,15 +125,21 @@ def test_a_lost_task_is_done_again_by_a_new_worker():
 
 
 def test_a_task_that_loses_four_workers_is_given_up():
-    ray = FakeRay(lambda task, attempt: Outcome() if task is None else LostError("out of memory\nmore"))
-    with pytest.raises(ResourceError, match=r"4 workers were lost over task \d/5; the last one: out of memory\n"):
+    ray = FakeRay(
+        lambda task, attempt: Outcome() if task is None else LostError("out of memory\nmore")
+    )
+    with pytest.raises(
+        ResourceError, match=r"4 workers were lost over task \d/5; the last one: out of memory\n"
+    ):
         _crew(ray).do(TASKS[:1])
     assert ray.killed >= ray.hired + 1
 
 
 def test_workers_lost_while_they_begin_are_given_up_too():
     ray = FakeRay(lambda task, attempt: LostError("no library"))
-    with pytest.raises(ResourceError, match="4 workers were lost over its beginning; the last one: no library"):
+    with pytest.raises(
+        ResourceError, match="4 workers were lost over its beginning; the last one: no library"
+    ):
         _crew(ray).do(TASKS)
 
 
@@ -127,7 +152,9 @@ def test_a_repair_is_done_by_one_task_before_the_others():
 
 def test_an_error_of_ours_is_the_same_on_the_other_side():
     error = IncompatibleError("canary mismatch", remedy="another cache")
-    ray = FakeRay(lambda task, attempt: Outcome() if task is None else Outcome(failure=Failure.of(error)))
+    ray = FakeRay(
+        lambda task, attempt: Outcome() if task is None else Outcome(failure=Failure.of(error))
+    )
     with pytest.raises(IncompatibleError) as raised:
         _crew(ray).do(TASKS)
     assert str(raised.value) == str(error)

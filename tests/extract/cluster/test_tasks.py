@@ -9,7 +9,16 @@ from crossan.extract.cluster.tasks import cut_tasks, task_count
 
 @pytest.mark.parametrize(
     ("items", "tasks"),
-    [(1, 1), (128, 1), (129, 2), (8_192, 64), (19_738, 64), (524_288, 64), (524_289, 65), (1_000_000, 123)],
+    [
+        (1, 1),
+        (128, 1),
+        (129, 2),
+        (8_192, 64),
+        (19_738, 64),
+        (524_288, 64),
+        (524_289, 65),
+        (1_000_000, 123),
+    ],
 )
 def test_the_number_of_tasks_depends_on_the_items_alone(items, tasks):
     assert task_count(items) == tasks
@@ -21,4 +30,6 @@ def test_the_number_of_tasks_depends_on_the_items_alone(items, tasks):
 def test_tasks_are_all_the_shards_with_even_shares(items, shares):
     tasks = cut_tasks(items)
     assert [task.item_count for task in tasks] == shares
-    assert [str(task.shard) for task in tasks] == [f"{number + 1}/{len(shares)}" for number in range(len(shares))]
+    assert [str(task.shard) for task in tasks] == [
+        f"{number + 1}/{len(shares)}" for number in range(len(shares))
+    ]

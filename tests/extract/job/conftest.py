@@ -44,7 +44,11 @@ class CountingEncoder:
     def prepare(self, medium):
         if isinstance(medium, str) and medium == "refuse me":
             raise ValueError("cannot use this")
-        size = len(medium) if isinstance(medium, str) else float(np.asarray(medium, dtype=np.float64).mean())
+        size = (
+            len(medium)
+            if isinstance(medium, str)
+            else float(np.asarray(medium, dtype=np.float64).mean())
+        )
         return {"size": np.array([size], dtype=np.float32)}
 
     def preparer(self):
@@ -58,7 +62,10 @@ class CountingEncoder:
         self.on_encode()
         self.batches.append(len(batch))
         sizes = np.array([inputs["size"][0] for inputs in batch], dtype=np.float32)
-        rows = np.stack([sizes, sizes + 1], axis=1)[:, None, :] * np.array([1, 3, 5], dtype=np.float32)[None, :, None]
+        rows = (
+            np.stack([sizes, sizes + 1], axis=1)[:, None, :]
+            * np.array([1, 3, 5], dtype=np.float32)[None, :, None]
+        )
         return (rows * np.float32(self._scale)).astype(np.float32)
 
 
@@ -86,7 +93,12 @@ def make_dataset():
             }
         )
         write_dataset(
-            folder, name="toy", source_format="table", licence="made here", interactions=interactions, items=table
+            folder,
+            name="toy",
+            source_format="table",
+            licence="made here",
+            interactions=interactions,
+            items=table,
         )
         return folder
 

@@ -9,7 +9,12 @@ import pytest
 
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.job.batch_size import BATCH_SIZE_FILE, find_batch_size, settle_batch_size, try_batch_sizes
+from crossan.extract.job.batch_size import (
+    BATCH_SIZE_FILE,
+    find_batch_size,
+    settle_batch_size,
+    try_batch_sizes,
+)
 
 
 class Timed:
@@ -34,7 +39,11 @@ class Timed:
     ("overhead", "most", "expected"),
     [
         (0.0, 10**6, 1),  # nothing is gained by batches
-        (1.0, 10**6, 16),  # rates 1/2, 2/3, 4/5, 8/9, 16/17: 32/33 is 1.03 times the last, less than worthwhile
+        (
+            1.0,
+            10**6,
+            16,
+        ),  # rates 1/2, 2/3, 4/5, 8/9, 16/17: 32/33 is 1.03 times the last, less than worthwhile
         (1.0, 5, 4),
         (1000.0, 10**6, 1024),  # the largest tried
     ],
@@ -45,14 +54,19 @@ def test_the_smallest_size_that_is_about_as_fast_as_any_is_taken(overhead, most,
 
 
 def test_no_memory_for_one_item_is_an_error():
-    with pytest.raises(ResourceError, match="image: the device's memory does not suffice for one item"):
+    with pytest.raises(
+        ResourceError, match="image: the device's memory does not suffice for one item"
+    ):
         try_batch_sizes(Timed(1.0, most=0))
 
 
 def test_the_first_job_records_its_size_and_later_ones_take_it(tmp_path):
     assert find_batch_size(tmp_path, Modality.IMAGE, None) == 8
     assert settle_batch_size(tmp_path, Timed(1.0), 7, is_automatic=True) == 7
-    assert json.loads((tmp_path / BATCH_SIZE_FILE).read_text()) == {"batch_size": 7, "how": "asked for"}
+    assert json.loads((tmp_path / BATCH_SIZE_FILE).read_text()) == {
+        "batch_size": 7,
+        "how": "asked for",
+    }
     assert settle_batch_size(tmp_path, Timed(1.0), None, is_automatic=True) == 7
     assert find_batch_size(tmp_path, Modality.IMAGE, None) == 7
 
@@ -67,7 +81,10 @@ def test_another_size_than_the_recorded_one_is_taken_and_said(tmp_path, capsys):
 def test_jobs_that_begin_together_settle_on_one(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         sizes = list(
-            threads.map(lambda n: settle_batch_size(tmp_path, Timed(10.0**n), None, is_automatic=True), range(8))
+            threads.map(
+                lambda n: settle_batch_size(tmp_path, Timed(10.0**n), None, is_automatic=True),
+                range(8),
+            )
         )
     assert len(set(sizes)) == 1
 

@@ -17,16 +17,26 @@ from crossan.extract.job.canary import canary_features
 @pytest.mark.parametrize("modality", list(Modality))
 def test_there_are_four_different_inputs_and_they_never_change(counting_encoder, modality):
     first, second = (canary_inputs(counting_encoder(modality)) for _ in range(2))
-    digests = [hashlib.sha256(repr(np.asarray(medium).tolist()).encode()).hexdigest() for medium in first]
+    digests = [
+        hashlib.sha256(repr(np.asarray(medium).tolist()).encode()).hexdigest() for medium in first
+    ]
     assert len(set(digests)) == 4
-    assert digests == [hashlib.sha256(repr(np.asarray(medium).tolist()).encode()).hexdigest() for medium in second]
+    assert digests == [
+        hashlib.sha256(repr(np.asarray(medium).tolist()).encode()).hexdigest() for medium in second
+    ]
 
 
 def test_inputs_are_what_the_decoders_give(counting_encoder):
     assert {picture.mode for picture in canary_inputs(counting_encoder(Modality.IMAGE))} == {"RGB"}
-    assert [clip.shape[0] for clip in canary_inputs(counting_encoder(Modality.VIDEO))] == [4, 4, 4, 4]
+    assert [clip.shape[0] for clip in canary_inputs(counting_encoder(Modality.VIDEO))] == [
+        4,
+        4,
+        4,
+        4,
+    ]
     assert all(
-        clip.dtype == np.uint8 and clip.shape[3] == 3 for clip in canary_inputs(counting_encoder(Modality.VIDEO))
+        clip.dtype == np.uint8 and clip.shape[3] == 3
+        for clip in canary_inputs(counting_encoder(Modality.VIDEO))
     )
     sounds = canary_inputs(counting_encoder(Modality.AUDIO))
     assert [(len(sound), sound.dtype) for sound in sounds] == [
@@ -48,22 +58,32 @@ def test_features_are_computed_once_for_a_loaded_backbone(counting_encoder):
 
 
 def test_features_that_are_not_finite_are_refused(counting_encoder):
-    with pytest.raises(IncompatibleError, match="text: expected finite features of the canary inputs"):
+    with pytest.raises(
+        IncompatibleError, match="text: expected finite features of the canary inputs"
+    ):
         canary_features(counting_encoder(scale=float("nan")))
 
 
 RECORDED = np.full((4, 2, 2), 3.0, dtype=np.float32)
 
 
-@pytest.mark.parametrize(("factor", "compute_dtype"), [(1.0, "float32"), (1.0009, "float32"), (1.02, "bfloat16")])
+@pytest.mark.parametrize(
+    ("factor", "compute_dtype"), [(1.0, "float32"), (1.0009, "float32"), (1.02, "bfloat16")]
+)
 def test_small_differences_pass(factor, compute_dtype):
     check_canary(RECORDED, RECORDED * np.float32(factor), compute_dtype=compute_dtype, where="S")
 
 
-@pytest.mark.parametrize(("factor", "compute_dtype"), [(1.002, "float32"), (1.04, "bfloat16"), (np.nan, "float32")])
+@pytest.mark.parametrize(
+    ("factor", "compute_dtype"), [(1.002, "float32"), (1.04, "bfloat16"), (np.nan, "float32")]
+)
 def test_larger_differences_stop(factor, compute_dtype):
-    with pytest.raises(IncompatibleError, match="store S: canary mismatch: expected the stored features within"):
-        check_canary(RECORDED, RECORDED * np.float32(factor), compute_dtype=compute_dtype, where="S")
+    with pytest.raises(
+        IncompatibleError, match="store S: canary mismatch: expected the stored features within"
+    ):
+        check_canary(
+            RECORDED, RECORDED * np.float32(factor), compute_dtype=compute_dtype, where="S"
+        )
 
 
 def test_the_worst_input_and_layer_are_named():

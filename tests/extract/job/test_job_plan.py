@@ -28,11 +28,17 @@ def test_files_are_batched_by_item_id_and_absent_items_come_last():
 
 def test_titles_are_batched_by_token_length_then_item_id():
     media = [Medium("a", "one two three"), Medium("b", "one"), Medium("c"), Medium("d", "two")]
-    assert _ids(plan_batches(media, 2, lambda title: len(title.split()))) == [["b", "d"], ["a"], ["c"]]
+    assert _ids(plan_batches(media, 2, lambda title: len(title.split()))) == [
+        ["b", "d"],
+        ["a"],
+        ["c"],
+    ]
 
 
 titled = st.dictionaries(
-    st.text("abcdef", min_size=1, max_size=4), st.one_of(st.none(), st.text("xy ", min_size=1)), max_size=25
+    st.text("abcdef", min_size=1, max_size=4),
+    st.one_of(st.none(), st.text("xy ", min_size=1)),
+    max_size=25,
 ).map(lambda titles: [Medium(item_id, title) for item_id, title in titles.items()])
 
 
@@ -46,9 +52,15 @@ def test_the_order_of_the_items_does_not_matter(media, batch_size, random):
 @given(titled, st.integers(1, 7), st.integers(1, 5))
 def test_shards_hold_every_batch_of_the_plan_once(media, batch_size, shard_count):
     plan = plan_batches(media, batch_size, len)
-    taken = [batch for number in range(1, shard_count + 1) for batch in Shard(number, shard_count).take(plan)]
+    taken = [
+        batch
+        for number in range(1, shard_count + 1)
+        for batch in Shard(number, shard_count).take(plan)
+    ]
     assert sorted(_ids(taken)) == sorted(_ids(plan))
-    assert sorted(item_id for batch in _ids(plan) for item_id in batch) == sorted(medium.item_id for medium in media)
+    assert sorted(item_id for batch in _ids(plan) for item_id in batch) == sorted(
+        medium.item_id for medium in media
+    )
 
 
 def test_a_shard_takes_every_nth_batch():
@@ -56,7 +68,9 @@ def test_a_shard_takes_every_nth_batch():
     assert _ids(Shard.parse("2/3").take(plan)) == [["b"], ["e"]]
 
 
-@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "3/", "-1/3", "1/0", "a/b", "1/3 ", "", "１/３"])
+@pytest.mark.parametrize(
+    "text", ["0/3", "4/3", "3", "3/", "-1/3", "1/0", "a/b", "1/3 ", "", "１/３"]
+)
 def test_a_bad_shard_is_named(text):
     with pytest.raises(UsageError, match=r"--shard .*: expected i/n with 1 <= i <= n"):
         Shard.parse(text)

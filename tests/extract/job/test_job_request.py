@@ -26,7 +26,10 @@ def test_modalities_come_in_the_fixed_order_without_repeats():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("vidoe", r"--modality vidoe: expected text, image, video, audio or all, got 'vidoe'; did you mean 'video'\?"),
+        (
+            "vidoe",
+            r"--modality vidoe: expected text, image, video, audio or all, got 'vidoe'; did you mean 'video'\?",
+        ),
         ("text,,image", r"got ''"),
         ("text,all", r"got 'all'"),
         ("smell", r"got 'smell'$"),
@@ -37,7 +40,9 @@ def test_an_unknown_modality_names_the_nearest(text, message):
         parse_modalities(text)
 
 
-@pytest.mark.parametrize(("text", "share"), [("1%", 0.01), ("0.01", 0.01), ("0", 0.0), ("100%", 1.0), ("2.5%", 0.025)])
+@pytest.mark.parametrize(
+    ("text", "share"), [("1%", 0.01), ("0.01", 0.01), ("0", 0.0), ("100%", 1.0), ("2.5%", 0.025)]
+)
 def test_a_share_is_read_as_percent_or_fraction(text, share):
     assert parse_share(text, "--max-bad") == pytest.approx(share)
 
@@ -49,12 +54,15 @@ def test_a_share_outside_its_range_is_refused(text):
 
 
 def test_a_wrong_choice_names_the_nearest():
-    with pytest.raises(UsageError, match=r"--codec zst: expected one of raw, zstd; did you mean 'zstd'\?"):
+    with pytest.raises(
+        UsageError, match=r"--codec zst: expected one of raw, zstd; did you mean 'zstd'\?"
+    ):
         parse_choice("zst", "--codec", ("raw", "zstd"))
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [(None, (None, False)), ("auto", (None, True)), ("1", (1, False)), ("4096", (4096, False))]
+    ("text", "expected"),
+    [(None, (None, False)), ("auto", (None, True)), ("1", (1, False)), ("4096", (4096, False))],
 )
 def test_a_batch_size_is_a_number_or_auto(text, expected):
     assert parse_batch_size(text) == expected
@@ -62,14 +70,20 @@ def test_a_batch_size_is_a_number_or_auto(text, expected):
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "", "1.5", "08"])
 def test_another_batch_size_is_refused(text):
-    with pytest.raises(UsageError, match=r"--batch-size .*: expected a whole number of items, or auto"):
+    with pytest.raises(
+        UsageError, match=r"--batch-size .*: expected a whole number of items, or auto"
+    ):
         parse_batch_size(text)
 
 
 def test_limits_are_read_with_their_unit_and_leave_time_for_waiting():
     limits = parse_limits(2.5, "3GiB")
     assert (limits.seconds, limits.wall_seconds, limits.memory_bytes) == (2.5, 25.0, 3 * 2**30)
-    assert [parse_limits(1, text).memory_bytes for text in ("7", "7KiB", "7MiB")] == [7, 7 * 2**10, 7 * 2**20]
+    assert [parse_limits(1, text).memory_bytes for text in ("7", "7KiB", "7MiB")] == [
+        7,
+        7 * 2**10,
+        7 * 2**20,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +117,9 @@ def test_a_folder_of_backbones_gives_each_modality_its_own(tmp_path):
     (tmp_path / "text").mkdir()
     asked = (Modality.TEXT, Modality.IMAGE)
     assert backbone_source(str(tmp_path), Modality.IMAGE, asked) == str(tmp_path / "image")
-    assert backbone_source(str(tmp_path), Modality.IMAGE, (Modality.IMAGE,)) == str(tmp_path / "image")
+    assert backbone_source(str(tmp_path), Modality.IMAGE, (Modality.IMAGE,)) == str(
+        tmp_path / "image"
+    )
 
 
 def test_a_folder_with_a_configuration_is_itself_the_backbone(tmp_path):
@@ -114,5 +130,7 @@ def test_a_folder_with_a_configuration_is_itself_the_backbone(tmp_path):
 
 
 def test_one_backbone_for_several_modalities_is_refused():
-    with pytest.raises(UsageError, match="--backbone some/model: one backbone cannot serve text, image"):
+    with pytest.raises(
+        UsageError, match="--backbone some/model: one backbone cannot serve text, image"
+    ):
         backbone_source("some/model", Modality.TEXT, (Modality.TEXT, Modality.IMAGE))

@@ -44,12 +44,18 @@ def test_json_has_the_promised_keys():
 
 def test_a_dry_run_says_what_is_left():
     result = _result(0, 0, 0, outlook=Outlook(to_forward=200, estimated_bytes=3_000_000))
-    assert result.to_dict() | {"dry_run": True, "to_forward": 200, "estimated_bytes": 3_000_000} == result.to_dict()
+    assert (
+        result.to_dict() | {"dry_run": True, "to_forward": 200, "estimated_bytes": 3_000_000}
+        == result.to_dict()
+    )
     assert "to forward 200, about 3.0 MB" in result.to_text()
 
 
 def test_text_says_what_is_not_extracted_yet():
-    assert "190 ok, 0 absent, 0 missing, 0 quarantined, 10 not extracted yet" in _result(190, 0, 0).to_text()
+    assert (
+        "190 ok, 0 absent, 0 missing, 0 quarantined, 10 not extracted yet"
+        in _result(190, 0, 0).to_text()
+    )
 
 
 def test_exactly_the_allowed_share_passes():
@@ -60,7 +66,10 @@ def test_above_the_allowed_share_all_modalities_are_named():
     over = [_result(197, 1, 2), _result(200, 0, 0), _result(190, 10, 0, modality=Modality.VIDEO)]
     with pytest.raises(DataError, match="more items are bad than --max-bad 1% allows") as caught:
         check_bad_share(over, 0.01)
-    assert "image: 3 of 200 items (1.50%): 1 missing, 2 quarantined (truncated 2)" in caught.value.message
+    assert (
+        "image: 3 of 200 items (1.50%): 1 missing, 2 quarantined (truncated 2)"
+        in caught.value.message
+    )
     assert "video: 10 of 200 items (5.00%): 10 missing, 0 quarantined" in caught.value.message
     assert "quarantine.jsonl" in caught.value.remedy
 

@@ -28,7 +28,12 @@ def ask(tmp_path):
     """Return a function that gives a request for the dataset in ``tmp_path / "d"``."""
 
     def request(**changes):
-        values = {"dataset": tmp_path / "d", "cache": tmp_path / "c", "batch_size": 3, "num_workers": 0}
+        values = {
+            "dataset": tmp_path / "d",
+            "cache": tmp_path / "c",
+            "batch_size": 3,
+            "num_workers": 0,
+        }
         return JobRequest(**(values | changes))
 
     return request
@@ -36,20 +41,31 @@ def ask(tmp_path):
 
 def _rows(result):
     store = open_store(result.store)
-    return dict(zip(store.item_ids.tolist(), store.read(np.arange(len(store.item_ids))).tolist(), strict=True))
+    return dict(
+        zip(
+            store.item_ids.tolist(),
+            store.read(np.arange(len(store.item_ids))).tolist(),
+            strict=True,
+        )
+    )
 
 
 def test_every_item_gets_its_own_hidden_states(tmp_path, ask, make_dataset, counting_encoder):
     make_dataset(tmp_path / "d", TITLES)
     result = extract_modality(ask(), counting_encoder())
-    assert result.to_dict() | {"version": 1, "ok": 10, "absent": 0, "forwarded": 10} == result.to_dict()
+    assert (
+        result.to_dict() | {"version": 1, "ok": 10, "absent": 0, "forwarded": 10}
+        == result.to_dict()
+    )
     assert _rows(result) == {
         f"i{n:02d}": [[k * (n + 1), k * (n + 2)] for k in (1, 3, 5)] for n in range(10)
     }  # n + 1 letters
     assert fsck(result.store).ok
 
 
-def test_a_second_run_forwards_nothing_and_makes_no_version(tmp_path, ask, make_dataset, counting_encoder):
+def test_a_second_run_forwards_nothing_and_makes_no_version(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     make_dataset(tmp_path / "d", TITLES)
     extract_modality(ask(), counting_encoder())
     encoder = counting_encoder()
@@ -60,7 +76,11 @@ def test_a_second_run_forwards_nothing_and_makes_no_version(tmp_path, ask, make_
 def test_only_new_and_changed_items_are_forwarded(tmp_path, ask, make_dataset, counting_encoder):
     make_dataset(tmp_path / "d", TITLES)
     extract_modality(ask(), counting_encoder())
-    changed = [*TITLES[1:], {"item_id": "i00", "title": "changed"}, {"item_id": "new", "title": "abc"}]
+    changed = [
+        *TITLES[1:],
+        {"item_id": "i00", "title": "changed"},
+        {"item_id": "new", "title": "abc"},
+    ]
     make_dataset(tmp_path / "d2", changed)
     again = extract_modality(ask(dataset=tmp_path / "d2"), counting_encoder())
     assert (again.forwarded, again.statuses["ok"], again.version) == (2, 11, 2)
@@ -76,7 +96,9 @@ def test_a_title_that_went_away_becomes_absent(tmp_path, ask, make_dataset, coun
     assert (again.forwarded, again.statuses["ok"], again.statuses["absent"]) == (0, 9, 1)
 
 
-def test_every_state_is_recorded_and_the_quarantine_lists_the_unreadable(tmp_path, ask, make_dataset, counting_encoder):
+def test_every_state_is_recorded_and_the_quarantine_lists_the_unreadable(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     Image.fromarray(np.full((2, 2, 3), 50, dtype=np.uint8)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"not a picture at all")
     paths = {"a": "good.png", "b": "bad.png", "c": "gone.png"}
@@ -86,7 +108,9 @@ def test_every_state_is_recorded_and_the_quarantine_lists_the_unreadable(tmp_pat
     assert dict(result.statuses) == {"ok": 1, "quarantined": 1, "missing": 1, "absent": 1}
     assert _rows(result)["a"][1] == [150.0, 153.0]
     assert np.isnan(_rows(result)["b"]).all()
-    lines = [json.loads(line) for line in (result.store / "quarantine.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (result.store / "quarantine.jsonl").read_text().splitlines()
+    ]
     assert [(line["item_id"], line["modality"], line["path"]) for line in lines] == [
         ("b", "image", str(tmp_path / "bad.png"))
     ]
@@ -99,11 +123,18 @@ def test_a_missing_file_is_looked_at_again_and_a_quarantined_one_only_when_its_b
 ):
     (tmp_path / "bad.png").write_bytes(b"not a picture at all")
     names = {"bad": "bad.png", "gone": "gone.png"}
-    make_dataset(tmp_path / "d", [{"item_id": key, "image": str(tmp_path / name)} for key, name in names.items()])
+    make_dataset(
+        tmp_path / "d",
+        [{"item_id": key, "image": str(tmp_path / name)} for key, name in names.items()],
+    )
     assert extract_modality(ask(), counting_encoder(Modality.IMAGE)).bad_count == 2
     Image.fromarray(np.full((2, 2, 3), 9, dtype=np.uint8)).save(tmp_path / "gone.png")
     second = extract_modality(ask(), counting_encoder(Modality.IMAGE))
-    assert (second.forwarded, dict(second.statuses), second.version) == (1, {"ok": 1, "quarantined": 1}, 2)
+    assert (second.forwarded, dict(second.statuses), second.version) == (
+        1,
+        {"ok": 1, "quarantined": 1},
+        2,
+    )
     Image.fromarray(np.full((2, 2, 3), 7, dtype=np.uint8)).save(tmp_path / "bad.png")
     third = extract_modality(ask(), counting_encoder(Modality.IMAGE))
     assert (third.forwarded, dict(third.statuses)) == (1, {"ok": 2})
@@ -113,7 +144,10 @@ def test_a_missing_file_is_looked_at_again_and_a_quarantined_one_only_when_its_b
 def test_a_value_that_does_not_fit_the_stored_type_quarantines_its_item_alone(
     tmp_path, ask, make_dataset, counting_encoder
 ):
-    make_dataset(tmp_path / "d", [{"item_id": "small", "title": "x"}, {"item_id": "large", "title": "x" * 20}])
+    make_dataset(
+        tmp_path / "d",
+        [{"item_id": "small", "title": "x"}, {"item_id": "large", "title": "x" * 20}],
+    )
     result = extract_modality(ask(), counting_encoder(scale=1000.0))  # 20 x 5 x 1000 > 65,504
     assert dict(result.statuses) == {"ok": 1, "quarantined": 1}
     line = json.loads((result.store / "quarantine.jsonl").read_text())
@@ -126,7 +160,9 @@ def test_three_shards_give_the_digest_of_one_job(tmp_path, ask, make_dataset, co
     whole = extract_modality(ask(), counting_encoder())
     forwarded = []
     for number in (3, 1, 2):
-        part = extract_modality(ask(cache=tmp_path / "c3", shard=Shard(number, 3)), counting_encoder())
+        part = extract_modality(
+            ask(cache=tmp_path / "c3", shard=Shard(number, 3)), counting_encoder()
+        )
         forwarded.append(part.forwarded)
     assert sum(forwarded) == 10
     assert (part.statuses, part.version) == (whole.statuses, 3)
@@ -148,7 +184,9 @@ def test_an_interruption_keeps_whole_batches_and_the_next_run_goes_on(
     stopped = counting_encoder()
 
     def stop_at_third():
-        if stopped.batches[:1] == [4] and len(stopped.batches) == 3:  # the canary's four, then two batches
+        if (
+            stopped.batches[:1] == [4] and len(stopped.batches) == 3
+        ):  # the canary's four, then two batches
             raise error
 
     stopped.on_encode = stop_at_third
@@ -160,7 +198,9 @@ def test_an_interruption_keeps_whole_batches_and_the_next_run_goes_on(
     assert logical_digest(open_store(resumed.store)) == logical_digest(open_store(whole.store))
 
 
-def test_out_of_memory_halves_the_forward_and_not_the_batch(tmp_path, ask, make_dataset, counting_encoder, capsys):
+def test_out_of_memory_halves_the_forward_and_not_the_batch(
+    tmp_path, ask, make_dataset, counting_encoder, capsys
+):
     make_dataset(tmp_path / "d", TITLES)
     whole = extract_modality(ask(cache=tmp_path / "whole", batch_size=8), counting_encoder())
 
@@ -187,11 +227,15 @@ def test_no_memory_for_one_item_ends_the_job(tmp_path, ask, make_dataset, counti
             raise MemoryError("cannot allocate")
 
     encoder.on_encode = run_out
-    with pytest.raises(ResourceError, match="out of memory in the forward of 1 item of text: cannot allocate"):
+    with pytest.raises(
+        ResourceError, match="out of memory in the forward of 1 item of text: cannot allocate"
+    ):
         extract_modality(ask(), encoder)
 
 
-def test_a_machine_that_computes_otherwise_appends_nothing(tmp_path, ask, make_dataset, counting_encoder):
+def test_a_machine_that_computes_otherwise_appends_nothing(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     make_dataset(tmp_path / "d", TITLES[:5])
     first = extract_modality(ask(), counting_encoder())
     make_dataset(tmp_path / "d2", TITLES)
@@ -221,7 +265,9 @@ def test_a_store_of_another_codec_is_refused(tmp_path, ask, make_dataset, counti
 
 def test_another_revision_is_another_store(tmp_path, ask, make_dataset, counting_encoder):
     make_dataset(tmp_path / "d", TITLES)
-    stores = {extract_modality(ask(), counting_encoder(revision=name)).store for name in ("r1", "r2")}
+    stores = {
+        extract_modality(ask(), counting_encoder(revision=name)).store for name in ("r1", "r2")
+    }
     assert len(stores) == 2
 
 
@@ -231,7 +277,9 @@ def test_a_limit_is_a_number_of_items(tmp_path, ask, make_dataset, counting_enco
     assert forwarded == [4, 4, 2]
 
 
-def test_a_full_segment_is_published_on_the_way(tmp_path, ask, make_dataset, counting_encoder, monkeypatch):
+def test_a_full_segment_is_published_on_the_way(
+    tmp_path, ask, make_dataset, counting_encoder, monkeypatch
+):
     monkeypatch.setattr(compute, "_ITEMS_PER_SEGMENT", 6)
     make_dataset(tmp_path / "d", TITLES)
     result = extract_modality(ask(), counting_encoder())
@@ -258,7 +306,9 @@ def test_a_preview_writes_nothing(tmp_path, ask, make_dataset, counting_encoder)
         ([{"item_id": "a\0b"}], "expected item ids without NUL and not empty"),
     ],
 )
-def test_a_dataset_that_cannot_be_extracted_is_refused(tmp_path, ask, counting_encoder, monkeypatch, items, message):
+def test_a_dataset_that_cannot_be_extracted_is_refused(
+    tmp_path, ask, counting_encoder, monkeypatch, items, message
+):
     import pyarrow as pa
 
     class Given:
@@ -295,32 +345,51 @@ def test_being_told_to_end_finishes_the_batch_in_hand_and_commits(
     assert logical_digest(open_store(resumed.store)) == logical_digest(open_store(whole.store))
 
 
-def test_the_report_says_what_was_done_and_where_the_time_went(tmp_path, ask, make_dataset, counting_encoder):
+def test_the_report_says_what_was_done_and_where_the_time_went(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     Image.fromarray(np.full((2, 2, 3), 50, dtype=np.uint8)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"not a picture at all")
     paths = {"a": "good.png", "b": "bad.png", "c": "gone.png"}
-    make_dataset(tmp_path / "d", [{"item_id": key, "image": str(tmp_path / name)} for key, name in paths.items()])
-    result = extract_modality(ask(shard=Shard(1, 2), batch_size=5), counting_encoder(Modality.IMAGE))
+    make_dataset(
+        tmp_path / "d",
+        [{"item_id": key, "image": str(tmp_path / name)} for key, name in paths.items()],
+    )
+    result = extract_modality(
+        ask(shard=Shard(1, 2), batch_size=5), counting_encoder(Modality.IMAGE)
+    )
     report = json.loads((result.store / "report.1-of-2.json").read_text())
-    assert report["items"] == {"planned": 3, "forwarded": 1, "ok": 1, "quarantined": 1, "missing": 1}
+    assert report["items"] == {
+        "planned": 3,
+        "forwarded": 1,
+        "ok": 1,
+        "quarantined": 1,
+        "missing": 1,
+    }
     assert report["failures"] == {"unknown-container": 1}
     assert (report["batch_size"], report["shard"], report["forward_passes"]) == (5, "1/2", 1)
     assert report["bottleneck"] in {"reading", "forward", "writing"}
     assert report["stages"]["computing"]["seconds"] >= report["stages"]["forward"]["seconds"]
 
 
-def test_a_fault_that_may_be_this_machines_is_tried_again(tmp_path, ask, make_dataset, counting_encoder, monkeypatch):
+def test_a_fault_that_may_be_this_machines_is_tried_again(
+    tmp_path, ask, make_dataset, counting_encoder, monkeypatch
+):
     Image.fromarray(np.full((2, 2, 3), 50, dtype=np.uint8)).save(tmp_path / "a.png")
     make_dataset(tmp_path / "d", [{"item_id": "a", "image": str(tmp_path / "a.png")}])
     with monkeypatch.context() as patched:
-        patched.setattr(item, "decode_image", lambda path: (_ for _ in ()).throw(MemoryError("no room")))
+        patched.setattr(
+            item, "decode_image", lambda path: (_ for _ in ()).throw(MemoryError("no room"))
+        )
         first = extract_modality(ask(), counting_encoder(Modality.IMAGE))
     assert (first.statuses["quarantined"], dict(first.reasons)) == (1, {"over-memory": 1})
     again = extract_modality(ask(), counting_encoder(Modality.IMAGE))
     assert (again.forwarded, dict(again.statuses)) == (1, {"ok": 1})
 
 
-def test_the_batch_size_of_the_first_job_is_that_of_the_next(tmp_path, ask, make_dataset, counting_encoder):
+def test_the_batch_size_of_the_first_job_is_that_of_the_next(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     make_dataset(tmp_path / "d", TITLES)
     extract_modality(ask(batch_size=4, limit=4), counting_encoder())
     encoder = counting_encoder()
@@ -328,7 +397,9 @@ def test_the_batch_size_of_the_first_job_is_that_of_the_next(tmp_path, ask, make
     assert encoder.batches == [4, 4, 2]  # the canary, then fours
 
 
-def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(tmp_path, ask, make_dataset, counting_encoder):
+def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(
+    tmp_path, ask, make_dataset, counting_encoder
+):
     """Its host is not ours, so nobody can see that it is dead: the shard is done again, and the journal taken over a day later."""
     make_dataset(tmp_path / "d", TITLES)
     shards = [Shard(1, 2), Shard(2, 2)]
@@ -346,7 +417,9 @@ def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(tmp_path, ask
     abroad = left.rename(left.with_name(f"{job}.{'0' * 24}-1-1.{segment}"))
 
     again = [extract_modality(ask(shard=shard), counting_encoder()) for shard in shards]
-    assert sum(result.forwarded for result in again) == 10  # the three journaled items are forwarded again
+    assert (
+        sum(result.forwarded for result in again) == 10
+    )  # the three journaled items are forwarded again
     before = logical_digest(open_store(again[-1].store))
     rows = _rows(again[-1])
     assert sorted(rows) == [item["item_id"] for item in TITLES]
@@ -363,9 +436,16 @@ def test_a_journal_left_on_a_lost_node_costs_work_and_nothing_else(tmp_path, ask
 
 def test_the_reports_of_a_jobs_tasks_become_one(tmp_path, ask, make_dataset, counting_encoder):
     make_dataset(tmp_path / "d", TITLES)
-    parts = [extract_modality(ask(shard=Shard(number, 3)), counting_encoder()).report for number in (1, 2, 3)]
+    parts = [
+        extract_modality(ask(shard=Shard(number, 3)), counting_encoder()).report
+        for number in (1, 2, 3)
+    ]
     path = gather_reports(parts, 1.5)
     whole = json.loads(path.read_text())
     assert (path.name, [part.exists() for part in parts]) == ("report.json", [False] * 3)
-    assert (whole["items"]["ok"], whole["forward_passes"], whole["version"]) == (10, 4, 3)  # 3 + 3 | 3 | 1
+    assert (whole["items"]["ok"], whole["forward_passes"], whole["version"]) == (
+        10,
+        4,
+        3,
+    )  # 3 + 3 | 3 | 1
     assert [task["shard"] for task in whole["tasks"]] == ["1/3", "2/3", "3/3"]

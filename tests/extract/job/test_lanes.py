@@ -29,7 +29,9 @@ class Encoder:
 
 
 def _lane(modality, findings, batch_size):
-    batches = [tuple(findings[start : start + batch_size]) for start in range(0, len(findings), batch_size)]
+    batches = [
+        tuple(findings[start : start + batch_size]) for start in range(0, len(findings), batch_size)
+    ]
     return Lane(Encoder(modality), batches)
 
 
@@ -47,7 +49,10 @@ class Reader:
     def __call__(self, orders):
         for order in orders:
             self.orders.append((str(order.path), order.wanted))
-            yield {wanted: Outcome({"x": np.array([len(self.orders)])}, notes=("padded",)) for wanted in order.wanted}
+            yield {
+                wanted: Outcome({"x": np.array([len(self.orders)])}, notes=("padded",))
+                for wanted in order.wanted
+            }
 
 
 def _batches(lanes, read):
@@ -61,7 +66,11 @@ def test_a_file_that_both_want_is_read_once_and_each_lane_keeps_its_batches():
     video = _lane(VIDEO, [_found(name, f"/{name}.mp4") for name in "abcd"], 2)
     audio = _lane(AUDIO, [_found("a", "/a.mp4"), _found("b", "/b.wav"), _found("d", "/d.mp4")], 3)
     reader = Reader()
-    assert _batches([video, audio], reader) == [(VIDEO, ["a", "b"]), (VIDEO, ["c", "d"]), (AUDIO, ["a", "b", "d"])]
+    assert _batches([video, audio], reader) == [
+        (VIDEO, ["a", "b"]),
+        (VIDEO, ["c", "d"]),
+        (AUDIO, ["a", "b", "d"]),
+    ]
     assert reader.orders == [
         ("/a.mp4", (VIDEO, AUDIO)),
         ("/b.mp4", (VIDEO,)),
@@ -76,22 +85,38 @@ def test_what_needs_no_reading_passes_through_with_its_state():
     missing = _found("b", "/b.mp4", ItemStatus.MISSING)
     nothing = Finding(Medium("c"), None, ItemStatus.ABSENT, None)
     reader = Reader()
-    ((_, batch),) = prepared_batches([_lane(VIDEO, [_found("a", "/a.mp4"), missing, nothing], 3)], reader)
-    assert [item.outcome.status for item in batch] == [ItemStatus.OK, ItemStatus.MISSING, ItemStatus.ABSENT]
+    ((_, batch),) = prepared_batches(
+        [_lane(VIDEO, [_found("a", "/a.mp4"), missing, nothing], 3)], reader
+    )
+    assert [item.outcome.status for item in batch] == [
+        ItemStatus.OK,
+        ItemStatus.MISSING,
+        ItemStatus.ABSENT,
+    ]
     assert len(reader.orders) == 1
 
 
 def test_titles_are_prepared_in_the_order_of_the_plan_and_a_refused_one_is_quarantined():
-    titles = [Finding(Medium(name, title), "digest") for name, title in (("z", "one"), ("a", "refuse"), ("b", "three"))]
+    titles = [
+        Finding(Medium(name, title), "digest")
+        for name, title in (("z", "one"), ("a", "refuse"), ("b", "three"))
+    ]
     ((_, batch),) = prepared_batches([_lane(Modality.TEXT, titles, 3)], Reader())
     assert [item.finding.medium.item_id for item in batch] == ["z", "a", "b"]
-    assert [item.outcome.inputs and item.outcome.inputs["size"][0] for item in batch] == [3, None, 5]
+    assert [item.outcome.inputs and item.outcome.inputs["size"][0] for item in batch] == [
+        3,
+        None,
+        5,
+    ]
     assert batch[1].outcome.reason == "unusable-input: no words"
 
 
 def test_a_file_that_went_away_loses_its_digest():
     def gone(orders):
-        return (dict.fromkeys(order.wanted, Outcome(None, ItemStatus.MISSING, "missing")) for order in orders)
+        return (
+            dict.fromkeys(order.wanted, Outcome(None, ItemStatus.MISSING, "missing"))
+            for order in orders
+        )
 
     ((_, (item,)),) = prepared_batches([_lane(VIDEO, [_found("a", "/a.mp4")], 1)], gone)
     assert (item.finding.digest, item.outcome.status) == (None, ItemStatus.MISSING)
@@ -107,14 +132,20 @@ def test_closing_early_closes_the_reader():
         finally:
             closed.append(True)
 
-    batches = prepared_batches([_lane(VIDEO, [_found(name, f"/{name}") for name in "abcd"], 1)], read)
+    batches = prepared_batches(
+        [_lane(VIDEO, [_found(name, f"/{name}") for name in "abcd"], 1)], read
+    )
     next(batches)
     batches.close()
     assert closed == [True]
 
 
 @pytest.mark.parametrize("sizes", [(1, 1), (2, 3), (4, 2)])
-@given(st.dictionaries(st.integers(0, 30), st.sampled_from(["both", "video", "sound", "apart"]), max_size=20))
+@given(
+    st.dictionaries(
+        st.integers(0, 30), st.sampled_from(["both", "video", "sound", "apart"]), max_size=20
+    )
+)
 def test_side_by_side_gives_what_one_after_the_other_gives(sizes, kinds):
     video_items = [_found(f"{n:02d}", f"/{n}.mp4") for n in sorted(kinds) if kinds[n] != "sound"]
     audio_items = [

@@ -34,7 +34,10 @@ def test_an_item_without_a_medium_is_absent():
 
 def test_a_path_without_a_file_is_missing_and_named():
     found = _look(Medium("a", path=Path("/nowhere/a.png")))
-    assert (found.status, found.reason) == (ItemStatus.MISSING, "missing: no file at /nowhere/a.png")
+    assert (found.status, found.reason) == (
+        ItemStatus.MISSING,
+        "missing: no file at /nowhere/a.png",
+    )
 
 
 def test_a_folder_is_quarantined(tmp_path):
@@ -54,7 +57,10 @@ def test_a_file_that_cannot_be_read_is_quarantined(tmp_path):
 
 def test_a_path_that_cannot_even_be_looked_at_is_quarantined(tmp_path):
     found = _look(Medium("a", path=tmp_path / ("n" * 300)))
-    assert (found.status, found.reason) == (ItemStatus.QUARANTINED, "unreadable: File name too long")
+    assert (found.status, found.reason) == (
+        ItemStatus.QUARANTINED,
+        "unreadable: File name too long",
+    )
 
 
 @pytest.mark.parametrize("status", [ItemStatus.OK, ItemStatus.QUARANTINED, ItemStatus.ABSENT])
@@ -84,7 +90,10 @@ def test_a_medium_that_is_still_missing_is_not_recorded_twice():
 
 
 def test_a_partly_done_batch_keeps_its_missing_items_in_order():
-    batches = [(Medium("a", "one"), Medium("b", "two"), Medium("c", "three")), (Medium("d", "four"),)]
+    batches = [
+        (Medium("a", "one"), Medium("b", "two"), Medium("c", "three")),
+        (Medium("d", "four"),),
+    ]
     recorded = {"b": ("digest of two", ItemStatus.OK), "d": ("digest of four", ItemStatus.OK)}
     assert _left(batches, recorded) == [["a", "c"]]
 

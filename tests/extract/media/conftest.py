@@ -8,7 +8,16 @@ import pytest
 
 
 def write_video(
-    path, times_ms, *, levels=None, size=(64, 48), codec="libx264", sound_s=0.0, options=None, color_trc=None, turn=0
+    path,
+    times_ms,
+    *,
+    levels=None,
+    size=(64, 48),
+    codec="libx264",
+    sound_s=0.0,
+    options=None,
+    color_trc=None,
+    turn=0,
 ):
     """Write one grey frame per time; frame k has level ``levels[k]``, or 10 * k. ``turn``: degrees the player turns."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
@@ -24,7 +33,9 @@ def write_video(
             sound = container.add_stream("aac", rate=16_000, layout="mono")
         for k, time in enumerate(times_ms):
             level = 10 * k if levels is None else levels[k]
-            frame = av.VideoFrame.from_ndarray(np.full((size[1], size[0], 3), level, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(
+                np.full((size[1], size[0], 3), level, np.uint8), format="rgb24"
+            )
             frame.pts, frame.time_base = time, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -38,12 +49,21 @@ def write_video(
 
 
 def write_sound(path, seconds, *, rate=16_000, frequency=440.0, channels=1, codec=None):
-    codec = codec or {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "libopus", ".mp3": "libmp3lame"}[path.suffix]
+    codec = (
+        codec
+        or {".wav": "pcm_s16le", ".flac": "flac", ".ogg": "libopus", ".mp3": "libmp3lame"}[
+            path.suffix
+        ]
+    )
     layout = {1: "mono", 2: "stereo"}[channels]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout=layout)
-        wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate).astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(np.tile(wave, (channels, 1)), format="fltp", layout=layout)
+        wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate).astype(
+            np.float32
+        )
+        frame = av.AudioFrame.from_ndarray(
+            np.tile(wave, (channels, 1)), format="fltp", layout=layout
+        )
         frame.sample_rate = rate
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

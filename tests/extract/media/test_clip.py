@@ -40,7 +40,9 @@ def decoded(monkeypatch):
     """Return a list that gets the number of tracks of each file that is decoded."""
     decoded, read = [], clip.read_tracks_at
     monkeypatch.setattr(
-        clip, "read_tracks_at", lambda path, openers: decoded.append(len(openers)) or read(path, openers)
+        clip,
+        "read_tracks_at",
+        lambda path, openers: decoded.append(len(openers)) or read(path, openers),
     )
     return decoded
 
@@ -70,7 +72,9 @@ def test_only_what_is_wanted_is_there(path):
 
 def test_a_sound_file_has_sound_and_no_frames(tmp_path, sound_of):
     path = sound_of(tmp_path / "s.flac", 1.0)
-    found = ClipReader(frame_count=8, sampling_rate=RATE, cache=tmp_path / "clips").read(path, "ab" * 32, BOTH)
+    found = ClipReader(frame_count=8, sampling_rate=RATE, cache=tmp_path / "clips").read(
+        path, "ab" * 32, BOTH
+    )
     assert found.medium(Modality.AUDIO).shape == (RATE,)
     assert found.notes == {Modality.AUDIO: (MediaNote.PADDED,)}
     with pytest.raises(MediaError, match="no-video-stream"):
@@ -124,7 +128,9 @@ def test_frames_bring_the_sound_along_and_sound_comes_alone(path, tmp_path, deco
 def test_a_kept_sound_serves_every_sampling_rate(path, tmp_path, decoded):
     digest = content_digest(path)
     for rate in (8_000, RATE, 24_000, 48_000):
-        (found,) = ClipReader(None, rate, tmp_path / "clips").read(path, digest, SOUND).media.values()
+        (found,) = (
+            ClipReader(None, rate, tmp_path / "clips").read(path, digest, SOUND).media.values()
+        )
         assert abs(found - decode_audio(path, sampling_rate=rate)).max() < 2e-4
     assert decoded == [1]
 
@@ -168,7 +174,9 @@ def test_a_full_disk_is_our_error_not_the_item_s(path, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [file for file in (tmp_path / "clips").rglob("*") if file.is_file()] == []
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(ResourceError, match=r"(?s)--clips .*file: cannot write .*Name a folder that can be written"):
+    with pytest.raises(
+        ResourceError, match=r"(?s)--clips .*file: cannot write .*Name a folder that can be written"
+    ):
         ClipReader(4, RATE, tmp_path / "file").read(path, "ab" * 32, BOTH)
 
 
@@ -178,7 +186,11 @@ def test_frames_keep_their_shape_and_are_never_enlarged():
     kept = unpack_frames(pack_frames(wide))
     assert kept.shape == (2, 224, 477, 3)  # 640 * 224 / 300 = 477.9
     assert (
-        abs(kept[0, 100].astype(int) - np.interp(np.arange(477), np.arange(640) * 477 / 640, ramp)[:, None]).max() < 4
+        abs(
+            kept[0, 100].astype(int)
+            - np.interp(np.arange(477), np.arange(640) * 477 / 640, ramp)[:, None]
+        ).max()
+        < 4
     )
     assert unpack_frames(pack_frames(wide.transpose(0, 2, 1, 3))).shape == (2, 477, 224, 3)
     assert unpack_frames(pack_frames(wide[:, :100, :150])).shape == (2, 100, 150, 3)
@@ -186,14 +198,24 @@ def test_frames_keep_their_shape_and_are_never_enlarged():
         pack_frames(np.zeros((1, 2, 66_000, 3), np.uint8))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.sampled_from([1_000, 8_000, 11_025, 22_050, 44_100, 48_000]), st.integers(40, 3_000), st.integers(0, 99))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from([1_000, 8_000, 11_025, 22_050, 44_100, 48_000]),
+    st.integers(40, 3_000),
+    st.integers(0, 99),
+)
 def test_any_sound_comes_back_to_sixteen_bits(rate, milliseconds, seed):
     count = round(rate * milliseconds / 1000)
     samples = np.random.default_rng(seed).uniform(-1.2, 1.2, count).astype(np.float32)
     part, full_scale = pack_sound(samples, rate)
     back = unpack_sound(part, full_scale, rate)
-    assert (len(back.values), back.sampling_rate, full_scale) == (count, rate, max(1.0, float(abs(samples).max())))
+    assert (len(back.values), back.sampling_rate, full_scale) == (
+        count,
+        rate,
+        max(1.0, float(abs(samples).max())),
+    )
     assert abs(back.values - samples).max() <= 1.01 * full_scale / 32_768
 
 

@@ -43,7 +43,11 @@ def test_what_is_saved_is_loaded_and_nothing_else_lies_there(folder, tmp_path):
     assert folder.load(DIGEST) is None
     folder.save(DIGEST, CLIP)
     found = folder.load(DIGEST)
-    assert ([bytes(part) for part in found.parts], found.notes, found.absent) == (CLIP.parts, CLIP.notes, None)
+    assert ([bytes(part) for part in found.parts], found.notes, found.absent) == (
+        CLIP.parts,
+        CLIP.notes,
+        None,
+    )
     path = folder.path_of(DIGEST)
     assert path.parent.name == DIGEST[:2]
     assert path.parent.parent.parent == tmp_path
@@ -56,7 +60,9 @@ def test_recipes_lie_apart(tmp_path):
     assert len({folder.path_of(DIGEST) for folder in folders}) == 3
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_any_damage_is_noticed(folder, data):
     folder.save(DIGEST, CLIP)
@@ -137,7 +143,9 @@ def jpeg(size, mode="RGB", kind="JPEG"):
         [b"nonsense", b"nonsense"],
     ],
 )
-def test_parts_that_were_never_kept_are_decoded_anew_and_replaced(tmp_path, video_of, scenes_of, parts):
+def test_parts_that_were_never_kept_are_decoded_anew_and_replaced(
+    tmp_path, video_of, scenes_of, parts
+):
     path = video_of(tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35))
     folder, digest = ClipFolder(tmp_path / "clips", Modality.VIDEO, 2), content_digest(path)
     reader = ClipReader(2, None, tmp_path / "clips")
@@ -150,7 +158,8 @@ def test_parts_that_were_never_kept_are_decoded_anew_and_replaced(tmp_path, vide
 
 
 @pytest.mark.parametrize(
-    "part", [b"fLaC", b"nonsense", jpeg((12, 8)), pack_sound(np.zeros(800, np.float32), 8_000)[0][:60]]
+    "part",
+    [b"fLaC", b"nonsense", jpeg((12, 8)), pack_sound(np.zeros(800, np.float32), 8_000)[0][:60]],
 )
 def test_a_sound_that_was_never_kept_is_decoded_anew(tmp_path, sound_of, part):
     path = sound_of(tmp_path / "s.wav", 1.0)
@@ -158,7 +167,9 @@ def test_a_sound_that_was_never_kept_is_decoded_anew(tmp_path, sound_of, part):
     reader = ClipReader(None, 16_000, tmp_path / "clips")
     made = reader.read(path, digest, frozenset({Modality.AUDIO})).medium(Modality.AUDIO)
     folder.save(digest, KeptClip([part]))
-    assert np.array_equal(reader.read(path, digest, frozenset({Modality.AUDIO})).medium(Modality.AUDIO), made)
+    assert np.array_equal(
+        reader.read(path, digest, frozenset({Modality.AUDIO})).medium(Modality.AUDIO), made
+    )
     assert bytes(folder.load(digest).parts[0]) != part
 
 
@@ -178,7 +189,11 @@ print("whole")
 
 def test_processes_write_one_clip_and_read_only_whole_ones(tmp_path):
     writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, DIGEST, number], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, tmp_path, DIGEST, number],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for number in "123"
     ]
     assert [writer.communicate(timeout=60)[0] for writer in writers] == ["whole\n"] * 3

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_audio, decode_image, decode_video
+from crossan.extract.media import (
+    AbsentMedium,
+    MediaError,
+    MediaFault,
+    decode_audio,
+    decode_image,
+    decode_video,
+)
 from crossan.extract.media.containers import sniff_container
 from crossan.extract.media.probe import probe_audio
 from crossan.extract.media.recipe import frame_times
@@ -37,7 +44,9 @@ def test_frames_are_chosen_by_time_not_by_count(tmp_path, video_of):
 @pytest.mark.parametrize("rate", [12, 24, 60])
 def test_the_frame_rate_does_not_matter(tmp_path, video_of, rate):
     times = [round(1000 * k / rate) for k in range(4 * rate)]
-    path = video_of(tmp_path / "v.mp4", times, levels=[min(250, 60 * (time // 1000) + 10) for time in times])
+    path = video_of(
+        tmp_path / "v.mp4", times, levels=[min(250, 60 * (time // 1000) + 10) for time in times]
+    )
     assert levels_of(decode_video(path, frame_count=3)) == [1, 7, 13]
 
 
@@ -47,7 +56,9 @@ def test_a_short_clip_repeats_its_last_frame(tmp_path, video_of):
 
 
 def test_only_the_first_three_seconds_are_seen(tmp_path, video_of):
-    path = video_of(tmp_path / "v.mp4", [1000 * k for k in range(8)], levels=[10 + 30 * k for k in range(8)])
+    path = video_of(
+        tmp_path / "v.mp4", [1000 * k for k in range(8)], levels=[10 + 30 * k for k in range(8)]
+    )
     assert levels_of(decode_video(path, frame_count=3)) == [1, 4, 7]
 
 
@@ -101,7 +112,10 @@ def test_sixteen_bit_grey_is_scaled_not_clipped(tmp_path):
 def test_exif_rotation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode_image(save(tmp_path / "i.jpg", Image.new("RGB", (40, 20)), exif=exif)).size == (20, 40)
+    assert decode_image(save(tmp_path / "i.jpg", Image.new("RGB", (40, 20)), exif=exif)).size == (
+        20,
+        40,
+    )
 
 
 def test_the_pixel_cap_is_an_error(tmp_path, monkeypatch):
@@ -128,7 +142,12 @@ def test_a_list_of_other_files_named_mp4_is_not_opened(tmp_path, video_of):
     ],
 )
 @pytest.mark.parametrize(
-    "decode", [decode_image, lambda p: decode_audio(p, sampling_rate=16_000), lambda p: decode_video(p, frame_count=4)]
+    "decode",
+    [
+        decode_image,
+        lambda p: decode_audio(p, sampling_rate=16_000),
+        lambda p: decode_video(p, frame_count=4),
+    ],
 )
 def test_files_that_are_no_media(tmp_path, content, fault, decode):
     path = tmp_path / "x.mp4"
@@ -161,7 +180,9 @@ def test_a_file_cut_short_is_noticed(tmp_path, sound_of, video_of):
     ).read_bytes()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) // 2])
-    with pytest.raises(MediaError, match=r"the container promises 3.95 s, [01].\d\d s could be decoded"):
+    with pytest.raises(
+        MediaError, match=r"the container promises 3.95 s, [01].\d\d s could be decoded"
+    ):
         decode_video(cut, frame_count=4)
     cut.write_bytes(sound_of(tmp_path / "s.flac", 4.0).read_bytes()[:900])
     with pytest.raises(MediaError, match="truncated: flac: End of file"):
@@ -193,9 +214,13 @@ def originals(tmp_path_factory):
     return folder
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.sampled_from(["i.png", "i.jpg", "i.webp", "v.mp4", "s.wav", "s.flac"]), st.data())
-def test_mutated_files_give_an_array_or_a_typed_fault(originals, tmp_path, video_of, sound_of, name, data):
+def test_mutated_files_give_an_array_or_a_typed_fault(
+    originals, tmp_path, video_of, sound_of, name, data
+):
     source = originals / name
     if not source.exists():
         video_of(source, [0, 400, 900], sound_s=1.0) if name == "v.mp4" else sound_of(source, 0.4)
@@ -208,7 +233,10 @@ def test_mutated_files_give_an_array_or_a_typed_fault(originals, tmp_path, video
     decoders = (
         [decode_image]
         if name.startswith("i")
-        else [lambda p: decode_audio(p, sampling_rate=16_000), lambda p: decode_video(p, frame_count=4)]
+        else [
+            lambda p: decode_audio(p, sampling_rate=16_000),
+            lambda p: decode_video(p, frame_count=4),
+        ]
     )
     for decode in decoders:
         try:
@@ -242,6 +270,9 @@ def test_every_awkward_file_is_read_or_typed(test_data):
 
 def test_rotation_turns_the_frame(test_data):
     shapes = {
-        r: decode_video(test_data / "edge_media/video" / f"decord_video_{r}.mov", frame_count=2).shape for r in (0, 90)
+        r: decode_video(
+            test_data / "edge_media/video" / f"decord_video_{r}.mov", frame_count=2
+        ).shape
+        for r in (0, 90)
     }
     assert shapes[0][1:3] == shapes[90][2:0:-1]

@@ -32,7 +32,11 @@ def test_a_settled_file_is_read_once_and_a_changed_one_again(tmp_path, monkeypat
     path.write_bytes(b"abc")
     settle(path)
     first = digests.content_digest(path)
-    monkeypatch.setattr(digests.hashlib, "file_digest", lambda *_: (_ for _ in ()).throw(AssertionError("read again")))
+    monkeypatch.setattr(
+        digests.hashlib,
+        "file_digest",
+        lambda *_: (_ for _ in ()).throw(AssertionError("read again")),
+    )
     assert digests.content_digest(path) == first
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

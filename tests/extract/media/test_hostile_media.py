@@ -37,18 +37,26 @@ def write_wave(path, samples, *, rate=16_000):
     """Write 16 bit PCM by hand, shape (samples, channels): no encoder takes these headers."""
     channels = samples.shape[1]
     data = samples.astype("<i2").tobytes()
-    header = struct.pack("<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16)
-    body = b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", len(data)) + data
+    header = struct.pack(
+        "<HHIIHH", 1, channels, rate, rate * channels * 2 % 2**32, channels * 2 % 2**16, 16
+    )
+    body = (
+        b"WAVEfmt " + struct.pack("<I", 16) + header + b"data" + struct.pack("<I", len(data)) + data
+    )
     path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
     return path
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.integers(20, 900), max_size=11), st.integers(1, 16))
 def test_any_spacing_of_frames_gives_what_a_viewer_would_see(tmp_path, video_of, gaps, frame_count):
     times = [sum(gaps[:k]) for k in range(len(gaps) + 1)]
     path = video_of(tmp_path / "v.mp4", times, levels=[20 * k + 10 for k in range(len(times))])
-    on_screen = [max(k for k, time in enumerate(times) if time <= 1000 * t) for t in frame_times(frame_count)]
+    on_screen = [
+        max(k for k, time in enumerate(times) if time <= 1000 * t) for t in frame_times(frame_count)
+    ]
     assert levels_of(decode_video(path, frame_count=frame_count)) == [2 * k + 1 for k in on_screen]
 
 
@@ -62,17 +70,26 @@ def test_any_spacing_of_frames_gives_what_a_viewer_would_see(tmp_path, video_of,
     ],
 )
 def test_the_display_matrix_turns_the_frames(tmp_path, video_of, matrix, dark_side):
-    ramp = np.repeat(np.array([20, 220], np.uint8), 32).reshape(1, 64, 1)  # left half dark, right half bright
+    ramp = np.repeat(np.array([20, 220], np.uint8), 32).reshape(
+        1, 64, 1
+    )  # left half dark, right half bright
     path = video_of(tmp_path / "v.mp4", [0, 500], levels=[ramp, ramp], size=(64, 48))
     content = bytearray(path.read_bytes())
-    at = content.index(b"tkhd") + 44  # name, version and flags, 20 bytes of times, 8 reserved, layer to volume
+    at = (
+        content.index(b"tkhd") + 44
+    )  # name, version and flags, 20 bytes of times, 8 reserved, layer to volume
     a, b, c, d = (value << 16 for value in matrix)
     content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
     frame = decode_video(path, frame_count=2)[0].astype(int)
     height, width, _ = frame.shape
     assert (height, width) == ((48, 64) if dark_side in ("left", "right") else (64, 48))
-    sides = {"left": frame[:, :16], "right": frame[:, -16:], "top": frame[:16], "bottom": frame[-16:]}
+    sides = {
+        "left": frame[:, :16],
+        "right": frame[:, -16:],
+        "top": frame[:16],
+        "bottom": frame[-16:],
+    }
     assert min(sides, key=lambda side: sides[side].mean()) == dark_side
 
 
@@ -159,7 +176,9 @@ def test_a_rate_that_no_sound_has_is_refused(tmp_path, rate):
 def test_a_codec_without_a_decoder_is_named(tmp_path, video_of):
     path = video_of(tmp_path / "v.mp4", [0, 500])
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
-    with pytest.raises(MediaError, match="unknown-codec: FFmpeg has no decoder for the video stream"):
+    with pytest.raises(
+        MediaError, match="unknown-codec: FFmpeg has no decoder for the video stream"
+    ):
         decode_video(path, frame_count=2)
 
 
@@ -168,7 +187,9 @@ def test_a_cover_picture_in_a_sound_file_is_no_video(tmp_path, sound_of):
     Image.new("RGB", (32, 32), "red").save(picture)
     sound = sound_of(tmp_path / "s.flac", 0.5).read_bytes()
     data = picture.read_bytes()
-    block = struct.pack(">II", 3, 9) + b"image/png" + struct.pack(">I", 0)  # front cover, no description
+    block = (
+        struct.pack(">II", 3, 9) + b"image/png" + struct.pack(">I", 0)
+    )  # front cover, no description
     block += struct.pack(">IIIII", 32, 32, 24, 0, len(data)) + data
     # After "fLaC" and the STREAMINFO block of 4 + 34 bytes comes the PICTURE block, number 6.
     with_cover = sound[:42] + bytes([6]) + len(block).to_bytes(3, "big") + block + sound[42:]
@@ -191,12 +212,20 @@ def test_a_video_above_the_pixel_cap_is_refused(tmp_path, monkeypatch, video_of)
 def test_threads_decode_what_one_thread_decodes(tmp_path, video_of):
     path = video_of(tmp_path / "v.mp4", [100 * k for k in range(12)], sound_s=1.2)
     Image.effect_noise((64, 64), 50).convert("P").save(tmp_path / "i.png", transparency=b"\0\1\2")
-    expected = decode_video(path, frame_count=4), listen(path), np.asarray(decode_image(tmp_path / "i.png"))
+    expected = (
+        decode_video(path, frame_count=4),
+        listen(path),
+        np.asarray(decode_image(tmp_path / "i.png")),
+    )
     wrong = []
 
     def work():
         for _ in range(5):
-            found = decode_video(path, frame_count=4), listen(path), np.asarray(decode_image(tmp_path / "i.png"))
+            found = (
+                decode_video(path, frame_count=4),
+                listen(path),
+                np.asarray(decode_image(tmp_path / "i.png")),
+            )
             wrong.extend(not np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
@@ -211,7 +240,9 @@ def test_threads_decode_what_one_thread_decodes(tmp_path, video_of):
 def test_every_header_byte_may_break(tmp_path, video_of, sound_of, name):
     # A header is where a single byte makes a decoder ask for gigabytes, channels or another codec.
     path = tmp_path / name
-    content = (video_of(path, [0, 400], sound_s=0.5) if name == "v.mp4" else sound_of(path, 0.2)).read_bytes()
+    content = (
+        video_of(path, [0, 400], sound_s=0.5) if name == "v.mp4" else sound_of(path, 0.2)
+    ).read_bytes()
     places = {"s.wav": range(90), "s.flac": range(120), "v.mp4": range(0, 1_500, 7)}[name]
     for at in places:
         path.write_bytes(content[:at] + bytes([content[at] ^ 0x81]) + content[at + 1 :])

@@ -28,9 +28,15 @@ def notes_of(path, *, skips=True):
         ({"turn": 90}, {MediaNote.ROTATED}),
         ({"turn": 180, "color_trc": 18}, {MediaNote.ROTATED, MediaNote.HDR}),
         ({"times": EVEN[:30]}, {MediaNote.PADDED}),
-        ({"times": [time for k, time in enumerate(EVEN) if k % 3 or k > 60]}, {MediaNote.VARIABLE_FRAME_RATE}),
+        (
+            {"times": [time for k, time in enumerate(EVEN) if k % 3 or k > 60]},
+            {MediaNote.VARIABLE_FRAME_RATE},
+        ),
         ({"times": [time for k, time in enumerate(EVEN) if k != 40]}, set()),  # one lost frame
-        ({"times": [time for k, time in enumerate(EVEN) if k < 90 or k % 3]}, set()),  # after the clip
+        (
+            {"times": [time for k, time in enumerate(EVEN) if k < 90 or k % 3]},
+            set(),
+        ),  # after the clip
         ({"times": EVEN[:88]}, set()),  # until 2.93 s; the last moment is at 2.91 s
     ],
 )
@@ -59,5 +65,12 @@ def test_real_videos(test_data):
 
 def test_a_fault_comes_home_from_a_worker_process():
     fault = pickle.loads(pickle.dumps(MediaError(MediaFault.CRASHED, "signal 11")))
-    assert (fault.reason, fault.detail, str(fault)) == (MediaFault.CRASHED, "signal 11", "crashed: signal 11")
-    assert [MediaFault.OVER_MEMORY.value, MediaFault.OVER_TIME.value] == ["over-memory", "over-time"]
+    assert (fault.reason, fault.detail, str(fault)) == (
+        MediaFault.CRASHED,
+        "signal 11",
+        "crashed: signal 11",
+    )
+    assert [MediaFault.OVER_MEMORY.value, MediaFault.OVER_TIME.value] == [
+        "over-memory",
+        "over-time",
+    ]

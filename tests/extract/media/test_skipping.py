@@ -39,7 +39,12 @@ def test_first_chosen_and_following_frames_are_needed():
     # Ten frames per second; moments 0.45 s and 0.85 s show frames 4 and 8; 9 ends the clip.
     packets = [Packet(k) for k in range(11)]
     plan = plan_skips(stream(), packets, [0.45, 0.85])
-    assert (needed(plan), plan.chosen_pts, plan.first_pts, plan.goes_on) == ([0, 4, 8, 9], [4, 8], 0, True)
+    assert (needed(plan), plan.chosen_pts, plan.first_pts, plan.goes_on) == (
+        [0, 4, 8, 9],
+        [4, 8],
+        0,
+        True,
+    )
     assert len(plan.packets) == 10
     assert plan.times == pytest.approx([k / 10 for k in range(9)])
 
@@ -84,7 +89,10 @@ def test_a_decoder_that_holds_back_too_few_frames_has_no_plan():
     ("unit", "has_plan"),
     [
         (SLICE, True),
-        ((3).to_bytes(4) + bytes([64, 3, 0]) + SLICE, True),  # a parameter set of a higher layer is no slice
+        (
+            (3).to_bytes(4) + bytes([64, 3, 0]) + SLICE,
+            True,
+        ),  # a parameter set of a higher layer is no slice
         ((2).to_bytes(4) + bytes([0, 2]), False),  # temporal layer 1
         ((9).to_bytes(4) + bytes([0, 1]), False),  # longer than what is there
         ((1).to_bytes(4) + bytes([0]), False),
@@ -116,7 +124,10 @@ def test_not_too_much_is_held_back(monkeypatch):
     assert is_past(still[:10], 10)
 
 
-@given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.lists(st.floats(0, 2.9), min_size=1, max_size=9))
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=40),
+    st.lists(st.floats(0, 2.9), min_size=1, max_size=9),
+)
 def test_what_is_chosen_is_what_a_viewer_sees(gaps, moments):
     times, moments = [sum(gaps[:k]) for k in range(len(gaps) + 1)], sorted(moments)
     plan = plan_skips(stream(), [*map(Packet, times), FLUSH], moments)

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_audio, decode_video, tracks, video
+from crossan.extract.media import (
+    AbsentMedium,
+    MediaError,
+    MediaFault,
+    decode_audio,
+    decode_video,
+    tracks,
+    video,
+)
 from crossan.extract.media.audio import open_sound
 from crossan.extract.media.choosing import FrameChooser
 from crossan.extract.media.containers import open_container
@@ -29,7 +37,11 @@ def plain(found):
 def is_same(first, second):
     if isinstance(first, tuple) or isinstance(second, tuple):
         return type(first) is type(second) and first == second
-    return first.dtype == second.dtype and first.shape == second.shape and first.tobytes() == second.tobytes()
+    return (
+        first.dtype == second.dtype
+        and first.shape == second.shape
+        and first.tobytes() == second.tobytes()
+    )
 
 
 def read_jointly(path, frame_count=16):
@@ -61,7 +73,9 @@ def seen(monkeypatch):
     return seen
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     rate=st.sampled_from([12, 24, 25, 30, 50, 60]),
     seconds=st.floats(0.1, 3.6),
@@ -69,7 +83,9 @@ def seen(monkeypatch):
     codec=st.sampled_from(["libx264", "libx265", "mpeg4"]),
     sound_s=st.sampled_from([0.0, 0.4, 3.5]),
 )
-def test_one_pass_gives_what_two_give(tmp_path, video_of, scenes_of, rate, seconds, frame_count, codec, sound_s):
+def test_one_pass_gives_what_two_give(
+    tmp_path, video_of, scenes_of, rate, seconds, frame_count, codec, sound_s
+):
     times = [round(1000 * k / rate) for k in range(max(1, round(rate * seconds)))]
     path = tmp_path / "v.mp4"
     quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
@@ -78,9 +94,13 @@ def test_one_pass_gives_what_two_give(tmp_path, video_of, scenes_of, rate, secon
 
 
 def test_a_file_is_opened_once(tmp_path, video_of, scenes_of, monkeypatch):
-    path = video_of(tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5)
+    path = video_of(
+        tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5
+    )
     opened = []
-    monkeypatch.setattr(tracks, "open_container", lambda path: opened.append(path) or open_container(path))
+    monkeypatch.setattr(
+        tracks, "open_container", lambda path: opened.append(path) or open_container(path)
+    )
     frames, sound = read_jointly(path)
     assert (len(frames), len(sound), opened) == (16, 3 * RATE, [path])
 
@@ -99,7 +119,9 @@ def test_frames_that_nobody_needs_are_not_decoded(tmp_path, video_of, scenes_of,
 
 
 @pytest.mark.parametrize("doubt", ["pts", "order", "corrupt"])
-def test_a_decoder_that_does_not_follow_the_plan_is_not_believed(tmp_path, video_of, scenes_of, monkeypatch, doubt):
+def test_a_decoder_that_does_not_follow_the_plan_is_not_believed(
+    tmp_path, video_of, scenes_of, monkeypatch, doubt
+):
     times = [round(1000 * k / 30) for k in range(100)]
     path = video_of(tmp_path / "v.mp4", times, levels=scenes_of(100))
     expected = decode_video(path, frame_count=8)
@@ -121,7 +143,9 @@ def test_a_decoder_that_does_not_follow_the_plan_is_not_believed(tmp_path, video
         see_all(self, frames[:1] * 2 + frames[1:] if doubt == "order" else frames, shown)
 
     monkeypatch.setattr(video._FrameTrack, "_see_all", see_lies)
-    monkeypatch.setattr(video, "read_tracks_at", lambda *given: read.append(given) or read_tracks_at(*given))
+    monkeypatch.setattr(
+        video, "read_tracks_at", lambda *given: read.append(given) or read_tracks_at(*given)
+    )
     assert is_same(decode_video(path, frame_count=8), expected)
     assert len(read) == 2
 
@@ -135,7 +159,9 @@ def test_frames_with_a_gap_after_the_clip_are_whole(tmp_path, video_of):
 
 
 def test_a_broken_sound_track_leaves_the_frames(tmp_path, video_of, scenes_of):
-    path = video_of(tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5)
+    path = video_of(
+        tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5
+    )
     whole, _ = read_jointly(path)
     path.write_bytes(path.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz"))
     frames, sound = read_jointly(path)
@@ -145,7 +171,9 @@ def test_a_broken_sound_track_leaves_the_frames(tmp_path, video_of, scenes_of):
 
 
 def test_a_broken_video_stream_leaves_the_sound(tmp_path, video_of, scenes_of):
-    path = video_of(tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5)
+    path = video_of(
+        tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5
+    )
     _, whole = read_jointly(path)
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzzz"))
     frames, sound = read_jointly(path)
@@ -154,7 +182,9 @@ def test_a_broken_video_stream_leaves_the_sound(tmp_path, video_of, scenes_of):
 
 
 def test_a_pixel_bomb_leaves_the_sound(tmp_path, video_of, scenes_of, monkeypatch):
-    path = video_of(tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5)
+    path = video_of(
+        tmp_path / "v.mp4", [100 * k for k in range(35)], levels=scenes_of(35), sound_s=3.5
+    )
     monkeypatch.setattr("crossan.extract.media.choosing.PIXEL_CAP", 3_000)
     frames, sound = read_tracks_at(path, [open_frames(path, 16), open_sound(RATE)])
     assert frames.reason is MediaFault.TOO_MANY_PIXELS
@@ -163,18 +193,24 @@ def test_a_pixel_bomb_leaves_the_sound(tmp_path, video_of, scenes_of, monkeypatc
 
 def test_a_fault_of_the_file_is_that_of_both(tmp_path):
     (tmp_path / "v.mp4").write_text("#EXTM3U")
-    found = read_tracks_at(tmp_path / "v.mp4", [open_frames(tmp_path / "v.mp4", 16), open_sound(RATE)])
+    found = read_tracks_at(
+        tmp_path / "v.mp4", [open_frames(tmp_path / "v.mp4", 16), open_sound(RATE)]
+    )
     assert [fault.reason for fault in found] == [MediaFault.UNKNOWN_CONTAINER] * 2
     with pytest.raises(FileNotFoundError):
         read_tracks_at(tmp_path / "nothing.mp4", [open_sound(RATE)])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_of_a_damaged_file_one_pass_gives_what_two_give(tmp_path, video_of, scenes_of, data):
     source = tmp_path / "source.mp4"
     if not source.exists():
-        video_of(source, [round(1000 * k / 30) for k in range(100)], levels=scenes_of(100), sound_s=3.3)
+        video_of(
+            source, [round(1000 * k / 30) for k in range(100)], levels=scenes_of(100), sound_s=3.3
+        )
     content = bytearray(source.read_bytes())
     for _ in range(data.draw(st.integers(1, 6))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))

@@ -68,13 +68,20 @@ def test_each_modality_tells_topics_apart(tmp_path):
     items = [item for item in make_items(0) if item.number < 8 * TOPIC_COUNT and item.title]
     random = np.random.default_rng(0)
     images = {
-        i.number: np.asarray(decode_image(tmp_path / write_image(tmp_path, i, random)).resize((8, 8))).ravel() / 255
+        i.number: np.asarray(
+            decode_image(tmp_path / write_image(tmp_path, i, random)).resize((8, 8))
+        ).ravel()
+        / 255
         for i in items
     }
     sounds = {}
     for item in items:
-        heard = decode_audio(tmp_path / write_sound(tmp_path, item, random), sampling_rate=16_000)[4_000:36_000]
-        sounds[item.number] = np.log1p(np.abs(np.fft.rfft(heard))).reshape(-1)[:8_000].reshape(100, 80).mean(1)
+        heard = decode_audio(tmp_path / write_sound(tmp_path, item, random), sampling_rate=16_000)[
+            4_000:36_000
+        ]
+        sounds[item.number] = (
+            np.log1p(np.abs(np.fft.rfft(heard))).reshape(-1)[:8_000].reshape(100, 80).mean(1)
+        )
     words = sorted({word for item in items for word in item.title.lower().split()})
     titles = {i.number: np.isin(words, i.title.lower().split()).astype(float) for i in items}
     for features, floor in ((images, 0.6), (sounds, 0.6), (titles, 0.9)):
@@ -83,7 +90,10 @@ def test_each_modality_tells_topics_apart(tmp_path):
             [i for i in items if i.number >= 6 * TOPIC_COUNT],
         )
         means = np.stack(
-            [np.mean([features[i.number] for i in train if i.topic == t], axis=0) for t in range(TOPIC_COUNT)]
+            [
+                np.mean([features[i.number] for i in train if i.topic == t], axis=0)
+                for t in range(TOPIC_COUNT)
+            ]
         )
         found = [int(np.abs(means - features[i.number]).sum(1).argmin()) == i.topic for i in test]
         assert np.mean(found) >= floor
@@ -91,7 +101,9 @@ def test_each_modality_tells_topics_apart(tmp_path):
 
 def test_a_clip_changes_over_time(tmp_path):
     item = make_items(0)[2]
-    frames = decode_video(tmp_path / write_video(tmp_path, item, np.random.default_rng(0)), frame_count=8)
+    frames = decode_video(
+        tmp_path / write_video(tmp_path, item, np.random.default_rng(0)), frame_count=8
+    )
     brightness = frames.reshape(8, -1).mean(1)
     assert brightness.max() - brightness.min() > 10
 

@@ -45,7 +45,10 @@ def test_a_corrupt_file_is_quarantined_with_the_decoders_reason(tmp_path, modali
 @pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO, Modality.AUDIO])
 def test_a_file_that_vanished_is_missing(modality):
     outcome = _read("/nowhere/a", modality=modality)
-    assert (outcome.status, outcome.reason) == (ItemStatus.MISSING, "missing: no file at /nowhere/a")
+    assert (outcome.status, outcome.reason) == (
+        ItemStatus.MISSING,
+        "missing: no file at /nowhere/a",
+    )
 
 
 @pytest.mark.parametrize(

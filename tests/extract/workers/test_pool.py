@@ -29,7 +29,9 @@ def _read(pool, orders, ahead=4):
 
 
 def _children():
-    found = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(os.getpid())], capture_output=True, text=True, check=False
+    )
     return set(found.stdout.split())
 
 
@@ -45,7 +47,9 @@ def test_answers_come_in_the_order_of_the_orders_and_equal_those_read_here(tmp_p
     orders = _orders(*(f"{'slow' if number % 5 == 0 else 'fine'}-{number}" for number in range(20)))
     found = _read(pool, orders)
     alone = _read(WorkerPool(Reader(tmp_path), 0, LIMITS), orders)
-    assert [one.inputs["values"].tolist() for one in found] == [one.inputs["values"].tolist() for one in alone]
+    assert [one.inputs["values"].tolist() for one in found] == [
+        one.inputs["values"].tolist() for one in alone
+    ]
     assert [one.inputs["values"][0, 0] for one in found] == list(range(20))
     assert (pool.lost_count, pool.busy_seconds >= 4 * 0.2) == (0, True)
 
@@ -160,7 +164,9 @@ next(answers)
 """
     job = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert job.stdout.readline() == "reading\n"
-    found = subprocess.run(["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["pgrep", "-P", str(job.pid)], capture_output=True, text=True, check=True
+    )
     workers = found.stdout.split()
     assert len(workers) == 2
     os.kill(job.pid, signal.SIGKILL)

@@ -31,7 +31,9 @@ def _pass_on(header, given):
 @given(
     st.dictionaries(NAMES, st.text() | st.none() | st.integers()),
     st.dictionaries(
-        NAMES, DTYPES.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0))), max_size=3
+        NAMES,
+        DTYPES.flatmap(lambda dtype: arrays(dtype, array_shapes(min_dims=0, min_side=0))),
+        max_size=3,
     ),
 )
 def test_what_is_sent_arrives(header, given):

@@ -12,7 +12,14 @@ def crafted_files(kind, *, is_slice=False):
     """Return hand-made files of one kind, by a name that says what is wrong with each; the slice lacks what takes long."""
     if kind == "mp4":
         return {"empty": b"", **_videos(), **({} if is_slice else _long_videos())}
-    makers = {"jpeg": _jpegs, "png": _pngs, "webp": _webps, "wav": _waves, "mp3": _mp3s, "flac": _flacs}
+    makers = {
+        "jpeg": _jpegs,
+        "png": _pngs,
+        "webp": _webps,
+        "wav": _waves,
+        "mp3": _mp3s,
+        "flac": _flacs,
+    }
     return {"empty": b"", **makers[kind]()}
 
 
@@ -36,7 +43,9 @@ def traps(secret, address):
         "rtsp redirect": f"[Reference]\nRef1={address}/a\nRef2=file://{secret}\n",
         "shebang": f"#!/bin/sh\ncat {secret}\n",
     }
-    return {name: text.encode() for name, text in texts.items()} | {"outside reference": _outside_reference(secret)}
+    return {name: text.encode() for name, text in texts.items()} | {
+        "outside reference": _outside_reference(secret)
+    }
 
 
 def _outside_reference(secret):
@@ -64,7 +73,9 @@ def _pngs():
     return {
         "2^31 - 1 pixels wide": _png(2**31 - 1, 1, dot),
         "60,000 x 60,000": _png(60_000, 60_000, _chunk(b"IDAT", zeros)),
-        "exactly the pixel cap": _png(8_000, 8_000, _chunk(b"IDAT", zlib.compress(bytes(8_000 * 24_001), 9))),
+        "exactly the pixel cap": _png(
+            8_000, 8_000, _chunk(b"IDAT", zlib.compress(bytes(8_000 * 24_001), 9))
+        ),
         "64,000,000 x 1": _png(64_000_000, 1, _chunk(b"IDAT", zeros), depth=1, colour=0),
         "no pixels": _png(0, 0, dot),
         "text that unpacks to 50 MB": _png(1, 1, text, dot),
@@ -94,7 +105,14 @@ def _jpegs():
         return plain[: frame + 5] + struct.pack(">HH", height, width) + plain[frame + 9 :]
 
     def with_segment(marker, body):
-        return plain[:2] + b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body + plain[2:]
+        return (
+            plain[:2]
+            + b"\xff"
+            + bytes([marker])
+            + struct.pack(">H", len(body) + 2)
+            + body
+            + plain[2:]
+        )
 
     orientations = {
         f"orientation {number}": with_segment(
@@ -107,9 +125,15 @@ def _jpegs():
         "8,000 x 8,000": sized(8_000, 8_000),
         "no height": sized(0, 96),
         "EXIF that points at itself": with_segment(0xE1, exif),
-        "1,000 EXIF blocks": plain[:2] + with_segment(0xE1, exif)[2 : -len(plain) + 2] * 1_000 + plain[2:],
-        "1,000 profile parts": plain[:2] + (b"\xff\xe2\x00\x12ICC_PROFILE\0\x01\xff") * 1_000 + plain[2:],
-        "photo directory that points outside": with_segment(0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\xff\xff\xff\xff"),
+        "1,000 EXIF blocks": plain[:2]
+        + with_segment(0xE1, exif)[2 : -len(plain) + 2] * 1_000
+        + plain[2:],
+        "1,000 profile parts": plain[:2]
+        + (b"\xff\xe2\x00\x12ICC_PROFILE\0\x01\xff") * 1_000
+        + plain[2:],
+        "photo directory that points outside": with_segment(
+            0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0\xff\xff\xff\xff"
+        ),
         "only markers": b"\xff\xd8\xff" + b"\xff" * 200_000,
         "comment of a declared length and no more": b"\xff\xd8\xff\xfe\xff\xff",
         **orientations,
@@ -119,18 +143,29 @@ def _jpegs():
 def _webps():
     def riff(*chunks):
         body = b"WEBP" + b"".join(
-            name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for name, data in chunks
+            name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+            for name, data in chunks
         )
         return b"RIFF" + struct.pack("<I", len(body)) + body
 
     def canvas(flags):
         return (b"VP8X", struct.pack("<I", flags) + b"\xff\x3f\0" * 2)  # 16,384 x 16,384
 
-    frame = (b"ANMF", bytes(6) + b"\xff\x3f\0" * 2 + bytes(4) + b"VP8L" + struct.pack("<I", 5) + b"/\xff\xff\xff\xff\0")
+    frame = (
+        b"ANMF",
+        bytes(6)
+        + b"\xff\x3f\0" * 2
+        + bytes(4)
+        + b"VP8L"
+        + struct.pack("<I", 5)
+        + b"/\xff\xff\xff\xff\0",
+    )
     return {
         "16,384 x 16,384, still": riff(canvas(0), (b"VP8L", b"/\xff\xff\xff\x0f" + bytes(40))),
         "16,384 x 16,384, animated": riff(canvas(2), (b"ANIM", bytes(6)), frame),
-        "20,000 frames": riff((b"VP8X", struct.pack("<I", 2) + bytes(6)), (b"ANIM", bytes(6)), *[frame] * 20_000),
+        "20,000 frames": riff(
+            (b"VP8X", struct.pack("<I", 2) + bytes(6)), (b"ANIM", bytes(6)), *[frame] * 20_000
+        ),
         "RIFF in RIFF": riff((b"RIFF", riff((b"RIFF", b"")))),
         "no chunk": riff(),
     }
@@ -168,7 +203,8 @@ def _videos():
         "atom of length 1": changed(b"moov", -4, ">I", 1),
         "5,000 nested atoms": plain[:32] + nested,
         "100,000 empty atoms": plain[:32] + _atom(b"free") * 100_000 + plain[32:],
-        "300 tracks": plain[:32] + _atom(b"moov", *[plain[plain.index(b"trak") - 4 : plain.index(b"udta") - 4]] * 300),
+        "300 tracks": plain[:32]
+        + _atom(b"moov", *[plain[plain.index(b"trak") - 4 : plain.index(b"udta") - 4]] * 300),
         "a matrix of nonsense": changed(b"tkhd", 44, ">9i", *[2**31 - 1, -(2**31), 7] * 3),
         "only a file type": plain[:32],
     }
@@ -177,7 +213,9 @@ def _videos():
 def _long_videos():
     return {
         "8,000 x 7,984 pixels": write_video("mpeg4", size=(8_000, 7_984), frame_count=2, rate=1),
-        "16,384 x 8,192 pixels": write_video("mjpeg", size=(16_384, 8_192), frame_count=1, pixel_format="yuvj420p"),
+        "16,384 x 8,192 pixels": write_video(
+            "mjpeg", size=(16_384, 8_192), frame_count=1, pixel_format="yuvj420p"
+        ),
         "1,000 frames a second": write_video("mpeg4", frame_count=4_000, rate=1_000),
     }
 
@@ -185,10 +223,24 @@ def _long_videos():
 def _waves():
     def wave(*, channels=1, rate=16_000, bits=16, code=1, said=None, data=bytes(40_000), extra=b""):
         form = struct.pack(
-            "<HHIIHH", code, channels, rate, rate * channels * bits // 8 % 2**32, channels * bits // 8 % 2**16, bits
+            "<HHIIHH",
+            code,
+            channels,
+            rate,
+            rate * channels * bits // 8 % 2**32,
+            channels * bits // 8 % 2**16,
+            bits,
         )
         said = len(data) if said is None else said
-        chunks = b"fmt " + struct.pack("<I", len(form)) + form + extra + b"data" + struct.pack("<I", said) + data
+        chunks = (
+            b"fmt "
+            + struct.pack("<I", len(form))
+            + form
+            + extra
+            + b"data"
+            + struct.pack("<I", said)
+            + data
+        )
         return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
 
     return {
@@ -204,7 +256,9 @@ def _waves():
         "rate 767,999": wave(rate=767_999, data=bytes(4_000_000)),
         "0 bits": wave(bits=0),
         "65,535 bits": wave(bits=65_535),
-        "floats that are no numbers": wave(code=3, bits=32, data=struct.pack("<f", float("nan")) * 10_000),
+        "floats that are no numbers": wave(
+            code=3, bits=32, data=struct.pack("<f", float("nan")) * 10_000
+        ),
         "floats without end": wave(code=3, bits=32, data=struct.pack("<f", float("inf")) * 10_000),
         "unknown code": wave(code=0xFFFE),
         "a chunk of 4 GB": wave(extra=b"LIST" + struct.pack("<I", 2**32 - 1)),
@@ -227,7 +281,10 @@ def _mp3s():
         "tag of 256 MB": tagged(2**28 - 1, bytes(1_000)) + frame,
         "picture of 2 GB": tagged(1_000, picture.ljust(1_000, b"\0")) + frame,
         "100 tags": tagged(10, bytes(10)) * 100 + frame,
-        "10,000 text frames": tagged(120_000, (b"TXXX" + struct.pack(">I", 2) + b"\0\0\0a") * 10_000) + frame,
+        "10,000 text frames": tagged(
+            120_000, (b"TXXX" + struct.pack(">I", 2) + b"\0\0\0a") * 10_000
+        )
+        + frame,
         "only a tag": tagged(1_000, bytes(1_000)),
         "sync words without end": b"\xff\xfb" * 200_000,
         "one header": frame[:4],
@@ -249,7 +306,11 @@ def _flacs():
         "rate 2^20 - 1": info(2**20 - 1, 1, 16, 24_000),
         "8 channels of 32 bits": info(16_000, 8, 32, 24_000),
         "1 bit": info(16_000, 1, 1, 24_000),
-        "2^32 - 1 comments": plain[:42] + b"\x04" + len(comment).to_bytes(3, "big") + comment + plain[42:],
+        "2^32 - 1 comments": plain[:42]
+        + b"\x04"
+        + len(comment).to_bytes(3, "big")
+        + comment
+        + plain[42:],
         "picture of 16 MB": plain[:42] + b"\x06\xff\xff\xff" + plain[42:],
         "10,000 paddings": plain[:42] + b"\x01\0\0\0" * 10_000 + plain[42:],
         "no frame": plain[:42],

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import struct
 
-_EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE, 0xFFFF_FFFF)
+_EXTREMES = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0x8000,
+    0xFFFF,
+    0x7FFF_FFFF,
+    0x8000_0000,
+    0xFFFF_FFFE,
+    0xFFFF_FFFF,
+)
 _NAMES = {
     "mp4": tuple(
         b"ftyp moov trak mdia minf stbl stsd stts ctts stsc stsz stco stss mdat mvhd tkhd mdhd elst hdlr dref moof traf trun "
         b"tfhd tfdt trex avc1 avcC hev1 hvcC vp09 vpcC mp4v mp4a esds Opus dOps".split()
     ),
-    "png": (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"zTXt", b"iTXt", b"eXIf", b"acTL", b"fcTL", b"fdAT"),
+    "png": (
+        b"IHDR",
+        b"PLTE",
+        b"tRNS",
+        b"IDAT",
+        b"IEND",
+        b"zTXt",
+        b"iTXt",
+        b"eXIf",
+        b"acTL",
+        b"fcTL",
+        b"fdAT",
+    ),
     "webp": (b"RIFF", b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"ICCP"),
     "wav": (b"RIFF", b"WAVE", b"fmt ", b"fact", b"LIST", b"data"),
     "jpeg": (
@@ -67,7 +92,9 @@ def _overwrite_run(random, data, kind, sources, strangers):
     if data:
         at = _place(random, data)
         length = min(random.choice((1, 4, 64, 1_000, 20_000)), len(data) - at)
-        data[at : at + length] = random.choice((bytes(length), b"\xff" * length, random.randbytes(length)))
+        data[at : at + length] = random.choice(
+            (bytes(length), b"\xff" * length, random.randbytes(length))
+        )
     return data
 
 

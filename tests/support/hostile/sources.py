@@ -21,7 +21,8 @@ SUFFIXES = {
     "flac": ".flac",
 }
 COLUMNS = {
-    kind: "video" if kind == "mp4" else "image" if kind in ("jpeg", "png", "webp") else "audio" for kind in KINDS
+    kind: "video" if kind == "mp4" else "image" if kind in ("jpeg", "png", "webp") else "audio"
+    for kind in KINDS
 }
 """Which column of the items table a kind of file goes to."""
 
@@ -66,7 +67,15 @@ def _pictures(kind):
             ("I;16", {}),
             ("LA", {"exif": _exif(3)}),
             ("1", {}),
-            ("RGBA", {"save_all": True, "append_images": [_picture("RGBA")], "duration": 40, "default_image": True}),
+            (
+                "RGBA",
+                {
+                    "save_all": True,
+                    "append_images": [_picture("RGBA")],
+                    "duration": 40,
+                    "default_image": True,
+                },
+            ),
         ],
         "webp": [
             ("RGB", {"quality": 80}),
@@ -102,10 +111,14 @@ _REPEATABLE = {
 }
 
 
-def write_video(codec, *, size=(96, 64), frame_count=16, rate=5, pixel_format="yuv420p", sound=None, movflags=""):
+def write_video(
+    codec, *, size=(96, 64), frame_count=16, rate=5, pixel_format="yuv420p", sound=None, movflags=""
+):
     """Return the bytes of an MP4 file of ``frame_count`` frames at ``rate`` per second."""
     flags = {"movflags": movflags} if movflags else {}
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:  # to move the header forward FFmpeg opens it by name
+    with tempfile.NamedTemporaryFile(
+        suffix=".mp4"
+    ) as file:  # to move the header forward FFmpeg opens it by name
         _encode_video(file.name, flags, codec, size, frame_count, rate, pixel_format, sound)
         return file.read()
 
@@ -135,7 +148,11 @@ def _sounds(kind):
             ("adpcm_ms", 22_050, 2, 1.0),
             ("pcm_s24le", 48_000, 1, 0.5),
         ],
-        "mp3": [("libmp3lame", 16_000, 1, 3.5), ("libmp3lame", 44_100, 2, 1.2), ("libmp3lame", 48_000, 1, 0.5)],
+        "mp3": [
+            ("libmp3lame", 16_000, 1, 3.5),
+            ("libmp3lame", 44_100, 2, 1.2),
+            ("libmp3lame", 48_000, 1, 0.5),
+        ],
         "flac": [("flac", 16_000, 1, 1.5), ("flac", 48_000, 2, 0.7), ("flac", 8_000, 1, 3.5)],
     }
     return [_sound(kind, *order) for order in orders[kind]]
@@ -145,13 +162,17 @@ def _sound(kind, codec, rate, channels, seconds):
     file = io.BytesIO()
     with av.open(file, "w", format=kind, options={"fflags": "+bitexact"}) as container:
         container.metadata.update({"title": "a title", "artist": "somebody"})
-        stream = container.add_stream(codec, rate=rate, layout="stereo" if channels == 2 else "mono")
+        stream = container.add_stream(
+            codec, rate=rate, layout="stereo" if channels == 2 else "mono"
+        )
         _encode_sound(container, stream, seconds, rate, channels)
     return file.getvalue()
 
 
 def _encode_sound(container, stream, seconds, rate, channels):
-    wave = 0.5 * np.sin(np.arange(round(rate * seconds)) * (440 * 2 * np.pi / rate)).astype(np.float32)
+    wave = 0.5 * np.sin(np.arange(round(rate * seconds)) * (440 * 2 * np.pi / rate)).astype(
+        np.float32
+    )
     layout = "stereo" if channels == 2 else "mono"
     frame = av.AudioFrame.from_ndarray(np.tile(wave, (channels, 1)), format="fltp", layout=layout)
     frame.sample_rate = rate

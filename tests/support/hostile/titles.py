@@ -17,7 +17,15 @@ _CRAFTED = (
 _ALPHABETS = (
     [chr(point) for point in range(0x20)],
     [chr(point) for point in range(0x300, 0x370)],
-    [chr(point) for point in (*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF)],
+    [
+        chr(point)
+        for point in (
+            *range(0x200B, 0x2010),
+            *range(0x202A, 0x202F),
+            *range(0x2060, 0x2070),
+            0xFEFF,
+        )
+    ],
     [chr(point) for point in (*range(0x590, 0x5F5), *range(0x600, 0x700))],
     [chr(point) for point in (*range(0x1F300, 0x1F650), 0x200D, 0xFE0F, *range(0x1F3FB, 0x1F400))],
     [chr(point) for point in range(0x4E00, 0x4F00)],

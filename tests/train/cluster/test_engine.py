@@ -14,13 +14,26 @@ from crossan.train.cluster.worker import Order, Outcome, RankWorker
 from crossan.train.features import Placement
 from crossan.train.settings import RunSettings
 
-LOST = Outcome(failure=Failure("ResourceError", "another rank cannot be reached", None), has_lost_another=True)
+LOST = Outcome(
+    failure=Failure("ResourceError", "another rank cannot be reached", None), has_lost_another=True
+)
 BAD = Outcome(failure=Failure.of(DataError("two items have no modality")))
 
 
 def order_of(out, **changed):
-    facts = {"may_resume": False, "may_differ": False, "device": "cpu", "rank_count": 2, "threads": 1}
-    facts |= {"placement": Placement(), "folder": Path("/"), "command": ["crossan-train"], "version": "0.1.0"}
+    facts = {
+        "may_resume": False,
+        "may_differ": False,
+        "device": "cpu",
+        "rank_count": 2,
+        "threads": 1,
+    }
+    facts |= {
+        "placement": Placement(),
+        "folder": Path("/"),
+        "command": ["crossan-train"],
+        "version": "0.1.0",
+    }
     settings = RunSettings.model_validate({"data": {"dataset": "d", "cache": "c"}})
     return Order(settings=settings, out=out, **(facts | changed))
 
@@ -64,7 +77,9 @@ def test_every_lost_worker_is_a_fresh_start_from_the_last_checkpoint(attempts, t
 
 def test_after_four_lost_workers_the_training_is_given_up(attempts, tmp_path):
     orders = attempts(*(f"rank 0 was lost: {number}" for number in range(9)))
-    with pytest.raises(ResourceError, match="workers were lost 4 times; the last time: rank 0 was lost: 3"):
+    with pytest.raises(
+        ResourceError, match="workers were lost 4 times; the last time: rank 0 was lost: 3"
+    ):
         ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path / "r"))
     assert len(orders) == 4
 
@@ -80,7 +95,13 @@ def test_a_run_that_was_there_before_is_not_gone_on_with_unasked(attempts, tmp_p
 def attempt(tmp_path):
     from types import SimpleNamespace
 
-    errors = ("RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError")
+    errors = (
+        "RayActorError",
+        "WorkerCrashedError",
+        "NodeDiedError",
+        "OutOfMemoryError",
+        "ObjectLostError",
+    )
     ray = SimpleNamespace(exceptions=SimpleNamespace(**dict.fromkeys(errors, OSError)))
     return ray_engine._Attempt(ray, [], order_of(tmp_path))
 
@@ -93,7 +114,11 @@ def test_an_error_that_every_attempt_would_meet_comes_before_a_lost_rank(attempt
 @pytest.mark.parametrize(
     ("outcomes", "lost", "message"),
     [
-        ({0: LOST, 1: Outcome(has_lost_another=True)}, "rank 1 was lost: killed", "rank 1 was lost: killed"),
+        (
+            {0: LOST, 1: Outcome(has_lost_another=True)},
+            "rank 1 was lost: killed",
+            "rank 1 was lost: killed",
+        ),
         ({0: LOST, 1: LOST}, "", "another rank cannot be reached"),
         ({1: Outcome(result={})}, "", "a rank does not answer"),
     ],
@@ -104,7 +129,9 @@ def test_a_rank_that_is_gone_is_a_lost_attempt(attempt, outcomes, lost, message)
 
 
 def test_the_result_is_the_first_ranks(attempt):
-    assert attempt._judge({0: Outcome(result={"epochs": 1}), 1: Outcome(result={})}, "") == {"epochs": 1}
+    assert attempt._judge({0: Outcome(result={"epochs": 1}), 1: Outcome(result={})}, "") == {
+        "epochs": 1
+    }
 
 
 @pytest.mark.parametrize(

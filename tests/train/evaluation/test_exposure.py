@@ -39,7 +39,9 @@ def test_figures_by_hand():
     assert figures == {
         "top": 2,
         "coverage": 2 / 4,
-        "gini": pytest.approx((1 * 1 + 3 * 2) / (4 * 3)),  # exposures sorted 0, 0, 1, 2 with weights -3, -1, 1, 3
+        "gini": pytest.approx(
+            (1 * 1 + 3 * 2) / (4 * 3)
+        ),  # exposures sorted 0, 0, 1, 2 with weights -3, -1, 1, 3
         "mean_popularity": pytest.approx((6 + 8) / 2),  # the third user is shown nothing
         "history_mean_popularity": pytest.approx((2 + 1 + 4) / 3),
         "popularity_lift": pytest.approx(7 / (7 / 3) - 1),
@@ -52,8 +54,15 @@ def test_showing_everybody_their_own_taste_has_no_lift():
 
 
 def test_nothing_shown_and_nothing_known():
-    figures = exposure_figures(np.full((2, 3), -1), [np.array([0]), np.array([0])], np.array([0, 0]))
-    assert (figures["coverage"], figures["gini"], figures["mean_popularity"], figures["popularity_lift"]) == (
+    figures = exposure_figures(
+        np.full((2, 3), -1), [np.array([0]), np.array([0])], np.array([0, 0])
+    )
+    assert (
+        figures["coverage"],
+        figures["gini"],
+        figures["mean_popularity"],
+        figures["popularity_lift"],
+    ) == (
         0,
         0,
         0,

@@ -17,11 +17,15 @@ from crossan.train.sequences.popularity import log_popularity, training_counts
 
 def rank_all(user_vectors, item_vectors, targets, histories=None, mask_history="none"):
     histories = [np.array(items, dtype=np.int64) for items in histories or [[]] * len(targets)]
-    return ranks_by_counting(user_vectors, item_vectors, torch.tensor(targets), histories, mask_history).tolist()
+    return ranks_by_counting(
+        user_vectors, item_vectors, torch.tensor(targets), histories, mask_history
+    ).tolist()
 
 
 def rank_of(scores, target):
-    return rank_all(torch.ones(1, 1), torch.tensor(scores, dtype=torch.float32).unsqueeze(1), [target])[0]
+    return rank_all(
+        torch.ones(1, 1), torch.tensor(scores, dtype=torch.float32).unsqueeze(1), [target]
+    )[0]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,10 @@ def test_ranks_agree_with_sorting_every_user():
 def test_identical_items_tie_in_every_block(monkeypatch):
     """Whatever the block, and whatever the processor does at its edge: a collapsed model is ranked last everywhere."""
     random = torch.Generator().manual_seed(1)
-    users, items = torch.randn(70, 64, generator=random), torch.randn(1, 64, generator=random).expand(700, 64)
+    users, items = (
+        torch.randn(70, 64, generator=random),
+        torch.randn(1, 64, generator=random).expand(700, 64),
+    )
     for size in (2_500_000, 64 * 100, 64 * 33):
         monkeypatch.setattr(ranking, "_SCORES_PER_BLOCK", {"cpu": size})
         assert rank_all(users, items, [7 * n for n in range(70)]) == [700] * 70
@@ -77,7 +84,9 @@ def slow_rank(scores, target, history, mask_history):
         masked.discard(target)
     if target in masked:
         return len(scores)
-    return 1 + sum(scores[j] >= scores[target] for j in range(len(scores)) if j != target and j not in masked)
+    return 1 + sum(
+        scores[j] >= scores[target] for j in range(len(scores)) if j != target and j not in masked
+    )
 
 
 @contextlib.contextmanager
@@ -92,14 +101,32 @@ def blocks_of(users, items):
 SCORES = st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=7)
 
 
-@given(SCORES, st.sampled_from(["all", "unseen-only", "none"]), st.integers(1, 3), st.integers(1, 7), st.data())
-def test_blocks_and_masks_agree_with_a_loop(scores, mask_history, users_per_block, items_per_block, data):
+@given(
+    SCORES,
+    st.sampled_from(["all", "unseen-only", "none"]),
+    st.integers(1, 3),
+    st.integers(1, 7),
+    st.data(),
+)
+def test_blocks_and_masks_agree_with_a_loop(
+    scores, mask_history, users_per_block, items_per_block, data
+):
     users = len(scores)
     targets = data.draw(st.lists(st.integers(0, 5), min_size=users, max_size=users))
-    histories = data.draw(st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=users, max_size=users))
-    slow = [slow_rank(s, t, h, mask_history) for s, t, h in zip(scores, targets, histories, strict=True)]
+    histories = data.draw(
+        st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=users, max_size=users)
+    )
+    slow = [
+        slow_rank(s, t, h, mask_history) for s, t, h in zip(scores, targets, histories, strict=True)
+    ]
     with blocks_of(users_per_block, items_per_block):
-        fast = rank_all(torch.tensor(scores, dtype=torch.float32), torch.eye(6), targets, histories, mask_history)
+        fast = rank_all(
+            torch.tensor(scores, dtype=torch.float32),
+            torch.eye(6),
+            targets,
+            histories,
+            mask_history,
+        )
     assert fast == slow
 
 
@@ -108,9 +135,13 @@ def test_nobody_has_no_rank():
 
 
 @given(SCORES, st.integers(1, 8), st.integers(1, 3), st.integers(1, 7), st.data())
-def test_the_top_items_are_the_highest_that_are_not_seen(scores, count, users_per_block, items_per_block, data):
+def test_the_top_items_are_the_highest_that_are_not_seen(
+    scores, count, users_per_block, items_per_block, data
+):
     users = len(scores)
-    histories = data.draw(st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=users, max_size=users))
+    histories = data.draw(
+        st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=users, max_size=users)
+    )
     with blocks_of(users_per_block, items_per_block):
         found = top_items(
             torch.tensor(scores, dtype=torch.float32),
@@ -120,20 +151,25 @@ def test_the_top_items_are_the_highest_that_are_not_seen(scores, count, users_pe
         ).tolist()
     for own, shown, history in zip(scores, found, histories, strict=True):
         items = [item for item in shown if item >= 0]
-        allowed = sorted((own[item] for item in range(6) if item not in history), reverse=True)[:count]
+        allowed = sorted((own[item] for item in range(6) if item not in history), reverse=True)[
+            :count
+        ]
         assert [own[item] for item in items] == allowed  # which of equal ones is open
         assert len(set(items)) == len(items)
         assert not set(items) & set(history)
         assert shown[len(items) :] == [-1] * (count - len(items))
 
 
-@pytest.mark.parametrize(("rank", "k", "expected"), [(1, 10, 1.0), (3, 10, 0.5), (10, 10, 0.2890648), (11, 10, 0.0)])
+@pytest.mark.parametrize(
+    ("rank", "k", "expected"), [(1, 10, 1.0), (3, 10, 0.5), (10, 10, 0.2890648), (11, 10, 0.0)]
+)
 def test_ndcg_known_answers(rank, k, expected):
     assert ndcg_at(torch.tensor([rank]), k).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("ranks", "k", "expected"), [([1], 5, 1.0), ([4], 5, 0.25), ([6], 5, 0.0), ([2, 5, 50], 20, (1 / 2 + 1 / 5) / 3)]
+    ("ranks", "k", "expected"),
+    [([1], 5, 1.0), ([4], 5, 0.25), ([6], 5, 0.0), ([2, 5, 50], 20, (1 / 2 + 1 / 5) / 3)],
 )
 def test_mrr_known_answers(ranks, k, expected):
     assert mrr_at(torch.tensor(ranks), k).item() == pytest.approx(expected)

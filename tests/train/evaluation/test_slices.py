@@ -6,7 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossan.train.evaluation.slices import history_bins, popularity_deciles, slice_metrics, test_slices
+from crossan.train.evaluation.slices import (
+    history_bins,
+    popularity_deciles,
+    slice_metrics,
+    test_slices,
+)
 
 
 def test_ten_items_are_ten_deciles_and_equal_counts_go_by_item_id():
@@ -16,7 +21,11 @@ def test_ten_items_are_ten_deciles_and_equal_counts_go_by_item_id():
 
 
 def test_three_items_fall_into_the_first_the_fourth_and_the_seventh():
-    assert popularity_deciles(np.array([3, 1, 2])).tolist() == [7, 1, 4]  # places 2, 0, 1 of 3: 20/3, 0, 10/3, plus one
+    assert popularity_deciles(np.array([3, 1, 2])).tolist() == [
+        7,
+        1,
+        4,
+    ]  # places 2, 0, 1 of 3: 20/3, 0, 10/3, plus one
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=200))
@@ -30,7 +39,18 @@ def test_deciles_are_of_equal_size_and_follow_popularity(counts):
 
 def test_lengths_are_binned_up_to_powers_of_two():
     lengths = np.array([0, 1, 2, 3, 4, 5, 8, 9, 16, 17])
-    assert history_bins(lengths) == ["1", "1", "2", "3-4", "3-4", "5-8", "5-8", "9-16", "9-16", "17-32"]
+    assert history_bins(lengths) == [
+        "1",
+        "1",
+        "2",
+        "3-4",
+        "3-4",
+        "5-8",
+        "5-8",
+        "9-16",
+        "9-16",
+        "17-32",
+    ]
 
 
 def test_a_slice_holds_its_own_users_alone():
@@ -49,7 +69,10 @@ def test_the_three_ways_to_slice():
         lengths=np.array([9, 2, 3]),
         counts=np.array([0, 1, 4]),
     )
-    assert {name: part["users"] for name, part in slices["target"].items()} == {"cold": 1, "warm": 2}
+    assert {name: part["users"] for name, part in slices["target"].items()} == {
+        "cold": 1,
+        "warm": 2,
+    }
     assert slices["target"]["warm"]["hr@10"] == 1.0
     assert slices["target"]["cold"]["hr@20"] == 1.0
     assert list(slices["target_popularity_decile"]) == ["1", "4", "7"]
@@ -61,7 +84,10 @@ def test_the_three_ways_to_slice():
 
 def test_slices_come_in_order_whatever_the_order_of_users():
     slices = test_slices(
-        torch.ones(4, dtype=torch.int64), np.array([9, 0, 9, 5]), np.array([20, 2, 3, 1]), np.arange(10)
+        torch.ones(4, dtype=torch.int64),
+        np.array([9, 0, 9, 5]),
+        np.array([20, 2, 3, 1]),
+        np.arange(10),
     )
     assert list(slices["target_popularity_decile"]) == ["1", "6", "10"]
     assert list(slices["history_length"]) == ["1", "2", "3-4", "17-32"]

@@ -16,7 +16,13 @@ from support.commands import train_in
 from support.fabricated import write_small
 
 # Two users of at most 5 training items a step: 10 positions, of which some gather shows 8 or more.
-SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=2", "max_epochs=2", "data.max_items=7")
+SETTINGS = (
+    "model.bottleneck_dim=8",
+    "model.width=16",
+    "batch_size=2",
+    "max_epochs=2",
+    "data.max_items=7",
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +36,16 @@ class Spy:
     def __init__(self, monkeypatch):
         self.demand, self.gathered, self.rows_of_buffers = None, [], []
         for module, name in ((opening, "ITEMS_PER_BLOCK"), (evaluation, "ITEMS_PER_BLOCK")):
-            monkeypatch.setattr(module, name, 3)  # else the blocks of 1,024 are more than any batch here
+            monkeypatch.setattr(
+                module, name, 3
+            )  # else the blocks of 1,024 are more than any batch here
         for module in (catalogue, objective):
             monkeypatch.setattr(module, "ITEMS_PER_REFRESH", 4)
-        place_features, fetch, make = opening.place_features, StreamedFeatures.fetch, StagingBuffers._make
+        place_features, fetch, make = (
+            opening.place_features,
+            StreamedFeatures.fetch,
+            StagingBuffers._make,
+        )
 
         def placed(stored, placement, device, demand):
             self.demand = demand
@@ -56,15 +68,44 @@ class Spy:
     ("settings", "rows", "at_once", "least"),
     [
         ((), 10, 2, 8),
-        (("objective.kind=catalogue", "objective.sample_size=3", "objective.refresh_steps=2"), 13, 3, 11),
-        (("objective.kind=catalogue", "objective.sample_size=99", "objective.refresh_steps=2"), 28, 3, 28),  # trained
-        (("objective.kind=cross-batch", "objective.sample_size=17", "objective.memory_size=30"), 17, 3, 17),
-        (("objective.kind=cross-batch", "objective.sample_size=50", "objective.memory_size=40"), 40, 3, 40),
+        (
+            ("objective.kind=catalogue", "objective.sample_size=3", "objective.refresh_steps=2"),
+            13,
+            3,
+            11,
+        ),
+        (
+            ("objective.kind=catalogue", "objective.sample_size=99", "objective.refresh_steps=2"),
+            28,
+            3,
+            28,
+        ),  # trained
+        (
+            ("objective.kind=cross-batch", "objective.sample_size=17", "objective.memory_size=30"),
+            17,
+            3,
+            17,
+        ),
+        (
+            ("objective.kind=cross-batch", "objective.sample_size=50", "objective.memory_size=40"),
+            40,
+            3,
+            40,
+        ),
         (("objective.kind=cross-batch", "objective.sample_size=2"), 10, 3, 8),
     ],
-    ids=["in-batch", "catalogue", "catalogue whole", "cross-batch", "cross-batch whole", "cross-batch small sample"],
+    ids=[
+        "in-batch",
+        "catalogue",
+        "catalogue whole",
+        "cross-batch",
+        "cross-batch whole",
+        "cross-batch small sample",
+    ],
 )
-def test_what_is_gathered_was_budgeted(place, tmp_path, monkeypatch, settings, rows, at_once, least):
+def test_what_is_gathered_was_budgeted(
+    place, tmp_path, monkeypatch, settings, rows, at_once, least
+):
     spy = Spy(monkeypatch)
     train_in(place, (*SETTINGS, *settings), "--residence", "streamed", out=tmp_path / "r")
     assert (spy.demand.rows_at_once, spy.demand.gathers_at_once) == (rows, at_once)
@@ -78,12 +119,16 @@ def test_the_plain_step_gathers_every_position(place, tmp_path, monkeypatch):
     spy = Spy(monkeypatch)
     more = ("--set", "batch_size=20", "--reference", "--residence", "streamed")
     train_in(place, SETTINGS, *more, out=tmp_path / "r")
-    assert max(spy.gathered) == spy.demand.rows_at_once == 100  # of 40 items: 20 users with 5 positions each
+    assert (
+        max(spy.gathered) == spy.demand.rows_at_once == 100
+    )  # of 40 items: 20 users with 5 positions each
 
 
 def test_the_papers_sizes():
     def gathers(kind, **more):
-        settings = RunSettings(data=DataSettings(dataset="d"), objective=ObjectiveSettings(kind=kind, **more))
+        settings = RunSettings(
+            data=DataSettings(dataset="d"), objective=ObjectiveSettings(kind=kind, **more)
+        )
         return gathers_of(settings, trained_count=15_000, item_count=20_000)
 
     assert gathers("in-batch") == Gathers(1_408)  # 128 users, 11 positions
@@ -100,7 +145,9 @@ def test_a_third_gather_is_budgeted_whole():
         item_count, row_bytes, resident_row_bytes, index_bytes = 20_000, 1_000, 1_000, 0
 
     def batches(at_once):
-        demand = placing.Demand(rows_at_once=2_000, gathers_at_once=at_once, counts=np.ones(20_000, np.int64))
+        demand = placing.Demand(
+            rows_at_once=2_000, gathers_at_once=at_once, counts=np.ones(20_000, np.int64)
+        )
         return placing._Room.of(
             Stored, placing.Placement("streamed", max_ram=10**8), torch.device("cpu"), demand
         ).batches
@@ -112,5 +159,7 @@ def test_a_third_gather_is_budgeted_whole():
 def test_what_was_fetched_is_taken_once():
     fetched = Fetched(torch.arange(3), lambda: ([], torch.ones(3, 0)))
     fetched.gather(torch.arange(3))
-    with pytest.raises(ValueError, match="expected 3 rows to be taken once, took them a second time"):
+    with pytest.raises(
+        ValueError, match="expected 3 rows to be taken once, took them a second time"
+    ):
         fetched.gather(torch.arange(3))

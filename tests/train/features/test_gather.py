@@ -18,7 +18,11 @@ from crossan.train.features.streamed import StreamedFeatures
 ITEMS, CPU = 60, torch.device("cpu")
 EVERYTHING = np.arange(ITEMS)
 NOTHING = EVERYTHING[:0]
-WIDTHS = {Modality.TEXT: (8, "float16"), Modality.IMAGE: (12, "bfloat16"), Modality.AUDIO: (4, "float32")}
+WIDTHS = {
+    Modality.TEXT: (8, "float16"),
+    Modality.IMAGE: (12, "bfloat16"),
+    Modality.AUDIO: (4, "float32"),
+}
 
 
 def write_store(folder, modality, dim, stored_dtype, layers=(0, 3, 6)):
@@ -29,13 +33,22 @@ def write_store(folder, modality, dim, stored_dtype, layers=(0, 3, 6)):
     )  # fmt: skip
     create_store(folder, identity, np.zeros((4, len(layers), dim), np.float32))
     journal = Journal.open(folder, "shard 1/1")
-    values = np.random.default_rng(modality.order).normal(size=(ITEMS, len(layers), dim)).astype(np.float32)
+    values = (
+        np.random.default_rng(modality.order)
+        .normal(size=(ITEMS, len(layers), dim))
+        .astype(np.float32)
+    )
     rows, _ = encode_rows(values, stored_dtype)
     for numbers in (range(0, ITEMS, 2), range(1, ITEMS, 2)):
         is_ok = [(n + modality.order) % 7 > 0 for n in numbers]
         journal.append(
             [
-                ItemRow(f"i{n:03d}", None, ItemStatus.OK if ok else ItemStatus.ABSENT, row=rows[n] if ok else None)
+                ItemRow(
+                    f"i{n:03d}",
+                    None,
+                    ItemStatus.OK if ok else ItemStatus.ABSENT,
+                    row=rows[n] if ok else None,
+                )
                 for n, ok in zip(numbers, is_ok, strict=True)
             ]
         )
@@ -47,7 +60,10 @@ def write_store(folder, modality, dim, stored_dtype, layers=(0, 3, 6)):
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
-    return {modality: write_store(folder / modality.value, modality, *width) for modality, width in WIDTHS.items()}
+    return {
+        modality: write_store(folder / modality.value, modality, *width)
+        for modality, width in WIDTHS.items()
+    }
 
 
 def item_ids(stores):
@@ -98,7 +114,9 @@ def test_every_place_gives_what_a_dict_of_rows_gives(stores, rows, places, layer
     check(StreamedFeatures(stored, CPU, in_ram, on_device), rows, expected)
 
 
-@pytest.mark.parametrize("kept", [NOTHING, EVERYTHING[7:8], EVERYTHING], ids=["nothing", "one item", "everything"])
+@pytest.mark.parametrize(
+    "kept", [NOTHING, EVERYTHING[7:8], EVERYTHING], ids=["nothing", "one item", "everything"]
+)
 @pytest.mark.parametrize("is_on_device", [False, True])
 def test_the_ends_of_the_cache(stores, kept, is_on_device):
     stored = StoredStates(stores, item_ids(stores))
@@ -126,13 +144,17 @@ def test_packed_rows_are_the_same_wherever_they_live(stores, places):
 
 def test_rows_can_be_fetched_by_several_threads_at_once(stores):
     expected = dict_of_rows(stores, None, EVERYTHING)
-    features = StreamedFeatures(StoredStates(stores, item_ids(stores)), CPU, EVERYTHING[::2], NOTHING)
+    features = StreamedFeatures(
+        StoredStates(stores, item_ids(stores)), CPU, EVERYTHING[::2], NOTHING
+    )
     problems = []
 
     def work(seed):
         try:
             for _ in range(20):
-                check(features, np.random.default_rng(seed).integers(0, ITEMS, 30).tolist(), expected)
+                check(
+                    features, np.random.default_rng(seed).integers(0, ITEMS, 30).tolist(), expected
+                )
         except AssertionError as error:
             problems.append(error)
 
@@ -152,7 +174,9 @@ def test_other_rows_than_were_fetched_are_refused(stores):
 
 def test_a_damaged_chunk_is_noticed_when_it_is_streamed(tmp_path):
     store = write_store(tmp_path / "s", Modality.TEXT, 8, "float16")
-    features = StreamedFeatures(StoredStates({Modality.TEXT: store}, store.item_ids), CPU, NOTHING, NOTHING)
+    features = StreamedFeatures(
+        StoredStates({Modality.TEXT: store}, store.item_ids), CPU, NOTHING, NOTHING
+    )
     chunk = next(iter(sorted(store.path.glob("segments/*/hidden_states/c/0/0/0"))))
     data = bytearray(chunk.read_bytes())
     data[0] ^= 1
@@ -164,7 +188,9 @@ def test_a_damaged_chunk_is_noticed_when_it_is_streamed(tmp_path):
 def test_different_counts_of_kept_layers_are_refused(stores, tmp_path):
     other = write_store(tmp_path / "s", Modality.VIDEO, 8, "float16", layers=(0, 6))
     both = {**stores, Modality.VIDEO: other}
-    with pytest.raises(IncompatibleError, match="text keeps 0, 3, 6; image .*; video keeps 0, 6") as caught:
+    with pytest.raises(
+        IncompatibleError, match="text keeps 0, 3, 6; image .*; video keeps 0, 6"
+    ) as caught:
         StoredStates(both, item_ids(stores))
     assert caught.value.remedy == "Pick layers that all of them keep: --set model.layers=[0,2]"
     assert StoredStates(both, item_ids(stores), (0, 6)).layer_count == 2

@@ -13,13 +13,19 @@ CPU = torch.device("cpu")
 def make_states(seed, items=20, layers=3, dim=16, dtype=torch.float16, outlier=1.0):
     """Normal states about a mean of their channel; one channel is ``outlier`` times as large as the others."""
     generator = torch.Generator().manual_seed(seed)
-    states = torch.randn(items, layers, dim, generator=generator) + torch.randn(layers, dim, generator=generator)
+    states = torch.randn(items, layers, dim, generator=generator) + torch.randn(
+        layers, dim, generator=generator
+    )
     states[:, :, 3] *= outlier
     return states.to(dtype)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 10_000), st.sampled_from([torch.float16, torch.float32]), st.sampled_from([1.0, 50.0, 1000.0]))
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([torch.float16, torch.float32]),
+    st.sampled_from([1.0, 50.0, 1000.0]),
+)
 def test_no_value_is_off_by_more_than_half_a_code(seed, dtype, outlier):
     states = make_states(seed, dtype=dtype, outlier=outlier)
     channels = Int8Channels.of(states)
@@ -35,7 +41,9 @@ def test_no_value_is_off_by_more_than_half_a_code(seed, dtype, outlier):
 def test_standardised_channels_cost_less_than_plain_rows():
     states = make_states(0, items=200, dim=256, outlier=40.0)
     channels = Int8Channels.of(states)
-    plain = Int8Channels(torch.zeros_like(channels.mean), torch.ones_like(channels.deviation), states.dtype)
+    plain = Int8Channels(
+        torch.zeros_like(channels.mean), torch.ones_like(channels.deviation), states.dtype
+    )
     ours, other = (relative_errors(states, one.pack(states)).mean() for one in (channels, plain))
     assert ours < 0.02
     assert ours < other / 3

@@ -23,9 +23,24 @@ MIB = 1 << 20
 
 def train(place, *limits):
     """Train one short epoch; return the features' line and the peak in bytes."""
-    settings = ("max_epochs=1", "batch_size=64", "model.bottleneck_dim=4", "model.width=16", "model.top_k=1")
+    settings = (
+        "max_epochs=1",
+        "batch_size=64",
+        "model.bottleneck_dim=4",
+        "model.width=16",
+        "model.top_k=1",
+    )
     given = [part for setting in settings for part in ("--set", setting)]
-    places = ["--dataset", place / "d", "--cache", place / "c", "--out", place / "r", "--device", "cpu"]
+    places = [
+        "--dataset",
+        place / "d",
+        "--cache",
+        place / "c",
+        "--out",
+        place / "r",
+        "--device",
+        "cpu",
+    ]
     command = [sys.executable, "-c", TRAIN, *map(str, places), *given, *limits]
     found = subprocess.run(command, check=False, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
@@ -49,7 +64,11 @@ def test_the_budget_is_kept(tmp_path):
     write_sparse_place(tmp_path, 16_000, users=1_300, modalities=1, layers=LAYERS, dim=DIM)
     small, large, whole = (
         train(tmp_path, *limits, "--out", str(tmp_path / name))
-        for name, limits in (("small", ("--max-ram", "64MiB")), ("large", ("--max-ram", "192MiB")), ("whole", ()))
+        for name, limits in (
+            ("small", ("--max-ram", "64MiB")),
+            ("large", ("--max-ram", "192MiB")),
+            ("whole", ()),
+        )
     )
     assert small[0].startswith("features: streamed from 281 MiB")
     assert large[0].startswith("features: streamed from 281 MiB")

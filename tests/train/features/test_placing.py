@@ -52,9 +52,14 @@ def test_the_limit_that_fails_is_named(asked, message, remedy):
 
 def test_a_device_without_memory_is_no_wrong_flag(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * MIB, 80 * MIB))
-    with pytest.raises(ResourceError, match=r"2 batches on cuda need 96 MiB .*, free for it are 16 MiB") as caught:
+    with pytest.raises(
+        ResourceError, match=r"2 batches on cuda need 96 MiB .*, free for it are 16 MiB"
+    ) as caught:
         room("host", ram=8192)
-    assert caught.value.remedy == "Use a smaller batch: --set batch_size=..., or a machine with more memory"
+    assert (
+        caught.value.remedy
+        == "Use a smaller batch: --set batch_size=..., or a machine with more memory"
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +67,10 @@ def test_a_device_without_memory_is_no_wrong_flag(monkeypatch):
     [  # chosen, items on the device, items in RAM
         (("auto", 8192, ON_DEVICE + 937.5), ("device", 20_000, 0)),
         (("auto", IN_RAM + 937.5, ON_DEVICE), ("host", 0, 20_000)),
-        (("auto", IN_RAM + 937.4, ON_DEVICE), ("streamed", 0, 19_997)),  # 0.1 MiB are two rows and a bit
+        (
+            ("auto", IN_RAM + 937.4, ON_DEVICE),
+            ("streamed", 0, 19_997),
+        ),  # 0.1 MiB are two rows and a bit
         (("auto", IN_RAM + 48, ON_DEVICE + 96), ("streamed", 2_048, 1_024)),
         (("streamed", IN_RAM, ON_DEVICE), ("streamed", 0, 0)),
         (("auto", IN_RAM + 937.5, None, CPU), ("device", 0, 20_000)),

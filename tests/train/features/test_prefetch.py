@@ -10,7 +10,9 @@ from crossan.train.features.prefetch import prepared_ahead
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("crossan-prefetch")]
+    return [
+        thread for thread in threading.enumerate() if thread.name.startswith("crossan-prefetch")
+    ]
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,9 @@ def least_of(place, *more):
 
 @pytest.mark.parametrize("kept", [0, 1, 17, 40])
 def test_streamed_training_gives_the_same_bytes(place, least, tmp_path, kept):
-    result = run_train(place, "--residence", "streamed", "--max-ram", least + kept * ROW, out=tmp_path / "r")
+    result = run_train(
+        place, "--residence", "streamed", "--max-ram", least + kept * ROW, out=tmp_path / "r"
+    )
     assert f"the most popular {kept} of 40 items" in result.stderr
     assert outcome_and_config(tmp_path / "r") == outcome_and_config(place / "whole")
 
@@ -66,7 +68,9 @@ def test_every_way_to_train_streams_to_the_same_bytes(place, tmp_path, more):
     limits = ("--residence", "streamed", "--max-ram", least_of(place, *way) + 5 * ROW)
     run_train(place, *way, *limits, out=tmp_path / "there")
     assert outcome_and_config(tmp_path / "here") == outcome_and_config(tmp_path / "there")
-    assert (outcome_and_config(tmp_path / "here") != outcome_and_config(place / "whole")) == ("host" not in more)
+    assert (outcome_and_config(tmp_path / "here") != outcome_and_config(place / "whole")) == (
+        "host" not in more
+    )
 
 
 def test_host_memory_and_device_memory_merge_to_the_same_bytes(place, tmp_path, monkeypatch):
@@ -92,7 +96,9 @@ def test_a_run_goes_on_in_another_residence(place, least, tmp_path, monkeypatch)
 
     monkeypatch.setattr(trainer._Training, "_take_step", take)
     streamed = ("--residence", "streamed", "--max-ram", least + 3 * ROW)
-    assert attempt(train, *training(place, SETTINGS, *streamed, out=tmp_path / "r")).exit_code == 143
+    assert (
+        attempt(train, *training(place, SETTINGS, *streamed, out=tmp_path / "r")).exit_code == 143
+    )
     assert not prefetch_threads()
     monkeypatch.undo()
     assert "going on after" in run_train(place, "--resume", out=tmp_path / "r").stderr
@@ -100,12 +106,16 @@ def test_a_run_goes_on_in_another_residence(place, least, tmp_path, monkeypatch)
 
 
 def prefetch_threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("crossan-prefetch")]
+    return [
+        thread for thread in threading.enumerate() if thread.name.startswith("crossan-prefetch")
+    ]
 
 
 def test_no_thread_is_left_when_training_diverges(place, tmp_path, monkeypatch):
     real = trainer._Training._take_step
-    monkeypatch.setattr(trainer._Training, "_take_step", lambda self, batch: real(self, batch) * float("nan"))
+    monkeypatch.setattr(
+        trainer._Training, "_take_step", lambda self, batch: real(self, batch) * float("nan")
+    )
     with pytest.raises(TrainingDivergedError):
         run_train(place, "--set", "checkpoint.every_steps=1", out=tmp_path / "r")
     assert not prefetch_threads()
@@ -133,7 +143,9 @@ def test_the_reference_step_prepares_nothing(place, tmp_path, monkeypatch):
 
     callers, real = [], FeatureTable.gather
     monkeypatch.setattr(
-        FeatureTable, "gather", lambda table, rows: callers.append(threading.current_thread().name) or real(table, rows)
+        FeatureTable,
+        "gather",
+        lambda table, rows: callers.append(threading.current_thread().name) or real(table, rows),
     )
     monkeypatch.setattr(trainer, "prepared_ahead", None)
     run_train(place, "--reference", out=tmp_path / "r")
@@ -142,8 +154,14 @@ def test_the_reference_step_prepares_nothing(place, tmp_path, monkeypatch):
 
 def test_evaluate_and_recommend_stream_to_the_same_figures(place, least):
     limits = ("--residence", "streamed", "--max-ram", least, "--json")
-    for command, more in ((evaluate, ()), (evaluate, ("--permute-features", 3)), (recommend, ("--user", "u001"))):
-        found = [run(command, place / "whole", *more, *given).stdout for given in (limits, ("--json",))]
+    for command, more in (
+        (evaluate, ()),
+        (evaluate, ("--permute-features", 3)),
+        (recommend, ("--user", "u001")),
+    ):
+        found = [
+            run(command, place / "whole", *more, *given).stdout for given in (limits, ("--json",))
+        ]
         assert found[0] == found[1]
     assert "the most popular 0 of 40 items" in run(evaluate, place / "whole", *limits).stderr
 
@@ -151,7 +169,10 @@ def test_evaluate_and_recommend_stream_to_the_same_figures(place, least):
 def test_permuting_twice_is_one_permutation_after_the_other(place, tmp_path):
     """A run of permuted features, evaluated with permuted features, leads somewhere else than either alone."""
     run_train(place, "--set", "features.permute_seed=5", out=tmp_path / "r")
-    figures = [run(evaluate, tmp_path / "r", *more, "--json").stdout for more in ((), ("--permute-features", 3))]
+    figures = [
+        run(evaluate, tmp_path / "r", *more, "--json").stdout
+        for more in ((), ("--permute-features", 3))
+    ]
     assert figures[0] != figures[1]
 
 
@@ -179,7 +200,10 @@ def test_a_machine_without_memory_is_no_wrong_flag(place, monkeypatch):
     with pytest.raises(ResourceError, match=r"need .*, free for it are 800 bytes") as caught:
         run_train(place, out="never")
     assert caught.value.exit_code == 6
-    assert caught.value.remedy == "Use a smaller batch: --set batch_size=..., or a machine with more memory"
+    assert (
+        caught.value.remedy
+        == "Use a smaller batch: --set batch_size=..., or a machine with more memory"
+    )
     with pytest.raises(ResourceError, match="residence device") as caught:
         run_train(place, "--residence", "device", out="never")
     assert caught.value.remedy == "Use --residence streamed"
@@ -187,7 +211,10 @@ def test_a_machine_without_memory_is_no_wrong_flag(place, monkeypatch):
 
 def test_auto_takes_ram_where_it_does_and_streams_where_not(place, least, tmp_path, monkeypatch):
     assert "features: all 2.5 KiB in RAM" in run_train(place, out=tmp_path / "a").stderr
-    assert "features: all 2.5 KiB in RAM" in run_train(place, "--max-ram", least + 40 * ROW, out=tmp_path / "b").stderr
+    assert (
+        "features: all 2.5 KiB in RAM"
+        in run_train(place, "--max-ram", least + 40 * ROW, out=tmp_path / "b").stderr
+    )
     assert (
         "features: streamed from 2.5 KiB; the most popular 39 of 40 items, 2.4 KiB, in RAM"
         in run_train(place, "--max-ram", least + 40 * ROW - 1, out=tmp_path / "c").stderr
@@ -205,12 +232,18 @@ def test_ranks_of_one_machine_divide_its_free_memory(place, least, tmp_path, mon
 def test_int8_shows_what_it_costs_and_learns_all_the_same(place, tmp_path):
     result = run_train(place, "--set", "features.storage=int8", out=tmp_path / "r")
     found = re.findall(
-        r"features.storage=int8: (\w+) with a relative error of ([\d.]+)%, ([\d.]+)% at most", result.stderr
+        r"features.storage=int8: (\w+) with a relative error of ([\d.]+)%, ([\d.]+)% at most",
+        result.stderr,
     )
     assert [name for name, *_ in found] == ["text", "image"]
     for _, mean, largest in found:
-        assert 0.05 < float(mean) < float(largest) < 1.0  # half a code of 127 is 0.4 % of a row's largest
-    exact, packed = (load_file(run / "checkpoints/best/model.safetensors") for run in (place / "whole", tmp_path / "r"))
+        assert (
+            0.05 < float(mean) < float(largest) < 1.0
+        )  # half a code of 127 is 0.4 % of a row's largest
+    exact, packed = (
+        load_file(run / "checkpoints/best/model.safetensors")
+        for run in (place / "whole", tmp_path / "r")
+    )
     assert any(not tensor.equal(packed[name]) for name, tensor in exact.items())
     assert all(torch.allclose(tensor, packed[name], atol=0.05) for name, tensor in exact.items())
     evaluated = json.loads(run(evaluate, tmp_path / "r", "--json").stdout.splitlines()[-1])

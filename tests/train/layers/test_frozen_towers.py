@@ -21,13 +21,20 @@ def test_the_heads_read_the_highest_layer_alone():
     outputs = towers(hidden, presence)
     for m in range(2):
         inner = hidden[m][:, -1] @ towers.heads.inner[m] + towers.heads.inner_bias[m]
-        torch.testing.assert_close(outputs[:, m], inner @ towers.heads.outer[m] + towers.heads.outer_bias[m])
-    lower = [torch.cat([torch.randn_like(states[:, :-1]), states[:, -1:]], dim=1) for states in hidden]
+        torch.testing.assert_close(
+            outputs[:, m], inner @ towers.heads.outer[m] + towers.heads.outer_bias[m]
+        )
+    lower = [
+        torch.cat([torch.randn_like(states[:, :-1]), states[:, -1:]], dim=1) for states in hidden
+    ]
     assert torch.equal(towers(lower, presence), outputs)
 
 
 def test_what_lies_in_an_absent_row_changes_nothing():
-    hidden, presence = make_hidden(3, [6, 5]), torch.tensor([[True, False], [True, True], [False, True]])
+    hidden, presence = (
+        make_hidden(3, [6, 5]),
+        torch.tensor([[True, False], [True, True], [False, True]]),
+    )
     towers = FrozenTowers([6, 5], 4)
     outputs = towers(hidden, presence)
     hidden[0][2], hidden[1][0] = float("nan"), float("inf")

@@ -33,17 +33,29 @@ def gradients_of(module, inputs, outputs):
 def layers(draw):
     """Random layer, previous outputs (None for the first), hidden states with garbage in absent rows, presence."""
     items, modalities = draw(st.integers(0, 7)), draw(st.integers(1, 4))
-    dim, bottleneck, seed = draw(st.integers(1, 5)), draw(st.integers(1, 4)), draw(st.integers(0, 1000))
+    dim, bottleneck, seed = (
+        draw(st.integers(1, 5)),
+        draw(st.integers(1, 4)),
+        draw(st.integers(0, 1000)),
+    )
     generator = torch.Generator().manual_seed(seed)
-    is_present = draw(st.lists(st.booleans(), min_size=items * modalities, max_size=items * modalities))
+    is_present = draw(
+        st.lists(st.booleans(), min_size=items * modalities, max_size=items * modalities)
+    )
     presence = torch.tensor(is_present, dtype=torch.bool).view(items, modalities)
-    hidden = [torch.randn(items, dim, dtype=torch.float64, generator=generator) for _ in range(modalities)]
+    hidden = [
+        torch.randn(items, dim, dtype=torch.float64, generator=generator) for _ in range(modalities)
+    ]
     for m, states in enumerate(hidden):
         states[~presence[:, m]] = float("nan")
         states.requires_grad_(draw(st.booleans()))
-    previous = torch.randn(items, modalities, dim, dtype=torch.float64, generator=generator).requires_grad_()
+    previous = torch.randn(
+        items, modalities, dim, dtype=torch.float64, generator=generator
+    ).requires_grad_()
     is_first = draw(st.booleans())
-    layer = torch.nn.ModuleList([CrossModalGates(modalities), SideAdapters(modalities, dim, bottleneck)]).double()
+    layer = torch.nn.ModuleList(
+        [CrossModalGates(modalities), SideAdapters(modalities, dim, bottleneck)]
+    ).double()
     return randomise(layer, seed), None if is_first else previous, hidden, presence
 
 
@@ -58,7 +70,9 @@ def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
         fast = gradients_of(layer[0], inputs, ours)
     finally:
         fused._ITEMS_PER_CPU_BLOCK = kept
-    clean = torch.stack([states.masked_fill(~presence[:, m, None], 0.0) for m, states in enumerate(hidden)], dim=1)
+    clean = torch.stack(
+        [states.masked_fill(~presence[:, m, None], 0.0) for m, states in enumerate(hidden)], dim=1
+    )
     below = torch.zeros_like(clean) if previous is None else previous
     slow = gradients_of(layer[0], inputs, adapters(gates(below, clean, presence)))
     for one, other in zip(fast, slow, strict=True):
@@ -66,10 +80,13 @@ def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
 
 
 def test_gradcheck():
-    gates, adapters = (randomise(module.double(), 3) for module in (CrossModalGates(2), SideAdapters(2, 3, 2)))
+    gates, adapters = (
+        randomise(module.double(), 3) for module in (CrossModalGates(2), SideAdapters(2, 3, 2))
+    )
     presence = torch.tensor([[True, True], [True, False], [False, True]])
     previous, text, image = (
-        torch.randn(3, *shape, dtype=torch.float64).requires_grad_() for shape in ((2, 3), (3,), (3,))
+        torch.randn(3, *shape, dtype=torch.float64).requires_grad_()
+        for shape in ((2, 3), (3,), (3,))
     )
     parameters = [*gates.parameters(), *adapters.parameters()]
     assert torch.autograd.gradcheck(
@@ -86,7 +103,9 @@ def test_whole_towers_equal_the_plain_ones(dims, layer_count, seed):
     towers = randomise(SideAdapterTowers(dims, layer_count, 3, 2).double(), seed)
     presence = torch.rand(5, len(dims), generator=generator) < 0.7
     hidden = [torch.randn(5, layer_count, dim, generator=generator).half() for dim in dims]
-    fast, slow = (gradients_of(towers, [], climb(hidden, presence)) for climb in (towers, towers.plain))
+    fast, slow = (
+        gradients_of(towers, [], climb(hidden, presence)) for climb in (towers, towers.plain)
+    )
     for one, other in zip(fast, slow, strict=True):
         assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
@@ -98,20 +117,29 @@ def test_only_the_bottleneck_is_kept_beside_what_was_there():
     hidden, presence = [torch.randn(5, 64), torch.randn(5, 64)], torch.ones(5, 2, dtype=torch.bool)
     known = {tensor.data_ptr() for tensor in (previous, presence, *hidden, *adapters.parameters())}
     saved = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.append(tensor) or tensor, lambda tensor: tensor
+    ):
         mix_and_adapt(previous, hidden, presence, gates, adapters)
     large = {
         tensor.data_ptr(): tensor for tensor in saved if tensor.numel() > 5 * 2 * 3
     }  # larger than the gates' weights
-    assert [list(tensor.shape) for pointer, tensor in large.items() if pointer not in known] == [[2, 5, 4]]
+    assert [list(tensor.shape) for pointer, tensor in large.items() if pointer not in known] == [
+        [2, 5, 4]
+    ]
 
 
 def test_bfloat16_projections_stay_near_the_float32_ones():
     """bfloat16 keeps 8 bits: the change an adapter makes, and every gradient, within a few times 1/256."""
-    gates, adapters = (randomise(module, 5) for module in (CrossModalGates(3), SideAdapters(3, 32, 16)))
+    gates, adapters = (
+        randomise(module, 5) for module in (CrossModalGates(3), SideAdapters(3, 32, 16))
+    )
     generator = torch.Generator().manual_seed(2)
     previous = torch.randn(20, 3, 32, generator=generator).requires_grad_()
-    hidden, presence = list(torch.randn(3, 20, 32, generator=generator)), torch.rand(20, 3, generator=generator) < 0.8
+    hidden, presence = (
+        list(torch.randn(3, 20, 32, generator=generator)),
+        torch.rand(20, 3, generator=generator) < 0.8,
+    )
     layer = torch.nn.ModuleList([gates, adapters])
     found = []
     for dtype in (None, torch.bfloat16):
@@ -135,12 +163,18 @@ def test_bfloat16_does_not_touch_the_residual():
 def test_nothing_is_kept_where_nobody_asks_for_a_gradient():
     gates, adapters = CrossModalGates(1), SideAdapters(1, 2, 2)
     with torch.no_grad():
-        output = mix_and_adapt(None, [torch.ones(3, 2)], torch.ones(3, 1, dtype=torch.bool), gates, adapters)
+        output = mix_and_adapt(
+            None, [torch.ones(3, 2)], torch.ones(3, 1, dtype=torch.bool), gates, adapters
+        )
     assert output.grad_fn is None
-    assert torch.equal(output, adapters(torch.full((3, 1, 2), 0.5)))  # gates of zeros: half previous, half hidden
+    assert torch.equal(
+        output, adapters(torch.full((3, 1, 2), 0.5))
+    )  # gates of zeros: half previous, half hidden
 
 
-@pytest.mark.parametrize(("items", "sizes"), [(0, []), (1, [1]), (5, [5]), (7, [4, 3]), (11, [4, 4, 3])])
+@pytest.mark.parametrize(
+    ("items", "sizes"), [(0, []), (1, [1]), (5, [5]), (7, [4, 3]), (11, [4, 4, 3])]
+)
 def test_blocks_cover_every_item_once_and_evenly(items, sizes, monkeypatch):
     monkeypatch.setattr(fused, "_ITEMS_PER_CPU_BLOCK", 5)
     blocks = list(fused._blocks(torch.ones(items, 2)))

@@ -17,7 +17,9 @@ def everything(items: int, inputs: int) -> torch.Tensor:
 def test_new_gates_are_the_plain_mean():
     hidden = torch.tensor([[[0.0], [12.0]]])
     mixed = CrossModalGates(2)(torch.tensor([[[3.0], [6.0]]]), hidden, everything(1, 2))
-    assert mixed.flatten().tolist() == pytest.approx([3.0, 7.0])  # (3 + 6 + 0) / 3, (3 + 6 + 12) / 3
+    assert mixed.flatten().tolist() == pytest.approx(
+        [3.0, 7.0]
+    )  # (3 + 6 + 0) / 3, (3 + 6 + 12) / 3
 
 
 def test_gate_weights_sum_to_one_and_skip_what_is_absent():
@@ -26,7 +28,9 @@ def test_gate_weights_sum_to_one_and_skip_what_is_absent():
         gates.logits[0] = torch.tensor([0.0, 5.0, math.log(3.0)])
         gates.logits[1] = torch.tensor([5.0, math.log(2.0), math.log(2.0)])
     weights = gates.weights(torch.tensor([[True, False], [False, True], [True, True]]))
-    assert weights[0, 0].tolist() == pytest.approx([0.25, 0.0, 0.75])  # 1 / (1 + 3), masked, 3 / (1 + 3)
+    assert weights[0, 0].tolist() == pytest.approx(
+        [0.25, 0.0, 0.75]
+    )  # 1 / (1 + 3), masked, 3 / (1 + 3)
     assert weights[1, 1].tolist() == pytest.approx([0.0, 0.5, 0.5])
     assert weights.sum(dim=-1).flatten().tolist() == pytest.approx([1.0] * 6)
 
@@ -95,11 +99,15 @@ def test_concat_lays_the_heaviest_first_and_leaves_empty_slots_zero():
     presence = torch.tensor([[True, True, True], [True, False, False]])
     fused = make_momef("concat")(torch.ones(2, 3, 1), presence)
     heavy = math.e**3 / (math.e**3 + math.e**2)
-    assert fused.flatten().tolist() == pytest.approx([heavy * 10 + 1000 * (1 - heavy) * 100, 1.0], rel=1e-5)
+    assert fused.flatten().tolist() == pytest.approx(
+        [heavy * 10 + 1000 * (1 - heavy) * 100, 1.0], rel=1e-5
+    )
 
 
 def test_ties_go_to_the_earlier_modality():
-    chosen, weights = make_momef(top_k=1, scores=(2.0, 2.0, 2.0)).route(torch.ones(1, 3, 1), everything(1, 3))
+    chosen, weights = make_momef(top_k=1, scores=(2.0, 2.0, 2.0)).route(
+        torch.ones(1, 3, 1), everything(1, 3)
+    )
     assert chosen.tolist() == [[0]]
     assert weights.tolist() == [[1.0]]
 

@@ -25,7 +25,9 @@ def make_features():
 def build(settings, is_trained=IS_TRAINED):
     torch.manual_seed(0)
     dims = [5] if settings.content else []
-    return Crossan.build(dims, layer_count=2, input_length=3, settings=settings, is_trained=is_trained)
+    return Crossan.build(
+        dims, layer_count=2, input_length=3, settings=settings, is_trained=is_trained
+    )
 
 
 def test_new_vectors_are_small_and_those_of_unseen_items_are_zero():
@@ -40,20 +42,30 @@ def test_an_item_vector_is_content_plus_its_own_row():
     model, features = build(BOTH), make_features()
     rows = torch.tensor([3, 2, 3])
     content = model.item_encoder(*features.gather(rows))
-    assert torch.equal(model.item_vectors(features, rows), content + model.id_embedding.weight[rows])
-    assert torch.equal(model.item_vectors(features, rows)[1], content[1])  # item 2: no training, content alone
+    assert torch.equal(
+        model.item_vectors(features, rows), content + model.id_embedding.weight[rows]
+    )
+    assert torch.equal(
+        model.item_vectors(features, rows)[1], content[1]
+    )  # item 2: no training, content alone
 
 
 def test_without_content_nothing_else_is_built_or_read():
     model = build(IDS_ALONE)
-    assert {name.partition(".")[0] for name in model.state_dict()} == {"id_embedding", "sequence_encoder"}
+    assert {name.partition(".")[0] for name in model.state_dict()} == {
+        "id_embedding",
+        "sequence_encoder",
+    }
     features, rows = FeatureTable.without_content(4), torch.tensor([1, 0])
     for vectors in (model.item_vectors(features, rows), model.plain_item_vectors(features, rows)):
         assert torch.equal(vectors, model.id_embedding.weight[rows])
 
 
 def test_the_rest_of_the_model_begins_as_it_does_without():
-    plain, other = build(BOTH.model_copy(update={"id_embedding": False})).state_dict(), build(BOTH).state_dict()
+    plain, other = (
+        build(BOTH.model_copy(update={"id_embedding": False})).state_dict(),
+        build(BOTH).state_dict(),
+    )
     assert set(other) - set(plain) == {ID_ROWS}
     assert all(torch.equal(plain[name], other[name]) for name in plain)
 
@@ -65,7 +77,9 @@ def test_only_the_rows_of_a_batch_get_a_gradient():
 
 
 def test_the_catalogue_must_be_known():
-    with pytest.raises(ValueError, match=r"expected the trained items of the catalogue with model\.id_embedding"):
+    with pytest.raises(
+        ValueError, match=r"expected the trained items of the catalogue with model\.id_embedding"
+    ):
         build(IDS_ALONE, is_trained=None)
     with pytest.raises(ValueError, match="an item encoder, an id embedding or both, got neither"):
         Crossan(None, build(IDS_ALONE).sequence_encoder)
@@ -73,10 +87,17 @@ def test_the_catalogue_must_be_known():
 
 def test_rows_follow_their_items_into_another_catalogue():
     """b and d are in both, but nobody had d in training there; a left; c and e are new, e after all that were there."""
-    weights = {ID_ROWS: torch.tensor([[1.0, 1.0], [2.0, 0.0], [0.0, 0.0]]), "other": torch.tensor(5.0)}
+    weights = {
+        ID_ROWS: torch.tensor([[1.0, 1.0], [2.0, 0.0], [0.0, 0.0]]),
+        "other": torch.tensor(5.0),
+    }
     initial = torch.tensor([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.4, 0.4]])
-    carried = carry_rows(weights, np.array(["a", "b", "d"]), initial, np.array(["b", "c", "d", "e"]))
-    assert torch.equal(carried[ID_ROWS], torch.tensor([[2.0, 0.0], [0.2, 0.2], [0.3, 0.3], [0.4, 0.4]]))
+    carried = carry_rows(
+        weights, np.array(["a", "b", "d"]), initial, np.array(["b", "c", "d", "e"])
+    )
+    assert torch.equal(
+        carried[ID_ROWS], torch.tensor([[2.0, 0.0], [0.2, 0.2], [0.3, 0.3], [0.4, 0.4]])
+    )
     assert carried["other"] is weights["other"]
 
 
@@ -91,17 +112,23 @@ def test_a_catalogue_is_recorded_once_and_any_other_is_refused(tmp_path):
     settle_catalogue(tmp_path, ids)
     settle_catalogue(tmp_path, ids)
     assert read_catalogue(tmp_path).tolist() == ids.tolist()
-    with pytest.raises(IncompatibleError, match=r"its 4 items, found 3: 1 new, 2 gone, first: z") as refused:
+    with pytest.raises(
+        IncompatibleError, match=r"its 4 items, found 3: 1 new, 2 gone, first: z"
+    ) as refused:
         settle_catalogue(tmp_path, np.array(["a", "b,c", "z"]))
     assert refused.value.exit_code == 5
     assert read_catalogue(tmp_path).tolist() == ids.tolist()
 
 
 def test_a_catalogue_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"):
+    with pytest.raises(
+        StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"
+    ):
         read_catalogue(tmp_path)
     settle_catalogue(tmp_path, np.array(["a"]))
     path = tmp_path / "catalogue.parquet"
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"):
+    with pytest.raises(
+        StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"
+    ):
         read_catalogue(tmp_path)

@@ -61,7 +61,9 @@ def test_whatever_lies_in_an_absent_row_changes_nothing(combine):
     expected, found = model.item_encoder(clean, presence), model.item_encoder(dirty, presence)
     assert torch.equal(expected, found)
     found.sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in model.item_encoder.parameters() if p.grad is not None)
+    assert all(
+        torch.isfinite(p.grad).all() for p in model.item_encoder.parameters() if p.grad is not None
+    )
 
 
 def test_a_present_modality_does_matter():
@@ -116,7 +118,10 @@ def test_new_gates_start_equal_and_sum_to_one():
 
 def test_stores_of_different_width_are_brought_to_the_widest():
     model = make_model([6, 4])
-    assert model.item_encoder(make_hidden(2, [6, 4]), torch.ones(2, 2, dtype=torch.bool)).shape == (2, 4)
+    assert model.item_encoder(make_hidden(2, [6, 4]), torch.ones(2, 2, dtype=torch.bool)).shape == (
+        2,
+        4,
+    )
 
 
 def test_folded_heads_equal_the_two_maps_with_the_same_gradients():
@@ -127,7 +132,9 @@ def test_folded_heads_equal_the_two_maps_with_the_same_gradients():
         heads.zero_grad()
         outputs = apply(states)
         outputs.square().sum().backward()
-        found.append([outputs.detach(), *(parameter.grad.clone() for parameter in heads.parameters())])
+        found.append(
+            [outputs.detach(), *(parameter.grad.clone() for parameter in heads.parameters())]
+        )
     for folded, plain in zip(*found, strict=True):
         assert torch.allclose(folded, plain, rtol=1e-12, atol=1e-12)
 
@@ -141,7 +148,9 @@ def test_new_heads_start_as_a_linear_does():
 
 
 def test_bfloat16_reaches_the_towers():
-    exact, rounded = (make_model([6, 6], SMALL.model_copy(update={"compute": c})) for c in ("float32", "bfloat16"))
+    exact, rounded = (
+        make_model([6, 6], SMALL.model_copy(update={"compute": c})) for c in ("float32", "bfloat16")
+    )
     batch = make_hidden(4, [6, 6]), torch.ones(4, 2, dtype=torch.bool)
     expected, found = exact.item_encoder(*batch), rounded.item_encoder(*batch)
     assert found.dtype == torch.float32
@@ -149,20 +158,29 @@ def test_bfloat16_reaches_the_towers():
 
 
 def test_an_unsettled_compute_type_builds_nothing():
-    with pytest.raises(ValueError, match="model.compute to be settled before the model is built, got 'auto'"):
+    with pytest.raises(
+        ValueError, match="model.compute to be settled before the model is built, got 'auto'"
+    ):
         Crossan.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
 
 
 def test_permuting_items_permutes_item_vectors():
     model = make_model([6, 6])
-    hidden, presence = make_hidden(5, [6, 6]), torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [1, 1]], dtype=torch.bool)
+    hidden, presence = (
+        make_hidden(5, [6, 6]),
+        torch.tensor([[1, 1], [1, 0], [0, 1], [1, 1], [1, 1]], dtype=torch.bool),
+    )
     order = torch.tensor([3, 0, 4, 2, 1])
     expected = model.item_encoder(hidden, presence)[order]
-    assert torch.allclose(model.item_encoder([h[order] for h in hidden], presence[order]), expected, atol=1e-6)
+    assert torch.allclose(
+        model.item_encoder([h[order] for h in hidden], presence[order]), expected, atol=1e-6
+    )
 
 
 def test_a_user_vector_ignores_padding_and_the_future():
-    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    encoder = (
+        Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    )
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
     expected = encoder(vectors, is_real)
@@ -176,7 +194,9 @@ def test_a_user_vector_ignores_padding_and_the_future():
 
 
 def test_a_short_sequence_equals_its_padded_twin():
-    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    encoder = (
+        Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+    )
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
     short = encoder(vectors[:, 2:], torch.ones(1, 3, dtype=torch.bool))

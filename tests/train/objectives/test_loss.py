@@ -10,7 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.objectives import loss as loss_module
-from crossan.train.objectives.loss import batch_columns, debiased_cross_entropy, debiased_loss_of_batch
+from crossan.train.objectives.loss import (
+    batch_columns,
+    debiased_cross_entropy,
+    debiased_loss_of_batch,
+)
 from crossan.train.sequences.padding import PADDING
 
 ITEM_COUNT = 6
@@ -25,7 +29,9 @@ def transcription(sequences, user_vectors, table, log_p):
             i = sequence[position]
             if i == PADDING or sequence[position - 1] == PADDING:
                 continue
-            score = {j: user_vectors[u, position - 1] @ table[j] - log_p[j] for j in set(occurrences)}
+            score = {
+                j: user_vectors[u, position - 1] @ table[j] - log_p[j] for j in set(occurrences)
+            }
             d = score[i].exp() + sum(score[j].exp() for j in occurrences if j not in set(sequence))
             terms.append(-(score[i].exp() / d).log())
     return torch.stack(terms).mean()
@@ -33,7 +39,9 @@ def transcription(sequences, user_vectors, table, log_p):
 
 def vectorised(sequences, user_vectors, table, log_p):
     columns = batch_columns(torch.tensor(sequences))
-    return debiased_loss_of_batch(columns, table[columns.items], lambda vectors, is_real: user_vectors, log_p)
+    return debiased_loss_of_batch(
+        columns, table[columns.items], lambda vectors, is_real: user_vectors, log_p
+    )
 
 
 items = st.integers(0, ITEM_COUNT - 1)
@@ -59,7 +67,10 @@ def test_loss_and_gradients_equal_the_transcription(sequences, counts, seed, log
     """With blocks of one prediction, of a few (100 bytes are 2 to 12), and of all."""
     kept, loss_module._CPU_LOGIT_BYTES = loss_module._CPU_LOGIT_BYTES, logit_bytes
     try:
-        slow, fast = (losses_and_gradients(loss_of, sequences, counts, seed) for loss_of in (transcription, vectorised))
+        slow, fast = (
+            losses_and_gradients(loss_of, sequences, counts, seed)
+            for loss_of in (transcription, vectorised)
+        )
     finally:
         loss_module._CPU_LOGIT_BYTES = kept
     for one, other in zip(slow, fast, strict=True):
@@ -68,7 +79,9 @@ def test_loss_and_gradients_equal_the_transcription(sequences, counts, seed, log
 
 def losses_and_gradients(loss_of, sequences, counts, seed):
     generator = torch.Generator().manual_seed(seed)
-    log_p = torch.tensor([math.log(max(count, 1) / max(sum(counts), 1)) for count in counts], dtype=torch.float64)
+    log_p = torch.tensor(
+        [math.log(max(count, 1) / max(sum(counts), 1)) for count in counts], dtype=torch.float64
+    )
     shape = (len(sequences), len(sequences[0]) - 1, 3)
     users = torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
     table = torch.randn(ITEM_COUNT, 3, dtype=torch.float64, generator=generator).requires_grad_()
@@ -81,7 +94,9 @@ def test_two_users_by_hand():
     """All scores are 0 and p is 1/2: user 0 predicts 1 against three 2s, user 1 predicts 2 against 0 and 1."""
     zeros = torch.zeros(2, 2, 3, dtype=torch.float64)
     log_p = torch.full((ITEM_COUNT,), math.log(0.5), dtype=torch.float64)
-    loss = vectorised([[PADDING, 0, 1], [2, 2, 2]], zeros, torch.zeros(ITEM_COUNT, 3, dtype=torch.float64), log_p)
+    loss = vectorised(
+        [[PADDING, 0, 1], [2, 2, 2]], zeros, torch.zeros(ITEM_COUNT, 3, dtype=torch.float64), log_p
+    )
     # user 0: 2 / (2 + 3 * 2); user 1, two rows: 2 / (2 + 2 * 2)
     assert loss.item() == pytest.approx((math.log(4) + 2 * math.log(3)) / 3)
 
@@ -121,7 +136,9 @@ def test_order_of_users_and_padding_change_no_loss():
 
     plain = [[0, 1, 2, 1], [PADDING, 3, 4, 0], [5, 3, 3, 2]]
     assert loss_of(plain[::-1]) == pytest.approx(loss_of(plain), rel=1e-12)
-    assert loss_of([[PADDING, PADDING, *user] for user in plain]) == pytest.approx(loss_of(plain), rel=1e-12)
+    assert loss_of([[PADDING, PADDING, *user] for user in plain]) == pytest.approx(
+        loss_of(plain), rel=1e-12
+    )
 
 
 class LargestTensor(TorchDispatchMode):
@@ -144,14 +161,23 @@ def test_logits_are_never_all_in_memory(monkeypatch):
     users, items = torch.randn(300, 2).requires_grad_(), torch.randn(50, 2).requires_grad_()
     positive = torch.arange(300) % 50
     with LargestTensor() as largest:
-        loss = debiased_cross_entropy(users, items, positive, positive.unsqueeze(1), torch.zeros(50), torch.zeros(50))
+        loss = debiased_cross_entropy(
+            users, items, positive, positive.unsqueeze(1), torch.zeros(50), torch.zeros(50)
+        )
         loss.backward()
     assert largest.numel == 1_000
 
 
 def test_backward_scales_with_what_follows_the_loss():
     users, items = torch.randn(4, 3).requires_grad_(), torch.randn(5, 3).requires_grad_()
-    arguments = (users, items, torch.arange(4), torch.full((4, 1), PADDING), torch.zeros(5), torch.zeros(5))
+    arguments = (
+        users,
+        items,
+        torch.arange(4),
+        torch.full((4, 1), PADDING),
+        torch.zeros(5),
+        torch.zeros(5),
+    )
     once = torch.autograd.grad(debiased_cross_entropy(*arguments), (users, items))
     thrice = torch.autograd.grad(3 * debiased_cross_entropy(*arguments), (users, items))
     for one, three in zip(once, thrice, strict=True):
@@ -161,7 +187,14 @@ def test_backward_scales_with_what_follows_the_loss():
 def test_a_score_far_below_its_rivals_has_a_finite_loss():
     """float32 exp(-200) is 0: the loss must come from its logarithm."""
     users, items = torch.ones(1, 1), torch.tensor([[-100.0], [100.0]])
-    arguments = (users, items, torch.tensor([0]), torch.tensor([[0]]), torch.zeros(2), torch.zeros(2))
+    arguments = (
+        users,
+        items,
+        torch.tensor([0]),
+        torch.tensor([[0]]),
+        torch.zeros(2),
+        torch.zeros(2),
+    )
     assert debiased_cross_entropy(*arguments).item() == pytest.approx(200.0)
 
 
@@ -175,7 +208,9 @@ def test_gradients_repeat_bit_for_bit_with_several_threads():
     try:
         found = []
         for _ in range(8):
-            loss = debiased_loss_of_batch(columns, vectors, lambda states, is_real: states.tanh(), torch.zeros(500))
+            loss = debiased_loss_of_batch(
+                columns, vectors, lambda states, is_real: states.tanh(), torch.zeros(500)
+            )
             found.append(torch.autograd.grad(loss, vectors)[0])
     finally:
         torch.set_num_threads(threads)

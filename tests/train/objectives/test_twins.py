@@ -34,14 +34,18 @@ def make_model(parts):
 def make_features():
     generator = torch.Generator().manual_seed(1)
     hidden = tuple(torch.randn(ITEM_COUNT, 2, dim, generator=generator) for dim in (3, 5))
-    return FeatureTable((Modality.IMAGE, Modality.TEXT), hidden, torch.ones(ITEM_COUNT, 2, dtype=torch.bool))
+    return FeatureTable(
+        (Modality.IMAGE, Modality.TEXT), hidden, torch.ones(ITEM_COUNT, 2, dtype=torch.bool)
+    )
 
 
 def move(model, step):
     """Put the weights somewhere else, as an optimiser would: what was remembered is old from then on."""
     generator = torch.Generator().manual_seed(step)
     for parameter in model.parameters():
-        parameter.data = 0.3 * torch.randn(parameter.shape, dtype=torch.float64, generator=generator)
+        parameter.data = 0.3 * torch.randn(
+            parameter.shape, dtype=torch.float64, generator=generator
+        )
 
 
 def predictions(model, sequences, vector_of):
@@ -83,23 +87,39 @@ def cross_batch_loop(model, features, sequences, log_p, memory, sample):
     remembered = list(memory)
     for place in sample:
         item, _, count = memory[place]
-        fresh, weight = model.plain_item_vectors(features, torch.tensor([item]))[0], len(memory) / len(sample)
+        fresh, weight = (
+            model.plain_item_vectors(features, torch.tensor([item]))[0],
+            len(memory) / len(sample),
+        )
         remembered[place] = item, weight * fresh - (weight - 1) * fresh.detach(), count
     occurrences = [item for sequence in sequences for item in sequence if item != PADDING]
-    vectors = {item: model.plain_item_vectors(features, torch.tensor([item]))[0] for item in set(occurrences)}
+    vectors = {
+        item: model.plain_item_vectors(features, torch.tensor([item]))[0]
+        for item in set(occurrences)
+    }
     terms = []
     for user, wanted, own in predictions(model, sequences, vectors.__getitem__):
         positive = user @ vectors[wanted] - log_p[wanted]
         shares = [positive.exp()]
-        shares += [(user @ vectors[item] - log_p[item]).exp() for item in occurrences if item not in own]
-        shares += [count * (user @ old - log_p[item]).exp() for item, old, count in remembered if item not in own]
+        shares += [
+            (user @ vectors[item] - log_p[item]).exp() for item in occurrences if item not in own
+        ]
+        shares += [
+            count * (user @ old - log_p[item]).exp()
+            for item, old, count in remembered
+            if item not in own
+        ]
         terms.append(torch.stack(shares).sum().log() - positive)
-    memory.extend((item, vectors[item].detach(), occurrences.count(item)) for item in sorted(vectors))
+    memory.extend(
+        (item, vectors[item].detach(), occurrences.count(item)) for item in sorted(vectors)
+    )
     return torch.stack(terms).mean()
 
 
 def with_gradients(model, loss):
-    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        loss, list(model.parameters()), allow_unused=True, materialize_grads=True
+    )
     return [loss.detach(), *gradients]
 
 
@@ -125,21 +145,29 @@ def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, samp
     model, features = make_model(parts), make_features()
     training = torch.tensor([sequence for batch in steps for sequence in batch])
     trained = set(training[training != PADDING].tolist())
-    objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu"))
+    objective = CatalogueSoftmax(
+        training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu")
+    )
     contents = {}
     for number, batch in enumerate(steps):
         move(model, number)
         if resumes:
             state = objective.state()
-            objective = CatalogueSoftmax(training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu"))
+            objective = CatalogueSoftmax(
+                training, ITEM_COUNT, refresh_steps, sample_size, torch.device("cpu")
+            )
             objective.restore(state)
         if number % refresh_steps == 0 and model.item_encoder is not None:
             every = model.item_encoder.plain(*features.gather(torch.arange(ITEM_COUNT))).detach()
             contents = dict(enumerate(every))
         fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
         sample = sample_beside(objective, batch)
-        assert len(sample) == min(sample_size, len(trained - {item for user in batch for item in user}))
-        slow = with_gradients(model, catalogue_loop(model, features, batch, trained, contents, sample))
+        assert len(sample) == min(
+            sample_size, len(trained - {item for user in batch for item in user})
+        )
+        slow = with_gradients(
+            model, catalogue_loop(model, features, batch, trained, contents, sample)
+        )
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
@@ -150,8 +178,15 @@ def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, samp
 )  # fmt: skip
 def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, sample_size, resumes):
     model, features = make_model(parts), make_features()
-    log_p = torch.rand(ITEM_COUNT, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).add(0.1).log()
-    objective, memory = CrossBatch(log_p, memory_size, sample_size, WIDTH), deque(maxlen=memory_size)
+    log_p = (
+        torch.rand(ITEM_COUNT, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        .add(0.1)
+        .log()
+    )
+    objective, memory = (
+        CrossBatch(log_p, memory_size, sample_size, WIDTH),
+        deque(maxlen=memory_size),
+    )
     for number, batch in enumerate(steps):
         move(model, number)
         if resumes:
@@ -160,7 +195,9 @@ def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, sampl
             objective.restore(state)
         fast = with_gradients(model, objective.prepare(features, torch.tensor(batch))(model))
         sample = drawn_by(torch.tensor(batch), len(memory), sample_size).tolist()
-        slow = with_gradients(model, cross_batch_loop(model, features, batch, log_p, memory, sample))
+        slow = with_gradients(
+            model, cross_batch_loop(model, features, batch, log_p, memory, sample)
+        )
         for one, other in zip(fast, slow, strict=True):
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
         assert objective.state()["items"].tolist() == [item for item, *_ in memory]
@@ -206,7 +243,9 @@ def test_a_memory_keeps_the_latest_vectors():
 def test_the_whole_catalogue_is_encoded_at_the_stated_interval_only(monkeypatch):
     gathered = []
     plain = FeatureTable.gather
-    monkeypatch.setattr(FeatureTable, "gather", lambda table, rows: gathered.append(len(rows)) or plain(table, rows))
+    monkeypatch.setattr(
+        FeatureTable, "gather", lambda table, rows: gathered.append(len(rows)) or plain(table, rows)
+    )
     batch = torch.tensor([[PADDING, 0, 1], [2, 2, 2]])
     objective = CatalogueSoftmax(batch, ITEM_COUNT, 3, 2, torch.device("cpu"))
     model, features = make_model("content"), make_features()
@@ -226,14 +265,18 @@ def test_the_sample_stands_for_the_whole_catalogue(parts, monkeypatch):
     for first in torch.eye(3, dtype=torch.int64).argsort(dim=1, descending=True, stable=True):
         monkeypatch.setattr(torch, "randperm", lambda count, generator, order=first: order)
         drawn.append(with_gradients(model, objective.prepare(features, torch.tensor(batch))(model)))
-    exact = with_gradients(model, catalogue_loop(model, features, batch, set(range(ITEM_COUNT - 1)), {}, [4, 5, 6]))
+    exact = with_gradients(
+        model, catalogue_loop(model, features, batch, set(range(ITEM_COUNT - 1)), {}, [4, 5, 6])
+    )
     for several, one in zip(zip(*drawn, strict=True), exact, strict=True):
         assert torch.allclose(torch.stack(several).mean(dim=0), one, rtol=1e-12, atol=1e-12)
 
 
 def test_an_item_outside_training_is_nobodys_negative():
     batch = torch.tensor([[0, 1]])
-    objective = CatalogueSoftmax(torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, 1, torch.device("cpu"))
+    objective = CatalogueSoftmax(
+        torch.tensor([0, 1, 2, PADDING]), ITEM_COUNT, 1, 1, torch.device("cpu")
+    )
     model = make_model("ids alone")
     objective.prepare(FeatureTable.without_content(ITEM_COUNT), batch)(model).backward()
     has_gradient = model.id_embedding.weight.grad.any(dim=1)

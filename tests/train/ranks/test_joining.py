@@ -31,7 +31,9 @@ def test_one_process_is_alone_on_the_device_it_was_given(monkeypatch, count):
 def test_half_an_environment_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(UsageError, match="WORLD_SIZE=2: expected MASTER_ADDR, MASTER_PORT beside it, found none"):
+    with pytest.raises(
+        UsageError, match="WORLD_SIZE=2: expected MASTER_ADDR, MASTER_PORT beside it, found none"
+    ):
         joined("cpu").__enter__()
 
 
@@ -41,7 +43,12 @@ def rendezvous_at(monkeypatch):
     monkeypatch.setattr("crossan.train.ranks.joining.MOST_WAITING", timedelta(seconds=1))
 
     def meet(rank, port):
-        for name, value in {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        for name, value in {
+            "WORLD_SIZE": "2",
+            "RANK": rank,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }.items():
             monkeypatch.setenv(name, str(value))
         joined("cpu").__enter__()
 
@@ -51,10 +58,10 @@ def rendezvous_at(monkeypatch):
 def test_a_port_in_use_is_named(rendezvous_at):
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        message = (
-            rf"rank 0 cannot meet the others at MASTER_ADDR:MASTER_PORT, 127.0.0.1:{port}: .*address already in use"
-        )
-        with pytest.raises(RankLostError, match=rf"{message}\n  Start all 2 ranks with one MASTER_ADDR") as lost:
+        message = rf"rank 0 cannot meet the others at MASTER_ADDR:MASTER_PORT, 127.0.0.1:{port}: .*address already in use"
+        with pytest.raises(
+            RankLostError, match=rf"{message}\n  Start all 2 ranks with one MASTER_ADDR"
+        ) as lost:
             rendezvous_at(0, port)
     assert lost.value.exit_code == 6
 
@@ -62,13 +69,18 @@ def test_a_port_in_use_is_named(rendezvous_at):
 def test_a_rank_that_finds_nobody_says_where_it_looked(rendezvous_at):
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(RankLostError, match=rf"rank 1 cannot meet the others at .*, 127.0.0.1:{port}: .*timed out"):
+    with pytest.raises(
+        RankLostError, match=rf"rank 1 cannot meet the others at .*, 127.0.0.1:{port}: .*timed out"
+    ):
         rendezvous_at(1, port)
 
 
 @pytest.mark.parametrize(("rank", "port"), [("one", 29500), (0, "none"), (0, 99999)])
 def test_no_number_where_one_belongs_is_a_usage_error(rendezvous_at, rank, port):
-    with pytest.raises(UsageError, match=f"RANK={rank}, .*:{port}: expected the number of a rank and that of a port"):
+    with pytest.raises(
+        UsageError,
+        match=f"RANK={rank}, .*:{port}: expected the number of a rank and that of a port",
+    ):
         rendezvous_at(rank, port)
 
 
@@ -149,7 +161,9 @@ def test_without_the_stores_host_every_rank_speaks(capfd):
     store = Store()
     store.is_gone = True
     assert [end(store, number, UsageError("no such thing")) for number in (0, 1)] == [2, 2]
-    assert capfd.readouterr().err == "UsageError: no such thing\nrank 1: UsageError: no such thing\n"
+    assert (
+        capfd.readouterr().err == "UsageError: no such thing\nrank 1: UsageError: no such thing\n"
+    )
 
 
 def test_a_rank_told_to_end_waits_for_the_others_but_not_for_long(monkeypatch):

@@ -13,7 +13,14 @@ from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
 from support.rank_processes import RankProcesses
-from support.small_models import ITEM_COUNT, LENGTH, batches, loss_and_gradients, make_features, make_model
+from support.small_models import (
+    ITEM_COUNT,
+    LENGTH,
+    batches,
+    loss_and_gradients,
+    make_features,
+    make_model,
+)
 
 SHORT = [[PADDING] * (LENGTH - 1) + [0, 1]]
 """One user, two items: of two ranks one has no user, of three one has no item."""
@@ -29,7 +36,9 @@ def processes(request):
     started.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     batches().map(torch.Tensor.tolist),
     st.lists(st.integers(3, 5), min_size=1, max_size=4),
@@ -42,12 +51,23 @@ def processes(request):
 @example(SILENT, [3, 4], "concat", 2, True)
 @example(SHORT * 5, [3], "sum", 3, False)
 @example(ALL_SILENT, [3, 4], "sum", 4, True)
-def test_the_loss_and_all_gradients_are_those_of_one_process(processes, sequences, dims, combine, seed, has_ids):
-    log_popularity = torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed)).double().add(0.01).log()
+def test_the_loss_and_all_gradients_are_those_of_one_process(
+    processes, sequences, dims, combine, seed, has_ids
+):
+    log_popularity = (
+        torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed))
+        .double()
+        .add(0.01)
+        .log()
+    )
     features = make_features(dims, torch.Generator().manual_seed(seed))
     batch = (features, torch.tensor(sequences), log_popularity)
-    alone = loss_and_gradients(loss_by_position, make_model(dims, combine, seed, id_embedding=has_ids), *batch)
-    answers = processes.ask("loss_and_gradients", dims, combine, seed, has_ids, sequences, log_popularity.tolist())
+    alone = loss_and_gradients(
+        loss_by_position, make_model(dims, combine, seed, id_embedding=has_ids), *batch
+    )
+    answers = processes.ask(
+        "loss_and_gradients", dims, combine, seed, has_ids, sequences, log_popularity.tolist()
+    )
     assert all(answer == answers[0] for answer in answers)  # the same bits on every rank
     for one, other in zip(alone, answers[0], strict=True):
         assert torch.allclose(one, torch.tensor(other, dtype=torch.float64), rtol=1e-12, atol=1e-12)
@@ -92,11 +112,15 @@ def test_dropout_is_drawn_anew_by_every_rank_at_every_step(processes):
     places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
     drawn = [processes.ask("drawn", *place) for place in places]
     assert drawn == [processes.ask("drawn", *place) for place in places]
-    assert len({tuple(one) for answers in drawn for one in answers}) == len(places) * len(processes.processes)
+    assert len({tuple(one) for answers in drawn for one in answers}) == len(places) * len(
+        processes.processes
+    )
 
 
 def test_one_process_communicates_with_nobody(processes):
-    assert processes.ask("alone") == [[(3,), number, True] for number in range(len(processes.processes))]
+    assert processes.ask("alone") == [
+        [(3,), number, True] for number in range(len(processes.processes))
+    ]
 
 
 def test_a_rank_that_is_gone_is_an_error_of_ours_at_once():
@@ -131,7 +155,9 @@ def test_the_predictions_of_some_users_are_theirs(sequences, data):
         for place in range(LENGTH)
         if PADDING not in (columns.sequences[user, place], columns.sequences[user, place + 1])
     ]
-    assert [(n // LENGTH, n % LENGTH) for n in found.predicting.tolist()] == [one[:2] for one in expected]
+    assert [(n // LENGTH, n % LENGTH) for n in found.predicting.tolist()] == [
+        one[:2] for one in expected
+    ]
     assert found.positive.tolist() == [one[2] for one in expected]
     assert torch.equal(found.own, columns.sequences[[start + user for user, _, _ in expected]])
     assert torch.equal(found.items, columns.items)

@@ -27,7 +27,10 @@ from support.killing import Killed, die_at
 
 def numbered(number):
     weights = {"w": torch.full((3, 2), float(number)), "b": torch.arange(number + 1)}
-    return Checkpoint({"model": weights, "random": {"cpu": torch.get_rng_state()}}, {"progress": {"epoch": number}})
+    return Checkpoint(
+        {"model": weights, "random": {"cpu": torch.get_rng_state()}},
+        {"progress": {"epoch": number}},
+    )
 
 
 @pytest.fixture
@@ -41,7 +44,10 @@ def test_what_was_saved_is_loaded(tmp_path, said):
     save_checkpoint(tmp_path, "last", numbered(1))
     found = load_newest(tmp_path)
     assert found.state == {"progress": {"epoch": 1}}
-    assert all(torch.equal(found.tensors["model"][key], numbered(1).tensors["model"][key]) for key in ("w", "b"))
+    assert all(
+        torch.equal(found.tensors["model"][key], numbered(1).tensors["model"][key])
+        for key in ("w", "b")
+    )
     assert found.tensors["random"]["cpu"].dtype == torch.uint8
     assert said == []
 
@@ -57,7 +63,9 @@ def test_the_last_two_are_kept(tmp_path):
 def test_the_state_file_holds_the_sha256_of_every_file(tmp_path):
     save_checkpoint(tmp_path, "best", numbered(1))
     state = json.loads((tmp_path / "best/state.json").read_text())
-    assert set(state["sha256"]) == {path.name for path in (tmp_path / "best").iterdir()} - {"state.json"}
+    assert set(state["sha256"]) == {path.name for path in (tmp_path / "best").iterdir()} - {
+        "state.json"
+    }
 
 
 def test_no_checkpoint_is_none(tmp_path, said):
@@ -74,7 +82,10 @@ def test_a_damaged_newest_goes_back_one_and_two_damaged_ones_to_the_beginning(tm
     (tmp_path / "previous/state.json").write_text("{}")
     assert load_newest(tmp_path) is None
     assert "checkpoint last cannot be used, going back one" in said[0]
-    assert "checkpoint previous cannot be used, and there is no earlier one: training begins anew" in said[1]
+    assert (
+        "checkpoint previous cannot be used, and there is no earlier one: training begins anew"
+        in said[1]
+    )
 
 
 def test_a_newest_that_is_gone_is_said(tmp_path, said):
@@ -89,7 +100,9 @@ def test_a_newest_that_is_gone_is_said(tmp_path, said):
     "change",
     [
         lambda text: text.replace('"epoch": 1', '"epoch": 2'),
-        lambda text: text.replace('"epoch": 1', '"epoch":  1'),  # says the same, and is not what was written
+        lambda text: text.replace(
+            '"epoch": 1', '"epoch":  1'
+        ),  # says the same, and is not what was written
         lambda text: text.replace('"digest"', '"digesT"'),
         lambda text: text + " ",
         lambda text: "[]",
@@ -132,7 +145,11 @@ def test_a_kill_at_any_moment_leaves_the_old_one_or_the_new_one(tmp_path, name, 
             assert load_checkpoint(folder, "previous").state["progress"]["epoch"] in (1, 2)
         save_checkpoint(folder, name, numbered(4))
         assert load_checkpoint(folder, name).state["progress"]["epoch"] == 4
-        assert not [path for path in folder.iterdir() if path.name.startswith(".") or path.name.endswith("-next")]
+        assert not [
+            path
+            for path in folder.iterdir()
+            if path.name.startswith(".") or path.name.endswith("-next")
+        ]
     assert countdown > 8
     assert seen == {2, 3}
     assert said == []
@@ -183,7 +200,9 @@ def test_an_optimiser_put_back_takes_the_same_step():
     step(model, optimiser, 1)
     other, restored = make(5)
     other.load_state_dict(model.state_dict())
-    restore_optimiser(restored, {name: tensor.clone() for name, tensor in optimiser_tensors(optimiser).items()})
+    restore_optimiser(
+        restored, {name: tensor.clone() for name, tensor in optimiser_tensors(optimiser).items()}
+    )
     step(model, optimiser, 2)
     step(other, restored, 2)
     assert torch.equal(model.weight, other.weight)

@@ -35,12 +35,20 @@ def test_a_folder_whose_beginning_was_killed_is_begun_again(tmp_path):
 
 def test_what_a_run_read_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = RunSettings(data=DataSettings(dataset="D", cache="C", store=("C/x",)), init="yesterday")
+    settings = RunSettings(
+        data=DataSettings(dataset="D", cache="C", store=("C/x",)), init="yesterday"
+    )
     folder = RunFolder(tmp_path / "r")
     folder.begin(settings, SPEC, may_resume=False)
     recorded = folder.settings()
-    assert (recorded.data.dataset, recorded.data.cache) == (str(tmp_path / "D"), str(tmp_path / "C"))
-    assert (recorded.data.store, recorded.init) == ((str(tmp_path / "C/x"),), str(tmp_path / "yesterday"))
+    assert (recorded.data.dataset, recorded.data.cache) == (
+        str(tmp_path / "D"),
+        str(tmp_path / "C"),
+    )
+    assert (recorded.data.store, recorded.init) == (
+        (str(tmp_path / "C/x"),),
+        str(tmp_path / "yesterday"),
+    )
     (tmp_path / "r" / "config.toml").write_text(to_toml(settings))  # as runs were recorded before
     folder.begin(settings, SPEC, may_resume=True)
     monkeypatch.chdir("/")
@@ -57,7 +65,9 @@ def test_somebody_elses_file_is_not_vacant(tmp_path):
 def test_every_spec_that_a_run_was_trained_on_is_recorded(tmp_path):
     folder = RunFolder(tmp_path / "r")
     folder.begin(SETTINGS, SPEC, may_resume=False)
-    with pytest.raises(IncompatibleError, match=r"\n  threads: 1 then, 2 now\n.*--allow-other-spec"):
+    with pytest.raises(
+        IncompatibleError, match=r"\n  threads: 1 then, 2 now\n.*--allow-other-spec"
+    ):
         folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True)
     folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True, may_differ=True)
     folder.begin(SETTINGS, SPEC | {"threads": 2}, may_resume=True)

@@ -25,13 +25,18 @@ def make_run(tmp_path):
         folder.begin(RunSettings(data=DataSettings(dataset="D", cache="C")), {}, may_resume=False)
         folder._write("cache.lock.json", json.dumps({"stores": {"text": {}, "image": {}}}))
         metrics = dict.fromkeys(
-            (f"{metric}@{k}" for metric in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)), hit_ratio
+            (f"{metric}@{k}" for metric in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)),
+            hit_ratio,
         )
         part = {"users": 321, **metrics}
         for epoch in (1, 2):
             folder.append_metrics({"epoch": epoch, "loss": 2.0 / epoch, "valid": metrics})
-        gates = {f"item_encoder.towers.gates.{layer}.logits": torch.zeros(2, 3) for layer in range(11)}
-        gates["item_encoder.towers.gates.10.logits"] = torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]])
+        gates = {
+            f"item_encoder.towers.gates.{layer}.logits": torch.zeros(2, 3) for layer in range(11)
+        }
+        gates["item_encoder.towers.gates.10.logits"] = torch.tensor(
+            [[0.0, 0.0, 0.0], [100.0, 0.0, 0.0]]
+        )
         folder.save_checkpoint("best", Checkpoint({"model": gates}, {}))
         if is_finished:
             folder.write_result(
@@ -124,10 +129,13 @@ def test_a_place_where_no_file_can_be_is_refused_and_left_as_it_is(make_run, tmp
     run = make_run("ours")
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(
-        UsageError, match=r"ours: expected a file to write, found a folder\n.*--out .*/ours/report.html"
+        UsageError,
+        match=r"ours: expected a file to write, found a folder\n.*--out .*/ours/report.html",
     ):
         write_report([run], run)
-    with pytest.raises(UsageError, match=r"--out .*/x/y: expected a folder at .*/config.toml, found a file"):
+    with pytest.raises(
+        UsageError, match=r"--out .*/x/y: expected a folder at .*/config.toml, found a file"
+    ):
         write_report([run], run / "config.toml/x/y")
     assert sorted(tmp_path.rglob("*")) == before
 

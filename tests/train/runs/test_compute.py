@@ -16,19 +16,29 @@ def make_settings(kind: str, **more: bool) -> RunSettings:
     return RunSettings(data=DataSettings(dataset="d", cache="c"), model=model)
 
 
-@pytest.mark.parametrize(("bfloat16_seconds", "expected"), [(0.79, "bfloat16"), (0.81, "float32"), (5.0, "float32")])
+@pytest.mark.parametrize(
+    ("bfloat16_seconds", "expected"), [(0.79, "bfloat16"), (0.81, "float32"), (5.0, "float32")]
+)
 def test_bfloat16_must_save_a_fifth(monkeypatch, bfloat16_seconds, expected):
     seconds = {torch.float32: 1.0, torch.bfloat16: bfloat16_seconds}
-    monkeypatch.setattr(compute, "_seconds_of_layer", lambda gates, adapters, presence, dtype: seconds[dtype])
+    monkeypatch.setattr(
+        compute, "_seconds_of_layer", lambda gates, adapters, presence, dtype: seconds[dtype]
+    )
     assert fastest_compute(CPU, 8) == expected
 
 
 def test_the_probe_times_both_types(monkeypatch):
     asked = []
     layer = compute.mix_and_adapt
-    monkeypatch.setattr(compute, "mix_and_adapt", lambda *arguments: asked.append(arguments[-1]) or layer(*arguments))
+    monkeypatch.setattr(
+        compute,
+        "mix_and_adapt",
+        lambda *arguments: asked.append(arguments[-1]) or layer(*arguments),
+    )
     assert fastest_compute(CPU, 8) in ("float32", "bfloat16")
-    assert asked == [torch.float32] * 4 + [torch.bfloat16] * 4  # one round to warm up, three that count
+    assert (
+        asked == [torch.float32] * 4 + [torch.bfloat16] * 4
+    )  # one round to warm up, three that count
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16"])
@@ -41,7 +51,9 @@ def test_what_is_asked_for_needs_no_probe(tmp_path, monkeypatch, kind):
 @pytest.mark.parametrize("more", [{"adapters": False}, {"content": False, "id_embedding": True}])
 def test_without_side_adapters_nothing_is_probed(tmp_path, monkeypatch, more):
     monkeypatch.delattr(compute, "fastest_compute")
-    settled = settle_compute(make_settings("auto", **more), RunFolder(tmp_path), CPU, may_resume=False)
+    settled = settle_compute(
+        make_settings("auto", **more), RunFolder(tmp_path), CPU, may_resume=False
+    )
     assert settled == make_settings("float32", **more)
 
 
@@ -54,4 +66,6 @@ def test_a_run_that_goes_on_keeps_what_it_began_with(tmp_path, monkeypatch):
     folder.release()
     monkeypatch.setattr(compute, "fastest_compute", lambda device, bottleneck_dim: "float32")
     assert settle_compute(make_settings("auto"), folder, CPU, may_resume=True) == begun
-    assert settle_compute(make_settings("auto"), folder, CPU, may_resume=False) == make_settings("float32")
+    assert settle_compute(make_settings("auto"), folder, CPU, may_resume=False) == make_settings(
+        "float32"
+    )

@@ -28,4 +28,6 @@ def test_what_does_not_fit_is_refused(assignments, message):
 
 
 def test_layers_may_be_chosen():
-    assert load_settings(ModelSettings, assignments=["layers=[0, 6, 12]"], environment={}).layers == (0, 6, 12)
+    assert load_settings(
+        ModelSettings, assignments=["layers=[0, 6, 12]"], environment={}
+    ).layers == (0, 6, 12)

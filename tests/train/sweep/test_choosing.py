@@ -16,12 +16,21 @@ from crossan.train.sweep.trials import Trial
 
 def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s", version=1):
     figures = {"hr@10": hit_ratio, "ndcg@10": ndcg, "hr@20": hit_ratio, "ndcg@20": ndcg}
-    stores = {"text": {"store": "/c/text", "fingerprint": "f", "version": version, "manifest": f"m{version}"}}
+    stores = {
+        "text": {
+            "store": "/c/text",
+            "fingerprint": "f",
+            "version": version,
+            "manifest": f"m{version}",
+        }
+    }
     return TrialResult(Trial(point, seed), figures, 3, parameters, sequences, stores)
 
 
 def setting(name, *hit_ratios, **more):
-    return SettingResult({"a": name}, tuple(result({"a": name}, n, hr, **more) for n, hr in enumerate(hit_ratios)))
+    return SettingResult(
+        {"a": name}, tuple(result({"a": name}, n, hr, **more) for n, hr in enumerate(hit_ratios))
+    )
 
 
 def test_the_highest_mean_over_seeds_wins_not_the_highest_seed():
@@ -45,7 +54,8 @@ def test_figures_about_other_sequences_are_not_compared():
 
 def test_figures_of_other_stores_are_not_compared():
     with pytest.raises(
-        IncompatibleError, match=r"text: version 1 .* in runs/\w+-seed0; version 2 .* in runs/\w+-seed0\n"
+        IncompatibleError,
+        match=r"text: version 1 .* in runs/\w+-seed0; version 2 .* in runs/\w+-seed0\n",
     ):
         choose([setting("x", 0.5), setting("y", 0.6, version=2)])
 
@@ -70,19 +80,36 @@ def test_by_type_no_test_figure_can_be_handed_to_the_choice():
     }  # fmt: skip
     handed = typing.get_type_hints(choose)["settings"]
     assert typing.get_args(handed) == (SettingResult,)
-    fields = [hint for kind in (SettingResult, TrialResult) for hint in typing.get_type_hints(kind).values()]
-    assert not {TestSplit, KeptSequences} & {part for hint in fields for part in (hint, *typing.get_args(hint))}
+    fields = [
+        hint
+        for kind in (SettingResult, TrialResult)
+        for hint in typing.get_type_hints(kind).values()
+    ]
+    assert not {TestSplit, KeptSequences} & {
+        part for hint in fields for part in (hint, *typing.get_args(hint))
+    }
 
 
 def test_test_figures_in_a_file_are_not_read():
-    figures = {"valid": {"hr@10": 0.1}, "test": {"hr@10": 0.9}, "best_epoch": 1, "trainable_parameters": 2}
+    figures = {
+        "valid": {"hr@10": 0.1},
+        "test": {"hr@10": 0.9},
+        "best_epoch": 1,
+        "trainable_parameters": 2,
+    }
     read = TrialResult.read(Trial({}, 0), {**figures, "sequences": "s"}, {})
     assert "0.9" not in repr(read)
 
 
 def test_the_table_shows_settings_best_first_and_the_choice(capsys):
     settings = [setting("x", 0.25, 0.75), setting("y", 0.5, 1.0)]
-    failed = {"run": "runs/q", "point": {"a": "q"}, "seed": 4, "exit_code": 1, "reason": "it diverged"}
+    failed = {
+        "run": "runs/q",
+        "point": {"a": "q"},
+        "seed": 4,
+        "exit_code": 1,
+        "reason": "it diverged",
+    }
     report = selection_report(SweepSettings(seeds=(0, 1)), settings, choose(settings), [failed])
     assert report["chosen"]["point"] == {"a": "y"}
     print_report(report | {"test": settings[0].figures()})

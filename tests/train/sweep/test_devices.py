@@ -29,14 +29,25 @@ def test_the_cpu_is_one_slot_with_all_threads_unless_jobs_say_otherwise(cuda):
 
 def test_every_cuda_device_is_a_slot_and_more_jobs_share_them(cuda):
     cuda(2)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", None, None)] == ["0", "1"]
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", 3, None)] == ["0", "1", "0"]
-    assert make_slots("cuda", None, None)[0] == Slot("cuda", {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "0"})
+    assert [
+        slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", None, None)
+    ] == ["0", "1"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", 3, None)] == [
+        "0",
+        "1",
+        "0",
+    ]
+    assert make_slots("cuda", None, None)[0] == Slot(
+        "cuda", {"OMP_NUM_THREADS": "4", "CUDA_VISIBLE_DEVICES": "0"}
+    )
 
 
 def test_the_devices_this_process_was_given_are_kept_to(cuda):
     cuda(2, visible="3, GPU-abc")
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", None, 1)] == ["3", "GPU-abc"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots("cuda", None, 1)] == [
+        "3",
+        "GPU-abc",
+    ]
 
 
 def test_the_kind_is_found_or_refused(cuda):

@@ -15,7 +15,12 @@ def make(**given):
 
 def test_a_grid_is_every_combination_in_order():
     points = grid_points(make(grid={"b": [1, 2], "a": ["x", "y"]}))
-    assert points == [{"a": "x", "b": 1}, {"a": "x", "b": 2}, {"a": "y", "b": 1}, {"a": "y", "b": 2}]
+    assert points == [
+        {"a": "x", "b": 1},
+        {"a": "x", "b": 2},
+        {"a": "y", "b": 1},
+        {"a": "y", "b": 2},
+    ]
 
 
 def test_no_axis_is_one_point_the_base_itself():
@@ -63,7 +68,14 @@ def test_values_of_a_grid_are_equally_likely():
 @pytest.mark.parametrize("trials", [1, 7])
 def test_corners_show_every_value_and_both_ends(trials):
     shown = list(
-        corners(make(sampler="optuna", trials=trials, grid={"g": [1, 2, 3]}, range={"r": "0.5:1", "n": "2:4"}))
+        corners(
+            make(
+                sampler="optuna",
+                trials=trials,
+                grid={"g": [1, 2, 3]},
+                range={"r": "0.5:1", "n": "2:4"},
+            )
+        )
     )
     assert {point["g"] for point in shown} == {1, 2, 3}
     assert {point["r"] for point in shown} == {0.5, 1.0}

@@ -23,10 +23,16 @@ def run(monkeypatch, tmp_path):
     ended = {}
 
     def start(scripts, slots=1, told=None, on_look=None):
-        orders = [Order(name, (script,), tmp_path / "logs" / name) for name, script in scripts.items()]
+        orders = [
+            Order(name, (script,), tmp_path / "logs" / name) for name, script in scripts.items()
+        ]
         places = [Slot("cpu", {"PLACE": str(n)}) for n in range(slots)]
         run_orders(
-            orders, places, told or ToldToEnd(), lambda o, code, why: ended.update({o.name: (code, why)}), on_look
+            orders,
+            places,
+            told or ToldToEnd(),
+            lambda o, code, why: ended.update({o.name: (code, why)}),
+            on_look,
         )
         return ended
 
@@ -79,10 +85,15 @@ def test_told_to_end_each_running_one_hears_it_once_and_nothing_more_starts(run,
     told = ToldToEnd()
 
     def look(running):
-        if all((tmp_path / "logs" / name).is_file() and (tmp_path / "logs" / name).read_text() for name in "ab"):
+        if all(
+            (tmp_path / "logs" / name).is_file() and (tmp_path / "logs" / name).read_text()
+            for name in "ab"
+        ):
             told.set()
 
-    ended = run({"a": PATIENT, "b": PATIENT, "c": "print('never')"}, slots=2, told=told, on_look=look)
+    ended = run(
+        {"a": PATIENT, "b": PATIENT, "c": "print('never')"}, slots=2, told=told, on_look=look
+    )
     assert {name: code for name, (code, _) in ended.items()} == {"a": 143, "b": 143}
     assert (tmp_path / "logs/a").read_text().split() == ["ready", "told", "kept"]
 

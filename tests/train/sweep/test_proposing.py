@@ -32,7 +32,8 @@ def test_draws_come_in_one_batch():
 def test_without_optuna_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(
-        UsageError, match=r"(?s)expected the library optuna, found none.*pip install 'crossan\[optuna\]'"
+        UsageError,
+        match=r"(?s)expected the library optuna, found none.*pip install 'crossan\[optuna\]'",
     ):
         next(batches(make("optuna", trials=5), score))
 
@@ -40,7 +41,8 @@ def test_without_optuna_the_extra_is_named(monkeypatch):
 @pytest.fixture
 def optuna():
     return pytest.importorskip(
-        "optuna", reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested"
+        "optuna",
+        reason="optuna is not installed (pip install '.[optuna]'): its sampler is untested",
     )
 
 

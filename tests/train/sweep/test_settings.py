@@ -27,7 +27,9 @@ def test_a_range_is_read(text, expected):
     assert parse_range("x", text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "1", "1:2:3", "1:2:log:log", "a:b", "2:1", "1:1", "0:1:log", "nan:1", "0:inf"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1:2:3", "1:2:log:log", "a:b", "2:1", "1:1", "0:1:log", "nan:1", "0:inf"]
+)
 def test_what_is_no_range_is_refused(text):
     with pytest.raises(ValueError, match=r"x: expected (low:high or|low < high|0 < low < high)"):
         parse_range("x", text)
@@ -36,10 +38,19 @@ def test_what_is_no_range_is_refused(text):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"range": {"a": "0:1"}}, "expected --sampler random or optuna with --range and --trials, got grid"),
+        (
+            {"range": {"a": "0:1"}},
+            "expected --sampler random or optuna with --range and --trials, got grid",
+        ),
         ({"trials": 3}, "expected --sampler random or optuna"),
-        ({"sampler": "random", "grid": {"a": [1]}}, "expected --trials N with --sampler random, got none"),
-        ({"sampler": "random", "trials": 3}, "expected --grid or --range with --sampler random, got neither"),
+        (
+            {"sampler": "random", "grid": {"a": [1]}},
+            "expected --trials N with --sampler random, got none",
+        ),
+        (
+            {"sampler": "random", "trials": 3},
+            "expected --grid or --range with --sampler random, got neither",
+        ),
         (
             {"sampler": "random", "trials": 3, "grid": {"a": [1]}, "at_once": 2},
             "expected at_once with --sampler optuna",
@@ -50,10 +61,19 @@ def test_what_is_no_range_is_refused(text):
             {"grid": {"init": [datetime.date(2024, 1, 2)]}},
             r"""texts of init, dates and times in quotes \(--grid 'init="2024-01-31"'\), got 2024-01-02""",
         ),
-        ({"grid": {"a": [1.0, float("inf")]}}, "expected finite numbers, booleans or texts of a, .*got inf"),
+        (
+            {"grid": {"a": [1.0, float("inf")]}},
+            "expected finite numbers, booleans or texts of a, .*got inf",
+        ),
         ({"seeds": [0, 0]}, "expected distinct values of seeds"),
-        ({"sampler": "random", "trials": 3, "grid": {"a": [1]}, "range": {"a": "0:1"}}, "expected a once"),
-        ({"sampler": "random", "trials": 3, "range": {"a": "1:0"}}, "a: expected low < high, got 1:0"),
+        (
+            {"sampler": "random", "trials": 3, "grid": {"a": [1]}, "range": {"a": "0:1"}},
+            "expected a once",
+        ),
+        (
+            {"sampler": "random", "trials": 3, "range": {"a": "1:0"}},
+            "a: expected low < high, got 1:0",
+        ),
         ({"sampler": "bayes"}, "sampler: Input should be 'grid', 'random' or 'optuna'"),
         ({"girds": 1}, "unknown setting 'girds'; did you mean 'grid'"),
     ],
@@ -64,37 +84,60 @@ def test_what_does_not_fit_together_is_refused(given, message):
 
 
 def test_the_file_reads_back_and_the_order_of_names_does_not_matter(tmp_path):
-    given = {"model.layers": [[0], [0, 1]], "optimiser.lr": [1e-3, 0.01], "model.combine": ["sum", "concat"]}
+    given = {
+        "model.layers": [[0], [0, 1]],
+        "optimiser.lr": [1e-3, 0.01],
+        "model.combine": ["sum", "concat"],
+    }
     sweep = SweepSettings.model_validate(
-        {"grid": given, "range": {"batch_size": "32:64"}, "sampler": "random", "trials": 2, "seeds": [3, 1]}
+        {
+            "grid": given,
+            "range": {"batch_size": "32:64"},
+            "sampler": "random",
+            "trials": 2,
+            "seeds": [3, 1],
+        }
     )
     (tmp_path / "sweep.toml").write_text(to_toml(sweep))
     assert load_settings(SweepSettings, files=[tmp_path / "sweep.toml"], environment={}) == sweep
     assert list(sweep.grid) == ["model.combine", "model.layers", "optimiser.lr"]
-    nested = {"optimiser": {"lr": [1e-3, 0.01]}, "model": {"layers": [[0], [0, 1]], "combine": ["sum", "concat"]}}
+    nested = {
+        "optimiser": {"lr": [1e-3, 0.01]},
+        "model": {"layers": [[0], [0, 1]], "combine": ["sum", "concat"]},
+    }
     assert settings_with(sweep, {"grid": nested}, "x").grid == sweep.grid
 
 
-@pytest.mark.parametrize("name", ["seed", "mask_history", "checkpoint.every_steps", "data.dataset", "data.max_items"])
+@pytest.mark.parametrize(
+    "name", ["seed", "mask_history", "checkpoint.every_steps", "data.dataset", "data.max_items"]
+)
 def test_a_setting_that_makes_figures_incomparable_is_no_axis(name):
     with pytest.raises(UsageError, match=f"--grid {name}: cannot be swept: .+"):
         require_sweepable(name)
 
 
 def test_a_setting_of_the_model_is_an_axis():
-    assert [require_sweepable(name) for name in ("model.layers", "data.modality", "seeding")] == [None] * 3
+    assert [require_sweepable(name) for name in ("model.layers", "data.modality", "seeding")] == [
+        None
+    ] * 3
 
 
 def test_a_trial_is_the_base_with_its_values():
     settings = trial_settings(BASE, Trial({"optimiser.lr": 0.5, "model.layers": [0, 1]}, 7))
     assert (settings.optimiser.lr, settings.model.layers, settings.seed) == (0.5, (0, 1), 7)
-    assert settings.model_copy(update={"optimiser": BASE.optimiser, "model": BASE.model, "seed": 0}) == BASE
+    assert (
+        settings.model_copy(update={"optimiser": BASE.optimiser, "model": BASE.model, "seed": 0})
+        == BASE
+    )
 
 
 @pytest.mark.parametrize(
     ("point", "message"),
     [
-        ({"optimiser.lrr": 0.5}, "sweep: unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'"),
+        (
+            {"optimiser.lrr": 0.5},
+            "sweep: unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'",
+        ),
         ({"optimiser.lr": -1}, "sweep: optimiser.lr: Input should be greater than 0, got -1"),
         ({"model.width": 3}, "expected width to be divisible by heads"),
         ({"model.compute": "auto"}, "expected float32 or bfloat16 in a sweep"),
@@ -114,18 +157,30 @@ def test_names_tell_points_and_seeds_apart_and_nothing_else():
 
 
 def test_a_label_is_for_people():
-    assert label_of({"optimiser.lr": 0.000123456, "model.layers": [0, 1], "model.combine": "sum"}) == (
-        'optimiser.lr=0.0001235, model.layers=[0, 1], model.combine="sum"'
-    )
+    assert label_of(
+        {"optimiser.lr": 0.000123456, "model.layers": [0, 1], "model.combine": "sum"}
+    ) == ('optimiser.lr=0.0001235, model.layers=[0, 1], model.combine="sum"')
     assert label_of({}) == "(base settings)"
 
 
 def test_the_command_of_a_trial_makes_its_settings(tmp_path):
-    point = {"optimiser.lr": 0.1 + 0.2, "model.layers": [0, 1], "model.combine": "concat", "reference": True}
+    point = {
+        "optimiser.lr": 0.1 + 0.2,
+        "model.layers": [0, 1],
+        "model.combine": "concat",
+        "reference": True,
+    }
     arguments = Trial(point, 3).assignments()
     (tmp_path / "config.toml").write_text(to_toml(BASE))
-    given = [value for flag, value in zip(arguments[:-2:2], arguments[1:-2:2], strict=True) if flag == "--set"]
+    given = [
+        value
+        for flag, value in zip(arguments[:-2:2], arguments[1:-2:2], strict=True)
+        if flag == "--set"
+    ]
     made = load_settings(
-        RunSettings, files=[tmp_path / "config.toml"], assignments=[*given, f"seed={arguments[-1]}"], environment={}
+        RunSettings,
+        files=[tmp_path / "config.toml"],
+        assignments=[*given, f"seed={arguments[-1]}"],
+        environment={},
     )
     assert made == trial_settings(BASE, Trial(point, 3))

@@ -30,33 +30,54 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
     dataset: Annotated[
         str | None,
-        typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder; default: the current folder."),
+        typer.Option(
+            "--dataset",
+            envvar="CROSSAN_DATASET",
+            help="Dataset folder; default: the current folder.",
+        ),
     ] = None,
-    cache: Annotated[str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
+    cache: Annotated[
+        str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
+    ] = None,
     modality: Annotated[
-        str | None, typer.Option("--modality", help="For example text,image; default: all that the cache holds.")
+        str | None,
+        typer.Option(
+            "--modality", help="For example text,image; default: all that the cache holds."
+        ),
     ] = None,
     store: Annotated[
         list[str] | None,
-        typer.Option("--store", help="Store folder, where there are several of one modality; repeatable."),
+        typer.Option(
+            "--store", help="Store folder, where there are several of one modality; repeatable."
+        ),
     ] = None,
-    drop_items: Annotated[bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")] = False,
+    drop_items: Annotated[
+        bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")
+    ] = False,
     config: Annotated[
-        list[Path] | None, typer.Option("--config", help="TOML file of settings; repeatable, later ones win.")
+        list[Path] | None,
+        typer.Option("--config", help="TOML file of settings; repeatable, later ones win."),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One setting, for example model.top_k=3; repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One setting, for example model.top_k=3; repeatable."
+        ),
     ] = None,
     max_items: Annotated[
         int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
     ] = None,
     mask_history: MaskHistory = None,
     init: Annotated[
-        Path | None, typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run.")
+        Path | None,
+        typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")
+    ] = False,
     allow_other_spec: Annotated[
         bool,
         typer.Option(
@@ -67,7 +88,8 @@ def train(
     is_validation_only: Annotated[
         bool,
         typer.Option(
-            "--validation-only", help="Never look at test targets; the same command with --resume, without it, does."
+            "--validation-only",
+            help="Never look at test targets; the same command with --resume, without it, does.",
         ),
     ] = False,
     is_reference: Annotated[
@@ -86,11 +108,14 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", min=1, help="Ranks on the cluster; default one for each GPU asked for, or each node."
+            "--workers",
+            min=1,
+            help="Ranks on the cluster; default one for each GPU asked for, or each node.",
         ),
     ] = None,
     gpus_per_worker: Annotated[
-        float | None, typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each.")
+        float | None,
+        typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each."),
     ] = None,
     device: Device = "auto",
     residence: Residence = "auto",
@@ -124,7 +149,11 @@ def train(
 
         settings = run_settings(flags, config or [], assignments or [])
         placement = Placement.parse(residence, max_ram, max_device_memory)
-        how: dict[str, Any] = {"may_resume": resume, "may_differ": allow_other_spec, "placement": placement}
+        how: dict[str, Any] = {
+            "may_resume": resume,
+            "may_differ": allow_other_spec,
+            "placement": placement,
+        }
         if cluster is None:
             train_it = train_without_test if is_validation_only else train_run
             result = train_it(settings, out, **how, device=place.device, ranks=place.ranks)
@@ -147,7 +176,10 @@ def evaluate(
     permute_features: Annotated[
         int | None,
         typer.Option(
-            "--permute-features", metavar="SEED", min=0, help="Shuffle features between items: what content is worth."
+            "--permute-features",
+            metavar="SEED",
+            min=0,
+            help="Shuffle features between items: what content is worth.",
         ),
     ] = None,
     device: Device = "auto",
@@ -176,7 +208,9 @@ def evaluate(
 def recommend(
     run: RunArgument,
     user: Annotated[str | None, typer.Option("--user", help="A user of the dataset.")] = None,
-    history: Annotated[str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")] = None,
+    history: Annotated[
+        str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")
+    ] = None,
     top: Annotated[int, typer.Option("--top", help="How many items.", min=1)] = 10,
     device: Device = "auto",
     residence: Residence = "auto",
@@ -192,14 +226,22 @@ def recommend(
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
 
-    opened = open_run(run, device=device, placement=Placement.parse(residence, max_ram, max_device_memory))
-    rows = history_of_user(opened, user) if user is not None else history_of_items(opened, history or "")
+    opened = open_run(
+        run, device=device, placement=Placement.parse(residence, max_ram, max_device_memory)
+    )
+    rows = (
+        history_of_user(opened, user)
+        if user is not None
+        else history_of_items(opened, history or "")
+    )
     items = recommend_items(opened, rows, top)
     if is_json:
         print_json({"user": user, "items": items})
         return
     for place, item in enumerate(items, 1):
-        print(f"{place:>3}  {item['score']:>9.4f}  {item['item_id']:<14} {item['title'] or '(no title)'}")
+        print(
+            f"{place:>3}  {item['score']:>9.4f}  {item['item_id']:<14} {item['title'] or '(no title)'}"
+        )
 
 
 def main() -> NoReturn:

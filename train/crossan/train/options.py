@@ -36,25 +36,36 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, 
 Residence = Annotated[
     str,
     typer.Option(
-        "--residence", help="Where hidden states are kept: device, host (RAM), streamed (in their stores), auto."
+        "--residence",
+        help="Where hidden states are kept: device, host (RAM), streamed (in their stores), auto.",
     ),
 ]
 MaxRam = Annotated[
     str | None,
     typer.Option(
-        "--max-ram", metavar="SIZE", help="RAM for features, for example 8GiB; default: most of what is free."
+        "--max-ram",
+        metavar="SIZE",
+        help="RAM for features, for example 8GiB; default: most of what is free.",
     ),
 ]
 MaxDeviceMemory = Annotated[
-    str | None, typer.Option("--max-device-memory", metavar="SIZE", help="The same of an accelerator's memory.")
+    str | None,
+    typer.Option(
+        "--max-device-memory", metavar="SIZE", help="The same of an accelerator's memory."
+    ),
 ]
 MaskHistory = Annotated[
     str | None,
-    typer.Option("--mask-history", help="Items before the target left out of the ranking: all, unseen-only, none."),
+    typer.Option(
+        "--mask-history",
+        help="Items before the target left out of the ranking: all, unseen-only, none.",
+    ),
 ]
 
 
-def run_settings(flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]) -> RunSettings:
+def run_settings(
+    flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]
+) -> RunSettings:
     """Return the settings that a command line asks for.
 
     Parameters

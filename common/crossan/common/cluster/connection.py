@@ -47,10 +47,13 @@ def connected(cluster: ClusterRequest) -> Iterator[Any]:
     try:
         import ray
     except ImportError:
-        raise UsageError("--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[ray]'") from None
+        raise UsageError(
+            "--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[ray]'"
+        ) from None
     if cluster.address.startswith(_CLIENT) and find_spec("grpc") is None:
         raise UsageError(
-            f"--address {cluster.address}: Ray's client is not installed here", remedy="Run: pip install 'ray[client]'"
+            f"--address {cluster.address}: Ray's client is not installed here",
+            remedy="Run: pip install 'ray[client]'",
         )
     _require_answer(cluster.address)
     previous = signal.getsignal(signal.SIGTERM)
@@ -63,7 +66,8 @@ def connected(cluster: ClusterRequest) -> Iterator[Any]:
             raise
         found = " ".join(str(error).split())
         raise IncompatibleError(
-            f"--address {cluster.address}: {found}", remedy="Install the same ray and Python on all machines."
+            f"--address {cluster.address}: {found}",
+            remedy="Install the same ray and Python on all machines.",
         ) from None
     try:
         with _terminated_as(previous):

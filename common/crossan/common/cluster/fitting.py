@@ -59,7 +59,9 @@ def fit_crew(nodes: Sequence[Node], worker_count: int | None, gpus_per_worker: f
         return sum(map(min, by_cpus, by_gpus))
 
     if room(1) == 0:
-        found = ", ".join(f"{node.cpus:g} cores and {node.gpus:g} GPUs" for node in nodes) or "no node"
+        found = (
+            ", ".join(f"{node.cpus:g} cores and {node.gpus:g} GPUs" for node in nodes) or "no node"
+        )
         raise ResourceError(
             f"--engine ray: expected a node with a core and {gpus_per_worker:g} GPUs for a worker, found {found}",
             remedy="Add nodes (ray start --address=HEAD:6379), or ask for fewer --gpus-per-worker.",

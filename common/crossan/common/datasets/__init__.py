@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from crossan.common.datasets.folder import Dataset, open_dataset, write_dataset
     from crossan.common.datasets.protocol import KeptSequences, SelectionSequences, keep_sequences
 
-__all__ = ["Dataset", "KeptSequences", "SelectionSequences", "keep_sequences", "open_dataset", "write_dataset"]
+__all__ = [
+    "Dataset",
+    "KeptSequences",
+    "SelectionSequences",
+    "keep_sequences",
+    "open_dataset",
+    "write_dataset",
+]
 
 _HOME = {
     "Dataset": "folder",

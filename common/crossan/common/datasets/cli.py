@@ -22,14 +22,24 @@ _Out = Annotated[Path, typer.Option("--out", help="Dataset folder to write.")]
 def import_dataset(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the files to import.")],
     out: _Out,
-    source_format: Annotated[str, typer.Option("--format", help="microlens, iisan, mmrec or table.")],
-    name: Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: that of OUT.")] = None,
-    licence: Annotated[str | None, typer.Option("--licence", help="Licence note to keep with the dataset.")] = None,
+    source_format: Annotated[
+        str, typer.Option("--format", help="microlens, iisan, mmrec or table.")
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the dataset; default: that of OUT.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Licence note to keep with the dataset.")
+    ] = None,
     interactions: Annotated[
         Path | None, typer.Option(help="table, mmrec: one row per interaction, with a header.")
     ] = None,
-    sequences: Annotated[Path | None, typer.Option(help="table: lines of 'user TAB item item ...'.")] = None,
-    items: Annotated[Path | None, typer.Option(help="table, mmrec: one row per item, with a header.")] = None,
+    sequences: Annotated[
+        Path | None, typer.Option(help="table: lines of 'user TAB item item ...'.")
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="table, mmrec: one row per item, with a header.")
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Name of a column, repeatable.")
     ] = None,
@@ -80,7 +90,9 @@ def check(
     from crossan.common.datasets.doctor import examine
     from crossan.common.datasets.folder import open_dataset
 
-    report = examine(open_dataset(dataset), max_items=max_items, min_items=min_items, workers=workers)
+    report = examine(
+        open_dataset(dataset), max_items=max_items, min_items=min_items, workers=workers
+    )
     if is_json:
         print_json(report)
     else:
@@ -96,13 +108,17 @@ def _parse_columns(texts: list[str]) -> dict[str, str]:
     for text in texts:
         ours, equals, theirs = text.partition("=")
         if not equals or not theirs or ours not in ours_known:
-            raise UsageError(f"--column {text}: expected OURS=THEIRS with OURS one of {', '.join(ours_known)}")
+            raise UsageError(
+                f"--column {text}: expected OURS=THEIRS with OURS one of {', '.join(ours_known)}"
+            )
         columns[ours] = theirs
     return columns
 
 
 def _show(report: dict[str, Any]) -> None:
-    print(f"users {report['users']:,}   items {report['items']:,}   interactions {report['interactions']:,}")
+    print(
+        f"users {report['users']:,}   items {report['items']:,}   interactions {report['interactions']:,}"
+    )
     kept = report["protocol"]
     print(
         f"kept: users {kept['users']:,}   items {kept['items']:,}   interactions {kept['interactions']:,}"
@@ -110,7 +126,10 @@ def _show(report: dict[str, Any]) -> None:
     )
     print(f"{'':<8}{'present':>9}{'absent':>9}{'missing':>9}{'broken':>9}")
     for modality, counts in report["media"].items():
-        print(f"{modality:<8}" + "".join(f"{counts[kind]:>9,}" for kind in ("present", "absent", "missing", "broken")))
+        print(
+            f"{modality:<8}"
+            + "".join(f"{counts[kind]:>9,}" for kind in ("present", "absent", "missing", "broken"))
+        )
     for problem in report["problems"]:
         print(f"- {problem['what']}: {problem['count']:,}")
         for example in problem["examples"]:

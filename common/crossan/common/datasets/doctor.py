@@ -13,7 +13,12 @@ from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
 from crossan.common.datasets.folder import Dataset
-from crossan.common.datasets.protocol import KeptSequences, cold_test_targets, keep_sequences, unwinnable_test_targets
+from crossan.common.datasets.protocol import (
+    KeptSequences,
+    cold_test_targets,
+    keep_sequences,
+    unwinnable_test_targets,
+)
 
 __all__ = ["examine"]
 
@@ -41,8 +46,15 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
     """
     interactions, items = dataset.interactions(), dataset.items()
     kept = keep_sequences(interactions, max_items=max_items, min_items=min_items)
-    problems = [*_count_problems(dataset), *_id_problems(interactions, items, min_items), *_target_problems(kept)]
-    media = {modality.value: _examine_media(dataset, items, modality, workers, problems) for modality in Modality}
+    problems = [
+        *_count_problems(dataset),
+        *_id_problems(interactions, items, min_items),
+        *_target_problems(kept),
+    ]
+    media = {
+        modality.value: _examine_media(dataset, items, modality, workers, problems)
+        for modality in Modality
+    }
     return {
         "users": len(interactions.column("user_id").unique()),
         "items": items.num_rows,
@@ -61,7 +73,9 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
     }
 
 
-def _problem(code: str, what: str, examples: Sequence[str] = (), count: int | None = None) -> dict[str, Any]:
+def _problem(
+    code: str, what: str, examples: Sequence[str] = (), count: int | None = None
+) -> dict[str, Any]:
     return {
         "code": code,
         "what": what,
@@ -75,7 +89,9 @@ def _count_problems(dataset: Dataset) -> Iterator[dict[str, Any]]:
     for what, expected in known.items():
         found = dataset.counts.get(what)
         if found != expected:
-            yield _problem("count", f"{dataset.name} has {expected:,} {what}, found {found or 0:,}", count=1)
+            yield _problem(
+                "count", f"{dataset.name} has {expected:,} {what}, found {found or 0:,}", count=1
+            )
 
 
 def _id_problems(interactions: Any, items: Any, min_items: int) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - Arrow is untyped
@@ -85,15 +101,23 @@ def _id_problems(interactions: Any, items: Any, min_items: int) -> Iterator[dict
         yield _problem("duplicate-item", "items.parquet lists an item more than once", repeated)
     unlisted = sorted(set(interactions.column("item_id").to_pylist()) - set(listed))
     if unlisted:
-        yield _problem("unlisted-item", "interactions name items that items.parquet does not list", unlisted)
+        yield _problem(
+            "unlisted-item", "interactions name items that items.parquet does not list", unlisted
+        )
     lengths = Counter(interactions.column("user_id").to_pylist())
     short = sorted(user for user, length in lengths.items() if length < min_items)
     if short:
-        yield _problem("short-user", f"users with fewer than {min_items} interactions are left out", short)
+        yield _problem(
+            "short-user", f"users with fewer than {min_items} interactions are left out", short
+        )
 
 
 def _target_problems(kept: KeptSequences) -> Iterator[dict[str, Any]]:
-    targets, cold, unwinnable = len(kept.user_ids), cold_test_targets(kept), unwinnable_test_targets(kept)
+    targets, cold, unwinnable = (
+        len(kept.user_ids),
+        cold_test_targets(kept),
+        unwinnable_test_targets(kept),
+    )
     if cold:
         what = f"{cold / targets:.1%} of test targets are in no training sequence: only content can rank them"
         yield _problem("cold-target", what, count=cold)
@@ -115,12 +139,19 @@ def _examine_media(
         return {"present": present, "absent": len(item_ids) - present, "missing": 0, "broken": 0}
     paths = items.column(modality.value).to_pylist()
     if modality is Modality.AUDIO:  # no sound of its own: the video's sound track
-        paths = [own or video for own, video in zip(paths, items.column("video").to_pylist(), strict=True)]
-    named = [(item, dataset.media_path(path)) for item, path in zip(item_ids, paths, strict=True) if path]
+        paths = [
+            own or video
+            for own, video in zip(paths, items.column("video").to_pylist(), strict=True)
+        ]
+    named = [
+        (item, dataset.media_path(path)) for item, path in zip(item_ids, paths, strict=True) if path
+    ]
     counts, bad = _probe_all(named, modality, workers)
     counts["absent"] += len(item_ids) - len(named)
     problems += [
-        _problem(f"{kind}-{modality.value}", f"{kind} {modality.value} files", bad[kind]) for kind in bad if bad[kind]
+        _problem(f"{kind}-{modality.value}", f"{kind} {modality.value} files", bad[kind])
+        for kind in bad
+        if bad[kind]
     ]
     return counts
 
@@ -133,7 +164,10 @@ def _probe_all(
     if not named:
         return counts, bad
     probe = _find_probe(modality)
-    with ThreadPoolExecutor(workers) as pool, progress(f"check {modality.value}", len(named), "files") as shown:
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        progress(f"check {modality.value}", len(named), "files") as shown,
+    ):
         for (item, path), (kind, reason) in zip(
             named, pool.map(lambda entry: _probe_one(entry[1], probe), named), strict=True
         ):
@@ -158,7 +192,9 @@ def _find_probe(modality: Modality) -> Probe:
         try:
             probe: Probe = point.load()
         except ModuleNotFoundError as error:
-            note(f"{modality.value}: not decoded, only looked for: {error.name} is not installed (crossan[extract])")
+            note(
+                f"{modality.value}: not decoded, only looked for: {error.name} is not installed (crossan[extract])"
+            )
             break
         return probe
     return _probe_size

@@ -18,10 +18,14 @@ from crossan.cache_schema.errors import DataError, UsageError
 
 __all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "Dataset", "open_dataset", "write_dataset"]
 
-INTERACTION_SCHEMA = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())])
+INTERACTION_SCHEMA = pa.schema(
+    [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
+)
 """One row per interaction; timestamp in milliseconds, null for file order."""
 
-ITEM_SCHEMA = pa.schema([(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")])
+ITEM_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")]
+)
 """One row per item; paths relative to the folder or absolute; audio null is the video's sound track."""
 
 _FORMAT_VERSION = 1
@@ -68,7 +72,9 @@ def open_dataset(root: Path | str) -> Dataset:
         fields = json.loads(described.read_text(encoding="utf-8"))
         version = fields["format_version"]
         if version != _FORMAT_VERSION:
-            raise DataError(f"{described}: expected format version {_FORMAT_VERSION}, found {version!r}")
+            raise DataError(
+                f"{described}: expected format version {_FORMAT_VERSION}, found {version!r}"
+            )
         return Dataset(
             root=root.absolute(),
             name=str(fields["name"]),
@@ -87,7 +93,13 @@ def open_dataset(root: Path | str) -> Dataset:
 
 
 def write_dataset(
-    out: Path, *, name: str, source_format: str, licence: str, interactions: pa.Table, items: pa.Table
+    out: Path,
+    *,
+    name: str,
+    source_format: str,
+    licence: str,
+    interactions: pa.Table,
+    items: pa.Table,
 ) -> Dataset:
     """Write a dataset folder; files already in ``out`` that are not ours (media) stay.
 
@@ -118,7 +130,9 @@ def write_dataset(
     try:
         pq.write_table(interactions, staged / "interactions.parquet")
         pq.write_table(items, staged / "items.parquet")
-        (staged / "dataset.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (staged / "dataset.json").write_text(
+            json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8"
+        )
         for file in (
             "interactions.parquet",
             "items.parquet",
@@ -149,7 +163,9 @@ def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     except FileNotFoundError:
         raise DataError(f"{path}: expected a parquet table, found no file") from None
     except (pa.ArrowInvalid, KeyError, OSError) as error:
-        raise DataError(f"{path}: expected columns {', '.join(schema.names)} in a parquet table: {error}") from None
+        raise DataError(
+            f"{path}: expected columns {', '.join(schema.names)} in a parquet table: {error}"
+        ) from None
 
 
 def _check(interactions: pa.Table, items: pa.Table) -> None:
@@ -160,8 +176,12 @@ def _check(interactions: pa.Table, items: pa.Table) -> None:
     item_ids = items.column("item_id")
     if len(item_ids.unique()) != len(item_ids):
         counts = item_ids.value_counts()
-        repeated = sorted(entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1)
-        raise DataError(f"expected each item id once, found {len(repeated):,} repeated, first: {repeated[0]}")
+        repeated = sorted(
+            entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1
+        )
+        raise DataError(
+            f"expected each item id once, found {len(repeated):,} repeated, first: {repeated[0]}"
+        )
 
 
 def _digest(interactions: pa.Table, items: pa.Table) -> str:

@@ -71,7 +71,9 @@ def read_source(source_format: str, source: ImportSource) -> tuple[pa.Table, pa.
     if not source.root.exists():
         raise UsageError(f"{source.root}: no such file or folder")
     imported = FORMATS[source_format](source)
-    return imported.interactions, _add_unlisted(imported.items, imported.interactions.column("item_id"))
+    return imported.interactions, _add_unlisted(
+        imported.items, imported.interactions.column("item_id")
+    )
 
 
 def _read_microlens(source: ImportSource) -> _Imported:
@@ -85,9 +87,12 @@ def _read_microlens(source: ImportSource) -> _Imported:
     named = set(titles).union(*media.values()) if any(media.values()) else set(titles)
     known = set(interactions.column("item_id").to_pylist()) | set(titles)
     ids = sorted(named & known | set(titles))
-    columns = {kind: [media[kind].get(item) for item in ids] for kind in ("image", "video", "audio")}
+    columns = {
+        kind: [media[kind].get(item) for item in ids] for kind in ("image", "video", "audio")
+    }
     return _Imported(
-        interactions, pa.table({"item_id": ids, "title": [titles.get(item) for item in ids], **_texts(columns)})
+        interactions,
+        pa.table({"item_id": ids, "title": [titles.get(item) for item in ids], **_texts(columns)}),
     )
 
 
@@ -98,19 +103,26 @@ def _read_iisan(source: ImportSource) -> _Imported:
     for number, line in enumerate(_lines(path), 1):
         item, tab, title = line.partition("\t")
         if not tab:
-            raise DataError(f"{path}, line {number}: expected 'item TAB title', found {line[:60]!r}")
+            raise DataError(
+                f"{path}, line {number}: expected 'item TAB title', found {line[:60]!r}"
+            )
         _put_title(titles, item, title, path, number)
     images = _media_by_id(source.root, "image")
     ids = list(titles)
     nothing: list[str | None] = [None] * len(ids)
     columns = {"image": [images.get(item) for item in ids], "video": nothing, "audio": nothing}
     return _Imported(
-        interactions, pa.table({"item_id": ids, "title": pa.array(titles.values(), pa.string()), **_texts(columns)})
+        interactions,
+        pa.table(
+            {"item_id": ids, "title": pa.array(titles.values(), pa.string()), **_texts(columns)}
+        ),
     )
 
 
 def _read_mmrec(source: ImportSource) -> _Imported:
-    interactions = _interactions_from(source.interactions or _the_only(source.root, ("*.inter",)), source)
+    interactions = _interactions_from(
+        source.interactions or _the_only(source.root, ("*.inter",)), source
+    )
     return _Imported(interactions, _items_from(source.items, source))
 
 
@@ -124,7 +136,9 @@ def _read_table_source(source: ImportSource) -> _Imported:
             source.root, tuple(f"interactions{end}" for end in (".parquet", ".csv", ".tsv"))
         )
         interactions = _interactions_from(found, source)
-    items = source.items or _find(source.root, tuple(f"items{end}" for end in (".parquet", ".csv", ".tsv")))
+    items = source.items or _find(
+        source.root, tuple(f"items{end}" for end in (".parquet", ".csv", ".tsv"))
+    )
     return _Imported(interactions, _items_from(items, source))
 
 
@@ -147,17 +161,22 @@ def _interactions_from(path: Path, source: ImportSource) -> pa.Table:
 def _items_from(path: Path | None, source: ImportSource) -> pa.Table:
     if path is None:
         return pa.table({name: pa.array([], pa.string()) for name in _ITEM_COLUMNS})
-    table = pick_columns(read_table(path), path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",))
+    table = pick_columns(
+        read_table(path), path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",)
+    )
     for place, name in enumerate(table.column_names):
         if name in _MEDIA_FOLDERS:
             paths = [
-                None if not value else str((path.parent / value).absolute()) for value in table.column(name).to_pylist()
+                None if not value else str((path.parent / value).absolute())
+                for value in table.column(name).to_pylist()
             ]
             table = table.set_column(place, name, pa.array(paths, pa.string()))
     return table
 
 
-def _mapped(known: Mapping[str, Sequence[str]], columns: Mapping[str, str]) -> dict[str, Sequence[str]]:
+def _mapped(
+    known: Mapping[str, Sequence[str]], columns: Mapping[str, str]
+) -> dict[str, Sequence[str]]:
     return {ours: (columns[ours],) if ours in columns else theirs for ours, theirs in known.items()}
 
 
@@ -169,7 +188,9 @@ def _read_titles(path: Path) -> dict[str, str | None]:
         with path.open(encoding="utf-8-sig", newline="") as text:
             for row in list(csv.reader(text))[1:]:
                 if row and len(row) != 2:
-                    raise DataError(f"{path}: expected item and title, found {len(row)} fields for item {row[0]}")
+                    raise DataError(
+                        f"{path}: expected item and title, found {len(row)} fields for item {row[0]}"
+                    )
                 if row:
                     _put_title(titles, row[0], row[1], path, len(titles) + 2)
         return titles
@@ -181,7 +202,9 @@ def _read_titles(path: Path) -> dict[str, str | None]:
     return titles
 
 
-def _put_title(titles: dict[str, str | None], item: str, title: str, path: Path, number: int) -> None:
+def _put_title(
+    titles: dict[str, str | None], item: str, title: str, path: Path, number: int
+) -> None:
     if item in titles:
         raise DataError(f"{path}, entry {number}: item {item} was already given on an earlier line")
     titles[item] = title.strip() or None
@@ -190,7 +213,11 @@ def _put_title(titles: dict[str, str | None], item: str, title: str, path: Path,
 def _lines(path: Path) -> list[str]:
     try:
         # Not splitlines(): it also splits at characters such as U+2028 that stand inside titles.
-        return [line.rstrip("\r") for line in path.read_text(encoding="utf-8-sig").split("\n") if line.rstrip("\r")]
+        return [
+            line.rstrip("\r")
+            for line in path.read_text(encoding="utf-8-sig").split("\n")
+            if line.rstrip("\r")
+        ]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected UTF-8 text: {error}") from None
 
@@ -222,7 +249,10 @@ def _find(root: Path, patterns: Sequence[str]) -> Path | None:
         found = sorted(root.glob(pattern)) if root.is_dir() else []
         if len(found) > 1:
             names = ", ".join(path.name for path in found)
-            raise UsageError(f"{root}: expected one {pattern}, found {names}", remedy="Move the others elsewhere.")
+            raise UsageError(
+                f"{root}: expected one {pattern}, found {names}",
+                remedy="Move the others elsewhere.",
+            )
         if found:
             return found[0]
     return None

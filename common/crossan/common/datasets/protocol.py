@@ -109,7 +109,11 @@ def sequences_digest(sequences: KeptSequences | SelectionSequences) -> str:
 
 
 def keep_sequences(
-    interactions: pa.Table, *, max_items: int = 13, min_items: int = 5, drop_items: Collection[str] = ()
+    interactions: pa.Table,
+    *,
+    max_items: int = 13,
+    min_items: int = 5,
+    drop_items: Collection[str] = (),
 ) -> KeptSequences:
     """Apply the protocol.
 
@@ -135,10 +139,14 @@ def keep_sequences(
         A user with and without timestamps, or no user left.
     """
     if not HELD_OUT < min_items <= max_items:
-        raise UsageError(f"expected 3 <= --min-items <= --max-items, got {min_items} and {max_items}")
+        raise UsageError(
+            f"expected 3 <= --min-items <= --max-items, got {min_items} and {max_items}"
+        )
     if drop_items:
         dropped = pa.array(sorted(drop_items), pa.string())
-        interactions = interactions.filter(pc.invert(pc.is_in(interactions.column("item_id"), dropped)))
+        interactions = interactions.filter(
+            pc.invert(pc.is_in(interactions.column("item_id"), dropped))
+        )
     user_ids, users = _ranked(interactions.column("user_id"))
     item_ids, items = _ranked(interactions.column("item_id"))
     order = _time_order(interactions.column("timestamp"), user_ids, users, items)
@@ -187,7 +195,9 @@ def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Rows]:
     return values[order], rank[encoded.indices.to_numpy().astype(np.int64)]
 
 
-def _time_order(timestamps: pa.ChunkedArray, user_ids: npt.NDArray[np.str_], users: Rows, items: Rows) -> Rows:
+def _time_order(
+    timestamps: pa.ChunkedArray, user_ids: npt.NDArray[np.str_], users: Rows, items: Rows
+) -> Rows:
     has_time = pc.is_valid(timestamps).to_numpy()
     timed = np.bincount(users, weights=has_time, minlength=len(user_ids))
     torn = np.flatnonzero((timed > 0) & (timed < np.bincount(users, minlength=len(user_ids))))

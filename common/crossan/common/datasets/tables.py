@@ -37,7 +37,9 @@ def read_table(path: Path) -> pa.Table:
             path,
             parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names}, strings_can_be_null=True, null_values=[""]
+                column_types={name: pa.string() for name in names},
+                strings_can_be_null=True,
+                null_values=[""],
             ),
         )
     except FileNotFoundError:
@@ -73,7 +75,9 @@ def pick_columns(
                 f"{source}: expected a column for {ours} ({', '.join(theirs)}), found {', '.join(table.column_names)}",
                 remedy=f"Name it: --column {ours}=THEIR_NAME",
             )
-        columns[ours] = pa.nulls(table.num_rows, pa.string()) if found is None else table.column(found)
+        columns[ours] = (
+            pa.nulls(table.num_rows, pa.string()) if found is None else table.column(found)
+        )
     return pa.table(columns)
 
 
@@ -101,14 +105,20 @@ def read_sequences(path: Path) -> pa.Table:
             continue
         user, tab, rest = line.partition("\t")
         if not tab or "\t" in rest.strip() or not rest.split():
-            raise DataError(f"{path}, line {number}: expected 'user TAB item item ...', found {line[:60]!r}")
+            raise DataError(
+                f"{path}, line {number}: expected 'user TAB item item ...', found {line[:60]!r}"
+            )
         if user in seen:
-            raise DataError(f"{path}, line {number}: user {user} was already given on an earlier line")
+            raise DataError(
+                f"{path}, line {number}: user {user} was already given on an earlier line"
+            )
         seen.add(user)
         sequence = rest.split()
         users += [user] * len(sequence)
         items += sequence
-    return pa.table({"user_id": users, "item_id": items, "timestamp": pa.nulls(len(items), pa.int64())})
+    return pa.table(
+        {"user_id": users, "item_id": items, "timestamp": pa.nulls(len(items), pa.int64())}
+    )
 
 
 def to_milliseconds(column: pa.ChunkedArray, unit: str, source: Path) -> pa.ChunkedArray:

@@ -15,7 +15,9 @@ _TOLERANCE = {"float32": 1e-3}
 _TOLERANCE_OF_HALF_PRECISION = 3e-2
 
 
-def check_canary(recorded: npt.NDArray[Any], computed: npt.NDArray[Any], *, compute_dtype: str, where: str) -> None:
+def check_canary(
+    recorded: npt.NDArray[Any], computed: npt.NDArray[Any], *, compute_dtype: str, where: str
+) -> None:
     """Compare a store's canary with this machine's or another store's, both ``(4, layer, dim)``.
 
     The measure is the relative error per input and layer: the norm of the
@@ -38,7 +40,9 @@ def check_canary(recorded: npt.NDArray[Any], computed: npt.NDArray[Any], *, comp
     error = np.linalg.norm(computed - recorded, axis=2) / norm  # (input, layer)
     worst = float(error.max())
     if not worst <= allowed:  # NaN is a mismatch too
-        number, layer = np.unravel_index(int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape)
+        number, layer = np.unravel_index(
+            int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape
+        )
         raise IncompatibleError(
             f"store {where}: canary mismatch: expected the stored features within {allowed:g} relative, "
             f"found {float(error[number, layer]):.3g} at input {number}, kept layer number {layer}",

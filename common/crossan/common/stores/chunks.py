@@ -79,7 +79,9 @@ def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.ND
     payload = memoryview(mapped)[:-CRC_BYTES]
     data = payload if layout.codec == "raw" else _decompress(payload, layout, path)
     if len(data) != layout.chunk_bytes:
-        raise StoreIntegrityError(f"{path}: expected {layout.chunk_bytes:,} bytes of rows, found {len(data):,}")
+        raise StoreIntegrityError(
+            f"{path}: expected {layout.chunk_bytes:,} bytes of rows, found {len(data):,}"
+        )
     rows = np.frombuffer(data, dtype=bits_dtype(layout.stored_dtype))
     return rows.reshape(layout.chunk_items, layout.layer_count, layout.dim)
 
@@ -103,7 +105,9 @@ def _decompress(payload: memoryview, layout: ArrayLayout, path: Path) -> memoryv
     # The claimed size is read before the decoder runs: it would allocate whatever a hostile header asks for.
     claimed = _blosc_size(payload) if layout.codec == "blosc" else _zstd_size(payload)
     if claimed != layout.chunk_bytes:
-        raise StoreIntegrityError(f"{path}: expected to decode to {layout.chunk_bytes:,} bytes, found {claimed}")
+        raise StoreIntegrityError(
+            f"{path}: expected to decode to {layout.chunk_bytes:,} bytes, found {claimed}"
+        )
     out = np.empty(layout.chunk_bytes, dtype=np.uint8)
     try:
         _compressor(layout).decode(payload, out)
@@ -127,4 +131,6 @@ def _zstd_size(payload: memoryview) -> int | None:
     start = 5 + (0 if is_single_segment else 1) + (0, 1, 2, 4)[flags & 3]
     if size_bytes == 0:
         return None
-    return int.from_bytes(payload[start : start + size_bytes], "little") + (256 if size_bytes == 2 else 0)
+    return int.from_bytes(payload[start : start + size_bytes], "little") + (
+        256 if size_bytes == 2 else 0
+    )

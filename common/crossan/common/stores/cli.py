@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at feature stores, check and share them.", **{**app_settings(), "no_args_is_help": True})
+app = typer.Typer(
+    help="Look at feature stores, check and share them.",
+    **{**app_settings(), "no_args_is_help": True},
+)
 app.command("info")(info)
 app.command("diff")(diff)
 app.command("card")(card)
@@ -32,7 +35,8 @@ app.command("export")(export_features)
 
 _INTEGRITY_EXIT_CODE = 4
 _Cache = Annotated[
-    Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.", show_default=False)
+    Path | None,
+    typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.", show_default=False),
 ]
 _Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -41,7 +45,9 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on st
 @app.command("ls")
 def list_stores(
     cache: _Cache = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Name of a dataset; default: all.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name of a dataset; default: all.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """List the stores in a cache."""
@@ -52,7 +58,10 @@ def list_stores(
     if cache is None:
         raise UsageError("no cache named", remedy="Give --cache FOLDER, or set CROSSAN_CACHE.")
     if not cache.is_dir():
-        raise UsageError(f"no cache at {cache}: expected a folder of stores", remedy="Run: crossan-extract --cache C")
+        raise UsageError(
+            f"no cache at {cache}: expected a folder of stores",
+            remedy="Run: crossan-extract --cache C",
+        )
     found = []
     for path in find_stores(cache, dataset):
         try:
@@ -111,7 +120,9 @@ def _show_report(report: Report, store: Path, is_json: bool) -> None:
         for problem in report.problems:
             print(f"{problem.code}: {problem.where}: {problem.what}\n  {problem.remedy}")
         state = "ok" if report.ok else f"{len(report.problems)} problems"
-        print(f"{store}: {state}; {report.items:,} items, {report.segments} segments, {report.bytes_read:,} bytes read")
+        print(
+            f"{store}: {state}; {report.items:,} items, {report.segments} segments, {report.bytes_read:,} bytes read"
+        )
     if not report.ok:
         raise typer.Exit(_INTEGRITY_EXIT_CODE)
 

@@ -32,7 +32,9 @@ def logical_digest(store: FeatureStore) -> str:
     for rows in store.iter_stored():
         for stored in rows:
             item_id, status = str(store.item_ids[row]).encode(), str(store.status[row]).encode()
-            digest.update(struct.pack("<I", len(item_id)) + item_id + struct.pack("<B", len(status)) + status)
+            digest.update(
+                struct.pack("<I", len(item_id)) + item_id + struct.pack("<B", len(status)) + status
+            )
             if store.presence[row]:
                 digest.update(np.ascontiguousarray(stored).data)
             row += 1

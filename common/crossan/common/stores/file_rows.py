@@ -64,19 +64,25 @@ def read_file_rows(
             into = out[targets[start] : targets[start] + stop - start]
             _read_exactly(descriptor, into, first * layout.row_bytes, chunk.path)
         else:
-            scratch = np.empty((stop - start, layout.layer_count, layout.dim), bits_dtype(layout.stored_dtype))
+            scratch = np.empty(
+                (stop - start, layout.layer_count, layout.dim), bits_dtype(layout.stored_dtype)
+            )
             _read_exactly(descriptor, scratch, first * layout.row_bytes, chunk.path)
             out[targets[start] : targets[start] + stop - start] = scratch[:, columns]
 
 
-def _runs(places: npt.NDArray[Any], targets: npt.NDArray[Any], most: int | None) -> list[tuple[int, int]]:
+def _runs(
+    places: npt.NDArray[Any], targets: npt.NDArray[Any], most: int | None
+) -> list[tuple[int, int]]:
     """Cut where either does not go up by one, and after ``most``."""
     is_cut = (np.diff(places) != 1) | (np.diff(targets) != 1)
     bounds = [0, *(np.flatnonzero(is_cut) + 1).tolist(), len(places)]
     runs = list(pairwise(bounds)) if len(places) else []
     if most is None:
         return runs
-    return [(cut, min(cut + most, stop)) for start, stop in runs for cut in range(start, stop, most)]
+    return [
+        (cut, min(cut + most, stop)) for start, stop in runs for cut in range(start, stop, most)
+    ]
 
 
 def _read_exactly(descriptor: int, into: npt.NDArray[Any], offset: int, path: Path) -> None:
@@ -84,5 +90,7 @@ def _read_exactly(descriptor: int, into: npt.NDArray[Any], offset: int, path: Pa
     while target:
         count = os.preadv(descriptor, [target], offset)
         if count == 0:
-            raise StoreIntegrityError(f"{path}: expected {len(target):,} more bytes from {offset:,} on, found the end")
+            raise StoreIntegrityError(
+                f"{path}: expected {len(target):,} more bytes from {offset:,} on, found the end"
+            )
         target, offset = target[count:], offset + count

@@ -16,7 +16,15 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
 
-__all__ = ["CANARY", "canary_bytes", "create_store", "find_stores", "read_canary", "read_identity", "store_folder"]
+__all__ = [
+    "CANARY",
+    "canary_bytes",
+    "create_store",
+    "find_stores",
+    "read_canary",
+    "read_identity",
+    "store_folder",
+]
 
 CANARY = "canary/features.npy"
 CANARY_ITEM_COUNT = 4
@@ -24,7 +32,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 80
 
 
-def find_stores(cache: Path | str, dataset: str | None = None, modality: Modality | None = None) -> list[Path]:
+def find_stores(
+    cache: Path | str, dataset: str | None = None, modality: Modality | None = None
+) -> list[Path]:
     """Return the folders in ``cache`` that hold a ``store.json``, sorted.
 
     Parameters
@@ -53,7 +63,9 @@ def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Pa
     return Path(cache) / _file_name(dataset) / identity.modality.value / name
 
 
-def create_store(folder: Path | str, identity: StoreIdentity, canary: npt.NDArray[np.float32]) -> None:
+def create_store(
+    folder: Path | str, identity: StoreIdentity, canary: npt.NDArray[np.float32]
+) -> None:
     """Begin a store, or find that an equal one has been begun already.
 
     The canary is written first, so that a store with a ``store.json`` is whole;
@@ -87,7 +99,9 @@ def create_store(folder: Path | str, identity: StoreIdentity, canary: npt.NDArra
     found = read_identity(folder)
     if found != identity:
         ours, theirs = identity.to_dict(), found.to_dict()
-        different = sorted(key for key in ours if canonical_bytes(ours[key]) != canonical_bytes(theirs[key]))
+        different = sorted(
+            key for key in ours if canonical_bytes(ours[key]) != canonical_bytes(theirs[key])
+        )
         raise IncompatibleError(
             f"{folder}: expected a store of the same identity, found one with another {', '.join(different)}",
             remedy="Choose another --cache, or repeat the options that the store there was begun with.",
@@ -105,7 +119,9 @@ def read_identity(folder: Path) -> StoreIdentity:
         It cannot be read.
     """
     if not (folder / "store.json").is_file():
-        raise StoreNotFoundError(f"no store at {folder}: store.json is not there", remedy="Run: crossan cache ls")
+        raise StoreNotFoundError(
+            f"no store at {folder}: store.json is not there", remedy="Run: crossan cache ls"
+        )
     where = str(folder / "store.json")
     return StoreIdentity.from_dict(parse_object(read_regular(folder, "store.json"), where), where)
 
@@ -124,11 +140,15 @@ def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
     identity = read_identity(folder)
     expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
     try:
-        canary: npt.NDArray[Any] = np.load(io.BytesIO(read_regular(folder, CANARY)), allow_pickle=False)
+        canary: npt.NDArray[Any] = np.load(
+            io.BytesIO(read_regular(folder, CANARY)), allow_pickle=False
+        )
     except (ValueError, EOFError) as error:
         raise StoreIntegrityError(f"{folder / CANARY}: expected a NumPy array: {error}") from error
     if not isinstance(canary, np.ndarray) or canary.shape != expected or canary.dtype != np.float32:
-        raise StoreIntegrityError(f"{folder / CANARY}: expected float32 {expected}, found another array")
+        raise StoreIntegrityError(
+            f"{folder / CANARY}: expected float32 {expected}, found another array"
+        )
     return canary
 
 

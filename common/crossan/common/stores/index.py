@@ -46,7 +46,9 @@ class StoreIndex:
         self._data = [segment.items.data for segment in segments]
         self._stamps = [segment.items.stamps for segment in segments]
         counts = [len(segment.items.item_ids) for segment in segments]
-        everything: npt.NDArray[np.str_] = _joined([segment.items.item_ids for segment in segments], np.str_)
+        everything: npt.NDArray[np.str_] = _joined(
+            [segment.items.item_ids for segment in segments], np.str_
+        )
         chosen = _newest_of_each(everything, [segment.items.stamps for segment in segments])
         codes = _joined([segment.items.statuses for segment in segments], np.uint8)
         is_deleted = codes[chosen] == _DELETED
@@ -62,7 +64,9 @@ class StoreIndex:
     @property
     def segment_of(self) -> npt.NDArray[np.int64]:
         """Number of the segment that holds the newest entry of each item."""
-        numbers: npt.NDArray[np.int64] = np.searchsorted(self._starts, self._chosen, side="right") - 1
+        numbers: npt.NDArray[np.int64] = (
+            np.searchsorted(self._starts, self._chosen, side="right") - 1
+        )
         return numbers
 
     @property
@@ -83,7 +87,9 @@ class StoreIndex:
             everything += read_texts(data, column)
         return [everything[place] for place in self._chosen.tolist()]
 
-    def _places(self, segments: Sequence[Segment]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def _places(
+        self, segments: Sequence[Segment]
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         chunks, places, chunk_count = [], [], 0
         for segment in segments:
             chunk, place = np.divmod(segment.items.rows, segment.layout.chunk_items)
@@ -95,7 +101,9 @@ class StoreIndex:
         return _joined(chunks, np.int32)[self._chosen], _joined(places, np.int32)[self._chosen]
 
 
-def _newest_of_each(item_ids: npt.NDArray[np.str_], stamps: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+def _newest_of_each(
+    item_ids: npt.NDArray[np.str_], stamps: Sequence[npt.NDArray[np.int64]]
+) -> npt.NDArray[np.int64]:
     """Return the place of the newest occurrence of each id, in the order of the ids; of equals the last."""
     if (item_ids[1:] > item_ids[:-1]).all():
         return np.arange(len(item_ids))

@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import parse_object, sha256_hex
-from crossan.cache_schema.errors import CrossanError, IncompatibleError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.errors import (
+    CrossanError,
+    IncompatibleError,
+    StoreIntegrityError,
+    StoreNotFoundError,
+)
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, ITEM_INDEX, FileEntry, SegmentRecord, is_segment_id
+from crossan.cache_schema.segment import (
+    ARRAY_METADATA,
+    ITEM_INDEX,
+    FileEntry,
+    SegmentRecord,
+    is_segment_id,
+)
 from crossan.common.files import require_plain
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.gather import read_and_sum
@@ -22,9 +33,7 @@ from crossan.common.stores.versions import check_chain, list_versions, read_mani
 
 __all__ = ["Problem", "Report", "fsck", "verify"]
 
-_REMEDY = (
-    "Run: crossan-extract --repair with the options of the store, or copy this file back from another copy of the store"
-)
+_REMEDY = "Run: crossan-extract --repair with the options of the store, or copy this file back from another copy of the store"
 _REMEDY_EXTRA = "Move it out of the store."
 
 
@@ -98,9 +107,12 @@ class _Inspection:
         self._item_ids: set[str] = set()
 
     def run(self) -> Report:
-        if not any((self._store / name).exists() for name in ("store.json", "versions", "segments")):
+        if not any(
+            (self._store / name).exists() for name in ("store.json", "versions", "segments")
+        ):
             raise StoreNotFoundError(
-                f"no store at {self._store}: store.json is not there", remedy="Run: crossan cache ls"
+                f"no store at {self._store}: store.json is not there",
+                remedy="Run: crossan cache ls",
             )
         manifests = self._manifests()
         has_whole_history = not self._problems
@@ -117,7 +129,10 @@ class _Inspection:
             if entry.segment_id in needed or (self._store / "segments" / entry.segment_id).exists():
                 self._segment(entry, identity)
         return Report(
-            tuple(self._problems), len(self._item_ids), len(newest.segments) if newest else 0, self._bytes_read
+            tuple(self._problems),
+            len(self._item_ids),
+            len(newest.segments) if newest else 0,
+            self._bytes_read,
         )
 
     def _add(self, code: str, path: Path | str, what: str, remedy: str = _REMEDY) -> None:
@@ -199,10 +214,18 @@ class _Inspection:
             self._caught(where, error)
             return
         if identity is not None and record.fingerprint != identity.fingerprint:
-            self._add("malformed", where, f"expected fingerprint {identity.fingerprint}, found {record.fingerprint}")
+            self._add(
+                "malformed",
+                where,
+                f"expected fingerprint {identity.fingerprint}, found {record.fingerprint}",
+            )
         for file in record.files:
-            self._chunk(relative, file) if file.crc32c is not None else self._metadata(relative, file, record)
-        self._unlisted_files(self._store / relative, {file.path for file in record.files} | {"segment.json"})
+            self._chunk(relative, file) if file.crc32c is not None else self._metadata(
+                relative, file, record
+            )
+        self._unlisted_files(
+            self._store / relative, {file.path for file in record.files} | {"segment.json"}
+        )
 
     def _metadata(self, segment: str, file: FileEntry, record: SegmentRecord) -> None:
         data = self._read(f"{segment}/{file.path}", file.sha256, file.size)
@@ -224,28 +247,37 @@ class _Inspection:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = read_and_sum(descriptor, file.size - CRC_BYTES)
-            tail = int.from_bytes(os.pread(descriptor, CRC_BYTES, max(0, file.size - CRC_BYTES)), "little")
+            tail = int.from_bytes(
+                os.pread(descriptor, CRC_BYTES, max(0, file.size - CRC_BYTES)), "little"
+            )
         finally:
             os.close(descriptor)
         self._bytes_read += file.size
         if not found == tail == file.crc32c:
             self._add(
-                "wrong-crc", path, f"expected CRC32C {file.crc32c:08x}, found {found:08x} and {tail:08x} in its tail"
+                "wrong-crc",
+                path,
+                f"expected CRC32C {file.crc32c:08x}, found {found:08x} and {tail:08x} in its tail",
             )
 
     def _unlisted_files(self, segment: Path, listed: set[str]) -> None:
         for path in sorted(segment.rglob("*")):
             if not path.is_dir() and path.relative_to(segment).as_posix() not in listed:
-                self._add("unlisted-file", path, "expected only files that segment.json lists", _REMEDY_EXTRA)
+                self._add(
+                    "unlisted-file",
+                    path,
+                    "expected only files that segment.json lists",
+                    _REMEDY_EXTRA,
+                )
 
     def _unlisted_segments(self, listed: set[str]) -> None:
         """Notice a lost newest manifest: its segments lie there and no journal is about to commit them."""
         folder, staging = self._store / "segments", self._store / "staging"
-        names = [JournalName.parse(path.name) for path in staging.iterdir()] if staging.is_dir() else []
+        names = (
+            [JournalName.parse(path.name) for path in staging.iterdir()] if staging.is_dir() else []
+        )
         in_flight = {name.segment_id for name in names if name is not None}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name not in listed | in_flight and is_segment_id(path.name):
-                what = (
-                    "expected every segment in a manifest, found this one in none: a manifest under versions/ was lost"
-                )
+                what = "expected every segment in a manifest, found this one in none: a manifest under versions/ was lost"
                 self._add("unlisted-segment", path, what)

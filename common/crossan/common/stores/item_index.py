@@ -68,16 +68,26 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
         statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
         rows = table.column("row").cast(pa.int64()).fill_null(-1).to_numpy()
         item_ids = table.column("item_id").cast(pa.string())
-        stamps = _stamps(data, record, where) if _STAMP in names else np.broadcast_to(np.int64(record.stamp), row_count)
+        stamps = (
+            _stamps(data, record, where)
+            if _STAMP in names
+            else np.broadcast_to(np.int64(record.stamp), row_count)
+        )
     except (pa.ArrowException, OSError) as error:
-        raise StoreIntegrityError(f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}") from error
+        raise StoreIntegrityError(
+            f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}"
+        ) from error
     if statuses.null_count:
         raise StoreIntegrityError(f"{where}: expected a known status for each item, found another")
     if item_ids.null_count:
-        raise StoreIntegrityError(f"{where}: expected each item id once, found one repeated or null")
+        raise StoreIntegrityError(
+            f"{where}: expected each item id once, found one repeated or null"
+        )
     codes = statuses.to_numpy().astype(np.uint8)
     with_row = rows[rows != NO_ROW]
-    is_whole = len(with_row) == record.row_count and np.array_equal(np.sort(with_row), np.arange(record.row_count))
+    is_whole = len(with_row) == record.row_count and np.array_equal(
+        np.sort(with_row), np.arange(record.row_count)
+    )
     if not is_whole or not np.array_equal(codes == _OK, rows != NO_ROW):
         raise StoreIntegrityError(
             f"{where}: expected rows 0 to {record.row_count - 1} once each for the items that are ok"
@@ -112,7 +122,9 @@ def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 
         item_ids[start : start + _BLOCK] = column.slice(start, _BLOCK).to_numpy()
     ordered = item_ids if (item_ids[1:] > item_ids[:-1]).all() else np.sort(item_ids)
     if (ordered[1:] == ordered[:-1]).any() or (ordered[:1] == "").any():
-        raise StoreIntegrityError(f"{where}: expected each item id once, found one repeated or empty")
+        raise StoreIntegrityError(
+            f"{where}: expected each item id once, found one repeated or empty"
+        )
     return item_ids
 
 
@@ -147,7 +159,9 @@ def index_bytes(items: Sequence[StagedItem]) -> bytes:
         "content_digest": pa.array([item.content_digest for item in items], pa.string()),
         "status": pa.array([item.status.value for item in items], pa.string()),
         "reason": pa.array([item.reason for item in items], pa.string()),
-        "row": pa.array([None if item.offset is None else next(numbers) for item in items], pa.int64()),
+        "row": pa.array(
+            [None if item.offset is None else next(numbers) for item in items], pa.int64()
+        ),
     }
     if any(item.stamp is not None for item in items):
         columns[_STAMP] = pa.array([item.stamp for item in items], pa.int64())

@@ -50,7 +50,9 @@ class Journal:
         self._items: dict[str, StagedItem] = {}
         self._entries: dict[str, tuple[str | None, ItemStatus]] = {}
         self._first_append: float | None = None
-        self._is_publishing = True  # until an interrupted publication, should there be one, is finished
+        self._is_publishing = (
+            True  # until an interrupted publication, should there be one, is finished
+        )
         self._row_shape = (len(identity.layers), identity.dim)
         self._dtype = bits_dtype(identity.stored_dtype)
         self._log = self._open_log()
@@ -135,7 +137,9 @@ class Journal:
                 os.fsync(self._log)
             is_durable = True
         finally:
-            if not is_durable:  # disk full, or a signal: leave no torn record for the next one to follow
+            if (
+                not is_durable
+            ):  # disk full, or a signal: leave no torn record for the next one to follow
                 os.ftruncate(self._log, start)
         self._hold(staged)
 
@@ -196,7 +200,9 @@ class Journal:
         version: int | None = None
         if self._segment.is_dir():
             data = read_regular(self._store, f"segments/{self._name.segment_id}/segment.json")
-            version = commit_segment(self._store, SegmentEntry(self._name.segment_id, sha256_hex(data)))
+            version = commit_segment(
+                self._store, SegmentEntry(self._name.segment_id, sha256_hex(data))
+            )
             if version is not None:
                 self._empty()
         if self._segment.is_dir() or self._was_dropped():
@@ -206,7 +212,9 @@ class Journal:
 
     def _was_dropped(self) -> bool:
         found = list_versions(self._store)
-        return bool(found) and self._name.segment_id in read_manifest(self._store, found[-1]).dropped
+        return (
+            bool(found) and self._name.segment_id in read_manifest(self._store, found[-1]).dropped
+        )
 
     def _empty(self) -> None:
         os.ftruncate(self._log, 0)
@@ -224,7 +232,9 @@ class Journal:
         path = self._folder / _LOG
         log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         end = 0
-        for staged, end in read_records(log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1]):  # noqa: B007
+        for staged, end in read_records(  # noqa: B007 - read after the loop
+            log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1]
+        ):
             self._hold(staged)
         os.ftruncate(log, end)
         os.fsync(log)
@@ -258,12 +268,16 @@ class Journal:
 
     def _check(self, item: ItemRow) -> None:
         if not item.item_id or "\0" in item.item_id:
-            raise ValueError(f"expected an item id without NUL and not empty, found {item.item_id!r}")
+            raise ValueError(
+                f"expected an item id without NUL and not empty, found {item.item_id!r}"
+            )
         if (item.row is not None) != (item.status is ItemStatus.OK):
             raise ValueError(
                 f"item {item.item_id!r}: expected a row exactly when the status is ok, found {item.status}"
             )
-        if item.row is not None and (item.row.shape != self._row_shape or item.row.dtype != self._dtype):
+        if item.row is not None and (
+            item.row.shape != self._row_shape or item.row.dtype != self._dtype
+        ):
             raise ValueError(
                 f"item {item.item_id!r}: expected a row {self._row_shape} of {self._dtype}, "
                 f"found {item.row.shape} of {item.row.dtype}"

@@ -23,7 +23,13 @@ from crossan.common.stores.values import bits_dtype
 __all__ = ["ChunkFile", "Rows", "map_chunks"]
 
 _PROT_NONE, _PROT_READ = 0, 1
-_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = 0x01, 0x02, 0x10, 0x20, 0x4000
+_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = (
+    0x01,
+    0x02,
+    0x10,
+    0x20,
+    0x4000,
+)
 _FAILED = ctypes.c_void_p(-1).value
 _MOST_STITCHED = 32_768
 """Chunks that are mapped side by side at most; the kernel allows a process 65,530 mappings by default."""
@@ -52,9 +58,13 @@ class ChunkFile:
         """
         require_plain(self.segment, self.entry.path)
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = os.open(
+                self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreIntegrityError(f"{self.path}: expected {self.entry.size:,} bytes, found no such file") from error
+            raise StoreIntegrityError(
+                f"{self.path}: expected {self.entry.size:,} bytes, found no such file"
+            ) from error
         found = os.fstat(descriptor)
         problem = None
         if not stat.S_ISREG(found.st_mode):
@@ -105,7 +115,11 @@ def map_chunks(chunks: Sequence[ChunkFile]) -> Rows:
         and chunk.entry.size == chunk.layout.chunk_bytes + CRC_BYTES
         for chunk in chunks
     )
-    return _Stitched(chunks) if chunks and is_even and len(chunks) <= _MOST_STITCHED else _Scattered(chunks)
+    return (
+        _Stitched(chunks)
+        if chunks and is_even and len(chunks) <= _MOST_STITCHED
+        else _Scattered(chunks)
+    )
 
 
 class _Region:
@@ -127,17 +141,26 @@ class _Region:
     def place(self, offset: int, byte_count: int, descriptor: int) -> None:
         """Map the start of a file at an offset, both multiples of the page size."""
         assert self.address is not None
-        self._called(self.address + offset, byte_count, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor)
+        self._called(
+            self.address + offset, byte_count, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor
+        )
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return {"version": 3, "typestr": "|u1", "shape": (self.byte_count,), "data": (self.address, True)}
+        return {
+            "version": 3,
+            "typestr": "|u1",
+            "shape": (self.byte_count,),
+            "data": (self.address, True),
+        }
 
     def __del__(self) -> None:
         if self.address is not None:
             self._unmap(self.address, self.byte_count)
 
-    def _called(self, address: int | None, byte_count: int, protection: int, flags: int, descriptor: int) -> int:
+    def _called(
+        self, address: int | None, byte_count: int, protection: int, flags: int, descriptor: int
+    ) -> int:
         found = self._map(address, byte_count, protection, flags, descriptor, 0)
         if found is None or found == _FAILED:
             number = ctypes.get_errno()
@@ -186,7 +209,9 @@ class _Scattered:
         for chunk in chunks:
             descriptor = chunk.open()
             try:
-                self._mapped.append(mmap.mmap(descriptor, chunk.entry.size, access=mmap.ACCESS_READ))
+                self._mapped.append(
+                    mmap.mmap(descriptor, chunk.entry.size, access=mmap.ACCESS_READ)
+                )
             finally:
                 os.close(descriptor)
 

@@ -83,7 +83,10 @@ def _locked(path: Path, store: Path) -> list[int]:
         return [
             int(locked["version"])
             for locked in stores.values()
-            if Path(locked["store"]).absolute() == store.absolute() or Path(locked["store"]).name == store.name
+            if Path(locked["store"]).absolute() == store.absolute()
+            or Path(locked["store"]).name == store.name
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreIntegrityError(f"{path}: expected stores with their versions: {error}") from error
+        raise StoreIntegrityError(
+            f"{path}: expected stores with their versions: {error}"
+        ) from error

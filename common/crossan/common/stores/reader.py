@@ -111,10 +111,16 @@ class FeatureStore:
         Of what `read` gives: the stored dtype, float32 for bfloat16.
     """
 
-    def __init__(self, path: Path, identity: StoreIdentity, manifest: Manifest, segments: Sequence[Segment]) -> None:
+    def __init__(
+        self, path: Path, identity: StoreIdentity, manifest: Manifest, segments: Sequence[Segment]
+    ) -> None:
         self.path, self.version = path, manifest.version
         self.identity, self.fingerprint = identity, identity.fingerprint
-        self.layers, self.dim, self.dtype = identity.layers, identity.dim, read_dtype(identity.stored_dtype)
+        self.layers, self.dim, self.dtype = (
+            identity.layers,
+            identity.dim,
+            read_dtype(identity.stored_dtype),
+        )
         self.manifest_digest = manifest.digest
         self.records = tuple(segment.record for segment in segments)
         self._index = StoreIndex(segments)
@@ -189,7 +195,9 @@ class FeatureStore:
         layer_count = len(self.layers if layers is None else layers)
         self._check_out(out, (len(chosen), layer_count, self.dim))
         if self.identity.stored_dtype == "bfloat16":
-            decoded = decode_rows(self._read_stored(chosen, layers, None, is_mapped=is_mapped), "bfloat16")
+            decoded = decode_rows(
+                self._read_stored(chosen, layers, None, is_mapped=is_mapped), "bfloat16"
+            )
             return decoded if out is None else _copied(decoded, out)
         return self._read_stored(chosen, layers, out, is_mapped=is_mapped)
 
@@ -237,25 +245,37 @@ class FeatureStore:
         columns = None if layers is None else self._layer_columns(layers)
         if out is None:
             layer_count = len(self.layers) if columns is None else len(columns)
-            out = np.empty((len(rows), layer_count, self.dim), dtype=bits_dtype(self.identity.stored_dtype))
+            out = np.empty(
+                (len(rows), layer_count, self.dim), dtype=bits_dtype(self.identity.stored_dtype)
+            )
         (self._rows.gather if is_mapped else self._rows.gather_unmapped)(rows, columns, out)
         return out
 
     def _check_out(self, out: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
-        if out is not None and (out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous):
-            raise ValueError(f"expected out {shape} of {self.dtype}, C-contiguous, found {out.shape} of {out.dtype}")
+        if out is not None and (
+            out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous
+        ):
+            raise ValueError(
+                f"expected out {shape} of {self.dtype}, C-contiguous, found {out.shape} of {out.dtype}"
+            )
 
     def _checked_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise IndexError(f"expected one dimension of whole numbers, found {rows.ndim} of {rows.dtype}")
+            raise IndexError(
+                f"expected one dimension of whole numbers, found {rows.ndim} of {rows.dtype}"
+            )
         if rows.size and not 0 <= rows.min() <= rows.max() < len(self.item_ids):
-            raise IndexError(f"expected rows from 0 to {len(self.item_ids) - 1}, found {rows.min()} to {rows.max()}")
+            raise IndexError(
+                f"expected rows from 0 to {len(self.item_ids) - 1}, found {rows.min()} to {rows.max()}"
+            )
         return rows.astype(np.int64, copy=False)
 
     def _layer_columns(self, layers: Sequence[int]) -> list[int]:
         unknown = [layer for layer in layers if layer not in self.layers]
         if unknown:
-            raise UsageError(f"{self.path}: expected layers among {list(self.layers)}, found {unknown}")
+            raise UsageError(
+                f"{self.path}: expected layers among {list(self.layers)}, found {unknown}"
+            )
         return [self.layers.index(layer) for layer in layers]
 
 

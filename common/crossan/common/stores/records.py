@@ -52,13 +52,27 @@ class StagedItem:
 def encode_record(batch: Sequence[ItemRow], start: int) -> tuple[bytes, list[StagedItem]]:
     """Return the bytes of one record and where its rows will lie when it is written at ``start``."""
     index = canonical_bytes(
-        [[item.item_id, item.content_digest, item.status.value, item.reason, item.row is not None] for item in batch]
+        [
+            [
+                item.item_id,
+                item.content_digest,
+                item.status.value,
+                item.reason,
+                item.row is not None,
+            ]
+            for item in batch
+        ]
     )
     rows = [item.row.tobytes() for item in batch if item.row is not None]
     body = _HEADER.pack(_MAGIC, len(index), sum(map(len, rows))) + index + b"".join(rows)
     row_bytes = len(rows[0]) if rows else 0
-    fields = [(item.item_id, item.content_digest, item.status, item.reason, item.row is not None) for item in batch]
-    return body + _CRC.pack(crc32c(body)), list(_staged(fields, start + _HEADER.size + len(index), row_bytes))
+    fields = [
+        (item.item_id, item.content_digest, item.status, item.reason, item.row is not None)
+        for item in batch
+    ]
+    return body + _CRC.pack(crc32c(body)), list(
+        _staged(fields, start + _HEADER.size + len(index), row_bytes)
+    )
 
 
 def read_records(descriptor: int, row_bytes: int) -> Iterator[tuple[list[StagedItem], int]]:
@@ -83,13 +97,18 @@ def read_records(descriptor: int, row_bytes: int) -> Iterator[tuple[list[StagedI
         index = record[_HEADER.size : _HEADER.size + index_bytes]
         fields = parse_object(b'{"items":' + index + b"}", "journal record")["items"]
         first_row = start + _HEADER.size + index_bytes
-        items = [(key, digest, ItemStatus(status), reason, has) for key, digest, status, reason, has in fields]
+        items = [
+            (key, digest, ItemStatus(status), reason, has)
+            for key, digest, status, reason, has in fields
+        ]
         start += body_bytes + _CRC.size
         yield list(_staged(items, first_row, row_bytes)), start
 
 
 def _staged(
-    items: Sequence[tuple[str, str | None, ItemStatus, str | None, bool]], offset: int, row_bytes: int
+    items: Sequence[tuple[str, str | None, ItemStatus, str | None, bool]],
+    offset: int,
+    row_bytes: int,
 ) -> Iterator[StagedItem]:
     for item_id, content_digest, status, reason, has_row in items:
         yield StagedItem(item_id, content_digest, status, reason, offset if has_row else None)

@@ -17,10 +17,29 @@ import numpy.typing as npt
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.layout import STORED_DTYPES, ArrayLayout, chunk_item_count, chunk_path, group_metadata
+from crossan.cache_schema.layout import (
+    STORED_DTYPES,
+    ArrayLayout,
+    chunk_item_count,
+    chunk_path,
+    group_metadata,
+)
 from crossan.cache_schema.manifest import SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, ITEM_INDEX, FileEntry, Holding, SegmentRecord
-from crossan.common.files import begin_write, finish_write, fsync_folder, read_regular, write_durably
+from crossan.cache_schema.segment import (
+    ARRAY_METADATA,
+    GROUP_METADATA,
+    ITEM_INDEX,
+    FileEntry,
+    Holding,
+    SegmentRecord,
+)
+from crossan.common.files import (
+    begin_write,
+    finish_write,
+    fsync_folder,
+    read_regular,
+    write_durably,
+)
 from crossan.common.stores.chunks import crc_tail, encode_chunk
 from crossan.common.stores.item_index import SegmentItems, index_bytes, parse_items
 from crossan.common.stores.records import StagedItem
@@ -88,7 +107,9 @@ def write_segment(
         SHA-256 of ``segment.json``.
     """
     with_rows = [item for item in items if item.offset is not None]
-    row_bytes = len(identity.layers) * identity.dim * STORED_DTYPES[identity.stored_dtype].byte_count
+    row_bytes = (
+        len(identity.layers) * identity.dim * STORED_DTYPES[identity.stored_dtype].byte_count
+    )
     layout = ArrayLayout(
         item_count=len(with_rows),
         chunk_items=chunk_item_count(row_bytes, len(with_rows)),
@@ -102,7 +123,12 @@ def write_segment(
         _write(folder, GROUP_METADATA, pretty_bytes(group_metadata())),
         _write(folder, ARRAY_METADATA, pretty_bytes(layout.to_zarr())),
         _write(folder, ITEM_INDEX, index_bytes(items)),
-        *_write_chunks(folder, layout, [item.offset for item in with_rows if item.offset is not None], read_rows),
+        *_write_chunks(
+            folder,
+            layout,
+            [item.offset for item in with_rows if item.offset is not None],
+            read_rows,
+        ),
     ]
     record = SegmentRecord(
         segment_id=segment_id,
@@ -143,14 +169,20 @@ def read_record(read: Read, entry: SegmentEntry, where: str) -> SegmentRecord:
     path = f"segments/{entry.segment_id}/segment.json"
     data = read(path)
     if sha256_hex(data) != entry.sha256:
-        raise StoreIntegrityError(f"{where}/{path}: expected SHA-256 {entry.sha256}, found {sha256_hex(data)}")
+        raise StoreIntegrityError(
+            f"{where}/{path}: expected SHA-256 {entry.sha256}, found {sha256_hex(data)}"
+        )
     record = SegmentRecord.from_dict(parse_object(data, f"{where}/{path}"), f"{where}/{path}")
     if record.segment_id != entry.segment_id:
-        raise StoreIntegrityError(f"{where}/{path}: expected segment {entry.segment_id}, found {record.segment_id}")
+        raise StoreIntegrityError(
+            f"{where}/{path}: expected segment {entry.segment_id}, found {record.segment_id}"
+        )
     return record
 
 
-def read_segment(store: Path, entry: SegmentEntry, identity: StoreIdentity, read: Read | None = None) -> Segment:
+def read_segment(
+    store: Path, entry: SegmentEntry, identity: StoreIdentity, read: Read | None = None
+) -> Segment:
     """Open one segment: every file but the chunks is read and checked against its SHA-256.
 
     Parameters
@@ -181,22 +213,38 @@ def read_segment(store: Path, entry: SegmentEntry, identity: StoreIdentity, read
         contents[name] = read(f"segments/{entry.segment_id}/{name}")
         if sha256_hex(contents[name]) != record.file(name).sha256:
             found = sha256_hex(contents[name])
-            raise StoreIntegrityError(f"{path / name}: expected SHA-256 {record.file(name).sha256}, found {found}")
+            raise StoreIntegrityError(
+                f"{path / name}: expected SHA-256 {record.file(name).sha256}, found {found}"
+            )
     group_where, array_where = str(path / GROUP_METADATA), str(path / ARRAY_METADATA)
     if parse_object(contents[GROUP_METADATA], group_where) != group_metadata():
-        raise StoreIntegrityError(f"{group_where}: expected a Zarr v3 group without attributes, found something else")
+        raise StoreIntegrityError(
+            f"{group_where}: expected a Zarr v3 group without attributes, found something else"
+        )
     layout = ArrayLayout.from_zarr(parse_object(contents[ARRAY_METADATA], array_where), array_where)
     _check_layout(layout, record, identity, array_where)
-    return Segment(path, record, layout, parse_items(contents[ITEM_INDEX], record, str(path / ITEM_INDEX)))
+    return Segment(
+        path, record, layout, parse_items(contents[ITEM_INDEX], record, str(path / ITEM_INDEX))
+    )
 
 
-def _check_layout(layout: ArrayLayout, record: SegmentRecord, identity: StoreIdentity, where: str) -> None:
+def _check_layout(
+    layout: ArrayLayout, record: SegmentRecord, identity: StoreIdentity, where: str
+) -> None:
     # The codec may be another than the identity's: segments of two stores of one fingerprint can be merged.
-    found = (layout.item_count, layout.layer_count, layout.dim, layout.stored_dtype, layout.chunk_count)
+    found = (
+        layout.item_count,
+        layout.layer_count,
+        layout.dim,
+        layout.stored_dtype,
+        layout.chunk_count,
+    )
     rows = record.row_count
     expected = (rows, len(identity.layers), identity.dim, identity.stored_dtype, len(record.chunks))
     if found != expected:
-        raise StoreIntegrityError(f"{where}: expected items, layers, dim, dtype and chunks {expected}, found {found}")
+        raise StoreIntegrityError(
+            f"{where}: expected items, layers, dim, dtype and chunks {expected}, found {found}"
+        )
 
 
 def _write(folder: Path, relative: str, data: bytes) -> FileEntry:
@@ -206,7 +254,9 @@ def _write(folder: Path, relative: str, data: bytes) -> FileEntry:
     return FileEntry(relative, len(data), sha256_hex(data))
 
 
-def _write_chunks(folder: Path, layout: ArrayLayout, offsets: Sequence[int], read_rows: ReadRows) -> list[FileEntry]:
+def _write_chunks(
+    folder: Path, layout: ArrayLayout, offsets: Sequence[int], read_rows: ReadRows
+) -> list[FileEntry]:
     """Write the chunks in order; while one is read, others are hashed and wait for the disk."""
     entries: list[FileEntry] = []
     waiting: deque[tuple[str, int, int, Future[None], Future[str]]] = deque()
@@ -218,7 +268,9 @@ def _write_chunks(folder: Path, layout: ArrayLayout, offsets: Sequence[int], rea
 
     with ThreadPoolExecutor(_WRITERS, thread_name_prefix="crossan-write") as pool:
         for number in range(layout.chunk_count):
-            rows = read_rows(offsets[number * layout.chunk_items : (number + 1) * layout.chunk_items])
+            rows = read_rows(
+                offsets[number * layout.chunk_items : (number + 1) * layout.chunk_items]
+            )
             payload, crc = encode_chunk(_padded(rows, layout), layout)
             tail, path = crc_tail(crc), folder / chunk_path(number)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,10 @@ def next_stamp(folder: Path) -> int:
             return new_stamp(0)
         read = partial(read_regular, folder)
         try:
-            records = [read_record(read, entry, str(folder)) for entry in read_manifest(folder, found[-1]).segments]
+            records = [
+                read_record(read, entry, str(folder))
+                for entry in read_manifest(folder, found[-1]).segments
+            ]
         except StoreIntegrityError:
             if list_versions(folder)[-1] == found[-1]:
                 raise

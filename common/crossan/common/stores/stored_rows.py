@@ -46,11 +46,19 @@ class StoredRows:
     """
 
     def __init__(
-        self, path: Path, segments: Sequence[Segment], index: StoreIndex, presence: npt.NDArray[np.bool_]
+        self,
+        path: Path,
+        segments: Sequence[Segment],
+        index: StoreIndex,
+        presence: npt.NDArray[np.bool_],
     ) -> None:
         self._path, self._index, self._presence = path, index, presence
         self._has_gaps = not bool(presence.all())
-        self._chunks = [ChunkFile(seg.path, entry, seg.layout) for seg in segments for entry in seg.record.chunks]
+        self._chunks = [
+            ChunkFile(seg.path, entry, seg.layout)
+            for seg in segments
+            for entry in seg.record.chunks
+        ]
         first_rows = np.cumsum([0, *(chunk.layout.chunk_items for chunk in self._chunks)])
         self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
         self._is_checked = np.zeros(len(self._chunks), dtype=bool)
@@ -58,7 +66,14 @@ class StoredRows:
         try:
             self._files = map_chunks(self._chunks)
         except StoreIntegrityError as error:
-            number = next((n for n, chunk in enumerate(self._chunks) if error.message.startswith(f"{chunk.path}:")), 0)
+            number = next(
+                (
+                    n
+                    for n, chunk in enumerate(self._chunks)
+                    if error.message.startswith(f"{chunk.path}:")
+                ),
+                0,
+            )
             raise self._naming_items(error, number) from error
 
     @property
@@ -66,7 +81,9 @@ class StoredRows:
         """Memory that finding a row takes."""
         return self._row_of.nbytes
 
-    def gather(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+    def gather(
+        self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
+    ) -> None:
         """Copy the stored bits of some items, NaN for those without a row.
 
         Parameters
@@ -90,7 +107,9 @@ class StoredRows:
             take_rows(tensor.reshape(-1, dim), places.reshape(-1), out.reshape(-1, dim))
         self._fill_gaps(items, out)
 
-    def gather_unmapped(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+    def gather_unmapped(
+        self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
+    ) -> None:
         """Do as `gather` by reading the files: no page of the store becomes memory of this process.
 
         A mapped row costs more than its bytes: the kernel maps what lies
@@ -104,7 +123,9 @@ class StoredRows:
         def read(task: int) -> None:
             if numbers[task] != NOWHERE:
                 targets = order[bounds[task] : bounds[task + 1]]
-                self._read_rows(int(numbers[task]), self._index.place_of[items[targets]], targets, columns, out)
+                self._read_rows(
+                    int(numbers[task]), self._index.place_of[items[targets]], targets, columns, out
+                )
 
         on_all_cores(read, range(len(numbers)))
         self._fill_gaps(items, out)
@@ -117,14 +138,20 @@ class StoredRows:
         numbers, starts = np.unique(self._index.chunk_of[order], return_index=True)
         bounds = [*starts, len(order)]
         on_all_cores(
-            lambda task: self._load_chunk(int(numbers[task]), order[bounds[task] : bounds[task + 1]], out),
+            lambda task: self._load_chunk(
+                int(numbers[task]), order[bounds[task] : bounds[task + 1]], out
+            ),
             range(len(numbers)),
         )
 
     def _load_chunk(self, number: int, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         """Copy the rows of one chunk to the places of its ``items``, which come in the order of the rows."""
         places = self._index.place_of[items]
-        is_run = places[0] == 0 and places[-1] == len(items) - 1 and items[-1] - items[0] == len(items) - 1
+        is_run = (
+            places[0] == 0
+            and places[-1] == len(items) - 1
+            and items[-1] - items[0] == len(items) - 1
+        )
         chunk = self._chunks[number]
         # Both ascend without repeats: their ends, and the steps of one, tell that they are runs.
         is_run = is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all())
@@ -152,7 +179,9 @@ class StoredRows:
         try:
             if not self._is_checked[number]:
                 is_sound = chunk.layout.codec == "raw" and self._sum(chunk, descriptor) is not None
-                self._note_checked(number) if is_sound else self._check(number)  # which names what is wrong
+                self._note_checked(number) if is_sound else self._check(
+                    number
+                )  # which names what is wrong
             read_file_rows(chunk, descriptor, places, targets, columns, out)
         finally:
             os.close(descriptor)
@@ -177,9 +206,13 @@ class StoredRows:
 
     def _fill_gaps(self, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         if self._has_gaps:
-            out[~self._presence[items]] = fill_rows((1, 1, 1), "bfloat16" if out.dtype == np.uint16 else str(out.dtype))
+            out[~self._presence[items]] = fill_rows(
+                (1, 1, 1), "bfloat16" if out.dtype == np.uint16 else str(out.dtype)
+            )
 
-    def _gather_scattered(self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]) -> None:
+    def _gather_scattered(
+        self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
+    ) -> None:
         chunk_of = self._index.chunk_of[items]
         order = np.argsort(chunk_of, kind="stable")
         numbers, starts = np.unique(chunk_of[order], return_index=True)
@@ -193,7 +226,9 @@ class StoredRows:
         if self._is_all_checked:
             return
         numbers = np.unique(self._index.chunk_of[items])
-        on_all_cores(self._check, [int(n) for n in numbers if n != NOWHERE and not self._is_checked[n]])
+        on_all_cores(
+            self._check, [int(n) for n in numbers if n != NOWHERE and not self._is_checked[n]]
+        )
 
     def _check(self, number: int) -> None:
         try:
@@ -210,5 +245,6 @@ class StoredRows:
         items = self._index.item_ids[self._index.chunk_of == number]
         named = f"{len(items):,} items lie in it, first: {', '.join(items[:_SHOWN_ITEMS])}"
         return StoreIntegrityError(
-            f"{error.message}\n  {named}", remedy=f"Run: crossan cache fsck {self._path}, then crossan-extract --repair"
+            f"{error.message}\n  {named}",
+            remedy=f"Run: crossan cache fsck {self._path}, then crossan-extract --repair",
         )

@@ -13,7 +13,11 @@ from crossan.cache_schema.layout import STORED_DTYPES
 
 __all__ = ["bits_dtype", "decode_rows", "encode_rows", "fill_rows", "read_dtype"]
 
-_LARGEST = {"float16": 65_504.0, "float32": 3.4028234663852886e38, "bfloat16": 3.3895313892515355e38}
+_LARGEST = {
+    "float16": 65_504.0,
+    "float32": 3.4028234663852886e38,
+    "bfloat16": 3.3895313892515355e38,
+}
 _BFLOAT16_NAN = 0x7FC0
 
 
@@ -44,10 +48,16 @@ def encode_rows(
         Another stored dtype.
     """
     if stored_dtype not in STORED_DTYPES:
-        raise UsageError(f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, found {stored_dtype!r}")
+        raise UsageError(
+            f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, found {stored_dtype!r}"
+        )
     rows = np.ascontiguousarray(rows, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = _to_bfloat16(rows) if stored_dtype == "bfloat16" else rows.astype(bits_dtype(stored_dtype))
+        stored = (
+            _to_bfloat16(rows)
+            if stored_dtype == "bfloat16"
+            else rows.astype(bits_dtype(stored_dtype))
+        )
     is_bad = ~np.isfinite(decode_rows(stored, stored_dtype)).all(axis=2)  # (item, layer)
     names = range(rows.shape[1]) if layers is None else layers
     problems: list[str | None] = [None] * len(rows)

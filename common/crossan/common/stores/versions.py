@@ -54,7 +54,9 @@ def read_manifest(folder: Path, version: int) -> Manifest:
     if manifest.version != version:
         raise StoreIntegrityError(f"{where}: expected version {version}, found {manifest.version}")
     if data != pretty_bytes(manifest.to_dict()):
-        raise StoreIntegrityError(f"{where}: expected JSON as crossan writes it, found other white space or order")
+        raise StoreIntegrityError(
+            f"{where}: expected JSON as crossan writes it, found other white space or order"
+        )
     return manifest
 
 
@@ -73,7 +75,8 @@ def read_version(folder: Path, version: int | None = None) -> Manifest:
         shown = f"versions {found[0]} to {found[-1]}" if found else "none"
         wanted = "a version" if version is None else f"version {version}"
         raise StoreNotFoundError(
-            f"{folder}: expected {wanted}, found {shown}", remedy=f"Run: crossan cache info {folder}"
+            f"{folder}: expected {wanted}, found {shown}",
+            remedy=f"Run: crossan cache info {folder}",
         )
     last = found[-1] if version is None else version
     manifests = [read_manifest(folder, number) for number in found if number <= last]
@@ -94,13 +97,19 @@ def check_chain(folder: Path, manifests: list[Manifest]) -> None:
         where = folder / "versions" / version_name(manifest.version)
         if manifest.version != expected:
             missing = folder / "versions" / version_name(expected)
-            raise StoreIntegrityError(f"{missing}: expected a manifest, found nothing, though {where.name} follows it")
+            raise StoreIntegrityError(
+                f"{missing}: expected a manifest, found nothing, though {where.name} follows it"
+            )
         if manifest.parent != parent:
-            raise StoreIntegrityError(f"{where}: expected the parent {parent}, found {manifest.parent}")
+            raise StoreIntegrityError(
+                f"{where}: expected the parent {parent}, found {manifest.parent}"
+            )
         expected, parent = manifest.version + 1, manifest.digest
 
 
-def next_manifest(newest: Manifest | None, content: Content, *, store_sha256: str, canary_sha256: str) -> Manifest:
+def next_manifest(
+    newest: Manifest | None, content: Content, *, store_sha256: str, canary_sha256: str
+) -> Manifest:
     """Return the manifest that follows ``newest``, the first for None."""
     return Manifest(
         version=newest.version + 1 if newest else 1,
@@ -113,7 +122,10 @@ def next_manifest(newest: Manifest | None, content: Content, *, store_sha256: st
 
 
 def commit(
-    folder: Path, change: Callable[[Manifest | None], Content | None], *, is_canary_new: bool = False
+    folder: Path,
+    change: Callable[[Manifest | None], Content | None],
+    *,
+    is_canary_new: bool = False,
 ) -> Manifest | None:
     """Make the next version from the newest one, again and again until no other process is faster.
 
@@ -144,11 +156,17 @@ def commit(
         newest = read_manifest(folder, found[-1]) if found else None
         if newest is not None:
             _require_same(folder / "store.json", newest.store_sha256, store_sha256)
-            _require_same(folder / CANARY, canary_sha256 if is_canary_new else newest.canary_sha256, canary_sha256)
+            _require_same(
+                folder / CANARY,
+                canary_sha256 if is_canary_new else newest.canary_sha256,
+                canary_sha256,
+            )
         content = change(newest)
         if content is None:
             return None
-        manifest = next_manifest(newest, content, store_sha256=store_sha256, canary_sha256=canary_sha256)
+        manifest = next_manifest(
+            newest, content, store_sha256=store_sha256, canary_sha256=canary_sha256
+        )
         if create_manifest(folder, manifest):
             return manifest
 
@@ -163,7 +181,9 @@ def _require_same(path: Path, expected: str, found: str) -> None:
 
 def create_manifest(folder: Path, manifest: Manifest) -> bool:
     """Write a manifest unless another process has made that version already; say which."""
-    return create_exclusively(folder / "versions" / version_name(manifest.version), pretty_bytes(manifest.to_dict()))
+    return create_exclusively(
+        folder / "versions" / version_name(manifest.version), pretty_bytes(manifest.to_dict())
+    )
 
 
 def commit_segment(folder: Path, entry: SegmentEntry) -> int | None:

@@ -21,7 +21,13 @@ from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.library import transformers
-from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks, load_model, pick_device
+from crossan.extract.backbones.loading import (
+    ATTENTION,
+    DTYPES,
+    compile_blocks,
+    load_model,
+    pick_device,
+)
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
 from crossan.extract.backbones.presets import default_preset, find_preset, resolve
@@ -44,16 +50,28 @@ class Backbone:
         self, family: Family, snapshot: Snapshot, model: nn.Module, processing: Processing, *,
         layers: tuple[int, ...], pooling: str, dtype: str,
     ) -> None:  # fmt: skip
-        self.modality, self.family, self.pooling, self.layers = family.modality, family.model_type, pooling, layers
+        self.modality, self.family, self.pooling, self.layers = (
+            family.modality,
+            family.model_type,
+            pooling,
+            layers,
+        )
         self.name = (snapshot.hub_id or f"local-{family.model_type}").rpartition("/")[2]
         self.dim = width_of(model, family)
         self.sampling_rate, self.frame_count = processing.sampling_rate, processing.frame_count
         self.model, self.blocks = model, blocks_of(model, family)
         self.device = next(chain(model.parameters(), model.buffers())).device
-        self._family, self._snapshot, self._processing, self._dtype = family, snapshot, processing, dtype
+        self._family, self._snapshot, self._processing, self._dtype = (
+            family,
+            snapshot,
+            processing,
+            dtype,
+        )
         # float64, in which sounds are finished, is not to be had on MPS
         self._finish_device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self._finish = None if processing.finish is None else processing.finish.to(self._finish_device)
+        self._finish = (
+            None if processing.finish is None else processing.finish.to(self._finish_device)
+        )
         self._is_compiled = False
 
     def compile(self) -> None:
@@ -135,7 +153,9 @@ class Backbone:
         """
         return self._processing.preparer(medium)
 
-    def model_inputs(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> tuple[dict[str, Tensor], Tensor | None]:
+    def model_inputs(
+        self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return what the model takes for a batch, on its device, and the mask of real positions (None: all are).
 
         Sequences such as titles are padded with zeros to the longest of the
@@ -153,7 +173,9 @@ class Backbone:
             inputs.pop("attention_mask", None)
         return inputs, is_real
 
-    def begin(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Callable[[], npt.NDArray[np.float32]]:
+    def begin(
+        self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
         """Launch the forward of a batch and return a function that waits for its pooled hidden states.
 
         On CUDA the forward and both copies run while the caller goes on; on the
@@ -174,7 +196,9 @@ class Backbone:
         return self.begin(batch)()
 
     @torch.inference_mode()
-    def _launch(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Callable[[], npt.NDArray[np.float32]]:
+    def _launch(
+        self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
         inputs, is_real = self.model_inputs(batch)
         pool = partial(pool_tokens, family=self._family, pooling=self.pooling, is_real=is_real)
         return fetch_later(pooled_states(self.model, self.blocks, self.layers, pool, inputs))
@@ -222,7 +246,9 @@ def load_backbone(
     family = family_of(snapshot.config, modality, named)
     chosen = pooling or family.default_pooling
     if chosen not in family.poolings:
-        raise UsageError(f"--pooling {chosen}: expected one of {', '.join(family.poolings)} for {family.model_type}")
+        raise UsageError(
+            f"--pooling {chosen}: expected one of {', '.join(family.poolings)} for {family.model_type}"
+        )
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
     place = pick_device(device)

@@ -34,7 +34,9 @@ class Batch:
     """Whether any sequence is shorter than the longest."""
 
 
-def collate(batch: Sequence[Mapping[str, npt.NDArray[Any]]], device: torch.device | None = None) -> Batch:
+def collate(
+    batch: Sequence[Mapping[str, npt.NDArray[Any]]], device: torch.device | None = None
+) -> Batch:
     """Stack items on a new first axis, and move them to ``device``.
 
     Arrays of one axis are sequences: padded with zeros to the longest, with an
@@ -105,7 +107,9 @@ def within_memory(work: Callable[[], Result], device: torch.device, what: str) -
         return work()
     except RuntimeError as error:
         said = str(error)
-        if not isinstance(error, torch.OutOfMemoryError) and not any(sign in said for sign in _NO_MEMORY):
+        if not isinstance(error, torch.OutOfMemoryError) and not any(
+            sign in said for sign in _NO_MEMORY
+        ):
             raise
     # Here, not in the clause above: until it is left, the error's traceback keeps the tensors of the failed forward.
     if device.type == "cuda":

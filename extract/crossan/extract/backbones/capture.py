@@ -73,13 +73,17 @@ def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | 
     if pooling in family.pool_functions:
         return family.pool_functions[pooling](hidden.float(), is_real)
     if pooling == "cls":
-        return hidden[:, 0].to(torch.float32, copy=True)  # a view would keep every token of every kept layer
+        return hidden[:, 0].to(
+            torch.float32, copy=True
+        )  # a view would keep every token of every kept layer
     if pooling == "special":
         return hidden[:, : family.special_count].float().mean(dim=1)
     if is_real is None:
         return hidden[:, family.special_count :].mean(dim=1, dtype=torch.float32)
     weight = is_real.float() / is_real.sum(dim=1, keepdim=True)
-    return torch.bmm(weight[:, None], hidden.float())[:, 0]  # a product: without a weighted copy of all tokens
+    return torch.bmm(weight[:, None], hidden.float())[
+        :, 0
+    ]  # a product: without a weighted copy of all tokens
 
 
 def pooled_states(
@@ -109,7 +113,9 @@ def pooled_states(
     for layer in layers:
         keep = partial(_keep, found, pool, layer, layer == layers[-1])
         if layer == 0:
-            handles.append(blocks[0].register_forward_pre_hook(partial(_keep_input, keep), with_kwargs=True))
+            handles.append(
+                blocks[0].register_forward_pre_hook(partial(_keep_input, keep), with_kwargs=True)
+            )
         else:
             handles.append(blocks[layer - 1].register_forward_hook(partial(_keep_output, keep)))
     try:
@@ -119,11 +125,17 @@ def pooled_states(
     finally:
         for handle in handles:
             handle.remove()
-    raise AssertionError(f"a forward of {type(model).__name__} ended without its block {layers[-1]}")
+    raise AssertionError(
+        f"a forward of {type(model).__name__} ended without its block {layers[-1]}"
+    )
 
 
 def _keep(
-    found: dict[int, Tensor], pool: Callable[[Tensor], Tensor], layer: int, is_last: bool, hidden: Tensor
+    found: dict[int, Tensor],
+    pool: Callable[[Tensor], Tensor],
+    layer: int,
+    is_last: bool,
+    hidden: Tensor,
 ) -> None:
     found[layer] = pool(hidden)
     if is_last:

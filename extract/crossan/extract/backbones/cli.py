@@ -14,7 +14,9 @@ from crossan.common.console import app_settings, note, print_json
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Frozen backbones: presets, licences, tiny checkpoints to try.", **app_settings())
+app = typer.Typer(
+    help="Frozen backbones: presets, licences, tiny checkpoints to try.", **app_settings()
+)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -46,9 +48,12 @@ def list_presets(is_json: _Json = False) -> None:
 def info(
     backbone: Annotated[str, typer.Argument(help="Preset name, hub id or folder.")],
     modality: Annotated[
-        str | None, typer.Option("--modality", help="What it must read; default: what its config says.")
+        str | None,
+        typer.Option("--modality", help="What it must read; default: what its config says."),
     ] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """Show what fixes a checkpoint's numbers: revision, digests, layers, processor."""
@@ -66,8 +71,12 @@ def info(
         print_json(report)
         return
     identity = report["backbone"]
-    print(f"id         {identity['id']}\nfamily     {identity['family']}\nrevision   {identity['revision']}")
-    print(f"modality   {kind.value}\nlayers     {', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}")
+    print(
+        f"id         {identity['id']}\nfamily     {identity['family']}\nrevision   {identity['revision']}"
+    )
+    print(
+        f"modality   {kind.value}\nlayers     {', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}"
+    )
     print(
         f"pooling    {loaded.pooling}\nfinal norm {report['capture']['final_norm']}\nprocessor  {report['inputs']['processor']} ({report['inputs']['preparation']})\nfolder     {snapshot.folder}"
     )
@@ -75,16 +84,23 @@ def info(
     for name, digest in identity["weights_sha256"].items():
         print(f"sha256     {digest}  {name}")
     if loaded.pooling in {"cls", "special"}:
-        note(f"The {loaded.pooling} vector of hidden state 0 is the same for every item: it has read nothing yet.")
+        note(
+            f"The {loaded.pooling} vector of hidden state 0 is the same for every item: it has read nothing yet."
+        )
 
 
 @app.command("check")
 def check(
-    backbone: Annotated[str, typer.Argument(metavar="SOURCE", help="Preset name, hub id or folder.")],
+    backbone: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Preset name, hub id or folder.")
+    ],
     modality: Annotated[
-        str | None, typer.Option("--modality", help="What it must read; default: what its config says.")
+        str | None,
+        typer.Option("--modality", help="What it must read; default: what its config says."),
     ] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
     is_json: _Json = False,
 ) -> None:
@@ -126,7 +142,9 @@ def _modality_of(source: str, revision: str | None, asked: str | None) -> Modali
 
 @app.command("init-tiny")
 def init_tiny(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for text/, image/, video/ and audio/.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder for text/, image/, video/ and audio/.")
+    ],
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 0,
     is_json: _Json = False,
 ) -> None:

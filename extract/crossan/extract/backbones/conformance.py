@@ -59,7 +59,8 @@ def check_backbone(
         It cannot be loaded.
     """
     backbone, again = (
-        load_backbone(modality, source, revision=revision, layers="all", device=device) for _ in range(2)
+        load_backbone(modality, source, revision=revision, layers="all", device=device)
+        for _ in range(2)
     )
     media = canary_inputs(backbone)
     batch = [backbone.prepare(medium) for medium in media]
@@ -78,8 +79,14 @@ def check_backbone(
 
 def _declared_shape(backbone: Backbone, states: npt.NDArray[Any], item_count: int) -> Check:
     expected = (item_count, len(backbone.blocks) + 1, backbone.dim)
-    found = f"{backbone.dim} wide, {len(backbone.blocks)} blocks, states {states.shape} {states.dtype}"
-    return Check("width and layers as declared", states.shape == expected and states.dtype == np.float32, found)
+    found = (
+        f"{backbone.dim} wide, {len(backbone.blocks)} blocks, states {states.shape} {states.dtype}"
+    )
+    return Check(
+        "width and layers as declared",
+        states.shape == expected and states.dtype == np.float32,
+        found,
+    )
 
 
 def _finite(states: npt.NDArray[Any]) -> Check:
@@ -88,19 +95,25 @@ def _finite(states: npt.NDArray[Any]) -> Check:
     return Check("finite values", bad == 0, found)
 
 
-def _count_calls(backbone: Backbone, batch: Sequence[ModelInputs]) -> tuple[Check, npt.NDArray[Any]]:
+def _count_calls(
+    backbone: Backbone, batch: Sequence[ModelInputs]
+) -> tuple[Check, npt.NDArray[Any]]:
     """Encode the batch, counting how often the model and its blocks run."""
     starts: list[Any] = []
     runs: list[Any] = []
     hooks = [backbone.model.register_forward_pre_hook(lambda *_: starts.append(1))]
-    hooks += [block.register_forward_pre_hook(lambda *_: runs.append(1)) for block in backbone.blocks]
+    hooks += [
+        block.register_forward_pre_hook(lambda *_: runs.append(1)) for block in backbone.blocks
+    ]
     try:
         states = backbone.encode(batch)
     finally:
         for hook in hooks:
             hook.remove()
     found = f"{len(starts)} forward, {len(runs)} block runs for {len(backbone.layers)} kept layers"
-    return Check("one forward per batch", (len(starts), len(runs)) == (1, len(backbone.blocks)), found), states
+    return Check(
+        "one forward per batch", (len(starts), len(runs)) == (1, len(backbone.blocks)), found
+    ), states
 
 
 @torch.inference_mode()
@@ -110,14 +123,24 @@ def _equals_transformers(backbone: Backbone, batch: Sequence[ModelInputs]) -> Ch
     if not isinstance(backbone.model, transformers.PreTrainedModel):
         return Check(name, True, "not offered: the model is none of transformers'")
     inputs, _ = backbone.model_inputs(batch)
-    captured = pooled_states(backbone.model, backbone.blocks, backbone.layers, lambda hidden: hidden, inputs)
+    captured = pooled_states(
+        backbone.model, backbone.blocks, backbone.layers, lambda hidden: hidden, inputs
+    )
     wanted = _hidden_states(backbone.model, inputs)
     if wanted is None:
         return Check(name, True, "not offered by this model")
     if len(wanted) != len(backbone.layers):
-        return Check(name, False, f"{len(backbone.layers)} captured, {len(wanted)} given by transformers")
-    worst = max(_difference(captured[:, layer].float(), state.float()) for layer, state in enumerate(wanted))
-    return Check(name, worst <= _TOLERANCE, f"largest relative difference {worst:.1e} over {len(wanted)} states")
+        return Check(
+            name, False, f"{len(backbone.layers)} captured, {len(wanted)} given by transformers"
+        )
+    worst = max(
+        _difference(captured[:, layer].float(), state.float()) for layer, state in enumerate(wanted)
+    )
+    return Check(
+        name,
+        worst <= _TOLERANCE,
+        f"largest relative difference {worst:.1e} over {len(wanted)} states",
+    )
 
 
 def _hidden_states(model: Any, inputs: Mapping[str, Tensor]) -> Sequence[Tensor] | None:  # noqa: ANN401 - untyped library
@@ -130,11 +153,18 @@ def _hidden_states(model: Any, inputs: Mapping[str, Tensor]) -> Sequence[Tensor]
         model.config.tie_last_hidden_states = before
 
 
-def _independent(backbone: Backbone, batch: Sequence[ModelInputs], states: npt.NDArray[Any]) -> Check:
+def _independent(
+    backbone: Backbone, batch: Sequence[ModelInputs], states: npt.NDArray[Any]
+) -> Check:
     alone = np.concatenate([backbone.encode([inputs]) for inputs in batch])
     turned = backbone.encode(list(reversed(batch)))[::-1]
-    worst = max(_difference(torch.from_numpy(other.copy()), torch.from_numpy(states)) for other in (alone, turned))
-    lengths = sorted({len(array) for inputs in batch for array in inputs.values() if array.ndim == 1})
+    worst = max(
+        _difference(torch.from_numpy(other.copy()), torch.from_numpy(states))
+        for other in (alone, turned)
+    )
+    lengths = sorted(
+        {len(array) for inputs in batch for array in inputs.values() if array.ndim == 1}
+    )
     padding = f", padded from {lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else ""
     found = f"largest relative difference {worst:.1e} alone and in another order{padding}"
     return Check("rows independent of batch mates and padding", worst <= _TOLERANCE, found)
@@ -156,27 +186,41 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
         try:
             elsewhere = list(pool.map(preparer, media))
         except BrokenProcessPool:
-            return Check(name, False, f"another process cannot import {preparer.__module__}, or ends over it")
+            return Check(
+                name, False, f"another process cannot import {preparer.__module__}, or ends over it"
+            )
         libraries = pool.submit(loaded_libraries).result()
     is_same = all(
         set(ours) == set(theirs) and all(np.array_equal(ours[key], theirs[key]) for key in ours)
         for ours, theirs in zip(batch, elsewhere, strict=True)
     )
-    needs = f"it loads {', '.join(libraries)} there" if libraries else "without torch or transformers"
-    return Check(name, is_same, f"{'the same' if is_same else 'other'} arrays, {size:,} bytes pickled, {needs}")
+    needs = (
+        f"it loads {', '.join(libraries)} there" if libraries else "without torch or transformers"
+    )
+    return Check(
+        name,
+        is_same,
+        f"{'the same' if is_same else 'other'} arrays, {size:,} bytes pickled, {needs}",
+    )
 
 
 def _stable_identity(backbone: Backbone, again: Backbone) -> Check:
     name = "identity is plain, stable and without paths"
     try:
-        identity, other = (loaded.identity("float16", "raw").to_dict() for loaded in (backbone, again))
+        identity, other = (
+            loaded.identity("float16", "raw").to_dict() for loaded in (backbone, again)
+        )
         text = json.dumps(identity, allow_nan=False)
     except (TypeError, ValueError) as error:
         return Check(name, False, f"not JSON: {error}")
     if identity != other:
         return Check(name, False, "loaded again, it is another")
     paths = [value for value in _strings(identity) if Path(value).is_absolute()]
-    found = f"a path: {paths[0]}" if paths else f"{len(text):,} bytes of JSON, the same when loaded again"
+    found = (
+        f"a path: {paths[0]}"
+        if paths
+        else f"{len(text):,} bytes of JSON, the same when loaded again"
+    )
     return Check(name, not paths, found)
 
 
@@ -194,4 +238,6 @@ def _memory(backbone: Backbone, batch: Sequence[ModelInputs]) -> Check:
     captured = peak_bytes(lambda: backbone.encode(batch), backbone.device)
     ratio = captured / max(plain, 1)
     found = f"{captured / 2**20:.2f} MiB at the peak, {ratio:.2f} of a plain forward"
-    return Check("capturing takes no more memory than a plain forward", ratio <= _MEMORY_RATIO, found)
+    return Check(
+        "capturing takes no more memory than a plain forward", ratio <= _MEMORY_RATIO, found
+    )

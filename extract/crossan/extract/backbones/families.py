@@ -51,7 +51,9 @@ class Family:
     default_pooling: str = "mean"
     poolings: tuple[str, ...] = ("mean",)
     """Accepted ``--pooling``: ``cls``, ``special``, ``mean``, or names of ``pool_functions``."""
-    pool_functions: Mapping[str, Callable[[Tensor, Tensor | None], Tensor]] = field(default_factory=dict)
+    pool_functions: Mapping[str, Callable[[Tensor, Tensor | None], Tensor]] = field(
+        default_factory=dict
+    )
     """(float32 ``(items, position, dim)``, mask of real positions or None) to ``(items, dim)``."""
     has_pooler: bool = False
     """Whether ``model_class`` takes ``add_pooling_layer``."""
@@ -68,7 +70,9 @@ class Family:
         unknown = sorted(set(self.poolings) - set(_POOLINGS) - set(self.pool_functions))
         if unknown or self.default_pooling not in self.poolings:
             named = unknown[0] if unknown else self.default_pooling
-            raise ValueError(f"family {self.model_type}: pooling {named} is neither built in nor in pool_functions")
+            raise ValueError(
+                f"family {self.model_type}: pooling {named} is neither built in nor in pool_functions"
+            )
 
     @property
     def loader_name(self) -> str:

@@ -56,7 +56,9 @@ class PictureFinish(nn.Module):
         axis = -3 if pixels.device.type == "cpu" else 1
         pieces = zip(_pieces(pixels, axis), _pieces(values, axis), strict=True)
         for piece, finished in pieces:
-            torch.index_select(self.table, 0, (piece.int() + self.offset).reshape(-1), out=finished.view(-1))
+            torch.index_select(
+                self.table, 0, (piece.int() + self.offset).reshape(-1), out=finished.view(-1)
+            )
         return {**inputs, "pixel_values": values}
 
 
@@ -80,9 +82,14 @@ class SoundFinish(nn.Module):
 
     def __init__(self, extractor: Any) -> None:  # noqa: ANN401 - untyped library
         super().__init__()
-        self.max_length, self.is_normalised = int(extractor.max_length), bool(extractor.do_normalize)
+        self.max_length, self.is_normalised = (
+            int(extractor.max_length),
+            bool(extractor.do_normalize),
+        )
         self.register_buffer("window", torch.from_numpy(np.asarray(extractor.window, np.float64)))
-        self.register_buffer("filters", torch.from_numpy(np.asarray(extractor.mel_filters, np.float64)))
+        self.register_buffer(
+            "filters", torch.from_numpy(np.asarray(extractor.mel_filters, np.float64))
+        )
         # Tensors, not numbers: a division by a number is a multiplication by its inverse on some devices.
         self.register_buffer("mean", torch.tensor(extractor.mean, dtype=torch.float32))
         self.register_buffer("spread", torch.tensor(extractor.std * 2, dtype=torch.float32))
@@ -90,17 +97,26 @@ class SoundFinish(nn.Module):
     def forward(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``input_values``, float32 ``(items, max_length, mel)``, of ``samples`` and their ``attention_mask``."""
         samples, lengths = inputs["samples"], inputs["attention_mask"].sum(dim=1)
-        together = 1 if samples.device.type == "cpu" else len(samples)  # one sound's spectra stay in a core's cache
+        together = (
+            1 if samples.device.type == "cpu" else len(samples)
+        )  # one sound's spectra stay in a core's cache
         mel = torch.cat([self._log_mel(part.double()) for part in samples.split(together)])
-        is_real = torch.arange(mel.shape[1], device=mel.device) < (1 + (lengths - _WINDOW) // _HOP)[:, None]
+        is_real = (
+            torch.arange(mel.shape[1], device=mel.device)
+            < (1 + (lengths - _WINDOW) // _HOP)[:, None]
+        )
         values = mel.new_zeros(len(mel), self.max_length, mel.shape[2])
         values[:, : mel.shape[1]] = torch.where(is_real[..., None], mel, 0.0)
-        return {"input_values": (values - self.mean) / self.spread if self.is_normalised else values}
+        return {
+            "input_values": (values - self.mean) / self.spread if self.is_normalised else values
+        }
 
     def _log_mel(self, samples: Tensor) -> Tensor:
         """Return float32 ``(items, spectrum, mel)`` of float64 ``(items, samples)``, in the extractor's order."""
         frames = samples.unfold(1, _WINDOW, _HOP).contiguous()  # (items, spectrum, samples)
-        frames -= frames @ frames.new_full((_WINDOW, 1), 1 / _WINDOW)  # the mean; as a product, four times as fast
+        frames -= frames @ frames.new_full(
+            (_WINDOW, 1), 1 / _WINDOW
+        )  # the mean; as a product, four times as fast
         frames[..., 1:] -= _PREEMPHASIS * frames[..., :-1]
         frames[..., 0] *= 1 - _PREEMPHASIS
         spectra = torch.view_as_real(torch.fft.rfft(frames.mul_(self.window), n=_FFT))

@@ -83,7 +83,8 @@ def pick_device(device: str) -> torch.device:
         torch.zeros(1, device=picked)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
-            f"--device {device}: not to be had here: {_first_line(error)}", remedy="Use --device auto or --device cpu"
+            f"--device {device}: not to be had here: {_first_line(error)}",
+            remedy="Use --device auto or --device cpu",
         ) from None
     return picked
 
@@ -99,7 +100,8 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise UsageError(
-            f"--compile: expected a C++ compiler, found no {compiler}", remedy="Install g++, or leave --compile out"
+            f"--compile: expected a C++ compiler, found no {compiler}",
+            remedy="Install g++, or leave --compile out",
         )
     for block in blocks:
         block.forward = torch.compile(block.forward)

@@ -35,7 +35,9 @@ _BROKEN = (
 
 def plugin_names() -> dict[str, str]:
     """Return ``model_type`` and the distribution that brings it, loading none."""
-    return {point.name: _distribution(point) for point in sorted(metadata.entry_points(group=_GROUP))}
+    return {
+        point.name: _distribution(point) for point in sorted(metadata.entry_points(group=_GROUP))
+    }
 
 
 def find_family(model_type: str) -> Family | None:
@@ -70,7 +72,9 @@ def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Fam
     model_type = str(config.get("model_type"))
     family = find_family(model_type)
     if family is None:
-        plugins = "".join(f", {name} ({distribution})" for name, distribution in plugin_names().items())
+        plugins = "".join(
+            f", {name} ({distribution})" for name, distribution in plugin_names().items()
+        )
         raise UsageError(
             f"--backbone {source}: expected model_type one of {', '.join(FAMILIES)}{plugins}, found {model_type}",
             remedy="To bring your own family: docs/howto/bring-your-own-backbone.md",
@@ -93,7 +97,9 @@ def _loaded(point: metadata.EntryPoint) -> Family:
             remedy=f"pip install --upgrade {_distribution(point)}",
         ) from error
     if not isinstance(family, Family):
-        raise UsageError(f"backbone plug-in {_place(point)}: expected a Family, found {type(family).__name__}")
+        raise UsageError(
+            f"backbone plug-in {_place(point)}: expected a Family, found {type(family).__name__}"
+        )
     if family.model_type != point.name:
         raise UsageError(
             f"backbone plug-in {_place(point)}: expected a Family with model_type {point.name}, found {family.model_type}"

@@ -63,11 +63,17 @@ class PicturePreparer:
     def __call__(self, decoded: Any) -> ModelInputs:  # noqa: ANN401 - a picture or frames
         """Return ``pixel_values``; `DataError` where the picture cannot be used."""
         if self.frame_count is None:
-            picture = decoded if isinstance(decoded, Image.Image) else Image.fromarray(np.asarray(decoded))
+            picture = (
+                decoded
+                if isinstance(decoded, Image.Image)
+                else Image.fromarray(np.asarray(decoded))
+            )
             return {"pixel_values": self._planes(picture)}
         if len(decoded) != self.frame_count:
             raise DataError(f"expected {self.frame_count} frames, found {len(decoded)}")
-        return {"pixel_values": np.stack([self._planes(Image.fromarray(frame)) for frame in decoded])}
+        return {
+            "pixel_values": np.stack([self._planes(Image.fromarray(frame)) for frame in decoded])
+        }
 
     def _planes(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         if picture.mode != "RGB":
@@ -86,7 +92,9 @@ class PicturePreparer:
             picture = picture.crop((left, top, left + width, top + height))
         if self.expected is not None and picture.size[::-1] != self.expected:
             found = f"{picture.size[0]} x {picture.size[1]}"
-            raise DataError(f"expected a picture of {self.expected[1]} x {self.expected[0]} pixels, found {found}")
+            raise DataError(
+                f"expected a picture of {self.expected[1]} x {self.expected[0]} pixels, found {found}"
+            )
         return np.ascontiguousarray(np.asarray(picture).transpose(2, 0, 1))
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
@@ -111,7 +119,9 @@ class SoundPreparer:
         """Return ``samples``, float32 ``(samples,)``; `DataError` where they make no spectrum."""
         samples = np.asarray(decoded, np.float32)
         if samples.ndim != 1 or len(samples) < self.shortest:
-            raise DataError(f"expected a sound of at least {self.shortest} samples, found {samples.size}")
+            raise DataError(
+                f"expected a sound of at least {self.shortest} samples, found {samples.size}"
+            )
         return {"samples": samples[: self.longest]}
 
 
@@ -133,7 +143,9 @@ def check_title(title: str) -> None:
     try:
         title.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"expected a title in Unicode, found half a character at position {error.start}") from None
+        raise DataError(
+            f"expected a title in Unicode, found half a character at position {error.start}"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +173,10 @@ class ProcessorPreparer:
             pictures = list(decoded) if self.modality is Modality.VIDEO else np.asarray(decoded)
             given = processor(pictures, input_data_format="channels_last", return_tensors="np")
         arrays = {name: np.asarray(values[0]) for name, values in given.items()}
-        return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in arrays.items()}
+        return {
+            name: array.astype(np.float32) if array.dtype.kind == "f" else array
+            for name, array in arrays.items()
+        }
 
 
 @lru_cache(maxsize=4)

@@ -39,7 +39,11 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
     if family.load_processing is not None:
         return family.load_processing(snapshot.folder, snapshot.config)
     assert family.processor_class is not None
-    wanted = ("vocab.txt", "tokenizer.json") if family.modality is Modality.TEXT else ("preprocessor_config.json",)
+    wanted = (
+        ("vocab.txt", "tokenizer.json")
+        if family.modality is Modality.TEXT
+        else ("preprocessor_config.json",)
+    )
     if not any((snapshot.folder / name).is_file() for name in wanted):
         raise UsageError(
             f"{snapshot.folder}: expected {' or '.join(wanted)} beside the weights, found none",
@@ -52,7 +56,9 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
     settings = _config_of(processor)
     rate = int(processor.sampling_rate) if family.modality is Modality.AUDIO else None
     frame_count = int(config.num_frames) if family.modality is Modality.VIDEO else None
-    fallback = ProcessorPreparer(family.processor_class, str(snapshot.folder), family.modality, rate)
+    fallback = ProcessorPreparer(
+        family.processor_class, str(snapshot.folder), family.modality, rate
+    )
     found: tuple[Preparer, nn.Module] | None
     try:
         with torch.inference_mode():
@@ -79,7 +85,9 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
 
 def _text(tokenizer: Any, position_count: int) -> Processing:  # noqa: ANN401 - untyped library
     max_length = min(int(tokenizer.model_max_length), position_count)
-    tokenizer("", truncation=True, max_length=max_length)  # sets the truncation of what is copied here
+    tokenizer(
+        "", truncation=True, max_length=max_length
+    )  # sets the truncation of what is copied here
     text = tokenizer.backend_tokenizer.to_str()
     preparer = TitlePreparer(type(tokenizer.backend_tokenizer).from_str(text))
     settings = {name: json.loads(text).get(name) for name in _CUTTING}
@@ -113,7 +121,9 @@ def _config_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401
         "transformers_version",
     }
     settings = {
-        key: value for key, value in processor.to_dict().items() if key not in named and not key.startswith("_")
+        key: value
+        for key, value in processor.to_dict().items()
+        if key not in named and not key.startswith("_")
     }
     return {key: _plain(value) for key, value in settings.items() if value is not None}
 

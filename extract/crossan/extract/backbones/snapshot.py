@@ -15,7 +15,15 @@ from crossan.extract.media.digests import content_digest
 __all__ = ["Snapshot", "find_snapshot"]
 
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]
-_VOLATILE = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "id2label", "label2id"}
+_VOLATILE = {
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "id2label",
+    "label2id",
+}
 """Of ``config.json``: what says nothing about the numbers."""
 
 
@@ -32,7 +40,9 @@ class Snapshot:
 
     def download_command(self, *, force: bool = False) -> str:
         """Return the command that fetches these files, or fetches them again."""
-        command = _download_command(self.hub_id or "ID", self.commit) + (" --force-download" if force else "")
+        command = _download_command(self.hub_id or "ID", self.commit) + (
+            " --force-download" if force else ""
+        )
         return command if self.hub_id else f"{command} --local-dir {self.folder}"
 
     @property
@@ -42,7 +52,9 @@ class Snapshot:
 
     def weight_digests(self) -> dict[str, str]:
         """Return each weight file's sha256 by name, hex; remembered between runs by the file's stat."""
-        return {path.name: content_digest(path) for path in sorted(self.folder.glob("*.safetensors"))}
+        return {
+            path.name: content_digest(path) for path in sorted(self.folder.glob("*.safetensors"))
+        }
 
 
 def find_snapshot(source: str, revision: str | None) -> Snapshot:
@@ -76,7 +88,8 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
     config = _read_config(folder, source)
     if not any(folder.glob("*.safetensors")):
         other = next(
-            (path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)), "no weights"
+            (path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)),
+            "no weights",
         )
         raise UsageError(
             f"--backbone {source}: expected weights as *.safetensors in {folder}, found {other}; pickled weights are never loaded",
@@ -112,7 +125,13 @@ def _download(hub_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
     except HFValidationError as error:
         raise UsageError(f"--backbone {hub_id}: neither a folder nor a hub id: {error}") from None
-    except (HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        OSError,
+    ) as error:
         raise UsageError(
             f"--backbone {hub_id}: no folder of this name, revision {revision or 'main'} is not in the local hub cache "
             f"{HF_HUB_CACHE}, and it could not be downloaded ({type(error).__name__})",
@@ -128,7 +147,9 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     except FileNotFoundError:
         kinds = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         hint = f" (it holds the folders {', '.join(kinds)}: name one)" if kinds else ""
-        raise UsageError(f"--backbone {source}: expected config.json in {folder}, found none{hint}") from None
+        raise UsageError(
+            f"--backbone {source}: expected config.json in {folder}, found none{hint}"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(config, dict):

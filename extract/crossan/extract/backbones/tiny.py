@@ -50,7 +50,10 @@ def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
     folders = {modality: out / modality.value for modality in Modality}
     for folder in folders.values():
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"init-tiny {out}: {folder} is not empty", remedy=f"crossan backbones init-tiny {out}-new")
+            raise UsageError(
+                f"init-tiny {out}: {folder} is not empty",
+                remedy=f"crossan backbones init-tiny {out}-new",
+            )
     for modality, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
         with torch.random.fork_rng(devices=[]):
@@ -62,26 +65,38 @@ def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
 
 
 def _text_model() -> Any:  # noqa: ANN401 - untyped library
-    config = transformers.BertConfig(vocab_size=len(_vocabulary()), max_position_embeddings=64, **_SHAPE)
+    config = transformers.BertConfig(
+        vocab_size=len(_vocabulary()), max_position_embeddings=64, **_SHAPE
+    )
     return transformers.BertModel(config, add_pooling_layer=False)
 
 
 def _image_model() -> Any:  # noqa: ANN401
-    return transformers.ViTModel(transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE), add_pooling_layer=False)
+    return transformers.ViTModel(
+        transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE), add_pooling_layer=False
+    )
 
 
 def _audio_model() -> Any:  # noqa: ANN401
-    return transformers.ASTModel(transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE))
+    return transformers.ASTModel(
+        transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE)
+    )
 
 
 def _video_model() -> Any:  # noqa: ANN401
-    return transformers.VideoMAEModel(transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE))
+    return transformers.VideoMAEModel(
+        transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE)
+    )
 
 
 def _save_tokenizer(folder: Path) -> None:
-    (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in _vocabulary()), encoding="utf-8")
+    (folder / "vocab.txt").write_text(
+        "".join(f"{token}\n" for token in _vocabulary()), encoding="utf-8"
+    )
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 def _save_image_processor(folder: Path) -> None:
@@ -90,13 +105,17 @@ def _save_image_processor(folder: Path) -> None:
 
 
 def _save_audio_processor(folder: Path) -> None:
-    transformers.ASTFeatureExtractor(num_mel_bins=_MEL_BINS, max_length=_MEL_FRAMES).save_pretrained(folder)
+    transformers.ASTFeatureExtractor(
+        num_mel_bins=_MEL_BINS, max_length=_MEL_FRAMES
+    ).save_pretrained(folder)
 
 
 def _save_video_processor(folder: Path) -> None:
     side = _PICTURE["image_size"]
     size = {"shortest_edge": side}
-    transformers.VideoMAEImageProcessorPil(size=size, crop_size={"height": side, "width": side}).save_pretrained(folder)
+    transformers.VideoMAEImageProcessorPil(
+        size=size, crop_size={"height": side, "width": side}
+    ).save_pretrained(folder)
 
 
 _MODELS: Mapping[Modality, Callable[[], Any]] = {

@@ -16,8 +16,19 @@ import numpy.typing as npt
 from PIL import Image
 
 from crossan.extract.backbones.batches import collate
-from crossan.extract.backbones.finishing import SOUND_TOLERANCE, PictureFinish, SoundFinish, samples_of
-from crossan.extract.backbones.preparing import ModelInputs, PicturePreparer, Preparer, ProcessorPreparer, SoundPreparer
+from crossan.extract.backbones.finishing import (
+    SOUND_TOLERANCE,
+    PictureFinish,
+    SoundFinish,
+    samples_of,
+)
+from crossan.extract.backbones.preparing import (
+    ModelInputs,
+    PicturePreparer,
+    Preparer,
+    ProcessorPreparer,
+    SoundPreparer,
+)
 from crossan.extract.media.recipe import PIXEL_CAP
 
 __all__ = ["vectorised_pictures", "vectorised_sounds"]
@@ -65,7 +76,12 @@ def vectorised_pictures(
         return None
     one_frame = None if frame_count is None else 1
     preparer = PicturePreparer(
-        size, int(settings.get("resample", Image.Resampling.BILINEAR)), crop, None, one_frame, PIXEL_CAP
+        size,
+        int(settings.get("resample", Image.Resampling.BILINEAR)),
+        crop,
+        None,
+        one_frame,
+        PIXEL_CAP,
     )
     table = _learned_table(preparer, processor)
     if table is None:
@@ -80,7 +96,10 @@ def vectorised_pictures(
     return replace(preparer, expected=expected, frame_count=frame_count), finish
 
 
-def vectorised_sounds(extractor: Any, processor: ProcessorPreparer) -> tuple[Preparer, SoundFinish] | None:  # noqa: ANN401
+def vectorised_sounds(
+    extractor: Any,  # noqa: ANN401 - untyped library
+    processor: ProcessorPreparer,
+) -> tuple[Preparer, SoundFinish] | None:
     """Return the two halves that are within `SOUND_TOLERANCE` of AST's feature extractor; None for another extractor.
 
     Raises
@@ -108,7 +127,9 @@ def _size(size: Any) -> tuple[int, int] | int | None:  # noqa: ANN401 - JSON
     return None
 
 
-def _learned_table(preparer: PicturePreparer, processor: ProcessorPreparer) -> npt.NDArray[np.float32] | None:
+def _learned_table(
+    preparer: PicturePreparer, processor: ProcessorPreparer
+) -> npt.NDArray[np.float32] | None:
     """Ask the processor what becomes of each byte in each channel, float32 ``(3, 256)``; None where it does not show.
 
     The picture has the size that resizing leaves as it is, and holds every byte.
@@ -116,7 +137,9 @@ def _learned_table(preparer: PicturePreparer, processor: ProcessorPreparer) -> n
     side = 16 if preparer.size is None else preparer.size
     height, width = (side, side) if isinstance(side, int) else side
     y, x = np.mgrid[0:height, 0:width]
-    grey = ((x + 16 * y) % 256).astype(np.uint8)  # every byte in any 16 x 16 of it, so that cropping loses none
+    grey = ((x + 16 * y) % 256).astype(
+        np.uint8
+    )  # every byte in any 16 x 16 of it, so that cropping loses none
     picture = np.repeat(grey[..., None], 3, axis=2)
     medium = picture if preparer.frame_count is None else picture[None]
     planes, values = preparer(medium)["pixel_values"], _pixel_values(processor, medium)

@@ -74,7 +74,9 @@ class HiredCrew:
         parts = [tasks[:1], tasks[1:]] if self._order.request.is_repair else [tasks]
         try:
             with progress(
-                f"extract {self._order.modality.value}", sum(task.item_count for task in tasks), "items"
+                f"extract {self._order.modality.value}",
+                sum(task.item_count for task in tasks),
+                "items",
             ) as shown:
                 for part in parts:
                     self._do_part(part, shown)
@@ -91,7 +93,9 @@ class HiredCrew:
             self._hire()
             while self._idle and self._waiting:
                 self._give(self._idle.pop(), self._waiting.popleft())
-            ready, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS)
+            ready, _ = self._ray.wait(
+                list(self._calls), num_returns=1, timeout=_SECONDS_BETWEEN_LOOKS
+            )
             for reference in ready:
                 self._settle(reference, self._calls.pop(reference))
             self._show(shown)
@@ -137,25 +141,43 @@ class HiredCrew:
 
     def _show(self, shown: Progress) -> None:
         """Add to the progress what the workers wrote on the board; a lost worker's count is taken back."""
-        busy = {call.task.shard.number: call.task for call in self._calls.values() if call.task is not None}
+        busy = {
+            call.task.shard.number: call.task
+            for call in self._calls.values()
+            if call.task is not None
+        }
         try:
-            counts = self._ray.get(self._board.counts.remote(), timeout=_SECONDS_BETWEEN_LOOKS) if busy else {}
+            counts = (
+                self._ray.get(self._board.counts.remote(), timeout=_SECONDS_BETWEEN_LOOKS)
+                if busy
+                else {}
+            )
         except (self._ray.exceptions.GetTimeoutError, *self._lost_errors):
             return
         done = sum(task.item_count for task in self._results)
         done += sum(min(counts.get(number, 0), task.item_count) for number, task in busy.items())
-        shown.advance(done - self._shown_count, f"{len(busy)} of {self._crew.worker_count} workers busy")
+        shown.advance(
+            done - self._shown_count, f"{len(busy)} of {self._crew.worker_count} workers busy"
+        )
         self._shown_count = done
-        if not busy and not self._idle and time.monotonic() - self._reminded_at > _SECONDS_BETWEEN_REMINDERS:
+        if (
+            not busy
+            and not self._idle
+            and time.monotonic() - self._reminded_at > _SECONDS_BETWEEN_REMINDERS
+        ):
             self._reminded_at = time.monotonic()
-            note("waiting for the first worker: no room on the cluster yet, or the backbone is being loaded")
+            note(
+                "waiting for the first worker: no room on the cluster yet, or the backbone is being loaded"
+            )
 
     def _stop(self) -> None:
         """Let the workers finish and keep their batch in hand; after a minute, or a second Ctrl-C, they are ended without."""
         busy = [reference for reference, call in self._calls.items() if call.task is not None]
         if not busy:
             return
-        note(f"extract {self._order.modality.value}: {len(busy)} workers stop after their batch in hand")
+        note(
+            f"extract {self._order.modality.value}: {len(busy)} workers stop after their batch in hand"
+        )
         told = self._board.stop.remote()
         self._ray.wait([told, *busy], num_returns=1 + len(busy), timeout=_SECONDS_TO_STOP)
 

@@ -68,7 +68,13 @@ def extract_on_cluster(
             yield _extract_one(ray, crew, request, modality, source)
 
 
-def _extract_one(ray: Any, crew: Crew, request: JobRequest, modality: Modality, source: str | None) -> JobResult:  # noqa: ANN401 - a module
+def _extract_one(
+    ray: Any,  # noqa: ANN401 - a module
+    crew: Crew,
+    request: JobRequest,
+    modality: Modality,
+    source: str | None,
+) -> JobResult:
     started = time.monotonic()
     dataset = open_dataset(request.dataset)
     media = read_media(dataset, modality)
@@ -80,7 +86,9 @@ def _extract_one(ray: Any, crew: Crew, request: JobRequest, modality: Modality, 
     )
     with _mark(request.cache) as mark:
         order = Order(
-            request=request if request.num_workers is not None else replace(request, num_workers=crew.cpus),
+            request=request
+            if request.num_workers is not None
+            else replace(request, num_workers=crew.cpus),
             modality=modality,
             source=None if source is None else _absolute(source),
             threads=crew.cpus,
@@ -88,7 +96,9 @@ def _extract_one(ray: Any, crew: Crew, request: JobRequest, modality: Modality, 
             dataset_digest=dataset.digest,
             version=version("crossan"),
         )
-        with redirect_stdout(sys.stderr):  # Ray tells of a lost worker on stdout, in a thread of its own
+        with redirect_stdout(
+            sys.stderr
+        ):  # Ray tells of a lost worker on stdout, in a thread of its own
             results = HiredCrew(ray, crew, order).do(tasks)
     return _whole(results, media, time.monotonic() - started)
 
@@ -150,5 +160,7 @@ def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float
         reasons=reasons,
         forwarded=sum(result.forwarded for result in results),
         seconds=seconds,
-        report=gather_reports([result.report for result in results if result.report is not None], seconds),
+        report=gather_reports(
+            [result.report for result in results if result.report is not None], seconds
+        ),
     )

@@ -182,7 +182,9 @@ class Worker:
 
             while not is_over.wait(_SECONDS_BETWEEN_REPORTS):
                 try:
-                    encoder.is_stopping = ray.get(self._board.report.remote(task_number, encoder.count), timeout=60)
+                    encoder.is_stopping = ray.get(
+                        self._board.report.remote(task_number, encoder.count), timeout=60
+                    )
                 except ray.exceptions.RayError:
                     continue  # the board comes back, or the driver is gone and so are we
 
@@ -208,6 +210,10 @@ def _check_shared(order: Order) -> None:
     if not (request.dataset / "dataset.json").is_file():
         raise UsageError(f"--dataset {request.dataset}: node {node} does not see it", remedy=remedy)
     if open_dataset(request.dataset).digest != order.dataset_digest:
-        raise UsageError(f"--dataset {request.dataset}: node {node} sees another dataset there", remedy=remedy)
+        raise UsageError(
+            f"--dataset {request.dataset}: node {node} sees another dataset there", remedy=remedy
+        )
     if not order.mark.is_file():
-        raise UsageError(f"--cache {request.cache}: node {node} sees another folder there", remedy=remedy)
+        raise UsageError(
+            f"--cache {request.cache}: node {node} sees another folder there", remedy=remedy
+        )

@@ -48,7 +48,9 @@ def find_batch_size(folder: Path, modality: Modality, asked: int | None) -> int:
     return asked or _recorded(folder) or _DEFAULT[modality]
 
 
-def settle_batch_size(folder: Path, encoder: Encoder, asked: int | None, *, is_automatic: bool) -> int:
+def settle_batch_size(
+    folder: Path, encoder: Encoder, asked: int | None, *, is_automatic: bool
+) -> int:
     """Return the batch size of a job, and record it where the store has none yet.
 
     The batch plan follows from it, so every shard and every later run takes the
@@ -93,7 +95,8 @@ def try_batch_sizes(encoder: Encoder, clock: Callable[[], float] = time.perf_cou
         Not even one item fits.
     """
     inputs = max(
-        (encoder.prepare(medium) for medium in canary_inputs(encoder)), key=lambda made: sum(map(len, made.values()))
+        (encoder.prepare(medium) for medium in canary_inputs(encoder)),
+        key=lambda made: sum(map(len, made.values())),
     )
     best: _Trial | None = None
     size, flat = 1, 0
@@ -112,7 +115,9 @@ def try_batch_sizes(encoder: Encoder, clock: Callable[[], float] = time.perf_cou
             f"{encoder.modality.value}: the device's memory does not suffice for one item",
             remedy="Free memory or give another --device, then run the same command.",
         )
-    note(f"{encoder.modality.value}: batches of {best.size} ({best.items_per_second:,.1f} items/s when tried)")
+    note(
+        f"{encoder.modality.value}: batches of {best.size} ({best.items_per_second:,.1f} items/s when tried)"
+    )
     return best.size
 
 
@@ -135,6 +140,7 @@ def _recorded(folder: Path) -> int | None:
         size = None
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise StoreIntegrityError(
-            f'{path}: expected {{"batch_size": N}} with N at least 1', remedy=f"rm {path}, then give --batch-size N"
+            f'{path}: expected {{"batch_size": N}} with N at least 1',
+            remedy=f"rm {path}, then give --batch-size N",
         )
     return size

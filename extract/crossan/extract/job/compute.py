@@ -46,12 +46,17 @@ class Stream:
         rows = forwarded.rows(self.stored_dtype)
         self.journal.append(rows)
         self.tally.add(rows, forwarded.forwarded_count)
-        if self.journal.row_count >= _ITEMS_PER_SEGMENT or self.journal.age_seconds >= _SECONDS_PER_SEGMENT:
+        if (
+            self.journal.row_count >= _ITEMS_PER_SEGMENT
+            or self.journal.age_seconds >= _SECONDS_PER_SEGMENT
+        ):
             self.publish()
         return rows
 
 
-def compute(streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told_to_end: Event) -> None:
+def compute(
+    streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told_to_end: Event
+) -> None:
     """Do the batches of all lanes; return early, with whole batches, when told to end.
 
     Whatever ends it, what was forwarded before is journaled.
@@ -70,7 +75,9 @@ def compute(streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told
         with clock.measure("computing"), progress(f"extract {names}", total, "items") as shown:
             writer: Writer[tuple[Stream, Forwarded]] = Writer(partial(_write, clock, shown))
             try:
-                with closing(prepared_batches([stream.lane for stream in streams], read)) as batches:  # type: ignore[type-var]
+                with closing(
+                    prepared_batches([stream.lane for stream in streams], read)
+                ) as batches:  # type: ignore[type-var]
                     for lane, batch in _awaited(batches, clock, told_to_end):
                         stream = by_lane[id(lane)]
                         with clock.measure("forwarding"):

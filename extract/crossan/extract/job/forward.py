@@ -71,7 +71,9 @@ class Forward:
         ResourceError
             The memory does not suffice for a single item.
         """
-        inputs = [prepared.outcome.inputs for prepared in batch if prepared.outcome.inputs is not None]
+        inputs = [
+            prepared.outcome.inputs for prepared in batch if prepared.outcome.inputs is not None
+        ]
         parts: list[Callable[[], States]] = []
         while inputs:
             part = inputs[: self.part_size]
@@ -97,8 +99,16 @@ class Forward:
         )
 
 
-def _row(prepared: Prepared, row: npt.NDArray[Any] | None = None, problem: str | None = None) -> ItemRow:
+def _row(
+    prepared: Prepared, row: npt.NDArray[Any] | None = None, problem: str | None = None
+) -> ItemRow:
     finding, outcome = prepared.finding, prepared.outcome
     if problem is not None:
-        return ItemRow(finding.medium.item_id, finding.digest, ItemStatus.QUARANTINED, f"bad-value: {problem}", None)
+        return ItemRow(
+            finding.medium.item_id,
+            finding.digest,
+            ItemStatus.QUARANTINED,
+            f"bad-value: {problem}",
+            None,
+        )
     return ItemRow(finding.medium.item_id, finding.digest, outcome.status, outcome.reason, row)

@@ -87,7 +87,9 @@ def _answered(stops: Sequence[_Stop], read: Read) -> Iterator[tuple[Lane, Prepar
 
 def _stops(lanes: Sequence[Lane]) -> Iterator[_Stop]:
     streams = [zip(chain.from_iterable(lane.work), repeat(lane)) for lane in lanes]
-    merged = heapq.merge(*streams, key=lambda pair: _place(pair[0])) if len(streams) > 1 else streams[0]
+    merged = (
+        heapq.merge(*streams, key=lambda pair: _place(pair[0])) if len(streams) > 1 else streams[0]
+    )
     for _, group in groupby(merged, key=lambda pair: _place(pair[0])):
         by_file: dict[Path | None, list[tuple[Lane, Finding]]] = {}
         for finding, lane in group:
@@ -95,7 +97,9 @@ def _stops(lanes: Sequence[Lane]) -> Iterator[_Stop]:
             by_file.setdefault(finding.medium.path if is_read else None, []).append((lane, finding))
         for path, takers in by_file.items():
             wanted = tuple(lane.encoder.modality for lane, _ in takers)
-            yield _Stop(None if path is None else Order(path, takers[0][1].digest, wanted), tuple(takers))
+            yield _Stop(
+                None if path is None else Order(path, takers[0][1].digest, wanted), tuple(takers)
+            )
 
 
 def _place(finding: Finding) -> tuple[bool, str]:

@@ -53,9 +53,16 @@ def read_media(dataset: Dataset, modality: Modality) -> list[Medium]:
     if modality is not Modality.TEXT:
         paths = _column(table, modality.value)
     if modality is Modality.AUDIO:
-        paths = [own or video for own, video in zip(paths, _column(table, Modality.VIDEO.value), strict=True)]
+        paths = [
+            own or video
+            for own, video in zip(paths, _column(table, Modality.VIDEO.value), strict=True)
+        ]
     media = [
-        Medium(item_id, title if title and title.strip() else None, dataset.media_path(path) if path else None)
+        Medium(
+            item_id,
+            title if title and title.strip() else None,
+            dataset.media_path(path) if path else None,
+        )
         for item_id, title, path in zip(item_ids, titles, paths, strict=True)
     ]
     return sorted(media, key=lambda medium: medium.item_id)
@@ -70,12 +77,14 @@ def _check_ids(item_ids: list[str], dataset: Dataset) -> None:
     remedy = f"crossan data check {dataset.root}"
     if not item_ids:
         raise DataError(
-            f"dataset {dataset.root}: items.parquet lists no item, there is nothing to extract", remedy=remedy
+            f"dataset {dataset.root}: items.parquet lists no item, there is nothing to extract",
+            remedy=remedy,
         )
     unusable = [item_id for item_id in item_ids if not item_id or "\0" in item_id]
     if unusable:
         raise DataError(
-            f"dataset {dataset.root}: expected item ids without NUL and not empty, found {unusable[0]!r}", remedy=remedy
+            f"dataset {dataset.root}: expected item ids without NUL and not empty, found {unusable[0]!r}",
+            remedy=remedy,
         )
     repeated = [item_id for item_id, count in Counter(item_ids).items() if count > 1]
     if repeated:

@@ -72,7 +72,9 @@ def plan_batches(
         return (text_length(medium.title) if has_length else 0, medium.item_id)  # type: ignore[misc,arg-type]
 
     named = sorted((medium for medium in media if medium.is_named), key=key)
-    absent = sorted((medium for medium in media if not medium.is_named), key=lambda medium: medium.item_id)
+    absent = sorted(
+        (medium for medium in media if not medium.is_named), key=lambda medium: medium.item_id
+    )
     return [
         tuple(group[start : start + batch_size])
         for group in (named, absent)

@@ -61,8 +61,20 @@ def gather_reports(parts: Sequence[Path], seconds: float) -> Path:
     """
     reports = [json.loads(part.read_bytes()) for part in parts]
     counts = ("items", "failures", "notes")
-    summed = {name: dict(sum((Counter(report[name]) for report in reports), Counter[str]())) for name in counts}
-    kept = ("shard", "seconds", "batch_size", "part_size", "forward_passes", "workers", "bottleneck", "stages")
+    summed = {
+        name: dict(sum((Counter(report[name]) for report in reports), Counter[str]()))
+        for name in counts
+    }
+    kept = (
+        "shard",
+        "seconds",
+        "batch_size",
+        "part_size",
+        "forward_passes",
+        "workers",
+        "bottleneck",
+        "stages",
+    )
     whole = {name: reports[0][name] for name in ("crossan", "modality", "store", "batch_size")} | {
         "version": max(report["version"] for report in reports),
         "seconds": round(seconds, 3),

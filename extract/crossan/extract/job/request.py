@@ -69,7 +69,11 @@ class JobRequest:
     @property
     def worker_count(self) -> int:
         """Processes that decode."""
-        return min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if self.num_workers is None else self.num_workers
+        return (
+            min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+            if self.num_workers is None
+            else self.num_workers
+        )
 
 
 def parse_modalities(text: str) -> tuple[Modality, ...]:
@@ -88,7 +92,9 @@ def parse_modalities(text: str) -> tuple[Modality, ...]:
         if name not in known:
             close = difflib.get_close_matches(name, [*known, _ALL], n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise UsageError(f"--modality {text}: expected {', '.join(known)} or all, got '{name}'{hint}")
+            raise UsageError(
+                f"--modality {text}: expected {', '.join(known)} or all, got '{name}'{hint}"
+            )
     return tuple(modality for modality in Modality if modality.value in names)
 
 
@@ -166,7 +172,9 @@ def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:
     return text
 
 
-def backbone_source(backbone: str | None, modality: Modality, asked: tuple[Modality, ...]) -> str | None:
+def backbone_source(
+    backbone: str | None, modality: Modality, asked: tuple[Modality, ...]
+) -> str | None:
     """Return where one modality's backbone is loaded from.
 
     A folder without a ``config.json`` that has a subfolder named after the

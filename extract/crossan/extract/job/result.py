@@ -59,18 +59,28 @@ class JobResult:
             "store": str(self.store),
             "version": self.version,
             "fingerprint": self.fingerprint,
-            **{status.value: self.statuses[status] for status in ItemStatus if status is not ItemStatus.DELETED},
+            **{
+                status.value: self.statuses[status]
+                for status in ItemStatus
+                if status is not ItemStatus.DELETED
+            },
             "forwarded": self.forwarded,
             "seconds": round(self.seconds, 3),
             **({} if self.report is None else {"report": str(self.report)}),
-            **({} if self.outlook is None else {"dry_run": True, "to_forward": self.outlook.to_forward}),
+            **(
+                {}
+                if self.outlook is None
+                else {"dry_run": True, "to_forward": self.outlook.to_forward}
+            ),
             **({} if self.outlook is None else {"estimated_bytes": self.outlook.estimated_bytes}),
         }
 
     def to_text(self) -> str:
         """Return the same for people, one or two lines."""
         counts = ", ".join(
-            f"{self.statuses[status]:,} {status.value}" for status in ItemStatus if status is not ItemStatus.DELETED
+            f"{self.statuses[status]:,} {status.value}"
+            for status in ItemStatus
+            if status is not ItemStatus.DELETED
         )
         if self.outlook is not None:
             size = f"{self.outlook.estimated_bytes / 1e6:,.1f} MB"
@@ -87,7 +97,10 @@ class JobResult:
 
 
 def count_statuses(
-    item_ids: Iterable[str], statuses: Iterable[str], reasons: Iterable[str | None], wanted: set[str]
+    item_ids: Iterable[str],
+    statuses: Iterable[str],
+    reasons: Iterable[str | None],
+    wanted: set[str],
 ) -> tuple[Counter[str], Counter[str]]:
     """Count the statuses of the ``wanted`` items, and the typed reasons of the quarantined ones."""
     by_status: Counter[str] = Counter()
@@ -118,7 +131,12 @@ def check_bad_share(results: Sequence[JobResult], allowed: float) -> None:
         return
     lines = [_describe_bad(result) for result in over]
     raise DataError(
-        "\n  ".join([f"more items are bad than --max-bad {100 * allowed:g}% allows; what was done is kept", *lines]),
+        "\n  ".join(
+            [
+                f"more items are bad than --max-bad {100 * allowed:g}% allows; what was done is kept",
+                *lines,
+            ]
+        ),
         remedy=f"Mend what {over[0].store / QUARANTINE_FILE} and `crossan data check` name, then run the same command "
         "again, or allow a larger --max-bad.",
     )
@@ -126,7 +144,9 @@ def check_bad_share(results: Sequence[JobResult], allowed: float) -> None:
 
 def _describe_bad(result: JobResult) -> str:
     share = 100 * result.bad_count / result.item_count
-    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(result.reasons.items())[:_REASONS_SHOWN])
+    reasons = ", ".join(
+        f"{reason} {count:,}" for reason, count in sorted(result.reasons.items())[:_REASONS_SHOWN]
+    )
     return (
         f"{result.modality.value}: {result.bad_count:,} of {result.item_count:,} items ({share:.2f}%): "
         f"{result.statuses[ItemStatus.MISSING]:,} missing, {result.statuses[ItemStatus.QUARANTINED]:,} quarantined"

@@ -15,7 +15,11 @@ __all__ = ["reuse_rows"]
 
 
 def reuse_rows(
-    address: str, folder: Path, identity: StoreIdentity, work: Sequence[tuple[Finding, ...]], journal: Journal
+    address: str,
+    folder: Path,
+    identity: StoreIdentity,
+    work: Sequence[tuple[Finding, ...]],
+    journal: Journal,
 ) -> list[tuple[Finding, ...]]:
     """Append the rows of the items whose content a store elsewhere holds; return the work that is left.
 
@@ -49,5 +53,8 @@ def reuse_rows(
         journal.append(rows)
         taken.update(row.item_id for row in rows)
     note(f"--reuse {address}: {len(taken):,} items taken from there")
-    left = [tuple(finding for finding in findings if finding.medium.item_id not in taken) for findings in work]
+    left = [
+        tuple(finding for finding in findings if finding.medium.item_id not in taken)
+        for findings in work
+    ]
     return [findings for findings in left if findings]

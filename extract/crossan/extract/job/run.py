@@ -58,7 +58,9 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
         streams = [stream for _, _, stream in jobs]
         with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
-            pool = WorkerPool(_reader(request, encoders), request.worker_count, request.limits, told_to_end)
+            pool = WorkerPool(
+                _reader(request, encoders), request.worker_count, request.limits, told_to_end
+            )
             compute(streams, pool, clock, told_to_end)
             for stream in streams:
                 stream.publish()
@@ -68,7 +70,10 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
         result = _result(task, store, stream.tally.forwarded, None)
-        write_report(report_file(task.folder, request.shard), _report(task, batch_size, stream, pool, clock, result))
+        write_report(
+            report_file(task.folder, request.shard),
+            _report(task, batch_size, stream, pool, clock, result),
+        )
         results.append(result)
     if told_to_end.is_set():
         raise SystemExit(TERMINATED)
@@ -81,14 +86,23 @@ def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
     store = newest(task.folder)
     work = task.remaining(recorded_in(store), task.planned_batch_size())
     to_forward = sum(finding.status is None for findings in work for finding in findings)
-    return _result(task, store, 0, Outlook(to_forward=to_forward, estimated_bytes=to_forward * task.identity.row_bytes))
+    return _result(
+        task,
+        store,
+        0,
+        Outlook(to_forward=to_forward, estimated_bytes=to_forward * task.identity.row_bytes),
+    )
 
 
 def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
     by_modality = {encoder.modality: encoder for encoder in encoders}
     video, audio = by_modality.get(Modality.VIDEO), by_modality.get(Modality.AUDIO)
     return ItemReader(
-        {modality: encoder.preparer() for modality, encoder in by_modality.items() if modality is not Modality.TEXT},
+        {
+            modality: encoder.preparer()
+            for modality, encoder in by_modality.items()
+            if modality is not Modality.TEXT
+        },
         ClipReader(
             frame_count=None if video is None else video.frame_count,
             sampling_rate=None if audio is None else audio.sampling_rate,
@@ -119,7 +133,12 @@ def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Tas
 
 
 def _report(
-    task: Task, batch_size: int, stream: Stream, pool: WorkerPool, clock: StageClock, result: JobResult
+    task: Task,
+    batch_size: int,
+    stream: Stream,
+    pool: WorkerPool,
+    clock: StageClock,
+    result: JobResult,
 ) -> dict[str, Any]:
     tally = stream.tally
     return {
@@ -132,7 +151,11 @@ def _report(
         "batch_size": batch_size,
         "part_size": stream.forward.part_size,
         "forward_passes": stream.forward.pass_count,
-        "items": {"planned": stream.lane.item_count, "forwarded": tally.forwarded, **tally.statuses},
+        "items": {
+            "planned": stream.lane.item_count,
+            "forwarded": tally.forwarded,
+            **tally.statuses,
+        },
         "failures": dict(tally.reasons),
         "notes": dict(stream.lane.notes),
         "workers": {"count": clock.worker_count, "lost": pool.lost_count},
@@ -141,7 +164,9 @@ def _report(
     }
 
 
-def _result(task: Task, store: FeatureStore | None, forwarded: int, outlook: Outlook | None) -> JobResult:
+def _result(
+    task: Task, store: FeatureStore | None, forwarded: int, outlook: Outlook | None
+) -> JobResult:
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     if store is not None:

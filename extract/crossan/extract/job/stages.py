@@ -46,13 +46,21 @@ class StageClock:
     @property
     def bottleneck(self) -> str:
         """The stage that the job would be faster without: ``reading``, ``forward`` or ``writing``."""
-        spent = {"reading": self.awaiting_inputs, "forward": self.forwarding, "writing": self.awaiting_writer}
+        spent = {
+            "reading": self.awaiting_inputs,
+            "forward": self.forwarding,
+            "writing": self.awaiting_writer,
+        }
         return max(spent, key=lambda stage: spent[stage])
 
     def to_text(self) -> str:
         """Return the line that live progress ends with."""
         total = self.awaiting_inputs + self.forwarding + self.awaiting_writer
-        shares = {"reading": self.awaiting_inputs, "forward": self.forwarding, "writing": self.awaiting_writer}
+        shares = {
+            "reading": self.awaiting_inputs,
+            "forward": self.forwarding,
+            "writing": self.awaiting_writer,
+        }
         share = 100 * shares[self.bottleneck] / total if total else 0.0
         return f"bottleneck {self.bottleneck} ({share:.0f}% of the time)"
 

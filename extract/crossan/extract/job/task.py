@@ -28,7 +28,14 @@ from crossan.extract.job.plan import plan_batches
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import split_reason
 from crossan.extract.job.request import JobRequest
-from crossan.extract.job.worklist import Finding, Recorded, look_at, look_at_batches, take_first, unsettled
+from crossan.extract.job.worklist import (
+    Finding,
+    Recorded,
+    look_at,
+    look_at_batches,
+    take_first,
+    unsettled,
+)
 from crossan.extract.media import MediaFault
 
 __all__ = ["Task", "newest", "recorded_in"]
@@ -55,9 +62,19 @@ class Task:
         """Read the dataset and name the store; nothing is written."""
         started = time.monotonic()
         dataset = open_dataset(request.dataset)
-        identity = encoder.identity(request.stored_dtype, request.codec, is_clipped=request.clips is not None)
+        identity = encoder.identity(
+            request.stored_dtype, request.codec, is_clipped=request.clips is not None
+        )
         folder = Path(store_folder(request.cache, dataset.name, identity))
-        return cls(request, encoder, dataset, read_media(dataset, encoder.modality), identity, folder, started)
+        return cls(
+            request,
+            encoder,
+            dataset,
+            read_media(dataset, encoder.modality),
+            identity,
+            folder,
+            started,
+        )
 
     def begin_store(self) -> npt.NDArray[np.float32] | None:
         """Create the store, or see that the one there is the same; return the canary where it had to be computed.
@@ -105,7 +122,9 @@ class Task:
         plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)
         own = self.request.shard.take(plan)
         work = []
-        with progress(f"look at {self.encoder.modality.value}", sum(map(len, own)), "items") as shown:
+        with progress(
+            f"look at {self.encoder.modality.value}", sum(map(len, own)), "items"
+        ) as shown:
             for findings in look_at_batches(own, _look(), self.request.worker_count):
                 work.append(unsettled(findings, recorded))
                 shown.advance(len(findings))

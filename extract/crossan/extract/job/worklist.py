@@ -32,7 +32,9 @@ class Finding:
     reason: str | None = None
 
 
-def look_at(medium: Medium, digest_of_file: Callable[[Path], str], digest_of_text: Callable[[str], str]) -> Finding:
+def look_at(
+    medium: Medium, digest_of_file: Callable[[Path], str], digest_of_text: Callable[[str], str]
+) -> Finding:
     """Return the content digest of a medium, or the state that no decoding will change."""
     if medium.title is not None:
         return Finding(medium, digest_of_text(medium.title))
@@ -44,8 +46,12 @@ def look_at(medium: Medium, digest_of_file: Callable[[Path], str], digest_of_tex
                 return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
             return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
         return Finding(medium, digest_of_file(medium.path))
-    except OSError as error:  # of the look too: a name that is too long, a folder that may not be entered
-        return Finding(medium, None, ItemStatus.QUARANTINED, f"unreadable: {error.strerror or error}")
+    except (
+        OSError
+    ) as error:  # of the look too: a name that is too long, a folder that may not be entered
+        return Finding(
+            medium, None, ItemStatus.QUARANTINED, f"unreadable: {error.strerror or error}"
+        )
 
 
 def look_at_batches(
@@ -72,7 +78,9 @@ def unsettled(findings: Sequence[Finding], recorded: Recorded) -> tuple[Finding,
     return tuple(finding for finding in findings if not _is_settled(finding, recorded))
 
 
-def take_first(batches: Sequence[tuple[Finding, ...]], item_count: int | None) -> list[tuple[Finding, ...]]:
+def take_first(
+    batches: Sequence[tuple[Finding, ...]], item_count: int | None
+) -> list[tuple[Finding, ...]]:
     """Return the first ``item_count`` items in their batches, all of them for None."""
     if item_count is None:
         return list(batches)

@@ -108,11 +108,15 @@ class _SoundTrack:
             check_span(0.0, self._promised, self._broken_packets)
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no sample could be decoded")
-        samples = np.nan_to_num(np.concatenate(self._parts)[: round(self._length_s * self._rate)], copy=False)
+        samples = np.nan_to_num(
+            np.concatenate(self._parts)[: round(self._length_s * self._rate)], copy=False
+        )
         found = len(samples) / self._rate
         check_span(found, self._promised, self._broken_packets)
         if found < _SHORTEST_S:
-            raise MediaError(MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s")
+            raise MediaError(
+                MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s"
+            )
         is_short = len(samples) < round(CLIP_LENGTH_S * self._rate)
         return Decoded(samples, (MediaNote.PADDED,) if is_short else (), self._rate)
 
@@ -127,10 +131,13 @@ class _SoundTrack:
 def _check_format(frames: list[Any]) -> None:
     for frame in frames:
         if frame.layout.nb_channels > _MOST_CHANNELS:
-            raise MediaError(MediaFault.CORRUPT, f"{frame.layout.nb_channels:,} channels > {_MOST_CHANNELS}")
+            raise MediaError(
+                MediaFault.CORRUPT, f"{frame.layout.nb_channels:,} channels > {_MOST_CHANNELS}"
+            )
         if not _RATES_HZ[0] <= frame.sample_rate <= _RATES_HZ[1]:
             raise MediaError(
-                MediaFault.CORRUPT, f"{frame.sample_rate:,} Hz is outside {_RATES_HZ[0]:,}-{_RATES_HZ[1]:,}"
+                MediaFault.CORRUPT,
+                f"{frame.sample_rate:,} Hz is outside {_RATES_HZ[0]:,}-{_RATES_HZ[1]:,}",
             )
 
 

@@ -93,12 +93,18 @@ class FrameChooser:
         """
         sizes = set(self._shapes)
         if len(sizes) > 1:
-            raise MediaError(MediaFault.CORRUPT, f"the frame size changes within the clip: {sorted(sizes)}")
+            raise MediaError(
+                MediaFault.CORRUPT, f"the frame size changes within the clip: {sorted(sizes)}"
+            )
         return self._frames
 
     def notes(self, times: Sequence[float] | None = None) -> tuple[MediaNote, ...]:
         """Return what is odd about the clip; ``times`` are those of all its frames, where not all were seen."""
-        uneven = {MediaNote.VARIABLE_FRAME_RATE} if is_variable(self._times if times is None else times) else set()
+        uneven = (
+            {MediaNote.VARIABLE_FRAME_RATE}
+            if is_variable(self._times if times is None else times)
+            else set()
+        )
         return tuple(sorted(self._notes | uneven))
 
     def _choose_shown(self, count: int) -> None:
@@ -133,7 +139,9 @@ def is_variable(times: Sequence[float]) -> bool:
 def check_pixels(width: int, height: int) -> None:
     """Raise `MediaError` for a frame of more than `PIXEL_CAP` pixels."""
     if width * height > PIXEL_CAP:
-        raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{width:,} x {height:,} pixels > {PIXEL_CAP:,}")
+        raise MediaError(
+            MediaFault.TOO_MANY_PIXELS, f"{width:,} x {height:,} pixels > {PIXEL_CAP:,}"
+        )
 
 
 def _to_rgb(frame: Any) -> Frames:  # noqa: ANN401

@@ -11,7 +11,13 @@ import numpy.typing as npt
 
 from crossan.cache_schema.modality import Modality
 from crossan.extract.media.audio import open_sound
-from crossan.extract.media.clip_parts import DamagedClipError, pack_frames, pack_sound, unpack_frames, unpack_sound
+from crossan.extract.media.clip_parts import (
+    DamagedClipError,
+    pack_frames,
+    pack_sound,
+    unpack_frames,
+    unpack_sound,
+)
 from crossan.extract.media.clips import ClipFolder, KeptClip
 from crossan.extract.media.faults import AbsentMedium, MediaError
 from crossan.extract.media.notes import MediaNote
@@ -82,9 +88,14 @@ class ClipReader:
         ValueError
             A modality that this reader was not made for.
         """
-        for modality, setting in ((Modality.VIDEO, self.frame_count), (Modality.AUDIO, self.sampling_rate)):
+        for modality, setting in (
+            (Modality.VIDEO, self.frame_count),
+            (Modality.AUDIO, self.sampling_rate),
+        ):
             if modality in wanted and setting is None:
-                raise ValueError(f"a reader without frame_count or sampling_rate cannot read {modality.value}")
+                raise ValueError(
+                    f"a reader without frame_count or sampling_rate cannot read {modality.value}"
+                )
         if not wanted <= {Modality.VIDEO, Modality.AUDIO}:
             raise ValueError(f"expected video and audio, got {', '.join(sorted(wanted))}")
         if self.cache is None:
@@ -99,7 +110,9 @@ class ClipReader:
         missing = wanted - found.keys()
         if not missing:
             return found
-        for modality, decoded in self._decode(path, missing | self._beside(cache, digest, missing), None).items():
+        for modality, decoded in self._decode(
+            path, missing | self._beside(cache, digest, missing), None
+        ).items():
             packed = _pack(decoded)
             if isinstance(packed, MediaError):
                 found[modality] = packed
@@ -112,7 +125,9 @@ class ClipReader:
                 found[modality] = made
         return {modality: found[modality] for modality in wanted}
 
-    def _load(self, cache: Path, digest: str, wanted: frozenset[Modality]) -> dict[Modality, Outcome]:
+    def _load(
+        self, cache: Path, digest: str, wanted: frozenset[Modality]
+    ) -> dict[Modality, Outcome]:
         found: dict[Modality, Outcome] = {}
         for modality in wanted:
             kept = self._folder(cache, modality).load(digest)
@@ -121,7 +136,9 @@ class ClipReader:
                 found[modality] = outcome
         return found
 
-    def _beside(self, cache: Path, digest: str | None, missing: frozenset[Modality]) -> frozenset[Modality]:
+    def _beside(
+        self, cache: Path, digest: str | None, missing: frozenset[Modality]
+    ) -> frozenset[Modality]:
         """Return what is kept as well though nobody wants it yet.
 
         Beside frames the sound costs next to nothing; beside sound the frames would cost most of the time.
@@ -137,7 +154,9 @@ class ClipReader:
     def _folder(self, cache: Path, modality: Modality) -> ClipFolder:
         return ClipFolder(cache, modality, self.frame_count if modality is Modality.VIDEO else None)
 
-    def _decode(self, path: Path, wanted: frozenset[Modality], sampling_rate: int | None) -> dict[Modality, Outcome]:
+    def _decode(
+        self, path: Path, wanted: frozenset[Modality], sampling_rate: int | None
+    ) -> dict[Modality, Outcome]:
         openers: dict[Modality, TrackOpener] = {}
         if Modality.VIDEO in wanted:
             assert self.frame_count is not None
@@ -182,6 +201,13 @@ def _pack(outcome: Outcome) -> KeptClip | MediaError:
 
 
 def _clip_of(found: Mapping[Modality, Outcome]) -> Clip:
-    media = {key: outcome.values if isinstance(outcome, Decoded) else outcome for key, outcome in found.items()}
-    notes = {key: outcome.notes for key, outcome in found.items() if isinstance(outcome, Decoded) and outcome.notes}
+    media = {
+        key: outcome.values if isinstance(outcome, Decoded) else outcome
+        for key, outcome in found.items()
+    }
+    notes = {
+        key: outcome.notes
+        for key, outcome in found.items()
+        if isinstance(outcome, Decoded) and outcome.notes
+    }
     return Clip(media, notes)

@@ -45,7 +45,10 @@ def pack_frames(frames: Frames) -> list[bytes]:
     scaled = min(short, CLIP_SHORT_EDGE)
     size = (scaled, scaled * long // short) if width == short else (scaled * long // short, scaled)
     if max(size) > _LONGEST_EDGE:
-        raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{size[0]:,} x {size[1]:,}: expected at most {_LONGEST_EDGE:,}")
+        raise MediaError(
+            MediaFault.TOO_MANY_PIXELS,
+            f"{size[0]:,} x {size[1]:,}: expected at most {_LONGEST_EDGE:,}",
+        )
     parts: list[bytes] = []
     for number, pixels in enumerate(frames):
         if number and np.array_equal(pixels, frames[number - 1]):
@@ -74,8 +77,14 @@ def unpack_frames(parts: Sequence[bytes | memoryview]) -> Frames:
             with Image.open(io.BytesIO(part), formats=("JPEG",)) as image:
                 width, height = image.size
                 shape = (len(parts), height, width, 3)
-                if image.mode != "RGB" or min(image.size) > CLIP_SHORT_EDGE or width * height > PIXEL_CAP:
-                    raise DamagedClipError(f"frame {number}: {image.mode}, {width:,} x {height:,} pixels")
+                if (
+                    image.mode != "RGB"
+                    or min(image.size) > CLIP_SHORT_EDGE
+                    or width * height > PIXEL_CAP
+                ):
+                    raise DamagedClipError(
+                        f"frame {number}: {image.mode}, {width:,} x {height:,} pixels"
+                    )
                 if frames is None:
                     frames = np.empty(shape, np.uint8)
                 if frames.shape != shape:
@@ -113,7 +122,9 @@ def unpack_sound(part: bytes | memoryview, full_scale: float, sampling_rate: int
         The part is no FLAC.
     """
     try:
-        with av.open(io.BytesIO(part), mode="r", format="flac", metadata_errors="ignore") as container:
+        with av.open(
+            io.BytesIO(part), mode="r", format="flac", metadata_errors="ignore"
+        ) as container:
             (found,) = read_tracks(OpenMedium(container, "flac"), [open_sound(sampling_rate)])
     except READ_FAULTS as error:
         raise DamagedClipError(str(error)) from error

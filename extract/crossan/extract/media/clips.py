@@ -122,12 +122,21 @@ class ClipFolder:
         if data[:_HEADER_AT] != expected or end < 0:
             raise DamagedClipError("its first lines do not fit what follows")
         header = parse_object(data[_HEADER_AT:end], "clip")
-        if header.get("content") != digest or header.get("recipe") != kept_clip_recipe(self.modality, self.frame_count):
+        if header.get("content") != digest or header.get("recipe") != kept_clip_recipe(
+            self.modality, self.frame_count
+        ):
             raise DamagedClipError("a clip of other content or under another recipe")
         sizes = field_of(header, "part_bytes", list, "clip")
         absent = header.get("absent")
-        is_whole = all(type(size) is int and size > 0 for size in sizes) and sum(sizes) == len(data) - end - 1
-        if not is_whole or not (absent is None or isinstance(absent, str)) or len(sizes) != self._part_count(absent):
+        is_whole = (
+            all(type(size) is int and size > 0 for size in sizes)
+            and sum(sizes) == len(data) - end - 1
+        )
+        if (
+            not is_whole
+            or not (absent is None or isinstance(absent, str))
+            or len(sizes) != self._part_count(absent)
+        ):
             raise DamagedClipError("its parts are not as long as they should be")
         parts, at = [], end + 1
         for size in sizes:

@@ -124,7 +124,9 @@ def open_container(path: Path) -> Iterator[OpenMedium]:
         head = file.read(_SNIFFED_BYTES)
         name = sniff_container(head)
         if name is None:
-            raise MediaError(MediaFault.UNKNOWN_CONTAINER, f"no known container begins with {head[:12]!r}")
+            raise MediaError(
+                MediaFault.UNKNOWN_CONTAINER, f"no known container begins with {head[:12]!r}"
+            )
         file.seek(0)
         try:
             with av.open(file, mode="r", format=name, metadata_errors="ignore") as container:
@@ -151,7 +153,11 @@ def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noq
     MediaError
         FFmpeg knows no decoder for the stream.
     """
-    found = [stream for stream in getattr(container.streams, kind) if not stream.disposition & Disposition.attached_pic]
+    found = [
+        stream
+        for stream in getattr(container.streams, kind)
+        if not stream.disposition & Disposition.attached_pic
+    ]
     if not found:
         return None
     if found[0].codec_context is None:
@@ -187,7 +193,9 @@ def check_span(decoded: float, promised: float | None, broken_packets: int) -> N
     """
     if promised is not None and decoded < _LOST_SHARE * min(promised, CLIP_LENGTH_S):
         fault = MediaFault.CORRUPT if broken_packets else MediaFault.TRUNCATED
-        raise MediaError(fault, f"the container promises {promised:.2f} s, {decoded:.2f} s could be decoded")
+        raise MediaError(
+            fault, f"the container promises {promised:.2f} s, {decoded:.2f} s could be decoded"
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -42,7 +42,13 @@ def content_digest(path: Path) -> str:
         stat = os.fstat(file.fileno())
         if stat.st_size < _SMALL_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        key = (os.fsencode(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        key = (
+            os.fsencode(path.absolute()),
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_ctime_ns,
+            stat.st_ino,
+        )
         known = _recall(key)
         if known is not None:
             return known
@@ -56,7 +62,8 @@ def _recall(key: _Key) -> str | None:
     try:
         with closing(_connect()) as connection:
             row = connection.execute(
-                "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?", key
+                "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?",
+                key,
             ).fetchone()
     except (OSError, sqlite3.Error):
         return None  # no memory, or none yet
@@ -70,7 +77,9 @@ def _remember(key: _Key, digest: str) -> None:
                 "CREATE TABLE IF NOT EXISTS digests"
                 " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, sha256 TEXT)"
             )
-            connection.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*key, digest))
+            connection.execute(
+                "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*key, digest)
+            )
     except (OSError, sqlite3.Error):
         return  # busy, full or read-only: the next run hashes the file again
 

@@ -17,7 +17,9 @@ from crossan.extract.media.recipe import PIXEL_CAP
 __all__ = ["BROKEN_IMAGE", "decode_image"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # odd metadata; not per call: threads share it
+warnings.filterwarnings(
+    "ignore", category=UserWarning, module=r"PIL\."
+)  # odd metadata; not per call: threads share it
 
 BROKEN_IMAGE = (
     OSError,
@@ -63,20 +65,27 @@ def decode_image(path: Path) -> Image.Image:
                 opened.load()
                 return _to_rgb(_upright(opened))
         except UnidentifiedImageError:
-            raise MediaError(MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}") from None
+            raise MediaError(
+                MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}"
+            ) from None
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
         except MediaError:
             raise
         except BROKEN_IMAGE as error:
-            fault = MediaFault.TRUNCATED if "truncated" in str(error).lower() else MediaFault.CORRUPT
+            fault = (
+                MediaFault.TRUNCATED if "truncated" in str(error).lower() else MediaFault.CORRUPT
+            )
             raise MediaError(fault, str(error) or type(error).__name__) from None
 
 
 def _check_pixels(size: tuple[int, int]) -> None:
     pixels = size[0] * size[1]
     if pixels > PIXEL_CAP:
-        raise MediaError(MediaFault.TOO_MANY_PIXELS, f"{size[0]:,} x {size[1]:,} = {pixels:,} pixels > {PIXEL_CAP:,}")
+        raise MediaError(
+            MediaFault.TOO_MANY_PIXELS,
+            f"{size[0]:,} x {size[1]:,} = {pixels:,} pixels > {PIXEL_CAP:,}",
+        )
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -48,11 +48,17 @@ _CLIP_REVISION = 1
 
 def frame_times(frame_count: int) -> list[float]:
     """Return the moments, in seconds of the clip, whose frames are taken: the middles of equal parts."""
-    return [CLIP_START_S + (part + 0.5) * CLIP_LENGTH_S / frame_count for part in range(frame_count)]
+    return [
+        CLIP_START_S + (part + 0.5) * CLIP_LENGTH_S / frame_count for part in range(frame_count)
+    ]
 
 
 def media_recipe(
-    modality: Modality, *, sampling_rate: int | None, frame_count: int | None, is_clipped: bool = False
+    modality: Modality,
+    *,
+    sampling_rate: int | None,
+    frame_count: int | None,
+    is_clipped: bool = False,
 ) -> dict[str, Any]:
     """Return what fixes the decoded values of one modality, as JSON; empty for text.
 

@@ -52,7 +52,9 @@ def can_skip(stream: Any, container_name: str) -> bool:  # noqa: ANN401 - PyAV's
         return False
     if extra[:1] != bytes([_LENGTH_PREFIXED]):
         return False
-    return context.name == "h264" or (len(extra) > _HEVC_LENGTH_AT and extra[_HEVC_LENGTH_AT] & 3 == _LENGTH_BYTES - 1)
+    return context.name == "h264" or (
+        len(extra) > _HEVC_LENGTH_AT and extra[_HEVC_LENGTH_AT] & 3 == _LENGTH_BYTES - 1
+    )
 
 
 def is_past(packets: Sequence[Any], ticks: float) -> bool:

@@ -9,11 +9,25 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from crossan.extract.media.containers import READ_FAULTS, OpenMedium, media_error, open_container, packets_of
+from crossan.extract.media.containers import (
+    READ_FAULTS,
+    OpenMedium,
+    media_error,
+    open_container,
+    packets_of,
+)
 from crossan.extract.media.faults import AbsentMedium, MediaError
 from crossan.extract.media.notes import MediaNote
 
-__all__ = ["Decoded", "Track", "TrackOpener", "Unreadable", "read_tracks", "read_tracks_at", "value_of"]
+__all__ = [
+    "Decoded",
+    "Track",
+    "TrackOpener",
+    "Unreadable",
+    "read_tracks",
+    "read_tracks_at",
+    "value_of",
+]
 
 Unreadable = MediaError | AbsentMedium
 """What stands in for a clip that a file does not give."""
@@ -120,7 +134,9 @@ def _feed(medium: OpenMedium, by_stream: dict[int, list[_Run]]) -> None:
     waiting = [run for runs in by_stream.values() for run in runs]
     if not waiting:
         return
-    for packet in packets_of(medium.container, *(medium.container.streams[index] for index in by_stream)):
+    for packet in packets_of(
+        medium.container, *(medium.container.streams[index] for index in by_stream)
+    ):
         for run in by_stream[packet.stream.index]:
             run.feed(packet)
         if not any(run.is_waiting for run in waiting):

@@ -70,7 +70,9 @@ class _FrameTrack:
         self._set_options()
         self._medium, self._path, self._moments = medium, path, frame_times(frame_count)
         self._held: list[Any] | None = [] if skips and can_skip(self.stream, medium.name) else None
-        self._last_ticks = self._moments[-1] / self.stream.time_base if self._held is not None else 0.0
+        self._last_ticks = (
+            self._moments[-1] / self.stream.time_base if self._held is not None else 0.0
+        )
         self._chooser = self._new_chooser()
         self._plan: SkipPlan | None = None
         self._is_doubtful = False
@@ -95,7 +97,9 @@ class _FrameTrack:
     def finish(self) -> Decoded:
         self._release()  # of a file that ends without a flush: whatever the decoder gives without one
         if self._is_doubtful:
-            (found,) = read_tracks_at(self._path, [open_frames(self._path, len(self._moments), skips=False)])
+            (found,) = read_tracks_at(
+                self._path, [open_frames(self._path, len(self._moments), skips=False)]
+            )
             return value_of(found)
         if not self.is_done:
             self._promised = self._medium.promised_seconds(self.stream)
@@ -127,7 +131,9 @@ class _FrameTrack:
                 self._decode(packet)
 
     def _follow(self, plan: SkipPlan) -> None:
-        self._set_options(err_detect="explode")  # a damage that would be patched up is a reason to doubt
+        self._set_options(
+            err_detect="explode"
+        )  # a damage that would be patched up is a reason to doubt
         shown: list[int | None] = []
         try:
             for packet, is_needed in plan.packets:
@@ -142,7 +148,11 @@ class _FrameTrack:
         given = [pts for pts in shown if pts is not None]
         is_in_order = len(given) == len(shown) and given == sorted(set(given))
         found = (self._chooser.chosen_pts, self._chooser.first_pts, goes_on)
-        self._is_doubtful = not is_in_order or found != (plan.chosen_pts, plan.first_pts, plan.goes_on)
+        self._is_doubtful = not is_in_order or found != (
+            plan.chosen_pts,
+            plan.first_pts,
+            plan.goes_on,
+        )
 
     def _see_all(self, frames: list[Any], shown: list[int | None]) -> None:
         for frame in frames:
@@ -155,7 +165,10 @@ class _FrameTrack:
 
     def _set_options(self, **options: str) -> None:
         """Set the decoder's options, which it takes when it is given its first packet."""
-        self._context.options = {"max_pixels": str(2 * PIXEL_CAP), **options}  # before a later frame is allocated
+        self._context.options = {
+            "max_pixels": str(2 * PIXEL_CAP),
+            **options,
+        }  # before a later frame is allocated
 
 
 def _flushing(stream: Any) -> Any:  # noqa: ANN401

@@ -34,7 +34,10 @@ def write_sample(out: Path, seed: int) -> Dataset:
     for folder in _FOLDERS.values():
         (out / folder).mkdir(parents=True, exist_ok=True)
     items = make_items(seed)
-    with ThreadPoolExecutor(_WORKERS) as pool, progress("write sample", len(items), "items") as shown:
+    with (
+        ThreadPoolExecutor(_WORKERS) as pool,
+        progress("write sample", len(items), "items") as shown,
+    ):
         paths = []
         for found in pool.map(lambda item: _write_media(out, item, seed), items):
             paths.append(found)

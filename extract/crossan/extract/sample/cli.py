@@ -14,8 +14,12 @@ __all__ = ["sample"]
 
 def sample(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Dataset folder to write.")],
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.", min=0)] = 0,
-    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    seed: Annotated[
+        int, typer.Option("--seed", help="The same seed gives the same bytes.", min=0)
+    ] = 0,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
 ) -> None:
     """Write the built-in sample: 300 items with real-coded media, 1,500 users."""
     from crossan.extract.sample.build import write_sample
@@ -24,4 +28,7 @@ def sample(
     if is_json:
         print_json({"dataset": str(dataset.root), **dataset.counts})
     else:
-        print(f"{dataset.root}: " + ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items()))
+        print(
+            f"{dataset.root}: "
+            + ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
+        )

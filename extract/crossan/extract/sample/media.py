@@ -38,7 +38,9 @@ def write_image(folder: Path, item: SampleItem, random: np.random.Generator) -> 
     """Write a picture in the topic's colour and stripes; return its file name."""
     name = f"{item.number:03d}{_IMAGE_SUFFIXES[item.number % len(_IMAGE_SUFFIXES)]}"
     pixels = _scene(item.topic, _IMAGE_SIDE, random, phase=random.uniform(0, 6))
-    options: dict[str, Any] = {".jpg": {"quality": 85}, ".png": {}, ".webp": {"quality": 85}}[Path(name).suffix]
+    options: dict[str, Any] = {".jpg": {"quality": 85}, ".png": {}, ".webp": {"quality": 85}}[
+        Path(name).suffix
+    ]
     Image.fromarray(pixels).save(folder / name, **options)
     return name
 
@@ -67,12 +69,18 @@ def write_video(folder: Path, item: SampleItem, random: np.random.Generator) -> 
         stream.width = stream.height = _VIDEO_SIDE
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "30", "preset": "veryfast", "x264-params": _X264_REPEATABLE}
-        sound: Any = container.add_stream("aac", rate=_SOUND_RATE, layout="mono") if item.has_sound_track else None
+        sound: Any = (
+            container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
+            if item.has_sound_track
+            else None
+        )
         if sound is not None:
             sound.bit_rate = 32_000
         for number in range(frame_count):
             progress = number / frame_count
-            pixels = _scene(item.topic, _VIDEO_SIDE, random, phase=start + progress * (1 + item.topic))
+            pixels = _scene(
+                item.topic, _VIDEO_SIDE, random, phase=start + progress * (1 + item.topic)
+            )
             glow = 0.6 + 0.4 * abs(np.sin(np.pi * progress * (1 + item.topic % 4)))
             frame = av.VideoFrame.from_ndarray((pixels * glow).astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE)
@@ -90,8 +98,14 @@ def _scene(topic: int, side: int, random: np.random.Generator, phase: float) -> 
     other = np.array(colorsys.hsv_to_rgb((hue + 0.4) % 1.0, 0.6, 0.4 + 0.3 * (topic % 3))) * 255
     angle, waves = np.pi * (topic % 6) / 6, 2 + 2 * (topic % 5)
     rows, columns = np.mgrid[0:side, 0:side] / side
-    stripes = 0.5 + 0.5 * np.sin(2 * np.pi * waves * (np.cos(angle) * columns + np.sin(angle) * rows) + phase)
-    pixels = stripes[..., None] * colour + (1 - stripes[..., None]) * other + random.normal(0, 8, (side, side, 1))
+    stripes = 0.5 + 0.5 * np.sin(
+        2 * np.pi * waves * (np.cos(angle) * columns + np.sin(angle) * rows) + phase
+    )
+    pixels = (
+        stripes[..., None] * colour
+        + (1 - stripes[..., None]) * other
+        + random.normal(0, 8, (side, side, 1))
+    )
     picture: Picture = pixels.clip(0, 255).astype(np.uint8)
     return picture
 
@@ -101,7 +115,10 @@ def _tone(topic: int, rate: int, random: np.random.Generator) -> npt.NDArray[np.
     time = np.arange(round(_CLIP_S * rate)) / rate
     pitch = 130.0 * 2 ** (topic * 4 / TOPIC_COUNT) * (1 + random.normal(0, 0.01))
     decay = (0.3, 0.6, 0.9)[topic % 3]
-    wave = sum(decay**k * np.sin(2 * np.pi * pitch * (k + 1) * time + random.uniform(0, 6)) for k in range(5))
+    wave = sum(
+        decay**k * np.sin(2 * np.pi * pitch * (k + 1) * time + random.uniform(0, 6))
+        for k in range(5)
+    )
     tremolo = 0.7 + 0.3 * np.sin(2 * np.pi * (1 + topic % 4) * time)
     noisy = wave * tremolo / (1 / (1 - decay)) + random.normal(0, 0.01, len(time))
     return (0.6 * noisy).clip(-1, 1).astype(np.float32)

@@ -24,7 +24,22 @@ _WORDS = (
     "chess gambit checkmate bishop endgame castling rook opening",
     "pottery kiln glaze clay wheel ceramic vase porcelain",
 )
-_FILLERS = ("the", "my", "a", "best", "how", "to", "with", "day", "one", "this", "and", "new", "for", "today")
+_FILLERS = (
+    "the",
+    "my",
+    "a",
+    "best",
+    "how",
+    "to",
+    "with",
+    "day",
+    "one",
+    "this",
+    "and",
+    "new",
+    "for",
+    "today",
+)
 TOPIC_COUNT = len(_WORDS)
 
 _RARE = {"title": 3, "image": 8, "video": 8}
@@ -60,11 +75,23 @@ def make_items(seed: int) -> list[SampleItem]:
     """Return the sample's items; topics are dealt out so that neighbours in the catalogue differ."""
     random = np.random.default_rng([seed, 0])
     count = TOPIC_COUNT * ITEMS_PER_TOPIC
-    lacking = {kind: set(random.choice(count, size, replace=False).tolist()) for kind, size in _RARE.items()}
-    shared = set(random.choice(count, count // 4, replace=False).tolist())  # heard through their video
-    whole = [n for n in range(count) if n not in shared and not any(n in items for items in lacking.values())]
+    lacking = {
+        kind: set(random.choice(count, size, replace=False).tolist())
+        for kind, size in _RARE.items()
+    }
+    shared = set(
+        random.choice(count, count // 4, replace=False).tolist()
+    )  # heard through their video
+    whole = [
+        n
+        for n in range(count)
+        if n not in shared and not any(n in items for items in lacking.values())
+    ]
     damaged = random.choice(whole, 3 * _BROKEN, replace=False).tolist()
-    broken = {kind: set(damaged[k * _BROKEN : (k + 1) * _BROKEN]) for k, kind in enumerate(("image", "video", "audio"))}
+    broken = {
+        kind: set(damaged[k * _BROKEN : (k + 1) * _BROKEN])
+        for k, kind in enumerate(("image", "video", "audio"))
+    }
     return [
         SampleItem(
             number=number,

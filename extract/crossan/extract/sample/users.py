@@ -22,8 +22,14 @@ _START_MS = 1_700_000_000_000
 def make_interactions(items: Sequence[SampleItem], seed: int) -> pa.Table:
     """Return ``user_id``, ``item_id``, ``timestamp``; no user meets an item twice."""
     random = np.random.default_rng([seed, 1])
-    warm = [[item for item in items if item.topic == topic and not item.is_cold] for topic in range(TOPIC_COUNT)]
-    cold = [[item for item in items if item.topic == topic and item.is_cold] for topic in range(TOPIC_COUNT)]
+    warm = [
+        [item for item in items if item.topic == topic and not item.is_cold]
+        for topic in range(TOPIC_COUNT)
+    ]
+    cold = [
+        [item for item in items if item.topic == topic and item.is_cold]
+        for topic in range(TOPIC_COUNT)
+    ]
     users: list[str] = []
     chosen: list[str] = []
     times: list[int] = []
@@ -37,16 +43,24 @@ def make_interactions(items: Sequence[SampleItem], seed: int) -> pa.Table:
 
 
 def _walk(
-    warm: Sequence[Sequence[SampleItem]], cold: Sequence[Sequence[SampleItem]], random: np.random.Generator
+    warm: Sequence[Sequence[SampleItem]],
+    cold: Sequence[Sequence[SampleItem]],
+    random: np.random.Generator,
 ) -> list[SampleItem]:
-    length = 3 + int(random.geometric(0.18))  # some too short for the protocol, some longer than it keeps
+    length = 3 + int(
+        random.geometric(0.18)
+    )  # some too short for the protocol, some longer than it keeps
     topic = int(random.integers(TOPIC_COUNT))
     met: list[SampleItem] = []
     for place in range(min(length, 24)):
         if place:
             topic = topic if random.random() < _STAY else (topic + 1) % TOPIC_COUNT
         is_end = place == min(length, 24) - 1
-        pool = cold[topic] if is_end and length >= 5 and random.random() < _COLD_ENDING else warm[topic]
+        pool = (
+            cold[topic]
+            if is_end and length >= 5 and random.random() < _COLD_ENDING
+            else warm[topic]
+        )
         fresh = [item for item in pool if item not in met]
         if not fresh:
             break

@@ -57,7 +57,9 @@ class ItemReader:
         except FileNotFoundError:
             return lost(order, f"missing: no file at {order.path}", ItemStatus.MISSING)
         except MemoryError as error:
-            return lost(order, f"{MediaFault.OVER_MEMORY.value}: decoding: {str(error) or 'no memory left'}")
+            return lost(
+                order, f"{MediaFault.OVER_MEMORY.value}: decoding: {str(error) or 'no memory left'}"
+            )
         except ResourceError:
             raise
         except OSError as error:
@@ -73,7 +75,10 @@ class ItemReader:
                 return {Modality.IMAGE: (error, ())}
         clip = self.clips.read(order.path, order.digest, frozenset(order.wanted))
         return {
-            modality: (clip.media[modality], tuple(note.value for note in clip.notes.get(modality, ())))
+            modality: (
+                clip.media[modality],
+                tuple(note.value for note in clip.notes.get(modality, ())),
+            )
             for modality in order.wanted
         }
 
@@ -81,7 +86,9 @@ class ItemReader:
         if isinstance(decoded, AbsentMedium):
             return Outcome(None, ItemStatus.ABSENT, str(decoded))
         if isinstance(decoded, MediaError):
-            return Outcome(None, ItemStatus.QUARANTINED, f"{decoded.reason.value}: {decoded.detail}")
+            return Outcome(
+                None, ItemStatus.QUARANTINED, f"{decoded.reason.value}: {decoded.detail}"
+            )
         try:
             return Outcome(self.preparers[modality](decoded), notes=notes)
         except MemoryError as error:
@@ -94,6 +101,8 @@ class ItemReader:
             return Outcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
 
 
-def lost(order: Order, reason: str, status: ItemStatus = ItemStatus.QUARANTINED) -> dict[Modality, Outcome]:
+def lost(
+    order: Order, reason: str, status: ItemStatus = ItemStatus.QUARANTINED
+) -> dict[Modality, Outcome]:
     """Return the same state and reason for every modality that was wanted of a file."""
     return dict.fromkeys(order.wanted, Outcome(None, status, reason))

@@ -46,7 +46,11 @@ class WorkerPool:
     """
 
     def __init__(
-        self, reader: ItemReader, worker_count: int, limits: Limits, told_to_end: threading.Event | None = None
+        self,
+        reader: ItemReader,
+        worker_count: int,
+        limits: Limits,
+        told_to_end: threading.Event | None = None,
     ) -> None:
         self._reader, self._limits, self._worker_count = reader, limits, worker_count
         self._told_to_end = told_to_end or threading.Event()

@@ -29,7 +29,9 @@ def main() -> None:
     descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
     _end_with(parent)
     with socket.socket(fileno=descriptor) as connection:
-        with Connection(os.dup(descriptor)) as first:  # from our own job: what is trusted with a pickle
+        with Connection(
+            os.dup(descriptor)
+        ) as first:  # from our own job: what is trusted with a pickle
             reader, seconds, memory_bytes = first.recv()
         _limit_memory(memory_bytes)
         try:
@@ -44,7 +46,9 @@ def main() -> None:
 
 def _answer(reader: ItemReader, header: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
     begun = time.perf_counter()
-    order = Order(Path(header["path"]), header["digest"], tuple(Modality(name) for name in header["wanted"]))
+    order = Order(
+        Path(header["path"]), header["digest"], tuple(Modality(name) for name in header["wanted"])
+    )
     try:
         outcomes = reader.read(
             order
@@ -80,7 +84,9 @@ def _end_with(parent: int) -> None:
 def _limit_memory(memory_bytes: int) -> None:
     """Let the process have so much more memory than it has now; beyond it, allocation fails."""
     status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    used = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:"))
+    used = next(
+        int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmData:")
+    )
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = used + memory_bytes
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard < 0 else min(limit, hard), hard))

@@ -29,7 +29,9 @@ class Closed(ConnectionError):  # noqa: N818 - an end, not an error
     """The other side is gone."""
 
 
-def send(connection: socket.socket, header: Mapping[str, Any], arrays: Arrays | None = None) -> None:
+def send(
+    connection: socket.socket, header: Mapping[str, Any], arrays: Arrays | None = None
+) -> None:
     """Send one message; blocks until all of it is on its way.
 
     Parameters
@@ -39,7 +41,9 @@ def send(connection: socket.socket, header: Mapping[str, Any], arrays: Arrays | 
     arrays
         uint8, int64, float32 or float64, of any shape, by name.
     """
-    described = {name: [array.dtype.name, list(array.shape)] for name, array in (arrays or {}).items()}
+    described = {
+        name: [array.dtype.name, list(array.shape)] for name, array in (arrays or {}).items()
+    }
     data = json.dumps({"header": header, "arrays": described}).encode("ascii")
     connection.sendall(_LENGTH.pack(len(data)) + data)
     for array in (arrays or {}).values():

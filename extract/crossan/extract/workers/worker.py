@@ -82,7 +82,11 @@ class Worker:
                     stdout=subprocess.DEVNULL,
                     stderr=self._errors,
                     start_new_session=True,
-                    env={**os.environ, **_ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    env={
+                        **os.environ,
+                        **_ONE_THREAD,
+                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    },
                 )
             except OSError as error:
                 raise ResourceError(
@@ -97,7 +101,10 @@ class Worker:
         try:
             self._begin()
             wanted = [modality.value for modality in order.wanted]
-            send(self._connection, {"path": str(order.path), "digest": order.digest, "wanted": wanted})
+            send(
+                self._connection,
+                {"path": str(order.path), "digest": order.digest, "wanted": wanted},
+            )
         except OSError:
             return
 
@@ -158,10 +165,14 @@ class Worker:
     def _loss(self, seconds: float) -> Lost:
         code = self._process.wait()
         if code == -signal.SIGXCPU:
-            return Lost(MediaFault.OVER_TIME, f"more than {self._limits.seconds:g} s of computing", seconds)
+            return Lost(
+                MediaFault.OVER_TIME, f"more than {self._limits.seconds:g} s of computing", seconds
+            )
         last = (self._said().splitlines() or [""])[-1]
         if last.partition(":")[0].endswith("MemoryError"):  # NumPy has one of its own
-            return Lost(MediaFault.OVER_MEMORY, f"more than {self._limits.memory_bytes:,} bytes", seconds)
+            return Lost(
+                MediaFault.OVER_MEMORY, f"more than {self._limits.memory_bytes:,} bytes", seconds
+            )
         self._raise_bug(code)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Lost(MediaFault.CRASHED, f"the decoder ended with {name}", seconds)
@@ -175,11 +186,17 @@ class Worker:
         return self._errors.read().decode(errors="replace")
 
 
-def _outcomes(order: Order, told: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> dict[Modality, Outcome]:
+def _outcomes(
+    order: Order, told: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]
+) -> dict[Modality, Outcome]:
     outcomes = {}
     for modality in order.wanted:
         one = told[modality.value]
         names = one["inputs"]
-        inputs = None if names is None else {name: arrays[f"{modality.value}/{name}"] for name in names}
-        outcomes[modality] = Outcome(inputs, ItemStatus(one["status"]), one["reason"], tuple(one["notes"]))
+        inputs = (
+            None if names is None else {name: arrays[f"{modality.value}/{name}"] for name in names}
+        )
+        outcomes[modality] = Outcome(
+            inputs, ItemStatus(one["status"]), one["reason"], tuple(one["notes"])
+        )
     return outcomes

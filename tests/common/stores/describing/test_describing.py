@@ -26,10 +26,15 @@ def begin(begin_store, make_identity):
     """Return a maker of stores of two layers whose item n holds the n-th of the given (layer, dim) rows."""
 
     def begin(name, rows, producer=None, **fields):
-        folder = begin_store(make_identity(capture={"layers": [0, 6], "pooling": "mean"}, dim=2, **fields), name)
+        folder = begin_store(
+            make_identity(capture={"layers": [0, 6], "pooling": "mean"}, dim=2, **fields), name
+        )
         journal = Journal.open(folder, "j")
         journal.append(
-            [ItemRow(f"v{n}", f"{n:064x}", ItemStatus.OK, row=np.array(row, np.float16)) for n, row in enumerate(rows)]
+            [
+                ItemRow(f"v{n}", f"{n:064x}", ItemStatus.OK, row=np.array(row, np.float16))
+                for n, row in enumerate(rows)
+            ]
         )
         journal.publish(producer or {})
         journal.close()
@@ -67,7 +72,13 @@ def test_info_names_the_states_that_carry_no_information(begin):
 
 
 def test_info_tells_licences_and_producers(begin):
-    producer = {"crossan": "1", "torch": "2", "backbone_licence": "MIT", "data_licence": "CC-BY-4.0", "dataset": "toys"}
+    producer = {
+        "crossan": "1",
+        "torch": "2",
+        "backbone_licence": "MIT",
+        "data_licence": "CC-BY-4.0",
+        "dataset": "toys",
+    }
     folder = begin("s", [[[5, 5], [1, 0]]], producer)
     described = describe(folder)
     assert described["licences"] == {"backbone": "MIT", "data": "CC-BY-4.0"}

@@ -55,7 +55,10 @@ def test_what_is_appended_during_a_compaction_stays_and_wins(store, make_rows, m
     write = module.write_segment
 
     def write_while_another_appends(*arguments):
-        append(store, [ItemRow("v00001", "9" * 64, ItemStatus.OK, row=make_rows(range(500, 501))[0].row)])
+        append(
+            store,
+            [ItemRow("v00001", "9" * 64, ItemStatus.OK, row=make_rows(range(500, 501))[0].row)],
+        )
         return write(*arguments)
 
     monkeypatch.setattr(module, "write_segment", write_while_another_appends)
@@ -111,11 +114,15 @@ def test_a_run_keeps_its_version(store, tmp_path):
 def test_runs_that_could_not_note_their_version_are_found_in_their_folders(store, tmp_path):
     lock = tmp_path / "runs" / "x" / "cache.lock.json"
     lock.parent.mkdir(parents=True)
-    lock.write_text(json.dumps({"stores": {"text": {"store": str(store), "version": 2, "fingerprint": "f"}}}))
+    lock.write_text(
+        json.dumps({"stores": {"text": {"store": str(store), "version": 2, "fingerprint": "f"}}})
+    )
     compact(store, "test")
     assert collect(store, keep=1, runs=[tmp_path / "runs"]).segments == ()
     lock.write_text("no json")
-    with pytest.raises(StoreIntegrityError, match=r"cache.lock.json: expected stores with their versions"):
+    with pytest.raises(
+        StoreIntegrityError, match=r"cache.lock.json: expected stores with their versions"
+    ):
         collect(store, keep=1, runs=[tmp_path / "runs"])
 
 

@@ -38,7 +38,9 @@ def files_of(store):
 def test_what_follows_from_the_rest_is_restored(store, make_identity, pattern, damage):
     before = logical_digest(open_store(store))
     path = sorted(store.glob(pattern))[0]
-    {"flip": flip, "empty": lambda p: p.write_bytes(b""), "delete": lambda p: p.unlink()}[damage](path)
+    {"flip": flip, "empty": lambda p: p.write_bytes(b""), "delete": lambda p: p.unlink()}[damage](
+        path
+    )
     done = repair(store, make_identity(), CANARY)
     assert done.restored
     assert not done.dropped_segments
@@ -90,12 +92,16 @@ def test_strangers_are_moved_out(store, make_identity):
     (folder / "hidden_states/c/0/0/1").symlink_to("/etc/passwd")
     repair(store, make_identity(), CANARY)
     assert fsck(store).ok
-    assert any(path.read_text() == "mine" for path in (store / "staging").glob("stranger-*notes.txt"))
+    assert any(
+        path.read_text() == "mine" for path in (store / "staging").glob("stranger-*notes.txt")
+    )
 
 
 def test_other_options_cannot_restore_the_identity(store, make_identity):
     (store / "store.json").unlink()
-    with pytest.raises(StoreIntegrityError, match="found what this command's options do not give either"):
+    with pytest.raises(
+        StoreIntegrityError, match="found what this command's options do not give either"
+    ):
         repair(store, make_identity(codec="zstd"), CANARY)
 
 
@@ -111,5 +117,8 @@ def test_a_history_that_cannot_be_told_is_refused(store, make_identity, make_row
 def test_a_sound_store_is_left_as_it_is(store, make_identity):
     before = {name: (store / name).read_bytes() for name in files_of(store)}
     done = repair(store, make_identity(), CANARY)
-    assert done.to_text() == "0 files restored, 0 segments dropped, 0 of their items rescued, 0 to be computed again"
+    assert (
+        done.to_text()
+        == "0 files restored, 0 segments dropped, 0 of their items rescued, 0 to be computed again"
+    )
     assert {name: (store / name).read_bytes() for name in files_of(store)} == before

@@ -15,7 +15,9 @@ from crossan.common.stores.cli import app
 
 
 def run(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=True)
+    result = CliRunner().invoke(
+        app, [str(argument) for argument in arguments], catch_exceptions=True
+    )
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -31,7 +33,9 @@ def imported(source, source_format, tmp_path, *more):
 
 @pytest.mark.parametrize("form", ["tensor", "with a one", "list", "dict"])
 def test_iisans_tensors_become_a_store(tmp_path, form):
-    rows = {f"item{n}": torch.arange(6, dtype=torch.float32).reshape(3, 2) + 10 * n for n in range(5)}
+    rows = {
+        f"item{n}": torch.arange(6, dtype=torch.float32).reshape(3, 2) + 10 * n for n in range(5)
+    }
     (tmp_path / "pt").mkdir()
     for item_id, tensor in rows.items():
         value = {
@@ -45,7 +49,9 @@ def test_iisans_tensors_become_a_store(tmp_path, form):
     opened = open_store(made["store"])
     assert opened.item_ids.tolist() == sorted(rows)
     assert opened.layers == (0, 6, 12)
-    np.testing.assert_array_equal(opened.load(), np.stack([rows[item].numpy() for item in sorted(rows)]))
+    np.testing.assert_array_equal(
+        opened.load(), np.stack([rows[item].numpy() for item in sorted(rows)])
+    )
     assert fsck(made["store"]).ok
 
 
@@ -63,9 +69,15 @@ def test_an_array_and_its_ids_become_a_store_once(tmp_path):
 def test_values_that_no_store_holds_are_quarantined(tmp_path):
     np.save(tmp_path / "f.npy", np.array([[1.0, 2.0], [np.nan, 1.0], [1e6, 0.0]], np.float32))
     (tmp_path / "ids.txt").write_text("a\nb\nc\n")
-    opened = open_store(imported(tmp_path / "f.npy", "npy", tmp_path, "--ids", tmp_path / "ids.txt")["store"])
+    opened = open_store(
+        imported(tmp_path / "f.npy", "npy", tmp_path, "--ids", tmp_path / "ids.txt")["store"]
+    )
     assert opened.status.tolist() == ["ok", "quarantined", "quarantined"]
-    assert opened.reasons == [None, "not-finite: NaN in layer 0", "not-finite: overflow in layer 0: 1,000,000 > 65,504"]
+    assert opened.reasons == [
+        None,
+        "not-finite: NaN in layer 0",
+        "not-finite: overflow in layer 0: 1,000,000 > 65,504",
+    ]
 
 
 def test_mmrecs_files_become_a_store_and_come_back(tmp_path):

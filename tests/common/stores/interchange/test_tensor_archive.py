@@ -25,12 +25,16 @@ def saved(path, value):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bfloat16])
 def test_every_float_reads_back(tmp_path, dtype):
     tensor = torch.arange(12, dtype=dtype).reshape(3, 4)
-    np.testing.assert_array_equal(read_tensors(saved(tmp_path / "t.pt", tensor)), tensor.float().numpy())
+    np.testing.assert_array_equal(
+        read_tensors(saved(tmp_path / "t.pt", tensor)), tensor.float().numpy()
+    )
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.booleans(), st.integers(0, 3))
 def test_views_read_back(tmp_path_factory, shape, is_turned, start):
-    tensor = torch.arange(200, dtype=torch.float32)[start : start + int(np.prod(shape))].reshape(shape)
+    tensor = torch.arange(200, dtype=torch.float32)[start : start + int(np.prod(shape))].reshape(
+        shape
+    )
     tensor = tensor.transpose(0, -1) if is_turned else tensor
     path = saved(tmp_path_factory.getbasetemp() / "view.pt", tensor)
     np.testing.assert_array_equal(read_tensors(path), tensor.numpy())
@@ -66,7 +70,9 @@ class Bomb:
 def test_code_in_a_file_is_not_run(tmp_path, protocol):
     path = saved(tmp_path / "t.pt", torch.ones(2))
     rewritten(path, lambda _: pickle.dumps(Bomb(tmp_path / "ran"), protocol=protocol))
-    with pytest.raises(DataError, match=r"t\.pt: expected tensors of floats written by torch\.save, found"):
+    with pytest.raises(
+        DataError, match=r"t\.pt: expected tensors of floats written by torch\.save, found"
+    ):
         read_tensors(path)
     assert not (tmp_path / "ran").exists()
 
@@ -84,7 +90,10 @@ def test_other_things_are_refused(tmp_path):
 
 
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
-    path = rewritten(saved(tmp_path / "t.pt", torch.ones(7)), lambda data: data.replace(b"K\x07\x85", b"K\x70\x85"))
+    path = rewritten(
+        saved(tmp_path / "t.pt", torch.ones(7)),
+        lambda data: data.replace(b"K\x07\x85", b"K\x70\x85"),
+    )
     with pytest.raises(DataError, match=r"a tensor \(112,\) beyond its storage of 7 values"):
         read_tensors(path)
 

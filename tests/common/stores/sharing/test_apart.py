@@ -30,7 +30,9 @@ def digest_of(path):
 
 
 @pytest.mark.parametrize("is_pull", [True, False])
-def test_a_compaction_does_not_hide_what_came_after_what_it_gathered(store, append, tmp_path, is_pull):
+def test_a_compaction_does_not_hide_what_came_after_what_it_gathered(
+    store, append, tmp_path, is_pull
+):
     """Ada compacts and collects; Ben, who has the originals, changes an item: Ada gets his change, as a pull or a push."""
     ben = tmp_path / "b"
     pull(store, ben)
@@ -44,7 +46,9 @@ def test_a_compaction_does_not_hide_what_came_after_what_it_gathered(store, appe
     assert len(ours.records) == 2
 
 
-def test_an_older_compaction_elsewhere_does_not_hide_what_a_newer_one_gathered(store, append, tmp_path):
+def test_an_older_compaction_elsewhere_does_not_hide_what_a_newer_one_gathered(
+    store, append, tmp_path
+):
     """Ada compacts, pushes, changes an item, collects, compacts again: a pull leaves her change as it is."""
     remote, ben = tmp_path / "remote", tmp_path / "b"
     push(store, remote)
@@ -85,7 +89,9 @@ def test_a_compaction_after_a_repair_does_not_hide_what_comes_back(store, append
     assert (digest_of(store), len(open_store(store).records)) == (before, 1)
 
 
-def test_a_compaction_of_what_lies_on_both_sides_of_a_teammates_segment_does_not_hide_it(store, append, tmp_path):
+def test_a_compaction_of_what_lies_on_both_sides_of_a_teammates_segment_does_not_hide_it(
+    store, append, tmp_path
+):
     """Ada compacts Ben's old row with her new one; on the remote Ben's new row lies between the two."""
     remote, ben = tmp_path / "remote", tmp_path / "b"
     create_store(ben, open_store(store).identity, np.load(store / "canary/features.npy"))
@@ -144,10 +150,14 @@ def test_what_was_collected_and_then_lost_comes_back_under_a_new_id(store, tmp_p
     compact(store, "test")
     collect(store, keep=1)
     damaged = open_store(store).records[0]
-    (store / "segments" / damaged.segment_id / damaged.chunks[0].path).write_bytes(b"\0" * damaged.chunks[0].size)
+    (store / "segments" / damaged.segment_id / damaged.chunks[0].path).write_bytes(
+        b"\0" * damaged.chunks[0].size
+    )
     repair(store, open_store(store).identity, np.load(store / "canary/features.npy"))
     assert digest_of(store) != before
     assert pull(ben, store).segments == 2
     assert digest_of(store) == before
-    assert not {record.segment_id for record in open_store(store).records} & set(read_version(store).dropped)
+    assert not {record.segment_id for record in open_store(store).records} & set(
+        read_version(store).dropped
+    )
     assert pull(ben, store).segments == 0

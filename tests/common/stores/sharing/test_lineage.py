@@ -70,7 +70,10 @@ def test_without_stamps_the_order_of_both_lists_stays_and_what_is_second_comes_l
     assert united("ac", "X", {"X": "ab"}) == "Xc"
 
 
-@given(st.lists(st.sampled_from("abcdefgh"), unique=True), st.lists(st.sampled_from("abcdefgh"), unique=True))
+@given(
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+    st.lists(st.sampled_from("abcdefgh"), unique=True),
+)
 def test_without_stamps_nothing_is_lost_nothing_comes_twice_and_both_orders_are_kept(ours, theirs):
     ours, theirs = sorted(ours), sorted(theirs)  # two lists whose orders agree
     made = united(ours, theirs)
@@ -103,7 +106,9 @@ class Places:
         """Write items with a clock that is so far ahead of what the place knows; stamps of two places differ."""
         newest = max((self.found[listed].holding.stamp for listed in self.lists[place]), default=0)
         stamp = (newest // 3 + ahead) * 3 + "abr".index(place)
-        name = self._add(dict.fromkeys(items, stamp), Holding(frozenset({f"s{len(self.found)}"}), stamp=stamp))
+        name = self._add(
+            dict.fromkeys(items, stamp), Holding(frozenset({f"s{len(self.found)}"}), stamp=stamp)
+        )
         assert all(stamp > self.known[place].get(item, 0) for item in items)
         self.lists[place] += (name,)
         self.known[place] |= dict.fromkeys(items, stamp)
@@ -116,7 +121,9 @@ class Places:
             self.lists[place] = (self._add(self.shown(place), gathered),)
 
     def bring(self, source, target):
-        self.lists[target] = unite(self.lists[target], self.lists[source], lambda listed: self.found[listed].holding)
+        self.lists[target] = unite(
+            self.lists[target], self.lists[source], lambda listed: self.found[listed].holding
+        )
         for item, stamp in self.known[source].items():
             self.known[target][item] = max(stamp, self.known[target].get(item, 0))
 
@@ -125,10 +132,14 @@ class Places:
         if not self.lists[place]:
             return
         wreck = self.lists[place][which % len(self.lists[place])]
-        saved = {item: stamp for item, stamp in self.found[wreck].stamps.items() if item not in lost}
+        saved = {
+            item: stamp for item, stamp in self.found[wreck].stamps.items() if item not in lost
+        }
         held = self.found[wreck].holding
         name = self._add(saved, Holding(frozenset({f"s{len(self.found)}"}), held.every, held.stamp))
-        self.lists[place] = tuple(name if listed == wreck else listed for listed in self.lists[place])
+        self.lists[place] = tuple(
+            name if listed == wreck else listed for listed in self.lists[place]
+        )
         shown = self.shown(place)
         self.known[place] = {item: shown[item] for item in self.known[place] if item in shown}
 
@@ -161,4 +172,6 @@ def test_the_row_written_last_wins_at_every_place_whatever_the_order(steps):
             places.bring(source, target)
         assert places.shown("a") == places.shown("b") == places.shown("r") == places.known["r"]
         lists.append(dict(places.lists))
-    assert lists[1] == lists[2]  # the second round may move a compaction of what was rescued, see `unite`
+    assert (
+        lists[1] == lists[2]
+    )  # the second round may move a compaction of what was rescued, see `unite`

@@ -33,7 +33,9 @@ def test_an_object_is_created_once(bucket):
 def test_of_eight_writers_one_wins(bucket):
     remote = ObjectRemote.open(bucket)
     with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(lambda number: remote.create("versions/000001.json", b"%d" % number), range(8)))
+        won = list(
+            pool.map(lambda number: remote.create("versions/000001.json", b"%d" % number), range(8))
+        )
     assert sum(won) == 1
     assert remote.read("versions/000001.json") == b"%d" % won.index(True)
 

@@ -52,7 +52,9 @@ def test_only_what_is_missing_travels(store, tmp_path, append):
 def test_one_version_can_be_pulled(store, tmp_path):
     assert pull(store, tmp_path / "b", version=1).version == 1
     assert len(open_store(tmp_path / "b").item_ids) == 6
-    with pytest.raises(StoreNotFoundError, match="expected version 9, found no versions/000009.json"):
+    with pytest.raises(
+        StoreNotFoundError, match="expected version 9, found no versions/000009.json"
+    ):
         pull(store, tmp_path / "c", version=9)
 
 
@@ -127,7 +129,8 @@ def test_a_collected_version_says_so(store, tmp_path, append):
     compact(store, "test")
     collect(store, keep=1)
     with pytest.raises(
-        StoreNotFoundError, match="expected version 1, found that a garbage collection has removed 1 of"
+        StoreNotFoundError,
+        match="expected version 1, found that a garbage collection has removed 1 of",
     ):
         open_store(store, 1)
 
@@ -153,7 +156,9 @@ def test_damage_at_the_source_does_not_arrive(store, tmp_path):
     data = bytearray(chunk.read_bytes())
     data[5] ^= 1
     chunk.write_bytes(data)
-    with pytest.raises(StoreIntegrityError, match="c/0/0/0: expected 48,|expected .* bytes with SHA-256"):
+    with pytest.raises(
+        StoreIntegrityError, match="c/0/0/0: expected 48,|expected .* bytes with SHA-256"
+    ):
         pull(store, tmp_path / "b")
     data[5] ^= 1
     chunk.write_bytes(data)
@@ -161,7 +166,9 @@ def test_damage_at_the_source_does_not_arrive(store, tmp_path):
     assert digest_of(tmp_path / "b") == digest_of(store)
 
 
-def test_merging_links_the_files_of_all_jobs_into_one_version(tmp_path, begin_store, make_identity, make_rows, append):
+def test_merging_links_the_files_of_all_jobs_into_one_version(
+    tmp_path, begin_store, make_identity, make_rows, append
+):
     jobs = [begin_store(make_identity(), f"job{number}") for number in range(3)]
     for number, job in enumerate(jobs):
         append(job, range(10 * number, 10 * number + 4))
@@ -180,7 +187,10 @@ def test_merging_links_the_files_of_all_jobs_into_one_version(tmp_path, begin_st
 
 
 def test_stores_of_two_codecs_can_be_merged(tmp_path, begin_store, make_identity, append):
-    raw, packed = begin_store(make_identity(), "raw"), begin_store(make_identity(codec="zstd"), "packed")
+    raw, packed = (
+        begin_store(make_identity(), "raw"),
+        begin_store(make_identity(codec="zstd"), "packed"),
+    )
     append(raw, range(4))
     append(packed, range(10, 14))
     merge([FolderPlace(packed)], FolderPlace(raw, is_linked=True))
@@ -189,12 +199,16 @@ def test_stores_of_two_codecs_can_be_merged(tmp_path, begin_store, make_identity
     assert fsck(raw).ok
 
 
-def test_a_segment_that_was_collected_before_it_was_listed_travels_under_a_new_id(store, tmp_path, append):
+def test_a_segment_that_was_collected_before_it_was_listed_travels_under_a_new_id(
+    store, tmp_path, append
+):
     remote = tmp_path / "remote"
     push(store, remote)
     append(store, range(70, 72))
     newest = open_store(store).records[-1].segment_id
-    shutil.copytree(store / "segments" / newest, remote / "segments" / newest)  # a push was cut off before its manifest
+    shutil.copytree(
+        store / "segments" / newest, remote / "segments" / newest
+    )  # a push was cut off before its manifest
     assert collect(remote, keep=1).segments == (newest,)
     done = push(store, remote)
     assert done.segments == 1

@@ -47,7 +47,11 @@ class Walk:
 
 @pytest.fixture(params=["folder", "bucket"])
 def walk(request, tmp_path):
-    remote = str(tmp_path / "team") if request.param == "folder" else f"{request.getfixturevalue('bucket')}/stores"
+    remote = (
+        str(tmp_path / "team")
+        if request.param == "folder"
+        else f"{request.getfixturevalue('bucket')}/stores"
+    )
     return Walk(tmp_path, remote)
 
 
@@ -55,7 +59,14 @@ def walk(request, tmp_path):
 def test_the_walk_through_works_as_written(walk, monkeypatch, capsys):
     page = PAGE.read_text()
     blocks = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
-    assert [block.split("\n", 1)[0] for block in blocks] == ["# Ada", "# Ada", "# Ada", "# Ben", "# Ben", "# Ada"]
+    assert [block.split("\n", 1)[0] for block in blocks] == [
+        "# Ada",
+        "# Ada",
+        "# Ada",
+        "# Ben",
+        "# Ben",
+        "# Ada",
+    ]
     for block in blocks:
         walk.take(block)
     assert "forwarded 10 in" in walk.printed[4]

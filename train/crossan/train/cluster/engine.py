@@ -72,7 +72,10 @@ def train_on_cluster(
         There is no room for all ranks, or a worker was lost four times.
     """
     chosen = _device(device, cluster.gpus_per_worker)
-    with connected(cluster) as ray, redirect_stdout(sys.stderr):  # Ray tells of a lost worker on stdout
+    with (
+        connected(cluster) as ray,
+        redirect_stdout(sys.stderr),
+    ):  # Ray tells of a lost worker on stdout
         crew = fit_crew(nodes_of(ray), cluster.worker_count, cluster.gpus_per_worker)
         if crew.room < crew.worker_count:
             raise ResourceError(
@@ -97,7 +100,9 @@ def train_on_cluster(
 
 
 def _train(ray: Any, crew: Crew, order: Order) -> dict[str, Any]:  # noqa: ANN401 - a module
-    may_go_on = order.may_resume or not RunFolder(order.out).holds_run()  # a run of ours, once it is begun
+    may_go_on = (
+        order.may_resume or not RunFolder(order.out).holds_run()
+    )  # a run of ours, once it is begun
     for restart in range(RESTARTS + 1):
         try:
             with _hired(ray, crew, order) as attempt:
@@ -106,7 +111,9 @@ def _train(ray: Any, crew: Crew, order: Order) -> dict[str, Any]:  # noqa: ANN40
             lost = str(error)
         order = replace(order, may_resume=may_go_on)
         if restart < RESTARTS:
-            note(f"{lost}; all ranks start afresh from the last checkpoint ({restart + 1} of at most {RESTARTS} times)")
+            note(
+                f"{lost}; all ranks start afresh from the last checkpoint ({restart + 1} of at most {RESTARTS} times)"
+            )
     raise ResourceError(
         f"train: workers were lost {RESTARTS + 1} times; the last time: {lost}",
         remedy="Look at the nodes' memory and logs (ray logs), then run the same command with --resume",
@@ -121,9 +128,13 @@ def _hired(ray: Any, crew: Crew, order: Order) -> Iterator[_Attempt]:  # noqa: A
 
     bundle = {"CPU": float(crew.cpus), **({"GPU": crew.gpus} if crew.gpus else {})}
     group = placement_group([bundle] * crew.worker_count, strategy="PACK")
-    make = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_concurrency=_THREADS_OF_A_WORKER)(RankWorker)
+    make = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus, max_concurrency=_THREADS_OF_A_WORKER)(
+        RankWorker
+    )
     workers = [
-        make.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, number)).remote(order)
+        make.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, number)).remote(
+            order
+        )
         for number in range(crew.worker_count)
     ]
     attempt = _Attempt(ray, workers, order)
@@ -167,7 +178,10 @@ class _Attempt:
             A worker is gone.
         """
         self._meeting = self._meet()
-        calls = {worker.train.remote(number, self._meeting): number for number, worker in enumerate(self._workers)}
+        calls = {
+            worker.train.remote(number, self._meeting): number
+            for number, worker in enumerate(self._workers)
+        }
         self._numbers = dict(calls)
         outcomes: dict[int, Outcome] = {}
         lost = ""
@@ -188,13 +202,22 @@ class _Attempt:
 
     def _judge(self, outcomes: dict[int, Outcome], lost: str) -> dict[str, Any]:
         """Tell an error that every attempt would meet from a worker that is gone."""
-        failures = {number: one.failure for number, one in sorted(outcomes.items()) if one.failure is not None}
+        failures = {
+            number: one.failure
+            for number, one in sorted(outcomes.items())
+            if one.failure is not None
+        }
         for number, failure in failures.items():
             if not outcomes[number].has_lost_another:
                 raise failure.error()
         result = outcomes[0].result if 0 in outcomes else None
         if lost or failures or result is None:
-            raise _LostError(lost or next((failure.message for failure in failures.values()), "a rank does not answer"))
+            raise _LostError(
+                lost
+                or next(
+                    (failure.message for failure in failures.values()), "a rank does not answer"
+                )
+            )
         return result
 
     def stop(self) -> None:
@@ -204,7 +227,9 @@ class _Attempt:
         note(f"{len(self._workers)} ranks stop after the step in hand")
         for worker in self._workers:
             worker.stop.remote()
-        self._ray.wait(list(self._numbers), num_returns=len(self._numbers), timeout=_SECONDS_TO_STOP)
+        self._ray.wait(
+            list(self._numbers), num_returns=len(self._numbers), timeout=_SECONDS_TO_STOP
+        )
         self._pass_on()
 
     def dismiss(self) -> None:
@@ -212,7 +237,9 @@ class _Attempt:
         for worker in self._workers:
             self._ray.kill(worker)
         if self._numbers:
-            self._ray.wait(list(self._numbers), num_returns=len(self._numbers), timeout=_SECONDS_TO_STOP)
+            self._ray.wait(
+                list(self._numbers), num_returns=len(self._numbers), timeout=_SECONDS_TO_STOP
+            )
         if self._meeting is not None:
             RunFolder(self._order.out).release(self._meeting.owner)
 

@@ -93,7 +93,12 @@ class RankWorker:
 
         host = ray.util.get_node_ip_address()
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
-            host, 0, self._order.rank_count, is_master=True, wait_for_workers=False, timeout=MOST_WAITING
+            host,
+            0,
+            self._order.rank_count,
+            is_master=True,
+            wait_for_workers=False,
+            timeout=MOST_WAITING,
         )
         return Meeting(host, self._store.port, our_token())
 
@@ -143,7 +148,9 @@ class RankWorker:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = self._store
         if store is None:
-            store = dist.TCPStore(meeting.host, meeting.port, order.rank_count, timeout=MOST_WAITING)  # type: ignore[attr-defined]
+            store = dist.TCPStore(  # type: ignore[attr-defined]
+                meeting.host, meeting.port, order.rank_count, timeout=MOST_WAITING
+            )
         with process_group(store, number, order.rank_count, order.device) as ranks:
             ranks.told_to_end = self._told_to_end
             return train_run(
@@ -172,7 +179,11 @@ class RankWorker:
         failure = Failure.of(error)
         if not number:
             return failure
-        return Failure(failure.kind, f"rank {number}, node {platform.node()}: {failure.message}", failure.remedy)
+        return Failure(
+            failure.kind,
+            f"rank {number}, node {platform.node()}: {failure.message}",
+            failure.remedy,
+        )
 
 
 class _Lines(io.TextIOBase):

@@ -75,22 +75,34 @@ def encode_users(model: Crossan, item_vectors: Tensor, inputs: Tensor) -> Tensor
 
 
 def split_ranks(
-    model: Crossan, item_vectors: Tensor, split: ValidationSplit | TestSplit, mask_history: HistoryMask
+    model: Crossan,
+    item_vectors: Tensor,
+    split: ValidationSplit | TestSplit,
+    mask_history: HistoryMask,
 ) -> Tensor:
     """Return the 1-based rank of every user's target, ``(users,)`` on the CPU."""
-    return rank_targets(encode_users(model, item_vectors, split.inputs), item_vectors, split, mask_history)
+    return rank_targets(
+        encode_users(model, item_vectors, split.inputs), item_vectors, split, mask_history
+    )
 
 
 @torch.inference_mode()
 def rank_targets(
-    user_vectors: Tensor, item_vectors: Tensor, split: ValidationSplit | TestSplit, mask_history: HistoryMask
+    user_vectors: Tensor,
+    item_vectors: Tensor,
+    split: ValidationSplit | TestSplit,
+    mask_history: HistoryMask,
 ) -> Tensor:
     """Return the 1-based rank of every user's target, ``(users,)`` on the CPU, by user vectors made before."""
     targets = split.targets.to(item_vectors.device)
-    return ranks_by_counting(user_vectors, item_vectors, targets, split.histories, mask_history).cpu()
+    return ranks_by_counting(
+        user_vectors, item_vectors, targets, split.histories, mask_history
+    ).cpu()
 
 
-def popularity_ranks(counts: np.ndarray, split: ValidationSplit | TestSplit, mask_history: HistoryMask) -> Tensor:
+def popularity_ranks(
+    counts: np.ndarray, split: ValidationSplit | TestSplit, mask_history: HistoryMask
+) -> Tensor:
     """Return the ranks when every user is shown the most popular items; items of equal count tie."""
     scores = torch.from_numpy(counts.astype(np.float32)).unsqueeze(1)
     everyone = torch.ones(len(split.targets), 1)

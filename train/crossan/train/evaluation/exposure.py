@@ -50,7 +50,9 @@ def exposure_figures(lists: Rows, histories: Sequence[Rows], counts: Rows) -> di
         Training count of each catalogue row, ``(items,)``.
     """
     exposures = np.bincount(lists[lists >= 0], minlength=len(counts))
-    shown, chosen = (_mean_popularity(rows, counts) for rows in ([row[row >= 0] for row in lists], histories))
+    shown, chosen = (
+        _mean_popularity(rows, counts) for rows in ([row[row >= 0] for row in lists], histories)
+    )
     return {
         "top": lists.shape[1],
         "coverage": np.count_nonzero(exposures) / max(len(counts), 1),

@@ -13,14 +13,18 @@ def print_result(result: dict[str, Any]) -> None:
     print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
     rows = [("valid", "CROSSAN", result["valid"])]
     if "test" in result:
-        popularity = [(split, "popularity", result["popularity"][split]) for split in ("valid", "test")]
+        popularity = [
+            (split, "popularity", result["popularity"][split]) for split in ("valid", "test")
+        ]
         rows += [popularity[0], ("test", "CROSSAN", result["test"]), popularity[1]]
     for split, who, metrics in rows:
         print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
     if "test" not in result:
         return
     cold, users = result["cold_test"], result["users"]
-    print(f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}")
+    print(
+        f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}"
+    )
     shown = result["recommendations"]
     print(
         f"lists of {shown['top']}: {shown['coverage']:.1%} of the catalogue, Gini {shown['gini']:.2f}, mean popularity"

@@ -122,7 +122,9 @@ class _ScoreBlocks:
 
     def rounding(self, vectors: Tensor, targets: Tensor) -> Tensor:
         """Return how far the score of an item equal to the target may lie below the target's, ``(users,)``."""
-        users, items = (torch.linalg.vector_norm(of, dim=1) for of in (vectors, self._items[targets]))
+        users, items = (
+            torch.linalg.vector_norm(of, dim=1) for of in (vectors, self._items[targets])
+        )
         rounding: Tensor = _ROUNDING * torch.finfo(vectors.dtype).eps * users * items
         return rounding
 
@@ -138,9 +140,13 @@ class _ScoreBlocks:
 class _Masked:
     """The history items of a block of users that are left out, by item."""
 
-    def __init__(self, histories: Rows, users: Tensor, targets: Tensor | None, mask_history: HistoryMask) -> None:
+    def __init__(
+        self, histories: Rows, users: Tensor, targets: Tensor | None, mask_history: HistoryMask
+    ) -> None:
         known = [histories[user] for user in users.tolist()] if mask_history != "none" else []
-        rows = np.repeat(np.arange(len(known)), np.array([len(items) for items in known], dtype=np.int64))
+        rows = np.repeat(
+            np.arange(len(known)), np.array([len(items) for items in known], dtype=np.int64)
+        )
         items = np.concatenate([np.zeros(0, np.int64), *known])
         is_target = np.zeros(len(items), dtype=bool)
         if targets is not None and len(items):
@@ -171,7 +177,10 @@ def _count_lower(scores: _ScoreBlocks, users: Tensor, targets: Tensor, masked: _
         wanted[here] = found[here, targets[here] - scores.start(block)]
     wanted -= scores.rounding(vectors, targets)
     in_buffer = blocks_of_targets[-1:]
-    for block in (*in_buffer, *(other for other in range(scores.block_count) if other not in in_buffer)):
+    for block in (
+        *in_buffer,
+        *(other for other in range(scores.block_count) if other not in in_buffer),
+    ):
         if block not in in_buffer:
             found = scores.of(vectors, block)
         lower += scores.count_lower(masked.apply(found, scores.start(block)), wanted)

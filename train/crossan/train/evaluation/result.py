@@ -14,7 +14,12 @@ from torch import Tensor
 
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
-from crossan.train.evaluation.encoding import encode_items, encode_users, popularity_ranks, rank_targets
+from crossan.train.evaluation.encoding import (
+    encode_items,
+    encode_users,
+    popularity_ranks,
+    rank_targets,
+)
 from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranking import top_items
@@ -48,7 +53,11 @@ class Ranked:
 
 
 def rank_everyone(
-    model: Crossan, features: Features, kept: KeptSequences, input_length: int, mask_history: HistoryMask
+    model: Crossan,
+    features: Features,
+    kept: KeptSequences,
+    input_length: int,
+    mask_history: HistoryMask,
 ) -> Ranked:
     """Rank the validation and test targets of every user over the whole catalogue."""
     splits: dict[str, ValidationSplit | TestSplit] = {
@@ -57,7 +66,10 @@ def rank_everyone(
     }
     items = encode_items(model, features)
     users = {name: encode_users(model, items, split.inputs) for name, split in splits.items()}
-    ranks = {name: rank_targets(users[name], items, split, mask_history) for name, split in splits.items()}
+    ranks = {
+        name: rank_targets(users[name], items, split, mask_history)
+        for name, split in splits.items()
+    }
     shown = top_items(users["test"], items, splits["test"].histories, _TOP).numpy()
     counts = training_counts(kept.training_items, len(kept.item_ids))
     return Ranked(kept, counts, splits, ranks, shown, mask_history)
@@ -72,9 +84,14 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
     cold = summarise(cold_ranks)
     return {
         **{name: summarise(found) for name, found in ranked.ranks.items()},
-        "cold_test": {"targets": len(cold_ranks), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]},
+        "cold_test": {
+            "targets": len(cold_ranks),
+            "hr@10": cold["hr@10"],
+            "ndcg@10": cold["ndcg@10"],
+        },
         "popularity": {
-            name: summarise(popularity_ranks(counts, split, ranked.mask_history)) for name, split in splits.items()
+            name: summarise(popularity_ranks(counts, split, ranked.mask_history))
+            for name, split in splits.items()
         },
         "slices": slices,
         "recommendations": exposure_figures(ranked.shown, splits["test"].histories, counts),
@@ -88,7 +105,9 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
 def write_ranks(ranked: Ranked, path: Path) -> None:
     """Write one row a user: ranks, targets, and what the slices go by."""
     kept, targets = ranked.kept, ranked.kept.test_targets
-    item_ids = {name: kept.item_ids[split.targets.numpy()].tolist() for name, split in ranked.splits.items()}
+    item_ids = {
+        name: kept.item_ids[split.targets.numpy()].tolist() for name, split in ranked.splits.items()
+    }
     table = pa.table(
         {
             "user_id": pa.array(kept.user_ids.tolist(), pa.string()),

@@ -22,7 +22,9 @@ def popularity_deciles(counts: Counts) -> Counts:
     the most popular.
     """
     deciles = np.empty(len(counts), dtype=np.int64)
-    deciles[np.argsort(counts, kind="stable")] = np.arange(len(counts)) * 10 // max(len(counts), 1) + 1
+    deciles[np.argsort(counts, kind="stable")] = (
+        np.arange(len(counts)) * 10 // max(len(counts), 1) + 1
+    )
     return deciles
 
 
@@ -49,7 +51,9 @@ def slice_metrics(ranks: Tensor, names: npt.NDArray[np.str_]) -> dict[str, dict[
     }
 
 
-def test_slices(ranks: Tensor, targets: Counts, lengths: Counts, counts: Counts) -> dict[str, dict[str, object]]:
+def test_slices(
+    ranks: Tensor, targets: Counts, lengths: Counts, counts: Counts
+) -> dict[str, dict[str, object]]:
     """Return the slices of ``result.json``, each ``{name: {"users", metric: value}}``.
 
     Parameters
@@ -69,9 +73,13 @@ def test_slices(ranks: Tensor, targets: Counts, lengths: Counts, counts: Counts)
     order = torch.from_numpy
     return {
         "target": dict(sorted(slice_metrics(ranks, cold).items())),
-        "target_popularity_decile": dict(slice_metrics(ranks[order(by_decile)], deciles[by_decile].astype(str))),
+        "target_popularity_decile": dict(
+            slice_metrics(ranks[order(by_decile)], deciles[by_decile].astype(str))
+        ),
         "history_length": dict(
-            slice_metrics(ranks[order(by_length)], np.array(history_bins(lengths[by_length]), dtype=str))
+            slice_metrics(
+                ranks[order(by_length)], np.array(history_bins(lengths[by_length]), dtype=str)
+            )
         ),
     }
 

@@ -18,7 +18,9 @@ __all__ = ["encode_items_together"]
 
 
 @torch.inference_mode()
-def encode_items_together(ranks: Ranks, model: Crossan, features: Features, told_to_end: Event) -> Tensor:
+def encode_items_together(
+    ranks: Ranks, model: Crossan, features: Features, told_to_end: Event
+) -> Tensor:
     """Return the item vectors of the whole catalogue on every rank, ``(items, width)``.
 
     The blocks are one process's, dealt out one by one: another cut would round
@@ -43,7 +45,8 @@ def encode_items_together(ranks: Ranks, model: Crossan, features: Features, told
             padded = vectors.new_zeros(1, ITEMS_PER_BLOCK, vectors.shape[1])
             padded[0, : len(mine)] = vectors
             parts += [
-                found[: len(block)] for found, block in zip(ranks.gather(padded, ranks.count), blocks, strict=False)
+                found[: len(block)]
+                for found, block in zip(ranks.gather(padded, ranks.count), blocks, strict=False)
             ]
             shown.advance(sum(map(len, blocks)))
     return torch.cat(parts)

@@ -9,4 +9,13 @@ from crossan.train.features.placing import Demand, Placement, Residence, place_f
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import FeatureTable
 
-__all__ = ["Demand", "FeatureTable", "Features", "Fetched", "Placement", "Residence", "StoredStates", "place_features"]
+__all__ = [
+    "Demand",
+    "FeatureTable",
+    "Features",
+    "Fetched",
+    "Placement",
+    "Residence",
+    "StoredStates",
+    "place_features",
+]

@@ -52,7 +52,9 @@ class Int8Channels:
 
     def pack(self, states: Tensor) -> Int8States:
         """Return the nearest eight bits; NaN, which only absent rows hold, becomes 0."""
-        standard = states.sub(self.mean).div_(self.deviation).nan_to_num_(0.0)  # float32, whatever the states are
+        standard = (
+            states.sub(self.mean).div_(self.deviation).nan_to_num_(0.0)
+        )  # float32, whatever the states are
         scales = standard.abs().amax(dim=2).div_(_LARGEST)
         codes = standard.div_(torch.where(scales > 0, scales, 1.0).unsqueeze(2)).round_()
         return Int8States(codes.to(torch.int8), scales, self)
@@ -89,9 +91,15 @@ class Int8States:
         if dim != 0:
             raise ValueError(f"expected dimension 0, got {dim}")
         channels, limits = self.channels, torch.finfo(self.channels.dtype)
-        states = self.codes.index_select(0, index).float().mul_(self.scales.index_select(0, index).unsqueeze(2))
+        states = (
+            self.codes.index_select(0, index)
+            .float()
+            .mul_(self.scales.index_select(0, index).unsqueeze(2))
+        )
         states.mul_(channels.deviation).add_(channels.mean)
-        return states.clamp_(limits.min, limits.max).to(channels.dtype)  # the largest may be rounded past the limit
+        return states.clamp_(limits.min, limits.max).to(
+            channels.dtype
+        )  # the largest may be rounded past the limit
 
     def put(self, start: int, states: Tensor) -> None:
         """Pack the hidden states of the items from ``start`` on; they lie on the CPU."""

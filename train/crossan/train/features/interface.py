@@ -44,10 +44,14 @@ class Fetched:
             Other rows than were fetched, or those that were given out already.
         """
         if len(rows) != len(self._rows):
-            raise ValueError(f"expected the {len(self._rows)} rows that were fetched, got {len(rows)}")
+            raise ValueError(
+                f"expected the {len(self._rows)} rows that were fetched, got {len(rows)}"
+            )
         finish, self._finish = self._finish, None
         if finish is None:
-            raise ValueError(f"expected {len(self._rows)} rows to be taken once, took them a second time")
+            raise ValueError(
+                f"expected {len(self._rows)} rows to be taken once, took them a second time"
+            )
         return finish()
 
 

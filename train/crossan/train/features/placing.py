@@ -55,7 +55,9 @@ class Placement:
         return cls(
             residence,  # type: ignore[arg-type]
             None if max_ram is None else parse_size(max_ram, "--max-ram"),
-            None if max_device_memory is None else parse_size(max_device_memory, "--max-device-memory"),
+            None
+            if max_device_memory is None
+            else parse_size(max_device_memory, "--max-device-memory"),
         )
 
 
@@ -73,7 +75,9 @@ class Demand:
     """RAM that is kept per item beside the features and their index: the catalogue, the item vectors."""
 
 
-def place_features(stored: StoredStates, placement: Placement, device: torch.device, demand: Demand) -> Features:
+def place_features(
+    stored: StoredStates, placement: Placement, device: torch.device, demand: Demand
+) -> Features:
     """Load what is to be kept and say on one line where it is.
 
     Parameters
@@ -95,18 +99,25 @@ def place_features(stored: StoredStates, placement: Placement, device: torch.dev
         The machine's memory does not do.
     """
     if device.type == "cpu" and placement.max_device_memory is not None:
-        raise UsageError("--max-device-memory: expected an accelerator, computing on the CPU", remedy="Use --max-ram")
+        raise UsageError(
+            "--max-device-memory: expected an accelerator, computing on the CPU",
+            remedy="Use --max-ram",
+        )
     room = _Room.of(stored, placement, device, demand)
     everything = np.arange(stored.item_count)
     on_cpu = device.type == "cpu"
     if room.chosen == "device" or (on_cpu and room.chosen == "host"):
         tables = tuple(stored.load(m, everything, device) for m in range(len(stored.modalities)))
-        note(f"features: all {show_size(room.table)} in {'RAM' if on_cpu else f'the memory of {device}'}")
+        note(
+            f"features: all {show_size(room.table)} in {'RAM' if on_cpu else f'the memory of {device}'}"
+        )
         return FeatureTable(stored.modalities, tables, torch.from_numpy(stored.presence).to(device))
     popular = everything if demand.counts is None else np.argsort(-demand.counts, kind="stable")
     on_device, in_ram = np.split(popular[: room.device_items + room.ram_items], [room.device_items])
     note(room.in_words())
-    return StreamedFeatures(stored, device, np.sort(in_ram), np.sort(on_device), demand.rows_at_once)
+    return StreamedFeatures(
+        stored, device, np.sort(in_ram), np.sort(on_device), demand.rows_at_once
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,9 @@ class _Room:
     kept: int
 
     @classmethod
-    def of(cls, stored: StoredStates, placement: Placement, device: torch.device, demand: Demand) -> _Room:
+    def of(
+        cls, stored: StoredStates, placement: Placement, device: torch.device, demand: Demand
+    ) -> _Room:
         """Choose the residence and how many items to keep where.
 
         Raises
@@ -159,13 +172,24 @@ class _Room:
             A limit that was given, or the machine's memory, does not do for it.
         """
         each, index = stored.resident_row_bytes, stored.index_bytes + demand.other_bytes
-        table, gathered = each * stored.item_count, demand.gathers_at_once * demand.rows_at_once * stored.row_bytes
+        table, gathered = (
+            each * stored.item_count,
+            demand.gathers_at_once * demand.rows_at_once * stored.row_bytes,
+        )
         scratch = min(SCRATCH_ROWS, stored.item_count) * stored.row_bytes
         batches, on_cpu = gathered + (demand.gathers_at_once - 1) * scratch, device.type == "cpu"
         in_words = f"{demand.gathers_at_once} batches"
-        ram = _Need("--max-ram", _limit_of_ram(placement), index + batches, f"{in_words} and the items' index")
+        ram = _Need(
+            "--max-ram",
+            _limit_of_ram(placement),
+            index + batches,
+            f"{in_words} and the items' index",
+        )
         memory = _Need(
-            "--max-device-memory", _limit_of_device(placement, device, gathered), gathered, f"{in_words} on {device}"
+            "--max-device-memory",
+            _limit_of_device(placement, device, gathered),
+            gathered,
+            f"{in_words} on {device}",
         )
         beside = [] if on_cpu else [memory]
         needs: dict[Residence, list[_Need]] = {
@@ -187,7 +211,9 @@ class _Room:
 
     def in_words(self) -> str:
         """Return the line that is shown."""
-        others = f"{show_size(self.batches)} for batches, {show_size(self.index)} for the items' index"
+        others = (
+            f"{show_size(self.batches)} for batches, {show_size(self.index)} for the items' index"
+        )
         kept = f"{self.ram_items:,} of {self.item_count:,} items, {show_size(self.ram_items * self.kept)}, in RAM"
         if self.device_items:
             kept = f"{self.device_items:,} items, {show_size(self.device_items * self.kept)}, on the device; {kept}"
@@ -208,7 +234,9 @@ def _limit_of_device(placement: Placement, device: torch.device, gathered: int) 
     if placement.max_device_memory is not None:
         return placement.max_device_memory
     if device.type != "cuda":
-        return gathered  # nobody says what is free there: it must do for a step, and nothing is kept
+        return (
+            gathered  # nobody says what is free there: it must do for a step, and nothing is kept
+        )
     free, _ = torch.cuda.mem_get_info(device)
     return int(_SHARE_OF_FREE * free)
 
@@ -218,7 +246,9 @@ def _too_small(chosen: Residence, placement: Placement, need: _Need) -> CrossanE
     source = f"{need.flag} allows" if given is not None else "free for it are"
     what = f"the features, {need.what}" if need.table else need.what
     # To the next unit up, so that what is proposed does.
-    remedies = [f"allow more: {need.flag} {-(-need.total // 2**20)}MiB"] if given is not None else []
+    remedies = (
+        [f"allow more: {need.flag} {-(-need.total // 2**20)}MiB"] if given is not None else []
+    )
     if need.table:
         remedies.insert(0, "use --residence streamed")
     elif not remedies:
@@ -229,4 +259,8 @@ def _too_small(chosen: Residence, placement: Placement, need: _Need) -> CrossanE
     )
     remedy = ", or ".join(remedies)
     remedy = remedy[0].upper() + remedy[1:]
-    return UsageError(message, remedy=remedy) if given is not None else ResourceError(message, remedy=remedy)
+    return (
+        UsageError(message, remedy=remedy)
+        if given is not None
+        else ResourceError(message, remedy=remedy)
+    )

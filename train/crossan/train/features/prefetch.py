@@ -14,7 +14,9 @@ ReadyT = TypeVar("ReadyT")
 
 
 @contextmanager
-def prepared_ahead(tasks: Iterable[TaskT], prepare: Callable[[TaskT], ReadyT]) -> Iterator[Iterator[ReadyT]]:
+def prepared_ahead(
+    tasks: Iterable[TaskT], prepare: Callable[[TaskT], ReadyT]
+) -> Iterator[Iterator[ReadyT]]:
     """Yield what ``prepare`` makes of each task, in their order, one made ahead by a thread of its own.
 
     While one is in use the next is made; no third begins before the next is
@@ -32,7 +34,9 @@ def prepared_ahead(tasks: Iterable[TaskT], prepare: Callable[[TaskT], ReadyT]) -
         yield _one_ahead(iter(tasks), lambda task: thread.submit(prepare, task))
 
 
-def _one_ahead(tasks: Iterator[TaskT], begin: Callable[[TaskT], Future[ReadyT]]) -> Iterator[ReadyT]:
+def _one_ahead(
+    tasks: Iterator[TaskT], begin: Callable[[TaskT], Future[ReadyT]]
+) -> Iterator[ReadyT]:
     for task in tasks:
         ahead = begin(task)
         break

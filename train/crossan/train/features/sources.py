@@ -59,7 +59,9 @@ def cache_folder(data: DataSettings) -> Path:
         None was named.
     """
     if data.cache is None:
-        raise UsageError("--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE")
+        raise UsageError(
+            "--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE"
+        )
     return Path(data.cache)
 
 
@@ -83,11 +85,18 @@ def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, Featur
             f"{data.cache}: expected a store for dataset {dataset.name}, found none",
             remedy=f"crossan-extract --modality all --dataset {data.dataset} --cache {data.cache}",
         )
-    return {m: chosen[m] if m in chosen else open_store(_the_only(found[m], m, data)) for m in Modality if m in wanted}
+    return {
+        m: chosen[m] if m in chosen else open_store(_the_only(found[m], m, data))
+        for m in Modality
+        if m in wanted
+    }
 
 
 def keep_served(
-    dataset: Dataset, stores: Mapping[Modality, FeatureStore], data: DataSettings, recorded: RecordedRun | None = None
+    dataset: Dataset,
+    stores: Mapping[Modality, FeatureStore],
+    data: DataSettings,
+    recorded: RecordedRun | None = None,
 ) -> Served:
     """Apply the protocol to the items the stores can serve.
 
@@ -110,7 +119,9 @@ def keep_served(
     interactions = dataset.interactions()
     dropped: set[str] = set()
     while True:
-        kept = keep_sequences(interactions, max_items=data.max_items, min_items=data.min_items, drop_items=dropped)
+        kept = keep_sequences(
+            interactions, max_items=data.max_items, min_items=data.min_items, drop_items=dropped
+        )
         lacking = _never_extracted(kept.item_ids, stores)
         bare = [] if lacking else _without_modality(kept.item_ids, stores)
         if not lacking and not bare:
@@ -118,16 +129,28 @@ def keep_served(
         if data.drop_items:
             dropped |= set(bare).union(*lacking.values())
             continue
-        newer = _newer(lacking or dict.fromkeys(stores, bare), stores) if recorded and recorded.may_follow else {}
+        newer = (
+            _newer(lacking or dict.fromkeys(stores, bare), stores)
+            if recorded and recorded.may_follow
+            else {}
+        )
         if not newer:
-            raise _unserved(lacking, stores, data, recorded) if lacking else _bare(bare, stores, data, recorded)
+            raise (
+                _unserved(lacking, stores, data, recorded)
+                if lacking
+                else _bare(bare, stores, data, recorded)
+            )
         stores = {**stores, **newer}
     if dropped:
-        note(f"dropped {len(dropped):,} items the stores cannot serve (--drop-items), first: {min(dropped)}")
+        note(
+            f"dropped {len(dropped):,} items the stores cannot serve (--drop-items), first: {min(dropped)}"
+        )
     return Served(kept, stores)
 
 
-def lock_entries(stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None) -> dict[str, dict[str, Any]]:
+def lock_entries(
+    stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None
+) -> dict[str, dict[str, Any]]:
     """Return what ``cache.lock.json`` says of every store, by modality.
 
     Parameters
@@ -174,8 +197,13 @@ def _the_only(found: Sequence[Path], modality: Modality, data: DataSettings) -> 
     return found[0]
 
 
-def _never_extracted(item_ids: np.ndarray, stores: Mapping[Modality, FeatureStore]) -> dict[Modality, list[str]]:
-    lacking = {m: [str(item) for item in item_ids[~np.isin(item_ids, store.item_ids)]] for m, store in stores.items()}
+def _never_extracted(
+    item_ids: np.ndarray, stores: Mapping[Modality, FeatureStore]
+) -> dict[Modality, list[str]]:
+    lacking = {
+        m: [str(item) for item in item_ids[~np.isin(item_ids, store.item_ids)]]
+        for m, store in stores.items()
+    }
     return {modality: items for modality, items in lacking.items() if items}
 
 
@@ -192,7 +220,11 @@ def _newer(
 ) -> dict[Modality, FeatureStore]:
     """Open the newest version of the stores that do not serve some items, where it is newer, and say so."""
     newest = {modality: open_store(stores[modality].path) for modality in lacking}
-    newer = {modality: store for modality, store in newest.items() if store.version > stores[modality].version}
+    newer = {
+        modality: store
+        for modality, store in newest.items()
+        if store.version > stores[modality].version
+    }
     for modality, store in newer.items():
         items = lacking[modality]
         note(
@@ -219,7 +251,10 @@ def _unserved(
     ]
     extract = f"Run: {_extract_command(lacking, data)}"
     if recorded is None:
-        found, remedy = "the stores do not hold every item of the dataset", f"{extract}  (or --drop-items)"
+        found, remedy = (
+            "the stores do not hold every item of the dataset",
+            f"{extract}  (or --drop-items)",
+        )
     elif recorded.may_follow:
         found, remedy = "the stores do not hold every item of the dataset", extract
     else:
@@ -229,13 +264,21 @@ def _unserved(
 
 
 def _bare(
-    bare: list[str], stores: Mapping[Modality, FeatureStore], data: DataSettings, recorded: RecordedRun | None
+    bare: list[str],
+    stores: Mapping[Modality, FeatureStore],
+    data: DataSettings,
+    recorded: RecordedRun | None,
 ) -> DataError:
     found = f"{len(bare):,} items have none of the modalities {', '.join(m.value for m in stores)}, first: {bare[0]}"
     if recorded is None:
-        return DataError(found, remedy="Add a modality that they have, or leave them out: --drop-items")
+        return DataError(
+            found, remedy="Add a modality that they have, or leave them out: --drop-items"
+        )
     if recorded.may_follow:
-        return DataError(found, remedy=f"Add media of theirs to the dataset and run: {_extract_command(stores, data)}")
+        return DataError(
+            found,
+            remedy=f"Add media of theirs to the dataset and run: {_extract_command(stores, data)}",
+        )
     pinned = ", ".join(f"{m.value} {store.version}" for m, store in stores.items())
     return DataError(
         f"{recorded.run}: the run there reads pinned versions of its stores ({pinned}), where {found}",

@@ -62,9 +62,13 @@ class StoredStates:
         permute_seeds: Sequence[int] = (),
     ) -> None:
         self.modalities = tuple(modality for modality in Modality if modality in stores)
-        chosen = {modality: _choose_layers(stores[modality], layers) for modality in self.modalities}
+        chosen = {
+            modality: _choose_layers(stores[modality], layers) for modality in self.modalities
+        }
         if len({len(numbers) for numbers in chosen.values()}) > 1:
-            kept = "; ".join(f"{m.value} keeps {', '.join(map(str, chosen[m]))}" for m in self.modalities)
+            kept = "; ".join(
+                f"{m.value} keeps {', '.join(map(str, chosen[m]))}" for m in self.modalities
+            )
             raise IncompatibleError(
                 f"stores with different counts of kept layers cannot be trained together: {kept}",
                 remedy="Pick layers that all of them keep: --set model.layers=[0,2]",
@@ -74,9 +78,12 @@ class StoredStates:
             order = order[np.random.default_rng(seed).permutation(len(order))]
         self._stores = [stores[modality] for modality in self.modalities]
         self._layers = [chosen[modality] for modality in self.modalities]
-        self._rows = [np.searchsorted(store.item_ids, np.asarray(item_ids))[order] for store in self._stores]
+        self._rows = [
+            np.searchsorted(store.item_ids, np.asarray(item_ids))[order] for store in self._stores
+        ]
         self.presence = np.stack(
-            [store.presence[rows] for store, rows in zip(self._stores, self._rows, strict=True)], axis=1
+            [store.presence[rows] for store, rows in zip(self._stores, self._rows, strict=True)],
+            axis=1,
         )
         self._channels: list[Int8Channels] | None = None
 
@@ -87,13 +94,17 @@ class StoredStates:
         over the store: they do not depend on how the rows are permuted.
         """
         channels, errors = [], {}
-        for modality, store, layers, rows in zip(self.modalities, self._stores, self._layers, self._rows, strict=True):
+        for modality, store, layers, rows in zip(
+            self.modalities, self._stores, self._layers, self._rows, strict=True
+        ):
             present = np.sort(rows[store.presence[rows]])
             chosen = present[:: max(1, -(-len(present) // _SAMPLE))]
             sample = torch.from_numpy(store.read(chosen, layers, is_mapped=False))
             found = Int8Channels.of(sample)
             lost = relative_errors(sample, found.pack(sample))
-            errors[modality] = (float(lost.mean()), float(lost.max())) if len(chosen) else (0.0, 0.0)
+            errors[modality] = (
+                (float(lost.mean()), float(lost.max())) if len(chosen) else (0.0, 0.0)
+            )
             channels.append(found)
         self._channels = channels
         return errors
@@ -140,7 +151,9 @@ class StoredStates:
         """Return room for the gathered hidden states of some items, ``(items, layer, dim)``, on the CPU."""
         store = self._stores[modality]
         dtype = torch.from_numpy(np.empty(0, store.dtype)).dtype
-        return torch.empty((item_count, self.layer_count, store.dim), dtype=dtype, pin_memory=is_pinned)
+        return torch.empty(
+            (item_count, self.layer_count, store.dim), dtype=dtype, pin_memory=is_pinned
+        )
 
     def read(self, modality: int, rows: Rows, out: npt.NDArray[Any]) -> None:
         """Read hidden states as training sees them; where they are packed, packed and unpacked again.
@@ -162,7 +175,9 @@ class StoredStates:
         self._read_stored(modality, rows, out)
         if self._channels is not None:
             states = torch.from_numpy(out)
-            states.copy_(self._channels[modality].pack(states).index_select(0, torch.arange(len(rows))))
+            states.copy_(
+                self._channels[modality].pack(states).index_select(0, torch.arange(len(rows)))
+            )
 
     def load(self, modality: int, rows: Rows, device: torch.device) -> States:
         """Return hidden states to keep, packed where they are, in the order of the rows.
@@ -193,7 +208,11 @@ class StoredStates:
         """Read many rows: a whole store in one go, anything else block by block."""
         store, own = self._stores[modality], self._rows[modality][rows]
         is_whole = self._layers[modality] == store.layers and len(own) == len(store.item_ids)
-        if is_whole and store.identity.stored_dtype != "bfloat16" and bool((own[1:] > own[:-1]).all()):
+        if (
+            is_whole
+            and store.identity.stored_dtype != "bfloat16"
+            and bool((own[1:] > own[:-1]).all())
+        ):
             store.load(out)
             return
         for start in range(0, len(rows), _BLOCK):
@@ -210,5 +229,7 @@ def _choose_layers(store: FeatureStore, layers: tuple[int, ...] | None) -> tuple
     absent = [number for number in layers if number not in store.layers]
     if absent:
         kept = ", ".join(map(str, store.layers))
-        raise IncompatibleError(f"model.layers: {store.path} keeps {kept}, not {', '.join(map(str, absent))}")
+        raise IncompatibleError(
+            f"model.layers: {store.path} keeps {kept}, not {', '.join(map(str, absent))}"
+        )
     return layers

@@ -42,13 +42,22 @@ class StreamedFeatures:
     """
 
     def __init__(
-        self, stored: StoredStates, device: torch.device, in_ram: Rows, on_device: Rows, rows_at_once: int = 1
+        self,
+        stored: StoredStates,
+        device: torch.device,
+        in_ram: Rows,
+        on_device: Rows,
+        rows_at_once: int = 1,
     ) -> None:
         self._stored, self._device = stored, device
         self.presence = torch.from_numpy(stored.presence).to(device)
         places = range(len(stored.modalities))
-        self._in_ram = [stored.load(m, in_ram, torch.device("cpu")) for m in places] if len(in_ram) else []
-        self._on_device = [stored.load(m, on_device, device) for m in places] if len(on_device) else []
+        self._in_ram = (
+            [stored.load(m, in_ram, torch.device("cpu")) for m in places] if len(in_ram) else []
+        )
+        self._on_device = (
+            [stored.load(m, on_device, device) for m in places] if len(on_device) else []
+        )
         self._staging = [StagingBuffers(*stored.row_of(m), rows_at_once) for m in places]
         self._ram_slots = _slots(in_ram, stored.item_count)
         self._device_slots = _slots(on_device, stored.item_count)
@@ -83,7 +92,9 @@ class StreamedFeatures:
         wanted = rows.cpu().numpy()
         slots = self._device_slots[wanted]
         coming = wanted[slots == _NOWHERE]
-        staged = [self._bring_together(modality, coming) for modality in range(len(self.modalities))]
+        staged = [
+            self._bring_together(modality, coming) for modality in range(len(self.modalities))
+        ]
         return Fetched(rows, partial(self._finish, rows, torch.from_numpy(slots), staged))
 
     def _bring_together(self, modality: int, rows: Rows) -> Tensor:
@@ -111,7 +122,10 @@ class StreamedFeatures:
         hidden = [states.to(self._device, non_blocking=True) for states in staged]
         if self._on_device:
             here, coming = (slots != _NOWHERE).nonzero()[:, 0], (slots == _NOWHERE).nonzero()[:, 0]
-            places, slots = (here.to(self._device), coming.to(self._device)), slots[here].to(self._device)
+            places, slots = (
+                (here.to(self._device), coming.to(self._device)),
+                slots[here].to(self._device),
+            )
             hidden = [
                 uploaded.new_empty((len(rows), *uploaded.shape[1:]))
                 .index_copy_(0, places[0], kept.index_select(0, slots))

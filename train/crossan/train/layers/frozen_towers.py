@@ -29,7 +29,9 @@ class FrozenTowers(nn.Module):
     def __init__(self, dims: Sequence[int], width: int) -> None:
         super().__init__()
         dim = max(dims)
-        self.align = nn.ModuleList(nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims)
+        self.align = nn.ModuleList(
+            nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims
+        )
         self.heads = TowerHeads(len(dims), dim, width)
 
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
@@ -38,7 +40,9 @@ class FrozenTowers(nn.Module):
 
     def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the same through the unfolded heads: what the tests and ``--reference`` hold `forward` against."""
-        return self.heads.unfolded(self._highest(hidden, presence)).masked_fill(~presence.unsqueeze(-1), 0.0)
+        return self.heads.unfolded(self._highest(hidden, presence)).masked_fill(
+            ~presence.unsqueeze(-1), 0.0
+        )
 
     def _highest(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         aligned = []

@@ -79,8 +79,12 @@ class _MixAndAdapt(torch.autograd.Function):
         output = weights.new_empty(len(presence), len(down), down.shape[1])
         kept = []
         for block in _blocks(presence):
-            mixed = _mix(previous[block], weights[block], _clean(hidden, presence, block, weights.dtype))
-            bottleneck = torch.baddbmm(down_bias.unsqueeze(1), _by_modality(mixed, down.dtype), down)
+            mixed = _mix(
+                previous[block], weights[block], _clean(hidden, presence, block, weights.dtype)
+            )
+            bottleneck = torch.baddbmm(
+                down_bias.unsqueeze(1), _by_modality(mixed, down.dtype), down
+            )
             torch.add(mixed, up_bias, out=output[block])
             _add_product(output[block].transpose(0, 1), F.gelu(bottleneck), up)
             kept.append(bottleneck)
@@ -94,7 +98,9 @@ class _MixAndAdapt(torch.autograd.Function):
         previous, presence, weights, down, up, *others = ctx.saved_tensors
         modality_count = presence.shape[1]
         hidden, kept = others[:modality_count], others[modality_count:]
-        of_down, of_down_bias, of_up = (weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape))
+        of_down, of_down_bias, of_up = (
+            weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape)
+        )
         of_weights = torch.zeros_like(weights)
         of_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
         wants_hidden = ctx.needs_input_grad[-modality_count:]
@@ -104,10 +110,14 @@ class _MixAndAdapt(torch.autograd.Function):
             mixed = _by_modality(_mix(previous[block], weights[block], states), down.dtype)
             grad = _by_modality(grad_output[block], up.dtype)
             _add_product(of_up, F.gelu(bottleneck).transpose(1, 2), grad)
-            of_bottleneck = torch.ops.aten.gelu_backward(torch.bmm(grad, up.transpose(1, 2)), bottleneck)
+            of_bottleneck = torch.ops.aten.gelu_backward(
+                torch.bmm(grad, up.transpose(1, 2)), bottleneck
+            )
             _add_product(of_down, mixed.transpose(1, 2), of_bottleneck)
             of_down_bias += of_bottleneck.sum(dim=1)
-            of_mixed = grad_output[block] + torch.bmm(of_bottleneck, down.transpose(1, 2)).transpose(0, 1)
+            of_mixed = grad_output[block] + torch.bmm(
+                of_bottleneck, down.transpose(1, 2)
+            ).transpose(0, 1)
             of_weights[block, :, -1] = torch.linalg.vecdot(of_mixed, states)
             if previous.numel():
                 of_weights[block, :, :-1] = torch.bmm(of_mixed, previous[block].transpose(1, 2))
@@ -140,16 +150,22 @@ def _blocks(presence: Tensor) -> Iterator[slice]:
     """Cut the items evenly so that a block fits a CPU's cache; an accelerator takes them all at once."""
     count = len(presence)
     most = _ITEMS_PER_CPU_BLOCK if presence.device.type == "cpu" else max(count, 1)
-    size = math.ceil(count / max(math.ceil(count / most), 1))  # 578 items are twice 289, not 512 and a rest too thin
+    size = math.ceil(
+        count / max(math.ceil(count / most), 1)
+    )  # 578 items are twice 289, not 512 and a rest too thin
     return (slice(start, min(start + size, count)) for start in range(0, count, max(size, 1)))
 
 
 def _clean(hidden: Sequence[Tensor], presence: Tensor, block: slice, dtype: torch.dtype) -> Tensor:
     """Return the block's hidden states side by side, zeros where absent, ``(items, modality, dim)``."""
-    states = torch.empty(len(presence[block]), len(hidden), hidden[0].shape[1], dtype=dtype, device=presence.device)
+    states = torch.empty(
+        len(presence[block]), len(hidden), hidden[0].shape[1], dtype=dtype, device=presence.device
+    )
     for m, own in enumerate(hidden):
         states[:, m] = own[block]
-    if states.device.type == "cpu" and presence[block].all():  # elsewhere the answer would have to be waited for
+    if (
+        states.device.type == "cpu" and presence[block].all()
+    ):  # elsewhere the answer would have to be waited for
         return states
     return states.masked_fill_(~presence[block].unsqueeze(-1), 0.0)
 

@@ -42,7 +42,9 @@ class CrossModalGates(nn.Module):
     def weights(self, presence: Tensor) -> Tensor:
         """Return each item's weights, ``(items, modality, modality + 1)``; zeros for an item without any modality."""
         modality_count = presence.shape[1]
-        is_readable = torch.cat([presence.unsqueeze(1).expand(-1, modality_count, -1), presence.unsqueeze(-1)], dim=-1)
+        is_readable = torch.cat(
+            [presence.unsqueeze(1).expand(-1, modality_count, -1), presence.unsqueeze(-1)], dim=-1
+        )
         masked = self.logits.masked_fill(~is_readable, float("-inf"))
         # A row of -inf would be NaN: such an item is in no batch, but must not poison its neighbours' gradients.
         can_read = presence.any(dim=1)[:, None, None]

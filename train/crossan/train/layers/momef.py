@@ -39,10 +39,14 @@ class Momef(nn.Module):
     bool; result: ``(items, width)``.
     """
 
-    def __init__(self, modality_count: int, width: int, top_k: int, combine: Literal["sum", "concat"]) -> None:
+    def __init__(
+        self, modality_count: int, width: int, top_k: int, combine: Literal["sum", "concat"]
+    ) -> None:
         super().__init__()
         if not 1 <= top_k <= modality_count:
-            raise ValueError(f"expected top_k from 1 to {modality_count} (the modalities in use), got {top_k}")
+            raise ValueError(
+                f"expected top_k from 1 to {modality_count} (the modalities in use), got {top_k}"
+            )
         self.top_k = top_k
         self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(modality_count))
         self.router = nn.Linear(modality_count * width, modality_count)
@@ -58,7 +62,9 @@ class Momef(nn.Module):
     def forward(self, outputs: Tensor, presence: Tensor) -> Tensor:
         """Return the item vectors, shape ``(items, width)``."""
         chosen, weights = self.route(outputs, presence)
-        opinions = torch.stack([expert(outputs[:, m]) for m, expert in enumerate(self.experts)], dim=1)
+        opinions = torch.stack(
+            [expert(outputs[:, m]) for m, expert in enumerate(self.experts)], dim=1
+        )
         picked = opinions.gather(1, chosen.unsqueeze(-1).expand(-1, -1, opinions.shape[-1]))
         weighted = picked * weights.unsqueeze(-1).to(picked.dtype)
         return weighted.sum(dim=1) if self.merge is None else self.merge(weighted.flatten(1))

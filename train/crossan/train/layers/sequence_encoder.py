@@ -28,7 +28,9 @@ class SequenceEncoder(nn.Module):
     the result has no meaning.
     """
 
-    def __init__(self, width: int, input_length: int, block_count: int, head_count: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, input_length: int, block_count: int, head_count: int, dropout: float
+    ) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(input_length, width) * _INITIAL_STD)
         self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
@@ -57,7 +59,9 @@ class _Block(nn.Module):
         if width % head_count:
             raise ValueError(f"expected a width divisible by the {head_count} heads, got {width}")
         self.head_count, self.rate = head_count, dropout
-        self.query, self.key, self.value, self.output = (nn.Linear(width, width, bias=False) for _ in range(4))
+        self.query, self.key, self.value, self.output = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
         self.attention_norm = nn.LayerNorm(width, eps=_NORM_EPS)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPS)

@@ -55,9 +55,13 @@ class SideAdapterTowers(nn.Module):
         super().__init__()
         dim = max(dims)
         self.layer_count, self.compute_dtype = layer_count, compute_dtype
-        self.align = nn.ModuleList(nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims)
+        self.align = nn.ModuleList(
+            nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims
+        )
         self.gates = nn.ModuleList(CrossModalGates(len(dims)) for _ in range(layer_count))
-        self.adapters = nn.ModuleList(SideAdapters(len(dims), dim, bottleneck_dim) for _ in range(layer_count))
+        self.adapters = nn.ModuleList(
+            SideAdapters(len(dims), dim, bottleneck_dim) for _ in range(layer_count)
+        )
         self.heads = TowerHeads(len(dims), dim, width)
         self.dim = dim
 
@@ -70,15 +74,23 @@ class SideAdapterTowers(nn.Module):
         previous = None
         for layer, (gates, adapters) in enumerate(self._layers()):
             states = [own[:, layer] for own in aligned]
-            previous = mix_and_adapt(previous, states, presence, gates, adapters, self.compute_dtype)
+            previous = mix_and_adapt(
+                previous, states, presence, gates, adapters, self.compute_dtype
+            )
         return _present(self.heads(previous), presence)
 
     def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the same by plain modules and autograd: what the tests and ``--reference`` hold `forward` against."""
         clean = [align(self._clean(hidden, presence, m)) for m, align in enumerate(self.align)]
-        previous = torch.zeros_like(torch.stack([states[:, 0] for states in clean], dim=1))  # layer 0 has none
+        previous = torch.zeros_like(
+            torch.stack([states[:, 0] for states in clean], dim=1)
+        )  # layer 0 has none
         for layer, (gates, adapters) in enumerate(self._layers()):
-            previous = adapters(gates(previous, torch.stack([states[:, layer] for states in clean], dim=1), presence))
+            previous = adapters(
+                gates(
+                    previous, torch.stack([states[:, layer] for states in clean], dim=1), presence
+                )
+            )
         return _present(self.heads.unfolded(previous), presence)
 
     def _layers(self) -> Iterator[tuple[CrossModalGates, SideAdapters]]:

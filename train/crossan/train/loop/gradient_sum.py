@@ -37,7 +37,9 @@ class GradientSum:
     def __call__(self, loss: Tensor) -> Tensor:
         """Put the sums in the place of every ``grad`` and return the sum of the losses."""
         # Without a prediction of its own a rank reads no weight of the sequence encoder: the others do.
-        grads = [torch.zeros_like(one) if one.grad is None else one.grad for one in self._parameters]
+        grads = [
+            torch.zeros_like(one) if one.grad is None else one.grad for one in self._parameters
+        ]
         torch.cat([*(grad.flatten() for grad in grads), loss.detach().view(1)], out=self._flat)
         self._ranks.add_up(self._flat)
         for parameter, view in zip(self._parameters, self._views, strict=True):

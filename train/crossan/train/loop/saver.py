@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
 from crossan.train.objectives import Objective
-from crossan.train.record.checkpoint import BEST, NEWEST, Checkpoint, load_weights, optimiser_tensors, restore_optimiser
+from crossan.train.record.checkpoint import (
+    BEST,
+    NEWEST,
+    Checkpoint,
+    load_weights,
+    optimiser_tensors,
+    restore_optimiser,
+)
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import CheckpointSettings, RunSettings
 
@@ -42,11 +49,15 @@ class Progress:
 
     def is_over(self, settings: RunSettings) -> bool:
         """Whether the epochs are used up or nothing improved for ``patience`` of them."""
-        return self.epoch >= settings.max_epochs or self.epoch - self.best_epoch >= settings.patience
+        return (
+            self.epoch >= settings.max_epochs or self.epoch - self.best_epoch >= settings.patience
+        )
 
     def __str__(self) -> str:
         """Return the place in words."""
-        return f"epoch {self.epoch}" if not self.step else f"epoch {self.epoch + 1}, step {self.step}"
+        return (
+            f"epoch {self.epoch}" if not self.step else f"epoch {self.epoch + 1}, step {self.step}"
+        )
 
 
 class Saver:
@@ -112,11 +123,15 @@ class Saver:
         """Whether a checkpoint is to be written now."""
         wait = max(self._settings.every_seconds, self._cost / _MOST_TIME_IN_SAVING)
         every = self._settings.every_steps
-        return time.monotonic() - self._begun >= wait or (every is not None and self._steps >= every)
+        return time.monotonic() - self._begun >= wait or (
+            every is not None and self._steps >= every
+        )
 
     def keep_best(self, epoch: int, hit_ratio: float) -> None:
         """Remember the weights as the best so far; they are written with the next checkpoint, before it."""
-        weights = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
+        weights = {
+            name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()
+        }
         self._unwritten_best = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
 
     def save(self, reached: Progress) -> None:
@@ -157,7 +172,9 @@ class Saver:
         try:
             self._run.best_checkpoint()
         except (StoreIntegrityError, UsageError) as error:
-            if reached.best_epoch == reached.epoch and not reached.step:  # the newest holds the same weights
+            if (
+                reached.best_epoch == reached.epoch and not reached.step
+            ):  # the newest holds the same weights
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
                 self.keep_best(reached.epoch, reached.best_hr)
                 self._write_best()  # at once: a run that is over saves no more

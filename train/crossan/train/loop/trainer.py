@@ -90,7 +90,9 @@ def fit(
         training = _Training(model, features, data, settings, run, told, ranks)
         training.run()
     if training.told:
-        note(f"checkpoint of {training.reached} written; the same command with --resume goes on from there")
+        note(
+            f"checkpoint of {training.reached} written; the same command with --resume goes on from there"
+        )
         if training.told == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
@@ -121,14 +123,18 @@ class _Training:
         self.told, self._is_due = 0, False
         """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
         self.reached = self._saver.restore()
-        ranks.require_same({"checkpoint": str(self.reached), "weights": _digest(model) if ranks.count > 1 else ""})
+        ranks.require_same(
+            {"checkpoint": str(self.reached), "weights": _digest(model) if ranks.count > 1 else ""}
+        )
         run.write_metrics(self.reached.metrics)
         self._lap_begun = time.monotonic()
 
     def run(self) -> None:
         """Take epochs until they are over, or until told to end; what was done is in a checkpoint then."""
         if self._settings.init is not None and self._saver.newest is None:
-            load_initial_weights(self._model, Path(self._settings.init), self._run, self._data.item_ids)
+            load_initial_weights(
+                self._model, Path(self._settings.init), self._run, self._data.item_ids
+            )
             self._save()  # from here on nothing depends on the run that was begun from
         self._agree()
         if not (self.told or self.reached.is_over(self._settings)):
@@ -158,7 +164,10 @@ class _Training:
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
-        with progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown, self._prepared(left) as batches:
+        with (
+            progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown,
+            self._prepared(left) as batches,
+        ):
             for batch in batches:
                 self._window.add(self._take_step(batch))
                 reached.step += 1
@@ -182,7 +191,9 @@ class _Training:
             yield ahead
 
     def _prepare(self, users: Tensor) -> _Batch:
-        return _Batch(len(users), self._objective.prepare(self._features, self._data.train.sequences[users]))
+        return _Batch(
+            len(users), self._objective.prepare(self._features, self._data.train.sequences[users])
+        )
 
     def _take_step(self, batch: _Batch) -> Tensor:
         """Take one step for a batch and return its loss, which nobody has waited for."""
@@ -206,7 +217,9 @@ class _Training:
             return
         mask_history = self._settings.mask_history
         valid = self._ranks.from_first(
-            lambda: summarise(split_ranks(self._model, item_vectors, self._data.validation, mask_history))
+            lambda: summarise(
+                split_ranks(self._model, item_vectors, self._data.validation, mask_history)
+            )
         )
         loss = reached.loss_sum / reached.step
         is_best = valid["hr@10"] > reached.best_hr
@@ -251,7 +264,9 @@ class _Training:
 
     def _batches(self, epoch: int) -> Sequence[Tensor]:
         """Return the users of every step of an epoch."""
-        order = np.random.default_rng([self._settings.seed, epoch]).permutation(len(self._data.train.sequences))
+        order = np.random.default_rng([self._settings.seed, epoch]).permutation(
+            len(self._data.train.sequences)
+        )
         batches: Sequence[Tensor] = torch.from_numpy(order).split(self._settings.batch_size)
         return batches
 
@@ -261,11 +276,20 @@ class _Training:
         batches = self._batches(epoch)
         step = step or len(batches)
         sequences = self._data.train.sequences[batches[step - 1]]
-        items = [str(self._data.item_ids[row]) for row in sequences[sequences != PADDING].unique().tolist()]
-        path = self._run.write_divergence({"epoch": epoch, "step": step, "what": what, "items": items})
+        items = [
+            str(self._data.item_ids[row])
+            for row in sequences[sequences != PADDING].unique().tolist()
+        ]
+        path = self._run.write_divergence(
+            {"epoch": epoch, "step": step, "what": what, "items": items}
+        )
         named = ", ".join(items[:_ITEMS_NAMED]) + (", ..." if len(items) > _ITEMS_NAMED else "")
         newest = self._saver.newest
-        kept = "there was no checkpoint yet" if newest is None else f"the checkpoint of {newest} is kept"
+        kept = (
+            "there was no checkpoint yet"
+            if newest is None
+            else f"the checkpoint of {newest} is kept"
+        )
         return TrainingDivergedError(
             f"{what} in epoch {epoch}, step {step} ({len(items):,} items: {named}); {kept}\n  all items: {path}",
             remedy="Start a run with smaller rates: --set optimiser.lr=... --set optimiser.adapter_lr=...",
@@ -273,7 +297,9 @@ class _Training:
 
 
 def _are_finite(model: Crossan) -> bool:
-    return bool(torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all())
+    return bool(
+        torch.stack([tensor.isfinite().all() for tensor in model.state_dict().values()]).all()
+    )
 
 
 def _digest(model: Crossan) -> str:

@@ -29,7 +29,9 @@ _SHAPELESS = {"compute", "dropout", "layers"}
 """Model settings that no weight depends on; the layers are compared store by store."""
 
 
-def require_carried_over(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]], init: Path) -> None:
+def require_carried_over(
+    settings: RunSettings, stores: Mapping[str, Mapping[str, Any]], init: Path
+) -> None:
     """Make sure that the weights of a run mean the same to another.
 
     Parameters
@@ -52,7 +54,9 @@ def require_carried_over(settings: RunSettings, stores: Mapping[str, Mapping[str
     there, here = _facts(folder.settings(), folder.lock()["stores"]), _facts(settings, stores)
     differing = [name for name in here if name in there and there[name] != here[name]]
     if differing:
-        listed = "\n  ".join(f"{name}: {there[name]} there, {here[name]} here" for name in differing)
+        listed = "\n  ".join(
+            f"{name}: {there[name]} there, {here[name]} here" for name in differing
+        )
         raise IncompatibleError(
             f"--init {init}: its weights cannot be carried over\n  {listed}",
             remedy="Make these the same, or leave --init out: training then begins with random weights",
@@ -81,7 +85,11 @@ def load_initial_weights(model: Crossan, init: Path, run: RunFolder, item_ids: n
         There are none, or they are damaged.
     """
     best = RunFolder(init).best_checkpoint()
-    facts = {"run": str(init), "epoch": best.state["epoch"], "sha256": best.sha256["model.safetensors"]}
+    facts = {
+        "run": str(init),
+        "epoch": best.state["epoch"],
+        "sha256": best.sha256["model.safetensors"],
+    }
     recorded = run.initial()
     if recorded is not None and recorded["sha256"] != facts["sha256"]:
         raise IncompatibleError(
@@ -106,6 +114,8 @@ def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> di
     model = settings.model.model_dump(mode="json")
     if model["combine"] == "sum":
         del model["top_k"]  # how many experts are summed changes no shape
-    facts |= {f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS}
+    facts |= {
+        f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS
+    }
     facts["data.max_items"] = str(settings.data.max_items)
     return facts

@@ -63,7 +63,11 @@ class Crossan(nn.Module):
         super().__init__()
         if item_encoder is None and id_embedding is None:
             raise ValueError("expected an item encoder, an id embedding or both, got neither")
-        self.item_encoder, self.sequence_encoder, self.id_embedding = item_encoder, sequence_encoder, id_embedding
+        self.item_encoder, self.sequence_encoder, self.id_embedding = (
+            item_encoder,
+            sequence_encoder,
+            id_embedding,
+        )
 
     @classmethod
     def build(
@@ -90,17 +94,27 @@ class Crossan(nn.Module):
             Which catalogue items occur in training, ``(items,)`` bool; read with ``id_embedding`` only.
         """
         if settings.compute == "auto":
-            raise ValueError("expected model.compute to be settled before the model is built, got 'auto'")
+            raise ValueError(
+                "expected model.compute to be settled before the model is built, got 'auto'"
+            )
         item_encoder, id_embedding = None, None
         if settings.content:
             towers = _towers(dims, layer_count, settings)
-            fusion = Momef(len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine)
+            fusion = Momef(
+                len(dims), settings.width, min(settings.top_k, len(dims)), settings.combine
+            )
             item_encoder = ItemEncoder(towers, fusion)
-        encoder = SequenceEncoder(settings.width, input_length, settings.blocks, settings.heads, settings.dropout)
+        encoder = SequenceEncoder(
+            settings.width, input_length, settings.blocks, settings.heads, settings.dropout
+        )
         if settings.id_embedding:
             if is_trained is None:
-                raise ValueError("expected the trained items of the catalogue with model.id_embedding, got None")
-            id_embedding = IdEmbedding(is_trained, settings.width)  # drawn last: the rest begins as it does without
+                raise ValueError(
+                    "expected the trained items of the catalogue with model.id_embedding, got None"
+                )
+            id_embedding = IdEmbedding(
+                is_trained, settings.width
+            )  # drawn last: the rest begins as it does without
         return cls(item_encoder, encoder, id_embedding)
 
     def item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
@@ -109,13 +123,17 @@ class Crossan(nn.Module):
 
     def plain_item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
         """Return the same by plain modules and autograd: the slow twin of `item_vectors`."""
-        return self._joined(None if self.item_encoder is None else self.item_encoder.plain, features, rows)
+        return self._joined(
+            None if self.item_encoder is None else self.item_encoder.plain, features, rows
+        )
 
     def trainable_parameter_count(self) -> int:
         """Return how many numbers training changes."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
 
-    def _joined(self, encode: Callable[..., Tensor] | None, features: Features | Fetched, rows: Tensor) -> Tensor:
+    def _joined(
+        self, encode: Callable[..., Tensor] | None, features: Features | Fetched, rows: Tensor
+    ) -> Tensor:
         """Return content, own vector or their sum."""
         parts = [] if encode is None else [encode(*features.gather(rows))]
         if self.id_embedding is not None:
@@ -123,8 +141,12 @@ class Crossan(nn.Module):
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
 
-def _towers(dims: Sequence[int], layer_count: int, settings: ModelSettings) -> SideAdapterTowers | FrozenTowers:
+def _towers(
+    dims: Sequence[int], layer_count: int, settings: ModelSettings
+) -> SideAdapterTowers | FrozenTowers:
     if not settings.adapters:
         return FrozenTowers(dims, settings.width)
     compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
-    return SideAdapterTowers(dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype)
+    return SideAdapterTowers(
+        dims, layer_count, settings.bottleneck_dim, settings.width, compute_dtype
+    )

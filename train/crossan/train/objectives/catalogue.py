@@ -82,14 +82,21 @@ class CatalogueSoftmax:
     """
 
     def __init__(
-        self, training_rows: Tensor, item_count: int, refresh_steps: int, sample_size: int, device: torch.device
+        self,
+        training_rows: Tensor,
+        item_count: int,
+        refresh_steps: int,
+        sample_size: int,
+        device: torch.device,
     ) -> None:
         self._rows = torch.arange(item_count, device=device)
         self._once = torch.zeros(item_count, device=device)  # log 1: each item is one column
         self._is_trained = torch.zeros(item_count, dtype=torch.bool)
         self._is_trained[training_rows[training_rows != PADDING]] = True
         # As log p: nothing is left of the item's logit.
-        self._left_out = torch.zeros(item_count).masked_fill_(~self._is_trained, float("inf")).to(device)
+        self._left_out = (
+            torch.zeros(item_count).masked_fill_(~self._is_trained, float("inf")).to(device)
+        )
         self._refresh_steps, self._sample_size, self._age = refresh_steps, sample_size, 0
         self._table: Tensor | None = None
 
@@ -129,17 +136,23 @@ class CatalogueSoftmax:
         sample = others[drawn_by(sequences, len(others), self._sample_size)]
         return _Encoded(torch.cat([items, sample]), len(items), len(others) / max(len(sample), 1))
 
-    def _content(self, encoder: ItemEncoder, features: Features, fetched: Fetched, encoded: _Encoded) -> Tensor:
+    def _content(
+        self, encoder: ItemEncoder, features: Features, fetched: Fetched, encoded: _Encoded
+    ) -> Tensor:
         """Return the content vectors of the catalogue, ``(items, width)``, those encoded now with their gradient."""
         if self._table is None or self._age == self._refresh_steps:
             self._table, self._age = self._encode_all(encoder, features), 0
         rows = encoded.rows.to(self._rows.device)
         own, sample = encoder(*fetched.gather(rows)).tensor_split([encoded.batch_count])
-        content = self._table.index_copy(0, rows, torch.cat([own, standing_for(sample, encoded.weight)]))
+        content = self._table.index_copy(
+            0, rows, torch.cat([own, standing_for(sample, encoded.weight)])
+        )
         self._table = content.detach()
         self._age += 1
         return content
 
     @torch.no_grad()
     def _encode_all(self, encoder: ItemEncoder, features: Features) -> Tensor:
-        return torch.cat([encoder(*features.gather(rows)) for rows in self._rows.split(ITEMS_PER_REFRESH)])
+        return torch.cat(
+            [encoder(*features.gather(rows)) for rows in self._rows.split(ITEMS_PER_REFRESH)]
+        )

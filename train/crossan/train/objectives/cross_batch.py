@@ -59,8 +59,14 @@ class CrossBatch:
         Width of one.
     """
 
-    def __init__(self, log_popularity: Tensor, memory_size: int, sample_size: int, width: int) -> None:
-        self._log_popularity, self._size, self._sample_size = log_popularity, memory_size, sample_size
+    def __init__(
+        self, log_popularity: Tensor, memory_size: int, sample_size: int, width: int
+    ) -> None:
+        self._log_popularity, self._size, self._sample_size = (
+            log_popularity,
+            memory_size,
+            sample_size,
+        )
         # Rows and counts stay on the CPU, where indices are found; no step waits for the device.
         self._items = torch.empty(0, dtype=torch.int64)
         self._log_multiplicity = torch.empty(0, dtype=torch.float64)
@@ -75,7 +81,9 @@ class CrossBatch:
             columns = self._beside_memory(batch, sequences).to(self._log_popularity.device)
             fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
             vectors = torch.cat([fresh, self._memory(model, features, sequences)])
-            found = debiased_loss_of_batch(columns, vectors, model.sequence_encoder, self._log_popularity)
+            found = debiased_loss_of_batch(
+                columns, vectors, model.sequence_encoder, self._log_popularity
+            )
             self._remember(batch, fresh.detach())
             return found
 
@@ -83,7 +91,11 @@ class CrossBatch:
 
     def state(self) -> dict[str, Tensor]:
         """Return the memory, oldest first."""
-        return {"items": self._items, "log_multiplicity": self._log_multiplicity, "vectors": self._vectors}
+        return {
+            "items": self._items,
+            "log_multiplicity": self._log_multiplicity,
+            "vectors": self._vectors,
+        }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take back a memory."""
@@ -99,7 +111,9 @@ class CrossBatch:
         rows = self._items[places]
         fresh = model.item_vectors(features.fetch(rows), rows.to(self._log_popularity.device))
         return self._vectors.index_copy(
-            0, places.to(self._log_popularity.device), standing_for(fresh, len(self._items) / len(places))
+            0,
+            places.to(self._log_popularity.device),
+            standing_for(fresh, len(self._items) / len(places)),
         )
 
     def _beside_memory(self, batch: BatchColumns, sequences: Tensor) -> BatchColumns:
@@ -117,7 +131,10 @@ class CrossBatch:
     def _places(self, sequences: Tensor) -> Tensor:
         """Find where the memory holds the items of each user, ``(users, any)``, `PADDING` where it does not."""
         ordered, order = self._items.sort(stable=True)
-        first, end = torch.searchsorted(ordered, sequences), torch.searchsorted(ordered, sequences, right=True)
+        first, end = (
+            torch.searchsorted(ordered, sequences),
+            torch.searchsorted(ordered, sequences, right=True),
+        )
         most = int((end - first).max())
         spans = first.unsqueeze(2) + torch.arange(most)  # (users, position, most)
         places = order[spans.clamp(max=len(order) - 1)]
@@ -125,5 +142,7 @@ class CrossBatch:
 
     def _remember(self, batch: BatchColumns, vectors: Tensor) -> None:
         self._items = torch.cat([self._items, batch.items])[-self._size :]
-        self._log_multiplicity = torch.cat([self._log_multiplicity, batch.log_multiplicity])[-self._size :]
+        self._log_multiplicity = torch.cat([self._log_multiplicity, batch.log_multiplicity])[
+            -self._size :
+        ]
         self._vectors = torch.cat([self._vectors, vectors])[-self._size :]

@@ -23,7 +23,9 @@ class InBatch:
         The step that trains, its slow twin, or one rank's share of it.
     """
 
-    def __init__(self, log_popularity: Tensor, prepare: Callable[[Features, Tensor, Tensor], Prepared]) -> None:
+    def __init__(
+        self, log_popularity: Tensor, prepare: Callable[[Features, Tensor, Tensor], Prepared]
+    ) -> None:
         self._log_popularity, self._prepare = log_popularity, prepare
 
     def prepare(self, features: Features, sequences: Tensor) -> Prepared:

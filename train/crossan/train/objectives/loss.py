@@ -70,7 +70,9 @@ class BatchColumns:
 def batch_columns(sequences: Tensor) -> BatchColumns:
     """Find the unique items of ``(users, position)`` catalogue rows padded with `PADDING`, and what to predict."""
     is_real = sequences != PADDING
-    items, inverse, counts = torch.unique(sequences[is_real], return_inverse=True, return_counts=True)
+    items, inverse, counts = torch.unique(
+        sequences[is_real], return_inverse=True, return_counts=True
+    )
     columns = torch.full_like(sequences, PADDING)
     columns[is_real] = inverse
     return columns_to_predict(items, columns, counts.double().log())
@@ -134,7 +136,9 @@ def debiased_cross_entropy(
     offset = multiplicity - log_popularity.to(user_vectors.dtype)
     # Padding points at the positive, which is written last.
     rejected = torch.where(own == PADDING, positive.unsqueeze(1), own)
-    loss: Tensor = _DebiasedCrossEntropy.apply(user_vectors, item_vectors, positive, rejected, offset, multiplicity)  # type: ignore[no-untyped-call]
+    loss: Tensor = _DebiasedCrossEntropy.apply(
+        user_vectors, item_vectors, positive, rejected, offset, multiplicity
+    )  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -163,7 +167,9 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
             log_shares = logits.log_softmax(dim=1)
             total -= log_shares.gather(1, target).sum()
             if grad_users is not None and grad_items is not None:
-                grad_logits = log_shares.exp_().scatter_add_(1, target, log_shares.new_full(target.shape, -1.0))
+                grad_logits = log_shares.exp_().scatter_add_(
+                    1, target, log_shares.new_full(target.shape, -1.0)
+                )
                 torch.mm(grad_logits, item_vectors, out=grad_users[block])
                 grad_items.addmm_(grad_logits.T, users)
         if grad_users is not None and grad_items is not None:
@@ -206,7 +212,9 @@ def debiased_loss_of_batch(
     inputs = columns.sequences[:, :-1]
     # Padding picks up column 0, which the encoder masks. An embedding lookup and not an index: its backward adds
     # up in one order whatever the number of threads, and a resumed run must repeat it bit for bit.
-    user_vectors = sequence_encoder(F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING)
+    user_vectors = sequence_encoder(
+        F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING
+    )
     return debiased_cross_entropy(
         user_vectors.flatten(0, 1).index_select(0, columns.predicting),
         item_vectors,

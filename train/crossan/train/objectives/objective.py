@@ -49,7 +49,9 @@ class Objective(Protocol):
         """Remember what `state` returned."""
 
 
-def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Tensor, ranks: Ranks = ALONE) -> Objective:
+def make_objective(
+    settings: RunSettings, train: TrainSplit, log_popularity: Tensor, ranks: Ranks = ALONE
+) -> Objective:
     """Return the objective of a run.
 
     Parameters
@@ -70,7 +72,9 @@ def make_objective(settings: RunSettings, train: TrainSplit, log_popularity: Ten
         pace = chosen.refresh_steps, chosen.sample_size
         return CatalogueSoftmax(train.sequences, len(log_popularity), *pace, log_popularity.device)
     if chosen.kind == "cross-batch":
-        return CrossBatch(log_popularity, chosen.memory_size, chosen.sample_size, settings.model.width)
+        return CrossBatch(
+            log_popularity, chosen.memory_size, chosen.sample_size, settings.model.width
+        )
     return InBatch(log_popularity, prepare_by_position if settings.reference else prepare_batch)
 
 
@@ -89,10 +93,16 @@ def gathers_of(settings: RunSettings, trained_count: int, item_count: int) -> Ga
     positions, chosen = settings.batch_size * (settings.data.input_length + 1), settings.objective
     if settings.reference:
         return Gathers(positions)  # repeats and padding, too
-    if chosen.kind == "catalogue":  # the sample beside the batch, and beside two of these a block of a refresh
+    if (
+        chosen.kind == "catalogue"
+    ):  # the sample beside the batch, and beside two of these a block of a refresh
         refreshed = min(ITEMS_PER_REFRESH, item_count)
-        return Gathers(max(min(positions + chosen.sample_size, trained_count), refreshed), at_once=3)
+        return Gathers(
+            max(min(positions + chosen.sample_size, trained_count), refreshed), at_once=3
+        )
     batch = min(positions, trained_count)
-    if chosen.kind == "cross-batch":  # beside two batches the sample, in which an item may be several times
+    if (
+        chosen.kind == "cross-batch"
+    ):  # beside two batches the sample, in which an item may be several times
         return Gathers(max(batch, min(chosen.sample_size, chosen.memory_size)), at_once=3)
     return Gathers(batch)

@@ -23,7 +23,9 @@ from crossan.train.ranks.ranks import Ranks
 __all__ = ["gather_vectors", "prepare_share"]
 
 
-def prepare_share(ranks: Ranks, features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+def prepare_share(
+    ranks: Ranks, features: Features, sequences: Tensor, log_popularity: Tensor
+) -> Prepared:
     """Prepare this rank's share of a batch's loss; the sum over the ranks is the loss of one process.
 
     Its loss and the backward of that communicate: every rank calls both once,
@@ -51,8 +53,13 @@ def prepare_share(ranks: Ranks, features: Features, sequences: Tensor, log_popul
         own_vectors = model.item_vectors(fetched, items.to(log_popularity.device))
         item_vectors = gather_vectors(own_vectors, len(here.items), ranks)
         if not len(here.positive):
-            return item_vectors[:0].sum()  # nothing to predict; the others wait for this rank's backward all the same
-        return debiased_loss_of_batch(here, item_vectors, model.sequence_encoder, log_popularity) * of_all
+            return item_vectors[
+                :0
+            ].sum()  # nothing to predict; the others wait for this rank's backward all the same
+        return (
+            debiased_loss_of_batch(here, item_vectors, model.sequence_encoder, log_popularity)
+            * of_all
+        )
 
     return loss_of_share
 

@@ -13,7 +13,14 @@ from crossan.train.models.sequence_model import Crossan
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 
-__all__ = ["LossOfBatch", "Prepared", "loss_by_position", "loss_of_batch", "prepare_batch", "prepare_by_position"]
+__all__ = [
+    "LossOfBatch",
+    "Prepared",
+    "loss_by_position",
+    "loss_of_batch",
+    "prepare_batch",
+    "prepare_by_position",
+]
 
 LossOfBatch = Callable[[Crossan, Features, Tensor, Tensor], Tensor]
 """What both ways are: model, features, ``(users, position)`` catalogue rows padded with `PADDING`, log p of the
@@ -32,13 +39,17 @@ def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor)
     return partial(_loss_of_prepared, columns, features.fetch(columns.items), log_popularity)
 
 
-def _loss_of_prepared(columns: BatchColumns, fetched: Fetched, log_popularity: Tensor, model: Crossan) -> Tensor:
+def _loss_of_prepared(
+    columns: BatchColumns, fetched: Fetched, log_popularity: Tensor, model: Crossan
+) -> Tensor:
     columns = columns.to(log_popularity.device)
     item_vectors = model.item_vectors(fetched, columns.items)
     return debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
 
 
-def loss_of_batch(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+def loss_of_batch(
+    model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor
+) -> Tensor:
     """Return the loss of a batch, each of its items gathered and encoded once."""
     return prepare_batch(features, sequences, log_popularity)(model)
 
@@ -48,7 +59,9 @@ def prepare_by_position(features: Features, sequences: Tensor, log_popularity: T
     return lambda model: loss_by_position(model, features, sequences, log_popularity)
 
 
-def loss_by_position(model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor) -> Tensor:
+def loss_by_position(
+    model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor
+) -> Tensor:
     """Return the same loss as vectorised code first writes it: every position gathered, encoded and scored for itself.
 
     Padding included, under masks; plain modules, plain autograd, one logit per
@@ -68,5 +81,7 @@ def loss_by_position(model: Crossan, features: Features, sequences: Tensor, log_
     is_negative = (~is_own & is_real.flatten())[is_predicting.nonzero()[:, 0]]
     scores = predicting @ vectors.T - log_popularity[rows]  # (predictions, users * position)
     negatives = scores.masked_fill(~is_negative, float("-inf"))
-    loss: Tensor = (torch.cat([wanted.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - wanted).sum()
+    loss: Tensor = (
+        torch.cat([wanted.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - wanted
+    ).sum()
     return loss / max(len(wanted), 1)

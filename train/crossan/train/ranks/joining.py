@@ -110,7 +110,9 @@ def process_group(store: Any, number: int, count: int, device: str) -> Iterator[
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"  # what ranks agree on lies on the CPU, so that no device is waited for
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=MOST_WAITING)
+    dist.init_process_group(
+        backend, store=store, rank=number, world_size=count, timeout=MOST_WAITING
+    )
     yield Ranks(number, count)
     dist.destroy_process_group()
 

@@ -71,7 +71,9 @@ class Ranks:
             return own
         others = [Ranks(number, self.count).part(total) for number in range(self.count)]
         lengths = [part.stop - part.start for part in others]
-        padded = own.new_zeros(max(lengths), *own.shape[1:])  # a collective wants the same shape of everybody
+        padded = own.new_zeros(
+            max(lengths), *own.shape[1:]
+        )  # a collective wants the same shape of everybody
         padded[: len(own)] = own
         parts = [torch.empty_like(padded) for _ in others]
         with _another_may_be_lost():
@@ -125,7 +127,9 @@ class Ranks:
 
     def on_this_machine(self) -> int:
         """Return how many ranks there are here, this one among them: they share its memory."""
-        return 1 if self.count == 1 else self._texts(socket.gethostname()).count(socket.gethostname())
+        return (
+            1 if self.count == 1 else self._texts(socket.gethostname()).count(socket.gethostname())
+        )
 
     def _texts(self, own: str) -> list[str]:
         """Return the texts of all ranks, in their order."""
@@ -134,7 +138,10 @@ class Ranks:
         padded = torch.zeros(1, max(lengths), dtype=torch.uint8)
         padded[0, : len(data)] = data
         texts = self.gather(padded, self.count)
-        return [bytes(text[:length].tolist()).decode() for text, length in zip(texts, lengths, strict=True)]
+        return [
+            bytes(text[:length].tolist()).decode()
+            for text, length in zip(texts, lengths, strict=True)
+        ]
 
 
 ALONE = Ranks()

@@ -58,7 +58,11 @@ def read_catalogue(folder: Path) -> np.ndarray:
     """
     path = folder / _FILE
     try:
-        found = np.array(pq.read_table(path, memory_map=False).column("item_id").to_pylist(), dtype=np.str_)
+        found = np.array(
+            pq.read_table(path, memory_map=False).column("item_id").to_pylist(), dtype=np.str_
+        )
     except (OSError, pa.ArrowException, KeyError) as error:
-        raise StoreIntegrityError(f"{path}: expected the run's item ids, cannot read them: {error}") from None
+        raise StoreIntegrityError(
+            f"{path}: expected the run's item ids, cannot read them: {error}"
+        ) from None
     return found

@@ -117,12 +117,18 @@ def load_newest(folder: Path) -> Checkpoint | None:
     """Read ``last``, or ``previous`` where that is damaged, saying so; None where neither is whole."""
     present = [name for name in (NEWEST, _PREVIOUS) if (folder / name).exists()]
     if present == [_PREVIOUS]:
-        note(f"checkpoint {NEWEST} is gone, going back one: expected {folder / NEWEST}, found nothing there")
+        note(
+            f"checkpoint {NEWEST} is gone, going back one: expected {folder / NEWEST}, found nothing there"
+        )
     for name in present:
         try:
             return load_checkpoint(folder, name)
         except StoreIntegrityError as error:
-            following = "going back one" if name != present[-1] else "and there is no earlier one: training begins anew"
+            following = (
+                "going back one"
+                if name != present[-1]
+                else "and there is no earlier one: training begins anew"
+            )
             note(f"checkpoint {name} cannot be used, {following}: {error.message}")
     return None
 
@@ -149,7 +155,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     odd = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
     if odd:
         listed = "\n  ".join(
-            f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here" for name in odd[:5]
+            f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here"
+            for name in odd[:5]
         )
         raise IncompatibleError(
             f"{source}: its weights do not fit this model, {len(odd):,} of {len(here):,} differ\n  {listed}"
@@ -161,7 +168,9 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's state as named tensors, ``<parameter number>.<what>``."""
     state = optimiser.state_dict()["state"]
     return {
-        f"{number}.{what}": torch.as_tensor(value) for number, entry in state.items() for what, value in entry.items()
+        f"{number}.{what}": torch.as_tensor(value)
+        for number, entry in state.items()
+        for what, value in entry.items()
     }
 
 
@@ -171,7 +180,9 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Te
     for name, tensor in tensors.items():
         number, _, what = name.partition(".")
         state.setdefault(int(number), {})[what] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
 
 
 def _place(folder: Path, name: str) -> Path:
@@ -217,5 +228,7 @@ def _decode_state(data: bytes, place: Path) -> dict[str, Any]:
         del state["digest"]
         is_whole = _encode_state(state) == data
     if not is_whole or not isinstance(state.get("sha256"), dict):
-        raise StoreIntegrityError(f"{place}: not a whole checkpoint: {_STATE} is not the one that was written")
+        raise StoreIntegrityError(
+            f"{place}: not a whole checkpoint: {_STATE} is not the one that was written"
+        )
     return state  # type: ignore[no-any-return]

@@ -53,7 +53,9 @@ def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
         return
     then = parse_object(path.read_bytes(), str(path))
     if then.keys() != facts.keys():
-        raise StoreIntegrityError(f"{path}: expected {', '.join(facts)}, found {', '.join(then) or 'nothing'}")
+        raise StoreIntegrityError(
+            f"{path}: expected {', '.join(facts)}, found {', '.join(then) or 'nothing'}"
+        )
     if then != facts:
         raise IncompatibleError(
             f"--resume {folder}: the dataset has changed since the run there was begun: expected {_said(then)}, found {_said(facts)}",

@@ -25,13 +25,17 @@ def run_folder_of(ranks: Ranks, path: Path) -> RunFolder:
 class FollowedRun(RunFolder):
     """A folder that the first rank writes: whatever would write does nothing here."""
 
-    def begin(self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False) -> None:
+    def begin(
+        self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False
+    ) -> None:
         """Leave it to the first rank, whose errors `Ranks.from_first` hands to all."""
 
     def release(self, owner: str | None = None) -> None:
         """Leave it to the first rank."""
 
-    def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
+    def lock_stores(
+        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
+    ) -> None:
         """Leave it to the first rank."""
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:

@@ -17,7 +17,14 @@ from crossan.common.console import note
 from crossan.common.files import remove_durably, replace_durably
 from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.pins import LOCK_FILE, pin_version
-from crossan.train.record.checkpoint import BEST, Checkpoint, load_checkpoint, load_newest, save_checkpoint, settle
+from crossan.train.record.checkpoint import (
+    BEST,
+    Checkpoint,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+    settle,
+)
 from crossan.train.record.spec import Spec, provenance, spec_differences
 from crossan.train.settings import RunSettings
 
@@ -47,7 +54,9 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def begin(self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False) -> None:
+    def begin(
+        self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False
+    ) -> None:
         """Claim the folder for these settings on this spec.
 
         Parameters
@@ -75,13 +84,17 @@ class RunFolder:
             environment["earlier"] = self._earlier_specs(spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
-            raise UsageError(f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy)
+            raise UsageError(
+                f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         claim(self.path, "trains")
         for place in self.path.iterdir():
             if _TORN.fullmatch(place.name):
                 place.unlink()
-        self._write("env.json", json.dumps(environment, indent=2) + "\n")  # first: a config.toml tells of a run
+        self._write(
+            "env.json", json.dumps(environment, indent=2) + "\n"
+        )  # first: a config.toml tells of a run
         self._write("config.toml", to_toml(settings))
         (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
@@ -105,11 +118,14 @@ class RunFolder:
         config = self.path / "config.toml"
         if not self.holds_run():
             raise UsageError(
-                f"no run at {self.path}: expected config.toml there, found none", remedy="crossan-train --out RUN"
+                f"no run at {self.path}: expected config.toml there, found none",
+                remedy="crossan-train --out RUN",
             )
         return load_settings(RunSettings, files=[config], environment={})
 
-    def lock_stores(self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]) -> None:
+    def lock_stores(
+        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
+    ) -> None:
         """Record the stores in ``cache.lock.json``, as `crossan.train.features.sources.lock_entries` describes them, and pin their versions."""
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
@@ -126,7 +142,8 @@ class RunFolder:
         path = self.path / LOCK_FILE
         if not path.is_file():
             raise UsageError(
-                f"{self.path}: expected cache.lock.json, found none", remedy="crossan-train --resume --out RUN"
+                f"{self.path}: expected cache.lock.json, found none",
+                remedy="crossan-train --resume --out RUN",
             )
         return parse_object(path.read_bytes(), str(path))
 
@@ -234,7 +251,8 @@ class RunFolder:
     def _is_vacant(self) -> bool:
         """Whether nothing lies there but what a process killed in `begin` may have left."""
         return self.path.is_dir() and all(
-            place.name in {OWNER_FILE, "env.json"} or _TORN.fullmatch(place.name) for place in self.path.iterdir()
+            place.name in {OWNER_FILE, "env.json"} or _TORN.fullmatch(place.name)
+            for place in self.path.iterdir()
         )
 
     def _require_same(self, settings: RunSettings) -> None:
@@ -259,7 +277,9 @@ class RunFolder:
                 f"--resume {self.path}: the run there was trained on another spec, and its numbers depend on it\n  {listed}",
                 remedy="Go on where it was begun (threads: OMP_NUM_THREADS), or accept other numbers: --allow-other-spec",
             )
-        note(f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}")
+        note(
+            f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}"
+        )
         return [*earlier, before]
 
     def _read(self, name: str) -> dict[str, Any] | None:

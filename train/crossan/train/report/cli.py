@@ -17,8 +17,12 @@ def report(
     compare: Annotated[
         Path | None, typer.Option("--compare", metavar="RUN", help="Another run to set beside it.")
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; default: RUN/report.html.")] = None,
-    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; default: RUN/report.html.")
+    ] = None,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
 ) -> None:
     """Write report.html: results, loss and metric curves, the gate heat map."""
     from crossan.train.report.page import write_report

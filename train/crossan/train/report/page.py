@@ -36,10 +36,14 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 
         from crossan.train.report.plots import curve_figure, gate_figure
     except ModuleNotFoundError as error:
-        raise UsageError(f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'") from None
+        raise UsageError(
+            f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'"
+        ) from None
     opened = [_read(path, name) for path, name in zip(runs, _names(runs), strict=True)]
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     page = environment.get_template("page.html.jinja").render(
         title=opened[0]["name"],
@@ -48,9 +52,17 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         runs=opened,
         slices=[(title, _slice_rows(opened, key)) for key, title in _SLICES.items()],
         loss=curve_figure({run["name"]: _curve(run, "loss") for run in opened}, "training loss"),
-        hit_ratio=curve_figure({run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"),
-        gain=curve_figure({run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"),
-        gates=[(run["name"], gate_figure(run["gates"], run["modalities"])) for run in opened if run["gates"]],
+        hit_ratio=curve_figure(
+            {run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"
+        ),
+        gain=curve_figure(
+            {run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"
+        ),
+        gates=[
+            (run["name"], gate_figure(run["gates"], run["modalities"]))
+            for run in opened
+            if run["gates"]
+        ],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     staged = out.with_name(f".{out.name}-{os.getpid()}")
@@ -61,11 +73,15 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 def _require_place(out: Path) -> None:
     if out.is_dir():
         raise UsageError(
-            f"--out {out}: expected a file to write, found a folder", remedy=f"Name one in it: --out {out}/report.html"
+            f"--out {out}: expected a file to write, found a folder",
+            remedy=f"Name one in it: --out {out}/report.html",
         )
     nearest = next(parent for parent in out.absolute().parents if parent.exists())
     if not nearest.is_dir():
-        raise UsageError(f"--out {out}: expected a folder at {nearest}, found a file", remedy="Choose another --out")
+        raise UsageError(
+            f"--out {out}: expected a folder at {nearest}, found a file",
+            remedy="Choose another --out",
+        )
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -18,9 +18,12 @@ _INK = "#808080"
 _COLOURS = ("#2a7ae2", "#e2792a", "#2aa876", "#a84fc4")
 _LETTERS = {Modality.IMAGE: "I", Modality.TEXT: "T", Modality.VIDEO: "V", Modality.AUDIO: "A"}
 """Columns in the order of Fig. 4, after H for the tower's own hidden state."""
-_STYLE = {"svg.hashsalt": "crossan", "font.size": 9, "axes.edgecolor": _INK, "text.color": _INK} | dict.fromkeys(
-    ("axes.labelcolor", "xtick.color", "ytick.color"), _INK
-)
+_STYLE = {
+    "svg.hashsalt": "crossan",
+    "font.size": 9,
+    "axes.edgecolor": _INK,
+    "text.color": _INK,
+} | dict.fromkeys(("axes.labelcolor", "xtick.color", "ytick.color"), _INK)
 
 
 def curve_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: str) -> str:
@@ -36,7 +39,9 @@ def curve_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 2.8), layout="constrained")
         axes = figure.add_subplot()
-        for colour, (name, (epochs, values)) in zip(_COLOURS * len(curves), curves.items(), strict=False):
+        for colour, (name, (epochs, values)) in zip(
+            _COLOURS * len(curves), curves.items(), strict=False
+        ):
             axes.plot(epochs, values, label=name, color=colour, linewidth=1.6)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
@@ -47,7 +52,9 @@ def curve_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], 
         return _svg(figure)
 
 
-def gate_figure(weights: Sequence[Sequence[Sequence[float]]], modalities: Sequence[Modality]) -> str:
+def gate_figure(
+    weights: Sequence[Sequence[Sequence[float]]], modalities: Sequence[Modality]
+) -> str:
     """Return the gates as a heat map per tower, as Fig. 4: rows are adapter layers, bottom is 0.
 
     Parameters
@@ -68,14 +75,24 @@ def gate_figure(weights: Sequence[Sequence[Sequence[float]]], modalities: Sequen
             tower = weights[list(modalities).index(modality)]
             axes = figure.add_subplot(1, len(order), place)
             cells = [[layer[column] for column in columns] for layer in tower]
-            image = axes.imshow(cells, origin="lower", cmap="Blues", vmin=lowest, vmax=highest, aspect="auto")
+            image = axes.imshow(
+                cells, origin="lower", cmap="Blues", vmin=lowest, vmax=highest, aspect="auto"
+            )
             axes.set_title(f"{modality.value} tower")
             axes.set_xticks(range(len(columns)), ["H", *(_LETTERS[m] for m in order)])
             axes.set_yticks(range(len(cells)))
             for row, layer in enumerate(cells):
                 for column, value in enumerate(layer):
                     shade = "white" if value > lowest + 0.6 * (highest - lowest) else "#333333"
-                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7, color=shade)
+                    axes.text(
+                        column,
+                        row,
+                        f"{value:.2f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color=shade,
+                    )
         figure.colorbar(image, ax=figure.axes, shrink=0.8)
         return _svg(figure)
 

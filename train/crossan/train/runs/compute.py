@@ -21,7 +21,9 @@ _WORTH_IT = 0.8
 """Share of float32's time below which bfloat16's rounding is taken."""
 
 
-def settle_compute(settings: RunSettings, folder: RunFolder, device: torch.device, *, may_resume: bool) -> RunSettings:
+def settle_compute(
+    settings: RunSettings, folder: RunFolder, device: torch.device, *, may_resume: bool
+) -> RunSettings:
     """Return the settings with ``model.compute=auto`` replaced by what it comes to.
 
     A run that goes on keeps what it began with, whatever a probe says now: the
@@ -37,15 +39,22 @@ def settle_compute(settings: RunSettings, folder: RunFolder, device: torch.devic
     else:
         chosen = fastest_compute(device, settings.model.bottleneck_dim)
         note(f"model.compute=auto: {chosen} on {device}")
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"compute": chosen})})
+    return settings.model_copy(
+        update={"model": settings.model.model_copy(update={"compute": chosen})}
+    )
 
 
 def fastest_compute(device: torch.device, bottleneck_dim: int) -> Literal["float32", "bfloat16"]:
     """Return ``"bfloat16"`` where one layer, forward and backward, takes at most 0.8 of the time with it."""
-    gates, adapters = CrossModalGates(1).to(device), SideAdapters(1, _PROBE_DIM, bottleneck_dim).to(device)
+    gates, adapters = (
+        CrossModalGates(1).to(device),
+        SideAdapters(1, _PROBE_DIM, bottleneck_dim).to(device),
+    )
     layer = gates, adapters, torch.ones(_PROBE_ITEMS, 1, dtype=torch.bool, device=device)
     seconds = {dtype: _seconds_of_layer(*layer, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    return "bfloat16" if seconds[torch.bfloat16] <= _WORTH_IT * seconds[torch.float32] else "float32"
+    return (
+        "bfloat16" if seconds[torch.bfloat16] <= _WORTH_IT * seconds[torch.float32] else "float32"
+    )
 
 
 def _seconds_of_layer(

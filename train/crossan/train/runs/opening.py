@@ -16,7 +16,14 @@ from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, 
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
-from crossan.train.features import Demand, Features, FeatureTable, Placement, StoredStates, place_features
+from crossan.train.features import (
+    Demand,
+    Features,
+    FeatureTable,
+    Placement,
+    StoredStates,
+    place_features,
+)
 from crossan.train.features.sources import RecordedRun, keep_served, require_choice
 from crossan.train.layers.id_embedding import carry_rows
 from crossan.train.models.sequence_model import Crossan
@@ -54,7 +61,9 @@ class OpenedRun:
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
-        return TrainableRun(self.folder, self.settings, self.kept.without_test(), self.features, self.model)
+        return TrainableRun(
+            self.folder, self.settings, self.kept.without_test(), self.features, self.model
+        )
 
 
 def open_run(
@@ -95,12 +104,18 @@ def open_run(
     if stores is None:
         raise UsageError(f"{path}: expected cache.lock.json, found none")
     if permute_seed is not None and not settings.model.content:
-        raise UsageError(f"--permute-features: {path} reads no features: it was trained with model.content=false")
+        raise UsageError(
+            f"--permute-features: {path} reads no features: it was trained with model.content=false"
+        )
     dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
     permuted = () if permute_seed is None else (permute_seed,)
-    run = assemble(settings, folder, dataset, stores, chosen, placement, permuted, is_training=False)
+    run = assemble(
+        settings, folder, dataset, stores, chosen, placement, permuted, is_training=False
+    )
     weights = best.tensors["model"]
-    if run.model.id_embedding is not None:  # what the dataset gained since is known by its content alone
+    if (
+        run.model.id_embedding is not None
+    ):  # what the dataset gained since is known by its content alone
         nothing = torch.zeros_like(run.model.id_embedding.weight, device="cpu")
         weights = carry_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
     load_weights(run.model, weights, str(path))
@@ -122,7 +137,8 @@ def pick_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"--device {device}: not to be had here: {first}", remedy="Use --device auto or --device cpu"
+            f"--device {device}: not to be had here: {first}",
+            remedy="Use --device auto or --device cpu",
         ) from None
     return torch.device(device)
 
@@ -162,17 +178,23 @@ def assemble(
     CrossanError
         Items that cannot be served, or stores that do not fit the settings or each other.
     """
-    recorded = _recorded(folder, stores) if is_training else RecordedRun(folder.path, may_follow=True)
+    recorded = (
+        _recorded(folder, stores) if is_training else RecordedRun(folder.path, may_follow=True)
+    )
     served = keep_served(dataset, stores, settings.data, recorded)
     kept, stores = served.kept, served.stores
     if settings.model.content:
-        features = _load_features(settings, stores, kept, device, placement, permute_seeds, is_training=is_training)
+        features = _load_features(
+            settings, stores, kept, device, placement, permute_seeds, is_training=is_training
+        )
         require_choice(settings.model.top_k, len(features.modalities))
     else:
         features = FeatureTable.without_content(len(kept.item_ids), device)
     torch.manual_seed(settings.seed)
     is_trained = torch.from_numpy(training_counts(kept.training_items, len(kept.item_ids)) > 0)
-    model = Crossan.build(features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained)
+    model = Crossan.build(
+        features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained
+    )
     return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
 
 
@@ -182,7 +204,10 @@ def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> Rec
         return None
     entries = folder.lock()["stores"]
     recorded = {name: (entry["store"], entry["version"]) for name, entry in entries.items()}
-    opened = {modality.value: (str(store.path.absolute()), store.version) for modality, store in stores.items()}
+    opened = {
+        modality.value: (str(store.path.absolute()), store.version)
+        for modality, store in stores.items()
+    }
     return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
 
 
@@ -201,7 +226,9 @@ def _load_features(
     stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
-            note(f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most")
+            note(
+                f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most"
+            )
     counts = training_counts(kept.training_items, stored.item_count)
     gathers = Gathers(
         min(ITEMS_PER_BLOCK, stored.item_count)

@@ -60,7 +60,9 @@ def recommend_items(run: OpenedRun, history: np.ndarray, top: int) -> list[dict[
     inputs = pad_left([history], run.settings.data.input_length)
     scores = (encode_users(run.model, vectors, inputs) @ vectors.T)[0].cpu()
     scores[torch.from_numpy(history)] = float("-inf")
-    order = scores.argsort(descending=True, stable=True)[: min(top, len(scores) - len(set(history.tolist())))]
+    order = scores.argsort(descending=True, stable=True)[
+        : min(top, len(scores) - len(set(history.tolist())))
+    ]
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     chosen = [(str(run.kept.item_ids[row]), float(scores[row])) for row in order.tolist()]

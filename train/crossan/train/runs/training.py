@@ -126,7 +126,9 @@ def begun_run(
     settings = _settle(settings, folder, chosen, ranks, may_resume=may_resume)
     stores: Mapping[Modality, FeatureStore] = {}
     if settings.model.content:
-        stores = (folder.locked_stores() if may_resume else None) or choose_stores(settings.data, dataset)
+        stores = (folder.locked_stores() if may_resume else None) or choose_stores(
+            settings.data, dataset
+        )
     entries = lock_entries(stores, settings.model.layers)
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
@@ -139,7 +141,9 @@ def begun_run(
         spec = current_spec(chosen, next(run.model.parameters()).dtype, ranks.count)
         read = {"dataset digest": dataset.digest, "stores": entries}
         ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
-        ranks.from_first(lambda: folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ))
+        ranks.from_first(
+            lambda: folder.begin(settings, spec, may_resume=may_resume, may_differ=may_differ)
+        )
         try:
             folder.lock_stores(entries, stores)
             if run.model.id_embedding is not None:
@@ -151,12 +155,18 @@ def begun_run(
 
 
 def _settle(
-    settings: RunSettings, folder: RunFolder, device: torch.device, ranks: Ranks, *, may_resume: bool
+    settings: RunSettings,
+    folder: RunFolder,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    may_resume: bool,
 ) -> RunSettings:
     """Have the first rank settle what the settings leave open."""
     if ranks.count > 1 and settings.reference:
         raise UsageError(
-            "--reference: the plain step is one process's", remedy="Train it without torchrun or --engine ray"
+            "--reference: the plain step is one process's",
+            remedy="Train it without torchrun or --engine ray",
         )
     if ranks.count > 1 and settings.objective.kind != "in-batch":
         raise UsageError(
@@ -165,8 +175,12 @@ def _settle(
         )
     if settings.model.compute != "auto":
         return settings
-    settled = ranks.from_first(lambda: settle_compute(settings, folder, device, may_resume=may_resume).model.compute)
-    return settings.model_copy(update={"model": settings.model.model_copy(update={"compute": settled})})
+    settled = ranks.from_first(
+        lambda: settle_compute(settings, folder, device, may_resume=may_resume).model.compute
+    )
+    return settings.model_copy(
+        update={"model": settings.model.model_copy(update={"compute": settled})}
+    )
 
 
 def _require_predictions(run: OpenedRun) -> None:
@@ -198,7 +212,9 @@ def train_model(run: TrainableRun, ranks: Ranks = ALONE) -> Progress:
     return fit(run.model, run.features, data, run.settings, run.folder, ranks)
 
 
-def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, should_write: bool = False) -> dict[str, Any]:
+def evaluate_run(
+    run: OpenedRun, mask_history: HistoryMask, *, should_write: bool = False
+) -> dict[str, Any]:
     """Rank validation and test targets over the whole catalogue, popularity beside them.
 
     Parameters
@@ -210,7 +226,9 @@ def evaluate_run(run: OpenedRun, mask_history: HistoryMask, *, should_write: boo
     should_write
         Whether ``eval/per_user.parquet`` is written.
     """
-    ranked = rank_everyone(run.model, run.features, run.kept, run.settings.data.input_length, mask_history)
+    ranked = rank_everyone(
+        run.model, run.features, run.kept, run.settings.data.input_length, mask_history
+    )
     if should_write:
         write_ranks(ranked, run.folder.path / RANKS_FILE)
     return {"run": str(run.folder.path), **figures_of(ranked)}
@@ -227,6 +245,11 @@ def _announce(run: TrainableRun, ranks: Ranks) -> None:
         f" {run.model.trainable_parameter_count():,} trainable parameters"
         + (f"; {ranks.count} ranks" if ranks.count > 1 else "")
     )
-    lacking = zip(run.features.modalities, (~run.features.presence).sum(dim=0).tolist(), strict=True)
+    lacking = zip(
+        run.features.modalities, (~run.features.presence).sum(dim=0).tolist(), strict=True
+    )
     if run.features.modalities:
-        note("items without: " + ", ".join(f"{modality.value} {count:,}" for modality, count in lacking))
+        note(
+            "items without: "
+            + ", ".join(f"{modality.value} {count:,}" for modality, count in lacking)
+        )

@@ -13,7 +13,15 @@ from torch import Tensor
 from crossan.common.datasets.protocol import KeptSequences, SelectionSequences
 from crossan.train.sequences.padding import PADDING
 
-__all__ = ["TestSplit", "TrainSplit", "ValidationSplit", "pad_left", "test_split", "train_split", "validation_split"]
+__all__ = [
+    "TestSplit",
+    "TrainSplit",
+    "ValidationSplit",
+    "pad_left",
+    "test_split",
+    "train_split",
+    "validation_split",
+]
 
 Rows = npt.NDArray[np.int64]
 
@@ -58,13 +66,17 @@ def train_split(seen: SelectionSequences, input_length: int) -> TrainSplit:
 def validation_split(seen: SelectionSequences, input_length: int) -> ValidationSplit:
     """Return the validation targets with what precedes them."""
     histories = _all_but_last(seen)
-    return ValidationSplit(pad_left(histories, input_length), torch.from_numpy(seen.validation_targets), histories)
+    return ValidationSplit(
+        pad_left(histories, input_length), torch.from_numpy(seen.validation_targets), histories
+    )
 
 
 def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
     """Return the test targets with what precedes them, the validation target included."""
     histories = _all_but_last(kept)
-    return TestSplit(pad_left(histories, input_length), torch.from_numpy(kept.test_targets), histories)
+    return TestSplit(
+        pad_left(histories, input_length), torch.from_numpy(kept.test_targets), histories
+    )
 
 
 test_split.__test__ = False  # type: ignore[attr-defined]

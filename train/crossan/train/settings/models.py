@@ -55,11 +55,16 @@ class ModelSettings(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.width % self.heads:
-            raise ValueError(f"expected width to be divisible by heads, got width {self.width} and {self.heads} heads")
+            raise ValueError(
+                f"expected width to be divisible by heads, got width {self.width} and {self.heads} heads"
+            )
         if not self.content and not self.id_embedding:
             raise ValueError("expected content, id_embedding or both, got neither")
         if self.layers is not None and (
-            not self.layers or list(self.layers) != sorted({number for number in self.layers if number >= 0})
+            not self.layers
+            or list(self.layers) != sorted({number for number in self.layers if number >= 0})
         ):
-            raise ValueError(f"expected layers as distinct numbers from 0, lowest first, got {list(self.layers)}")
+            raise ValueError(
+                f"expected layers as distinct numbers from 0, lowest first, got {list(self.layers)}"
+            )
         return self

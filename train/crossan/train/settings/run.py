@@ -152,9 +152,13 @@ class RunSettings(Settings):
         }
         given = [name for name, is_given in unread.items() if is_given]
         if given and not self.model.content:
-            raise ValueError(f"expected no {', '.join(given)} with model.content=false: no features are read")
+            raise ValueError(
+                f"expected no {', '.join(given)} with model.content=false: no features are read"
+            )
         if self.reference and self.objective.kind != "in-batch":
-            raise ValueError(f"expected objective.kind=in-batch with reference, got {self.objective.kind}")
+            raise ValueError(
+                f"expected objective.kind=in-batch with reference, got {self.objective.kind}"
+            )
         return self
 
     def anywhere(self) -> Self:

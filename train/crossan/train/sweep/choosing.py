@@ -34,7 +34,9 @@ class TrialResult:
     """What it read, by modality; empty where it read item ids alone."""
 
     @classmethod
-    def read(cls, trial: Trial, figures: Mapping[str, Any], stores: Mapping[str, Mapping[str, Any]]) -> TrialResult:
+    def read(
+        cls, trial: Trial, figures: Mapping[str, Any], stores: Mapping[str, Mapping[str, Any]]
+    ) -> TrialResult:
         """Take what a trial needs of ``validation.json`` and ``cache.lock.json``."""
         return cls(
             trial,
@@ -62,7 +64,9 @@ class SettingResult:
         return spread([result.valid for result in self.results])
 
 
-def group(results: Sequence[TrialResult], points: Sequence[Point], seeds: Sequence[int]) -> list[SettingResult]:
+def group(
+    results: Sequence[TrialResult], points: Sequence[Point], seeds: Sequence[int]
+) -> list[SettingResult]:
     """Return the points all of whose seeds are finished, in their order; a point that was drawn twice stands once."""
     found = {result.trial.name: result for result in results}
     settings = {}
@@ -96,7 +100,8 @@ def choose(settings: Sequence[SettingResult]) -> SettingResult:
             remedy="Sweep modalities with --set data.drop_items=false, and leave the dataset alone while a sweep runs",
         )
     return min(  # the first of equals
-        settings, key=lambda s: (-s.mean("hr@10"), -s.mean("ndcg@10"), s.results[0].trainable_parameters)
+        settings,
+        key=lambda s: (-s.mean("hr@10"), -s.mean("ndcg@10"), s.results[0].trainable_parameters),
     )
 
 

@@ -20,48 +20,83 @@ class TrialsFailedError(CrossanError):
 
 def sweep(
     out: Annotated[Path, typer.Option("--out", help="Sweep folder to write, or to go on with.")],
-    dataset: Annotated[str | None, typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder.")] = None,
-    cache: Annotated[str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
-    modality: Annotated[
-        str | None, typer.Option("--modality", help="For example text,image; default: all that the cache holds.")
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder.")
     ] = None,
-    drop_items: Annotated[bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")] = False,
+    cache: Annotated[
+        str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(
+            "--modality", help="For example text,image; default: all that the cache holds."
+        ),
+    ] = None,
+    drop_items: Annotated[
+        bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")
+    ] = False,
     config: Annotated[
-        list[Path] | None, typer.Option("--config", help="TOML file of training settings; repeatable, later ones win.")
+        list[Path] | None,
+        typer.Option(
+            "--config", help="TOML file of training settings; repeatable, later ones win."
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One training setting for all trials; repeatable."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One training setting for all trials; repeatable."
+        ),
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option("--sweep", metavar="FILE", help="TOML file of what the flags below say.")
+        Path | None,
+        typer.Option("--sweep", metavar="FILE", help="TOML file of what the flags below say."),
     ] = None,
     grid: Annotated[
         list[str] | None,
-        typer.Option("--grid", metavar="KEY=A,B,...", help="Values to try of a training setting; repeatable."),
+        typer.Option(
+            "--grid", metavar="KEY=A,B,...", help="Values to try of a training setting; repeatable."
+        ),
     ] = None,
     ranges: Annotated[
         list[str] | None,
         typer.Option(
-            "--range", metavar="KEY=LOW:HIGH[:log]", help="Range to draw a training setting from; repeatable."
+            "--range",
+            metavar="KEY=LOW:HIGH[:log]",
+            help="Range to draw a training setting from; repeatable.",
         ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", metavar="0,1,...", help="Seeds of every point [0].")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="grid, random or optuna [grid].")] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Points to draw with random or optuna.")] = None,
-    sampler_seed: Annotated[int | None, typer.Option("--sampler-seed", help="Seed of the draws [0].")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", metavar="0,1,...", help="Seeds of every point [0].")
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option("--sampler", help="grid, random or optuna [grid].")
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Points to draw with random or optuna.")
+    ] = None,
+    sampler_seed: Annotated[
+        int | None, typer.Option("--sampler-seed", help="Seed of the draws [0].")
+    ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option("--jobs", min=1, help="Trials side by side [one a CUDA device, or one on the CPU]."),
+        typer.Option(
+            "--jobs", min=1, help="Trials side by side [one a CUDA device, or one on the CPU]."
+        ),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of a trial [the cores divided by --jobs].")
+        int | None,
+        typer.Option(
+            "--threads", min=1, help="CPU threads of a trial [the cores divided by --jobs]."
+        ),
     ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     no_test: Annotated[
-        bool, typer.Option("--no-test", help="Stop after the choice: look at no test target at all.")
+        bool,
+        typer.Option("--no-test", help="Stop after the choice: look at no test target at all."),
     ] = False,
-    is_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    is_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on stdout.")
+    ] = False,
 ) -> None:
     """Train settings and seeds side by side, choose one by validation, and judge that one on test.
 
@@ -82,10 +117,14 @@ def sweep(
         "sampler_seed": sampler_seed,
         "threads": threads,
         "device": None if device == "auto" else device_kind(device),
-        "grid": asked.grid | {key: _list_of("--grid", text) for key, text in _pairs("--grid", grid)} if grid else None,
+        "grid": asked.grid | {key: _list_of("--grid", text) for key, text in _pairs("--grid", grid)}
+        if grid
+        else None,
         "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
     }
-    asked = settings_with(asked, {name: value for name, value in flags.items() if value is not None}, "flags")
+    asked = settings_with(
+        asked, {name: value for name, value in flags.items() if value is not None}, "flags"
+    )
     shared = {
         "data.dataset": dataset,
         "data.cache": cache,

@@ -40,7 +40,9 @@ def device_kind(asked: str) -> Literal["cpu", "cuda"]:
         )
     count = 0 if asked == "cpu" else _cuda_count()
     if asked == "cuda" and not count:
-        raise UsageError("--device cuda: no such device here", remedy="Use --device auto or --device cpu")
+        raise UsageError(
+            "--device cuda: no such device here", remedy="Use --device auto or --device cpu"
+        )
     return "cuda" if count else "cpu"
 
 

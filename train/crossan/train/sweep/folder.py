@@ -56,7 +56,9 @@ class SweepFolder:
     def recorded(self) -> SweepSettings | None:
         """Return the sweep that was begun here, None where none was."""
         path = self.path / _SWEEP
-        return load_settings(SweepSettings, files=[path], environment={}) if path.is_file() else None
+        return (
+            load_settings(SweepSettings, files=[path], environment={}) if path.is_file() else None
+        )
 
     @contextmanager
     def claimed(self, sweep: SweepSettings, base: RunSettings) -> Iterator[None]:
@@ -81,7 +83,9 @@ class SweepFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         claim(self.path, "sweeps")
         try:
-            replace_durably(self.path / _BASE, to_toml(base).encode())  # first: a sweep.toml tells of a sweep
+            replace_durably(
+                self.path / _BASE, to_toml(base).encode()
+            )  # first: a sweep.toml tells of a sweep
             replace_durably(self.path / _SWEEP, to_toml(sweep).encode())
             yield
         finally:
@@ -110,7 +114,11 @@ class SweepFolder:
     def result(self, trial: Trial) -> TrialResult | None:
         """Return a trial's validation figures, None before it is finished."""
         figures = self.run(trial).validation()
-        return None if figures is None else TrialResult.read(trial, figures, self.run(trial).lock()["stores"])
+        return (
+            None
+            if figures is None
+            else TrialResult.read(trial, figures, self.run(trial).lock()["stores"])
+        )
 
     def locked(self, trial: Trial) -> dict[str, dict[str, Any]] | None:
         """Return the stores that a trial began with and goes on with, None where it has not come to any."""
@@ -164,7 +172,8 @@ class SweepFolder:
     def _is_vacant(self) -> bool:
         """Whether nothing lies there but what a process killed in `claimed` may have left."""
         return self.path.is_dir() and all(
-            place.name in {OWNER_FILE, _BASE} or place.name.startswith(".") for place in self.path.iterdir()
+            place.name in {OWNER_FILE, _BASE} or place.name.startswith(".")
+            for place in self.path.iterdir()
         )
 
     def _require_same(self, pairs: Sequence[tuple[Settings, Settings]]) -> None:

@@ -19,12 +19,18 @@ Point = Mapping[str, Any]
 
 def grid_points(sweep: SweepSettings) -> list[Point]:
     """Return every combination, the last name's values changing fastest; one empty point where there is no axis."""
-    return [dict(zip(sweep.grid, values, strict=True)) for values in itertools.product(*sweep.grid.values())]
+    return [
+        dict(zip(sweep.grid, values, strict=True))
+        for values in itertools.product(*sweep.grid.values())
+    ]
 
 
 def drawn_points(sweep: SweepSettings) -> list[Point]:
     """Return ``trials`` random points; the n-th depends on the sampler's seed, n and the axes alone."""
-    return [_drawn(sweep, np.random.default_rng([sweep.sampler_seed, n])) for n in range(sweep.trials or 0)]
+    return [
+        _drawn(sweep, np.random.default_rng([sweep.sampler_seed, n]))
+        for n in range(sweep.trials or 0)
+    ]
 
 
 def corners(sweep: SweepSettings) -> Iterator[Point]:
@@ -43,7 +49,9 @@ def _ranges(sweep: SweepSettings) -> dict[str, Range]:
 
 
 def _drawn(sweep: SweepSettings, random: np.random.Generator) -> Point:
-    point: dict[str, Any] = {name: values[int(random.integers(len(values)))] for name, values in sweep.grid.items()}
+    point: dict[str, Any] = {
+        name: values[int(random.integers(len(values)))] for name, values in sweep.grid.items()
+    }
     for name, bounds in _ranges(sweep).items():
         point[name] = _whole_or_not(bounds, _number(bounds, float(random.random())))
     return point

@@ -90,7 +90,15 @@ class _Child:
         with order.log.open("ab") as log:
             self._log_begin = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, str(os.getpid()), *order.arguments, "--device", slot.device],
+                [
+                    sys.executable,
+                    "-c",
+                    _PROGRAM,
+                    str(os.getpid()),
+                    *order.arguments,
+                    "--device",
+                    slot.device,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -129,8 +137,12 @@ class _Child:
         with self.order.log.open("rb") as log:
             log.seek(self._log_begin)
             lines = log.read().decode(errors="replace").splitlines()
-        begin = next((n for n in reversed(range(len(lines))) if _ERROR_LINE.match(lines[n])), len(lines) - 1)
-        return "\n".join(lines[max(begin, 0) :][:_MOST_LINES]) or f"exit code {code}, without a word"
+        begin = next(
+            (n for n in reversed(range(len(lines))) if _ERROR_LINE.match(lines[n])), len(lines) - 1
+        )
+        return (
+            "\n".join(lines[max(begin, 0) :][:_MOST_LINES]) or f"exit code {code}, without a word"
+        )
 
 
 def _environment() -> dict[str, str]:

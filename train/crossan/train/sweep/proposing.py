@@ -74,7 +74,8 @@ def _space(sweep: SweepSettings) -> dict[str, optuna.distributions.BaseDistribut
     """Return the axes as optuna's; of a grid's values their places, as values may be lists."""
     optuna = import_optuna()
     space: dict[str, Any] = {
-        name: optuna.distributions.CategoricalDistribution(range(len(values))) for name, values in sweep.grid.items()
+        name: optuna.distributions.CategoricalDistribution(range(len(values)))
+        for name, values in sweep.grid.items()
     }
     for name, text in sweep.range.items():
         bounds = parse_range(name, text)
@@ -82,7 +83,9 @@ def _space(sweep: SweepSettings) -> dict[str, optuna.distributions.BaseDistribut
             low, high = int(bounds.low), int(bounds.high)
             space[name] = optuna.distributions.IntDistribution(low, high, log=bounds.is_log)
         else:
-            space[name] = optuna.distributions.FloatDistribution(bounds.low, bounds.high, log=bounds.is_log)
+            space[name] = optuna.distributions.FloatDistribution(
+                bounds.low, bounds.high, log=bounds.is_log
+            )
     return space
 
 
@@ -103,7 +106,8 @@ def import_optuna() -> Any:  # noqa: ANN401 - a module that mypy does not see
         import optuna
     except ImportError:
         raise UsageError(
-            "--sampler optuna: expected the library optuna, found none", remedy="pip install 'crossan[optuna]'"
+            "--sampler optuna: expected the library optuna, found none",
+            remedy="pip install 'crossan[optuna]'",
         ) from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -35,10 +35,15 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Print every setting, best first, then the chosen one's figures on both splits."""
     rows = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
     width = max([len(label_of(row["point"])) for row in rows] + [len("setting")])
-    print(f"{'setting':<{width}}  seeds  " + "  ".join(f"{'valid ' + name.upper():<17}" for name in _COLUMNS).rstrip())
+    print(
+        f"{'setting':<{width}}  seeds  "
+        + "  ".join(f"{'valid ' + name.upper():<17}" for name in _COLUMNS).rstrip()
+    )
     for row in rows:
         mark = "  <- chosen" if row["point"] == report["chosen"]["point"] else ""
-        print(f"{label_of(row['point']):<{width}}  {len(row['runs']):>5}  {_cells(row['valid'])}{mark}")
+        print(
+            f"{label_of(row['point']):<{width}}  {len(row['runs']):>5}  {_cells(row['valid'])}{mark}"
+        )
     for failure in report["failed"]:
         print(f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}")
     if report["chosen"] is None:
@@ -46,7 +51,9 @@ def print_report(report: Mapping[str, Any]) -> None:
         return
     print(f"chosen by mean validation HR@10 alone: {label_of(report['chosen']['point'])}")
     if report["test"] is not None:
-        print(f"{'its test figures, looked at after the choice':<{width + 7}}  {_cells(report['test'])}".rstrip())
+        print(
+            f"{'its test figures, looked at after the choice':<{width + 7}}  {_cells(report['test'])}".rstrip()
+        )
 
 
 def _setting_report(setting: SettingResult) -> dict[str, Any]:

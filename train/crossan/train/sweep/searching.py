@@ -71,7 +71,9 @@ def run_sweep(
     return report
 
 
-def _conclude(search: _Search, slots: Sequence[Slot], told: ToldToEnd, *, should_test: bool) -> dict[str, Any] | None:
+def _conclude(
+    search: _Search, slots: Sequence[Slot], told: ToldToEnd, *, should_test: bool
+) -> dict[str, Any] | None:
     """Choose and write that down; then, and not before, judge the chosen setting on test."""
     settings = search.finished_settings()
     chosen = choose(settings) if settings else None
@@ -108,7 +110,9 @@ class _Search:
         """Run every trial that is not finished, until told to end."""
         planned = planned_count(self.sweep) * len(self.sweep.seeds)
         finished = len(list(self.folder.path.glob("runs/*/validation.json")))
-        note(f"{planned:,} trials, {finished:,} of them finished before; {len(self._slots)} at a time")
+        note(
+            f"{planned:,} trials, {finished:,} of them finished before; {len(self._slots)} at a time"
+        )
         with progress("sweep", max(planned - finished, 0), "trials") as shown:
             for points in batches(self.sweep, self._score):
                 self._points += points
@@ -119,7 +123,11 @@ class _Search:
 
     def finished_settings(self) -> list[SettingResult]:
         """Return the points all of whose seeds are finished."""
-        found = [result for trial in self._trials(self._points) if (result := self.folder.result(trial)) is not None]
+        found = [
+            result
+            for trial in self._trials(self._points)
+            if (result := self.folder.result(trial)) is not None
+        ]
         return group(found, self._points, self.sweep.seeds)
 
     def failures(self) -> list[dict[str, Any]]:
@@ -165,13 +173,17 @@ class _Search:
         left = [trial for trial in trials if self._is_left(trial)]
         for trial in left:
             self._require_stores_unchanged(trial)
-        run_orders([self._order(trial) for trial in left], self._slots, self._told, note_end, note_look)
+        run_orders(
+            [self._order(trial) for trial in left], self._slots, self._told, note_end, note_look
+        )
 
     def _is_left(self, trial: Trial) -> bool:
         """Whether a trial is to be run; it is started only if its settings fit together."""
         result, failure = self.folder.result(trial), self.folder.failure(trial)
         if result is not None:
-            self.folder.forget_failure(trial)  # its process ended badly after the figures were written
+            self.folder.forget_failure(
+                trial
+            )  # its process ended badly after the figures were written
             self._note_result(result)
             return False
         if failure is not None and failure.is_final:
@@ -179,7 +191,9 @@ class _Search:
         self.folder.forget_failure(trial)
         try:
             trial_settings(self._base, trial)
-        except ConfigError as error:  # a proposal of optuna: everything else was checked at the start
+        except (
+            ConfigError
+        ) as error:  # a proposal of optuna: everything else was checked at the start
             self._note_end(trial, None, str(error))
             return False
         return True
@@ -194,11 +208,15 @@ class _Search:
             self._read.add("the cache as it is now", trial.point, stores)
 
     def _order(self, trial: Trial) -> Order:
-        return Order(trial.name, (*self.folder.arguments(trial), "--validation-only"), self.folder.log(trial))
+        return Order(
+            trial.name, (*self.folder.arguments(trial), "--validation-only"), self.folder.log(trial)
+        )
 
     def _note_end(self, trial: Trial, exit_code: int | None, reason: str) -> None:
         what = f"{label_of(trial.point)}, seed {trial.seed}"
-        result = self.folder.result(trial)  # whole where it is there, however the process ended after writing it
+        result = self.folder.result(
+            trial
+        )  # whole where it is there, however the process ended after writing it
         if result is None:
             failure = self.folder.write_failure(trial, exit_code, reason)
             note(f"failed: {what}: {failure.reason}")
@@ -213,10 +231,16 @@ class _Search:
             self._best = hit_ratio, label_of(trial.point)
 
     def _best_so_far(self) -> list[str]:
-        return [] if self._best is None else [f"best valid hr@10 {self._best[0]:.4f} by {self._best[1]}"]
+        return (
+            []
+            if self._best is None
+            else [f"best valid hr@10 {self._best[0]:.4f} by {self._best[1]}"]
+        )
 
 
-def _settled(asked: SweepSettings, recorded: SweepSettings | None, jobs: int | None) -> SweepSettings:
+def _settled(
+    asked: SweepSettings, recorded: SweepSettings | None, jobs: int | None
+) -> SweepSettings:
     """Fill in what was left open: as it was when the sweep was begun, else by what there is here."""
     open_names = [name for name in ("device", "threads", "at_once") if getattr(asked, name) is None]
     if recorded is not None:
@@ -241,7 +265,9 @@ def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettin
     return [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
 
 
-def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> dict[str, dict[str, Any]]:
+def _require_trainable(
+    settings: Sequence[RunSettings], base: RunSettings
+) -> dict[str, dict[str, Any]]:
     """Refuse what every trial would stop at: no dataset, no store, items that cannot be served, too few modalities.
 
     Returns the stores there are, as `lock_entries` describes them; none where no trial reads any.
@@ -249,7 +275,9 @@ def _require_trainable(settings: Sequence[RunSettings], base: RunSettings) -> di
     dataset = open_dataset(base.data.dataset)
     reading = [one for one in settings if one.model.content]
     stores = choose_stores(base.data, dataset) if reading else {}
-    keep_served(dataset, stores, base.data)  # for its errors: nothing of what it returns is looked at
+    keep_served(
+        dataset, stores, base.data
+    )  # for its errors: nothing of what it returns is looked at
     for one in reading:
         require_choice(one.model.top_k, len(one.data.modality or stores))
     return lock_entries(stores, base.model.layers)

@@ -64,11 +64,15 @@ class SweepSettings(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.sampler == "grid" and (self.range or self.trials is not None):
-            raise ValueError("expected --sampler random or optuna with --range and --trials, got grid")
+            raise ValueError(
+                "expected --sampler random or optuna with --range and --trials, got grid"
+            )
         if self.sampler != "grid" and self.trials is None:
             raise ValueError(f"expected --trials N with --sampler {self.sampler}, got none")
         if self.sampler != "grid" and not (self.grid or self.range):
-            raise ValueError(f"expected --grid or --range with --sampler {self.sampler}, got neither")
+            raise ValueError(
+                f"expected --grid or --range with --sampler {self.sampler}, got neither"
+            )
         if self.sampler != "optuna" and self.at_once is not None:
             raise ValueError(f"expected at_once with --sampler optuna only, got {self.sampler}")
         for name, values in (*self.grid.items(), ("seeds", self.seeds)):
@@ -84,7 +88,10 @@ class SweepSettings(Settings):
 def _bytes_of(name: str, value: object) -> bytes:
     try:
         return canonical_bytes(value)
-    except (TypeError, ValueError):  # TOML has dates, times and infinite numbers, and settings have not
+    except (
+        TypeError,
+        ValueError,
+    ):  # TOML has dates, times and infinite numbers, and settings have not
         raise ValueError(
             f"expected finite numbers, booleans or texts of {name}, dates and times in quotes"
             f" (--grid '{name}=\"2024-01-31\"'), got {value}"

@@ -82,7 +82,9 @@ def stores_to_read(
 
 
 def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    return all(before[name] == now[name] for name in _FIXES_NUMBERS if name in before and name in now)
+    return all(
+        before[name] == now[name] for name in _FIXES_NUMBERS if name in before and name in now
+    )
 
 
 def _shown(entry: Mapping[str, Any]) -> str:

@@ -43,7 +43,9 @@ def test_figures(
         if folder.run(trial).result() is None
     ]
     if orders:
-        note(f"chosen by validation: {label_of(chosen.point)}; only now are its runs judged on test")
+        note(
+            f"chosen by validation: {label_of(chosen.point)}; only now are its runs judged on test"
+        )
     failed: list[str] = []
 
     def note_end(order: Order, exit_code: int, reason: str) -> None:

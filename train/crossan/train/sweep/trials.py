@@ -12,7 +12,9 @@ from crossan.train.sweep.points import Point
 
 __all__ = ["Trial", "label_of", "point_digest", "require_sweepable", "trial_settings"]
 
-_OTHER_TARGETS = "its values rank other targets or among other items, so their figures cannot be compared"
+_OTHER_TARGETS = (
+    "its values rank other targets or among other items, so their figures cannot be compared"
+)
 _FIXED = {
     "seed": "give seeds with --seeds",
     "mask_history": "its values are other measures, not other models",
@@ -44,7 +46,11 @@ class Trial:
 
     def assignments(self) -> list[str]:
         """Return what makes the base settings this trial's, as arguments of ``crossan-train``."""
-        given = [part for name, value in self.point.items() for part in ("--set", f"{name}={toml_value(value)}")]
+        given = [
+            part
+            for name, value in self.point.items()
+            for part in ("--set", f"{name}={toml_value(value)}")
+        ]
         return [*given, "--seed", str(self.seed)]
 
 

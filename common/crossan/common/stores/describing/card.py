@@ -53,7 +53,9 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
         "---",
     ]
     backbone, capture = described["backbone"], described["capture"]
-    statuses = ", ".join(f"{described[key]:,} {key}" for key in ("ok", "absent", "missing", "quarantined"))
+    statuses = ", ".join(
+        f"{described[key]:,} {key}" for key in ("ok", "absent", "missing", "quarantined")
+    )
     body = [
         f"# {name}",
         "",
@@ -101,5 +103,9 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
 
 def _restrictions(licences: dict[str, str | None]) -> list[str]:
     found = [(name, licence, forbids_redistribution(licence)) for name, licence in licences.items()]
-    lines = [f"- {name}: {licence or 'not recorded'}: {why}." for name, licence, why in found if why is not None]
+    lines = [
+        f"- {name}: {licence or 'not recorded'}: {why}."
+        for name, licence, why in found
+        if why is not None
+    ]
     return lines or ["None beyond the licences above."]

@@ -29,8 +29,12 @@ def info(store: _Store, is_json: _Json = False) -> None:
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of one store.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
-    version_a: Annotated[int | None, typer.Option("--version-a", min=1, help="Version of A; default: newest.")] = None,
-    version_b: Annotated[int | None, typer.Option("--version-b", min=1, help="Version of B; default: newest.")] = None,
+    version_a: Annotated[
+        int | None, typer.Option("--version-a", min=1, help="Version of A; default: newest.")
+    ] = None,
+    version_b: Annotated[
+        int | None, typer.Option("--version-b", min=1, help="Version of B; default: newest.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """Say in what two stores, or two versions of one, differ: recipe, items, values. Exit 1 where they do."""
@@ -48,7 +52,9 @@ def diff(
 
 def card(
     store: _Store,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; default: the store's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write to; default: the store's.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """Write README.md and card.json: where a store comes from and what may be done with it."""

@@ -42,7 +42,9 @@ class StoreDiff:
         return {
             "equal": self.is_equal,
             "recipe": {name: list(values) for name, values in self.recipe.items()},
-            "items": {name: {"count": len(ids), "first": ids[:_SHOWN]} for name, ids in self.items.items()},
+            "items": {
+                name: {"count": len(ids), "first": ids[:_SHOWN]} for name, ids in self.items.items()
+            },
             "values": {
                 "compared": self.compared,
                 "differing": self.differing,
@@ -76,7 +78,9 @@ def diff_stores(a: FeatureStore, b: FeatureStore) -> StoreDiff:
             diff.recipe[name] = (ours.get(name), theirs.get(name))
     common, at_a, at_b = np.intersect1d(a.item_ids, b.item_ids, return_indices=True)
     digests_a, digests_b = a.content_digests, b.content_digests
-    is_other = np.array([digests_a[x] != digests_b[y] for x, y in zip(at_a, at_b, strict=True)], dtype=bool)
+    is_other = np.array(
+        [digests_a[x] != digests_b[y] for x, y in zip(at_a, at_b, strict=True)], dtype=bool
+    )
     diff.items = {
         "only_in_a": np.setdiff1d(a.item_ids, b.item_ids).tolist(),
         "only_in_b": np.setdiff1d(b.item_ids, a.item_ids).tolist(),
@@ -94,7 +98,11 @@ def diff_stores(a: FeatureStore, b: FeatureStore) -> StoreDiff:
 
 
 def _compare(
-    diff: StoreDiff, a: FeatureStore, b: FeatureStore, rows: tuple[np.ndarray, np.ndarray], layers: list[int]
+    diff: StoreDiff,
+    a: FeatureStore,
+    b: FeatureStore,
+    rows: tuple[np.ndarray, np.ndarray],
+    layers: list[int],
 ) -> None:
     left, right = a.read(rows[0], layers), b.read(rows[1], layers)  # (item, layer, dim)
     diff.differing += int((left != right).any(axis=(1, 2)).sum())

@@ -32,7 +32,10 @@ def summary(path: Path) -> dict[str, Any]:
         "version": opened.version if opened else 0,
         "fingerprint": identity.fingerprint,
         "items": len(opened.item_ids) if opened else 0,
-        **{status.value: int((opened.status == status.value).sum()) if opened else 0 for status in _KNOWN},
+        **{
+            status.value: int((opened.status == status.value).sum()) if opened else 0
+            for status in _KNOWN
+        },
         "layers": list(identity.layers),
         "dim": identity.dim,
         "stored_dtype": identity.stored_dtype,
@@ -59,11 +62,17 @@ def describe(path: Path) -> dict[str, Any]:
     return {
         **described,
         **_recipe(identity),
-        "dataset": next((str(p["dataset"]) for p in producers if "dataset" in p), path.absolute().parent.parent.name),
+        "dataset": next(
+            (str(p["dataset"]) for p in producers if "dataset" in p),
+            path.absolute().parent.parent.name,
+        ),
         "licences": licences_of(path),
         "segments": len(opened.records),
         "bytes": sum(entry.size for record in opened.records for entry in record.files),
-        "raw_bytes": int(opened.presence.sum()) * len(opened.layers) * opened.dim * _value_bytes(opened),
+        "raw_bytes": int(opened.presence.sum())
+        * len(opened.layers)
+        * opened.dim
+        * _value_bytes(opened),
         "versions": [
             {"version": version, "segments": len(read_manifest(path, version).segments)}
             for version in list_versions(path)
@@ -92,7 +101,9 @@ def layer_variance(store: FeatureStore) -> tuple[list[float], list[float], int]:
         return [0.0] * len(store.layers), [0.0] * len(store.layers), 0
     variances, shares = [], []
     for layer in store.layers:
-        states: npt.NDArray[np.float64] = store.read(rows, [layer])[:, 0].astype(np.float64)  # (item, dim)
+        states: npt.NDArray[np.float64] = store.read(rows, [layer])[:, 0].astype(
+            np.float64
+        )  # (item, dim)
         variance, mean_square = float(states.var(axis=0).mean()), float(np.square(states).mean())
         variances.append(variance)
         shares.append(variance / mean_square if mean_square else 0.0)
@@ -113,11 +124,16 @@ def info_text(described: dict[str, Any]) -> str:
     if described["version"]:
         licences = described["licences"]
         lines |= {
-            "licences": "; ".join(f"{name}: {licence or 'not recorded'}" for name, licence in licences.items()),
+            "licences": "; ".join(
+                f"{name}: {licence or 'not recorded'}" for name, licence in licences.items()
+            ),
             "version": f"{described['version']} of {len(described['versions'])}, {described['segments']} segments",
             "size": f"{described['bytes'] / 1e6:,.1f} MB on disk, {described['raw_bytes'] / 1e6:,.1f} MB of rows",
-            "made with": "; ".join(_producer_text(producer) for producer in described["producers"]) or "not recorded",
-            "variance": ", ".join(f"layer {name}: {value:.3g}" for name, value in described["layer_variance"].items())
+            "made with": "; ".join(_producer_text(producer) for producer in described["producers"])
+            or "not recorded",
+            "variance": ", ".join(
+                f"layer {name}: {value:.3g}" for name, value in described["layer_variance"].items()
+            )
             + f" (across {described['variance_items']:,} items)",
         }
     lines["fingerprint"] = described["fingerprint"]
@@ -127,12 +143,18 @@ def info_text(described: dict[str, Any]) -> str:
 
 
 def _recipe(identity: Any) -> dict[str, Any]:  # noqa: ANN401 - a StoreIdentity, not imported for --help's sake
-    return {"backbone": dict(identity.backbone), "inputs": dict(identity.inputs), "capture": dict(identity.capture)}
+    return {
+        "backbone": dict(identity.backbone),
+        "inputs": dict(identity.inputs),
+        "capture": dict(identity.capture),
+    }
 
 
 def _notes(opened: FeatureStore, share: list[float]) -> list[str]:
     notes = []
-    silent = [layer for layer, value in zip(opened.layers, share, strict=True) if value < _NO_INFORMATION]
+    silent = [
+        layer for layer, value in zip(opened.layers, share, strict=True) if value < _NO_INFORMATION
+    ]
     if 0 in opened.layers and opened.identity.capture.get("pooling") == "cls":
         notes.append(
             "hidden state 0 at the CLS position is the same vector for every item: it is kept for fidelity to the "
@@ -141,7 +163,9 @@ def _notes(opened: FeatureStore, share: list[float]) -> list[str]:
         silent = [layer for layer in silent if layer]
     if silent and opened.presence.sum() > 1:
         named = ", ".join(map(str, silent))
-        notes.append(f"hidden states that are (nearly) the same for every item and carry no information: layer {named}")
+        notes.append(
+            f"hidden states that are (nearly) the same for every item and carry no information: layer {named}"
+        )
     return notes
 
 

@@ -10,7 +10,15 @@ from crossan.common.stores.versions import read_version
 
 __all__ = ["forbids_redistribution", "licences_of", "restrictions"]
 
-_PERMISSIVE = ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0")
+_PERMISSIVE = (
+    "apache-2.0",
+    "mit",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+)
 _WHY = (
     ("cc-by-nc", "it allows no commercial use, and who pulls it must know"),
     ("redistribut", "it restricts redistribution"),
@@ -31,7 +39,10 @@ def forbids_redistribution(licence: str | None) -> str | None:
     text = licence.lower()
     if text in _PERMISSIVE or "(cc0-1.0)" in text:
         return None
-    return next((why for word, why in _WHY if word in text), "it is none of the licences that are known to allow it")
+    return next(
+        (why for word, why in _WHY if word in text),
+        "it is none of the licences that are known to allow it",
+    )
 
 
 def licences_of(path: Path) -> dict[str, str | None]:
@@ -47,7 +58,10 @@ def licences_of(path: Path) -> dict[str, str | None]:
 def producers_of(path: Path) -> list[dict[str, object]]:
     """Return the producer record of each segment of the newest version, oldest first."""
     segments = read_version(path).segments
-    return [dict(read_record(lambda key: read_regular(path, key), entry, str(path)).producer) for entry in segments]
+    return [
+        dict(read_record(lambda key: read_regular(path, key), entry, str(path)).producer)
+        for entry in segments
+    ]
 
 
 def restrictions(path: Path) -> list[str]:

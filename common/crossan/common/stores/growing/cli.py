@@ -16,8 +16,12 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on st
 
 
 def merge_stores(
-    target: Annotated[Path, typer.Argument(metavar="TARGET", help="Store to add to; made where there is none.")],
-    sources: Annotated[list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="TARGET", help="Store to add to; made where there is none.")
+    ],
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")
+    ],
     is_json: _Json = False,
 ) -> None:
     """Make one version of TARGET that lists the segments of all stores; where they share items, later ones win.
@@ -32,9 +36,18 @@ def merge_stores(
         read_identity(source)
     done = merge([FolderPlace(source) for source in sources], FolderPlace(target, is_linked=True))
     if is_json:
-        print_json({"store": str(target), "version": done.version, "segments": done.segments, "bytes": done.byte_count})
+        print_json(
+            {
+                "store": str(target),
+                "version": done.version,
+                "segments": done.segments,
+                "bytes": done.byte_count,
+            }
+        )
     else:
-        print(f"{target}: version {done.version}, {done.segments} segments added ({done.byte_count:,} bytes)")
+        print(
+            f"{target}: version {done.version}, {done.segments} segments added ({done.byte_count:,} bytes)"
+        )
 
 
 def compact_store(store: _Store, is_json: _Json = False) -> None:
@@ -49,18 +62,27 @@ def compact_store(store: _Store, is_json: _Json = False) -> None:
     if is_json:
         print_json({"store": str(store), "version": newest.version, "compacted": made is not None})
     elif made is None:
-        note(f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segments")
+        note(
+            f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segments"
+        )
     else:
         print(f"{store}: version {made.version}, {len(made.segments)} segments")
 
 
 def gc(
     store: _Store,
-    keep: Annotated[int, typer.Option("--keep", min=1, help="How many of the last versions stay whole.")] = 3,
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="How many of the last versions stay whole.")
+    ] = 3,
     runs: Annotated[
-        list[Path] | None, typer.Option("--runs", help="Folder of runs whose cache.lock.json is honoured; repeatable.")
+        list[Path] | None,
+        typer.Option(
+            "--runs", help="Folder of runs whose cache.lock.json is honoured; repeatable."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would go; change nothing.")
+    ] = False,
     is_json: _Json = False,
 ) -> None:
     """Remove the segments that no kept version lists.
@@ -86,4 +108,6 @@ def gc(
         note(f"version {pin.version} is kept for {pin.holder}")
     verb = "would remove" if dry_run else "removed"
     kept = ", ".join(map(str, done.kept_versions))
-    print(f"{store}: {verb} {len(done.segments)} segments, {done.byte_count:,} bytes; versions kept whole: {kept}")
+    print(
+        f"{store}: {verb} {len(done.segments)} segments, {done.byte_count:,} bytes; versions kept whole: {kept}"
+    )

@@ -13,7 +13,13 @@ from crossan.cache_schema.segment import is_segment_id
 from crossan.common.files import fsync_folder
 from crossan.common.stores.claims import claimed_segments, remove_dead_claims
 from crossan.common.stores.pins import Pin, pinned_versions
-from crossan.common.stores.versions import Content, commit, list_versions, read_manifest, read_version
+from crossan.common.stores.versions import (
+    Content,
+    commit,
+    list_versions,
+    read_manifest,
+    read_version,
+)
 
 __all__ = ["Collected", "collect"]
 
@@ -32,7 +38,9 @@ class Collected:
     pins: tuple[Pin, ...]
 
 
-def collect(path: Path, *, keep: int = 3, runs: Sequence[Path] = (), is_dry: bool = False) -> Collected:
+def collect(
+    path: Path, *, keep: int = 3, runs: Sequence[Path] = (), is_dry: bool = False
+) -> Collected:
     """Remove the segments that neither the last versions nor a pinned one lists.
 
     A version that lists the dropped ids is committed before anything goes: a
@@ -73,7 +81,9 @@ def collect(path: Path, *, keep: int = 3, runs: Sequence[Path] = (), is_dry: boo
         for segment in plan:
             _remove(path, segment)
         remove_dead_claims(path)
-    return Collected(segments=tuple(plan), byte_count=byte_count, kept_versions=kept, pins=tuple(pins))
+    return Collected(
+        segments=tuple(plan), byte_count=byte_count, kept_versions=kept, pins=tuple(pins)
+    )
 
 
 def _kept_versions(path: Path, newest: Manifest, keep: int, pins: Sequence[Pin]) -> tuple[int, ...]:
@@ -86,7 +96,9 @@ def _kept_versions(path: Path, newest: Manifest, keep: int, pins: Sequence[Pin])
 
 
 def _unneeded(path: Path, newest: Manifest, kept: Sequence[int]) -> list[str]:
-    needed = {entry.segment_id for version in kept for entry in read_manifest(path, version).segments}
+    needed = {
+        entry.segment_id for version in kept for entry in read_manifest(path, version).segments
+    }
     needed |= {entry.segment_id for entry in newest.segments} | claimed_segments(path)
     folder = path / "segments"
     lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []

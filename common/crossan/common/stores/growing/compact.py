@@ -65,7 +65,12 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
 
 def _write(path: Path, manifest: Manifest, version_of_crossan: str) -> tuple[Claim, SegmentEntry]:
     identity = read_identity(path)
-    store = FeatureStore(path, identity, manifest, [read_segment(path, entry, identity) for entry in manifest.segments])
+    store = FeatureStore(
+        path,
+        identity,
+        manifest,
+        [read_segment(path, entry, identity) for entry in manifest.segments],
+    )
     claim = Claim.take(path, "compact", new_segment_id())
     claim.build.rmdir()
     sha256 = write_segment(
@@ -74,7 +79,11 @@ def _write(path: Path, manifest: Manifest, version_of_crossan: str) -> tuple[Cla
         identity,
         _items(store),
         lambda rows: store.read_stored(np.array(rows, dtype=np.int64)),
-        {"crossan": version_of_crossan, "compacted": len(manifest.segments), "of_version": manifest.version},
+        {
+            "crossan": version_of_crossan,
+            "compacted": len(manifest.segments),
+            "of_version": manifest.version,
+        },
         reduce(or_, (record.holding for record in store.records)),
     )
     claim.publish()
@@ -97,7 +106,14 @@ def _items(store: FeatureStore) -> list[StagedItem]:
         for item_id, stamp in zip(store.deleted_ids, deleted_stamps.tolist(), strict=True)
     ]
     items += [
-        StagedItem(str(item_id), digest, ItemStatus(str(status)), reason, row if is_present else None, stamp)
+        StagedItem(
+            str(item_id),
+            digest,
+            ItemStatus(str(status)),
+            reason,
+            row if is_present else None,
+            stamp,
+        )
         for row, (item_id, digest, status, reason, is_present, stamp) in enumerate(
             zip(
                 store.item_ids,

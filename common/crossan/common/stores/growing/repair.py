@@ -22,7 +22,13 @@ from crossan.common.stores.folders import CANARY, canary_bytes
 from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
 from crossan.common.stores.segments import read_record, read_segment
 from crossan.common.stores.sharing.lineage import unite
-from crossan.common.stores.versions import Content, commit, list_versions, read_manifest, read_version
+from crossan.common.stores.versions import (
+    Content,
+    commit,
+    list_versions,
+    read_manifest,
+    read_version,
+)
 
 __all__ = ["Repaired", "repair"]
 
@@ -77,7 +83,11 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
     if not list_versions(path):
         return done
     newest = read_version(path)
-    wrecks = [wreck for entry in newest.segments if (wreck := examine(path, entry, identity, done.restored))]
+    wrecks = [
+        wreck
+        for entry in newest.segments
+        if (wreck := examine(path, entry, identity, done.restored))
+    ]
     if wrecks:
         _leave_out(path, identity, wrecks, done)
     return done
@@ -86,7 +96,9 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
 def _mend_manifests(path: Path, done: Repaired) -> None:
     """Restore each manifest that is damaged or gone from its neighbours; a damaged newest one is moved away."""
     last = max(list_versions(path), default=0)
-    sound = {version: manifest for version in range(1, last + 1) if (manifest := _sound(path, version))}
+    sound = {
+        version: manifest for version in range(1, last + 1) if (manifest := _sound(path, version))
+    }
     for version in range(last, 0, -1):
         if version in sound:
             continue
@@ -98,7 +110,10 @@ def _mend_manifests(path: Path, done: Repaired) -> None:
             last -= 1
             continue
         candidates = _candidates(sound[version + 1], sound.get(version - 1), version)
-        found = next((manifest for manifest in candidates if manifest.digest == sound[version + 1].parent), None)
+        found = next(
+            (manifest for manifest in candidates if manifest.digest == sound[version + 1].parent),
+            None,
+        )
         if found is None:
             raise StoreIntegrityError(
                 f"{file}: expected the manifest with digest {sound[version + 1].parent}, found none that fits",
@@ -151,7 +166,9 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
     readable: dict[SegmentEntry, Holding] = {}
     for name in (name for name in lying if is_segment_id(name) and name not in known):
         try:
-            entry = SegmentEntry(name, sha256_hex(read_regular(path, f"segments/{name}/segment.json")))
+            entry = SegmentEntry(
+                name, sha256_hex(read_regular(path, f"segments/{name}/segment.json"))
+            )
             readable[entry] = read_segment(path, entry, identity).record.holding
         except CrossanError:
             continue
@@ -166,7 +183,9 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
             _move_away(path, entry.segment_id)
 
 
-def _readopted(path: Path, newest: Manifest | None, found: dict[SegmentEntry, Holding]) -> Content | None:
+def _readopted(
+    path: Path, newest: Manifest | None, found: dict[SegmentEntry, Holding]
+) -> Content | None:
     """List the found segments too, but not those whose content is listed: what an interrupted compaction left."""
     listed = newest.segments if newest else ()
     known = found | {entry: _holding(path, entry) for entry in listed}
@@ -181,7 +200,9 @@ def _holding(path: Path, entry: SegmentEntry) -> Holding:
         return Holding(frozenset({entry.segment_id}))
 
 
-def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest | None, done: Repaired) -> None:
+def _mend_identity(
+    path: Path, identity: StoreIdentity, newest: Manifest | None, done: Repaired
+) -> None:
     file, data = path / "store.json", pretty_bytes(identity.to_dict())
     expected = newest.store_sha256 if newest else sha256_hex(data)
     if file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == expected:
@@ -195,7 +216,9 @@ def _mend_identity(path: Path, identity: StoreIdentity, newest: Manifest | None,
     done.restored.append(str(file))
 
 
-def _mend_canary(path: Path, canary: npt.NDArray[np.float32], newest: Manifest | None, done: Repaired) -> None:
+def _mend_canary(
+    path: Path, canary: npt.NDArray[np.float32], newest: Manifest | None, done: Repaired
+) -> None:
     file = path / CANARY
     is_there = file.is_file() and not file.is_symlink()
     if is_there and (newest is None or sha256_hex(file.read_bytes()) == newest.canary_sha256):
@@ -206,7 +229,11 @@ def _mend_canary(path: Path, canary: npt.NDArray[np.float32], newest: Manifest |
     done.restored.append(str(file))
     if newest is not None and sha256_hex(data) != newest.canary_sha256:
         # Another machine's rounding: the next version records it.
-        commit(path, lambda found: Content(found.segments, found.dropped) if found else None, is_canary_new=True)
+        commit(
+            path,
+            lambda found: Content(found.segments, found.dropped) if found else None,
+            is_canary_new=True,
+        )
 
 
 def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: Repaired) -> None:
@@ -218,7 +245,8 @@ def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: R
             return None
         # The damaged ones are not listed as dropped: a pull may bring them back whole.
         return Content(
-            tuple(rescued[entry][1] if entry in rescued else entry for entry in found.segments), found.dropped
+            tuple(rescued[entry][1] if entry in rescued else entry for entry in found.segments),
+            found.dropped,
         )
 
     commit(path, replaced)

@@ -11,9 +11,21 @@ import numpy as np
 from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.layout import CRC_BYTES, STORED_DTYPES, ArrayLayout, chunk_item_count, group_metadata
+from crossan.cache_schema.layout import (
+    CRC_BYTES,
+    STORED_DTYPES,
+    ArrayLayout,
+    chunk_item_count,
+    group_metadata,
+)
 from crossan.cache_schema.manifest import SegmentEntry
-from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, Holding, SegmentRecord, new_segment_id
+from crossan.cache_schema.segment import (
+    ARRAY_METADATA,
+    GROUP_METADATA,
+    Holding,
+    SegmentRecord,
+    new_segment_id,
+)
 from crossan.common.files import read_regular, replace_durably
 from crossan.common.stores.chunks import crc_tail
 from crossan.common.stores.claims import Claim
@@ -36,7 +48,9 @@ class Wreck:
     bad_chunks: frozenset[int]
 
 
-def examine(path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: list[str]) -> Wreck | None:
+def examine(
+    path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: list[str]
+) -> Wreck | None:
     """Return what is wrong with a segment, None where it is sound or could be made so.
 
     Array metadata that is damaged is written anew, as it follows from the
@@ -55,7 +69,9 @@ def examine(path: Path, entry: SegmentEntry, identity: StoreIdentity, restored: 
         return Wreck(entry, record, None, frozenset())
     _move_strangers(path, folder, record, restored)
     bad = frozenset(
-        number for number, chunk in enumerate(record.chunks) if not _is_sound(ChunkFile(folder, chunk, segment.layout))
+        number
+        for number, chunk in enumerate(record.chunks)
+        if not _is_sound(ChunkFile(folder, chunk, segment.layout))
     )
     return Wreck(entry, record, segment, bad) if bad else None
 
@@ -71,7 +87,10 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
     tuple
         The claim to release once the segment is listed, and what to list.
     """
-    segment, lost = wreck.segment, wreck.record.holding.every if wreck.record else {wreck.entry.segment_id}
+    segment, lost = (
+        wreck.segment,
+        wreck.record.holding.every if wreck.record else {wreck.entry.segment_id},
+    )
     items = _sound_items(wreck, segment) if segment else []
     chunk_items = segment.layout.chunk_items if segment else 1
     chunks = {
@@ -88,7 +107,11 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
         sorted(items, key=lambda item: item.item_id),
         lambda rows: np.stack([chunks[row // chunk_items][row % chunk_items] for row in rows]),
         {**(wreck.record.producer if wreck.record else {}), "rescued_from": wreck.entry.segment_id},
-        Holding(frozenset({claim.segment_id}), frozenset(lost), wreck.record.stamp if wreck.record else 0),
+        Holding(
+            frozenset({claim.segment_id}),
+            frozenset(lost),
+            wreck.record.stamp if wreck.record else 0,
+        ),
     )
     claim.publish()
     return claim, SegmentEntry(claim.segment_id, sha256)
@@ -107,7 +130,9 @@ def lost_items(wreck: Wreck) -> list[str]:
 def _sound_items(wreck: Wreck, segment: Segment) -> list[StagedItem]:
     items, lost = segment.items, set(lost_items(wreck))
     return [
-        StagedItem(str(item_id), digest, STATUSES[code], reason, None if row == NO_ROW else row, stamp)
+        StagedItem(
+            str(item_id), digest, STATUSES[code], reason, None if row == NO_ROW else row, stamp
+        )
         for item_id, digest, code, reason, row, stamp in zip(
             items.item_ids,
             items.texts("content_digest"),
@@ -129,15 +154,23 @@ def _is_sound(chunk: ChunkFile) -> bool:
     try:
         byte_count = chunk.entry.size - CRC_BYTES
         crc = read_and_sum(descriptor, byte_count)
-        return crc == chunk.entry.crc32c and os.pread(descriptor, CRC_BYTES, byte_count) == crc_tail(crc)
+        return crc == chunk.entry.crc32c and os.pread(
+            descriptor, CRC_BYTES, byte_count
+        ) == crc_tail(crc)
     finally:
         os.close(descriptor)
 
 
 def _mend_metadata(
-    path: Path, entry: SegmentEntry, record: SegmentRecord, identity: StoreIdentity, restored: list[str]
+    path: Path,
+    entry: SegmentEntry,
+    record: SegmentRecord,
+    identity: StoreIdentity,
+    restored: list[str],
 ) -> None:
-    row_bytes = len(identity.layers) * identity.dim * STORED_DTYPES[identity.stored_dtype].byte_count
+    row_bytes = (
+        len(identity.layers) * identity.dim * STORED_DTYPES[identity.stored_dtype].byte_count
+    )
     layout = ArrayLayout(
         item_count=record.row_count,
         chunk_items=_chunk_items(record, identity, row_bytes),
@@ -149,7 +182,9 @@ def _mend_metadata(
     for name, content in ((GROUP_METADATA, group_metadata()), (ARRAY_METADATA, layout.to_zarr())):
         data, file = pretty_bytes(content), path / "segments" / entry.segment_id / name
         is_sound = (
-            file.is_file() and not file.is_symlink() and sha256_hex(file.read_bytes()) == record.file(name).sha256
+            file.is_file()
+            and not file.is_symlink()
+            and sha256_hex(file.read_bytes()) == record.file(name).sha256
         )
         if not is_sound and sha256_hex(data) == record.file(name).sha256 and not file.is_dir():
             file.parent.mkdir(exist_ok=True)
@@ -158,7 +193,9 @@ def _mend_metadata(
 
 
 def _chunk_items(record: SegmentRecord, identity: StoreIdentity, row_bytes: int) -> int:
-    if identity.codec == "raw" and record.chunks:  # what was written says more than what we would write
+    if (
+        identity.codec == "raw" and record.chunks
+    ):  # what was written says more than what we would write
         return max(1, (record.chunks[0].size - CRC_BYTES) // row_bytes)
     return chunk_item_count(row_bytes, record.row_count)
 
@@ -168,5 +205,7 @@ def _move_strangers(path: Path, folder: Path, record: SegmentRecord, restored: l
     for file in sorted(folder.rglob("*")):
         relative = file.relative_to(folder).as_posix()
         if (file.is_symlink() or not file.is_dir()) and relative not in listed:
-            file.replace(path / "staging" / f"stranger-{record.segment_id}-{relative.replace('/', '-')}")
+            file.replace(
+                path / "staging" / f"stranger-{record.segment_id}-{relative.replace('/', '-')}"
+            )
             restored.append(str(file))

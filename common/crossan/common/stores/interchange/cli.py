@@ -16,15 +16,30 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on st
 
 
 def import_features(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of ITEM.pt files, .npy file, or MMRec folder.")],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SRC", help="Folder of ITEM.pt files, .npy file, or MMRec folder."),
+    ],
     source_format: Annotated[str, typer.Option("--format", help="iisan, npy or mmrec.")],
     modality: Annotated[str, typer.Option("--modality", help="text, image, video or audio.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="Name of the dataset the items belong to.")],
-    cache: Annotated[Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")] = None,
-    backbone: Annotated[str, typer.Option("--backbone", help="What made the features.")] = "imported",
-    ids: Annotated[Path | None, typer.Option("--ids", help="List of item ids, one a line (npy).")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="Numbers of the layers, such as 0,2,4.")] = None,
-    stored_dtype: Annotated[str, typer.Option("--stored-dtype", help="float16, float32 or bfloat16.")] = "float16",
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Name of the dataset the items belong to.")
+    ],
+    cache: Annotated[
+        Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option("--backbone", help="What made the features.")
+    ] = "imported",
+    ids: Annotated[
+        Path | None, typer.Option("--ids", help="List of item ids, one a line (npy).")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Numbers of the layers, such as 0,2,4.")
+    ] = None,
+    stored_dtype: Annotated[
+        str, typer.Option("--stored-dtype", help="float16, float32 or bfloat16.")
+    ] = "float16",
     is_json: _Json = False,
 ) -> None:
     """Make a store of features that others have computed; .pt files are read without running what is in them."""
@@ -32,7 +47,9 @@ def import_features(
     from crossan.common.stores.interchange import importers
 
     if source_format not in importers.FORMATS:
-        raise UsageError(f"--format {source_format}: expected one of {', '.join(importers.FORMATS)}")
+        raise UsageError(
+            f"--format {source_format}: expected one of {', '.join(importers.FORMATS)}"
+        )
     if modality not in set(Modality):
         raise UsageError(f"--modality {modality}: expected one of {', '.join(Modality)}")
     if cache is None:
@@ -57,7 +74,9 @@ def export_features(
     target_format: Annotated[str, typer.Argument(metavar="FORMAT", help="mmrec.")],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
-    layer: Annotated[int | None, typer.Option("--layer", help="Kept layer; default: the last.")] = None,
+    layer: Annotated[
+        int | None, typer.Option("--layer", help="Kept layer; default: the last.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """Write one layer of a store as the feature files of MMRec."""

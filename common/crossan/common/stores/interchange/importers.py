@@ -70,17 +70,26 @@ def import_features(source: Path, source_format: str, target: Target) -> Importe
     for item_id, rows in read(source, target):
         shape = rows.shape if shape is None else shape
         if rows.shape != shape:
-            raise DataError(f"{source}: item {item_id}: expected hidden states {shape}, found {rows.shape}")
+            raise DataError(
+                f"{source}: item {item_id}: expected hidden states {shape}, found {rows.shape}"
+            )
         digest.update(item_id.encode() + b"\0" + rows.tobytes())
         count += 1
     if shape is None:
         raise DataError(f"{source}: expected features of items, found none")
     layers = target.layers or tuple(range(shape[0]))
     if len(layers) != shape[0]:
-        raise DataError(f"{source}: expected {len(layers)} layers ({', '.join(map(str, layers))}), found {shape[0]}")
+        raise DataError(
+            f"{source}: expected {len(layers)} layers ({', '.join(map(str, layers))}), found {shape[0]}"
+        )
     identity = StoreIdentity(
         modality=target.modality,
-        backbone={"id": target.backbone, "family": "imported", "revision": None, "values_sha256": digest.hexdigest()},
+        backbone={
+            "id": target.backbone,
+            "family": "imported",
+            "revision": None,
+            "values_sha256": digest.hexdigest(),
+        },
         inputs={"imported": True},
         capture={"layers": list(layers), "pooling": "unknown", "compute_dtype": "float32"},
         stored_dtype=target.stored_dtype,
@@ -92,7 +101,9 @@ def import_features(source: Path, source_format: str, target: Target) -> Importe
     return Imported(store=folder, version=made, items=count)
 
 
-def _write(folder: Path, identity: StoreIdentity, rows: Rows, count: int, source_format: str) -> int:
+def _write(
+    folder: Path, identity: StoreIdentity, rows: Rows, count: int, source_format: str
+) -> int:
     from crossan.common.stores.reader import open_store
     from crossan.common.stores.versions import list_versions
 
@@ -120,8 +131,12 @@ def _write(folder: Path, identity: StoreIdentity, rows: Rows, count: int, source
         journal.close()
 
 
-def _encoded(batch: Sequence[tuple[str, npt.NDArray[np.float32]]], identity: StoreIdentity) -> list[ItemRow]:
-    stored, problems = encode_rows(np.stack([rows for _, rows in batch]), identity.stored_dtype, identity.layers)
+def _encoded(
+    batch: Sequence[tuple[str, npt.NDArray[np.float32]]], identity: StoreIdentity
+) -> list[ItemRow]:
+    stored, problems = encode_rows(
+        np.stack([rows for _, rows in batch]), identity.stored_dtype, identity.layers
+    )
     return [
         ItemRow(item_id, None, ItemStatus.OK, None, row)
         if problem is None
@@ -142,19 +157,27 @@ def _states(found: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401 
     """Return ``(layer, dim)`` from one tensor ``(layer, dim)`` or ``(layer, 1, dim)``, or a list of one per layer."""
     layers = list(found.values()) if isinstance(found, dict) else found
     try:
-        states = np.stack([np.squeeze(layer) for layer in layers]) if isinstance(layers, list) else layers
+        states = (
+            np.stack([np.squeeze(layer) for layer in layers])
+            if isinstance(layers, list)
+            else layers
+        )
     except ValueError as error:
         raise DataError(f"{path}: expected layers of one width, found {error}") from error
     states = states[:, 0] if states.ndim == 3 and states.shape[1] == 1 else states
     states = states[None] if states.ndim == 1 else states
     if states.ndim != 2 or not states.size:
-        raise DataError(f"{path}: expected hidden states (layers, dim), found a tensor {states.shape}")
+        raise DataError(
+            f"{path}: expected hidden states (layers, dim), found a tensor {states.shape}"
+        )
     return np.ascontiguousarray(states, dtype=np.float32)
 
 
 def _npy(source: Path, target: Target) -> Rows:
     if target.ids is None:
-        raise DataError(f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line")
+        raise DataError(
+            f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line"
+        )
     ids = target.ids.read_text(encoding="utf-8").splitlines()
     yield from _rows_of_array(source, ids, target.ids)
 
@@ -173,16 +196,24 @@ def _mapped_ids(path: Path) -> list[str]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: expected MMRec's item mapping: {error.strerror}") from error
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","))
+    rows = list(
+        csv.DictReader(
+            text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","
+        )
+    )
     if not rows or "itemID" not in rows[0]:
-        raise DataError(f"{path}: expected a table with the column itemID, found {text.partition(chr(10))[0]!r:.80}")
+        raise DataError(
+            f"{path}: expected a table with the column itemID, found {text.partition(chr(10))[0]!r:.80}"
+        )
     others = [name for name in rows[0] if name != "itemID"]
     try:
         ordered = sorted(rows, key=lambda row: int(row["itemID"]))
         if [int(row["itemID"]) for row in ordered] != list(range(len(ordered))):
             raise ValueError("numbers with a gap or a repeat")
     except ValueError as error:
-        raise DataError(f"{path}: expected itemID from 0 to {len(rows) - 1} once each, found {error}") from error
+        raise DataError(
+            f"{path}: expected itemID from 0 to {len(rows) - 1} once each, found {error}"
+        ) from error
     return [row[others[0]] if others else row["itemID"] for row in ordered]
 
 

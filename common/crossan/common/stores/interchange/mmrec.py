@@ -35,9 +35,13 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
         A layer that is not kept, or a mapping of other items lies in the folder.
     """
     layer = store.layers[-1] if layer is None else layer
-    features = store.read(np.arange(len(store.item_ids)), [layer])[:, 0].astype(np.float32)  # (item, dim)
+    features = store.read(np.arange(len(store.item_ids)), [layer])[:, 0].astype(
+        np.float32
+    )  # (item, dim)
     features[~store.presence] = 0
-    mapping = "item_id\titemID\n" + "".join(f"{item_id}\t{n}\n" for n, item_id in enumerate(store.item_ids))
+    mapping = "item_id\titemID\n" + "".join(
+        f"{item_id}\t{n}\n" for n, item_id in enumerate(store.item_ids)
+    )
     out.mkdir(parents=True, exist_ok=True)
     names = out / "i_id_mapping.csv"
     if names.is_file() and names.read_text(encoding="utf-8") != mapping:
@@ -57,5 +61,7 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
     for path, data in files.items():
         replace_durably(path, data)
     if absent:
-        note(f"{len(absent):,} items without hidden states are rows of zeros: {out / f'{modality}_absent.txt'}")
+        note(
+            f"{len(absent):,} items without hidden states are rows of zeros: {out / f'{modality}_absent.txt'}"
+        )
     return list(files)

@@ -60,17 +60,28 @@ def read_tensors(path: Path) -> Any:  # noqa: ANN401 - a tensor, or lists, tuple
     try:
         with zipfile.ZipFile(path) as archive:
             return _Reader(path, archive).read()
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        ValueError,
+    ) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: expected a zip archive written by torch.save, found {error}") from error
+        raise DataError(
+            f"{path}: expected a zip archive written by torch.save, found {error}"
+        ) from error
 
 
 class _Reader:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path, self._archive = path, archive
         self._entries = {entry.filename: entry for entry in archive.infolist()}
-        found = [name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")]
+        found = [
+            name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")
+        ]
         if len(found) != 1:
             raise self._refused(f"{len(found)} entries named data.pkl")
         self._root = found[0].removesuffix("data.pkl")
@@ -86,11 +97,17 @@ class _Reader:
             if count > _MOST_OPCODES:
                 raise self._refused(f"more than {_MOST_OPCODES:,} pickle opcodes")
             if opcode.name == "STOP":
-                return self._plain(stack.pop()) if len(stack) == 1 else self._fail("a pickle that does not end")
+                return (
+                    self._plain(stack.pop())
+                    if len(stack) == 1
+                    else self._fail("a pickle that does not end")
+                )
             try:
                 self._step(opcode.name, argument, stack, memo)
             except (IndexError, KeyError, TypeError) as error:
-                raise self._refused(f"a pickle that torch does not write ({opcode.name})") from error
+                raise self._refused(
+                    f"a pickle that torch does not write ({opcode.name})"
+                ) from error
         raise self._refused("a pickle without an end")
 
     def _step(self, name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:  # noqa: ANN401
@@ -117,7 +134,9 @@ class _Reader:
             raise self._refused(f"the pickle opcode {name}")
 
     def _collect(self, name: str, stack: list[Any]) -> None:
-        start = len(stack) - 1 - next(n for n, found in enumerate(reversed(stack)) if found is _MARK)
+        start = (
+            len(stack) - 1 - next(n for n, found in enumerate(reversed(stack)) if found is _MARK)
+        )
         values = stack[start + 1 :]
         del stack[start:]
         if name == "TUPLE":
@@ -145,7 +164,12 @@ class _Reader:
     def _storage(self, given: Any) -> _Storage:  # noqa: ANN401
         word, kind, key, _, count = given
         name = kind.name.removeprefix("torch ") if isinstance(kind, _Global) else ""
-        if word != "storage" or name not in _STORAGES or not str(key).isdigit() or not isinstance(count, int):
+        if (
+            word != "storage"
+            or name not in _STORAGES
+            or not str(key).isdigit()
+            or not isinstance(count, int)
+        ):
             raise self._refused(f"a storage {given!r:.80}")
         return _Storage(_STORAGES[name], str(key), count)
 
@@ -160,19 +184,31 @@ class _Reader:
 
     def _tensor(self, storage: Any, offset: int, shape: Any, strides: Any) -> npt.NDArray[Any]:  # noqa: ANN401
         counts = [offset, *shape, *strides]
-        if not isinstance(storage, _Storage) or len(shape) != len(strides) or not all(type(n) is int for n in counts):
+        if (
+            not isinstance(storage, _Storage)
+            or len(shape) != len(strides)
+            or not all(type(n) is int for n in counts)
+        ):
             raise self._refused("a tensor without a storage")
-        if min(counts) < 0 or (math.prod(shape) and offset + _last(shape, strides) >= storage.count):
-            raise self._refused(f"a tensor {tuple(shape)} beyond its storage of {storage.count:,} values")
+        if min(counts) < 0 or (
+            math.prod(shape) and offset + _last(shape, strides) >= storage.count
+        ):
+            raise self._refused(
+                f"a tensor {tuple(shape)} beyond its storage of {storage.count:,} values"
+            )
         dtype = np.dtype(storage.kind)
         if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
             raise self._refused(f"a tensor {tuple(shape)} of more than {_MOST_BYTES:,} bytes")
         data = self._bytes(f"{self._root}data/{storage.key}")
         if len(data) != storage.count * dtype.itemsize:
-            raise self._refused(f"{len(data):,} bytes where {storage.count * dtype.itemsize:,} were announced")
+            raise self._refused(
+                f"{len(data):,} bytes where {storage.count * dtype.itemsize:,} were announced"
+            )
         values = np.frombuffer(data, dtype)
         byte_strides = [stride * dtype.itemsize for stride in strides]
-        view = np.lib.stride_tricks.as_strided(values[offset:], shape, byte_strides, writeable=False).copy()
+        view = np.lib.stride_tricks.as_strided(
+            values[offset:], shape, byte_strides, writeable=False
+        ).copy()
         return (view.astype(np.uint32) << 16).view(np.float32) if storage.kind == "<u2" else view
 
     def _bytes(self, name: str) -> bytes:
@@ -180,7 +216,9 @@ class _Reader:
         if entry is None:
             raise self._refused(f"no entry {name!r:.80}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _MOST_BYTES:
-            raise self._refused(f"an entry {name!r:.80} that is packed or larger than {_MOST_BYTES:,} bytes")
+            raise self._refused(
+                f"an entry {name!r:.80} that is packed or larger than {_MOST_BYTES:,} bytes"
+            )
         return self._archive.read(entry)
 
     def _plain(self, value: Any) -> Any:  # noqa: ANN401
@@ -188,13 +226,19 @@ class _Reader:
             return [self._plain(inner) for inner in value]
         if isinstance(value, dict):
             return {str(key): self._plain(inner) for key, inner in value.items()}
-        return value if isinstance(value, np.ndarray) else self._fail(f"{value!r:.60} where a tensor was expected")
+        return (
+            value
+            if isinstance(value, np.ndarray)
+            else self._fail(f"{value!r:.60} where a tensor was expected")
+        )
 
     def _fail(self, found: str) -> Any:  # noqa: ANN401
         raise self._refused(found)
 
     def _refused(self, found: str) -> DataError:
-        return DataError(f"{self._path}: expected tensors of floats written by torch.save, found {found}")
+        return DataError(
+            f"{self._path}: expected tensors of floats written by torch.save, found {found}"
+        )
 
 
 _CONSTANTS: dict[str, Callable[[], Any]] = {

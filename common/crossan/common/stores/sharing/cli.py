@@ -27,7 +27,10 @@ def push(
     ],
     i_have_rights: Annotated[
         bool,
-        typer.Option("--i-have-rights", help="Push although a licence of data or model restricts redistribution."),
+        typer.Option(
+            "--i-have-rights",
+            help="Push although a licence of data or model restricts redistribution.",
+        ),
     ] = False,
     is_json: _Json = False,
 ) -> None:
@@ -40,7 +43,11 @@ def push(
     from crossan.common.stores.sharing.transfer import transfer
 
     read_identity(store)
-    address = remote if not remote.endswith("/") else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
+    address = (
+        remote
+        if not remote.endswith("/")
+        else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
+    )
     target = place_at(address)
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
@@ -56,18 +63,26 @@ def push(
             }
         )
     else:
-        print(f"{address}: version {done.version}, {done.segments} segments sent ({done.byte_count:,} bytes)")
+        print(
+            f"{address}: version {done.version}, {done.segments} segments sent ({done.byte_count:,} bytes)"
+        )
 
 
 def pull(
     remote: Annotated[
         str,
-        typer.Argument(metavar="REMOTE[@VERSION]", help="Store in a folder, at s3://BUCKET/PATH or https://HOST/PATH."),
+        typer.Argument(
+            metavar="REMOTE[@VERSION]",
+            help="Store in a folder, at s3://BUCKET/PATH or https://HOST/PATH.",
+        ),
     ],
     cache: Annotated[
-        Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Cache that takes the store.")
+        Path | None,
+        typer.Option("--cache", envvar="CROSSAN_CACHE", help="Cache that takes the store."),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Folder of the store itself, instead of --cache.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Folder of the store itself, instead of --cache.")
+    ] = None,
     is_json: _Json = False,
 ) -> None:
     """Bring what a folder lacks of a store elsewhere; every file is checked against its SHA-256 on arrival.
@@ -92,7 +107,9 @@ def pull(
             }
         )
     else:
-        print(f"{folder}: version {done.version}, {done.segments} segments arrived ({done.byte_count:,} bytes)")
+        print(
+            f"{folder}: version {done.version}, {done.segments} segments arrived ({done.byte_count:,} bytes)"
+        )
         note(f"check it with: crossan cache verify {folder}")
 
 
@@ -109,11 +126,22 @@ def _folder_in(cache: Path | None, address: str) -> Path:
     from crossan.cache_schema.modality import Modality
 
     if cache is None:
-        raise UsageError("no cache named", remedy="Give --cache FOLDER, set CROSSAN_CACHE, or name the folder: --to F")
+        raise UsageError(
+            "no cache named",
+            remedy="Give --cache FOLDER, set CROSSAN_CACHE, or name the folder: --to F",
+        )
     path = address.split("://", 1)[-1]
-    parts = [part for part in (Path(path).absolute().parts if "://" not in address else path.split("/")) if part]
+    parts = [
+        part
+        for part in (Path(path).absolute().parts if "://" not in address else path.split("/"))
+        if part
+    ]
     tail = parts[-_STORE_DEPTH:]
-    if len(tail) < _STORE_DEPTH or tail[1] not in set(Modality) or any(part in {"..", "."} for part in tail):
+    if (
+        len(tail) < _STORE_DEPTH
+        or tail[1] not in set(Modality)
+        or any(part in {"..", "."} for part in tail)
+    ):
         raise UsageError(
             f"{address}: expected an address that ends in DATASET/MODALITY/NAME, found {'/'.join(tail)}",
             remedy="Name the folder the store goes to: --to FOLDER",
@@ -127,6 +155,7 @@ def _require_rights(store: Path, address: str) -> None:
     found = restrictions(store)
     if found:
         raise UsageError(
-            f"{address} may be public, and {store} may not be passed on freely:\n  " + "\n  ".join(found),
+            f"{address} may be public, and {store} may not be passed on freely:\n  "
+            + "\n  ".join(found),
             remedy="If you may pass it on, say so: --i-have-rights",
         )

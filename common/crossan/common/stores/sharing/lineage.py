@@ -99,7 +99,11 @@ def follows(place: Place, newest: Manifest | None, last: Manifest) -> list[Manif
 
 
 def unite(
-    ours: Sequence[SegmentEntry], theirs: Sequence[SegmentEntry], holding: Held, *, is_theirs_first: bool = False
+    ours: Sequence[SegmentEntry],
+    theirs: Sequence[SegmentEntry],
+    holding: Held,
+    *,
+    is_theirs_first: bool = False,
 ) -> tuple[SegmentEntry, ...]:
     """Return our segments and what theirs add to them, in the order of their stamps.
 
@@ -126,9 +130,13 @@ def unite(
         held = holding(entry)
         if adds_nothing(held, covered):
             continue
-        gathered = [place for place, other in enumerate(united) if adds_nothing(holding(other), held.whole)]
+        gathered = [
+            place for place, other in enumerate(united) if adds_nothing(holding(other), held.whole)
+        ]
         earliest = 1 + max(_places_of(theirs[:number], united, holding), default=-1)
-        latest = max(earliest, min(_places_of(theirs[number + 1 :], united, holding), default=len(united)))
+        latest = max(
+            earliest, min(_places_of(theirs[number + 1 :], united, holding), default=len(united))
+        )
         place = gathered[0] if gathered else earliest if is_theirs_first else latest
         later = [other for other in united[place:] if not adds_nothing(holding(other), held.whole)]
         united[place:] = [entry, *later]
@@ -140,10 +148,14 @@ def unite(
 
 def adds_nothing(held: Holding, covered: Set[str]) -> bool:
     """Whether a segment that holds this has no row that is newer than what ``covered``, held whole, gives."""
-    is_rescued = len(held.whole) == 1 and held.part  # its own id says nothing that the ids it was rescued from do not
+    is_rescued = (
+        len(held.whole) == 1 and held.part
+    )  # its own id says nothing that the ids it was rescued from do not
     return held.whole <= covered or bool(is_rescued and held.part <= covered)
 
 
-def _places_of(entries: Sequence[SegmentEntry], united: Sequence[SegmentEntry], holding: Held) -> list[int]:
+def _places_of(
+    entries: Sequence[SegmentEntry], united: Sequence[SegmentEntry], holding: Held
+) -> list[int]:
     wanted: set[str] = set().union(*(holding(entry).every for entry in entries))
     return [place for place, other in enumerate(united) if holding(other).every & wanted]

@@ -51,7 +51,10 @@ class Mover:
         """Give up the claims and return what travelled."""
         self._target.settle()
         return Transferred(
-            version=version, segments=self.segment_count, file_count=self.file_count, byte_count=self.byte_count
+            version=version,
+            segments=self.segment_count,
+            file_count=self.file_count,
+            byte_count=self.byte_count,
         )
 
     def begin(self, wanted: Manifest) -> None:
@@ -92,18 +95,23 @@ class Mover:
             return False  # a repair elsewhere has left out what is sound here
         listed = {entry for manifest in chain for entry in manifest.segments} - set(last.segments)
         return not any(entry.segment_id in last.dropped for entry in listed) and all(
-            self._target.holds(entry.segment_id) or self._source.holds(entry.segment_id) for entry in listed
+            self._target.holds(entry.segment_id) or self._source.holds(entry.segment_id)
+            for entry in listed
         )
 
     def take_all(self, chain: Sequence[Manifest]) -> int | None:
         """Copy what the versions list, then their manifests; None where another process made one of them first."""
         self._bring([entry for manifest in chain for entry in manifest.segments])
         for manifest in chain:
-            if not self._target.create(f"versions/{version_name(manifest.version)}", pretty_bytes(manifest.to_dict())):
+            if not self._target.create(
+                f"versions/{version_name(manifest.version)}", pretty_bytes(manifest.to_dict())
+            ):
                 return None
         return chain[-1].version
 
-    def take_united(self, newest: Manifest | None, wanted: Manifest, *, is_source_first: bool) -> int | None:
+    def take_united(
+        self, newest: Manifest | None, wanted: Manifest, *, is_source_first: bool
+    ) -> int | None:
         """Copy what the target lacks and make one version of both; None where another process was faster."""
         before = Content(newest.segments, newest.dropped) if newest else Content(())
         return self.commit(newest, self.united(before, wanted, is_source_first=is_source_first))
@@ -127,11 +135,15 @@ class Mover:
         if newest is not None and content.segments == newest.segments:
             return newest.version
         store, canary = self._target.read("store.json") or b"", self._target.read(CANARY) or b""
-        manifest = next_manifest(newest, content, store_sha256=sha256_hex(store), canary_sha256=sha256_hex(canary))
+        manifest = next_manifest(
+            newest, content, store_sha256=sha256_hex(store), canary_sha256=sha256_hex(canary)
+        )
         if not all(self._target.holds(entry.segment_id) for entry in content.segments):
             return None  # collected meanwhile: look again
         key = f"versions/{version_name(manifest.version)}"
-        return manifest.version if self._target.create(key, pretty_bytes(manifest.to_dict())) else None
+        return (
+            manifest.version if self._target.create(key, pretty_bytes(manifest.to_dict())) else None
+        )
 
     def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
         """Return the written segments whose content the entries hold."""
@@ -139,7 +151,11 @@ class Mover:
 
     def _put_renamed(self, entry: SegmentEntry) -> SegmentEntry:
         record, _ = self._record(entry)
-        content = {**record.to_dict(), "segment": new_segment_id(), "replaces": sorted(record.holding.whole)}
+        content = {
+            **record.to_dict(),
+            "segment": new_segment_id(),
+            "replaces": sorted(record.holding.whole),
+        }
         renamed = SegmentRecord.from_dict(content, "segment.json")
         data = pretty_bytes(renamed.to_dict())
         self._put(renamed, data, _Renamed(self._source, entry.segment_id, renamed.segment_id))
@@ -202,5 +218,7 @@ def _array(data: bytes, place: Place) -> npt.NDArray[np.float32]:
     try:
         array: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise StoreIntegrityError(f"{place.url}/{CANARY}: expected a NumPy array: {error}") from error
+        raise StoreIntegrityError(
+            f"{place.url}/{CANARY}: expected a NumPy array: {error}"
+        ) from error
     return array

@@ -21,7 +21,10 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LARGEST_OBJECT = 2 * 2**30
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_TIMEOUTS: dict[str, Any] = {"connect_timeout": timedelta(seconds=10), "timeout": timedelta(seconds=60)}
+_TIMEOUTS: dict[str, Any] = {
+    "connect_timeout": timedelta(seconds=10),
+    "timeout": timedelta(seconds=60),
+}
 _NO_RETRIES: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
 """We try again ourselves, so that every failure counts."""
 
@@ -74,14 +77,17 @@ class ObjectRemote:
             from obstore.store import HTTPStore, S3Store
         except ImportError as error:
             raise UsageError(
-                f"{url}: expected the extra 's3', found no obstore", remedy="Run: pip install 'crossan[s3]'"
+                f"{url}: expected the extra 's3', found no obstore",
+                remedy="Run: pip install 'crossan[s3]'",
             ) from error
         url = url.rstrip("/")
         parts = urlsplit(url)
         if parts.scheme == "s3":
             if not parts.netloc:
                 raise UsageError(f"{url}: expected s3://BUCKET/PATH")
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+            endpoint = (
+                os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+            )
             store = S3Store(
                 parts.netloc,
                 prefix=parts.path.strip("/") or None,
@@ -91,7 +97,8 @@ class ObjectRemote:
             return cls(url, store, is_read_only=False, sleep=sleep)
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise UsageError(
-                f"{url}: expected https://, found http://", remedy="Use https://, so that nobody on the way changes it."
+                f"{url}: expected https://, found http://",
+                remedy="Use https://, so that nobody on the way changes it.",
             )
         return cls(
             url,
@@ -151,7 +158,11 @@ class ObjectRemote:
 
             try:
                 obstore.put(self._store, _checked(key), data, mode="create", use_multipart=False)
-            except (obstore.exceptions.AlreadyExistsError, obstore.exceptions.PreconditionError, FileExistsError):
+            except (
+                obstore.exceptions.AlreadyExistsError,
+                obstore.exceptions.PreconditionError,
+                FileExistsError,
+            ):
                 return False
             return True
 
@@ -178,7 +189,10 @@ class ObjectRemote:
         """Return the highest version that has a manifest, 0 for none; a web server, which lists nothing, is asked."""
         if not self.is_read_only:
             names = (key.rpartition("/")[2] for key in self.sizes("versions/"))
-            return max((version for name in names if (version := version_number(name)) is not None), default=0)
+            return max(
+                (version for name in names if (version := version_number(name)) is not None),
+                default=0,
+            )
         above = 1
         while self._has_version(above):
             above *= 2

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
-from crossan.common.files import create_exclusively, disk_full, read_regular, require_plain, write_durably
+from crossan.common.files import (
+    create_exclusively,
+    disk_full,
+    read_regular,
+    require_plain,
+    write_durably,
+)
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.versions import list_versions
 
@@ -50,7 +56,9 @@ class Place(Readable, Protocol):
     def holds(self, segment_id: str) -> bool:
         """Whether a segment lies there whole, in a manifest or not."""
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
+    def put_segment(
+        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
+    ) -> int:
         """Copy a segment from another place, whose bytes are checked against its record; go on where one was cut off.
 
         Parameters
@@ -115,7 +123,9 @@ class FolderPlace:
         """Whether a segment lies there whole: its folder is published by one rename."""
         return (self.path / "segments" / segment_id / "segment.json").is_file()
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
+    def put_segment(
+        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
+    ) -> int:
         """Build the segment under a claim, then rename it to its place."""
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
@@ -145,11 +155,19 @@ class FolderPlace:
         self._claims.clear()
 
     def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> bool:
-        if target.is_file() and target.stat().st_size == entry.size and sha256_hex(target.read_bytes()) == entry.sha256:
+        if (
+            target.is_file()
+            and target.stat().st_size == entry.size
+            and sha256_hex(target.read_bytes()) == entry.sha256
+        ):
             return False  # arrived before we were cut off
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        if self._is_linked and isinstance(source, FolderPlace) and _linked(source.path, key, target, entry):
+        if (
+            self._is_linked
+            and isinstance(source, FolderPlace)
+            and _linked(source.path, key, target, entry)
+        ):
             return True
         write_durably(target, _arrived(source, key, entry))
         return True
@@ -179,7 +197,9 @@ class ObjectPlace:
         """Whether a segment lies there whole: its ``segment.json`` is sent last."""
         return self._remote.read(f"segments/{segment_id}/segment.json") is not None
 
-    def put_segment(self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance) -> int:
+    def put_segment(
+        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
+    ) -> int:
         """Send the files that are not there yet, ``segment.json`` last."""
         prefix = f"segments/{record.segment_id}/"
         there = self._remote.sizes(prefix)
@@ -201,7 +221,9 @@ class ObjectPlace:
 
     def _create(self, key: str, data: bytes) -> None:
         if not self.create(key, data):
-            raise StoreIntegrityError(f"{self.url}/{key}: expected the {len(data):,} bytes of ours, found other bytes")
+            raise StoreIntegrityError(
+                f"{self.url}/{key}: expected the {len(data):,} bytes of ours, found other bytes"
+            )
 
 
 def _arrived(source: Readable, key: str, entry: FileEntry) -> bytes:
@@ -213,7 +235,9 @@ def _arrived(source: Readable, key: str, entry: FileEntry) -> bytes:
         raise StoreIntegrityError(
             f"{where}: expected {entry.size:,} bytes with SHA-256 {entry.sha256}, "
             f"found {len(data):,} with {sha256_hex(data)}",
-            remedy=f"Run: crossan cache fsck {source.url}" if isinstance(source, FolderPlace) else None,
+            remedy=f"Run: crossan cache fsck {source.url}"
+            if isinstance(source, FolderPlace)
+            else None,
         )
     return data
 
@@ -229,7 +253,9 @@ def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
     return True
 
 
-def _in_parallel(worker_count: int, put: Callable[[FileEntry], bool], entries: Sequence[FileEntry]) -> int:
+def _in_parallel(
+    worker_count: int, put: Callable[[FileEntry], bool], entries: Sequence[FileEntry]
+) -> int:
     """Put the files and return how many of them travelled."""
     with ThreadPoolExecutor(worker_count, thread_name_prefix="crossan-transfer") as pool:
         waiting = [pool.submit(put, entry) for entry in entries]

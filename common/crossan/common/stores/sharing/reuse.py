@@ -27,7 +27,11 @@ class Donor:
 
     def __init__(self, place: Place, segments: list[Segment]) -> None:
         self._place = place
-        self._chunks = [(segment, number) for segment in segments for number in range(segment.layout.chunk_count)]
+        self._chunks = [
+            (segment, number)
+            for segment in segments
+            for number in range(segment.layout.chunk_count)
+        ]
         self._index = StoreIndex(segments)
 
     @classmethod
@@ -57,8 +61,12 @@ class Donor:
             if data is not None:
                 break
         else:
-            raise StoreNotFoundError(f"--reuse {address}: expected a store, or a cache with {inside}, found neither")
-        found = StoreIdentity.from_dict(parse_object(data, f"{place.url}/store.json"), f"{place.url}/store.json")
+            raise StoreNotFoundError(
+                f"--reuse {address}: expected a store, or a cache with {inside}, found neither"
+            )
+        found = StoreIdentity.from_dict(
+            parse_object(data, f"{place.url}/store.json"), f"{place.url}/store.json"
+        )
         if found.fingerprint != identity.fingerprint:
             raise IncompatibleError(
                 f"--reuse {place.url}: expected a store of the fingerprint {identity.fingerprint[:12]}, "
@@ -101,7 +109,9 @@ class Donor:
             for which in np.flatnonzero(chunk_of == number).tolist():
                 row = rows[self._index.place_of[places[which]]]
                 digest = digests[which]
-                batch += [ItemRow(item_id, digest, ItemStatus.OK, None, row) for item_id in wanted[digest]]
+                batch += [
+                    ItemRow(item_id, digest, ItemStatus.OK, None, row) for item_id in wanted[digest]
+                ]
             yield batch
 
     def _chunk(self, number: int) -> np.ndarray:

@@ -16,7 +16,9 @@ __all__ = ["Transferred", "merge", "transfer"]
 _MOST_ROUNDS = 100
 
 
-def transfer(source: Place, target: Place, *, version: int | None = None, is_source_first: bool = False) -> Transferred:
+def transfer(
+    source: Place, target: Place, *, version: int | None = None, is_source_first: bool = False
+) -> Transferred:
     """Bring what a version of ``source`` holds to ``target``; only segments that the target lacks travel.
 
     Where the source's history continues the target's, its manifests are taken
@@ -48,7 +50,11 @@ def transfer(source: Place, target: Place, *, version: int | None = None, is_sou
     mover.begin(wanted)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
-        if newest is not None and _is_ancestor(target, newest, wanted) and set(wanted.segments) <= set(newest.segments):
+        if (
+            newest is not None
+            and _is_ancestor(target, newest, wanted)
+            and set(wanted.segments) <= set(newest.segments)
+        ):
             return mover.done(newest.version)
         chain = follows(source, newest, wanted)
         if chain and mover.can_take_all(newest, chain):
@@ -112,5 +118,7 @@ def _newest(place: Place) -> Manifest | None:
 def _is_ancestor(place: Place, newest: Manifest, manifest: Manifest) -> bool:
     if manifest.version > newest.version:
         return False
-    at_place = newest if manifest.version == newest.version else manifest_of(place, manifest.version)
+    at_place = (
+        newest if manifest.version == newest.version else manifest_of(place, manifest.version)
+    )
     return at_place.digest == manifest.digest
