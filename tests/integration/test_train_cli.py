@@ -230,7 +230,7 @@ def test_recommend_refuses_strangers(small, arguments, match):
             "(?s)expected a video store, found none.*crossan-extract --modality video",
         ),
         (("--modality", "text"), UsageError, "model.top_k: expected at most 1"),
-        (("--device", "quantum"), UsageError, "--device quantum: not to be had here"),
+        (("--device", "quantum"), UsageError, "--device quantum: not available on this machine"),
         (("--max-items", "3"), ConfigError, "data.max_items: .*greater than or equal to 4"),
         (("--set", "mask_history=some"), ConfigError, "mask_history"),
         (("--set", "model.layers=[0,5]"), IncompatibleError, "keeps 0, 1, not 5"),

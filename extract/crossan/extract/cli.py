@@ -137,13 +137,13 @@ def extract(
     stop it: they are recorded with a reason, listed in the store's quarantine.jsonl.
     """
     from crossan.common.cluster import parse_engine
+    from crossan.common.modalities import parse_modalities
     from crossan.extract.job.plan import Shard
     from crossan.extract.job.request import (
         JobRequest,
         parse_batch_size,
         parse_choice,
         parse_limits,
-        parse_modalities,
         parse_share,
     )
     from crossan.extract.job.result import check_bad_share

@@ -230,7 +230,7 @@ def test_a_hub_id_is_read_from_the_local_hub_cache_offline(tiny, tmp_path):
         ("{bert}", {"pooling": "special"}, "--pooling special: expected one of cls, mean for bert"),
         ("{bert}", {"layers": "0,13"}, "--layers 0,13: expected numbers from 0 to 12"),
         ("{bert}", {"dtype": "int8"}, "--dtype int8: expected one of float32"),
-        ("{bert}", {"device": "quantum"}, "--device quantum: not to be had here"),
+        ("{bert}", {"device": "quantum"}, "--device quantum: not available on this machine"),
     ],
 )
 def test_what_does_not_fit_is_named(tiny, source, options, match):

@@ -13,31 +13,8 @@ from crossan.extract.job.request import (
     parse_batch_size,
     parse_choice,
     parse_limits,
-    parse_modalities,
     parse_share,
 )
-
-
-def test_modalities_come_in_the_fixed_order_without_repeats():
-    assert parse_modalities("audio, text,audio") == (Modality.TEXT, Modality.AUDIO)
-    assert parse_modalities("all") == tuple(Modality)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "vidoe",
-            r"--modality vidoe: expected text, image, video, audio or all, got 'vidoe'; did you mean 'video'\?",
-        ),
-        ("text,,image", r"got ''"),
-        ("text,all", r"got 'all'"),
-        ("smell", r"got 'smell'$"),
-    ],
-)
-def test_an_unknown_modality_names_the_nearest(text, message):
-    with pytest.raises(UsageError, match=message):
-        parse_modalities(text)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossan.cache_schema.errors import UsageError
-from crossan.cache_schema.modality import Modality
+from crossan.common.modalities import ALL, parse_modalities
 
 if TYPE_CHECKING:
     from crossan.train.settings import RunSettings
@@ -98,11 +97,6 @@ def modalities(text: str | None) -> list[str] | None:
     UsageError
         There is no such modality.
     """
-    if text is None or text == "all":
+    if text is None or text.strip() == ALL:
         return None
-    names = [name.strip() for name in text.split(",")]
-    known = [modality.value for modality in Modality]
-    wrong = [name for name in names if name not in known]
-    if wrong:
-        raise UsageError(f"--modality {text}: expected {', '.join(known)} or all, got '{wrong[0]}'")
-    return [name for name in known if name in names]
+    return [modality.value for modality in parse_modalities(text)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
+from crossan.common.devices import pick_device
 from crossan.extract.backbones.batches import collate, fetch_later, within_memory
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
 from crossan.extract.backbones.families import Family
@@ -26,7 +27,6 @@ from crossan.extract.backbones.loading import (
     DTYPES,
     compile_blocks,
     load_model,
-    pick_device,
 )
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.preparing import ModelInputs, Preparer

@@ -17,7 +17,7 @@ from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.snapshot import Snapshot
 
-__all__ = ["ATTENTION", "DTYPES", "compile_blocks", "load_model", "pick_device"]
+__all__ = ["ATTENTION", "DTYPES", "compile_blocks", "load_model"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What ``--dtype`` accepts."""
@@ -72,21 +72,6 @@ def _check_report(report: Any, model_class: str, source: str) -> None:  # noqa: 
         raise UsageError(
             f"--backbone {source}: {len(missing):,} weights of {model_class} are not in the checkpoint, first: {missing[0]}"
         )
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device; ``auto`` takes CUDA where there is one. `UsageError` where it is not to be had."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        picked = torch.device(device)
-        torch.zeros(1, device=picked)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"--device {device}: not to be had here: {_first_line(error)}",
-            remedy="Use --device auto or --device cpu",
-        ) from None
-    return picked
 
 
 def compile_blocks(blocks: Sequence[nn.Module]) -> None:

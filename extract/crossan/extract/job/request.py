@@ -23,11 +23,9 @@ __all__ = [
     "parse_batch_size",
     "parse_choice",
     "parse_limits",
-    "parse_modalities",
     "parse_share",
 ]
 
-_ALL = "all"
 _MOST_WORKERS = 16
 _WALL_PER_COMPUTING = 10
 
@@ -74,28 +72,6 @@ class JobRequest:
             if self.num_workers is None
             else self.num_workers
         )
-
-
-def parse_modalities(text: str) -> tuple[Modality, ...]:
-    """Read ``"text,image"`` or ``"all"``; the result is in the fixed order, without repeats.
-
-    Raises
-    ------
-    UsageError
-        A name that is none of the four.
-    """
-    if text.strip() == _ALL:
-        return tuple(Modality)
-    known = [modality.value for modality in Modality]
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, [*known, _ALL], n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise UsageError(
-                f"--modality {text}: expected {', '.join(known)} or all, got '{name}'{hint}"
-            )
-    return tuple(modality for modality in Modality if modality.value in names)
 
 
 def decoded_together(asked: Sequence[Modality]) -> list[tuple[Modality, ...]]:

@@ -13,6 +13,7 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
+from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
@@ -34,7 +35,7 @@ from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import RunSettings
 
-__all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run", "pick_device"]
+__all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +121,6 @@ def open_run(
         weights = carry_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
     load_weights(run.model, weights, str(path))
     return run
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device asked for; ``auto`` takes an accelerator where there is one.
-
-    Raises
-    ------
-    UsageError
-        It is not to be had here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(
-            f"--device {device}: not to be had here: {first}",
-            remedy="Use --device auto or --device cpu",
-        ) from None
-    return torch.device(device)
 
 
 def assemble(

@@ -16,6 +16,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
+from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.train.evaluation.result import figures_of, rank_everyone, write_ranks
 from crossan.train.features import Placement
@@ -32,7 +33,7 @@ from crossan.train.record.run_folder import RANKS_FILE, RunFolder
 from crossan.train.record.spec import current_spec, exact_kernels
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.facts import training_facts
-from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble, best_weights, pick_device
+from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble, best_weights
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split
 from crossan.train.settings import HistoryMask, RunSettings
