@@ -280,8 +280,6 @@ def test_seeds_that_no_generator_takes_are_refused(small, words, message):
 def test_evaluate_needs_a_run(tmp_path):
     with pytest.raises(UsageError, match=r"no run at .*: expected config.toml there"):
         run(evaluate, tmp_path)
-    with pytest.raises(UsageError, match="--mask-history some: expected all, unseen-only, none"):
-        run(evaluate, tmp_path, "--mask-history", "some")
 
 
 def test_no_cache_named(tmp_path):

@@ -8,15 +8,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import note, print_json, run_command
+from crossan.common.cluster.options import Address, Engine
+from crossan.common.console import Panel, note, print_json, run_command
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
-    HISTORY_MASKS,
     AsJson,
+    CacheFolder,
+    Config,
+    DatasetFolder,
     Device,
+    DropItems,
     MaskHistory,
     MaxDeviceMemory,
     MaxRam,
+    Modalities,
     Residence,
     RunArgument,
     modalities,
@@ -27,62 +32,49 @@ __all__ = ["evaluate", "main", "recommend", "train"]
 
 
 def train(
-    out: Annotated[Path, typer.Option("--out", help="Run folder to write.")],
-    dataset: Annotated[
-        str | None,
+    out: Annotated[
+        Path,
         typer.Option(
-            "--dataset",
-            envvar="CROSSAN_DATASET",
-            help="Dataset folder; default: the current folder.",
+            "--out", metavar="FOLDER", help="Run folder to write.", rich_help_panel=Panel.WHAT
         ),
-    ] = None,
-    cache: Annotated[
-        str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
-    ] = None,
-    modality: Annotated[
-        str | None,
-        typer.Option(
-            "--modality", help="For example text,image; default: all that the cache holds."
-        ),
-    ] = None,
+    ],
+    dataset: DatasetFolder = None,
+    cache: CacheFolder = None,
+    modality: Modalities = None,
     store: Annotated[
         list[str] | None,
         typer.Option(
-            "--store", help="Store folder, where there are several of one modality; repeatable."
+            "--store",
+            metavar="FOLDER",
+            help="Store folder, where there are several of one modality; repeatable.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    drop_items: Annotated[
-        bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")
-    ] = False,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option("--config", help="TOML file of settings; repeatable, later ones win."),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="One setting, for example model.top_k=3; repeatable."
-        ),
-    ] = None,
-    max_items: Annotated[
-        int | None, typer.Option("--max-items", help="Items kept per user, the last ones [13].")
-    ] = None,
-    mask_history: MaskHistory = None,
+    drop_items: DropItems = False,
     init: Annotated[
         Path | None,
-        typer.Option("--init", metavar="RUN", help="Begin with the best weights of this run."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Seed of weights, order and dropout [0].")
+        typer.Option(
+            "--init",
+            metavar="RUN",
+            help="Begin with the best weights of this run.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out where there is one.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue the run in --out if there is one.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = False,
     allow_other_spec: Annotated[
         bool,
         typer.Option(
             "--allow-other-spec",
-            help="Resume where threads, device or library versions are others; the numbers will be, too.",
+            help="Resume with other threads, another device or other library versions;"
+            " the numbers will differ.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = False,
     is_validation_only: Annotated[
@@ -90,40 +82,77 @@ def train(
         typer.Option(
             "--validation-only",
             help="Never look at test targets; the same command with --resume, without it, does.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = False,
-    is_reference: Annotated[
-        bool, typer.Option("--reference", help="Train by the slow, plain step, to compare with.")
-    ] = False,
-    engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray: ranks on the workers of a Ray cluster.")
-    ] = "local",
-    address: Annotated[
-        str | None,
+    config: Config = None,
+    assignments: Annotated[
+        list[str] | None,
         typer.Option(
-            "--address",
-            help="Ray cluster: local (started for this run), auto (this machine's), HOST:PORT; default RAY_ADDRESS or local.",
+            "--set",
+            metavar="KEY=VALUE",
+            help="One setting, for example model.top_k=3; repeatable.",
+            rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
+    max_items: Annotated[
+        int | None,
+        typer.Option(
+            "--max-items",
+            help="Items kept per user, the last ones; default: 13.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = None,
+    mask_history: MaskHistory = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            help="Seed of weights, order and dropout; default: 0.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = None,
+    is_reference: Annotated[
+        bool,
+        typer.Option(
+            "--reference",
+            help="Train by the slow, plain step, to compare with.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = False,
+    device: Device = "auto",
+    residence: Residence = "auto",
+    max_ram: MaxRam = None,
+    max_device_memory: MaxDeviceMemory = None,
+    engine: Engine = "local",
+    address: Address = None,
     workers: Annotated[
         int | None,
         typer.Option(
             "--workers",
             min=1,
-            help="Ranks on the cluster; default one for each GPU asked for, or each node.",
+            help="Ranks on the cluster; default: one for each GPU asked for, or each node.",
+            rich_help_panel=Panel.CLUSTER,
         ),
     ] = None,
     gpus_per_worker: Annotated[
         float | None,
-        typer.Option("--gpus-per-worker", min=0, help="1 for ranks with an accelerator each."),
+        typer.Option(
+            "--gpus-per-worker",
+            min=0,
+            help="1 for ranks with an accelerator each.",
+            rich_help_panel=Panel.CLUSTER,
+        ),
     ] = None,
-    device: Device = "auto",
-    residence: Residence = "auto",
-    max_ram: MaxRam = None,
-    max_device_memory: MaxDeviceMemory = None,
     is_json: AsJson = False,
 ) -> None:
-    """Train CROSSAN on a dataset's feature stores and rank the whole catalogue."""
+    """Train CROSSAN on a dataset's feature stores and rank the whole catalogue.
+
+    Examples
+    --------
+    crossan-train --dataset data --cache cache --out runs/first
+    crossan-train --dataset data --cache cache --out runs/first --resume
+    """
     from crossan.common.cluster import parse_engine
     from crossan.train.ranks.joining import joined
 
@@ -180,6 +209,7 @@ def evaluate(
             metavar="SEED",
             min=0,
             help="Shuffle features between items: what content is worth.",
+            rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
     device: Device = "auto",
@@ -188,16 +218,19 @@ def evaluate(
     max_device_memory: MaxDeviceMemory = None,
     is_json: AsJson = False,
 ) -> None:
-    """Rank a run's validation and test targets again, with the weights of its best epoch."""
+    """Rank a run's validation and test targets again, with the weights of its best epoch.
+
+    Examples
+    --------
+    crossan evaluate runs/first --mask-history none
+    """
     from crossan.train.features import Placement
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.training import evaluate_run
 
-    if mask_history is not None and mask_history not in HISTORY_MASKS:
-        raise UsageError(f"--mask-history {mask_history}: expected {', '.join(HISTORY_MASKS)}")
     placement = Placement.parse(residence, max_ram, max_device_memory)
     opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
-    result = evaluate_run(opened, mask_history or opened.settings.mask_history)  # type: ignore[arg-type]
+    result = evaluate_run(opened, mask_history or opened.settings.mask_history)
     result["permute_features"] = permute_features
     if is_json:
         print_json(result)
@@ -207,18 +240,35 @@ def evaluate(
 
 def recommend(
     run: RunArgument,
-    user: Annotated[str | None, typer.Option("--user", help="A user of the dataset.")] = None,
-    history: Annotated[
-        str | None, typer.Option("--history", metavar="A,B,C", help="Item ids, oldest first.")
+    user: Annotated[
+        str | None,
+        typer.Option("--user", help="A user of the dataset.", rich_help_panel=Panel.WHAT),
     ] = None,
-    top: Annotated[int, typer.Option("--top", help="How many items.", min=1)] = 10,
+    history: Annotated[
+        str | None,
+        typer.Option(
+            "--history",
+            metavar="A,B,C",
+            help="Item ids, oldest first, instead of --user.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
+    top: Annotated[
+        int,
+        typer.Option("--top", help="How many items.", min=1, rich_help_panel=Panel.WHAT),
+    ] = 10,
     device: Device = "auto",
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
     is_json: AsJson = False,
 ) -> None:
-    """Print the items a run would show next to a user, or after a history."""
+    """Print the items a run would show next to a user, or after a history.
+
+    Examples
+    --------
+    crossan recommend runs/first --user u0001 --top 5
+    """
     if (user is None) == (history is None):
         raise UsageError("recommend: expected one of --user and --history")
 

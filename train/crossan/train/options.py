@@ -1,42 +1,116 @@
-"""The options that several training commands share, and what they come to."""
+"""The options that several training commands share, and the settings they stand for."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import AsJson, Panel, complete_from
 from crossan.common.modalities import ALL, parse_modalities
 
 if TYPE_CHECKING:
     from crossan.train.settings import RunSettings
 
 __all__ = [
-    "HISTORY_MASKS",
     "AsJson",
+    "CacheFolder",
+    "Config",
+    "DatasetFolder",
     "Device",
+    "DropItems",
     "MaskHistory",
     "MaxDeviceMemory",
     "MaxRam",
+    "Modalities",
     "Residence",
     "RunArgument",
     "modalities",
     "run_settings",
 ]
 
-HISTORY_MASKS = ("all", "unseen-only", "none")
+# As `settings.HistoryMask` and `features.Residence`, which --help has no time to import; a test compares them.
+_HistoryMask = Literal["all", "unseen-only", "none"]
+_Residence = Literal["auto", "device", "host", "streamed"]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
-Residence = Annotated[
+DatasetFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="FOLDER",
+        envvar="CROSSAN_DATASET",
+        help="Dataset folder; default: the current folder.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+CacheFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        envvar="CROSSAN_CACHE",
+        help="Folder of stores.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Modalities = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        metavar="text,image,...",
+        help="One of text, image, audio and video, or a comma list of them;"
+        " default: all that the cache holds.",
+        autocompletion=complete_from([modality.value for modality in Modality] + ["all"]),
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+DropItems = Annotated[
+    bool,
+    typer.Option(
+        "--drop-items",
+        help="Leave out items that the stores cannot serve.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Config = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings; repeatable, later ones win.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+MaskHistory = Annotated[
+    _HistoryMask | None,
+    typer.Option(
+        "--mask-history",
+        help="Which of a user's items before the target are left out of the ranking.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Device = Annotated[
     str,
     typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, or one of several as cuda:1.",
+        autocompletion=complete_from(["auto", "cpu", "cuda"]),
+        rich_help_panel=Panel.COMPUTES,
+    ),
+]
+Residence = Annotated[
+    _Residence,
+    typer.Option(
         "--residence",
-        help="Where hidden states are kept: device, host (RAM), streamed (in their stores), auto.",
+        help="Where hidden states are kept: with the model, in RAM, in their stores,"
+        " or the first of these that fits.",
+        rich_help_panel=Panel.COMPUTES,
     ),
 ]
 MaxRam = Annotated[
@@ -45,19 +119,16 @@ MaxRam = Annotated[
         "--max-ram",
         metavar="SIZE",
         help="RAM for features, for example 8GiB; default: most of what is free.",
+        rich_help_panel=Panel.LIMITS,
     ),
 ]
 MaxDeviceMemory = Annotated[
     str | None,
     typer.Option(
-        "--max-device-memory", metavar="SIZE", help="The same of an accelerator's memory."
-    ),
-]
-MaskHistory = Annotated[
-    str | None,
-    typer.Option(
-        "--mask-history",
-        help="Items before the target left out of the ranking: all, unseen-only, none.",
+        "--max-device-memory",
+        metavar="SIZE",
+        help="An accelerator's memory for features; default: most of what is free.",
+        rich_help_panel=Panel.LIMITS,
     ),
 ]
 

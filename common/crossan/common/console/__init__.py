@@ -1,0 +1,29 @@
+"""Speaking to people: results on stdout, everything else on stderr, errors as exit codes.
+
+What belongs here draws on a terminal and plain lines elsewhere. Only typer is
+imported with it, and rich where something is drawn, so that ``--help`` stays
+fast.
+"""
+
+from crossan.common.console.commands import add_command, app_settings
+from crossan.common.console.live import Progress, progress
+from crossan.common.console.messages import note, print_json
+from crossan.common.console.options import AsJson, complete_from
+from crossan.common.console.panels import Panel
+from crossan.common.console.program import Version, disk_full_error, run_app, run_command
+
+__all__ = [
+    "AsJson",
+    "Panel",
+    "Progress",
+    "Version",
+    "add_command",
+    "app_settings",
+    "complete_from",
+    "disk_full_error",
+    "note",
+    "print_json",
+    "progress",
+    "run_app",
+    "run_command",
+]

@@ -1,0 +1,79 @@
+"""What is said of a wrong command line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+import typer
+
+from crossan.cache_schema.errors import UsageError
+
+__all__ = ["as_usage_error", "describe_unknown_option"]
+
+_WRONG_CHOICE = re.compile(r"'(?P<value>.*)' is not one of (?P<choices>'.*')\.", re.DOTALL)
+_PYDANTIC = "Value error, "
+
+
+def as_usage_error(error: typer.TyperException) -> UsageError:
+    """Return our error for what typer found wrong with a command line.
+
+    Parameters
+    ----------
+    error
+        It tells of an option that is unknown, lacks its value or has a wrong
+        one, of too many arguments, or of a command that does not exist.
+    """
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else None
+    return UsageError(_describe(error), remedy=f"Run: {path} --help" if path else None)
+
+
+def describe_unknown_option(option: str, known: Sequence[str]) -> str:
+    """Return what is said of an option that a command does not have.
+
+    Parameters
+    ----------
+    option
+        As the user typed it, for example ``--sede``.
+    known
+        The options that the command has.
+    """
+    return f"{option}: no such option{did_you_mean(option, known)}"
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return a question that names the nearest of the known words; nothing where none is near."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _describe(error: typer.TyperException) -> str:
+    kind = type(error).__name__
+    if kind == "NoSuchOption":
+        return describe_unknown_option(error.option_name, _options_of(error))  # type: ignore[attr-defined]
+    param = getattr(error, "param", None)
+    if param is None:
+        return _sentence(error.format_message())
+    name = " / ".join(param.opts) if param.param_type_name == "option" else param.display_name_raw
+    if kind == "MissingParameter":
+        return f"{name}: expected a value, found none"
+    choice = _WRONG_CHOICE.fullmatch(error.message.removeprefix(_PYDANTIC))
+    if choice is None:
+        return f"{name}: {_sentence(error.message.removeprefix(_PYDANTIC))}"
+    value, choices = choice["value"], re.findall(r"'([^']*)'", choice["choices"])
+    expected = f"expected one of {', '.join(choices)}"
+    return f"{name} {value}: {expected}{did_you_mean(value, choices)}"
+
+
+def _options_of(error: typer.TyperException) -> list[str]:
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return []
+    return [name for param in context.command.get_params(context) for name in param.opts]
+
+
+def _sentence(text: str) -> str:
+    """Return typer's sentence as ours begin and end."""
+    return text[:1].lower() + text[1:].removesuffix(".")

@@ -1,0 +1,120 @@
+"""Running a command as a program: its errors become exit codes without a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from crossan.cache_schema.errors import CrossanError, ResourceError
+from crossan.common.console.commands import add_command, app_settings
+from crossan.common.console.errors import as_usage_error
+from crossan.common.console.messages import note
+
+__all__ = ["Version", "disk_full_error", "run_app", "run_command"]
+
+_INTERRUPTED_EXIT_CODE = 130
+_INTERRUPTED = (
+    "interrupted; what was finished is kept, and the same command goes on"
+    " (crossan-train: with --resume)"
+)
+
+
+def _print_version(is_given: bool) -> None:
+    if is_given:
+        from importlib.metadata import version
+
+        print(version("crossan"))
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_print_version,
+        is_eager=True,
+        expose_value=False,
+        help="Print the version.",
+    ),
+]
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Run a Typer app as the program ``name``.
+
+    Our errors end it with their exit codes, without a traceback; a wrong
+    command line with 2. SIGTERM is raised as `SystemExit` with code 143, so
+    ``finally`` blocks run.
+    """
+    _run(typer.main.get_command(app), name)
+
+
+def run_command(command: Callable[..., Any], name: str) -> NoReturn:
+    """Run one function as the whole program ``name``."""
+    app = typer.Typer(**(app_settings() | {"add_completion": True}))
+    add_command(app, name)(command)
+    program = typer.main.get_command(app)
+    program.params.append(_version_option())
+    _run(program, name)
+
+
+def _run(program: Any, name: str) -> NoReturn:  # noqa: ANN401 - a class that typer does not export
+    signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
+    try:
+        # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
+        sys.exit(program.main(prog_name=name, standalone_mode=False) or 0)
+    except CrossanError as error:
+        note(f"{type(error).__name__}: {error}")
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # whose help is printed already
+            note(f"UsageError: {as_usage_error(error)}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        note(_INTERRUPTED)
+        sys.exit(_INTERRUPTED_EXIT_CODE)
+    except SystemExit as stop:  # what a command raised itself, its signals among them
+        if stop.code == _INTERRUPTED_EXIT_CODE:
+            note(_INTERRUPTED)
+        raise
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        full = disk_full_error(error)
+        if full is None:
+            raise
+        note(f"ResourceError: {full}")
+        sys.exit(full.exit_code)
+
+
+def disk_full_error(error: OSError) -> ResourceError | None:
+    """Return our error for a full disk or quota, None for any other `OSError`."""
+    import errno
+    from pathlib import Path
+
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    from crossan.common.files import disk_full
+
+    return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
+
+
+def _takes_version(version: Version = False) -> None:
+    """Stand for any command: typer makes the option from a function that has it."""
+
+
+def _version_option() -> Any:  # noqa: ANN401 - a class that typer does not export
+    app = typer.Typer(add_completion=False)
+    app.command()(_takes_version)
+    return typer.main.get_command(app).params[0]
+
+
+def _raise_exit_on_terminate(signal_number: int, frame: object) -> NoReturn:
+    del frame
+    raise SystemExit(128 + signal_number)
