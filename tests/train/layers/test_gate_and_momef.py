@@ -8,6 +8,7 @@ import torch
 from crossan.train.layers.adapter import SideAdapters
 from crossan.train.layers.gate import CrossModalGates
 from crossan.train.layers.momef import Momef
+from crossan.train.layers.tower import SideAdapterTowers, read_gate_weights
 
 
 def everything(items: int, inputs: int) -> torch.Tensor:
@@ -20,6 +21,18 @@ def test_new_gates_are_the_plain_mean():
     assert mixed.flatten().tolist() == pytest.approx(
         [3.0, 7.0]
     )  # (3 + 6 + 0) / 3, (3 + 6 + 12) / 3
+
+
+def test_the_named_weights_of_a_model_give_its_gates():
+    towers = SideAdapterTowers([4, 4], layer_count=11, bottleneck_dim=2, width=3)
+    with torch.no_grad():
+        for layer, gates in enumerate(towers.gates):
+            gates.logits.fill_(0.0)[:, 2] = math.log(layer + 1)
+    named = {f"item_encoder.towers.{name}": one for name, one in towers.state_dict().items()}
+    weights = read_gate_weights(named)
+    assert torch.equal(weights, towers.gate_weights())
+    assert weights[0, 10].tolist() == pytest.approx([1 / 13, 1 / 13, 11 / 13])
+    assert read_gate_weights({"id_embedding.weight": torch.zeros(2, 3)}) is None
 
 
 def test_gate_weights_sum_to_one_and_skip_what_is_absent():

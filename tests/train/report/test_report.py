@@ -88,14 +88,15 @@ def test_the_page_shows_both_runs_and_needs_nothing_else(make_run, tmp_path):
 
 
 def test_layers_are_in_order_and_the_hidden_state_comes_first(make_run, tmp_path):
-    from crossan.train.report.page import _gate_weights
+    from crossan.train.layers.tower import read_gate_weights
     from crossan.train.report.plots import gate_figure
 
     weights = RunFolder(make_run("ours")).best_checkpoint().tensors["model"]
-    gates = _gate_weights(weights)
-    assert (len(gates), len(gates[0])) == (2, 11)
-    assert gates[1][10] == pytest.approx([1.0, 0.0, 0.0])  # layer 10 last, not between 1 and 2
-    figure = gate_figure(gates, [Modality.TEXT, Modality.IMAGE])
+    gates = read_gate_weights(weights)
+    assert gates.shape == (2, 11, 3)
+    # layer 10 last, not between 1 and 2
+    assert gates[1, 10].tolist() == pytest.approx([1.0, 0.0, 0.0])
+    figure = gate_figure(gates.tolist(), [Modality.TEXT, Modality.IMAGE])
     assert figure.startswith("<svg")
 
 

@@ -12,13 +12,14 @@ _INITIAL_STD = 0.01
 
 
 class SideAdapters(nn.Module):
-    """Project down, apply GELU, project up, add the input: 768h + h + 768h + 768 parameters a modality at dim 768.
+    """Project down, apply GELU, project up and add the input.
 
-    The adapters of all modalities at one layer lie in one parameter, so that
-    each projection is one batched matmul; each layer has parameters of its own,
-    because indexing one stack of layers would make every backward fill a
+    At dim 768 a modality has 768h + h + 768h + 768 parameters, h being the
+    width of the bottleneck. The adapters of all modalities at one layer share
+    one parameter, so that each projection is one batched matmul. Layers do not
+    share: indexing one stack of layers would make every backward fill a
     gradient of the whole stack with zeros. The paper leaves initialisation
-    open; as IISAN does, weights are drawn from normal(0, 0.01) and biases are
+    open. As in IISAN, weights are drawn from normal(0, 0.01) and biases are
     zero, so a new adapter is close to the identity.
 
     Shapes
@@ -35,7 +36,8 @@ class SideAdapters(nn.Module):
         self.up_bias = nn.Parameter(torch.zeros(modality_count, dim))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``inputs + up(gelu(down(inputs)))`` of every modality, shape ``(items, modality, dim)``."""
+        """Return ``inputs + up(gelu(down(inputs)))``, shape ``(items, modality, dim)``."""
+        # A batched matmul wants the modality first: one matrix per modality, over all items.
         bottleneck = torch.baddbmm(self.down_bias.unsqueeze(1), inputs.transpose(0, 1), self.down)
         change = torch.baddbmm(self.up_bias.unsqueeze(1), F.gelu(bottleneck), self.up)
         return inputs + change.transpose(0, 1)

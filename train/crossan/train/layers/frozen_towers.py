@@ -1,4 +1,4 @@
-"""Features as they are, the baseline of the side adapters: heads alone over the highest kept hidden state."""
+"""Towers without side adapters, the baseline that shows what the adapters add."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["FrozenTowers"]
 
 
 class FrozenTowers(nn.Module):
-    """Read the highest kept layer of every modality and nothing below: no gate, no adapter (``model.adapters=false``).
+    """Apply the heads to the highest kept hidden state of every modality.
 
-    Stores of different width get one learned Linear(dim_m, dim), as in
-    `SideAdapterTowers`, whose shapes these are.
+    There is no gate and no adapter, and lower layers are not read
+    (``model.adapters=false``). Shapes, and the Linear(dim_m, dim) of stores with
+    different widths, are those of `SideAdapterTowers`.
 
     Parameters
     ----------
@@ -30,23 +31,28 @@ class FrozenTowers(nn.Module):
         super().__init__()
         dim = max(dims)
         self.align = nn.ModuleList(
-            nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims
+            nn.Identity() if dim_m == dim else nn.Linear(dim_m, dim) for dim_m in dims
         )
         self.heads = TowerHeads(len(dims), dim, width)
 
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the tower outputs, shape ``(items, modality, width)``."""
-        return self.heads(self._highest(hidden, presence)).masked_fill(~presence.unsqueeze(-1), 0.0)  # type: ignore[no-any-return]
+        outputs: Tensor = self.heads(self._highest(hidden, presence))
+        return outputs.masked_fill(~presence.unsqueeze(-1), 0.0)
 
     def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
-        """Return the same through the unfolded heads: what the tests and ``--reference`` hold `forward` against."""
-        return self.heads.unfolded(self._highest(hidden, presence)).masked_fill(
-            ~presence.unsqueeze(-1), 0.0
-        )
+        """Return the same through the unfolded heads.
+
+        The tests and ``--reference`` compare `forward` with this.
+        """
+        outputs = self.heads.unfolded(self._highest(hidden, presence))
+        return outputs.masked_fill(~presence.unsqueeze(-1), 0.0)
 
     def _highest(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         aligned = []
         for m, align in enumerate(self.align):
+            # An absent row may hold anything, NaN included, which would spread through the
+            # gradients of the heads even where its output is masked.
             highest = hidden[m][:, -1].masked_fill(~presence[:, m, None], 0.0)
             aligned.append(align(highest.to(self.heads.inner.dtype)))
         return torch.stack(aligned, dim=1)

@@ -1,11 +1,12 @@
 """One layer of the towers, gate and adapter in one go, with its backward written by hand.
 
-`CrossModalGates` followed by `SideAdapters` is the plain form of the same; the
-tests hold the two equal to 1e-12. What is gained: autograd would keep, per
-layer, the stacked hidden states, the mix, the bottleneck before and after GELU
-and the change; here the bottleneck before GELU is kept and nothing else that
-was not there before, GELU and mix being cheap to do again. On the CPU the work
-goes through in blocks of items, so that all but the matmuls stay in its cache.
+`CrossModalGates` followed by `SideAdapters` is the plain form of the same
+arithmetic, and the tests hold the two equal to 1e-12. Autograd would keep, for
+every layer, the stacked hidden states, the mix, the bottleneck before and after
+GELU, and the adapters' change. Here the bottleneck before GELU is the only new
+tensor that is kept, because mix and GELU are cheap to compute again. On the CPU
+the items are processed in blocks, so that everything but the matmuls works
+within the processor's cache.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from crossan.train.layers.gate import CrossModalGates
 __all__ = ["mix_and_adapt"]
 
 _ITEMS_PER_CPU_BLOCK = 512
-"""At the paper's sizes a block's mix is 6 MB."""
+"""At the paper's sizes the mix of one block is 6 MB."""
 
 
 def mix_and_adapt(
@@ -42,28 +43,35 @@ def mix_and_adapt(
     ----------
     previous
         Outputs of the layer below, ``(items, modality, dim)``, finite
-        everywhere; None where there is none, which is the same as zeros.
+        everywhere. None at the lowest layer, which is the same as zeros.
     hidden
         Hidden states of this layer, one ``(items, dim)`` per modality, in any
-        float dtype; gradients reach those that ask for one. What lies in an
-        absent row is never read.
+        float dtype. Those that require a gradient get one. The numbers in an
+        absent row are never read.
     presence
         ``(items, modality)`` bool.
     gates, adapters
-        The layer's.
+        The modules of this layer.
     compute_dtype
-        What the projections are computed in, backward included; the parameters'
-        own dtype where not given. Mix, residual and gradients stay in that.
+        What the projections are computed in, backward included; by default the
+        dtype of the parameters. Mix, residual and gradients always stay in the
+        dtype of the parameters.
     """
     weights = gates.weights(presence)
+    # An autograd function takes tensors only, so "no layer below" is a tensor without elements.
     below = hidden[0].new_empty(0) if previous is None else previous
-    own = (adapters.down, adapters.down_bias, adapters.up, adapters.up_bias)
-    output: Tensor = _MixAndAdapt.apply(compute_dtype, below, presence, weights, *own, *hidden)  # type: ignore[no-untyped-call]
+    parameters = (adapters.down, adapters.down_bias, adapters.up, adapters.up_bias)
+    output: Tensor = _MixAndAdapt.apply(  # type: ignore[no-untyped-call]
+        compute_dtype, below, presence, weights, *parameters, *hidden
+    )
     return output
 
 
 class _MixAndAdapt(torch.autograd.Function):
-    """The arithmetic of `mix_and_adapt`; ``previous`` without elements stands for none."""
+    """The arithmetic of `mix_and_adapt`.
+
+    A ``previous`` without elements means that there is no layer below.
+    """
 
     @staticmethod
     def forward(
@@ -74,22 +82,25 @@ class _MixAndAdapt(torch.autograd.Function):
         *rest: Tensor,
     ) -> Tensor:
         weights, down, down_bias, up, up_bias, *hidden = rest
-        # up's bias joins the residual, in full precision
-        down, down_bias, up = (own.to(compute_dtype or own.dtype) for own in (down, down_bias, up))
+        # The bias of `up` is not converted: it is added to the residual, in full precision.
+        down, down_bias, up = (
+            parameter.to(compute_dtype or parameter.dtype) for parameter in (down, down_bias, up)
+        )
         output = weights.new_empty(len(presence), len(down), down.shape[1])
-        kept = []
+        bottlenecks = []
         for block in _blocks(presence):
-            mixed = _mix(
-                previous[block], weights[block], _clean(hidden, presence, block, weights.dtype)
-            )
+            states = _clean(hidden, presence, block, weights.dtype)
+            mixed = _mix(previous[block], weights[block], states)
             bottleneck = torch.baddbmm(
                 down_bias.unsqueeze(1), _by_modality(mixed, down.dtype), down
             )
+            # The residual is written straight into the output and the change is added onto it:
+            # neither is ever a tensor of its own.
             torch.add(mixed, up_bias, out=output[block])
             _add_product(output[block].transpose(0, 1), F.gelu(bottleneck), up)
-            kept.append(bottleneck)
+            bottlenecks.append(bottleneck)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(previous, presence, weights, down, up, *hidden, *kept)
+            ctx.save_for_backward(previous, presence, weights, down, up, *hidden, *bottlenecks)
         return output
 
     @staticmethod
@@ -97,80 +108,106 @@ class _MixAndAdapt(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         previous, presence, weights, down, up, *others = ctx.saved_tensors
         modality_count = presence.shape[1]
-        hidden, kept = others[:modality_count], others[modality_count:]
-        of_down, of_down_bias, of_up = (
+        hidden, bottlenecks = others[:modality_count], others[modality_count:]
+        # The parameters' gradients are sums over all blocks, so they are kept in full precision
+        # (the dtype of `weights`) even where the products are computed in a narrower one.
+        grad_down, grad_down_bias, grad_up = (
             weights.new_zeros(shape) for shape in (down.shape, down.shape[::2], up.shape)
         )
-        of_weights = torch.zeros_like(weights)
-        of_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
-        wants_hidden = ctx.needs_input_grad[-modality_count:]
-        of_hidden = torch.empty_like(grad_output) if any(wants_hidden) else None
-        for block, bottleneck in zip(_blocks(presence), kept, strict=True):
+        grad_weights = torch.zeros_like(weights)
+        # Frozen hidden states need no gradient, nor has the lowest layer one to hand down:
+        # these two are the largest tensors here, so they are made only where somebody reads them.
+        grad_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
+        needs_hidden = ctx.needs_input_grad[-modality_count:]
+        grad_hidden = torch.empty_like(grad_output) if any(needs_hidden) else None
+        for block, bottleneck in zip(_blocks(presence), bottlenecks, strict=True):
+            # Computed a second time instead of kept: see the module's docstring.
             states = _clean(hidden, presence, block, weights.dtype)
             mixed = _by_modality(_mix(previous[block], weights[block], states), down.dtype)
-            grad = _by_modality(grad_output[block], up.dtype)
-            _add_product(of_up, F.gelu(bottleneck).transpose(1, 2), grad)
-            of_bottleneck = torch.ops.aten.gelu_backward(
-                torch.bmm(grad, up.transpose(1, 2)), bottleneck
+            grad_change = _by_modality(grad_output[block], up.dtype)
+            _add_product(grad_up, F.gelu(bottleneck).transpose(1, 2), grad_change)
+            grad_bottleneck = torch.ops.aten.gelu_backward(
+                torch.bmm(grad_change, up.transpose(1, 2)), bottleneck
             )
-            _add_product(of_down, mixed.transpose(1, 2), of_bottleneck)
-            of_down_bias += of_bottleneck.sum(dim=1)
-            of_mixed = grad_output[block] + torch.bmm(
-                of_bottleneck, down.transpose(1, 2)
-            ).transpose(0, 1)
-            of_weights[block, :, -1] = torch.linalg.vecdot(of_mixed, states)
+            _add_product(grad_down, mixed.transpose(1, 2), grad_bottleneck)
+            grad_down_bias += grad_bottleneck.sum(dim=1)
+            # The mix reaches the output twice: as the residual, and through the adapter.
+            through_adapter = torch.bmm(grad_bottleneck, down.transpose(1, 2)).transpose(0, 1)
+            grad_mixed = grad_output[block] + through_adapter
+            # A gate's last weight multiplies the hidden state of its own modality alone; the
+            # others multiply the outputs below of every modality, hence a product of matrices.
+            grad_weights[block, :, -1] = torch.linalg.vecdot(grad_mixed, states)
             if previous.numel():
-                of_weights[block, :, :-1] = torch.bmm(of_mixed, previous[block].transpose(1, 2))
-            if of_previous is not None:
-                torch.bmm(weights[block, :, :-1].transpose(1, 2), of_mixed, out=of_previous[block])
-            if of_hidden is not None:
-                torch.mul(of_mixed, weights[block, :, -1:], out=of_hidden[block])
+                below = previous[block].transpose(1, 2)
+                grad_weights[block, :, :-1] = torch.bmm(grad_mixed, below)
+            if grad_previous is not None:
+                to_below = weights[block, :, :-1].transpose(1, 2)
+                torch.bmm(to_below, grad_mixed, out=grad_previous[block])
+            if grad_hidden is not None:
+                torch.mul(grad_mixed, weights[block, :, -1:], out=grad_hidden[block])
         to_hidden = [
-            None if of_hidden is None or not wanted else of_hidden[:, m].to(hidden[m].dtype)
-            for m, wanted in enumerate(wants_hidden)
+            grad_hidden[:, m].to(hidden[m].dtype)
+            if grad_hidden is not None and needs_gradient
+            else None
+            for m, needs_gradient in enumerate(needs_hidden)
         ]
-        of_own = of_down, of_down_bias, of_up, grad_output.sum(dim=0)
-        return None, of_previous, None, of_weights, *of_own, *to_hidden
+        of_parameters = grad_down, grad_down_bias, grad_up, grad_output.sum(dim=0)
+        return None, grad_previous, None, grad_weights, *of_parameters, *to_hidden
 
 
-def _add_product(into: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add ``left @ right`` of every modality; where those are narrower, each product is rounded, the sum is not."""
-    if into.dtype == left.dtype:
-        into.baddbmm_(left, right)
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add ``left @ right`` of every modality to ``total`` in place.
+
+    Where the two are narrower than the total, each product is rounded to their
+    dtype and the sum is not.
+    """
+    if total.dtype == left.dtype:
+        total.baddbmm_(left, right)
     else:
-        into += torch.bmm(left, right)
+        total += torch.bmm(left, right)
 
 
 def _by_modality(states: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``(items, modality, dim)`` as ``(modality, items, dim)``, converted and contiguous in one pass."""
-    return states.new_empty(states.transpose(0, 1).shape, dtype=dtype).copy_(states.transpose(0, 1))
+    """Turn ``(items, modality, dim)`` into a contiguous ``(modality, items, dim)``.
+
+    Copied into a new tensor, so that moving and converting is a single pass.
+    """
+    states = states.transpose(0, 1)
+    return states.new_empty(states.shape, dtype=dtype).copy_(states)
 
 
 def _blocks(presence: Tensor) -> Iterator[slice]:
-    """Cut the items evenly so that a block fits a CPU's cache; an accelerator takes them all at once."""
-    count = len(presence)
-    most = _ITEMS_PER_CPU_BLOCK if presence.device.type == "cpu" else max(count, 1)
-    size = math.ceil(
-        count / max(math.ceil(count / most), 1)
-    )  # 578 items are twice 289, not 512 and a rest too thin
-    return (slice(start, min(start + size, count)) for start in range(0, count, max(size, 1)))
+    """Cut the items into even blocks that fit the cache of a CPU.
+
+    An accelerator takes all items at once.
+    """
+    item_count = len(presence)
+    most = _ITEMS_PER_CPU_BLOCK if presence.device.type == "cpu" else max(item_count, 1)
+    block_count = max(math.ceil(item_count / most), 1)
+    # Even blocks: 578 items are twice 289, not 512 and a rest too thin for a quick matmul.
+    size = max(math.ceil(item_count / block_count), 1)
+    return (slice(start, min(start + size, item_count)) for start in range(0, item_count, size))
 
 
 def _clean(hidden: Sequence[Tensor], presence: Tensor, block: slice, dtype: torch.dtype) -> Tensor:
-    """Return the block's hidden states side by side, zeros where absent, ``(items, modality, dim)``."""
+    """Stack the hidden states of a block, with zeros where a modality is absent.
+
+    The result is ``(items, modality, dim)``.
+    """
+    is_present = presence[block]
     states = torch.empty(
-        len(presence[block]), len(hidden), hidden[0].shape[1], dtype=dtype, device=presence.device
+        len(is_present), len(hidden), hidden[0].shape[1], dtype=dtype, device=presence.device
     )
-    for m, own in enumerate(hidden):
-        states[:, m] = own[block]
-    if (
-        states.device.type == "cpu" and presence[block].all()
-    ):  # elsewhere the answer would have to be waited for
+    for m, of_modality in enumerate(hidden):
+        states[:, m] = of_modality[block]
+    # Most blocks have nothing to clear. Only the CPU is asked: on an accelerator the answer would
+    # have to be waited for, which costs more than clearing nothing.
+    if states.device.type == "cpu" and is_present.all():
         return states
-    return states.masked_fill_(~presence[block].unsqueeze(-1), 0.0)
+    return states.masked_fill_(~is_present.unsqueeze(-1), 0.0)
 
 
 def _mix(previous: Tensor, weights: Tensor, states: Tensor) -> Tensor:
-    """Return Eq. 5's weighted sums, ``(items, modality, dim)``."""
+    """Return the weighted sums of Eq. 5, ``(items, modality, dim)``."""
     mixed = weights[..., -1:] * states
     return mixed.baddbmm_(weights[..., :-1], previous) if previous.numel() else mixed

@@ -1,4 +1,4 @@
-"""Eq. 5's mixing weights: the gates before the side adapters of one layer."""
+"""The mixing weights of Eq. 5, the gates before the side adapters of one layer."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ __all__ = ["CrossModalGates"]
 
 
 class CrossModalGates(nn.Module):
-    r"""Mix, for every modality of one layer, the previous side-adapter outputs with its own hidden state.
+    r"""Mix the previous side-adapter outputs with the hidden state of each modality.
 
     Implements the argument of Eq. 5,
 
     .. math:: \sum_{m \in M} \alpha_i^m h_{i-1}^m + \alpha_i^t h_{i-1}^{BERT},
        \qquad \sum_{m \in M} \alpha_i^m + \alpha_i^t = 1,
 
-    for all t in M at once: row t of the weights is the gate of modality t. The
-    paper gives the constraint but not how it is kept; we store one free logit
-    per input and take a softmax, so the weights start equal and always sum to
-    one. An item's absent modality is masked out of every gate and the weights
-    of that item are renormalised over what is present.
+    for all modalities t of one layer at once. Row t of the weights is the gate
+    of modality t. The paper gives the constraint but not how it is kept; we
+    store one free logit per input and take a softmax, so the weights start
+    equal and always sum to one. Where an item lacks a modality, that modality
+    is masked out of every gate, and the item's weights are renormalised over
+    the modalities that are present.
 
     Parameters
     ----------
@@ -40,13 +41,17 @@ class CrossModalGates(nn.Module):
         self.logits = nn.Parameter(torch.zeros(modality_count, modality_count + 1))
 
     def weights(self, presence: Tensor) -> Tensor:
-        """Return each item's weights, ``(items, modality, modality + 1)``; zeros for an item without any modality."""
+        """Return the weights of every item, ``(items, modality, modality + 1)``.
+
+        An item without any modality has zeros.
+        """
         modality_count = presence.shape[1]
         is_readable = torch.cat(
             [presence.unsqueeze(1).expand(-1, modality_count, -1), presence.unsqueeze(-1)], dim=-1
         )
         masked = self.logits.masked_fill(~is_readable, float("-inf"))
-        # A row of -inf would be NaN: such an item is in no batch, but must not poison its neighbours' gradients.
+        # The softmax over a row of -inf is NaN. An item without any modality is in no batch, but
+        # its NaN would reach the gradient of the logits that all items share.
         can_read = presence.any(dim=1)[:, None, None]
         return masked.masked_fill(~can_read, 0.0).softmax(dim=-1) * can_read
 

@@ -11,11 +11,12 @@ __all__ = ["TowerHeads"]
 
 
 class TowerHeads(nn.Module):
-    """Linear(dim, dim), then Linear(dim, width), per modality, with nothing between them (the count of Table 4).
+    """Apply Linear(dim, dim), then Linear(dim, width), per modality.
 
-    As nothing stands between them, the two are applied as the one matrix they
-    are, multiplied out once per step: fewer operations, the same gradients.
-    Weights and biases start as torch's Linear's do.
+    Two maps with nothing between them are what gives the parameter count of
+    Table 4. They are applied as the one matrix that they amount to, multiplied
+    out once per step: fewer operations, the same gradients. Weights and biases
+    are initialised as in torch's Linear.
 
     Shapes
     ------
@@ -34,6 +35,7 @@ class TowerHeads(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the tower outputs through the folded matrix."""
+        # (x A + a) B + b = x (A B) + (a B + b)
         bias = torch.baddbmm(self.outer_bias.unsqueeze(1), self.inner_bias.unsqueeze(1), self.outer)
         return torch.baddbmm(bias, states.transpose(0, 1), self.inner @ self.outer).transpose(0, 1)
 

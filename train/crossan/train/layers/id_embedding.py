@@ -1,21 +1,24 @@
-r"""A learned vector per catalogue item beside its content, and how its rows follow the item ids from run to run.
+r"""A learned vector per catalogue item, and how it follows the item id from run to run.
 
-With :math:`e_i` MOMEF's item vector (Eq. 6) and :math:`v_i` a free vector of
-the same width, the item vector is their sum,
+With :math:`e_i` the item vector of MOMEF (Eq. 6) and :math:`v_i` a free vector
+of the same width, the item vector is their sum,
 
 .. math:: z_i = e_i + v_i, \qquad v_i \sim N(0, 0.02^2), \qquad v_i = 0 \text{ where } \phi(i) = 0,
 
-:math:`\phi(i)` the training count of item i. The paper has no such term: it is
-``model.id_embedding``, and with ``model.content`` off :math:`z_i = v_i`, SASRec
-over item ids. A sum, and not a concatenation, so that the width and all that
-follows stay as they are, and so that an item never seen in training has exactly
-its content for a vector: its :math:`v_i` begins at zero, gets no gradient
-because no batch holds it, and weight decay leaves zero at zero.
+:math:`\phi(i)` being how often item i occurs in the training parts. The paper
+has no such term. It is ``model.id_embedding``; with ``model.content`` off,
+:math:`z_i = v_i` is SASRec over item ids.
 
-Only the rows of a batch are gathered, but the gradient and AdamW's two moments
-are dense: a step writes all of them, 16 bytes an item and column in float32 and
-a checkpoint 12. 20 thousand items of width 64 are 20 MB, a million 1 GB, which
-every step moves through memory a few times: beyond that this is the bottleneck.
+A sum and not a concatenation, for two reasons. The width of all that follows
+stays as it is, and the vector of an item that training never saw is exactly its
+content: its :math:`v_i` begins at zero, gets no gradient because no batch holds
+it, and weight decay leaves zero at zero.
+
+Only the rows of a batch are gathered, but the gradient and the two moments of
+AdamW are dense: a step writes all of them, 16 bytes per item and column in
+float32, and a checkpoint holds 12. For 20 thousand items of width 64 that is
+20 MB; for a million it is 1 GB, which every step moves through memory a few
+times, and beyond that this is the bottleneck.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from torch import Tensor, nn
 __all__ = ["ID_ROWS", "IdEmbedding", "carry_rows"]
 
 ID_ROWS = "id_embedding.weight"
-"""Name of the rows among a model's weights."""
+"""Name of the rows among the weights of a model."""
 
 _INITIAL_STD = 0.02
 
@@ -41,7 +44,8 @@ class IdEmbedding(nn.Module):
     Parameters
     ----------
     is_trained
-        Whether an item occurs in any training part, ``(items,)`` bool; the others begin at zero.
+        Whether an item occurs in any training part, ``(items,)`` bool. The
+        vectors of all others begin at zero.
     width
         Width of an item vector.
 
@@ -57,29 +61,37 @@ class IdEmbedding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return the vectors of the given rows."""
-        # Not an index: its backward would add up in whatever order threads run (see `crossan.train.objectives.step`).
+        # Not `self.weight[rows]`: its backward would add the gradients of repeated rows in whatever
+        # order threads run (see `crossan.train.objectives.step`).
         return F.embedding(rows, self.weight)
 
 
 def carry_rows(
-    weights: Mapping[str, Tensor], there: np.ndarray, initial: Tensor, here: np.ndarray
+    weights: Mapping[str, Tensor],
+    old_items: np.ndarray,
+    initial: Tensor,
+    new_items: np.ndarray,
 ) -> dict[str, Tensor]:
-    """Return a run's weights with its id rows put where the same items stand in another catalogue.
+    """Return the weights of a run with its id rows moved to another catalogue.
 
     Parameters
     ----------
     weights
-        The run's, by name.
-    there
-        Its catalogue, ``(items there,)``, sorted.
+        Those of the run, by name.
+    old_items
+        Item ids of the run's catalogue, ``(old items,)``, sorted.
     initial
-        What the rows of new items begin at, as do those of items that nobody had in training there, ``(items, width)``.
-    here
-        The other catalogue, ``(items,)``, sorted.
+        Where the rows of new items begin, ``(new items, width)``. Items that
+        nobody had in training in that run begin there too.
+    new_items
+        Item ids of the other catalogue, ``(new items,)``, sorted.
     """
     rows = weights[ID_ROWS]
-    places = np.searchsorted(there, here).clip(max=len(there) - 1)
-    found = rows[torch.from_numpy(places)]
-    is_carried = torch.from_numpy(there[places] == here) & (found != 0).any(dim=1)
-    carried = torch.where(is_carried.unsqueeze(1), found, initial.detach().to(found))
+    # The position where an item would stand; an item after the last would stand past the end.
+    old_rows = np.searchsorted(old_items, new_items).clip(max=len(old_items) - 1)
+    vectors = rows[torch.from_numpy(old_rows)]
+    is_same_item = torch.from_numpy(old_items[old_rows] == new_items)
+    # A row of zeros was never trained: it carries nothing that is worth more than `initial`.
+    is_carried = is_same_item & (vectors != 0).any(dim=1)
+    carried = torch.where(is_carried.unsqueeze(1), vectors, initial.detach().to(vectors))
     return {**weights, ID_ROWS: carried}

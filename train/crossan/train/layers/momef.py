@@ -1,4 +1,4 @@
-"""MOMEF, Eq. 6: experts, router, and the choice of the top-k modalities of each item."""
+"""MOMEF, the fusion of Eq. 6, with its experts and its router."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ __all__ = ["Momef"]
 class Momef(nn.Module):
     r"""Fuse the tower outputs of one item into its item vector.
 
-    .. math:: e^{final} = \sum_{m \in TopK(i)} w_m(i) f_m(i), \qquad \sum_{m \in TopK(i)} w_m(i) = 1.
+    .. math:: e^{final} = \sum_{m \in TopK(i)} w_m(i) f_m(i),
+       \qquad \sum_{m \in TopK(i)} w_m(i) = 1.
 
-    The router is one linear layer over all tower outputs side by side, absent
-    ones as zeros. An absent modality is never chosen: an item takes
+    The router is one linear layer over all tower outputs side by side, with
+    zeros for absent ones. An absent modality is never chosen: an item takes
     ``min(k, modalities present)``. Ties go to the earlier modality.
 
     Parameters
@@ -53,18 +54,25 @@ class Momef(nn.Module):
         self.merge = nn.Linear(top_k * width, width) if combine == "concat" else None
 
     def route(self, outputs: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
-        """Return chosen modalities, heaviest first, and weights, both ``(items, top_k)``; an empty slot weighs 0."""
-        seen = outputs.masked_fill(~presence.unsqueeze(-1), 0.0)
-        scores = self.router(seen.flatten(1)).masked_fill(~presence, float("-inf"))
+        """Return the chosen modalities and their weights, both ``(items, top_k)``.
+
+        The heaviest comes first. A slot that no present modality fills weighs 0.
+        """
+        readable = outputs.masked_fill(~presence.unsqueeze(-1), 0.0)
+        scores = self.router(readable.flatten(1)).masked_fill(~presence, float("-inf"))
+        # A stable sort, not `topk`, which says nothing of ties: they must go to the same modality
+        # on every device.
         ordered, modalities = scores.sort(dim=1, descending=True, stable=True)
         return modalities[:, : self.top_k], ordered[:, : self.top_k].softmax(dim=1)
 
     def forward(self, outputs: Tensor, presence: Tensor) -> Tensor:
         """Return the item vectors, shape ``(items, width)``."""
         chosen, weights = self.route(outputs, presence)
+        # Every expert runs over every item: with at most four modalities that is cheaper than
+        # sorting the items by what they chose.
         opinions = torch.stack(
             [expert(outputs[:, m]) for m, expert in enumerate(self.experts)], dim=1
         )
-        picked = opinions.gather(1, chosen.unsqueeze(-1).expand(-1, -1, opinions.shape[-1]))
-        weighted = picked * weights.unsqueeze(-1).to(picked.dtype)
+        selected = opinions.gather(1, chosen.unsqueeze(-1).expand(-1, -1, opinions.shape[-1]))
+        weighted = selected * weights.unsqueeze(-1).to(selected.dtype)
         return weighted.sum(dim=1) if self.merge is None else self.merge(weighted.flatten(1))

@@ -1,4 +1,7 @@
-"""The Transformer over one user's item vectors: 100,224 parameters at the paper's sizes."""
+"""The Transformer over the item vectors of one user.
+
+At the paper's sizes it has 100,224 parameters.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,18 @@ _NORM_EPS = 1e-6
 class SequenceEncoder(nn.Module):
     """Turn the item vectors before each position into the user vector at that position.
 
-    Learned positions, LayerNorm, then post-norm blocks of causal attention
-    (Q, K, V, O without bias) and a feed-forward net of width ``4 * width`` with
-    bias: the composition that gives the paper's count. Sequences are padded on
-    the left, as in IISAN, so the last item always stands at the last position.
+    Learned positions and a LayerNorm come first, then post-norm blocks of
+    causal attention (Q, K, V, O without bias) and a feed-forward net of width
+    ``4 * width`` with bias: the composition that gives the paper's count.
+    Sequences are padded on the left, as in IISAN, so the last item always
+    stands at the last position.
 
     Shapes
     ------
     ``item_vectors``: ``(users, position, width)``; ``is_real``:
     ``(users, position)`` bool, False for padding; result like
-    ``item_vectors``. Padding positions are never read; what stands at them in
-    the result has no meaning.
+    ``item_vectors``. Padding positions are never read, and the numbers at them
+    in the result have no meaning.
     """
 
     def __init__(
@@ -43,10 +47,13 @@ class SequenceEncoder(nn.Module):
         if length > len(self.positions):
             raise ValueError(f"expected at most {len(self.positions)} positions, got {length}")
         clean = item_vectors.masked_fill(~is_real.unsqueeze(-1), 0.0)
+        # Counted from the end: sequences are padded on the left, so a shorter batch must give the
+        # last item the same position as a longer one.
         state: Tensor = self.dropout(self.norm(clean + self.positions[-length:]))
         causal = torch.ones(length, length, dtype=torch.bool, device=is_real.device).tril()
         itself = torch.eye(length, dtype=torch.bool, device=is_real.device)
-        # A padding position reads itself, so that no softmax runs over nothing; no real position reads it.
+        # A padding position reads itself, because a softmax over nothing is NaN. No real position
+        # reads a padding position.
         is_read = ((causal & is_real.unsqueeze(1)) | itself).unsqueeze(1)
         for block in self.blocks:
             state = block(state, is_read)
@@ -78,9 +85,11 @@ class _Block(nn.Module):
             for linear in (self.query, self.key, self.value)
         )
         rate = self.rate if self.training else 0.0
-        read = F.scaled_dot_product_attention(query, key, value, attn_mask=is_read, dropout_p=rate)
-        read = self.output(read.transpose(1, 2).reshape(users, length, width))
-        state = self.attention_norm(state + self.dropout(read))
+        attended = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=is_read, dropout_p=rate
+        )
+        attended = self.output(attended.transpose(1, 2).reshape(users, length, width))
+        state = self.attention_norm(state + self.dropout(attended))
         wide = self.dropout(F.gelu(self.widen(state)))
         result: Tensor = self.feed_forward_norm(state + self.dropout(self.narrow(wide)))
         return result

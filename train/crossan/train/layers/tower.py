@@ -1,8 +1,11 @@
-"""The side-adapter towers of all modalities, climbed together because every gate reads every tower."""
+"""The side-adapter towers of all modalities.
+
+They are climbed together, layer by layer, because every gate reads every tower.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +15,15 @@ from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates
 from crossan.train.layers.heads import TowerHeads
 
-__all__ = ["SideAdapterTowers"]
+__all__ = ["SideAdapterTowers", "read_gate_weights"]
 
 
 class SideAdapterTowers(nn.Module):
-    """Climb the kept layers; at each, gate then adapt every modality (Eq. 5).
+    """Climb the kept layers, and at each gate and then adapt every modality (Eq. 5).
 
-    One tower is ``layer_count`` adapters and its heads. Stores of different
-    width get one learned Linear(dim_m, dim) per modality that differs from the
-    widest, ``dim``.
+    One tower is ``layer_count`` adapters and its heads. Where stores differ in
+    width, each modality narrower than the widest, ``dim``, gets one learned
+    Linear(dim_m, dim).
 
     Parameters
     ----------
@@ -33,14 +36,14 @@ class SideAdapterTowers(nn.Module):
     width
         Width of the tower outputs.
     compute_dtype
-        What `forward` computes the adapters' projections in; the parameters'
-        own dtype where not given.
+        What `forward` computes the adapters' projections in; by default the
+        dtype of the parameters.
 
     Shapes
     ------
     ``hidden``: one ``(items, layer, dim_m)`` per modality, in any float dtype;
     ``presence``: ``(items, modality)`` bool; result: ``(items, modality,
-    width)``, zeros where a modality is absent. What lies in an absent row is
+    width)``, zeros where a modality is absent. The numbers in an absent row are
     never read.
     """
 
@@ -56,7 +59,7 @@ class SideAdapterTowers(nn.Module):
         dim = max(dims)
         self.layer_count, self.compute_dtype = layer_count, compute_dtype
         self.align = nn.ModuleList(
-            nn.Identity() if own == dim else nn.Linear(own, dim) for own in dims
+            nn.Identity() if dim_m == dim else nn.Linear(dim_m, dim) for dim_m in dims
         )
         self.gates = nn.ModuleList(CrossModalGates(len(dims)) for _ in range(layer_count))
         self.adapters = nn.ModuleList(
@@ -67,30 +70,31 @@ class SideAdapterTowers(nn.Module):
 
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the tower outputs, shape ``(items, modality, width)``."""
+        # Only a modality that is aligned has to be cleaned here, because a linear layer reads all
+        # of it; the fused step clears absent rows itself, block by block.
         aligned = [
             hidden[m] if isinstance(align, nn.Identity) else align(self._clean(hidden, presence, m))
             for m, align in enumerate(self.align)
         ]
         previous = None
         for layer, (gates, adapters) in enumerate(self._layers()):
-            states = [own[:, layer] for own in aligned]
+            states = [of_modality[:, layer] for of_modality in aligned]
             previous = mix_and_adapt(
                 previous, states, presence, gates, adapters, self.compute_dtype
             )
         return _present(self.heads(previous), presence)
 
     def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
-        """Return the same by plain modules and autograd: what the tests and ``--reference`` hold `forward` against."""
+        """Return the same by plain modules and autograd.
+
+        The tests and ``--reference`` compare `forward` with this.
+        """
         clean = [align(self._clean(hidden, presence, m)) for m, align in enumerate(self.align)]
-        previous = torch.zeros_like(
-            torch.stack([states[:, 0] for states in clean], dim=1)
-        )  # layer 0 has none
+        # Eq. 5 reads the layer below, which the lowest kept layer does not have: zeros add nothing.
+        previous = torch.zeros_like(torch.stack([states[:, 0] for states in clean], dim=1))
         for layer, (gates, adapters) in enumerate(self._layers()):
-            previous = adapters(
-                gates(
-                    previous, torch.stack([states[:, layer] for states in clean], dim=1), presence
-                )
-            )
+            at_layer = torch.stack([states[:, layer] for states in clean], dim=1)
+            previous = adapters(gates(previous, at_layer, presence))
         return _present(self.heads.unfolded(previous), presence)
 
     def _layers(self) -> Iterator[tuple[CrossModalGates, SideAdapters]]:
@@ -100,8 +104,34 @@ class SideAdapterTowers(nn.Module):
         return hidden[m].masked_fill(~presence[:, m, None, None], 0.0).to(self.heads.inner.dtype)
 
     def gate_weights(self) -> Tensor:
-        """Return the gates' weights where nothing is absent, ``(modality, layer, modality + 1)``, hidden state last."""
-        return torch.stack([gates.logits.softmax(dim=-1) for gates in self.gates], dim=1)  # type: ignore[operator]
+        """Return the weights of the gates for an item that has every modality.
+
+        The shape is ``(modality, layer, modality + 1)``; the last weight is
+        that of the hidden state.
+        """
+        return _gate_weights([gates.logits for gates in self.gates])  # type: ignore[misc]
+
+
+def read_gate_weights(weights: Mapping[str, Tensor]) -> Tensor | None:
+    """Return `SideAdapterTowers.gate_weights` from the named weights of a whole model.
+
+    A checkpoint does not say how wide the stores were, so the model that the
+    weights belong to cannot be built from it alone. None for a model without
+    gates.
+    """
+    by_layer = {}
+    for name, tensor in weights.items():
+        _, is_gate, rest = name.partition(".gates.")
+        layer, _, parameter = rest.partition(".")
+        if is_gate and parameter == "logits":
+            by_layer[int(layer)] = tensor
+    # By number: as text, layer 10 would come between 1 and 2.
+    return _gate_weights([by_layer[layer] for layer in sorted(by_layer)]) if by_layer else None
+
+
+def _gate_weights(logits: Sequence[Tensor]) -> Tensor:
+    """Return the weights of one gate module per layer, ``(modality, layer, modality + 1)``."""
+    return torch.stack([of_layer.softmax(dim=-1) for of_layer in logits], dim=1)
 
 
 def _present(outputs: Tensor, presence: Tensor) -> Tensor:

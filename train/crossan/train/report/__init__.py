@@ -1,1 +1,4 @@
-"""``report.html``: a run, or a run beside its twin, on one page without a script or a network request."""
+"""The page ``report.html`` of a run, or of a run beside its twin.
+
+It needs no script and no network.
+"""

@@ -1,4 +1,4 @@
-"""From run folders to one page."""
+"""Make one page of run folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
 
 __all__ = ["write_report"]
@@ -19,7 +20,10 @@ _SLICES = {
     "target_popularity_decile": "decile of the target's popularity, 10 the most popular",
     "history_length": "kept items before the target",
 }
-"""Ways to slice, as `crossan.train.evaluation.slices.test_slices` names them and as the page does."""
+"""Ways to slice the test users, by the names of `crossan.train.evaluation.slices.test_slices`.
+
+The values are the headings that the page shows.
+"""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -28,9 +32,11 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     Raises
     ------
     UsageError
-        A run that is not finished, no place for a file, or ``crossan[report]`` is not installed.
+        A run is not finished, ``out`` cannot be a file, or ``crossan[report]``
+        is not installed.
     """
-    _require_place(out)
+    # Before the runs are read: a name that cannot be written should not cost that time.
+    _require_writable(out)
     try:
         import jinja2
 
@@ -61,20 +67,21 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         gates=[
             (run["name"], gate_figure(run["gates"], run["modalities"]))
             for run in opened
-            if run["gates"]
+            if run["gates"] is not None
         ],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside the page and renamed, so that a reader never sees half of it.
     staged = out.with_name(f".{out.name}-{os.getpid()}")
     staged.write_text(page, encoding="utf-8")
     staged.replace(out)
 
 
-def _require_place(out: Path) -> None:
+def _require_writable(out: Path) -> None:
     if out.is_dir():
         raise UsageError(
             f"--out {out}: expected a file to write, found a folder",
-            remedy=f"Name one in it: --out {out}/report.html",
+            remedy=f"Name a file in it: --out {out}/report.html",
         )
     nearest = next(parent for parent in out.absolute().parents if parent.exists())
     if not nearest.is_dir():
@@ -85,9 +92,14 @@ def _require_place(out: Path) -> None:
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """Return the names of the run folders; where two are the same, their paths below what they have in common."""
+    """Name every run after its folder.
+
+    Where two folders share a name, the names are the paths below the folder
+    that all runs have in common.
+    """
     paths = [path.resolve() for path in runs]
     names = [path.name for path in paths]
+    # Compared with the distinct paths: the same run given twice may show its name twice.
     if len(set(names)) == len(set(paths)):
         return names
     common = os.path.commonpath([path.parent for path in paths])
@@ -100,10 +112,10 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     result = folder.result()
     if result is None:
         raise UsageError(
-            f"{path}: expected result.json, found none: the run is not finished",
+            f"{path}: expected result.json, found none; the run is not finished",
             remedy=f"crossan-train --config {path}/config.toml --out {path} --resume",
         )
-    weights = folder.best_checkpoint().tensors["model"]
+    gates = read_gate_weights(folder.best_checkpoint().tensors["model"])
     return {
         "name": name,
         "result": result,
@@ -111,18 +123,8 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         "config": (path / "config.toml").read_text(encoding="utf-8"),
         "is_permuted": settings.features.permute_seed is not None,
         "modalities": [Modality(name) for name in folder.lock()["stores"]],
-        "gates": _gate_weights(weights),
+        "gates": None if gates is None else gates.tolist(),
     }
-
-
-def _gate_weights(weights: Any) -> list[Any]:  # noqa: ANN401 - named tensors
-    """Return ``(tower, layer, modality + 1)`` from a checkpoint's gate logits, one ``(tower, inputs)`` tensor a layer."""
-    layers = sorted(
-        (name for name in weights if ".gates." in name and name.endswith("logits")),
-        key=lambda name: int(name.split(".gates.")[1].split(".")[0]),
-    )
-    by_layer = [weights[name].softmax(dim=-1).tolist() for name in layers]
-    return [list(tower) for tower in zip(*by_layer, strict=True)]
 
 
 def _rows(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -146,18 +148,25 @@ def _popularity_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _slice_rows(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]]:
-    """Return one row for every part and run that has it, the parts in the order of the first run."""
-    parts = [(run["name"], run["result"]["slices"][key]) for run in runs]
+    """Return a row for every part of the users and every run that has this part.
+
+    The parts are in the order of the first run.
+    """
+    slices = [(run["name"], run["result"]["slices"][key]) for run in runs]
+    # A dict, not a set: it keeps the order of the first run and adds what only others have.
+    parts = dict.fromkeys(part for _, of_run in slices for part in of_run)
     return [
-        {"part": part, "who": name, "users": found[part]["users"], "values": found[part]}
-        for part in dict.fromkeys(part for _, found in parts for part in found)
-        for name, found in parts
-        if part in found
+        {"part": part, "who": name, "users": of_run[part]["users"], "values": of_run[part]}
+        for part in parts
+        for name, of_run in slices
+        if part in of_run
     ]
 
 
 def _curve(run: dict[str, Any], what: str) -> tuple[list[int], list[float]]:
+    """Return the epochs of a run, and its training loss or one validation metric at each."""
     lines = run["metrics"]
-    return [line["epoch"] for line in lines], [
-        line["loss"] if what == "loss" else line["valid"][what] for line in lines
-    ]
+    epochs = [line["epoch"] for line in lines]
+    if what == "loss":
+        return epochs, [line["loss"] for line in lines]
+    return epochs, [line["valid"][what] for line in lines]

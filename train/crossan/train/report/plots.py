@@ -1,4 +1,7 @@
-"""The report's figures as SVG texts: curves over epochs, gate weights over layers."""
+"""The report's figures as SVG text.
+
+There are curves over epochs and heat maps of the gate weights over layers.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ _INK = "#808080"
 _COLOURS = ("#2a7ae2", "#e2792a", "#2aa876", "#a84fc4")
 _LETTERS = {Modality.IMAGE: "I", Modality.TEXT: "T", Modality.VIDEO: "V", Modality.AUDIO: "A"}
 """Columns in the order of Fig. 4, after H for the tower's own hidden state."""
+# The salt keeps the ids inside an SVG the same, so that the same run gives the same page.
 _STYLE = {
     "svg.hashsalt": "crossan",
     "font.size": 9,
@@ -55,7 +59,9 @@ def curve_figure(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], 
 def gate_figure(
     weights: Sequence[Sequence[Sequence[float]]], modalities: Sequence[Modality]
 ) -> str:
-    """Return the gates as a heat map per tower, as Fig. 4: rows are adapter layers, bottom is 0.
+    """Return the gates as one heat map per tower, as in Fig. 4.
+
+    Rows are adapter layers, with layer 0 at the bottom.
 
     Parameters
     ----------
@@ -66,14 +72,16 @@ def gate_figure(
         The modalities in use.
     """
     order = [modality for modality in _LETTERS if modality in modalities]
+    # The hidden state is the last input of a gate but the first column of Fig. 4.
     columns = [len(modalities), *(list(modalities).index(modality) for modality in order)]
     values = [value for tower in weights for layer in tower for value in layer]
+    # One scale for all towers, so that their colours can be compared.
     lowest, highest = min(values), max(values)
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(2.2 * len(order) + 0.6, 3.2), layout="constrained")
-        for place, modality in enumerate(order, 1):
+        for position, modality in enumerate(order, 1):
             tower = weights[list(modalities).index(modality)]
-            axes = figure.add_subplot(1, len(order), place)
+            axes = figure.add_subplot(1, len(order), position)
             cells = [[layer[column] for column in columns] for layer in tower]
             image = axes.imshow(
                 cells, origin="lower", cmap="Blues", vmin=lowest, vmax=highest, aspect="auto"
