@@ -243,6 +243,6 @@ def test_a_cluster_that_does_not_answer_is_named(command, tmp_path):
         free = f"127.0.0.1:{server.getsockname()[1]}"
     _, said = _finish(command(tmp_path / "c", "--engine", "ray", "--address", free), 8)
     assert (
-        f"RemoteError: --address {free}: no Ray cluster answers there: [Errno 111] Connection refused"
+        f"RemoteError: --address {free}: no Ray cluster answers: [Errno 111] Connection refused"
         in said
     )

@@ -1,4 +1,6 @@
-"""The contract on disk: what a store's files are called, what they say and when two of them fit together.
+"""The contract on disk.
+
+What a store's files are called, what they say and when two of them fit together.
 
 Belongs here: identity, manifest, segment and array layout as frozen values that
 read themselves from JSON and write themselves back, and the errors every layer

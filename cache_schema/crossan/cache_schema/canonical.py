@@ -44,7 +44,10 @@ def canonical_bytes(value: object) -> bytes:
 
 
 def pretty_bytes(value: object) -> bytes:
-    """Return ``value`` as the indented JSON that our files hold: sorted keys, two spaces, a final line feed."""
+    """Return ``value`` as the indented JSON that our files hold.
+
+    Keys are sorted, two spaces indent a level, and a line feed ends the file.
+    """
     return (
         json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     ).encode()
@@ -61,7 +64,9 @@ def digest_of(value: object) -> str:
 
 
 def parse_object(data: bytes, where: str) -> dict[str, Any]:
-    """Read one JSON object, refusing what JSON leaves open: repeated keys, NaN, infinities.
+    """Read one JSON object and refuse what JSON leaves open.
+
+    Repeated keys, NaN and infinities are refused.
 
     Parameters
     ----------
@@ -76,6 +81,8 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
         The bytes are not one such object.
     """
     try:
+        # Plain json.loads keeps the last of two equal keys and accepts NaN. Two readers could then
+        # disagree on one file that has one digest.
         value = json.loads(
             data.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
         )
@@ -91,23 +98,27 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
 
 
 def field_of(value: dict[str, Any], key: str, kind: type[Expected], where: str) -> Expected:
-    """Return ``value[key]`` when it is a ``kind`` (a bool is no int here).
+    """Return ``value[key]`` after checking that it is a ``kind``.
+
+    A bool does not count as an int.
 
     Raises
     ------
     StoreIntegrityError
-        The key is not there or holds something else.
+        The key is missing or holds something else.
     """
-    found = value.get(key)
-    if not isinstance(found, kind) or (isinstance(found, bool) and kind is int):
-        shown = f"{found!r:.60}" if key in value else "no such key"
+    content = value.get(key)
+    # JSON's true would pass for 1, because Python's bool is a subclass of int.
+    if not isinstance(content, kind) or (isinstance(content, bool) and kind is int):
+        shown = f"{content!r:.60}" if key in value else "no such key"
         raise StoreIntegrityError(
             f"{where}: expected {key!r} to hold {kind.__name__}, found {shown}"
         )
-    return found
+    return content
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # A repeated key makes the dict shorter than the list of pairs it was built from.
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key is repeated")

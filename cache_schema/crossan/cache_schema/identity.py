@@ -1,4 +1,7 @@
-"""``store.json``: everything that fixes the numbers in a store, and its digest, the fingerprint."""
+"""The identity of a store, which is the content of ``store.json``.
+
+It holds everything that fixes the numbers in a store. Its digest is the fingerprint.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,12 @@ __all__ = ["StoreIdentity", "check_schema_version"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreIdentity:
-    """What fixes a store's numbers: change any of it and it is another store.
+    """What fixes a store's numbers.
 
-    Library versions, threads and batch sizes are provenance, not identity; so
-    are paths and times, which must not appear here.
+    A store with any other value here is another store. Library versions, threads
+    and batch sizes are provenance, not identity. So are paths and times, which must
+    not appear here.
+
 
     Raises
     ------
@@ -35,31 +40,44 @@ class StoreIdentity:
     modality: Modality
 
     backbone: Mapping[str, Any]
-    """Which frozen model: id, family, revision, SHA-256 of weight files and configuration."""
+    """Which frozen model: id, family, revision, SHA-256 of weight files and of configuration."""
 
     inputs: Mapping[str, Any]
-    """How a medium becomes model inputs: processor and its configuration, tokeniser, clip, frame rule, resampler."""
+    """How a medium becomes model inputs.
+
+    Processor and its configuration, tokeniser, clip, frame rule, resampler.
+    """
 
     capture: Mapping[str, Any]
-    """Which states are kept: ``layers``, ``pooling``, ``final_norm``, ``compute_dtype``, ``attention``."""
+    """Which states are kept and how they are computed.
+
+    ``layers``, ``pooling``, ``final_norm``, ``compute_dtype``, ``attention``.
+    """
 
     stored_dtype: str = "float16"
     """``float16``, ``float32`` or ``bfloat16``."""
 
     codec: str = "raw"
-    """``raw``, ``zstd`` or ``blosc``; it changes bytes but no number, so the fingerprint leaves it out."""
+    """``raw``, ``zstd`` or ``blosc``.
+
+    It changes bytes but no number, so the fingerprint leaves it out.
+    """
 
     dim: int
     """Width of a hidden state."""
 
     def __post_init__(self) -> None:
         """Check the values once and keep them as plain JSON."""
+        # The class is frozen, so the constructor itself has to go around its guard.
         object.__setattr__(self, "modality", Modality(self.modality))
         for name in ("backbone", "inputs", "capture"):
+            # A round trip through JSON turns tuples into lists: an identity that was built in
+            # memory then equals the one that is read back from disk.
             object.__setattr__(self, name, json.loads(canonical_bytes(dict(getattr(self, name)))))
         if self.stored_dtype not in STORED_DTYPES:
             raise UsageError(
-                f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, found {self.stored_dtype!r}"
+                f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, "
+                f"found {self.stored_dtype!r}"
             )
         if self.codec not in CODECS:
             raise UsageError(f"codec: expected one of {', '.join(CODECS)}, found {self.codec!r}")
@@ -76,7 +94,7 @@ class StoreIdentity:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Kept layers, lowest first; 0 is the embedding output."""
+        """The kept layers, lowest first. Number 0 is the embedding output."""
         return tuple(self.capture["layers"])
 
     @property
@@ -106,6 +124,9 @@ class StoreIdentity:
         """
         check_schema_version(value, where)
         known = {field.name for field in fields(cls)}
+        # An unknown key may fix numbers in a way that this version knows nothing of, so it is
+        # refused rather than ignored.
+
         if set(value) != known:
             raise StoreIntegrityError(
                 f"{where}: expected the keys {', '.join(sorted(known))}; "
@@ -131,10 +152,10 @@ def check_schema_version(value: dict[str, Any], where: str) -> None:
     IncompatibleError
         The schema version is not the one this package describes.
     """
-    found = field_of(value, "schema_version", int, where)
-    if found != SCHEMA_VERSION:
+    recorded = field_of(value, "schema_version", int, where)
+    if recorded != SCHEMA_VERSION:
         raise IncompatibleError(
-            f"{where}: expected schema version {SCHEMA_VERSION}, found {found}",
+            f"{where}: expected schema version {SCHEMA_VERSION}, found {recorded}",
             remedy="Run: pip install --upgrade crossan",
         )
 

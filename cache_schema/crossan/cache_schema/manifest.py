@@ -1,4 +1,7 @@
-"""``versions/000001.json``: the ordered segments of one version, chained to the version before."""
+"""The manifest of one version, which is the content of ``versions/000001.json`` and its like.
+
+It lists the segments of the version in order and names the version before.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +27,16 @@ def version_name(version: int) -> str:
 def version_number(name: str) -> int | None:
     """Return the version whose manifest has this file name, None where it is no manifest's name."""
     match = _VERSION_NAME.fullmatch(name)
-    return (
-        int(match[1])
-        if match and version_name(int(match[1])) == name and int(match[1]) > 0
-        else None
-    )
+    if match is None:
+        return None
+    version = int(match[1])
+    # 0000001.json also reads as version 1: only one spelling counts, or a version has two files.
+    return version if version > 0 and version_name(version) == name else None
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentEntry:
-    """One segment of a version: its id and the SHA-256 of its ``segment.json``."""
+    """A version's entry for one segment, its id and the SHA-256 of its ``segment.json``."""
 
     segment_id: str
     sha256: str
@@ -41,13 +44,17 @@ class SegmentEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One version of a store; of an item's rows in them the one with the highest stamp wins."""
+    """One version of a store.
+
+    Several of its segments may have a row for an item. The row with the highest
+    stamp wins.
+    """
 
     version: int
     """1 for the first."""
 
     parent: str | None
-    """Digest of the version before, null for the first."""
+    """Digest of the version before, None for the first."""
 
     store_sha256: str
     """Of the bytes of ``store.json``."""
@@ -59,7 +66,10 @@ class Manifest:
     """Oldest first."""
 
     dropped: tuple[str, ...] = ()
-    """Ids of segments that a garbage collection took out; a writer that finds its own here publishes again."""
+    """Ids of segments that a garbage collection took out.
+
+    A writer that finds its own segment here publishes its rows again.
+    """
 
     @property
     def digest(self) -> str:
@@ -90,15 +100,17 @@ class Manifest:
         Raises
         ------
         IncompatibleError
-            A newer schema version wrote it. Its digest is checked first: damage does not look like the future.
+            A newer schema version wrote it.
         StoreIntegrityError
             It is not the content of a manifest, or not the one its digest was made of.
         """
+        # The digest comes before the schema version: a damaged version number must be reported as
+        # damage, and not as a file from the future.
         digest = digest_of({key: value[key] for key in value if key != "digest"})
         if value.get("digest") != digest:
-            found = f"{value.get('digest')!r:.80}"
+            recorded = f"{value.get('digest')!r:.80}"
             raise StoreIntegrityError(
-                f"{where}: expected content with the digest {digest}, found {found}"
+                f"{where}: expected content with the digest {digest}, found {recorded}"
             )
         check_schema_version(value, where)
         parent = field_of(value, "parent", str, where) if value.get("parent") is not None else None
@@ -120,6 +132,8 @@ class Manifest:
             )
         if len({entry.segment_id for entry in manifest.segments}) != len(manifest.segments):
             raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
+        # Last, compare the whole content with what we would write. This finds keys that no check
+        # above reads.
         if value != manifest.to_dict():
             raise StoreIntegrityError(
                 f"{where}: expected the keys {', '.join(manifest.to_dict())}, found others too"

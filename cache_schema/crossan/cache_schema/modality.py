@@ -8,7 +8,10 @@ __all__ = ["ItemStatus", "Modality"]
 
 
 class Modality(StrEnum):
-    """One kind of raw content; the order here is the order of gates, towers and columns everywhere."""
+    """One kind of raw content.
+
+    The order here is the order of gates, towers and columns everywhere.
+    """
 
     TEXT = "text"
     IMAGE = "image"
@@ -22,7 +25,10 @@ class Modality(StrEnum):
 
 
 class ItemStatus(StrEnum):
-    """What a store knows of one item; everything but ``ok`` is masked in training and counted."""
+    """What a store knows of one item.
+
+    Everything but ``ok`` is masked in training and counted.
+    """
 
     OK = "ok"
     ABSENT = "absent"

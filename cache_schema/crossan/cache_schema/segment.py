@@ -1,4 +1,7 @@
-"""``segment.json``: what one immutable segment consists of, byte for byte."""
+"""The record of one immutable segment, which is the content of ``segment.json``.
+
+It names every file of the segment with its size and digests.
+"""
 
 from __future__ import annotations
 
@@ -32,28 +35,34 @@ ITEM_INDEX = "items.parquet"
 _SEGMENT_ID = re.compile(r"[0-9]{8}T[0-9]{6}-[0-9a-f]{16}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CRC = re.compile(r"[0-9a-f]{8}")
-_MAX_FILES = 1_000_000
-_LAST_STAMP = 2**63 - 1
+_MAX_FILES = 1_000_000  # far above any real segment: bounds what a hostile file makes us build
+_LAST_STAMP = 2**63 - 1  # Parquet and NumPy keep stamps as signed 64-bit integers
 _CHANCE_BITS = 20
 
 
 def new_segment_id() -> str:
-    """Return a fresh segment id: the time in UTC, for people, and 64 random bits."""
+    """Return a fresh segment id.
+
+    It is made of the time in UTC, which helps people, and of 64 random bits, which
+    make it unique.
+    """
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
 
 
 def new_stamp(newest: int) -> int:
-    """Return a stamp for rows written now: higher than every stamp known so far, whatever the clock says.
+    """Return a stamp for rows that are written now.
 
-    It is the time in milliseconds, or the tick after that of ``newest`` where
-    that is later, and 20 random bits: two writers who do not know of each
-    other hardly ever get the same one.
+    It is higher than every stamp known so far, whatever the clock says. The upper
+    bits are the time in milliseconds, or the tick after that of ``newest`` where
+    that is later. The lower 20 bits are random, so that two writers who do not know
+    of each other hardly ever get the same stamp.
 
     Parameters
     ----------
     newest
         The highest stamp of the version that the rows are added to, 0 for none.
     """
+    # A clock that runs behind must not give the new row a lower stamp than the row it replaces.
     tick = max(time.time_ns() // 1_000_000, (newest >> _CHANCE_BITS) + 1)
     return min(tick << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS), _LAST_STAMP)
 
@@ -70,7 +79,11 @@ def is_sha256(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a segment: path inside it, size in bytes, SHA-256, and for a chunk the CRC32C of its payload."""
+    """One file of a segment.
+
+    ``path`` lies inside the segment and ``size`` is in bytes. Only a chunk has a
+    ``crc32c``, that of its payload.
+    """
 
     path: str
     size: int
@@ -78,7 +91,7 @@ class FileEntry:
     crc32c: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; the CRC32C as eight hexadecimal digits."""
+        """Return the JSON form, with the CRC32C as eight hexadecimal digits."""
         value: dict[str, Any] = {"path": self.path, "size": self.size, "sha256": self.sha256}
         return value if self.crc32c is None else {**value, "crc32c": f"{self.crc32c:08x}"}
 
@@ -94,6 +107,7 @@ class FileEntry:
         path = field_of(value, "path", str, where)
         size, sha256 = field_of(value, "size", int, where), field_of(value, "sha256", str, where)
         is_chunk = chunk_number(path) is not None
+        # The list of paths is closed, so one such as ../../x never reaches the file system.
         if not is_chunk and path not in {GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX}:
             raise StoreIntegrityError(
                 f"{where}: expected a path that a segment has, found {path!r:.80}"
@@ -108,13 +122,19 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Which written segments' content a segment holds, by their ids, and when the newest of it was written."""
+    """What a segment holds of which written segments.
+
+    A *written* segment came from a journal. A compaction or a repair holds the
+    content of several of them.
+    """
 
     whole: frozenset[str]
+    """Ids of the written segments that it holds completely."""
+
     part: frozenset[str] = frozenset()
-    """Of these it holds what a repair could rescue."""
+    """Ids of others, of which it holds what a repair could rescue."""
     stamp: int = 0
-    """Of its newest row; 0 where that is not known."""
+    """Stamp of its newest row, 0 where that is not known."""
 
     def __or__(self, other: Holding) -> Holding:
         """Return what both hold."""
@@ -149,13 +169,22 @@ class SegmentRecord:
     """Who made it: versions, host kind, seconds. Provenance only; nothing reads it to decide."""
 
     replaces: tuple[str, ...] = ()
-    """Ids of the written segments whose content a compaction has gathered in this one; empty for a written one."""
+    """Ids of the written segments whose content a compaction has gathered in this one.
+
+    Empty for a written segment.
+    """
 
     rescued: tuple[str, ...] = ()
-    """Ids of the written segments of which this one holds what a repair could rescue; mostly empty."""
+    """Ids of the written segments of which this one holds what a repair could rescue.
+
+    Mostly empty.
+    """
 
     stamp: int = 0
-    """When its rows were written, or the newest of them (see `new_stamp`); 0 for one of before there were stamps."""
+    """When its rows were written, or the newest of them (see `new_stamp`).
+
+    0 for a segment that was written before there were stamps.
+    """
 
     @property
     def holding(self) -> Holding:
@@ -170,7 +199,10 @@ class SegmentRecord:
         return tuple(entry for entry in self.files if entry.crc32c is not None)
 
     def file(self, path: str) -> FileEntry:
-        """Return the entry of one file; `from_dict` makes sure that the metadata files are there."""
+        """Return the entry of one file of the segment.
+
+        `from_dict` makes sure that the metadata files are among them.
+        """
         return next(entry for entry in self.files if entry.path == path)
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,6 +244,8 @@ class SegmentRecord:
             row_count=field_of(value, "rows", int, where),
             files=tuple(FileEntry.from_dict(entry, where) for entry in listed),
             producer=field_of(value, "producer", dict, where),
+            # Segments of before compactions, repairs and stamps lack the last three keys.
+            # They are still valid, and none of the three has happened to them.
             replaces=tuple(field_of(value, "replaces", list, where)) if "replaces" in value else (),
             rescued=tuple(field_of(value, "rescued", list, where)) if "rescued" in value else (),
             stamp=field_of(value, "stamp", int, where) if "stamp" in value else 0,
@@ -235,13 +269,15 @@ class SegmentRecord:
             )
         if not 0 <= self.row_count <= self.item_count:
             raise StoreIntegrityError(
-                f"{where}: expected no more rows than items, found {self.row_count} rows of {self.item_count} items"
+                f"{where}: expected no more rows than items, "
+                f"found {self.row_count} rows of {self.item_count} items"
             )
         others = sorted(entry.path for entry in self.files if entry.crc32c is None)
         if others != sorted([GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX]):
             raise StoreIntegrityError(
                 f"{where}: expected the three metadata files once each, found {others}"
             )
+        # Readers find the chunk of a row by division, so a gap would shift every row behind it.
         numbers = [chunk_number(entry.path) for entry in self.chunks]
         if numbers != list(range(len(numbers))):
             raise StoreIntegrityError(

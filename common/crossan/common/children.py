@@ -1,4 +1,7 @@
-"""A process that never outlives the one that started it. Nothing here imports more than the standard library."""
+"""A process that never outlives the one that started it.
+
+Nothing here imports more than the standard library, as every child pays for its imports.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,10 @@ def end_with_parent(parent: int) -> None:
     Parameters
     ----------
     parent
-        Process id of the parent, as it told it to this process: one that ended before this call is noticed by it.
+        Process id of the parent, which it handed to this process when it started it.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    # A parent that ended before the call above sends no signal any more. The process has been
+    # handed to another parent then, which shows in the id.
     if os.getppid() != parent:
         os._exit(0)

@@ -16,9 +16,15 @@ from crossan.common.owners import has_ended, our_token
 __all__ = ["OWNER_FILE", "claim", "refresh", "release"]
 
 OWNER_FILE = ".owner"
-"""Names the process that works in the folder; what a killed one leaves is told by its process being gone."""
+"""File that names the process which works in the folder.
+
+A killed process leaves it behind; whoever comes next sees that the process has ended.
+"""
 _LOCKLESS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
-"""A file system that has no locks: two processes that look in the same instant may both take a dead owner's folder."""
+"""What a file system without locks answers.
+
+Two processes that look in the same instant may both take a dead owner's folder there.
+"""
 
 
 def claim(folder: Path, work: str) -> None:
@@ -36,59 +42,76 @@ def claim(folder: Path, work: str) -> None:
     BusyError
         Another process works in it.
     """
-    place = folder / OWNER_FILE
-    while not create_exclusively(place, our_token().encode()):
-        with suppress(FileNotFoundError), _held(place) as owner:  # not there any more: try again
-            if owner and owner != our_token() and not has_ended(owner, place):
+    owner_file = folder / OWNER_FILE
+    # An owner may release its folder between our failed creation and our look at its file. The
+    # file is missing then, which is no error: the loop tries to create it once more.
+    while not create_exclusively(owner_file, our_token().encode()):
+        with suppress(FileNotFoundError), _locked(owner_file) as owner:
+            if owner and owner != our_token() and not has_ended(owner, owner_file):
                 raise BusyError(
                     f"--out {folder}: another process {work} in this folder",
                     remedy="Choose another --out",
                 )
-            replace_durably(place, our_token().encode())
+            # Only the holder of the lock gets here, so one of many takes a dead owner's folder.
+            replace_durably(owner_file, our_token().encode())
             return
 
 
 def refresh(folder: Path) -> None:
-    """Show other hosts, which cannot see our process, that it works: they take the folder over after a day without."""
-    place = folder / OWNER_FILE
+    """Show other hosts, which cannot see our process, that it works.
+
+    They take the folder over after a day without.
+    """
+    owner_file = folder / OWNER_FILE
     with suppress(FileNotFoundError):
-        if place.read_text() == our_token():
-            os.utime(place)
+        # Another host may own the folder by now. Touching its file would keep its claim alive.
+        if owner_file.read_text() == our_token():
+            os.utime(owner_file)
 
 
 def release(folder: Path, owner: str | None = None) -> None:
-    """Let other processes have the folder; nothing happens where it is not ours, or that of ``owner``, known to be dead."""
-    place = folder / OWNER_FILE
-    with suppress(FileNotFoundError), _held(place) as found:
-        if found == (owner or our_token()):
-            place.unlink()
+    """Let other processes have the folder.
+
+    Nothing happens where the folder belongs to somebody else.
+
+    Parameters
+    ----------
+    folder
+        The folder that was claimed.
+    owner
+        Token of the process that claimed it and is known to be dead; None for this process.
+    """
+    owner_file = folder / OWNER_FILE
+    with suppress(FileNotFoundError), _locked(owner_file) as recorded:
+        if recorded == (owner or our_token()):
+            owner_file.unlink()
 
 
 @contextmanager
-def _held(place: Path) -> Iterator[str]:
-    """Yield whom the file names, and let nobody else replace or remove it meanwhile.
+def _locked(owner_file: Path) -> Iterator[str]:
+    """Yield the owner that the file names, and let nobody replace or remove the file meanwhile.
 
-    A file's text never changes: another owner is another file. So a lock on
-    the file, and then a look whether it still lies there, is all.
+    A new owner is always a new file, so the text of a file never changes.
 
     Raises
     ------
     FileNotFoundError
-        It is gone, or another lies in its place.
+        The file was removed, or replaced by another.
     """
-    mode = (
-        os.O_RDWR if os.access(place, os.W_OK) else os.O_RDONLY
-    )  # NFS locks only what is open for writing
-    descriptor = os.open(place, mode | os.O_CLOEXEC)
+    # NFS locks only what is open for writing.
+    mode = os.O_RDWR if os.access(owner_file, os.W_OK) else os.O_RDONLY
+    descriptor = os.open(owner_file, mode | os.O_CLOEXEC)
     try:
         _lock(descriptor)
-        if not os.path.samestat(place.stat(), os.fstat(descriptor)):
-            raise FileNotFoundError(errno.ENOENT, "another file lies in its place", str(place))
+        # Whoever held the lock before us may have replaced the file, and our lock is then on a file
+        # that has no name any more. A look before the lock could not see that.
+        if not os.path.samestat(owner_file.stat(), os.fstat(descriptor)):
+            raise FileNotFoundError(errno.ENOENT, "replaced by another file", str(owner_file))
         yield os.read(descriptor, 1000).decode()
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise
-        raise FileNotFoundError(errno.ENOENT, "removed by another host", str(place)) from error
+        raise FileNotFoundError(errno.ENOENT, "removed by another host", str(owner_file)) from error
     finally:
         os.close(descriptor)
 

@@ -29,7 +29,9 @@ __all__ = [
 
 @contextmanager
 def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
-    """Say of an `OSError` of the block which file it is about, and of a full disk what was needed and what is free.
+    """Add the file's name to any `OSError` of the block.
+
+    A full disk becomes a `ResourceError` that says how many bytes were needed and are free.
 
     Raises
     ------
@@ -39,6 +41,7 @@ def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # EDQUOT is the user's quota: for the user it is as full as a full disk.
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(path, byte_count) from error
         if error.filename is None:
@@ -48,22 +51,29 @@ def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
 
 def disk_full(path: Path, byte_count: int | None = None) -> ResourceError:
     """Return the error for a disk that has no room for ``byte_count`` more bytes at ``path``."""
-    folder = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), Path("/"))
     needed = "" if byte_count is None else f"{byte_count:,} bytes needed, "
     return ResourceError(
-        f"no space left while writing {path}: {needed}{shutil.disk_usage(folder).free:,} bytes free on its disk; "
+        f"no space left while writing {path}: {needed}"
+        f"{shutil.disk_usage(folder).free:,} bytes free on its disk; "
         "what was published before is kept",
-        remedy="Free some space, then run the same command again: it goes on from here.",
+        remedy="Free some space, then run the same command again",
     )
 
 
 def write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a new file of the parts and wait until its bytes are on the disk; the folder is not synced."""
+    """Write a new file of the parts and wait until its bytes are on the disk.
+
+    The folder is not synced, so the name may still be lost in a crash.
+    """
     finish_write(path, begin_write(path, *parts))
 
 
 def begin_write(path: Path, *parts: bytes | memoryview) -> int:
-    """Write a new file of the parts and return its descriptor, for `finish_write`."""
+    """Write a new file of the parts and return its descriptor, which `finish_write` takes.
+
+    A caller can write its next file while another thread waits for the disk.
+    """
     with blaming(path, byte_count := sum(len(part) for part in parts)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     is_whole = False
@@ -72,6 +82,7 @@ def begin_write(path: Path, *parts: bytes | memoryview) -> int:
             for part in parts:
                 view = memoryview(part)
                 while view:
+                    # One write may take only a part of what it is given.
                     view = view[os.write(descriptor, view) :]
         is_whole = True
     finally:
@@ -99,10 +110,11 @@ def fsync_folder(folder: Path) -> None:
 
 
 def create_exclusively(path: Path, data: bytes) -> bool:
-    """Create ``path`` with all of ``data`` or not at all; only one of many processes wins.
+    """Create ``path`` with all of ``data`` or not at all.
 
-    The bytes are written under a temporary name, synced, and then linked, so
-    nobody ever sees half a file.
+    Of many processes that try at once only one wins. The bytes are written under a
+    temporary name, synced and then linked, so nobody ever sees half a file.
+
 
     Returns
     -------
@@ -112,18 +124,22 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     write_durably(temporary, data)
     try:
+        # A rename would replace a file that another process has just created. A link refuses to.
         os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
         temporary.unlink()
+    # Only now is the name on the disk: a caller who hears True may rely on it after a crash.
     fsync_folder(path.parent)
     return True
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Put a file with all of ``data`` in the place of whatever lies at ``path``."""
+    """Replace whatever lies at ``path`` by a file with all of ``data``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    # The bytes are synced before the rename. The other way round a crash could leave the name
+    # on a file whose bytes never reached the disk.
     write_durably(temporary, data)
     temporary.replace(path)
     fsync_folder(path.parent)
@@ -139,13 +155,14 @@ def remove_durably(path: Path) -> None:
 
 
 def require_plain(root: Path, relative: str) -> Path:
-    """Return ``root / relative`` after making sure that no part below ``root`` is a symbolic link.
+    """Return ``root / relative`` after checking that no part below ``root`` is a symbolic link.
 
     Raises
     ------
     StoreIntegrityError
         A part is one.
     """
+    # Every part is looked at: a linked folder leads out of the root as well as a linked file.
     path = root
     for part in relative.split("/"):
         path = path / part

@@ -1,4 +1,7 @@
-"""SIGTERM and Ctrl-C: finish the piece of work in hand, keep it, and only then end."""
+"""Ending well on SIGTERM and Ctrl-C.
+
+The piece of work in hand is finished and kept, and only then the process ends.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ class ToldToEnd(threading.Event):
 
 @contextmanager
 def finishing_on(*numbers: signal.Signals, work: str) -> Iterator[ToldToEnd]:
-    """Yield an event that the first of these signals sets; a second one ends the process as if there were no block.
+    """Yield an event that the first of these signals sets.
+
+    A second signal ends the process as if there were no block.
 
     Only a process's main thread hears signals: elsewhere the event stays unset
     unless somebody sets it. A signal that the process was started to ignore
@@ -38,9 +43,10 @@ def finishing_on(*numbers: signal.Signals, work: str) -> Iterator[ToldToEnd]:
     work
         What will be finished first, for the people who sent the signal, for example ``"batch"``.
     """
-    told = ToldToEnd()
+    event = ToldToEnd()
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in numbers if is_main}
+    # Handling a signal that the shell had us ignore would let Ctrl-C end a background job.
     heard = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
 
     def restore() -> None:
@@ -49,17 +55,17 @@ def finishing_on(*numbers: signal.Signals, work: str) -> Iterator[ToldToEnd]:
 
     def finish(number: int, frame: FrameType | None) -> None:
         del frame
-        told.number = signal.Signals(number)
-        told.set()
+        event.number = signal.Signals(number)
+        event.set()
+        # From here on a second signal meets the former handlers, which end the process at once.
         restore()
-        with suppress(
-            RuntimeError
-        ):  # it came while a line was being printed, which nothing may print into
-            note(f"{told.number.name}: finishing the {work} in hand; a second one ends at once")
+        # Python refuses to print while it prints: the signal may have come in the middle of a line.
+        with suppress(RuntimeError):
+            note(f"{event.number.name}: finishing the {work} in hand; a second one ends at once")
 
     for number in heard:
         signal.signal(number, finish)
     try:
-        yield told
+        yield event
     finally:
         restore()

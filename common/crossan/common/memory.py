@@ -27,54 +27,65 @@ def parse_size(text: str, flag: str) -> int:
     Raises
     ------
     UsageError
-        It is no size, or nothing.
+        It is no size, or a size of zero.
     """
-    found = re.fullmatch(r"(\d{1,18})(?:([KMGT])(?:iB)?)?", text, flags=re.ASCII)
-    if found is None or int(found[1]) == 0:
+    match = re.fullmatch(r"(\d{1,18})(?:([KMGT])(?:iB)?)?", text, flags=re.ASCII)
+    if match is None or int(match[1]) == 0:
         raise UsageError(f"{flag} {text}: expected a size such as 4GiB or 500MiB")
-    return int(found[1]) << (10 * _UNITS[found[2] or ""])
+    # Each unit is 2**10 of the one below it.
+    return int(match[1]) << (10 * _UNITS[match[2] or ""])
 
 
 def show_size(byte_count: int) -> str:
-    """Return a number of bytes for people, ``"1.5 GiB"``; below ten units one decimal is shown."""
+    """Return a number of bytes for people, for example ``"1.5 GiB"``.
+
+    One decimal is shown below ten units.
+    """
     size, unit = float(byte_count), "bytes"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:
             break
         size, unit = size / 1024, larger
-    return f"{size:.1f} {unit}" if unit != "bytes" and size < 9.95 else f"{size:,.0f} {unit}"
+    # 9.95 and not 10: from there on one decimal would round to "10.0".
+    has_decimal = unit != "bytes" and size < 9.95
+    return f"{size:.1f} {unit}" if has_decimal else f"{size:,.0f} {unit}"
 
 
 def available_ram(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes that this process can still take without swapping, its control group's limit included.
+    """Return the bytes that this process can still take without swapping.
+
+    The limit of its control group is included.
 
     Parameters
     ----------
     proc, groups
-        Where the kernel tells it.
+        Folders in which the kernel reports memory and control groups.
 
     Notes
     -----
-    Of the machine, the kernel's own estimate. Of the group (version 2 or 1), the
-    limit less what is used, page cache that can be dropped not counted as used.
+    For the machine this is the kernel's own estimate. For a control group (version 2
+    or 1) it is the limit less what is used, where page cache that can be dropped
+    does not count as used.
     """
     free = _fields(proc / "meminfo", r"^(\w+):\s+(\d+) kB")["MemAvailable"] * 1024
-    own = re.search(r"^0::/(.*)$", (proc / "self/cgroup").read_text(encoding="utf-8"), re.MULTILINE)
-    inner = groups / (own[1] if own else "")
+    memberships = (proc / "self/cgroup").read_text(encoding="utf-8")
+    group = re.search(r"^0::/(.*)$", memberships, re.MULTILINE)
+    inner = groups / (group[1] if group else "")
+    # A group inside others is bound by the tightest of their limits, not by its own alone.
     nested = [folder for folder in (inner, *inner.parents) if folder.is_relative_to(groups)]
     for folder in nested:
         free = min(free, _left_of_group(folder, "memory.max", "memory.current", "inactive_file"))
-    old = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    return min(free, _left_of_group(groups / "memory", *old))
+    version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    return min(free, _left_of_group(groups / "memory", *version_1))
 
 
 def _left_of_group(folder: Path, limit: str, used: str, dropped: str) -> int:
-    """Return what a control group's limit leaves; `_UNLIMITED` where it has none."""
+    """Return the bytes that a control group's limit leaves, `_UNLIMITED` where it has none."""
     try:
         most = (folder / limit).read_text(encoding="ascii").strip()
         now = int((folder / used).read_text(encoding="ascii"))
         cache = _fields(folder / "memory.stat", r"^(\w+) (\d+)").get(dropped, 0)
-    except OSError:  # no such group here
+    except OSError:  # there is no such group on this machine
         return _UNLIMITED
     return _UNLIMITED if most == "max" else max(int(most) - now + cache, 0)
 

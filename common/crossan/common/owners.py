@@ -12,16 +12,23 @@ from crossan.cache_schema.canonical import sha256_hex
 __all__ = ["has_ended", "our_token"]
 
 ABANDONED_AFTER_SECONDS = 86_400.0
-"""Age untouched at which what another host's process holds is taken over; a live one touches it every few minutes."""
+"""Age at which another host's claim is taken over, if its file was not touched meanwhile.
+
+A live process touches its file every few minutes.
+"""
 
 
 def our_token() -> str:
-    """Return this process as an owner: host, boot, process namespace, process id and start time."""
+    """Return the token that names this process as an owner.
+
+    It holds the host, the boot, the process namespace, the process id and the start
+    time of the process. Process ids are used again, so the id alone would not do.
+    """
     return f"{_host()}{_boot()}{_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
 
 
 def has_ended(owner: str, touched: Path) -> bool:
-    """Whether the process that ``owner`` names works no more.
+    """Whether the process that ``owner`` names has stopped working.
 
     True for a process of this host that has ended, and for one of an earlier
     boot. What another host or process namespace does cannot be seen from here:
@@ -30,30 +37,36 @@ def has_ended(owner: str, touched: Path) -> bool:
     Parameters
     ----------
     owner
-        What `our_token` returned there.
+        What `our_token` returned in that process.
     touched
-        The file whose time of change tells that the process works.
+        The file that the process touches to show that it works.
 
     Raises
     ------
     FileNotFoundError
-        The file is gone, and the owner of another host.
+        The file is missing, and the owner is on another host.
     """
-    place, process_id, start_time = owner.split("-")
-    if place[:8] == _host() and place[8:16] != _boot():
+    origin, process_id, start_time = owner.split("-")
+    # The parts of the origin are 8 digits each: host, boot, namespace.
+    if origin[:8] == _host() and origin[8:16] != _boot():
         return True
-    if place == f"{_host()}{_boot()}{_namespace()}":
+    if origin == f"{_host()}{_boot()}{_namespace()}":
+        # Another process may have the same id by now, but it did not start at the same tick.
         return _start_time(int(process_id)) != int(start_time)
     return time.time() - touched.stat().st_mtime > ABANDONED_AFTER_SECONDS
 
 
 def _start_time(process_id: int) -> int:
-    """Return when a process started, in clock ticks since boot; 0 where there is none or it is dead already."""
+    """Return when a process started, in clock ticks since boot.
+
+    0 where there is no such process, or where it is dead but not yet waited for.
+    """
     try:
         text = Path(f"/proc/{process_id}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and parentheses
+    # The program's name before the last parenthesis may hold spaces and parentheses itself.
+    fields = text.rpartition(")")[2].split()
     return 0 if fields[0] in "ZXx" else int(fields[19])
 
 

@@ -107,7 +107,8 @@ def ray_environment(monkeypatch):
 def test_without_ray_the_command_to_install_it_is_named(monkeypatch, request_of, ray_environment):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(
-        UsageError, match=r"Ray is not installed here\n  Run: pip install 'crossan\[ray\]'"
+        UsageError,
+        match=r"Ray is not installed on this machine\n  Run: pip install 'crossan\[ray\]'",
     ):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], ClusterRequest()))
 
@@ -119,6 +120,7 @@ def test_without_its_client_the_command_to_install_that_is_named(
     monkeypatch.setattr("crossan.common.cluster.connection.find_spec", lambda name: None)
     cluster = ClusterRequest(address="ray://head:10001")
     with pytest.raises(
-        UsageError, match=r"Ray's client is not installed here\n  Run: pip install 'ray\[client\]'"
+        UsageError,
+        match=r"Ray's client is not installed on this machine\n  Run: pip install 'ray\[client\]'",
     ):
         next(extract_on_cluster(request_of(), [(Modality.TEXT, None)], cluster))

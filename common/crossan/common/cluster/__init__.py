@@ -1,7 +1,8 @@
-"""What `crossan-extract` and `crossan-train` share of ``--engine ray``: the way to a cluster, and errors that travel.
+"""What `crossan-extract` and `crossan-train` share of ``--engine ray``.
 
-Nothing here imports Ray before `connected` does; what is done on the cluster
-belongs to those who ask for it.
+The way to a cluster, and errors that travel between its processes. Nothing here
+imports Ray before `connected` does. What is done on the cluster belongs to those
+who ask for it.
 """
 
 from crossan.common.cluster.failure import Failure

@@ -21,64 +21,74 @@ from crossan.common.cluster.request import LOCAL, ClusterRequest
 __all__ = ["connected", "first_line", "lost_errors", "nodes_of"]
 
 _OBJECT_STORE_BYTES = 80_000_000
-"""Only requests, counts and results pass through it; Ray's own choice is a third of the memory."""
+"""Size of Ray's object store, through which only requests, counts and results pass.
+
+Ray's own choice is a third of the memory.
+"""
 _SECONDS_TO_ANSWER = 10.0
 _CLIENT = "ray://"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns of this change at every start; we name the device ourselves
+    # Ray warns of this change at every start. We name the device ourselves.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
 @contextmanager
 def connected(cluster: ClusterRequest) -> Iterator[Any]:
-    """Yield the ``ray`` module, connected; a cluster started here ends with the block.
+    """Yield the ``ray`` module, connected to a cluster.
+
+    A cluster that is started here ends with the block.
 
     Raises
     ------
     UsageError
         Ray, or its client for ``ray://``, is not installed.
     RemoteError
-        No cluster answers there.
+        No cluster answers at the address.
     IncompatibleError
-        It runs another version of Ray or of Python.
+        The cluster runs another version of Ray or of Python.
     """
     _set_environment(is_ours=cluster.address == LOCAL)
     try:
         import ray
     except ImportError:
         raise UsageError(
-            "--engine ray: Ray is not installed here", remedy="Run: pip install 'crossan[ray]'"
+            "--engine ray: Ray is not installed on this machine",
+            remedy="Run: pip install 'crossan[ray]'",
         ) from None
     if cluster.address.startswith(_CLIENT) and find_spec("grpc") is None:
         raise UsageError(
-            f"--address {cluster.address}: Ray's client is not installed here",
+            f"--address {cluster.address}: Ray's client is not installed on this machine",
             remedy="Run: pip install 'ray[client]'",
         )
     _require_answer(cluster.address)
+    # Ray puts a handler of its own in: ours has to be read before.
     previous = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**_options(cluster))
     except (ConnectionError, TimeoutError) as error:
         raise _no_answer(cluster.address, error) from None
     except RuntimeError as error:
+        # Ray has no error class for this, and writes the word with a capital or without.
         if "ersion mismatch" not in str(error):
             raise
-        found = " ".join(str(error).split())
+        explanation = " ".join(str(error).split())
         raise IncompatibleError(
-            f"--address {cluster.address}: {found}",
-            remedy="Install the same ray and Python on all machines.",
+            f"--address {cluster.address}: {explanation}",
+            remedy="Install the same ray and Python on all machines",
         ) from None
     try:
         with _terminated_as(previous):
             yield ray
     finally:
-        with redirect_stdout(sys.stderr):  # its last words
+        # Ray prints when it ends, and our stdout may be JSON.
+        with redirect_stdout(sys.stderr):
             ray.shutdown()
 
 
 def _require_answer(address: str) -> None:
-    """See that something listens at ``HOST:PORT``: Ray itself would wait for it for ever."""
+    """Check that something listens at ``HOST:PORT``, for which Ray itself would wait for ever."""
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     host, _, port = named.removeprefix(_CLIENT).rpartition(":")
     if not host or not port.isdecimal():
@@ -91,14 +101,17 @@ def _require_answer(address: str) -> None:
 
 def _no_answer(address: str, error: OSError) -> RemoteError:
     return RemoteError(
-        f"--address {address}: no Ray cluster answers there: {str(error).splitlines()[0]}",
-        remedy="Start one with `ray start --head`, or give --address local to use this machine alone.",
+        f"--address {address}: no Ray cluster answers: {str(error).splitlines()[0]}",
+        remedy="Run: ray start --head, or give --address local to use this machine alone",
     )
 
 
 @contextmanager
 def _terminated_as(previous: Any) -> Iterator[None]:  # noqa: ANN401 - what signal.getsignal returns
-    """Put the handler of SIGTERM back that Ray has replaced, and the exit code that a call of Ray's makes 1 of."""
+    """Keep our handler of SIGTERM, and its exit code, in the block.
+
+    Ray replaces the handler, and some of its calls turn any exit into exit code 1.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -124,11 +137,11 @@ def _terminated_as(previous: Any) -> Iterator[None]:  # noqa: ANN401 - what sign
 def nodes_of(ray: Any) -> list[Node]:  # noqa: ANN401 - a module
     """Return the machines of the connected cluster that are up."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(float(found.get("CPU", 0)), float(found.get("GPU", 0))) for found in resources]
+    return [Node(float(node.get("CPU", 0)), float(node.get("GPU", 0))) for node in resources]
 
 
 def lost_errors(ray: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - a module
-    """Return what Ray raises where a worker, its node or what it has returned is gone."""
+    """Return the errors that Ray raises when a worker, its node or its result is lost."""
     return (
         ray.exceptions.RayActorError,
         ray.exceptions.WorkerCrashedError,
@@ -139,18 +152,18 @@ def lost_errors(ray: Any) -> tuple[type[Exception], ...]:  # noqa: ANN401 - a mo
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, its class's name where it has none."""
+    """Return the first line of an error's text, or its class's name where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _set_environment(*, is_ours: bool) -> None:
-    """Choose, where the user has not, what Ray reads from the environment of its processes."""
+    """Set what Ray reads from the environment, where the user has not set it."""
     chosen = dict(_QUIET)
     if is_ours:
-        # Ray listens on the loopback interface: the address alone it would replace by one that others reach
+        # With the address alone Ray would replace the loopback interface by one that others reach.
         chosen["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if is_ours and not any(name.startswith("RAY_AUTH_") for name in os.environ):
-        # a token for this job, where Ray would keep one in the home folder
+        # A token for this job alone. Ray would keep one in the home folder.
         chosen |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     for name, value in chosen.items():
         os.environ.setdefault(name, value)

@@ -23,11 +23,12 @@ class Failure:
     @classmethod
     def of(cls, error: CrossanError) -> Failure:
         """Name the error's nearest class that everybody knows."""
+        # The other side may lack a subclass of ours, so the nearest class that both know is named.
         kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _KNOWN)
         return cls(kind, error.message, error.remedy)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the keyword arguments that make it again, plain values all of them."""
+        """Return the keyword arguments that make it again, all of them plain values."""
         return asdict(self)
 
     def error(self) -> CrossanError:

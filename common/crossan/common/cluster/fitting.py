@@ -1,4 +1,4 @@
-"""How many workers a cluster holds: a pure function."""
+"""How many workers a cluster holds, as a pure function."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def fit_crew(nodes: Sequence[Node], worker_count: int | None, gpus_per_worker: f
     nodes
         The machines that are up.
     worker_count
-        As asked for; None takes one worker for each ``gpus_per_worker`` accelerators, or without any one for each machine.
+        How many the user requested. None takes one for each ``gpus_per_worker``
+        accelerators, or one for each machine where a worker holds no accelerator.
     gpus_per_worker
         Accelerators, or a share of one, that a worker holds.
 
@@ -54,19 +55,21 @@ def fit_crew(nodes: Sequence[Node], worker_count: int | None, gpus_per_worker: f
         by_cpus = [int(node.cpus // cpus) for node in nodes]
         if not gpus_per_worker:
             return sum(by_cpus)
-        # the small addend: 0.3 / 0.1 is a little less than 3
+        # 0.3 / 0.1 is a little less than 3: the small addend keeps the third worker.
         by_gpus = [int(node.gpus / gpus_per_worker + 1e-6) for node in nodes]
         return sum(map(min, by_cpus, by_gpus))
 
     if room(1) == 0:
-        found = (
-            ", ".join(f"{node.cpus:g} cores and {node.gpus:g} GPUs" for node in nodes) or "no node"
-        )
+        offers = [f"{node.cpus:g} cores and {node.gpus:g} GPUs" for node in nodes]
         raise ResourceError(
-            f"--engine ray: expected a node with a core and {gpus_per_worker:g} GPUs for a worker, found {found}",
-            remedy="Add nodes (ray start --address=HEAD:6379), or ask for fewer --gpus-per-worker.",
+            "--engine ray: expected a node with a core and "
+            f"{gpus_per_worker:g} GPUs for a worker, found {', '.join(offers) or 'no node'}",
+            remedy="Add nodes (ray start --address=HEAD:6379), or use fewer --gpus-per-worker",
         )
-    wanted = worker_count or (room(1) if gpus_per_worker else sum(node.cpus >= 1 for node in nodes))
+    if not worker_count:
+        worker_count = room(1) if gpus_per_worker else sum(node.cpus >= 1 for node in nodes)
     most = int(max(node.cpus for node in nodes))
-    cpus = next((cpus for cpus in range(most, 0, -1) if room(cpus) >= wanted), 1)
-    return Crew(wanted, cpus, gpus_per_worker, room(cpus))
+    # The largest share that leaves room for all of them. Where one core each is too much already,
+    # the workers without room wait for it.
+    cpus = next((cpus for cpus in range(most, 0, -1) if room(cpus) >= worker_count), 1)
+    return Crew(worker_count, cpus, gpus_per_worker, room(cpus))

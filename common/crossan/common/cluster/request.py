@@ -1,4 +1,4 @@
-"""What the user asked of a cluster, read once, at the door."""
+"""What the user requests of a cluster, read once from the command line."""
 
 from __future__ import annotations
 
@@ -16,13 +16,20 @@ _ENGINES = ("local", "ray")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterRequest:
-    """Which cluster, and what of it."""
+    """Which cluster a job runs on, and how much of it."""
 
     address: str = LOCAL
-    """``local`` starts one on this machine for this job alone; ``auto`` finds the one that this machine is
-    part of; else ``HOST:PORT`` or ``ray://HOST:PORT``."""
+    """Where the cluster is.
+
+    ``local`` starts one on this machine for this job alone, ``auto`` finds the one
+    that this machine is part of, and ``HOST:PORT`` or ``ray://HOST:PORT`` names one.
+    """
     worker_count: int | None = None
-    """None takes one worker for each ``gpus_per_worker`` accelerators, or without any one for each node."""
+    """How many workers, None for the default.
+
+    The default is one for each ``gpus_per_worker`` accelerators, or one for each
+    node where a worker holds no accelerator.
+    """
     gpus_per_worker: float = 0.0
 
 
@@ -33,15 +40,15 @@ def parse_engine(
     gpus_per_worker: float | None,
     workers_hint: str = "",
 ) -> ClusterRequest | None:
-    """Return the cluster to work on; None for this process alone.
+    """Return the cluster to work on, None for this process alone.
 
     Without an address, ``RAY_ADDRESS`` names the cluster, as for all of Ray.
-    ``workers_hint`` is added to what is said of ``--workers`` without a cluster.
+    ``workers_hint`` is added to the message for ``--workers`` without a cluster.
 
     Raises
     ------
     UsageError
-        Another engine, or what only a cluster has without one.
+        An unknown engine, or an option that only a cluster has without one.
     """
     if engine not in _ENGINES:
         close = difflib.get_close_matches(engine, _ENGINES, n=1)
@@ -57,5 +64,5 @@ def parse_engine(
     for flag, value in given.items():
         if value is not None:
             hint = workers_hint if flag == "--workers" else ""
-            raise UsageError(f"{flag} {value}: needs a cluster{hint}", remedy="Add --engine ray.")
+            raise UsageError(f"{flag} {value}: needs a cluster{hint}", remedy="Add --engine ray")
     return None
