@@ -1,0 +1,79 @@
+"""The base of every settings class, and a mark for fields whose class is chosen by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+__all__ = ["Kinds", "Settings"]
+
+
+class Settings(BaseModel):
+    """One group of settings: frozen, and without room for unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @classmethod
+    def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Return what one source gives, under the names of today.
+
+        Override it in the class that is given to `load_settings` to go on reading
+        names of an earlier version. It is called for each source by itself (a
+        file, a variable, one ``--set``), before names are checked.
+
+        Parameters
+        ----------
+        tree
+            Values as the source nests them, a copy that may be changed.
+
+        Raises
+        ------
+        ValueError
+            The old names contradict each other; the message is shown behind the source.
+        """
+        return tree
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """Mark a field whose settings class is looked up by kind when a value comes.
+
+    A discriminated union of pydantic does the same for classes that are known
+    when the file is written; this is for classes that other packages add::
+
+        model: Annotated[ModelSettings, Kinds(model_classes)] = CrossanSettings()
+
+    Parameters
+    ----------
+    table
+        Returns the class of every kind; called anew for each use, so cache what is slow in it.
+    by
+        Name of the field that holds the kind, in every one of the classes.
+    """
+
+    table: Callable[[], Mapping[str, type[Settings]]]
+    by: str = "kind"
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return pydantic's plan: choose the class, and dump what the chosen class has."""
+        del source, handler
+        # "any" dumps the fields of the value's own class; pydantic would dump those of the
+        # annotated class only, and so lose every setting that a kind adds to it.
+        return core_schema.no_info_plain_validator_function(
+            self._validated, serialization=core_schema.simple_ser_schema("any")
+        )
+
+    def _validated(self, value: object) -> Settings:
+        classes = self.table()
+        if isinstance(value, Settings) and type(value) in classes.values():
+            return value
+        kind = value.get(self.by) if isinstance(value, Mapping) else None
+        if not isinstance(kind, str) or kind not in classes:
+            raise ValueError(f"expected {self.by} as one of {', '.join(classes)}")
+        return classes[kind].model_validate(value)

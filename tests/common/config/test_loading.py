@@ -1,0 +1,197 @@
+"""Settings: precedence, unknown names with the nearest one, and who gave what."""
+
+import pytest
+
+from crossan.cache_schema.errors import ConfigError
+from crossan.common.config import (
+    FlagValue,
+    Settings,
+    load_settings,
+    settings_differences,
+    settings_with,
+)
+from support.toy_settings import Inner, Outer
+
+
+def load(tmp_path, text="", assignments=(), environment=None):
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    return load_settings(
+        Outer, files=[path], assignments=assignments, environment=environment or {}
+    )
+
+
+def test_precedence_is_defaults_files_environment_flags(tmp_path):
+    text = "seed = 1\nname = 'file'\n[model]\nbottleneck_dim = 2\n"
+    environment = {
+        "CROSSAN_MODEL__BOTTLENECK_DIM": "3",
+        "CROSSAN_MODEL__COMBINE": "concat",
+        "CROSSAN_CACHE": "/c",
+        "OTHER": "x",
+    }
+    settings = load(tmp_path, text, ["model.bottleneck_dim=4", "model.layers=[0, 2]"], environment)
+    assert (settings.seed, settings.name, settings.rate) == (1, "file", 0.5)
+    assert settings.model == Inner(bottleneck_dim=4, combine="concat", layers=(0, 2))
+
+
+def test_later_files_win(tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        (tmp_path / name).write_text(f"seed = {seed}\n")
+    assert load_settings(Outer, files=[tmp_path / "a", tmp_path / "b"], environment={}).seed == 2
+
+
+def test_bare_words_are_strings(tmp_path):
+    assert load(tmp_path, assignments=["name=runs/x y"]).name == "runs/x y"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "match"),
+    [
+        (
+            "model.botleneck_dim=3",
+            r"--set model.botleneck_dim=3: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?",
+        ),
+        (
+            "bottleneck_dim=3",
+            r"unknown setting 'bottleneck_dim'; did you mean 'model.bottleneck_dim'\?",
+        ),
+        ("zzz=3", r"unknown setting 'zzz'; known here: model.bottleneck_dim"),
+        (
+            "model=3",
+            r"'model' is a group of settings; name one of them, for example 'model.bottleneck_dim'",
+        ),
+        ("seed", r"--set seed: expected key=value"),
+        ("seed=1.5", r"--set seed=1.5: seed: .*integer.*got 1.5"),
+        ("model.bottleneck_dim=0", r"model.bottleneck_dim: .*greater than or equal to 1, got 0"),
+        ("model.combine=mean", r"model.combine: .*'sum' or 'concat', got 'mean'"),
+    ],
+)
+def test_a_wrong_assignment_is_named(tmp_path, assignment, match):
+    with pytest.raises(ConfigError, match=match):
+        load(tmp_path, assignments=[assignment])
+
+
+def test_every_problem_of_a_file_is_reported_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "sed = 1\n[model]\ncombin = 'sum'\n")
+    assert "did you mean 'seed'" in str(caught.value)
+    assert "did you mean 'model.combine'" in str(caught.value)
+
+
+def test_an_unknown_variable_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"CROSSAN_MODEL__COMBIN: unknown setting 'model.combin'"):
+        load(tmp_path, environment={"CROSSAN_MODEL__COMBIN": "sum"})
+
+
+def test_files_that_are_no_toml(tmp_path):
+    with pytest.raises(ConfigError, match=r"c.toml: not valid TOML"):
+        load(tmp_path, "seed = = 1")
+    with pytest.raises(ConfigError, match=r"nowhere.toml: no such file"):
+        load_settings(Outer, files=[tmp_path / "nowhere.toml"], environment={})
+
+
+def test_settings_with_replaces_by_dotted_name_and_checks_again():
+    before = Outer(name="a")
+    after = settings_with(before, {"model.bottleneck_dim": 3, "name": "b"}, "--grid")
+    assert (after.model.bottleneck_dim, after.name, before.model.bottleneck_dim) == (3, "b", 512)
+    assert settings_differences(before, after) == [
+        "model.bottleneck_dim: 512 there, 3 asked",
+        "name: a there, b asked",
+    ]
+    assert settings_differences(before, after, but={"model"}) == ["name: a there, b asked"]
+    with pytest.raises(
+        ConfigError,
+        match=r"--grid: unknown setting 'model.botleneck_dim'; did you mean 'model.bottleneck_dim'\?",
+    ):
+        settings_with(before, {"model.botleneck_dim": 3}, "--grid")
+    with pytest.raises(ConfigError, match=r"--grid: model.bottleneck_dim: .*got 'x'"):
+        settings_with(before, {"model.bottleneck_dim": "x"}, "--grid")
+
+
+def test_problems_of_all_sources_are_reported_at_once(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "sed = 1\n", ["ratte=1", "nam=x"], {"CROSSAN_MODEL__LAYER": "[1]"})
+    lines = str(caught.value).split("\n  ")
+    assert [line.partition(": unknown")[0] for line in lines] == [
+        str(tmp_path / "c.toml"),
+        "CROSSAN_MODEL__LAYER",
+        "--set ratte=1",
+        "--set nam=x",
+    ]
+
+
+def test_a_wrong_value_names_who_gave_it_last(tmp_path):
+    environment = {"CROSSAN_MODEL__BOTTLENECK_DIM": "-1"}
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, "rate = 'x'\n[model]\nbottleneck_dim = 0\n", ["seed=y"], environment)
+    lines = str(caught.value).split("\n  ")
+    assert [line.partition(": ")[0] for line in lines] == [
+        "CROSSAN_MODEL__BOTTLENECK_DIM",
+        "--set seed=y",
+        str(tmp_path / "c.toml"),
+    ]
+
+
+def test_a_flag_is_named_as_typed_and_gives_way_to_set(tmp_path):
+    flags = [FlagValue("--width", "model.bottleneck_dim", 0), FlagValue("--fast", "is_fast", True)]
+    assert load_settings(Outer, flags=flags[1:], environment={}).is_fast
+    with pytest.raises(ConfigError, match=r"^--width 0: model.bottleneck_dim: .* got 0$"):
+        load_settings(Outer, flags=flags, environment={})
+    assignments = ["model.bottleneck_dim=7"]
+    settings = load_settings(Outer, flags=flags, assignments=assignments, environment={})
+    assert settings.model.bottleneck_dim == 7
+    with pytest.raises(ConfigError, match=r"^--fast: unknown setting 'fast'; did you mean"):
+        load_settings(Outer, flags=[FlagValue("--fast", "fast", True)], environment={})
+
+
+def test_a_name_that_is_a_value_and_a_group():
+    with pytest.raises(ConfigError, match=r"--grid: model is a value and a group at once"):
+        settings_with(Outer(), {"model": 3, "model.combine": "sum"}, "--grid")
+
+
+class Renamed(Settings):
+    seed: int = 0
+    is_fast: bool = False
+
+    @classmethod
+    def upgraded(cls, tree):
+        if "slow" in tree:
+            if "is_fast" in tree:
+                raise ValueError("expected slow or is_fast, got both")
+            tree["is_fast"] = not tree.pop("slow")
+        return tree
+
+
+@pytest.mark.parametrize("sources", [{"assignments": ["slow=false"]}, {"is_file": True}])
+def test_old_names_are_upgraded_before_names_are_checked(tmp_path, sources):
+    path = tmp_path / "old.toml"
+    path.write_text("slow = false\n")
+    files = [path] if sources.pop("is_file", False) else []
+    assert load_settings(Renamed, files=files, environment={}, **sources) == Renamed(is_fast=True)
+
+
+def test_an_upgrade_changes_no_tree_of_the_caller_and_its_error_names_the_source(tmp_path):
+    changes = {"slow": False}
+    assert settings_with(Renamed(), changes, "--grid").is_fast
+    assert changes == {"slow": False}
+    with pytest.raises(ConfigError, match=r"^--grid: expected slow or is_fast, got both$"):
+        settings_with(Renamed(), {"slow": True, "is_fast": True}, "--grid")
+
+
+class Partly(Settings):
+    model: Inner = Inner(bottleneck_dim=7)
+    maybe: Inner | None = None
+
+
+def test_a_group_given_in_part_keeps_what_its_default_sets():
+    settings = load_settings(Partly, assignments=["model.combine=concat"], environment={})
+    assert settings.model == Inner(bottleneck_dim=7, combine="concat")
+
+
+def test_an_optional_group_is_checked_like_any_other():
+    assert load_settings(Partly, environment={}).maybe is None
+    settings = load_settings(Partly, assignments=["maybe.bottleneck_dim=3"], environment={})
+    assert settings.maybe == Inner(bottleneck_dim=3)
+    assert settings_with(settings, {"maybe": None}, "--grid").maybe is None
+    with pytest.raises(ConfigError, match=r"unknown setting 'maybe.combin'; did you mean 'maybe"):
+        load_settings(Partly, assignments=["maybe.combin=sum"], environment={})
