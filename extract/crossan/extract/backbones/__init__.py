@@ -1,4 +1,4 @@
-"""Frozen backbones: which there are, loading them, pooling their hidden states.
+"""Load frozen backbones and pool their hidden states.
 
 Belongs here: what depends on a checkpoint. Does not belong here: reading media
 (`crossan.extract.media`) and deciding which items to compute (`crossan.extract.job`).
@@ -28,7 +28,7 @@ __all__ = [
     "write_tiny",
 ]
 
-_HOME = {
+_MODULE_OF = {
     "Backbone": "backbone",
     "Family": "families",
     "PictureFinish": "finishing",
@@ -41,6 +41,6 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be anything
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,4 +1,4 @@
-"""One loaded backbone: media to model inputs, model inputs to pooled hidden states."""
+"""One loaded backbone, from a decoded medium to its pooled hidden states."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.library import transformers
-from crossan.extract.backbones.loading import (
-    ATTENTION,
-    DTYPES,
-    compile_blocks,
-    load_model,
-)
+from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks, load_model
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
 from crossan.extract.backbones.presets import default_preset, find_preset, resolve
@@ -41,53 +36,67 @@ __all__ = ["Backbone", "load_backbone"]
 class Backbone:
     """A frozen checkpoint with its processor, ready to encode.
 
-    Use `load_backbone`; ``layers`` are the kept layers, ``dim`` the width of a
-    hidden state, ``sampling_rate`` in Hz for audio, ``frame_count`` for video,
-    ``blocks`` the Transformer blocks of ``model``.
+    Made by `load_backbone`.
+
+    Attributes
+    ----------
+    layers
+        The kept layers, lowest first.
+    dim
+        Width of a hidden state.
+    sampling_rate
+        Of sounds, in Hz; None for the other modalities.
+    frame_count
+        Frames of a video; None for the other modalities.
+    blocks
+        The Transformer blocks of ``model``, first to last.
     """
 
     def __init__(
         self, family: Family, snapshot: Snapshot, model: nn.Module, processing: Processing, *,
         layers: tuple[int, ...], pooling: str, dtype: str,
     ) -> None:  # fmt: skip
-        self.modality, self.family, self.pooling, self.layers = (
-            family.modality,
-            family.model_type,
-            pooling,
-            layers,
-        )
+        self.modality, self.family = family.modality, family.model_type
+        self.pooling, self.layers = pooling, layers
         self.name = (snapshot.hub_id or f"local-{family.model_type}").rpartition("/")[2]
         self.dim = width_of(model, family)
         self.sampling_rate, self.frame_count = processing.sampling_rate, processing.frame_count
         self.model, self.blocks = model, blocks_of(model, family)
         self.device = next(chain(model.parameters(), model.buffers())).device
-        self._family, self._snapshot, self._processing, self._dtype = (
-            family,
-            snapshot,
-            processing,
-            dtype,
-        )
-        # float64, in which sounds are finished, is not to be had on MPS
+        self._family, self._snapshot = family, snapshot
+        self._processing, self._dtype = processing, dtype
+        # Sounds are finished in float64, which MPS lacks.
         self._finish_device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self._finish = (
-            None if processing.finish is None else processing.finish.to(self._finish_device)
-        )
+        finish = processing.finish
+        self._finish = None if finish is None else finish.to(self._finish_device)
         self._is_compiled = False
 
     def compile(self) -> None:
-        """Compile the blocks up to the last kept layer; see `compile_blocks`."""
+        """Compile the blocks up to the last kept layer, as `compile_blocks` does."""
+        # Later blocks never run: the forward ends with the last kept layer.
         compile_blocks(self.blocks[: self.layers[-1]])
         self._is_compiled = True
 
     def identity(self, stored_dtype: str, codec: str, *, is_clipped: bool = False) -> StoreIdentity:
-        """Return everything that fixes a store's numbers; no path and no library version is part of it.
+        """Return everything that fixes a store's numbers.
+
+        No path and no library version is part of it.
 
         Parameters
         ----------
+        stored_dtype, codec
+            As for ``--stored-dtype`` and ``--codec``.
         is_clipped
-            Whether clips go through the folder of ``--clips``, which changes their pixels and samples.
+            Whether clips go through the folder of ``--clips``, which changes
+            their pixels and samples.
         """
         snapshot = self._snapshot
+        media = media_recipe(
+            self.modality,
+            sampling_rate=self.sampling_rate,
+            frame_count=self.frame_count,
+            is_clipped=is_clipped,
+        )
         return StoreIdentity(
             modality=self.modality,
             backbone={
@@ -98,13 +107,7 @@ class Backbone:
                 "weights_sha256": snapshot.weight_digests(),
                 "config_sha256": snapshot.config_digest,
             },
-            inputs=self._processing.identity()
-            | media_recipe(
-                self.modality,
-                sampling_rate=self.sampling_rate,
-                frame_count=self.frame_count,
-                is_clipped=is_clipped,
-            ),
+            inputs=self._processing.identity() | media,
             capture={
                 "layers": list(self.layers),
                 "pooling": self.pooling,
@@ -130,15 +133,22 @@ class Backbone:
         }
 
     def text_length(self, title: str) -> int:
-        """Return the number of tokens of a title, special ones included, cut at the longest the backbone reads."""
+        """Return the number of tokens of a title.
+
+        Special tokens count, and a long title is cut where the backbone stops reading.
+        """
         return len(self.prepare(title)["input_ids"])
 
     def preparer(self) -> Preparer:
-        """Return the worker's half of `prepare`: picklable, and without torch for all built-in families."""
+        """Return the worker's half of `prepare`, which can be pickled.
+
+        Those of the built-in families run without torch, unless their processor has
+        to be loaded (see `ProcessorPreparer`).
+        """
         return self._processing.preparer
 
-    def prepare(self, medium: Any) -> ModelInputs:  # noqa: ANN401 - text, picture or array by modality
-        """Return one item's arrays for `encode`; they do not depend on any other item.
+    def prepare(self, medium: Any) -> ModelInputs:  # noqa: ANN401 - by modality
+        """Return one item's arrays for `encode`, which depend on no other item.
 
         Parameters
         ----------
@@ -156,10 +166,11 @@ class Backbone:
     def model_inputs(
         self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Return what the model takes for a batch, on its device, and the mask of real positions (None: all are).
+        """Return what the model takes for a batch, and the mask of its real positions.
 
-        Sequences such as titles are padded with zeros to the longest of the
-        batch; the model is given the mask only where there is padding.
+        Both lie on the model's device. A mask of None says that all positions are
+        real. Sequences such as titles are padded with zeros to the longest of the
+        batch.
         """
         collated = collate(batch, self._finish_device)
         tensors = collated.tensors if self._finish is None else self._finish(collated.tensors)
@@ -169,6 +180,7 @@ class Backbone:
             for name, tensor in tensors.items()
         }
         is_real = inputs.get("attention_mask")
+        # Attention takes its fastest kernel only without a mask: give one where it hides something.
         if not collated.is_padded:
             inputs.pop("attention_mask", None)
         return inputs, is_real
@@ -176,23 +188,32 @@ class Backbone:
     def begin(
         self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
     ) -> Callable[[], npt.NDArray[np.float32]]:
-        """Launch the forward of a batch and return a function that waits for its pooled hidden states.
+        """Launch the forward of a batch and return a function that waits for its result.
 
         On CUDA the forward and both copies run while the caller goes on; on the
-        CPU the result is there when this returns. Only pooled states leave the
-        device: float32 ``(items, layer, dim)``.
+        CPU the result is complete when this returns. Only pooled states leave the
+        device.
+
+        Returns
+        -------
+        Callable[[], npt.NDArray[np.float32]]
+            Gives the pooled hidden states, float32 ``(items, layer, dim)``.
 
         Raises
         ------
         MemoryError
-            Too many items at once, here or from the function returned; the device's cache is emptied.
+            Too many items at once. The function returned can raise it as well,
+            for a device reports such errors late. The device's cache is emptied.
         """
         what = f"a batch of {len(batch)} items of {self.modality.value}"
         fetch = within_memory(partial(self._launch, batch), self.device, what)
         return partial(within_memory, fetch, self.device, what)
 
     def encode(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> npt.NDArray[np.float32]:
-        """Return the pooled hidden states of the kept layers, ``(items, layer, dim)`` float32: `begin`, then wait."""
+        """Return the pooled hidden states of a batch, float32 ``(items, layer, dim)``.
+
+        The same as `begin`, with the wait.
+        """
         return self.begin(batch)()
 
     @torch.inference_mode()
@@ -215,7 +236,9 @@ def load_backbone(
     dtype: str = "float32",
     is_compiled: bool = False,
 ) -> Backbone:
-    """Load a checkpoint from a folder or the local hub cache; never remote code, never pickled weights.
+    """Load a checkpoint from a folder or the hub.
+
+    Code beside a checkpoint is never run, and pickled weights are never read.
 
     Parameters
     ----------
@@ -224,7 +247,8 @@ def load_backbone(
     source
         Preset name, hub id or folder; None for the paper's backbone of the modality.
     revision
-        Branch, tag or commit of a hub id; None is a preset's pinned commit, or the main branch.
+        Branch, tag or commit of a hub id; None takes a preset's pinned commit,
+        or the main branch.
     layers
         ``half``, ``all`` or numbers such as ``0,2,4``.
     pooling
@@ -234,25 +258,29 @@ def load_backbone(
     dtype
         Type of the computation: float32, bfloat16 or float16.
     is_compiled
-        Whether torch.compile works on the blocks: the first batches take long, values differ by rounding.
+        Whether the blocks go through torch.compile. The first batches then take
+        long, and values differ by rounding.
 
     Raises
     ------
     UsageError
-        The checkpoint is not there, does not fit the modality, or an option does not fit the checkpoint.
+        The checkpoint is missing or does not fit the modality, or an option does
+        not fit the checkpoint.
     """
-    named = source or default_preset(modality).name
-    snapshot = find_snapshot(*resolve(named, revision))
-    family = family_of(snapshot.config, modality, named)
+    checkpoint = source or default_preset(modality).name
+    snapshot = find_snapshot(*resolve(checkpoint, revision))
+    family = family_of(snapshot.config, modality, checkpoint)
     chosen = pooling or family.default_pooling
     if chosen not in family.poolings:
         raise UsageError(
-            f"--pooling {chosen}: expected one of {', '.join(family.poolings)} for {family.model_type}"
+            f"--pooling {chosen}: "
+            f"expected one of {', '.join(family.poolings)} for {family.model_type}"
         )
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
-    place = pick_device(device)
-    model = load_model(family, snapshot, named, dtype).to(place)
+    # Before the weights are read: a wrong device should not cost the user that minute.
+    torch_device = pick_device(device)
+    model = load_model(family, snapshot, checkpoint, dtype).to(torch_device)
     backbone = Backbone(
         family,
         snapshot,

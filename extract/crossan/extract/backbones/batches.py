@@ -1,4 +1,4 @@
-"""Stacking prepared items into a batch, and moving it to the device and its result back."""
+"""Stack prepared items into a batch, and carry it to the device and its result back."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _NO_MEMORY = (
     "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
     "backend out of memory",  # MPS
 )
-"""How what has no exception type of its own says so, in a RuntimeError."""
+"""What a RuntimeError says when memory ran out in a library without an exception type for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Stacked inputs by name; where there are sequences, ``attention_mask`` is 1 for what is real."""
+    """The stacked inputs of several items."""
 
     tensors: dict[str, Tensor]
+    """By name; where there are sequences, ``attention_mask`` is 1 for what is real."""
     is_padded: bool
     """Whether any sequence is shorter than the longest."""
 
@@ -39,9 +40,9 @@ def collate(
 ) -> Batch:
     """Stack items on a new first axis, and move them to ``device``.
 
-    Arrays of one axis are sequences: padded with zeros to the longest, with an
-    ``attention_mask`` int64 ``(items, position)`` beside them. For CUDA the
-    stack is made in pinned memory and the copy does not wait.
+    Arrays of one axis are sequences. They are padded with zeros to the longest,
+    and an ``attention_mask`` int64 ``(items, position)`` comes with them. For
+    CUDA the stack is made in pinned memory and the copy does not wait.
     """
     target = device or torch.device("cpu")
     lengths: list[int] | None = None
@@ -51,34 +52,43 @@ def collate(
         if arrays[0].ndim == 1:
             lengths = [len(array) for array in arrays]
             host = _host((len(arrays), max(lengths)), arrays[0].dtype, target)
+            # The memory is not zeroed when it is made, so each row gets its padding here.
             for row, array in zip(host.numpy(), arrays, strict=True):
-                row[: len(array)], row[len(array) :] = array, 0
+                row[: len(array)] = array
+                row[len(array) :] = 0
         else:
             host = _host((len(arrays), *arrays[0].shape), arrays[0].dtype, target)
             np.stack(arrays, out=host.numpy())
         stacked[name] = host.to(target, non_blocking=True)
     if lengths is None:
         return Batch(stacked, is_padded=False)
-    real = _host((len(lengths),), np.dtype(np.int64), target)
-    real.numpy()[:] = lengths
-    positions = torch.arange(max(lengths), device=target)
-    stacked["attention_mask"] = (positions < real.to(target, non_blocking=True)[:, None]).long()
+    real_counts = _host((len(lengths),), np.dtype(np.int64), target)
+    real_counts.numpy()[:] = lengths
+    # The mask is compared on the device: only the lengths travel, not a mask as large as the ids.
+    counts = real_counts.to(target, non_blocking=True)[:, None]
+    stacked["attention_mask"] = (torch.arange(max(lengths), device=target) < counts).long()
     return Batch(stacked, is_padded=min(lengths) < max(lengths))
 
 
 def _host(shape: tuple[int, ...], dtype: np.dtype[Any], target: torch.device) -> Tensor:
+    """Return uninitialised host memory from which a copy to ``target`` is quick."""
     torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+    # Only from pinned memory does a copy to CUDA run beside the work that follows.
     return torch.empty(shape, dtype=torch_dtype, pin_memory=target.type == "cuda")
 
 
 def fetch_later(states: Tensor) -> Callable[[], npt.NDArray[np.float32]]:
-    """Start the way back of a float32 result; the function returned waits for it and for nothing launched later."""
+    """Start copying a float32 result to the host and return a function that waits for it.
+
+    The function waits for nothing that is launched later.
+    """
     if states.device.type != "cuda":
         return lambda: states.cpu().numpy()
     host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
     with torch.cuda.device(states.device):
         host.copy_(states, non_blocking=True)
-        copied = torch.cuda.Event(blocking=True)  # sleeps: the cores belong to the decoders
+        # A blocking event sleeps where others spin, and so leaves the cores to the decoders.
+        copied = torch.cuda.Event(blocking=True)
         copied.record()
 
     def fetch() -> npt.NDArray[np.float32]:
@@ -89,9 +99,9 @@ def fetch_later(states: Tensor) -> Callable[[], npt.NDArray[np.float32]]:
 
 
 def within_memory(work: Callable[[], Result], device: torch.device, what: str) -> Result:
-    """Return ``work()``; torch's ways to be out of memory become a MemoryError, with the device's cache emptied.
+    """Return ``work()``, and raise MemoryError for any of torch's ways to be out of memory.
 
-    So that the caller can halve a batch and go on.
+    The device's cache is emptied, so that the caller can halve a batch and go on.
 
     Parameters
     ----------
@@ -106,12 +116,12 @@ def within_memory(work: Callable[[], Result], device: torch.device, what: str) -
     try:
         return work()
     except RuntimeError as error:
-        said = str(error)
-        if not isinstance(error, torch.OutOfMemoryError) and not any(
-            sign in said for sign in _NO_MEMORY
-        ):
+        message = str(error)
+        is_known = isinstance(error, torch.OutOfMemoryError)
+        if not is_known and not any(sign in message for sign in _NO_MEMORY):
             raise
-    # Here, not in the clause above: until it is left, the error's traceback keeps the tensors of the failed forward.
+    # Not in the clause above: until that is left, the error's traceback keeps the tensors of the
+    # failed forward, and the cache could not be emptied of them.
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    raise MemoryError(f"no memory left on {device} for {what}: {said.splitlines()[0]}")
+    raise MemoryError(f"no memory left on {device} for {what}: {message.splitlines()[0]}")

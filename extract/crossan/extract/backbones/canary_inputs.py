@@ -1,4 +1,4 @@
-"""The four inputs per modality whose features a store keeps as its canary."""
+"""The fixed inputs whose features a store keeps as its canary."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TITLES = (
 
 
 class MediaShape(Protocol):
-    """What a backbone says of the media it takes."""
+    """What a backbone tells of the media it takes."""
 
     modality: Modality
     sampling_rate: int | None
@@ -29,7 +29,10 @@ class MediaShape(Protocol):
 
 
 def canary_inputs(encoder: MediaShape) -> list[Any]:
-    """Return the four inputs, as the decoders would give them; made by integer arithmetic, the same everywhere."""
+    """Return four inputs of the backbone's modality, as the decoders would give them.
+
+    They are made by integer arithmetic, so every machine makes the same.
+    """
     if encoder.modality is Modality.TEXT:
         return list(_TITLES)
     if encoder.modality is Modality.IMAGE:
@@ -45,7 +48,10 @@ def canary_inputs(encoder: MediaShape) -> list[Any]:
 
 
 def _picture(number: int, frame: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a moving colour pattern, uint8 ``(height, width, 3)``; the four have four sizes and textures."""
+    """Return one frame of a moving colour pattern, uint8 ``(height, width, 3)``.
+
+    The four patterns have four sizes and textures.
+    """
     height, width = 48 + 16 * number, 96 - 8 * number
     y, x = np.mgrid[0:height, 0:width]
     channels = [
@@ -57,7 +63,9 @@ def _picture(number: int, frame: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _sound(number: int, sampling_rate: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return a sawtooth of 110, 220, 440 or 880 Hz within [-0.5, 0.5], 3 s long (the second 1 s), float32."""
+    """Return a sawtooth of 110, 220, 440 or 880 Hz within [-0.5, 0.5], float32 ``(samples,)``."""
+    # One of the four is shorter than a clip of 3 s, so that a batch of the four is padded.
     seconds = 1 if number == 1 else 3
+    # A sawtooth and not a sine: the remainder is exact, while sines differ between C libraries.
     phase = (np.arange(seconds * sampling_rate, dtype=np.int64) * (110 << number)) % sampling_rate
     return (phase / sampling_rate - 0.5).astype(np.float32)

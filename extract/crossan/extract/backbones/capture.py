@@ -1,4 +1,8 @@
-"""Pooling hidden states while the forward runs, so that no full token tensor outlives its layer."""
+"""Pool hidden states while the forward runs.
+
+So no full token tensor outlives its layer: memory stays near that of a plain
+forward, however many layers are kept.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +19,11 @@ from crossan.extract.backbones.families import Family
 
 __all__ = ["blocks_of", "pool_tokens", "pooled_states", "width_of"]
 
-_BLOCK_PLACES = ("layers", "encoder.layer", "encoder.layers")
+_BLOCK_PATHS = ("layers", "encoder.layer", "encoder.layers")
 """Where transformers keeps a model's blocks, by release."""
 
 
-class _AllKept(Exception):  # noqa: N818 - no error: the way out of a forward whose rest nobody reads
+class _AllKept(Exception):  # noqa: N818 - not an error but the way out of a forward
     """The last kept hidden state has been pooled."""
 
 
@@ -34,25 +38,32 @@ def blocks_of(model: nn.Module, family: Family) -> Sequence[nn.Module]:
     if callable(family.blocks):
         return list(family.blocks(model))
     modules = dict(model.named_modules())
-    places = _BLOCK_PLACES if family.blocks is None else (family.blocks,)
-    for place in places:
-        blocks = modules.get(place)
+    paths = _BLOCK_PATHS if family.blocks is None else (family.blocks,)
+    for path in paths:
+        blocks = modules.get(path)
         if isinstance(blocks, nn.ModuleList | nn.Sequential):
             return list(blocks)
     raise UsageError(
-        f"family {family.model_type}: expected the blocks of {type(model).__name__} as a ModuleList at "
-        f"{' or '.join(places)}, found none",
+        f"family {family.model_type}: expected the blocks of {type(model).__name__} "
+        f"as a ModuleList at {' or '.join(paths)}, found none",
         remedy="Set blocks in its Family: docs/howto/bring-your-own-backbone.md",
     )
 
 
 def width_of(model: nn.Module, family: Family) -> int:
-    """Return the width of a hidden state; `UsageError` where the family's path leads nowhere."""
+    """Return the width of a hidden state.
+
+    Raises
+    ------
+    UsageError
+        The family's path leads nowhere.
+    """
     try:
         return int(attrgetter(family.width)(model))
     except AttributeError as error:
         raise UsageError(
-            f"family {family.model_type}: expected the width of {type(model).__name__} at {family.width}: {error}",
+            f"family {family.model_type}: "
+            f"expected the width of {type(model).__name__} at {family.width}: {error}",
             remedy="Set width in its Family: docs/howto/bring-your-own-backbone.md",
         ) from None
 
@@ -73,17 +84,15 @@ def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | 
     if pooling in family.pool_functions:
         return family.pool_functions[pooling](hidden.float(), is_real)
     if pooling == "cls":
-        return hidden[:, 0].to(
-            torch.float32, copy=True
-        )  # a view would keep every token of every kept layer
+        # A copy, for a view would keep every token of every kept layer alive.
+        return hidden[:, 0].to(torch.float32, copy=True)
     if pooling == "special":
         return hidden[:, : family.special_count].float().mean(dim=1)
     if is_real is None:
         return hidden[:, family.special_count :].mean(dim=1, dtype=torch.float32)
-    weight = is_real.float() / is_real.sum(dim=1, keepdim=True)
-    return torch.bmm(weight[:, None], hidden.float())[
-        :, 0
-    ]  # a product: without a weighted copy of all tokens
+    weight = is_real.float() / is_real.sum(dim=1, keepdim=True)  # (items, position)
+    # A matrix product, which needs no weighted copy of all tokens.
+    return torch.bmm(weight[:, None], hidden.float())[:, 0]
 
 
 def pooled_states(
@@ -96,48 +105,52 @@ def pooled_states(
     """Run one forward and return the pooled states of the kept layers.
 
     Hidden state 0 is what the first block reads, hidden state i what block i
-    gives: equal to ``output_hidden_states``. The forward ends with the last kept
+    gives, as in ``output_hidden_states``. The forward ends with the last kept
     layer; blocks, norm and pooler after it are not computed.
 
     Parameters
     ----------
     layers
         The kept layers, lowest first.
+    pool
+        One hidden state ``(items, position, dim)`` to ``(items, dim)``.
 
     Shapes
     ------
     Result: ``(items, layer, dim)``.
     """
-    found: dict[int, Tensor] = {}
+    pooled: dict[int, Tensor] = {}
     handles = []
     for layer in layers:
-        keep = partial(_keep, found, pool, layer, layer == layers[-1])
+        keep = partial(_keep, pooled, pool, layer, layer == layers[-1])
+        # State 0 is the output of no block, so it is caught on its way into the first.
         if layer == 0:
-            handles.append(
-                blocks[0].register_forward_pre_hook(partial(_keep_input, keep), with_kwargs=True)
-            )
+            hook = partial(_keep_input, keep)
+            handles.append(blocks[0].register_forward_pre_hook(hook, with_kwargs=True))
         else:
             handles.append(blocks[layer - 1].register_forward_hook(partial(_keep_output, keep)))
     try:
         model(**inputs)
     except _AllKept:
-        return torch.stack([found[layer] for layer in layers], dim=1)
+        return torch.stack([pooled[layer] for layer in layers], dim=1)
     finally:
         for handle in handles:
             handle.remove()
+    # Only a plug-in's model that skips its own blocks gets here.
     raise AssertionError(
         f"a forward of {type(model).__name__} ended without its block {layers[-1]}"
     )
 
 
 def _keep(
-    found: dict[int, Tensor],
+    pooled: dict[int, Tensor],
     pool: Callable[[Tensor], Tensor],
     layer: int,
     is_last: bool,
     hidden: Tensor,
 ) -> None:
-    found[layer] = pool(hidden)
+    pooled[layer] = pool(hidden)
+    # An exception is the one way out of a forward that is not ours; nobody reads what follows.
     if is_last:
         raise _AllKept
 
@@ -149,6 +162,7 @@ def _keep_input(
     kwargs: Any,  # noqa: ANN401
 ) -> None:
     del module
+    # Blocks of transformers are called either way, by release.
     keep(args[0] if args else kwargs["hidden_states"])
 
 
@@ -159,4 +173,5 @@ def _keep_output(
     output: Any,  # noqa: ANN401
 ) -> None:
     del module, args
+    # Some blocks return a tuple with their attention weights behind the hidden state.
     keep(output if isinstance(output, Tensor) else output[0])

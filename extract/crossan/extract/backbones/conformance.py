@@ -1,8 +1,12 @@
-"""Whether a backbone keeps what a job relies on: for authors of plug-ins, and for checkpoints that nobody has tried yet."""
+"""Check that a backbone does what a job relies on.
+
+For authors of plug-ins, and for checkpoints that nobody has tried yet.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,16 +35,17 @@ _TOLERANCE = 1e-5
 """Relative to the largest value of the same hidden state."""
 
 _MEMORY_RATIO = 1.1
-"""Most that capturing may take at its peak, over a plain forward."""
+"""Largest ratio allowed of the peak memory of capturing to that of a plain forward."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One promise, and what was found."""
+    """One promise, and whether it holds."""
 
     name: str
     holds: bool
     found: str
+    """What was measured, for people."""
 
 
 def check_backbone(
@@ -56,8 +61,9 @@ def check_backbone(
     Raises
     ------
     UsageError
-        It cannot be loaded.
+        The backbone cannot be loaded.
     """
+    # Twice, because an identity that changes between loadings would make a new store each time.
     backbone, again = (
         load_backbone(modality, source, revision=revision, layers="all", device=device)
         for _ in range(2)
@@ -79,26 +85,25 @@ def check_backbone(
 
 def _declared_shape(backbone: Backbone, states: npt.NDArray[Any], item_count: int) -> Check:
     expected = (item_count, len(backbone.blocks) + 1, backbone.dim)
-    found = (
-        f"{backbone.dim} wide, {len(backbone.blocks)} blocks, states {states.shape} {states.dtype}"
-    )
+    holds = states.shape == expected and states.dtype == np.float32
     return Check(
         "width and layers as declared",
-        states.shape == expected and states.dtype == np.float32,
-        found,
+        holds,
+        f"{backbone.dim} wide, {len(backbone.blocks)} blocks, states {states.shape} {states.dtype}",
     )
 
 
 def _finite(states: npt.NDArray[Any]) -> Check:
     bad = int((~np.isfinite(states)).sum())
-    found = f"{bad:,} of {states.size:,} values are NaN or infinite"
-    return Check("finite values", bad == 0, found)
+    return Check(
+        "finite values", bad == 0, f"{bad:,} of {states.size:,} values are NaN or infinite"
+    )
 
 
 def _count_calls(
     backbone: Backbone, batch: Sequence[ModelInputs]
 ) -> tuple[Check, npt.NDArray[Any]]:
-    """Encode the batch, counting how often the model and its blocks run."""
+    """Encode the batch and count how often the model and its blocks run."""
     starts: list[Any] = []
     runs: list[Any] = []
     hooks = [backbone.model.register_forward_pre_hook(lambda *_: starts.append(1))]
@@ -110,10 +115,12 @@ def _count_calls(
     finally:
         for hook in hooks:
             hook.remove()
-    found = f"{len(starts)} forward, {len(runs)} block runs for {len(backbone.layers)} kept layers"
-    return Check(
-        "one forward per batch", (len(starts), len(runs)) == (1, len(backbone.blocks)), found
-    ), states
+    check = Check(
+        "one forward per batch",
+        (len(starts), len(runs)) == (1, len(backbone.blocks)),
+        f"{len(starts)} forward, {len(runs)} block runs for {len(backbone.layers)} kept layers",
+    )
+    return check, states
 
 
 @torch.inference_mode()
@@ -126,29 +133,35 @@ def _equals_transformers(backbone: Backbone, batch: Sequence[ModelInputs]) -> Ch
     captured = pooled_states(
         backbone.model, backbone.blocks, backbone.layers, lambda hidden: hidden, inputs
     )
-    wanted = _hidden_states(backbone.model, inputs)
-    if wanted is None:
+    expected = _hidden_states(backbone.model, inputs)
+    if expected is None:
         return Check(name, True, "not offered by this model")
-    if len(wanted) != len(backbone.layers):
+    if len(expected) != len(backbone.layers):
         return Check(
-            name, False, f"{len(backbone.layers)} captured, {len(wanted)} given by transformers"
+            name, False, f"{len(backbone.layers)} captured, {len(expected)} given by transformers"
         )
     worst = max(
-        _difference(captured[:, layer].float(), state.float()) for layer, state in enumerate(wanted)
+        _difference(captured[:, layer].float(), state.float())
+        for layer, state in enumerate(expected)
     )
     return Check(
         name,
         worst <= _TOLERANCE,
-        f"largest relative difference {worst:.1e} over {len(wanted)} states",
+        f"largest relative difference {worst:.1e} over {len(expected)} states",
     )
 
 
-def _hidden_states(model: Any, inputs: Mapping[str, Tensor]) -> Sequence[Tensor] | None:  # noqa: ANN401 - untyped library
-    """Return transformers' own hidden states; its habit to put the normed state in the last one's place is set aside."""
+def _hidden_states(
+    model: Any,  # noqa: ANN401 - untyped library
+    inputs: Mapping[str, Tensor],
+) -> Sequence[Tensor] | None:
+    """Return the hidden states that transformers gives on request, before any final norm."""
+    # By default it puts the normed state in the place of the last one, which no block gave.
     before = getattr(model.config, "tie_last_hidden_states", None)
     model.config.tie_last_hidden_states = False
     try:
-        return model(**inputs, output_hidden_states=True).hidden_states  # type: ignore[no-any-return]
+        states: Sequence[Tensor] | None = model(**inputs, output_hidden_states=True).hidden_states
+        return states
     finally:
         model.config.tie_last_hidden_states = before
 
@@ -162,18 +175,22 @@ def _independent(
         _difference(torch.from_numpy(other.copy()), torch.from_numpy(states))
         for other in (alone, turned)
     )
-    lengths = sorted(
-        {len(array) for inputs in batch for array in inputs.values() if array.ndim == 1}
+    lengths = {len(array) for inputs in batch for array in inputs.values() if array.ndim == 1}
+    padding = f", padded from {min(lengths)} to {max(lengths)}" if len(lengths) > 1 else ""
+    return Check(
+        "rows independent of batch mates and padding",
+        worst <= _TOLERANCE,
+        f"largest relative difference {worst:.1e} alone and in another order{padding}",
     )
-    padding = f", padded from {lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else ""
-    found = f"largest relative difference {worst:.1e} alone and in another order{padding}"
-    return Check("rows independent of batch mates and padding", worst <= _TOLERANCE, found)
 
 
-def _difference(found: Tensor, wanted: Tensor) -> float:
-    """Return the largest difference relative to the largest value; infinity where a value is not finite."""
-    ratio = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
-    return ratio if ratio == ratio else float("inf")
+def _difference(actual: Tensor, expected: Tensor) -> float:
+    """Return the largest difference relative to the largest value.
+
+    Infinity stands for a value that is not finite.
+    """
+    ratio = float((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+    return float("inf") if math.isnan(ratio) else ratio
 
 
 def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInputs]) -> Check:
@@ -182,6 +199,7 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
         size = len(pickle.dumps(preparer))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         return Check(name, False, f"cannot be pickled: {error}")
+    # Spawned, as workers are: a forked process would have every module loaded already.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         try:
             elsewhere = list(pool.map(preparer, media))
@@ -190,17 +208,17 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
                 name, False, f"another process cannot import {preparer.__module__}, or ends over it"
             )
         libraries = pool.submit(loaded_libraries).result()
-    is_same = all(
-        set(ours) == set(theirs) and all(np.array_equal(ours[key], theirs[key]) for key in ours)
-        for ours, theirs in zip(batch, elsewhere, strict=True)
-    )
-    needs = (
-        f"it loads {', '.join(libraries)} there" if libraries else "without torch or transformers"
-    )
-    return Check(
-        name,
-        is_same,
-        f"{'the same' if is_same else 'other'} arrays, {size:,} bytes pickled, {needs}",
+    is_same = all(map(_equal_arrays, batch, elsewhere))
+    arrays = "the same arrays" if is_same else "other arrays"
+    needs = "without torch or transformers"
+    if libraries:
+        needs = f"it loads {', '.join(libraries)} there"
+    return Check(name, is_same, f"{arrays}, {size:,} bytes pickled, {needs}")
+
+
+def _equal_arrays(ours: ModelInputs, theirs: ModelInputs) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(ours[key], theirs[key]) for key in ours
     )
 
 
@@ -215,16 +233,15 @@ def _stable_identity(backbone: Backbone, again: Backbone) -> Check:
         return Check(name, False, f"not JSON: {error}")
     if identity != other:
         return Check(name, False, "loaded again, it is another")
+    # A path differs between machines, and would part the stores of teammates.
     paths = [value for value in _strings(identity) if Path(value).is_absolute()]
-    found = (
-        f"a path: {paths[0]}"
-        if paths
-        else f"{len(text):,} bytes of JSON, the same when loaded again"
-    )
-    return Check(name, not paths, found)
+    if paths:
+        return Check(name, False, f"a path: {paths[0]}")
+    return Check(name, True, f"{len(text):,} bytes of JSON, the same when loaded again")
 
 
 def _strings(value: Any) -> list[str]:  # noqa: ANN401 - JSON
+    """Return every string in a JSON value, keys included."""
     if isinstance(value, Mapping):
         return [text for key, inner in value.items() for text in (key, *_strings(inner))]
     if isinstance(value, list | tuple):
@@ -237,7 +254,8 @@ def _memory(backbone: Backbone, batch: Sequence[ModelInputs]) -> Check:
     plain = peak_bytes(lambda: backbone.model(**backbone.model_inputs(batch)[0]), backbone.device)
     captured = peak_bytes(lambda: backbone.encode(batch), backbone.device)
     ratio = captured / max(plain, 1)
-    found = f"{captured / 2**20:.2f} MiB at the peak, {ratio:.2f} of a plain forward"
     return Check(
-        "capturing takes no more memory than a plain forward", ratio <= _MEMORY_RATIO, found
+        "capturing takes no more memory than a plain forward",
+        ratio <= _MEMORY_RATIO,
+        f"{captured / 2**20:.2f} MiB at the peak, {ratio:.2f} of a plain forward",
     )

@@ -1,4 +1,4 @@
-"""The backbone families: how one is loaded, where its blocks and token positions are."""
+"""What the checkpoints of one backbone family have in common."""
 
 from __future__ import annotations
 
@@ -23,27 +23,35 @@ _POOLINGS = ("cls", "special", "mean")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """What all checkpoints of one ``model_type`` share; a plug-in describes a new one by an instance.
+    """What all checkpoints of one ``model_type`` share.
+
+    A plug-in describes a new family by an instance of this class.
 
     Raises
     ------
     ValueError
-        Not exactly one way to load the model or its processing, or a pooling that is not there.
+        Not exactly one way to load the model or its processing, or a pooling that nobody defines.
     """
 
     model_type: str
     """As in a checkpoint's ``config.json``; a plug-in's entry point has the same name."""
     modality: Modality
     model_class: str | None = None
-    """Name in `transformers`, always a concrete class; or else ``load_model``."""
+    """Name in `transformers`, always a concrete class; None where ``load_model`` is given."""
     load_model: Callable[[Path, torch.dtype], nn.Module] | None = None
     """(the checkpoint's folder, compute dtype) to a model that takes the inputs by name."""
     processor_class: str | None = None
-    """Name in `transformers`; for pictures the PIL backend by name, so that torchvision makes no difference; or else ``load_processing``."""
+    """Name in `transformers`; None where ``load_processing`` is given.
+
+    For pictures it names the PIL backend, so that an installed torchvision makes no difference.
+    """
     load_processing: Callable[[Path, Mapping[str, Any]], Processing] | None = None
     """(the checkpoint's folder, its ``config.json``) to `Processing`."""
     blocks: str | Callable[[nn.Module], Sequence[nn.Module]] | None = None
-    """Where the Transformer blocks are: a path such as ``encoder.layers``, or a function; None: where transformers keeps them."""
+    """Where the Transformer blocks are: a path such as ``encoder.layers``, or a function.
+
+    None looks where transformers keeps them.
+    """
     width: str = "config.hidden_size"
     """Path from the model to the width of a hidden state."""
     special_count: int = 0
@@ -58,7 +66,10 @@ class Family:
     has_pooler: bool = False
     """Whether ``model_class`` takes ``add_pooling_layer``."""
     final_norm: str = "not applied"
-    """What becomes of the last hidden state: BERT's blocks end in their norm, the others' final norm is not applied."""
+    """What becomes of the last hidden state, as the identity records it.
+
+    BERT's blocks end in their norm; the final norm of the others is not applied.
+    """
     revision: int = 1
     """Raised whenever the family's own code gives other numbers for the same checkpoint."""
 
@@ -69,15 +80,18 @@ class Family:
                 raise ValueError(f"family {self.model_type}: expected either {one} or {other}")
         unknown = sorted(set(self.poolings) - set(_POOLINGS) - set(self.pool_functions))
         if unknown or self.default_pooling not in self.poolings:
-            named = unknown[0] if unknown else self.default_pooling
+            pooling = unknown[0] if unknown else self.default_pooling
             raise ValueError(
-                f"family {self.model_type}: pooling {named} is neither built in nor in pool_functions"
+                f"family {self.model_type}: "
+                f"pooling {pooling} is neither built in nor in pool_functions"
             )
 
     @property
     def loader_name(self) -> str:
         """What loads the model, for messages."""
-        return self.model_class or f"{self.load_model.__module__}.{self.load_model.__qualname__}"  # type: ignore[union-attr]
+        if self.load_model is None:
+            return str(self.model_class)
+        return f"{self.load_model.__module__}.{self.load_model.__qualname__}"
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -131,4 +145,4 @@ FAMILIES: Mapping[str, Family] = {
         ),
     )
 }
-"""The built-in ones, by ``model_type`` of a checkpoint's ``config.json``."""
+"""The built-in families, by the ``model_type`` of a checkpoint's ``config.json``."""

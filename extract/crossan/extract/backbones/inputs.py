@@ -1,4 +1,4 @@
-"""What a checkpoint's tokeniser or processor comes to: how a medium becomes model inputs."""
+"""What a checkpoint's tokeniser or processor amounts to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ class Processing:
     """How one medium becomes model inputs, and what fixes that."""
 
     preparer: Preparer
-    """One decoded medium to named arrays; picklable: worker processes call it."""
+    """One decoded medium to named arrays; picklable, because worker processes call it."""
     processor_class: str
     processor_config: Mapping[str, Any]
     """Every setting that the inputs depend on, as JSON; no path."""
     finish: nn.Module | None = None
-    """Batched tensors by name to the model's arguments by name, on the compute device; None where they are already."""
+    """Batched tensors by name to the model's arguments by name, on the compute device.
+
+    None where the batched tensors are the model's arguments already.
+    """
     preparation: str = "own"
-    """``vectorised`` by our code, ``processor`` by transformers', ``own`` by a plug-in's."""
+    """``vectorised`` by our code, ``processor`` by that of transformers, ``own`` by a plug-in's."""
     tokenizer_sha256: str | None = None
     max_length: int | None = None
-    """Tokens of a title at most."""
+    """Most tokens of a title."""
     sampling_rate: int | None = None
     """Hz."""
     frame_count: int | None = None

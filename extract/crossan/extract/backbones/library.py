@@ -1,4 +1,7 @@
-"""The transformers library, told to speak only of errors: what matters of its notices is an error of ours."""
+"""Import transformers, silenced but for errors.
+
+What matters of its notices is raised as an error of ours.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,24 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 
-def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # noqa: ANN401 - untyped library
-    """Return the tokeniser, image processor or feature extractor of this class from a checkpoint's folder."""
+def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # noqa: ANN401
+    """Return the tokeniser, image processor or feature extractor of a checkpoint's folder.
+
+    Parameters
+    ----------
+    class_name
+        Name in `transformers`.
+    """
     if class_name == "ASTFeatureExtractor":
         from transformers.models.audio_spectrogram_transformer import (
             feature_extraction_audio_spectrogram_transformer as ast,
         )
 
-        # Where torchaudio is installed the same class would compute its filter bank by other code.
+        # Where torchaudio is installed this class would compute its filter bank by other code,
+        # and give other numbers under the same fingerprint.
         ast.is_speech_available = lambda: False
     with warnings.catch_warnings():
-        # AST's published settings leave one of 128 mel filters empty: true, and nothing that a user can mend.
+        # AST's published settings leave one of 128 mel filters empty. That is so, and not the
+        # user's to mend.
         warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
         return getattr(transformers, class_name).from_pretrained(folder, local_files_only=True)

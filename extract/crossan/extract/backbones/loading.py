@@ -1,4 +1,4 @@
-"""From a checkpoint's files to a frozen model on its device."""
+"""From a checkpoint's files to a frozen model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 """What ``--dtype`` accepts."""
 
 ATTENTION = "sdpa"
-"""The attention of every transformers model."""
+"""The attention implementation of every transformers model, which is part of a store's identity."""
 
 
 def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> nn.Module:
     """Load a checkpoint's model in evaluation mode, without gradients, on the CPU.
+
+    Parameters
+    ----------
+    source
+        What the user gave as ``--backbone``, for messages.
+    dtype
+        A key of `DTYPES`.
 
     Raises
     ------
@@ -37,6 +44,7 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     if family.load_model is not None:
         return family.load_model(snapshot.folder, DTYPES[dtype]).eval().requires_grad_(False)
     assert family.model_class is not None
+    # No store reads the pooler, and many checkpoints come without its weights.
     options = {"add_pooling_layer": False} if family.has_pooler else {}
     try:
         model, report = getattr(transformers, family.model_class).from_pretrained(
@@ -47,12 +55,15 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
             dtype=DTYPES[dtype],
             attn_implementation=ATTENTION,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that the report names them; none is accepted
+            # Not to accept any: without this transformers stops before its report can name them.
+            ignore_mismatched_sizes=True,
             **options,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"--backbone {source}: {family.model_class} could not be loaded from {snapshot.folder}: {_first_line(error)}",
+            f"--backbone {source}: "
+            f"{family.model_class} could not be loaded from {snapshot.folder}: {reason}",
             remedy=f"Run: {snapshot.download_command(force=True)}",
         ) from None
     _check_report(report, family.model_class, source)
@@ -60,28 +71,33 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     return frozen
 
 
-def _check_report(report: Any, model_class: str, source: str) -> None:  # noqa: ANN401 - untyped library
+def _check_report(report: Any, model_class: str, source: str) -> None:  # noqa: ANN401 - untyped
+    # transformers fills such weights with random numbers and only warns: features would be noise.
     misfits = sorted(str(entry[0]) for entry in report["mismatched_keys"])
     if misfits:
         raise UsageError(
-            f"--backbone {source}: {len(misfits):,} weights of the checkpoint have another shape than config.json says, "
-            f"first: {misfits[0]}"
+            f"--backbone {source}: {len(misfits):,} weights of the checkpoint "
+            f"have another shape than config.json says, first: {misfits[0]}"
         )
     missing = sorted(report["missing_keys"])
     if missing:
         raise UsageError(
-            f"--backbone {source}: {len(missing):,} weights of {model_class} are not in the checkpoint, first: {missing[0]}"
+            f"--backbone {source}: {len(missing):,} weights of {model_class} "
+            f"are not in the checkpoint, first: {missing[0]}"
         )
 
 
 def compile_blocks(blocks: Sequence[nn.Module]) -> None:
-    """Compile each block's own forward, on its first call; hooks on the block stay outside of what is compiled.
+    """Compile the forward of each block.
+
+    The work is done on a block's first call.
 
     Raises
     ------
     UsageError
-        There is no C++ compiler, which torch.compile calls.
+        The machine lacks a C++ compiler, which torch.compile calls.
     """
+    # torch.compile would fail late, inside the first batch, with pages of its own traceback.
     compiler = os.environ.get("CXX", "g++")
     if shutil.which(compiler) is None:
         raise UsageError(
@@ -89,8 +105,6 @@ def compile_blocks(blocks: Sequence[nn.Module]) -> None:
             remedy="Install g++, or leave --compile out",
         )
     for block in blocks:
+        # The method, not the module: hooks that pool the hidden states stay outside the compiled
+        # code, where their Python may run and end the forward.
         block.forward = torch.compile(block.forward)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""How much memory a piece of tensor work takes at its peak."""
+"""Measure how much memory a piece of tensor work takes at its peak."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ __all__ = ["peak_bytes"]
 
 
 def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
-    """Run ``work`` and return the most bytes that tensors made by it held at one time.
+    """Run ``work`` and return the most bytes that its tensors held at one time.
 
-    On CUDA as its allocator counts; elsewhere by following each storage from the
-    operation that makes it to its release (scratch memory within one operation
-    is not seen).
+    On CUDA the allocator counts. Elsewhere each storage is followed from the
+    operation that makes it to its release; scratch memory within one operation
+    is not seen.
     """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         work()
+        # Kernels run behind the call: without the wait the peak is read too early.
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
     storages = _Storages()
@@ -36,7 +37,7 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
 
 
 class _Storages(TorchDispatchMode):
-    """Bytes of the storages that operations made and nobody has released yet."""
+    """Count the bytes of storages that operations made and nobody has released yet."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -50,11 +51,12 @@ class _Storages(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the operator gives
-        """Run the operator and note the storages of its results that its arguments do not have."""
+        """Run the operator and note the storages that it made."""
         del types
         given = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
+            # A view shares the storage of an argument, and takes no memory of its own.
             if isinstance(leaf, Tensor) and _key(leaf) not in given | self._known:
                 self._note(leaf)
         return result
@@ -64,6 +66,7 @@ class _Storages(TorchDispatchMode):
         self._known.add(key)
         self.live += storage.nbytes()
         self.peak = max(self.peak, self.live)
+        # No operator tells of a release: Python's finalizer of the storage does.
         weakref.finalize(storage, self._release, key, storage.nbytes())
 
     def _release(self, key: int, size: int) -> None:

@@ -1,8 +1,8 @@
-"""Backbone families of other distributions, found by the entry-point group ``crossan.backbones``.
+"""Backbone families that other distributions bring by an entry point.
 
-The entry point's name is the ``model_type``; its target a `Family`, or a
-function without arguments that returns one. Only the family that a checkpoint
-asks for is ever loaded.
+In the group ``crossan.backbones`` the entry point's name is the ``model_type``
+and its target a `Family`, or a function without arguments that returns one.
+Only the family that a checkpoint needs is ever loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ __all__ = ["family_of", "find_family", "plugin_names"]
 
 _GROUP = "crossan.backbones"
 
-_BROKEN = (
+# What importing a module or calling its function raises when it is written for something else.
+# What is not among them (KeyboardInterrupt, SystemExit, MemoryError) is not the plug-in's fault.
+_PLUGIN_ERRORS = (
     ImportError,
     SyntaxError,
     NameError,
@@ -30,18 +32,18 @@ _BROKEN = (
     OSError,
     RuntimeError,
 )
-"""What importing a module or calling its function raises when it is written for something else."""
 
 
 def plugin_names() -> dict[str, str]:
-    """Return ``model_type`` and the distribution that brings it, loading none."""
-    return {
-        point.name: _distribution(point) for point in sorted(metadata.entry_points(group=_GROUP))
-    }
+    """Return the distribution of each plug-in family by ``model_type``, loading none."""
+    points = sorted(metadata.entry_points(group=_GROUP))
+    return {point.name: _distribution(point) for point in points}
 
 
 def find_family(model_type: str) -> Family | None:
-    """Return the family of this ``model_type``, built in or of a plug-in; None where there is none.
+    """Return the family of this ``model_type``, built in or from a plug-in.
+
+    None stands for a ``model_type`` that nobody brings.
 
     Raises
     ------
@@ -52,13 +54,15 @@ def find_family(model_type: str) -> Family | None:
     built_in = FAMILIES.get(model_type)
     if not points:
         return built_in
-    taken = ["crossan itself"] if built_in else [_place(point) for point in points[1:]]
-    if taken:
+    # Two packages with one name would make the numbers depend on which was installed last.
+    rivals = ["crossan itself"] if built_in else [_describe(point) for point in points[1:]]
+    if rivals:
         raise UsageError(
-            f"backbone plug-in {_place(points[0])}: model_type {model_type} is also brought by {taken[0]}",
+            f"backbone plug-in {_describe(points[0])}: "
+            f"model_type {model_type} is also brought by {rivals[0]}",
             remedy=f"pip uninstall {_distribution(points[0])}  (or rename its entry point)",
         )
-    return _loaded(points[0])
+    return _load_plugin(points[0])
 
 
 def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Family:
@@ -72,42 +76,41 @@ def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Fam
     model_type = str(config.get("model_type"))
     family = find_family(model_type)
     if family is None:
-        plugins = "".join(
-            f", {name} ({distribution})" for name, distribution in plugin_names().items()
-        )
+        plugins = [f"{name} ({distribution})" for name, distribution in plugin_names().items()]
         raise UsageError(
-            f"--backbone {source}: expected model_type one of {', '.join(FAMILIES)}{plugins}, found {model_type}",
+            f"--backbone {source}: "
+            f"expected model_type one of {', '.join([*FAMILIES, *plugins])}, found {model_type}",
             remedy="To bring your own family: docs/howto/bring-your-own-backbone.md",
         )
     if family.modality is not modality:
         raise UsageError(
-            f"--backbone {source}: expected a {modality.value} backbone, found {model_type}, which reads {family.modality.value}",
+            f"--backbone {source}: expected a {modality.value} backbone, "
+            f"found {model_type}, which reads {family.modality.value}",
             remedy=f"crossan-extract --modality {family.modality.value} --backbone {source}",
         )
     return family
 
 
-def _loaded(point: metadata.EntryPoint) -> Family:
+def _load_plugin(point: metadata.EntryPoint) -> Family:
+    plugin = f"backbone plug-in {_describe(point)}"
     try:
         target = point.load()
         family = target if isinstance(target, Family) else target()
-    except _BROKEN as error:
+    except _PLUGIN_ERRORS as error:
         raise UsageError(
-            f"backbone plug-in {_place(point)} could not be loaded: {type(error).__name__}: {error}",
+            f"{plugin} could not be loaded: {type(error).__name__}: {error}",
             remedy=f"pip install --upgrade {_distribution(point)}",
         ) from error
     if not isinstance(family, Family):
-        raise UsageError(
-            f"backbone plug-in {_place(point)}: expected a Family, found {type(family).__name__}"
-        )
+        raise UsageError(f"{plugin}: expected a Family, found {type(family).__name__}")
     if family.model_type != point.name:
         raise UsageError(
-            f"backbone plug-in {_place(point)}: expected a Family with model_type {point.name}, found {family.model_type}"
+            f"{plugin}: expected a Family with model_type {point.name}, found {family.model_type}"
         )
     return family
 
 
-def _place(point: metadata.EntryPoint) -> str:
+def _describe(point: metadata.EntryPoint) -> str:
     return f"{point.name} = {point.value} of {_distribution(point)}"
 
 

@@ -1,4 +1,7 @@
-"""Backbones by name: the paper's four, and a video backbone free for commercial use."""
+"""The backbones that can be given by a short name.
+
+They are the paper's four, and a video backbone that is free for commercial use.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class Preset:
     """Whether the licence allows commercial use."""
     is_default: bool
     revision: str
-    """Pinned, so that teammates share a fingerprint: a commit of the hub repository, or the only ref that will do."""
+    """A commit of the hub repository, or a ref where no commit of its main branch will do.
+
+    Pinned, so that teammates get the same fingerprint.
+    """
     note: str
 
 
@@ -81,17 +87,24 @@ PRESETS = (
         "MIT",
         True,
         False,
-        "refs/pr/3",  # its main branch has pickled weights only; this one adds model.safetensors
+        # The main branch has pickled weights only, which we never load; this ref adds safetensors.
+        "refs/pr/3",
         "32 frames; free for commercial use",
     ),
 )
-"""Every backbone that has a name of its own here; any other is given by hub id or folder."""
+"""Every backbone that can be given by a name; any other is given by hub id or folder."""
 
 
 def resolve(source: str, revision: str | None) -> tuple[str, str | None]:
-    """Return where to look and at which revision; a preset fills in its hub id and pinned revision, a folder wins."""
+    """Return the hub id or folder, and the revision, that ``--backbone`` means.
+
+    A preset fills in its hub id and its pinned revision. An existing folder of
+    the same name wins over a preset.
+    """
     preset = None if Path(source).is_dir() else find_preset(source)
-    return (source, revision) if preset is None else (preset.hub_id, revision or preset.revision)
+    if preset is None:
+        return source, revision
+    return preset.hub_id, revision or preset.revision
 
 
 def default_preset(modality: Modality) -> Preset:
@@ -100,5 +113,5 @@ def default_preset(modality: Modality) -> Preset:
 
 
 def find_preset(name: str) -> Preset | None:
-    """Return the preset of this name or hub id, None where there is none."""
+    """Return the preset of this name or hub id, None for any other backbone."""
     return next((preset for preset in PRESETS if name in {preset.name, preset.hub_id}), None)

@@ -1,4 +1,4 @@
-"""Tokenisers and processors: how one decoded medium becomes model inputs, and what fixes that."""
+"""Load the tokeniser or processor that makes model inputs of a decoded medium."""
 
 from __future__ import annotations
 
@@ -21,8 +21,17 @@ from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_
 
 __all__ = ["load_processing"]
 
-_CUTTING = ("normalizer", "pre_tokenizer", "post_processor")
+_TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
 """Parts of a tokeniser beside its vocabulary that change what a text becomes."""
+
+_NO_SETTINGS = {
+    "processor_class",
+    "image_processor_type",
+    "feature_extractor_type",
+    "name_or_path",
+    "transformers_version",
+}
+"""Entries of a processor's config that name a class, a path or a release."""
 
 
 def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Processing:
@@ -34,63 +43,76 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
     Raises
     ------
     UsageError
-        Its files are not there, or it refuses what every backbone takes.
+        Its files are missing, or it refuses what every backbone takes.
     """
     if family.load_processing is not None:
         return family.load_processing(snapshot.folder, snapshot.config)
     assert family.processor_class is not None
-    wanted = (
-        ("vocab.txt", "tokenizer.json")
-        if family.modality is Modality.TEXT
-        else ("preprocessor_config.json",)
-    )
-    if not any((snapshot.folder / name).is_file() for name in wanted):
+    names = ["preprocessor_config.json"]
+    if family.modality is Modality.TEXT:
+        names = ["vocab.txt", "tokenizer.json"]
+    if not any((snapshot.folder / name).is_file() for name in names):
         raise UsageError(
-            f"{snapshot.folder}: expected {' or '.join(wanted)} beside the weights, found none",
+            f"{snapshot.folder}: expected {' or '.join(names)} beside the weights, found none",
             remedy=f"Run: {snapshot.download_command()}",
         )
     processor = load_processor(family.processor_class, snapshot.folder)
-    config: Any = model.config
     if family.modality is Modality.TEXT:
-        return _text(processor, int(config.max_position_embeddings))
-    settings = _config_of(processor)
+        config: Any = model.config
+        return _text_processing(processor, int(config.max_position_embeddings))
+    return _media_processing(family, snapshot, processor, model.config)
+
+
+def _media_processing(
+    family: Family,
+    snapshot: Snapshot,
+    processor: Any,  # noqa: ANN401 - untyped library
+    config: Any,  # noqa: ANN401 - untyped library
+) -> Processing:
+    assert family.processor_class is not None
+    settings = _resolved_settings(processor)
     rate = int(processor.sampling_rate) if family.modality is Modality.AUDIO else None
     frame_count = int(config.num_frames) if family.modality is Modality.VIDEO else None
     fallback = ProcessorPreparer(
         family.processor_class, str(snapshot.folder), family.modality, rate
     )
-    found: tuple[Preparer, nn.Module] | None
+    vectorised: tuple[Preparer, nn.Module] | None
     try:
         with torch.inference_mode():
             if family.modality is Modality.AUDIO:
-                found = vectorised_sounds(processor, fallback)
+                vectorised = vectorised_sounds(processor, fallback)
             else:
-                found = vectorised_pictures(settings, fallback, frame_count, _expected_size(config))
+                size = _expected_size(config)
+                vectorised = vectorised_pictures(settings, fallback, frame_count, size)
     except ValueError as error:
+        medium = "sound" if family.modality is Modality.AUDIO else "picture"
         raise UsageError(
-            f"{snapshot.folder}: {family.processor_class} with the settings of preprocessor_config.json refuses "
-            f"a plain {'sound' if family.modality is Modality.AUDIO else 'picture'}: {error}"
+            f"{snapshot.folder}: {family.processor_class} with the settings of "
+            f"preprocessor_config.json refuses a plain {medium}: {error}"
         ) from None
-    preparer, finish = (fallback, None) if found is None else found
+    preparer, finish = vectorised or (fallback, None)
     return Processing(
         preparer,
         family.processor_class,
         settings,
         finish,
-        "processor" if found is None else "vectorised",
+        "processor" if vectorised is None else "vectorised",
         sampling_rate=rate,
         frame_count=frame_count,
     )
 
 
-def _text(tokenizer: Any, position_count: int) -> Processing:  # noqa: ANN401 - untyped library
+def _text_processing(
+    tokenizer: Any,  # noqa: ANN401 - untyped library
+    position_count: int,
+) -> Processing:
     max_length = min(int(tokenizer.model_max_length), position_count)
-    tokenizer(
-        "", truncation=True, max_length=max_length
-    )  # sets the truncation of what is copied here
+    # A call is the public way to set the truncation of the backend, which is copied below.
+    tokenizer("", truncation=True, max_length=max_length)
     text = tokenizer.backend_tokenizer.to_str()
     preparer = TitlePreparer(type(tokenizer.backend_tokenizer).from_str(text))
-    settings = {name: json.loads(text).get(name) for name in _CUTTING}
+    # Only the parts that decide which tokens a title becomes; max_length tells of the truncation.
+    settings = {name: json.loads(text).get(name) for name in _TOKENIZER_PARTS}
     digest = digest_of({"vocabulary": tokenizer.get_vocab(), "settings": settings})
     return Processing(
         preparer,
@@ -103,7 +125,7 @@ def _text(tokenizer: Any, position_count: int) -> Processing:  # noqa: ANN401 - 
 
 
 def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
-    """Return the (height, width) that a model takes; None where its config names none."""
+    """Return the (height, width) that a model takes, None where its config names none."""
     size = getattr(config, "image_size", None)
     if isinstance(size, list | tuple):
         height, width = size
@@ -111,21 +133,17 @@ def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - unt
     return None if size is None else (int(size), int(size))
 
 
-def _config_of(processor: Any) -> dict[str, Any]:  # noqa: ANN401
-    """Return the resolved settings: plain values only, without what names a class, a path or a release."""
-    named = {
-        "processor_class",
-        "image_processor_type",
-        "feature_extractor_type",
-        "name_or_path",
-        "transformers_version",
-    }
-    settings = {
-        key: value
+def _resolved_settings(processor: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Return a processor's settings as plain values, defaults included.
+
+    These are part of a store's identity, so nothing in them may differ between
+    machines or releases: no class, no path, no version.
+    """
+    return {
+        key: _plain(value)
         for key, value in processor.to_dict().items()
-        if key not in named and not key.startswith("_")
+        if value is not None and key not in _NO_SETTINGS and not key.startswith("_")
     }
-    return {key: _plain(value) for key, value in settings.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Finding a checkpoint's files: a folder as it is, or a hub id through the local hub cache."""
+"""Find a checkpoint's files, in a folder or through the local hub cache."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from crossan.extract.media.digests import content_digest
 
 __all__ = ["Snapshot", "find_snapshot"]
 
+# No *.bin and no *.py: pickled weights and a checkpoint's own code are never run, nor downloaded.
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]
 _VOLATILE = {
     "_name_or_path",
@@ -24,7 +25,7 @@ _VOLATILE = {
     "id2label",
     "label2id",
 }
-"""Of ``config.json``: what says nothing about the numbers."""
+"""Keys of ``config.json`` that say nothing about the numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +34,28 @@ class Snapshot:
 
     folder: Path
     hub_id: str | None
-    """None for a folder that is no hub snapshot."""
+    """None for a folder that is not in a hub cache."""
     commit: str | None
     config: Mapping[str, Any]
     """``config.json`` as it stands."""
 
     def download_command(self, *, force: bool = False) -> str:
         """Return the command that fetches these files, or fetches them again."""
-        command = _download_command(self.hub_id or "ID", self.commit) + (
-            " --force-download" if force else ""
-        )
+        command = _download_command(self.hub_id or "ID", self.commit)
+        if force:
+            command += " --force-download"
         return command if self.hub_id else f"{command} --local-dir {self.folder}"
 
     @property
     def config_digest(self) -> str:
-        """sha256 of the config without what says nothing about the numbers, hex."""
+        """SHA-256 of what the config says about the numbers, hex."""
         return digest_of({key: value for key, value in self.config.items() if key not in _VOLATILE})
 
     def weight_digests(self) -> dict[str, str]:
-        """Return each weight file's sha256 by name, hex; remembered between runs by the file's stat."""
+        """Return each weight file's SHA-256 by name, hex.
+
+        Digests are remembered between runs, by the file's stat.
+        """
         return {
             path.name: content_digest(path) for path in sorted(self.folder.glob("*.safetensors"))
         }
@@ -63,21 +67,23 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
     Parameters
     ----------
     source
-        A folder, or a hub id such as ``google-bert/bert-base-uncased``; an existing folder wins.
+        A folder, or a hub id such as ``google-bert/bert-base-uncased``; an
+        existing folder wins.
     revision
         Branch, tag or commit on the hub; None is its main branch.
 
     Raises
     ------
     UsageError
-        Nothing there, no safetensors weights, or a revision for a folder.
+        No such folder or hub id, no safetensors weights, or a revision for a folder.
     """
     folder = Path(source)
     if folder.is_dir():
         if revision is not None:
             raise UsageError(f"--revision {revision}: {source} is a folder, which has no revisions")
-        hub_id, commit = _hub_place(folder)
+        hub_id, commit = _hub_origin(folder)
     else:
+        # What can only be a folder is not looked up on the hub.
         if folder.is_absolute() or source.startswith("."):
             raise UsageError(
                 f"--backbone {source}: no such folder",
@@ -87,22 +93,28 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
         hub_id, commit = source, folder.name
     config = _read_config(folder, source)
     if not any(folder.glob("*.safetensors")):
-        other = next(
-            (path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)),
-            "no weights",
-        )
+        pickled = [
+            path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)
+        ]
         raise UsageError(
-            f"--backbone {source}: expected weights as *.safetensors in {folder}, found {other}; pickled weights are never loaded",
-            remedy=f"Run: {_download_command(hub_id or 'ID', commit)}  (or choose a revision or model that has safetensors)",
+            f"--backbone {source}: expected weights as *.safetensors in {folder}, "
+            f"found {pickled[0] if pickled else 'no weights'}; pickled weights are never loaded",
+            remedy=f"Run: {_download_command(hub_id or 'ID', commit)}"
+            "  (or choose a revision or model that has safetensors)",
         )
     return Snapshot(folder, hub_id, commit, config)
 
 
-def _hub_place(folder: Path) -> tuple[str | None, str | None]:
-    """Return id and commit where the folder is ``models--ORG--NAME/snapshots/COMMIT`` of a hub cache."""
-    place = folder.absolute()
-    if place.parent.name == "snapshots" and place.parent.parent.name.startswith("models--"):
-        return place.parent.parent.name.removeprefix("models--").replace("--", "/"), place.name
+def _hub_origin(folder: Path) -> tuple[str | None, str | None]:
+    """Return the hub id and commit of a folder in a hub cache, else None twice.
+
+    Such a folder is ``models--ORG--NAME/snapshots/COMMIT``. Given by its path it
+    has to get the same fingerprint as by its id.
+    """
+    snapshot = folder.absolute()
+    repository = snapshot.parent.parent.name
+    if snapshot.parent.name == "snapshots" and repository.startswith("models--"):
+        return repository.removeprefix("models--").replace("--", "/"), snapshot.name
     return None, None
 
 
@@ -116,7 +128,8 @@ def _download(hub_id: str, revision: str | None) -> Path:
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
-        HTTPError,  # of whichever HTTP client this release of the hub library stands on
+        # Of the HTTP client that this release of the hub library uses, which has changed before.
+        HTTPError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     )
@@ -133,8 +146,9 @@ def _download(hub_id: str, revision: str | None) -> Path:
         OSError,
     ) as error:
         raise UsageError(
-            f"--backbone {hub_id}: no folder of this name, revision {revision or 'main'} is not in the local hub cache "
-            f"{HF_HUB_CACHE}, and it could not be downloaded ({type(error).__name__})",
+            f"--backbone {hub_id}: no folder of this name, "
+            f"revision {revision or 'main'} is not in the local hub cache {HF_HUB_CACHE}, "
+            f"and it could not be downloaded ({type(error).__name__})",
             remedy=f"Where there is a network: {_download_command(hub_id, revision)}"
             f"  (then copy the hub cache to {HF_HUB_CACHE}, or give its folder)",
         ) from None
@@ -145,6 +159,7 @@ def _read_config(folder: Path, source: str) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        # A frequent slip: the folder that init-tiny wrote, which has a checkpoint per modality.
         kinds = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         hint = f" (it holds the folders {', '.join(kinds)}: name one)" if kinds else ""
         raise UsageError(

@@ -1,8 +1,6 @@
-"""Tiny checkpoints with random weights, laid out as hub snapshots, for tours and tests.
+"""Tiny checkpoints with random weights, for tours and tests.
 
-They load through the same code as the real ones. Their weights are drawn wider
-than usual (see `_SPREAD`): at the customary 0.02 a random network passes so
-little of its input on that its pooled states hardly differ between items.
+They are laid out as hub snapshots and load through the same code as real ones.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ from crossan.extract.backbones.library import transformers
 
 __all__ = ["write_tiny"]
 
+# Weights are drawn wider than the customary 0.02: with those a random network passes so little of
+# its input on that its pooled states hardly differ between items.
 _SPREAD = 0.15
 _SHAPE = {
     "hidden_size": 32,
@@ -40,14 +40,17 @@ _MEL_FRAMES = 304
 
 
 def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
-    """Write one checkpoint per modality to ``out/{text,image,video,audio}``; the same seed gives the same bytes.
+    """Write one checkpoint per modality to ``out/{text,image,video,audio}``.
+
+    The same seed gives the same bytes.
 
     Raises
     ------
     UsageError
-        A checkpoint lies there already.
+        One of the folders is not empty.
     """
     folders = {modality: out / modality.value for modality in Modality}
+    # All are checked before one is written, so that a refusal leaves nothing behind.
     for folder in folders.values():
         if folder.exists() and any(folder.iterdir()):
             raise UsageError(
@@ -56,6 +59,7 @@ def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
             )
     for modality, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
+        # The caller's own random numbers go on as if nothing had been drawn.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = _MODELS[modality]()
@@ -72,31 +76,26 @@ def _text_model() -> Any:  # noqa: ANN401 - untyped library
 
 
 def _image_model() -> Any:  # noqa: ANN401
-    return transformers.ViTModel(
-        transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE), add_pooling_layer=False
-    )
+    config = transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE)
+    return transformers.ViTModel(config, add_pooling_layer=False)
 
 
 def _audio_model() -> Any:  # noqa: ANN401
-    return transformers.ASTModel(
-        transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE)
-    )
+    config = transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE)
+    return transformers.ASTModel(config)
 
 
 def _video_model() -> Any:  # noqa: ANN401
-    return transformers.VideoMAEModel(
-        transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE)
-    )
+    config = transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE)
+    return transformers.VideoMAEModel(config)
 
 
 def _save_tokenizer(folder: Path) -> None:
-    (folder / "vocab.txt").write_text(
-        "".join(f"{token}\n" for token in _vocabulary()), encoding="utf-8"
-    )
+    vocabulary = "".join(f"{token}\n" for token in _vocabulary())
+    (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64}
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(settings, indent=2) + "\n", encoding="utf-8"
-    )
+    text = json.dumps(settings, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
 def _save_image_processor(folder: Path) -> None:
@@ -105,17 +104,16 @@ def _save_image_processor(folder: Path) -> None:
 
 
 def _save_audio_processor(folder: Path) -> None:
-    transformers.ASTFeatureExtractor(
-        num_mel_bins=_MEL_BINS, max_length=_MEL_FRAMES
-    ).save_pretrained(folder)
+    extractor = transformers.ASTFeatureExtractor(num_mel_bins=_MEL_BINS, max_length=_MEL_FRAMES)
+    extractor.save_pretrained(folder)
 
 
 def _save_video_processor(folder: Path) -> None:
     side = _PICTURE["image_size"]
-    size = {"shortest_edge": side}
-    transformers.VideoMAEImageProcessorPil(
-        size=size, crop_size={"height": side, "width": side}
-    ).save_pretrained(folder)
+    processor = transformers.VideoMAEImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+    processor.save_pretrained(folder)
 
 
 _MODELS: Mapping[Modality, Callable[[], Any]] = {

@@ -1,8 +1,8 @@
-"""Whether our vectorised code prepares as a processor does: learned from it, then tried against it.
+"""Learn our vectorised preparation from a processor, and try it against that processor.
 
-No list of processor classes: a processor is asked for the value of every byte,
-and for whole pictures and sounds, at each loading. Where one comes out
-otherwise, the processor itself prepares.
+This needs no list of processor classes. At each loading the processor is asked
+for the value of every byte, and for whole pictures and sounds. Where one differs
+from ours, the processor itself prepares.
 """
 
 from __future__ import annotations
@@ -33,14 +33,21 @@ from crossan.extract.media.recipe import PIXEL_CAP
 
 __all__ = ["vectorised_pictures", "vectorised_sounds"]
 
-_KNOWN = {
-    "crop_size", "default_to_square", "do_center_crop", "do_convert_rgb", "do_normalize", "do_rescale", "do_resize",
-    "image_mean", "image_std", "offset", "resample", "rescale_factor", "size",
+_KNOWN_SETTINGS = {
+    "crop_size", "default_to_square", "do_center_crop", "do_convert_rgb", "do_normalize",
+    "do_rescale", "do_resize", "image_mean", "image_std", "offset", "resample", "rescale_factor",
+    "size",
 }  # fmt: skip
-"""Settings of image processors that the vectorised path follows; converting to RGB does nothing to what is RGB."""
+"""Settings of image processors that the vectorised path follows.
+
+``do_convert_rgb`` is among them because pictures are in RGB already.
+"""
 
 _TRIED_SIZES = ((61, 83), (19, 7), (300, 260))
-"""(height, width) of the pictures tried: one of each orientation, smaller and larger than what comes out."""
+"""(height, width) of the pictures tried.
+
+One of each orientation, smaller and larger than what comes out.
+"""
 
 _TRIED_LENGTHS = (400, 5_000, 20_001)
 """Samples of the sounds tried."""
@@ -52,7 +59,10 @@ def vectorised_pictures(
     frame_count: int | None,
     expected: tuple[int, int] | None,
 ) -> tuple[Preparer, PictureFinish] | None:
-    """Return the two halves that equal an image processor to the bit; None where there are none.
+    """Return the worker's and the device's half of an image processor.
+
+    Together they equal it to the bit. None stands for a processor that they
+    cannot follow.
 
     Parameters
     ----------
@@ -68,20 +78,22 @@ def vectorised_pictures(
     ValueError
         The processor refuses a plain picture.
     """
-    if any(value not in (None, False) for name, value in settings.items() if name not in _KNOWN):
+    unknown = [settings[name] for name in settings if name not in _KNOWN_SETTINGS]
+    if any(value not in (None, False) for value in unknown):
         return None
     size = _size(settings["size"]) if settings.get("do_resize") else None
     crop = _size(settings["crop_size"]) if settings.get("do_center_crop") else None
     if (size is None and settings.get("do_resize")) or isinstance(crop, int):
         return None
-    one_frame = None if frame_count is None else 1
+    # A trial preparer of one frame and any size: each frame is prepared alike, and the trial
+    # pictures need not have the size that the model takes.
     preparer = PicturePreparer(
-        size,
-        int(settings.get("resample", Image.Resampling.BILINEAR)),
-        crop,
-        None,
-        one_frame,
-        PIXEL_CAP,
+        size=size,
+        resample=int(settings.get("resample", Image.Resampling.BILINEAR)),
+        crop=crop,
+        expected=None,
+        frame_count=None if frame_count is None else 1,
+        pixel_cap=PIXEL_CAP,
     )
     table = _learned_table(preparer, processor)
     if table is None:
@@ -100,7 +112,10 @@ def vectorised_sounds(
     extractor: Any,  # noqa: ANN401 - untyped library
     processor: ProcessorPreparer,
 ) -> tuple[Preparer, SoundFinish] | None:
-    """Return the two halves that are within `SOUND_TOLERANCE` of AST's feature extractor; None for another extractor.
+    """Return the worker's and the device's half of AST's feature extractor.
+
+    Together they are within `SOUND_TOLERANCE` of it. None stands for another
+    extractor, or one that they do not come near.
 
     Raises
     ------
@@ -113,9 +128,10 @@ def vectorised_sounds(
     finish = SoundFinish(extractor)
     random = np.random.default_rng(0)
     sounds = [random.normal(0, 0.1, count).astype(np.float32) for count in _TRIED_LENGTHS]
-    found = finish(collate([preparer(sound) for sound in sounds]).tensors)["input_values"].numpy()
-    wanted = np.stack([processor(sound)["input_values"] for sound in sounds])
-    return (preparer, finish) if np.abs(found - wanted).max() <= SOUND_TOLERANCE else None
+    batch = collate([preparer(sound) for sound in sounds])
+    ours = finish(batch.tensors)["input_values"].numpy()  # (items, spectrum, mel)
+    expected = np.stack([processor(sound)["input_values"] for sound in sounds])
+    return (preparer, finish) if np.abs(ours - expected).max() <= SOUND_TOLERANCE else None
 
 
 def _size(size: Any) -> tuple[int, int] | int | None:  # noqa: ANN401 - JSON
@@ -130,16 +146,16 @@ def _size(size: Any) -> tuple[int, int] | int | None:  # noqa: ANN401 - JSON
 def _learned_table(
     preparer: PicturePreparer, processor: ProcessorPreparer
 ) -> npt.NDArray[np.float32] | None:
-    """Ask the processor what becomes of each byte in each channel, float32 ``(3, 256)``; None where it does not show.
+    """Return what the processor makes of each byte in each channel, float32 ``(3, 256)``.
 
-    The picture has the size that resizing leaves as it is, and holds every byte.
+    None where not every byte comes through.
     """
+    # The size that resizing leaves as it is, so that no byte is mixed with its neighbours.
     side = 16 if preparer.size is None else preparer.size
     height, width = (side, side) if isinstance(side, int) else side
     y, x = np.mgrid[0:height, 0:width]
-    grey = ((x + 16 * y) % 256).astype(
-        np.uint8
-    )  # every byte in any 16 x 16 of it, so that cropping loses none
+    # Any 16 x 16 of this picture holds every byte, so that cropping loses none.
+    grey = ((x + 16 * y) % 256).astype(np.uint8)
     picture = np.repeat(grey[..., None], 3, axis=2)
     medium = picture if preparer.frame_count is None else picture[None]
     planes, values = preparer(medium)["pixel_values"], _pixel_values(processor, medium)
