@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore, StorePath
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import ARRAY_NAME, CRC_BYTES, ArrayLayout
-from crossan.cache_schema.segment import FileEntry, SegmentRecord
+from crossan.cache_schema.segment import ITEM_INDEX, FileEntry, SegmentRecord
 from crossan.common.files import read_regular
 from crossan.common.stores.chunks import MappedChunk, check_chunk
 from crossan.common.stores.fixed_store import FixedStore
@@ -93,11 +93,12 @@ class VerifiedStore(FixedStore):
     def __init__(self, folder: Path, record: SegmentRecord, layout: ArrayLayout) -> None:
         super().__init__(folder, read_only=True)
         self._layout = layout
-        self._entries = {entry.path: entry for entry in record.files}
+        # zarr warns of anything in a group that is none of its own.
+        self._entries = {entry.path: entry for entry in record.files if entry.path != ITEM_INDEX}
 
     @property
     def keys(self) -> Collection[str]:
-        """Paths of the files that ``segment.json`` lists."""
+        """Paths of zarr's own files among those that ``segment.json`` lists."""
         return self._entries.keys()
 
     async def set(self, key: str, value: AnyBuffer) -> None:
