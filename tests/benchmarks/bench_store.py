@@ -25,7 +25,7 @@ from crossan.cache_schema.layout import ArrayLayout, chunk_item_count
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, open_store
 from crossan.common.stores.growing.compact import compact
-from crossan.common.stores.segments import _write_chunks
+from crossan.common.stores.segment_writer import write_array
 from crossan.common.stores.sharing.places import FolderPlace
 from crossan.common.stores.sharing.transfer import transfer
 
@@ -171,7 +171,7 @@ class Bench:
 
         def ours() -> None:
             target = self.folder / "chunks"
-            _write_chunks(
+            write_array(
                 target, layout, range(ITEMS), lambda rows: self.values[rows[0] : rows[-1] + 1]
             )
             shutil.rmtree(target)

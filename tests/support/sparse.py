@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from crc32c import crc32c
 
 from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
 from crossan.cache_schema.identity import StoreIdentity
@@ -28,6 +27,7 @@ from crossan.cache_schema.segment import (
 )
 from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, store_folder
+from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.item_index import index_bytes
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.versions import Content, commit

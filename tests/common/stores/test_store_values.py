@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
+import numcodecs
 import numpy as np
 import pytest
-from crc32c import crc32c
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
@@ -15,9 +16,11 @@ from crossan.cache_schema.layout import ArrayLayout
 from crossan.cache_schema.modality import Modality
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.stores import create_store, encode_rows, find_stores, read_canary, store_folder
-from crossan.common.stores.chunks import crc_tail, encode_chunk
+from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.mapping import ChunkFile, map_chunks
+from crossan.common.stores.packed_frames import check_frame
 from crossan.common.stores.values import decode_rows
+from support.earlier_chunks import earlier_payload, sealed
 
 
 def rows_of(*values):
@@ -87,14 +90,26 @@ def test_bfloat16_nan_has_one_spelling():
 
 def test_crc32c_known_answer():
     assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32/ISCSI
+    assert crc32c(b"6789", crc32c(b"12345")) == 0xE3069283
+    assert crc32c(b"") == 0
 
 
-def chunk_of(tmp_path, payload, crc, layout):
-    data = bytes(payload) + crc_tail(crc)
+@given(st.binary(max_size=50), st.binary(max_size=50))
+def test_crc32c_is_the_division_bit_by_bit(before, data):
+    remainder = 0xFFFFFFFF
+    for byte in before + data:
+        remainder ^= byte
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (0x82F63B78 if remainder & 1 else 0)
+    writable = memoryview(bytearray(data))
+    assert crc32c(writable, crc32c(before)) == remainder ^ 0xFFFFFFFF
+
+
+def chunk_of(tmp_path, data, layout):
     path = tmp_path / "hidden_states/c/0/0/0"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    entry = FileEntry("hidden_states/c/0/0/0", len(data), "0" * 64, crc)
+    entry = FileEntry("hidden_states/c/0/0/0", len(data), "0" * 64, crc32c(data[:-4]))
     rows = map_chunks([ChunkFile(tmp_path, entry, layout)])
     rows.check(0)
     return rows.chunk(0)
@@ -106,48 +121,83 @@ def tiny_layout(codec):
     )
 
 
-def sealed(payload):
-    return payload, crc32c(payload)
+def tiny_rows():
+    return np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
 def test_chunk_reads_back(tmp_path, codec):
-    rows = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
-    found = chunk_of(tmp_path, *encode_chunk(rows, tiny_layout(codec)), tiny_layout(codec))
-    np.testing.assert_array_equal(found, rows)
+    data = sealed(earlier_payload(tiny_rows(), codec))
+    found = chunk_of(tmp_path, data, tiny_layout(codec))
+    np.testing.assert_array_equal(found, tiny_rows())
     assert not found.flags.writeable
+
+
+def test_a_chunk_with_padding_rows_is_read_whole(tmp_path):
+    layout = replace(tiny_layout("zstd"), item_count=1)
+    found = chunk_of(tmp_path, sealed(earlier_payload(tiny_rows(), "zstd")), layout)
+    np.testing.assert_array_equal(found, tiny_rows())
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc"])
 def test_bomb_is_refused_before_it_is_decoded(tmp_path, codec):
-    large = ArrayLayout(
-        item_count=9, chunk_items=99_999, layer_count=3, dim=8, stored_dtype="float16", codec=codec
-    )
-    data, crc = encode_chunk(np.zeros((99_999, 3, 8), np.float16), large)
-    with pytest.raises(StoreIntegrityError, match="expected to decode to 192 bytes, found 4799952"):
-        chunk_of(tmp_path, data, crc, tiny_layout(codec))
+    data = sealed(earlier_payload(np.zeros((99_999, 3, 8), np.float16), codec))
+    with pytest.raises(
+        StoreIntegrityError, match="expected to decode to 192 bytes, found 4,799,952"
+    ):
+        chunk_of(tmp_path, data, tiny_layout(codec))
 
 
 @pytest.mark.parametrize("codec", ["zstd", "blosc"])
-def test_payload_that_is_no_frame_is_refused(tmp_path, codec):
-    with pytest.raises(StoreIntegrityError, match="expected to decode to 192 bytes, found None"):
-        chunk_of(tmp_path, *sealed(b"abc"), tiny_layout(codec))
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda frame: b"abc",
+        lambda frame: frame[:-20],
+        lambda frame: frame + frame,  # a decoder adds up what both claim
+        lambda frame: frame + b"\0",
+        lambda frame: frame[:4] + b"\0" * 200_000,  # of zstd: blocks without end
+    ],
+    ids=["no-header", "torn", "twice", "longer", "zeros"],
+)
+def test_a_payload_that_is_not_one_whole_frame_is_refused(tmp_path, codec, changed):
+    data = sealed(changed(earlier_payload(tiny_rows(), codec)))
+    with pytest.raises(StoreIntegrityError, match=f"expected one whole {codec} frame, found"):
+        chunk_of(tmp_path, data, tiny_layout(codec))
 
 
-def test_frame_with_a_torn_middle_is_refused(tmp_path):
-    rows = np.random.default_rng(0).normal(size=(4, 3, 8)).astype(np.float16)
-    payload = bytes(encode_chunk(rows, tiny_layout("zstd"))[0])
+@given(st.integers(1, 400_000), st.integers(0, 255), st.booleans(), st.booleans())
+@settings(deadline=None)
+def test_a_frame_of_an_encoder_is_always_one_whole_frame(size, byte, is_random, has_checksum):
+    content = np.full(size, byte, np.uint8)
+    if is_random:
+        content = np.random.default_rng(byte).integers(0, 255, size, np.uint8)
+    frame = memoryview(bytes(numcodecs.Zstd(level=5, checksum=has_checksum).encode(content)))
+    layout = ArrayLayout(
+        item_count=1, chunk_items=1, layer_count=1, dim=size, stored_dtype="float16", codec="zstd"
+    )
+    with pytest.raises(StoreIntegrityError, match=f"{2 * size:,} bytes, found {size:,}$"):
+        check_frame(frame, layout, "here")
+
+
+def test_frame_with_a_damaged_middle_is_refused(tmp_path):
+    frame = bytearray(earlier_payload(tiny_rows(), "zstd"))
+    layout = tiny_layout("zstd")
+    rows = np.zeros((4, 3, 8), np.float16)
+    rows[::2] = 1
+    frame = bytearray(earlier_payload(rows, "zstd"))
+    frame[-3] ^= 0xFF
     with pytest.raises(StoreIntegrityError, match="expected zstd data, found what does not decode"):
-        chunk_of(tmp_path, *sealed(payload[:-20]), tiny_layout("zstd"))
+        chunk_of(tmp_path, sealed(bytes(frame)), layout)
 
 
 def test_chunk_of_wrong_length_is_refused(tmp_path):
     with pytest.raises(StoreIntegrityError, match="expected 192 bytes of rows, found 190"):
-        chunk_of(tmp_path, *sealed(bytes(190)), tiny_layout("raw"))
+        chunk_of(tmp_path, sealed(bytes(190)), tiny_layout("raw"))
     with pytest.raises(
         StoreIntegrityError, match="expected a payload before the CRC32C, found 4 bytes"
     ):
-        chunk_of(tmp_path, b"", 0, tiny_layout("raw"))
+        chunk_of(tmp_path, sealed(b""), tiny_layout("raw"))
 
 
 def test_store_folder_names_dataset_modality_and_backbone(make_identity, tmp_path):

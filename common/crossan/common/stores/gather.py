@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from crc32c import crc32c
+
+from crossan.common.stores.checksums import crc32c
 
 __all__ = ["on_all_cores", "read_and_sum", "take_rows"]
 

@@ -25,7 +25,7 @@ from crossan.common.owners import our_token
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.journal_names import FREE, JournalName, is_abandoned, job_digest
 from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
-from crossan.common.stores.segments import write_segment
+from crossan.common.stores.segment_writer import write_segment
 from crossan.common.stores.stamps import next_stamp
 from crossan.common.stores.values import bits_dtype
 from crossan.common.stores.versions import commit_segment, list_versions, read_manifest

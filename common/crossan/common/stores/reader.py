@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,9 @@ from crossan.common.stores.segments import Segment, read_segment
 from crossan.common.stores.stored_rows import StoredRows
 from crossan.common.stores.values import bits_dtype, decode_rows, read_dtype
 from crossan.common.stores.versions import read_version
+
+if TYPE_CHECKING:
+    import zarr
 
 __all__ = ["FeatureStore", "open_store"]
 
@@ -123,6 +126,7 @@ class FeatureStore:
         )
         self.manifest_digest = manifest.digest
         self.records = tuple(segment.record for segment in segments)
+        self._arrays = tuple((segment.path, segment.record, segment.layout) for segment in segments)
         self._index = StoreIndex(segments)
         self.item_ids, self.deleted_ids = self._index.item_ids, self._index.deleted_ids
         self.presence: npt.NDArray[np.bool_] = self._index.statuses == _OK
@@ -224,6 +228,24 @@ class FeatureStore:
             out = np.empty(shape, dtype=self.dtype)
         self._rows.load(out)
         return out
+
+    def to_zarr(self) -> tuple[zarr.Array[Any], ...]:
+        """Return the plain zarr array of each segment, oldest segment first.
+
+        The arrays hold what lies in the files: older rows of an item too, in an order that
+        ``items.parquet`` beside them tells, and bfloat16 as uint16. They read the files, each
+        checked against its record, for as long as these are there.
+
+        Returns
+        -------
+        tuple of zarr.Array
+            As many as `records`, read-only, ``(row, layer, dim)`` in the stored dtype. Reading
+            a damaged chunk raises `StoreIntegrityError`.
+        """
+        # Training never comes here, and importing zarr would double the time it takes to start.
+        from crossan.common.stores.plain_arrays import plain_array
+
+        return tuple(plain_array(*array) for array in self._arrays)
 
     def iter_stored(self, item_count: int = 1_024) -> Iterator[npt.NDArray[Any]]:
         """Yield the stored bits of all items in order, ``(<= item_count, layer, dim)``; uint16 for bfloat16."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
-from crc32c import crc32c
 
 from crossan.cache_schema.canonical import canonical_bytes, parse_object
 from crossan.cache_schema.modality import ItemStatus
+from crossan.common.stores.checksums import crc32c
 
 __all__ = ["ItemRow", "StagedItem", "encode_record", "read_records"]
 

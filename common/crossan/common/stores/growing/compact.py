@@ -16,7 +16,8 @@ from crossan.common.stores.claims import Claim
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.reader import FeatureStore
 from crossan.common.stores.records import StagedItem
-from crossan.common.stores.segments import read_segment, write_segment
+from crossan.common.stores.segment_writer import write_segment
+from crossan.common.stores.segments import read_segment
 from crossan.common.stores.versions import Content, commit, read_version
 
 __all__ = ["compact"]

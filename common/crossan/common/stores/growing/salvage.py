@@ -33,7 +33,8 @@ from crossan.common.stores.gather import read_and_sum
 from crossan.common.stores.item_index import NO_ROW, STATUSES
 from crossan.common.stores.mapping import ChunkFile, map_chunks
 from crossan.common.stores.records import StagedItem
-from crossan.common.stores.segments import Segment, read_record, read_segment, write_segment
+from crossan.common.stores.segment_writer import write_segment
+from crossan.common.stores.segments import Segment, read_record, read_segment
 
 __all__ = ["Wreck", "examine", "lost_items", "rescue"]
 
