@@ -22,7 +22,7 @@ from train_shape import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import Objective, make_objective
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
@@ -64,7 +64,7 @@ def main() -> None:
         shape = MODELS[name]
         features = text if shape.content else FeatureTable.without_content(ITEMS)
         torch.manual_seed(0)
-        model = Crossan.build(
+        model = SequenceModel.build(
             features.dims,
             features.layer_count,
             INPUT_LENGTH,
@@ -76,7 +76,7 @@ def main() -> None:
 
 def compare(
     name: str,
-    model: Crossan,
+    model: SequenceModel,
     features: FeatureTable,
     train: TrainSplit,
     log_p: Tensor,

@@ -39,7 +39,7 @@ from train_shape import (
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import (
     batch_columns,
     debiased_cross_entropy,
@@ -122,7 +122,7 @@ class Bench:
         self.counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
         self.log_popularity = log_popularity(self.counts)
         self.feature_bytes = resident_bytes()
-        self.model = Crossan.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
+        self.model = SequenceModel.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     def batch(self, users: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from train_shape import DIM
 
 from crossan.cache_schema.modality import Modality
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 
 __all__ = ["loop_loss", "loss_from_files", "read_files", "write_files"]
@@ -38,7 +38,7 @@ def read_files(folder: Path, sequences: Tensor) -> list[Tensor]:
     return [torch.stack([of(modality, item) for item in items]) for modality in Modality]
 
 
-def loss_from_files(model: Crossan, folder: Path, sequences: Tensor, log_p: Tensor) -> Tensor:
+def loss_from_files(model: SequenceModel, folder: Path, sequences: Tensor, log_p: Tensor) -> Tensor:
     """Return the loss of a batch by plain modules: every position read, encoded and scored for itself."""
     if model.item_encoder is None:
         raise ValueError("expected a model with an item encoder, got one of ids alone")

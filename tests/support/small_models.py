@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import ModelSettings
 
@@ -29,7 +29,7 @@ def make_model(dims, combine, seed, item_count=ITEM_COUNT, **parts):
     shape = ModelSettings(
         bottleneck_dim=4, width=4, top_k=min(2, len(dims)), combine=combine, dropout=0.0, **parts
     )
-    model = Crossan.build(
+    model = SequenceModel.build(
         dims, LAYER_COUNT, LENGTH, shape, torch.ones(item_count, dtype=torch.bool)
     ).double()
     for parameter in model.parameters():

@@ -8,7 +8,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding, carry_rows
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.record.catalogue_lock import read_catalogue, settle_catalogue
 from crossan.train.settings import ModelSettings
 
@@ -25,7 +25,7 @@ def make_features():
 def build(settings, is_trained=IS_TRAINED):
     torch.manual_seed(0)
     dims = [5] if settings.content else []
-    return Crossan.build(
+    return SequenceModel.build(
         dims, layer_count=2, input_length=3, settings=settings, is_trained=is_trained
     )
 
@@ -82,7 +82,7 @@ def test_the_catalogue_must_be_known():
     ):
         build(IDS_ALONE, is_trained=None)
     with pytest.raises(ValueError, match="an item encoder, an id embedding or both, got neither"):
-        Crossan(None, build(IDS_ALONE).sequence_encoder)
+        SequenceModel(None, build(IDS_ALONE).sequence_encoder)
 
 
 def test_rows_follow_their_items_into_another_catalogue():

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import gelu
 
 from crossan.train.layers.heads import TowerHeads
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.settings import ModelSettings
 
 SMALL = ModelSettings(bottleneck_dim=3, width=4, top_k=2, heads=2, dropout=0.0)
@@ -16,9 +16,9 @@ def make_hidden(items: int, dims: list[int], layers: int = 3, seed: int = 0) -> 
     return [torch.randn(items, layers, dim, generator=generator) for dim in dims]
 
 
-def make_model(dims: list[int], settings: ModelSettings = SMALL) -> Crossan:
+def make_model(dims: list[int], settings: ModelSettings = SMALL) -> SequenceModel:
     torch.manual_seed(1)
-    model = Crossan.build(dims, layer_count=3, input_length=5, settings=settings).eval()
+    model = SequenceModel.build(dims, layer_count=3, input_length=5, settings=settings).eval()
     for parameter in model.parameters():  # leave the symmetric start, where a wrong mask could hide
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -40,13 +40,15 @@ def head(towers, m: int, state: torch.Tensor) -> torch.Tensor:
 def test_parameter_counts_of_table_4(combine, expected):
     settings = ModelSettings(combine=combine, top_k=2)
     with torch.device("meta"):
-        model = Crossan.build([768] * 4, layer_count=7, input_length=10, settings=settings)
+        model = SequenceModel.build([768] * 4, layer_count=7, input_length=10, settings=settings)
     assert model.trainable_parameter_count() == expected
 
 
 def test_sequence_encoder_has_the_papers_count():
     with torch.device("meta"):
-        model = Crossan.build([768] * 4, layer_count=7, input_length=10, settings=ModelSettings())
+        model = SequenceModel.build(
+            [768] * 4, layer_count=7, input_length=10, settings=ModelSettings()
+        )
     assert sum(p.numel() for p in model.sequence_encoder.parameters()) == 100_224
 
 
@@ -111,7 +113,7 @@ def test_two_modalities_agree_with_eq_5_written_out():
 
 
 def test_new_gates_start_equal_and_sum_to_one():
-    weights = Crossan.build([6, 6], 3, 5, SMALL).item_encoder.towers.gate_weights()
+    weights = SequenceModel.build([6, 6], 3, 5, SMALL).item_encoder.towers.gate_weights()
     assert weights.shape == (2, 3, 3)
     assert torch.allclose(weights, torch.full((2, 3, 3), 1 / 3))
 
@@ -161,7 +163,7 @@ def test_an_unsettled_compute_type_builds_nothing():
     with pytest.raises(
         ValueError, match="model.compute to be settled before the model is built, got 'auto'"
     ):
-        Crossan.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
+        SequenceModel.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
 
 
 def test_permuting_items_permutes_item_vectors():
@@ -179,7 +181,9 @@ def test_permuting_items_permutes_item_vectors():
 
 def test_a_user_vector_ignores_padding_and_the_future():
     encoder = (
-        Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1}))
+        .eval()
+        .sequence_encoder
     )
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
@@ -195,7 +199,9 @@ def test_a_user_vector_ignores_padding_and_the_future():
 
 def test_a_short_sequence_equals_its_padded_twin():
     encoder = (
-        Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).eval().sequence_encoder
+        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1}))
+        .eval()
+        .sequence_encoder
     )
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
@@ -204,11 +210,11 @@ def test_a_short_sequence_equals_its_padded_twin():
 
 
 def test_too_many_positions_are_refused():
-    encoder = Crossan.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).sequence_encoder
+    encoder = SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).sequence_encoder
     with pytest.raises(ValueError, match="expected at most 5 positions, got 6"):
         encoder(torch.zeros(1, 6, 4), torch.ones(1, 6, dtype=torch.bool))
 
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="divisible by the 3 heads, got 4"):
-        Crossan.build([6], 3, 5, SMALL.model_copy(update={"heads": 3}))
+        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"heads": 3}))

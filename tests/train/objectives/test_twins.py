@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.sample import drawn_by
@@ -28,7 +28,9 @@ def make_model(parts):
     torch.manual_seed(0)
     shape = ModelSettings(bottleneck_dim=3, width=WIDTH, dropout=0.0, **PARTS[parts])
     dims = [3, 5] if shape.content else []
-    return Crossan.build(dims, 2, LENGTH, shape, torch.ones(ITEM_COUNT, dtype=torch.bool)).double()
+    return SequenceModel.build(
+        dims, 2, LENGTH, shape, torch.ones(ITEM_COUNT, dtype=torch.bool)
+    ).double()
 
 
 def make_features():

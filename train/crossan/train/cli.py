@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine
-from crossan.common.console import Panel, note, print_json, run_command
+from crossan.common.console import Panel, complete_from, note, print_json, run_command
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
     AsJson,
@@ -41,6 +41,16 @@ def train(
     dataset: DatasetFolder = None,
     cache: CacheFolder = None,
     modality: Modalities = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="What to train; the paper's model by default: crossan, frozen, sasrec, popularity.",
+            autocompletion=complete_from(["crossan", "frozen", "sasrec", "popularity"]),
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
     store: Annotated[
         list[str] | None,
         typer.Option(
@@ -146,7 +156,7 @@ def train(
     ] = None,
     is_json: AsJson = False,
 ) -> None:
-    """Train CROSSAN on a dataset's feature stores and rank the whole catalogue.
+    """Train a model on a dataset and rank the whole catalogue.
 
     Examples
     --------
@@ -164,6 +174,7 @@ def train(
         "data.store": store or None,
         "data.drop_items": drop_items or None,
         "data.max_items": max_items,
+        "model.kind": model,
         "mask_history": mask_history,
         "init": None if init is None else str(init.absolute()),
         "seed": seed,
@@ -173,23 +184,26 @@ def train(
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
     with joined(device) as place:
         from crossan.train.features import Placement
+        from crossan.train.runs.launch import Launch
         from crossan.train.runs.training import train_run
         from crossan.train.runs.validation_only import train_without_test
 
         settings = run_settings(flags, config or [], assignments or [])
-        placement = Placement.parse(residence, max_ram, max_device_memory)
-        how: dict[str, Any] = {
-            "may_resume": resume,
-            "may_differ": allow_other_spec,
-            "placement": placement,
-        }
-        if cluster is None:
-            train_it = train_without_test if is_validation_only else train_run
-            result = train_it(settings, out, **how, device=place.device, ranks=place.ranks)
-        else:
+        launch = Launch(
+            device=place.device,
+            placement=Placement.parse(residence, max_ram, max_device_memory),
+            ranks=place.ranks,
+            may_resume=resume,
+            may_differ=allow_other_spec,
+        )
+        if cluster is not None:
             from crossan.train.cluster.engine import train_on_cluster
 
-            result = train_on_cluster(settings, out, cluster, **how, device=device)
+            result = train_on_cluster(settings, out, cluster, launch)
+        elif is_validation_only:
+            result = train_without_test(settings, out, launch)
+        else:
+            result = train_run(settings, out, launch)
         if not place.ranks.is_first:
             return
     if is_json:

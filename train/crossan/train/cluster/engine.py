@@ -20,8 +20,8 @@ from crossan.common.cluster import ClusterRequest, Crew, Failure, fit_crew
 from crossan.common.cluster.connection import connected, first_line, lost_errors, nodes_of
 from crossan.common.console import note
 from crossan.train.cluster.worker import Meeting, Order, Outcome, RankWorker
-from crossan.train.features import Placement
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
 __all__ = ["RESTARTS", "train_on_cluster"]
@@ -45,11 +45,7 @@ def train_on_cluster(
     settings: RunSettings,
     out: Path,
     cluster: ClusterRequest,
-    *,
-    may_resume: bool,
-    may_differ: bool = False,
-    device: str = "auto",
-    placement: Placement = Placement(),  # noqa: B008 - frozen
+    launch: Launch,
 ) -> dict[str, Any]:
     """Train a run on a Ray cluster and return its result.
 
@@ -57,12 +53,12 @@ def train_on_cluster(
 
     Parameters
     ----------
-    settings, out, may_resume, may_differ, placement
+    settings, out
         As for `crossan.train.runs.training.train_run`.
     cluster
         Where, and with how many ranks.
-    device
-        As the user named it.
+    launch
+        The device as the user named it, and the rest that is the same for every rank.
 
     Raises
     ------
@@ -71,7 +67,7 @@ def train_on_cluster(
     ResourceError
         There is no room for all ranks, or a worker was lost four times.
     """
-    chosen = _device(device, cluster.gpus_per_worker)
+    device = _device(launch.device, cluster.gpus_per_worker)
     with (
         connected(cluster) as ray,
         redirect_stdout(sys.stderr),
@@ -85,10 +81,7 @@ def train_on_cluster(
         order = Order(
             settings=settings,
             out=out,
-            may_resume=may_resume,
-            may_differ=may_differ,
-            device=chosen,
-            placement=placement,
+            launch=replace(launch, device=device),
             rank_count=crew.worker_count,
             threads=crew.cpus,
             folder=Path.cwd(),
@@ -101,7 +94,7 @@ def train_on_cluster(
 
 def _train(ray: Any, crew: Crew, order: Order) -> dict[str, Any]:  # noqa: ANN401 - a module
     may_go_on = (
-        order.may_resume or not RunFolder(order.out).holds_run()
+        order.launch.may_resume or not RunFolder(order.out).holds_run()
     )  # a run of ours, once it is begun
     for restart in range(RESTARTS + 1):
         try:
@@ -109,7 +102,7 @@ def _train(ray: Any, crew: Crew, order: Order) -> dict[str, Any]:  # noqa: ANN40
                 return attempt.result()
         except _LostError as error:
             lost = str(error)
-        order = replace(order, may_resume=may_go_on)
+        order = replace(order, launch=replace(order.launch, may_resume=may_go_on))
         if restart < RESTARTS:
             note(
                 f"{lost}; all ranks start afresh from the last checkpoint ({restart + 1} of at most {RESTARTS} times)"

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from typing import Any
 from crossan.cache_schema.errors import CrossanError, IncompatibleError
 from crossan.common.cluster import Failure
 from crossan.common.console import disk_full_error
-from crossan.train.features import Placement
+from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
 __all__ = ["Meeting", "Order", "Outcome", "RankWorker"]
@@ -34,10 +34,8 @@ class Order:
 
     settings: RunSettings
     out: Path
-    may_resume: bool
-    may_differ: bool
-    device: str
-    placement: Placement
+    launch: Launch
+    """Everything but the ranks, which the worker joins."""
     rank_count: int
     threads: int
     folder: Path
@@ -151,17 +149,9 @@ class RankWorker:
             store = dist.TCPStore(  # type: ignore[attr-defined]
                 meeting.host, meeting.port, order.rank_count, timeout=MOST_WAITING
             )
-        with process_group(store, number, order.rank_count, order.device) as ranks:
+        with process_group(store, number, order.rank_count, order.launch.device) as ranks:
             ranks.told_to_end = self._told_to_end
-            return train_run(
-                order.settings,
-                order.out,
-                may_resume=order.may_resume,
-                device=order.device,
-                may_differ=order.may_differ,
-                placement=order.placement,
-                ranks=ranks,
-            )
+            return train_run(order.settings, order.out, replace(order.launch, ranks=ranks))
 
     def _unfit(self) -> Failure | None:
         expected, found = self._order.version, version("crossan")

@@ -1,18 +1,23 @@
-"""Full-ranking evaluation: item vectors once, then every held-out item against the whole catalogue."""
+"""From a model to the ranks of held-out items over the whole catalogue."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from threading import Event
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossan.common.console import progress
+from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.features import Features
 from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.popularity import Popularity
+from crossan.train.models.recommender import CountingModel
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TestSplit, ValidationSplit
 from crossan.train.settings import HistoryMask
@@ -20,11 +25,12 @@ from crossan.train.settings import HistoryMask
 __all__ = [
     "ITEMS_PER_BLOCK",
     "EvaluationStoppedError",
+    "HasHistory",
     "encode_items",
     "encode_users",
+    "make_rankers",
     "popularity_ranks",
-    "rank_targets",
-    "split_ranks",
+    "target_ranks",
 ]
 
 ITEMS_PER_BLOCK = 1024
@@ -32,12 +38,26 @@ ITEMS_PER_BLOCK = 1024
 _USERS_PER_BLOCK = 4096
 
 
+class HasHistory(Protocol):
+    """Users by what they had: a split, or a history that somebody typed."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Catalogue rows padded on the left, ``(users, input length)``."""
+
+    @property
+    def histories(self) -> Sequence[np.ndarray]:
+        """Catalogue rows of all kept items of each user, oldest first."""
+
+
 class EvaluationStoppedError(Exception):
-    """Nobody waits for the figures any more: the process was told to end."""
+    """The process was told to end while it evaluated."""
 
 
 @torch.inference_mode()
-def encode_items(model: Crossan, features: Features, told_to_end: Event | None = None) -> Tensor:
+def encode_items(
+    model: SequenceModel, features: Features, told_to_end: Event | None = None
+) -> Tensor:
     """Return the item vectors of the whole catalogue, ``(items, width)``.
 
     Raises
@@ -47,7 +67,7 @@ def encode_items(model: Crossan, features: Features, told_to_end: Event | None =
     """
     model.eval()
     blocks = torch.arange(len(features.presence)).split(ITEMS_PER_BLOCK)
-    vectors: list[Tensor] = []
+    vectors: Tensor | None = None
     with (
         progress("encode items", len(features.presence), "items") as shown,
         prepared_ahead(blocks, features.fetch) as ahead,
@@ -55,17 +75,22 @@ def encode_items(model: Crossan, features: Features, told_to_end: Event | None =
         for block, fetched in zip(blocks, ahead, strict=True):
             if told_to_end is not None and told_to_end.is_set():
                 raise EvaluationStoppedError
-            found = model.item_vectors(fetched, block.to(features.presence.device))
-            if not vectors:  # room for all at once: joining parts would take it twice
-                vectors.append(found.new_empty((len(features.presence), found.shape[1])))
-            vectors[0][int(block[0]) : int(block[-1]) + 1] = found
+            encoded = model.item_vectors(fetched, block.to(features.presence.device))
+            # Room for all at once: joining the blocks in the end would take it twice.
+            if vectors is None:
+                vectors = encoded.new_empty((len(features.presence), encoded.shape[1]))
+            vectors[int(block[0]) : int(block[-1]) + 1] = encoded
             shown.advance(len(block))
-    return vectors[0]
+    assert vectors is not None  # a catalogue has items
+    return vectors
 
 
 @torch.inference_mode()
-def encode_users(model: Crossan, item_vectors: Tensor, inputs: Tensor) -> Tensor:
-    """Return the user vector after the last input, ``(users, width)``; inputs are padded on the left."""
+def encode_users(model: SequenceModel, item_vectors: Tensor, inputs: Tensor) -> Tensor:
+    """Return the user vector after the last input, ``(users, width)``.
+
+    Inputs are ``(users, input length)`` catalogue rows padded on the left.
+    """
     model.eval()
     parts = []
     for block in inputs.to(item_vectors.device).split(_USERS_PER_BLOCK):
@@ -74,36 +99,47 @@ def encode_users(model: Crossan, item_vectors: Tensor, inputs: Tensor) -> Tensor
     return torch.cat(parts)
 
 
-def split_ranks(
-    model: Crossan,
-    item_vectors: Tensor,
-    split: ValidationSplit | TestSplit,
-    mask_history: HistoryMask,
+def make_rankers(
+    model: nn.Module, features: Features, readers: Mapping[str, HasHistory]
+) -> dict[str, Ranker]:
+    """Return a ranker for every group of users, by name; item vectors are encoded once.
+
+    Parameters
+    ----------
+    model, features
+        The model and what it reads.
+    readers
+        Groups of users by name, for example the validation and the test part.
+
+    Raises
+    ------
+    TypeError
+        The model can be ranked in neither of the two ways.
+    """
+    if isinstance(model, SequenceModel):
+        item_vectors = encode_items(model, features)
+        return {
+            name: VectorRanker(encode_users(model, item_vectors, users.inputs), item_vectors)
+            for name, users in readers.items()
+        }
+    if isinstance(model, CountingModel):
+        return {name: CountRanker(model, users.histories) for name, users in readers.items()}
+    raise TypeError(f"expected a SequenceModel or a CountingModel, got {type(model).__name__}")
+
+
+def target_ranks(
+    ranker: Ranker, split: ValidationSplit | TestSplit, mask_history: HistoryMask
 ) -> Tensor:
     """Return the 1-based rank of every user's target, ``(users,)`` on the CPU."""
-    return rank_targets(
-        encode_users(model, item_vectors, split.inputs), item_vectors, split, mask_history
-    )
-
-
-@torch.inference_mode()
-def rank_targets(
-    user_vectors: Tensor,
-    item_vectors: Tensor,
-    split: ValidationSplit | TestSplit,
-    mask_history: HistoryMask,
-) -> Tensor:
-    """Return the 1-based rank of every user's target, ``(users,)`` on the CPU, by user vectors made before."""
-    targets = split.targets.to(item_vectors.device)
-    return ranks_by_counting(
-        user_vectors, item_vectors, targets, split.histories, mask_history
-    ).cpu()
+    targets = split.targets.to(ranker.device)
+    return ranks_by_counting(ranker, targets, split.histories, mask_history).cpu()
 
 
 def popularity_ranks(
     counts: np.ndarray, split: ValidationSplit | TestSplit, mask_history: HistoryMask
 ) -> Tensor:
-    """Return the ranks when every user is shown the most popular items; items of equal count tie."""
-    scores = torch.from_numpy(counts.astype(np.float32)).unsqueeze(1)
-    everyone = torch.ones(len(split.targets), 1)
-    return ranks_by_counting(everyone, scores, split.targets, split.histories, mask_history)
+    """Return the ranks when every user is shown the most popular items.
+
+    Items of equal count tie.
+    """
+    return target_ranks(CountRanker(Popularity(counts), split.histories), split, mask_history)

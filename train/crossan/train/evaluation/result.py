@@ -1,4 +1,4 @@
-"""The figures of ``result.json`` and the ranks they come from: a model's item vectors once, then everything else."""
+"""The figures of ``result.json`` and the ranks they come from."""
 
 from __future__ import annotations
 
@@ -10,22 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
-from crossan.train.evaluation.encoding import (
-    encode_items,
-    encode_users,
-    popularity_ranks,
-    rank_targets,
-)
+from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranking import top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
-from crossan.train.models.sequence_model import Crossan
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask
@@ -48,12 +42,13 @@ class Ranked:
     ranks: Mapping[str, Tensor]
     """1-based ranks ``(users,)`` by split."""
     shown: np.ndarray
-    """Rows of the best-scored items after the test history, that history left out, ``(users, 10)``; -1 for none."""
+    """Rows of the best-scored items that the test history does not hold, ``(users, 10)``; -1 for
+    none."""
     mask_history: HistoryMask
 
 
 def rank_everyone(
-    model: Crossan,
+    model: nn.Module,
     features: Features,
     kept: KeptSequences,
     input_length: int,
@@ -64,26 +59,24 @@ def rank_everyone(
         "valid": validation_split(kept.without_test(), input_length),
         "test": test_split(kept, input_length),
     }
-    items = encode_items(model, features)
-    users = {name: encode_users(model, items, split.inputs) for name, split in splits.items()}
+    rankers = make_rankers(model, features, splits)
     ranks = {
-        name: rank_targets(users[name], items, split, mask_history)
-        for name, split in splits.items()
+        name: target_ranks(rankers[name], split, mask_history) for name, split in splits.items()
     }
-    shown = top_items(users["test"], items, splits["test"].histories, _TOP).numpy()
+    shown = top_items(rankers["test"], splits["test"].histories, _TOP).numpy()
     counts = training_counts(kept.training_items, len(kept.item_ids))
     return Ranked(kept, counts, splits, ranks, shown, mask_history)
 
 
 def figures_of(ranked: Ranked) -> dict[str, Any]:
-    """Return the figures, popularity's beside the model's."""
+    """Return the figures of a model, with those of popularity beside them."""
     kept, counts, splits = ranked.kept, ranked.counts, ranked.splits
     lengths = np.array([len(history) for history in splits["test"].histories], dtype=np.int64)
     slices = test_slices(ranked.ranks["test"], kept.test_targets, lengths, counts)
     cold_ranks = ranked.ranks["test"][counts[kept.test_targets] == 0]
     cold = summarise(cold_ranks)
     return {
-        **{name: summarise(found) for name, found in ranked.ranks.items()},
+        **{name: summarise(ranks) for name, ranks in ranked.ranks.items()},
         "cold_test": {
             "targets": len(cold_ranks),
             "hr@10": cold["hr@10"],
@@ -103,7 +96,7 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
 
 
 def write_ranks(ranked: Ranked, path: Path) -> None:
-    """Write one row a user: ranks, targets, and what the slices go by."""
+    """Write one row per user with ranks, targets, and what the slices go by."""
     kept, targets = ranked.kept, ranked.kept.test_targets
     item_ids = {
         name: kept.item_ids[split.targets.numpy()].tolist() for name, split in ranked.splits.items()

@@ -23,7 +23,6 @@ __all__ = [
     "choose_stores",
     "keep_served",
     "lock_entries",
-    "require_choice",
 ]
 
 
@@ -171,15 +170,6 @@ def lock_entries(
         }
         for modality, store in stores.items()
     }
-
-
-def require_choice(top_k: int, count: int) -> None:
-    """Raise `UsageError` if MOMEF shall choose more modalities than the ``count`` in use."""
-    if top_k > count:
-        raise UsageError(
-            f"model.top_k: expected at most {count}, the modalities in use, got {top_k}",
-            remedy=f"--set model.top_k={count}",
-        )
 
 
 def _the_only(found: Sequence[Path], modality: Modality, data: DataSettings) -> Path:

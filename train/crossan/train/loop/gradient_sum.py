@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from crossan.train.ranks.ranks import Ranks
 
-__all__ = ["GradientSum", "seed_step"]
+__all__ = ["GradientSum", "seed_step", "weights_digest"]
 
 
 class GradientSum:
@@ -55,3 +56,11 @@ def seed_step(ranks: Ranks, seed: int, epoch: int, step: int) -> None:
     """
     drawn = np.random.SeedSequence([seed, epoch, step, ranks.number]).generate_state(1, np.uint64)
     torch.manual_seed(int(drawn[0] >> np.uint64(1)))
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the sha256 of all weights."""
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.train.layers.id_embedding import carry_rows
-from crossan.train.models.sequence_model import Crossan
-from crossan.train.record.catalogue_lock import read_catalogue
+from crossan.train.models.recommender import item_rows_of
+from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
@@ -63,7 +63,9 @@ def require_carried_over(
         )
 
 
-def load_initial_weights(model: Crossan, init: Path, run: RunFolder, item_ids: np.ndarray) -> None:
+def load_initial_weights(
+    model: nn.Module, init: Path, run: RunFolder, item_ids: np.ndarray
+) -> None:
     """Put a run's best weights into the model and record in ``init.json`` which they were.
 
     Parameters
@@ -98,8 +100,9 @@ def load_initial_weights(model: Crossan, init: Path, run: RunFolder, item_ids: n
             remedy=f"Begin another run with another --out than {run.path}",
         )
     weights = best.tensors["model"]
-    if model.id_embedding is not None:
-        weights = carry_rows(weights, read_catalogue(init), model.id_embedding.weight, item_ids)
+    if rows := item_rows_of(model):
+        initial = {name: model.state_dict()[name] for name in rows}
+        weights = carry_item_rows(weights, read_catalogue(init), initial, item_ids)
     load_weights(model, weights, f"--init {init}")
     run.write_initial(facts)
 
@@ -112,7 +115,7 @@ def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> di
         facts[f"{name}, width of hidden states"] = str(entry["dim"])
         facts[f"{name}, fingerprint"] = entry["fingerprint"][:12]
     model = settings.model.model_dump(mode="json")
-    if model["combine"] == "sum":
+    if model.get("combine") == "sum":
         del model["top_k"]  # how many experts are summed changes no shape
     facts |= {
         f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS

@@ -1,9 +1,25 @@
 """What training minimises, by name (``objective.kind``): where the negatives of a prediction come from.
 
-What belongs here chooses columns for the cross entropy of `crossan.train.objectives.loss`
-and remembers what that takes from step to step; no arithmetic of a loss.
+What belongs here chooses columns for the cross entropy of
+`crossan.train.objectives.loss` and remembers what that takes from step to step.
 """
 
-from crossan.train.objectives.objective import Gathers, Objective, gathers_of, make_objective
+from crossan.train.objectives.objective import Objective, SequenceLoss, SequenceObjective
+from crossan.train.objectives.table import (
+    Gathers,
+    ObjectiveContext,
+    ObjectiveEntry,
+    gathers_of,
+    make_objective,
+)
 
-__all__ = ["Gathers", "Objective", "gathers_of", "make_objective"]
+__all__ = [
+    "Gathers",
+    "Objective",
+    "ObjectiveContext",
+    "ObjectiveEntry",
+    "SequenceLoss",
+    "SequenceObjective",
+    "gathers_of",
+    "make_objective",
+]

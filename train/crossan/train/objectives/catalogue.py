@@ -12,7 +12,7 @@ is left out.
 
 An item vector is :math:`z_j = e_j + v_j` (`crossan.train.layers.id_embedding`). The
 ids' part :math:`v_j` is read as it is and gets its whole gradient, in and
-outside the batch: with ``model.content=false`` the objective is exact. The
+outside the batch: over ids alone (SASRec) the objective is exact. The
 content :math:`e_j` of every item would cost an encoding of the catalogue per
 step. Instead it is fresh, with gradient, for the items of the batch and for
 ``objective.sample_size`` items S drawn from the N other ones of C, and
@@ -41,7 +41,8 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Features, Fetched
-from crossan.train.models.sequence_model import Crossan, ItemEncoder
+from crossan.train.models.item_encoder import ItemEncoder
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import columns_to_predict, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
@@ -106,13 +107,10 @@ class CatalogueSoftmax:
         encoded = self._items_to_encode(sequences)
         fetched = features.fetch(encoded.rows)
 
-        def loss(model: Crossan) -> Tensor:
-            parts = []
-            if model.item_encoder is not None:
-                parts.append(self._content(model.item_encoder, features, fetched, encoded))
-            if model.id_embedding is not None:
-                parts.append(model.id_embedding.weight)
-            vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        def loss(model: SequenceModel) -> Tensor:
+            vectors = model.catalogue_vectors(
+                lambda encoder: self._content(encoder, features, fetched, encoded)
+            )
             here = columns.to(self._rows.device)
             return debiased_loss_of_batch(here, vectors, model.sequence_encoder, self._left_out)
 

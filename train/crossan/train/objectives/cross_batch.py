@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Features
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
@@ -77,7 +77,7 @@ class CrossBatch:
         batch = batch_columns(sequences)
         fetched = features.fetch(batch.items)
 
-        def loss(model: Crossan) -> Tensor:
+        def loss(model: SequenceModel) -> Tensor:
             columns = self._beside_memory(batch, sequences).to(self._log_popularity.device)
             fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
             vectors = torch.cat([fresh, self._memory(model, features, sequences)])
@@ -103,7 +103,7 @@ class CrossBatch:
             self._items, self._log_multiplicity = state["items"], state["log_multiplicity"]
             self._vectors = state["vectors"].to(self._log_popularity.device)
 
-    def _memory(self, model: Crossan, features: Features, sequences: Tensor) -> Tensor:
+    def _memory(self, model: SequenceModel, features: Features, sequences: Tensor) -> Tensor:
         """Return the remembered vectors, ``(remembered, width)``, some of them fresh and with the gradient of all."""
         places = drawn_by(sequences, len(self._items), self._sample_size)
         if not len(places):

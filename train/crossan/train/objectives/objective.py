@@ -1,45 +1,51 @@
-"""What every objective is to the training loop, and the one that the settings name."""
+"""What every objective is to the training loop, and those that learn from whole sequences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from crossan.train.features import Features
-from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
-from crossan.train.objectives.cross_batch import CrossBatch
-from crossan.train.objectives.in_batch import InBatch
-from crossan.train.objectives.shared_step import prepare_share
-from crossan.train.objectives.step import Prepared, prepare_batch, prepare_by_position
-from crossan.train.ranks.ranks import ALONE, Ranks
-from crossan.train.sequences.splits import TrainSplit
-from crossan.train.settings import RunSettings
+from crossan.train.objectives.step import Prepared
+from crossan.train.sequences.padding import PADDING
 
-__all__ = ["Gathers", "Objective", "gathers_of", "make_objective"]
-
-
-@dataclass(frozen=True, slots=True)
-class Gathers:
-    """What an objective gathers of the features at most."""
-
-    rows: int
-    """Catalogue rows in one gather."""
-    at_once: int = 2
-    """Gathers alive together: the batch in use, and the one that a thread prepares meanwhile."""
+__all__ = ["Objective", "SequenceLoss", "SequenceObjective"]
 
 
 class Objective(Protocol):
-    """A loss per batch, with whatever it remembers between two steps."""
+    """What training minimises: the batches of an epoch and a loss for each of them."""
 
-    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
-        """Prepare the loss of ``(users, position)`` catalogue rows padded with `PADDING`, on the CPU.
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return what every step of an epoch learns from; the same for the same epoch."""
+
+    def items_of(self, batch: Tensor) -> Tensor:
+        """Return the catalogue rows in a batch, each once; a divergence names them."""
+
+    def prepare(self, features: Features, batch: Tensor) -> Prepared:
+        """Prepare the loss of a batch.
 
         What is remembered is read and changed by the function returned alone,
         which is called once, batch after batch: another thread may prepare.
+        """
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered from step to step, by name."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Remember what `state` returned."""
+
+
+class SequenceLoss(Protocol):
+    """A loss of some users' sequences, with whatever it remembers between two steps."""
+
+    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+        """Prepare the loss of ``(users, position)`` catalogue rows padded with `PADDING`.
+
+        The sequences are on the CPU; otherwise as `Objective.prepare`.
         """
 
     def state(self) -> dict[str, Tensor]:
@@ -49,60 +55,45 @@ class Objective(Protocol):
         """Remember what `state` returned."""
 
 
-def make_objective(
-    settings: RunSettings, train: TrainSplit, log_popularity: Tensor, ranks: Ranks = ALONE
-) -> Objective:
-    """Return the objective of a run.
+class SequenceObjective:
+    """Learn from the sequences of some users at a time.
 
     Parameters
     ----------
-    settings
-        The run's.
-    train
-        Training parts, which tell what items are trained.
-    log_popularity
-        Log p of the catalogue, ``(items,)``, where the model computes.
-    ranks
-        Who shares every step; several know the in-batch objective alone.
+    loss
+        The loss of a batch of sequences.
+    sequences
+        Each user's training part, padded on the left, ``(users, position)`` catalogue rows.
+    batch_size
+        Users per step.
+    seed
+        Seed of their order, which depends on nothing but this and the epoch.
     """
-    chosen = settings.objective
-    if ranks.count > 1:
-        return InBatch(log_popularity, partial(prepare_share, ranks))
-    if chosen.kind == "catalogue":
-        pace = chosen.refresh_steps, chosen.sample_size
-        return CatalogueSoftmax(train.sequences, len(log_popularity), *pace, log_popularity.device)
-    if chosen.kind == "cross-batch":
-        return CrossBatch(
-            log_popularity, chosen.memory_size, chosen.sample_size, settings.model.width
-        )
-    return InBatch(log_popularity, prepare_by_position if settings.reference else prepare_batch)
 
+    def __init__(self, loss: SequenceLoss, sequences: Tensor, batch_size: int, seed: int) -> None:
+        self._loss, self._sequences = loss, sequences
+        self._batch_size, self._seed = batch_size, seed
 
-def gathers_of(settings: RunSettings, trained_count: int, item_count: int) -> Gathers:
-    """Return what a run's objective gathers of the features at most, where items have content.
+    def batches(self, epoch: int) -> Sequence[Tensor]:
+        """Return the users of every step of an epoch."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._sequences))
+        batches: Sequence[Tensor] = torch.from_numpy(order).split(self._batch_size)
+        return batches
 
-    Parameters
-    ----------
-    settings
-        The run's.
-    trained_count
-        Items that some training part holds.
-    item_count
-        Items of the catalogue.
-    """
-    positions, chosen = settings.batch_size * (settings.data.input_length + 1), settings.objective
-    if settings.reference:
-        return Gathers(positions)  # repeats and padding, too
-    if (
-        chosen.kind == "catalogue"
-    ):  # the sample beside the batch, and beside two of these a block of a refresh
-        refreshed = min(ITEMS_PER_REFRESH, item_count)
-        return Gathers(
-            max(min(positions + chosen.sample_size, trained_count), refreshed), at_once=3
-        )
-    batch = min(positions, trained_count)
-    if (
-        chosen.kind == "cross-batch"
-    ):  # beside two batches the sample, in which an item may be several times
-        return Gathers(max(batch, min(chosen.sample_size, chosen.memory_size)), at_once=3)
-    return Gathers(batch)
+    def items_of(self, batch: Tensor) -> Tensor:
+        """Return the catalogue rows in the sequences of a batch, each once."""
+        sequences = self._sequences[batch]
+        rows: Tensor = sequences[sequences != PADDING].unique()
+        return rows
+
+    def prepare(self, features: Features, batch: Tensor) -> Prepared:
+        """Prepare the loss of a batch."""
+        return self._loss.prepare(features, self._sequences[batch])
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what the loss remembers."""
+        return self._loss.state()
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Have the loss remember what `state` returned."""
+        self._loss.restore(state)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossan.train.features import Features
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import Ranks
@@ -48,7 +48,7 @@ def prepare_share(
     of_all = len(share.positive) / max(len(columns.positive), 1)
     fetched = features.fetch(items)
 
-    def loss_of_share(model: Crossan) -> Tensor:
+    def loss_of_share(model: SequenceModel) -> Tensor:
         here = share.to(log_popularity.device)
         own_vectors = model.item_vectors(fetched, items.to(log_popularity.device))
         item_vectors = gather_vectors(own_vectors, len(here.items), ranks)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Features, Fetched
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 
@@ -22,10 +22,10 @@ __all__ = [
     "prepare_by_position",
 ]
 
-LossOfBatch = Callable[[Crossan, Features, Tensor, Tensor], Tensor]
+LossOfBatch = Callable[[SequenceModel, Features, Tensor, Tensor], Tensor]
 """What both ways are: model, features, ``(users, position)`` catalogue rows padded with `PADDING`, log p of the
 catalogue ``(items,)`` to the loss."""
-Prepared = Callable[[Crossan], Tensor]
+Prepared = Callable[[SequenceModel], Tensor]
 """The rest of a step, from the model to the loss: what of it needs no weights is done. Called once."""
 
 
@@ -40,7 +40,7 @@ def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor)
 
 
 def _loss_of_prepared(
-    columns: BatchColumns, fetched: Fetched, log_popularity: Tensor, model: Crossan
+    columns: BatchColumns, fetched: Fetched, log_popularity: Tensor, model: SequenceModel
 ) -> Tensor:
     columns = columns.to(log_popularity.device)
     item_vectors = model.item_vectors(fetched, columns.items)
@@ -48,7 +48,7 @@ def _loss_of_prepared(
 
 
 def loss_of_batch(
-    model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor
+    model: SequenceModel, features: Features, sequences: Tensor, log_popularity: Tensor
 ) -> Tensor:
     """Return the loss of a batch, each of its items gathered and encoded once."""
     return prepare_batch(features, sequences, log_popularity)(model)
@@ -60,7 +60,7 @@ def prepare_by_position(features: Features, sequences: Tensor, log_popularity: T
 
 
 def loss_by_position(
-    model: Crossan, features: Features, sequences: Tensor, log_popularity: Tensor
+    model: SequenceModel, features: Features, sequences: Tensor, log_popularity: Tensor
 ) -> Tensor:
     """Return the same loss as vectorised code first writes it: every position gathered, encoded and scored for itself.
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from torch import Tensor
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.files import replace_durably
 
-__all__ = ["read_catalogue", "settle_catalogue"]
+__all__ = ["carry_item_rows", "read_catalogue", "settle_catalogue"]
 
 _FILE = "catalogue.parquet"
 
@@ -66,3 +69,37 @@ def read_catalogue(folder: Path) -> np.ndarray:
             f"{path}: expected the run's item ids, cannot read them: {error}"
         ) from None
     return found
+
+
+def carry_item_rows(
+    weights: Mapping[str, Tensor],
+    old_items: np.ndarray,
+    initial: Mapping[str, Tensor],
+    new_items: np.ndarray,
+) -> dict[str, Tensor]:
+    """Return the weights of a run with their item rows moved to another catalogue.
+
+    Parameters
+    ----------
+    weights
+        Those of the run, by name.
+    old_items
+        Item ids of the run's catalogue, ``(old items,)``, sorted.
+    initial
+        Where the rows of new items begin, ``(new items, ...)``, by the name of
+        every weight that has such rows. Items that nobody had in training in
+        that run begin there too.
+    new_items
+        Item ids of the other catalogue, ``(new items,)``, sorted.
+    """
+    # The position where an item would stand; an item after the last would stand past the end.
+    old_rows = np.searchsorted(old_items, new_items).clip(max=len(old_items) - 1)
+    is_same_item = torch.from_numpy(old_items[old_rows] == new_items)
+    carried = {}
+    for name, beginning in initial.items():
+        rows = weights[name][torch.from_numpy(old_rows)]
+        # A row of zeros was never trained: it carries nothing that is worth more than `initial`.
+        is_carried = is_same_item & (rows != 0).view(len(rows), -1).any(dim=1)
+        shape = (-1, *[1] * (rows.ndim - 1))
+        carried[name] = torch.where(is_carried.view(shape), rows, beginning.detach().to(rows))
+    return {**weights, **carried}

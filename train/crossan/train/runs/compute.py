@@ -1,4 +1,4 @@
-"""What the side adapters' projections are computed in, found out by a short probe where the settings leave it open."""
+"""A short probe of what the side adapters' projections are fastest computed in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from crossan.train.layers.adapter import SideAdapters
 from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates
 from crossan.train.record.run_folder import RunFolder
-from crossan.train.settings import RunSettings
+from crossan.train.runs.launch import Launch
+from crossan.train.settings import CrossanSettings, RunSettings
 
 __all__ = ["fastest_compute", "settle_compute"]
+
+Compute = Literal["float32", "bfloat16"]
 
 _PROBE_ITEMS, _PROBE_DIM, _ROUNDS = 256, 768, 3
 _WORTH_IT = 0.8
@@ -22,29 +25,33 @@ _WORTH_IT = 0.8
 
 
 def settle_compute(
-    settings: RunSettings, folder: RunFolder, device: torch.device, *, may_resume: bool
+    settings: RunSettings, folder: RunFolder, device: torch.device, launch: Launch
 ) -> RunSettings:
-    """Return the settings with ``model.compute=auto`` replaced by what it comes to.
+    """Return the settings with ``model.compute=auto`` replaced by what a probe says.
 
-    A run that goes on keeps what it began with, whatever a probe says now: the
-    compute type is part of what fixes its numbers, and ``config.toml`` holds it.
-    Without side adapters nothing reads it: float32, and no probe.
+    A run that is resumed keeps what it began with, whatever a probe says now:
+    the compute type is part of what fixes its numbers, and ``config.toml`` holds
+    it. Of several ranks the first probes for all.
     """
-    if settings.model.compute != "auto":
+    model = settings.model
+    if not isinstance(model, CrossanSettings) or model.compute != "auto":
         return settings
-    if may_resume and (folder.path / "config.toml").is_file():
-        chosen = folder.settings().model.compute
-    elif not (settings.model.content and settings.model.adapters):
-        chosen = "float32"
-    else:
-        chosen = fastest_compute(device, settings.model.bottleneck_dim)
-        note(f"model.compute=auto: {chosen} on {device}")
-    return settings.model_copy(
-        update={"model": settings.model.model_copy(update={"compute": chosen})}
-    )
+
+    def settle() -> Compute:
+        if launch.may_resume and folder.holds_run():
+            recorded = folder.settings().model
+            # Of a run of another kind the folder says nothing, and refuses to be resumed anyway.
+            if isinstance(recorded, CrossanSettings) and recorded.compute != "auto":
+                return recorded.compute
+        fastest = fastest_compute(device, model.bottleneck_dim)
+        note(f"model.compute=auto: {fastest} on {device}")
+        return fastest
+
+    compute = launch.ranks.from_first(settle)
+    return settings.model_copy(update={"model": model.model_copy(update={"compute": compute})})
 
 
-def fastest_compute(device: torch.device, bottleneck_dim: int) -> Literal["float32", "bfloat16"]:
+def fastest_compute(device: torch.device, bottleneck_dim: int) -> Compute:
     """Return ``"bfloat16"`` where one layer, forward and backward, takes at most 0.8 of the time with it."""
     gates, adapters = (
         CrossModalGates(1).to(device),

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import resource
+from itertools import chain
 from typing import Any
 
 import torch
+from torch import nn
 
 from crossan.train.loop.saver import Progress
-from crossan.train.models.sequence_model import Crossan
 from crossan.train.record.run_folder import RunFolder
 
-__all__ = ["training_facts"]
+__all__ = ["trainable_parameter_count", "training_facts"]
 
 
-def training_facts(model: Crossan, folder: RunFolder, reached: Progress) -> dict[str, Any]:
-    """Return what only training knows: parameters, epochs, seconds per epoch and bytes of memory at the most."""
+def training_facts(model: nn.Module, folder: RunFolder, reached: Progress) -> dict[str, Any]:
+    """Return parameters, epochs, seconds per epoch and bytes of memory at the most."""
     return {
-        "trainable_parameters": model.trainable_parameter_count(),
+        "trainable_parameters": trainable_parameter_count(model),
         "init": folder.initial(),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,
-        "peak_memory_bytes": _peak_memory(next(model.parameters()).device),
+        "peak_memory_bytes": _peak_memory(next(chain(model.parameters(), model.buffers())).device),
     }
+
+
+def trainable_parameter_count(model: nn.Module) -> int:
+    """Return how many numbers training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _peak_memory(device: torch.device) -> int:

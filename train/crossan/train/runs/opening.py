@@ -1,4 +1,4 @@
-"""A run with everything its settings name loaded: to be trained, or finished and opened again."""
+"""A run with everything that its settings name loaded, to be trained or to be used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
@@ -25,15 +26,21 @@ from crossan.train.features import (
     StoredStates,
     place_features,
 )
-from crossan.train.features.sources import RecordedRun, keep_served, require_choice
-from crossan.train.layers.id_embedding import carry_rows
-from crossan.train.models.sequence_model import Crossan
+from crossan.train.features.sources import RecordedRun, keep_served
+from crossan.train.models.item_encoder import require_choice
+from crossan.train.models.recommender import ModelContext, item_rows_of
+from crossan.train.models.table import build_model
 from crossan.train.objectives import Gathers, gathers_of
-from crossan.train.record.catalogue_lock import read_catalogue
+from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.popularity import training_counts
-from crossan.train.settings import RunSettings
+from crossan.train.settings import (
+    ContentSettings,
+    RunSettings,
+    SequenceSettings,
+    kept_layers,
+)
 
 __all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run"]
 
@@ -46,7 +53,7 @@ class TrainableRun:
     settings: RunSettings
     seen: SelectionSequences
     features: Features
-    model: Crossan
+    model: nn.Module
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class OpenedRun:
     dataset: Dataset
     kept: KeptSequences
     features: Features
-    model: Crossan
+    model: nn.Module
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -104,9 +111,9 @@ def open_run(
     best = folder.best_checkpoint()
     if stores is None:
         raise UsageError(f"{path}: expected cache.lock.json, found none")
-    if permute_seed is not None and not settings.model.content:
+    if permute_seed is not None and not settings.model.reads_hidden_states:
         raise UsageError(
-            f"--permute-features: {path} reads no features: it was trained with model.content=false"
+            f"--permute-features: {path} is a run of {settings.model.kind}, which reads no features"
         )
     dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
     permuted = () if permute_seed is None else (permute_seed,)
@@ -114,11 +121,11 @@ def open_run(
         settings, folder, dataset, stores, chosen, placement, permuted, is_training=False
     )
     weights = best.tensors["model"]
-    if (
-        run.model.id_embedding is not None
-    ):  # what the dataset gained since is known by its content alone
-        nothing = torch.zeros_like(run.model.id_embedding.weight, device="cpu")
-        weights = carry_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
+    if rows := item_rows_of(run.model):
+        # What the dataset gained since was not trained: it is known by its content alone.
+        state = run.model.state_dict()
+        nothing = {name: torch.zeros_like(state[name], device="cpu") for name in rows}
+        weights = carry_item_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
     load_weights(run.model, weights, str(path))
     return run
 
@@ -163,18 +170,17 @@ def assemble(
     )
     served = keep_served(dataset, stores, settings.data, recorded)
     kept, stores = served.kept, served.stores
-    if settings.model.content:
+    features: Features = FeatureTable.without_content(len(kept.item_ids), device)
+    if settings.model.reads_hidden_states:
         features = _load_features(
             settings, stores, kept, device, placement, permute_seeds, is_training=is_training
         )
-        require_choice(settings.model.top_k, len(features.modalities))
-    else:
-        features = FeatureTable.without_content(len(kept.item_ids), device)
+    if isinstance(settings.model, ContentSettings):
+        require_choice(settings.model, len(features.modalities))
     torch.manual_seed(settings.seed)
-    is_trained = torch.from_numpy(training_counts(kept.training_items, len(kept.item_ids)) > 0)
-    model = Crossan.build(
-        features.dims, features.layer_count, settings.data.input_length, settings.model, is_trained
-    )
+    counts = training_counts(kept.training_items, len(kept.item_ids))
+    context = ModelContext(features, kept.without_test(), counts, settings.data.input_length)
+    model = build_model(settings.model, context)
     return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
 
 
@@ -203,24 +209,24 @@ def _load_features(
 ) -> Features:
     permuted = settings.features.permute_seed
     seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
-    stored = StoredStates(stores, kept.item_ids, settings.model.layers, seeds)
+    stored = StoredStates(stores, kept.item_ids, kept_layers(settings.model), seeds)
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(
                 f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most"
             )
     counts = training_counts(kept.training_items, stored.item_count)
-    gathers = Gathers(
-        min(ITEMS_PER_BLOCK, stored.item_count)
-    )  # of an evaluation, which a training ends its epochs with
+    # A training ends every epoch with an evaluation, so it gathers the blocks of both.
+    gathers = Gathers(min(ITEMS_PER_BLOCK, stored.item_count))
     if is_training:
-        own = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
-        gathers = Gathers(max(gathers.rows, own.rows), max(gathers.at_once, own.at_once))
+        of_steps = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
+        gathers = Gathers(max(gathers.rows, of_steps.rows), max(gathers.at_once, of_steps.at_once))
+    width = settings.model.width if isinstance(settings.model, SequenceSettings) else 0
     demand = Demand(
         rows_at_once=gathers.rows,
         gathers_at_once=gathers.at_once,
         counts=counts if is_training else None,
-        other_bytes=kept.item_ids.nbytes + 4 * settings.model.width * stored.item_count,
+        other_bytes=kept.item_ids.nbytes + 4 * width * stored.item_count,
     )
     return place_features(stored, placement, device, demand)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.evaluation.encoding import encode_items, encode_users
+from crossan.train.evaluation.encoding import make_rankers
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
@@ -54,16 +56,28 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     return np.array([known[name] for name in names], dtype=np.int64)
 
 
+@torch.inference_mode()
 def recommend_items(run: OpenedRun, history: np.ndarray, top: int) -> list[dict[str, Any]]:
-    """Return the ``top`` best-scored items the history does not hold, best first; ties by item id."""
-    vectors = encode_items(run.model, run.features)
-    inputs = pad_left([history], run.settings.data.input_length)
-    scores = (encode_users(run.model, vectors, inputs) @ vectors.T)[0].cpu()
+    """Return the ``top`` best-scored items that the history does not hold.
+
+    The best come first; of items with equal scores the earlier item id.
+    """
+    reader = _Reader(pad_left([history], run.settings.data.input_length), [history])
+    ranker = make_rankers(run.model, run.features, {"reader": reader})["reader"]
+    everything = slice(0, ranker.item_count)
+    scores = ranker.scores(torch.zeros(1, dtype=torch.int64, device=ranker.device), everything)
+    scores = scores[0].cpu()
     scores[torch.from_numpy(history)] = float("-inf")
-    order = scores.argsort(descending=True, stable=True)[
-        : min(top, len(scores) - len(set(history.tolist())))
-    ]
+    count = min(top, len(scores) - len(set(history.tolist())))
+    order = scores.argsort(descending=True, stable=True)[:count]
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     chosen = [(str(run.kept.item_ids[row]), float(scores[row])) for row in order.tolist()]
     return [{"item_id": item, "score": score, "title": titles.get(item)} for item, score in chosen]
+
+
+class _Reader(NamedTuple):
+    """One user by a history."""
+
+    inputs: Tensor
+    histories: Sequence[np.ndarray]

@@ -4,7 +4,16 @@ What belongs here: settings classes with their ranges and meanings. No torch,
 no numpy, nothing that reads a file.
 """
 
-from crossan.train.settings.models import ModelSettings
+from crossan.train.settings.models import (
+    ContentSettings,
+    CrossanSettings,
+    FrozenSettings,
+    ModelSettings,
+    PopularitySettings,
+    SasrecSettings,
+    SequenceSettings,
+    kept_layers,
+)
 from crossan.train.settings.run import (
     CheckpointSettings,
     DataSettings,
@@ -17,11 +26,18 @@ from crossan.train.settings.run import (
 
 __all__ = [
     "CheckpointSettings",
+    "ContentSettings",
+    "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
+    "FrozenSettings",
     "HistoryMask",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",
+    "PopularitySettings",
     "RunSettings",
+    "SasrecSettings",
+    "SequenceSettings",
+    "kept_layers",
 ]

@@ -1,30 +1,65 @@
-"""The settings of a model, one class for each kind."""
+"""The settings of every kind of model, one small class each.
+
+``model.kind`` says which class a run's ``model`` has. A package adds a kind of
+its own by an entry point in the group ``crossan.models`` (see
+`crossan.train.models.table`).
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import Settings
+from crossan.common.plugins import load_plugin, plugin_names, require_known
 
-__all__ = ["ModelSettings"]
+__all__ = [
+    "FUSIONS_GROUP",
+    "MODELS_GROUP",
+    "MOMEF",
+    "ContentSettings",
+    "CrossanSettings",
+    "FrozenSettings",
+    "ModelSettings",
+    "PopularitySettings",
+    "SasrecSettings",
+    "SequenceSettings",
+    "kept_layers",
+    "model_settings_classes",
+    "upgraded_model",
+]
+
+FUSIONS_GROUP = "crossan.fusions"
+"""Entry points by which other packages add fusions: the name is that of ``model.fusion``, the target
+a `crossan.train.models.item_encoder.MakeFusion`."""
+MOMEF = "momef"
+"""Our own fusion."""
+MODELS_GROUP = "crossan.models"
+"""Entry points by which other packages add models: the name is the kind, the target a
+`crossan.train.models.table.ModelEntry`."""
 
 
 class ModelSettings(Settings):
-    """Shape of the model; the defaults are the paper's."""
+    """What every kind of model has: its name."""
 
-    bottleneck_dim: int = Field(default=512, ge=1)
-    """Width of the side adapters; the paper searches 32 to 8192 and finds 512 best."""
+    kind: str
+    """Name of the model."""
+
+    reads_hidden_states: ClassVar[bool] = False
+    """Whether a run of this kind reads stores of hidden states."""
+
+    is_trained_by_steps: ClassVar[bool] = True
+    """Whether weights are learned by steps; a model that only counts takes none."""
+
+
+class SequenceSettings(ModelSettings):
+    """Shape of the sequence encoder; the defaults are the paper's."""
 
     width: int = Field(default=64, ge=1)
     """Width of item and user vectors; the paper searches 32, 64, 128."""
-
-    top_k: int = Field(default=2, ge=1, le=4)
-    """Modalities MOMEF chooses per item (paper: 2 on MicroLens-100K, 3 on 50K). With 1 the router gets no gradient."""
-
-    combine: Literal["sum", "concat"] = "sum"
-    """How MOMEF joins the chosen experts: the sum of Eq. 6, or side by side (Table 4's parameter count)."""
 
     blocks: int = Field(default=2, ge=1)
     """Transformer blocks of the sequence encoder."""
@@ -35,36 +70,154 @@ class ModelSettings(Settings):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout of the sequence encoder."""
 
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(
+                f"expected width to be divisible by heads, got width {self.width} and"
+                f" {self.heads} heads"
+            )
+        return self
+
+
+class ContentSettings(SequenceSettings):
+    """How item vectors are made of hidden states; the defaults are the paper's."""
+
+    reads_hidden_states: ClassVar[bool] = True
+
+    fusion: str = "momef"
+    """How the towers' outputs become one item vector: momef (Eq. 6), or the name of a fusion that
+    another package adds."""
+
+    top_k: int = Field(default=2, ge=1, le=4)
+    """Modalities MOMEF chooses per item (paper: 2 on MicroLens-100K, 3 on 50K). With 1 the router
+    gets no gradient."""
+
+    combine: Literal["sum", "concat"] = "sum"
+    """How MOMEF joins the chosen experts: the sum of Eq. 6, or side by side (Table 4's parameter
+    count)."""
+
     layers: tuple[int, ...] | None = None
     """Kept layers to read from every store, lowest first; all of them where not given."""
 
-    content: bool = True
-    """Whether items are encoded from their hidden states; without, no store is read and items are their ids alone."""
-
-    adapters: bool = True
-    """Whether side adapters climb the kept layers (Eq. 5); without, the heads read the highest of them as it is."""
-
     id_embedding: bool = False
-    """Whether an item vector has a learned vector of its item added (`crossan.train.layers.id_embedding`)."""
+    """Whether an item vector has a learned vector of its item added."""
 
-    compute: Literal["float32", "bfloat16", "auto"] = "float32"
-    """What the side adapters' projections are computed in while weights, mix and gradients stay float32. bfloat16 is
-    several times faster where the hardware multiplies it (AMX, GPUs) and slower elsewhere; auto tries both for a
-    moment and takes the faster."""
+    @field_validator("fusion")
+    @classmethod
+    def _fusion_is_known(cls, name: str) -> str:
+        return require_known(name, [MOMEF, *plugin_names(FUSIONS_GROUP)])
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(
-                f"expected width to be divisible by heads, got width {self.width} and {self.heads} heads"
-            )
-        if not self.content and not self.id_embedding:
-            raise ValueError("expected content, id_embedding or both, got neither")
-        if self.layers is not None and (
-            not self.layers
-            or list(self.layers) != sorted({number for number in self.layers if number >= 0})
-        ):
+    def _layers_ascend(self) -> Self:
+        if self.layers is None:
+            return self
+        distinct = sorted({number for number in self.layers if number >= 0})
+        if not self.layers or list(self.layers) != distinct:
             raise ValueError(
                 f"expected layers as distinct numbers from 0, lowest first, got {list(self.layers)}"
             )
         return self
+
+
+def kept_layers(model: ModelSettings) -> tuple[int, ...] | None:
+    """Return the layers that a model reads of every store, None for all that it keeps."""
+    return model.layers if isinstance(model, ContentSettings) else None
+
+
+class CrossanSettings(ContentSettings):
+    """The paper's model: cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
+
+    kind: Literal["crossan"] = "crossan"
+
+    bottleneck_dim: int = Field(default=512, ge=1)
+    """Width of the side adapters; the paper searches 32 to 8192 and finds 512 best."""
+
+    compute: Literal["float32", "bfloat16", "auto"] = "float32"
+    """What the side adapters' projections are computed in while weights, mix and gradients stay
+    float32. bfloat16 is several times faster where the hardware multiplies it (AMX, GPUs) and
+    slower elsewhere; auto tries both for a moment and takes the faster."""
+
+
+class FrozenSettings(ContentSettings):
+    """The highest kept hidden state as it is, without side adapters."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
+class SasrecSettings(SequenceSettings):
+    """SASRec over item ids, without content."""
+
+    kind: Literal["sasrec"] = "sasrec"
+
+
+class PopularitySettings(ModelSettings):
+    """The most popular items for everybody."""
+
+    kind: Literal["popularity"] = "popularity"
+
+    is_trained_by_steps: ClassVar[bool] = False
+
+
+_BUILT_IN: dict[str, type[ModelSettings]] = {
+    one.model_fields["kind"].default: one
+    for one in (CrossanSettings, FrozenSettings, SasrecSettings, PopularitySettings)
+}
+
+
+class _ModelClasses(Mapping[str, type[Settings]]):
+    """The settings class of every kind; those of other packages are loaded when asked for."""
+
+    def __getitem__(self, kind: str) -> type[Settings]:
+        if kind not in plugin_names(MODELS_GROUP):
+            return _BUILT_IN[kind]
+        settings = getattr(load_plugin(MODELS_GROUP, kind, _BUILT_IN), "settings", None)
+        if not (isinstance(settings, type) and issubclass(settings, ModelSettings)):
+            raise ConfigError(
+                f"{MODELS_GROUP}: expected a ModelEntry with settings for the model '{kind}', a"
+                f" subclass of ModelSettings, got {settings!r}"
+            )
+        return settings
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*_BUILT_IN, *plugin_names(MODELS_GROUP)]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
+def model_settings_classes() -> Mapping[str, type[Settings]]:
+    """Return the settings class of every kind, ours first; looking up a kind loads its package.
+
+    Raises
+    ------
+    ConfigError
+        On looking up a kind whose package cannot be loaded or offers no settings class.
+    """
+    return _ModelClasses()
+
+
+def upgraded_model(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the ``model`` group of an earlier version under the names of today.
+
+    Until November 2026 two flags chose the model: ``content=false`` was SASRec
+    over ids, ``adapters=false`` the frozen features. A settings file of a run
+    then named every setting, those too that its model never read.
+
+    Raises
+    ------
+    ValueError
+        Without content there were only the ids, and these were switched off.
+    """
+    if not {"content", "adapters"} & values.keys():
+        return values
+    has_content, has_adapters = values.pop("content", True), values.pop("adapters", True)
+    if has_content is not False and has_adapters is not False:
+        return values
+    kind: type[Settings] = FrozenSettings
+    if has_content is False:
+        if values.get("id_embedding") is False:
+            raise ValueError("expected content, id_embedding or both, got neither")
+        kind = SasrecSettings
+    read = {name: value for name, value in values.items() if name in kind.model_fields}
+    return {**read, "kind": kind.model_fields["kind"].default}

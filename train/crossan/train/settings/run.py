@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import Settings
-from crossan.train.settings.models import ModelSettings
+from crossan.common.config import Kinds, Settings
+from crossan.common.plugins import plugin_names, require_known
+from crossan.train.settings.models import (
+    CrossanSettings,
+    ModelSettings,
+    model_settings_classes,
+    upgraded_model,
+)
 
 __all__ = [
+    "OBJECTIVES",
+    "OBJECTIVES_GROUP",
     "CheckpointSettings",
     "DataSettings",
     "FeatureSettings",
@@ -20,6 +28,12 @@ __all__ = [
     "OptimiserSettings",
     "RunSettings",
 ]
+
+OBJECTIVES = ("in-batch", "catalogue", "cross-batch")
+"""Our own objectives."""
+OBJECTIVES_GROUP = "crossan.objectives"
+"""Entry points by which other packages add objectives: the name is that of ``objective.kind``, the
+target a `crossan.train.objectives.table.ObjectiveEntry`."""
 
 HistoryMask = Literal["all", "unseen-only", "none"]
 """Which of a user's items before the target are left out of the ranking: all of
@@ -33,7 +47,7 @@ class DataSettings(Settings):
     """Dataset folder."""
 
     cache: str | None = None
-    """Folder of stores; not read, and not needed, with ``model.content=false``."""
+    """Folder of stores; not read, and not needed, by kinds without content."""
 
     modality: tuple[Modality, ...] | None = None
     """Modalities to use; all that the cache holds for the dataset where not given."""
@@ -75,9 +89,10 @@ class OptimiserSettings(Settings):
 class ObjectiveSettings(Settings):
     """What training minimises; the default is the paper's."""
 
-    kind: Literal["in-batch", "catalogue", "cross-batch"] = "in-batch"
-    """Where negatives come from: the batch, debiased (Eqs. 7-8); every trained item of the catalogue, a full softmax;
-    or the batch and a memory of the batches before it."""
+    kind: str = "in-batch"
+    """Where negatives come from: in-batch, debiased (Eqs. 7-8); catalogue, every trained item in a
+    full softmax; cross-batch, the batch and a memory of those before it; or the name of an
+    objective that another package adds."""
 
     refresh_steps: int = Field(default=100, ge=1)
     """Steps between two encodings of the whole catalogue (``catalogue``, where items have content): how old a content
@@ -89,6 +104,11 @@ class ObjectiveSettings(Settings):
 
     memory_size: int = Field(default=4096, ge=1)
     """Item vectors remembered (``cross-batch``), the latest ones."""
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_is_known(cls, name: str) -> str:
+        return require_known(name, [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)])
 
 
 class FeatureSettings(Settings):
@@ -116,7 +136,7 @@ class RunSettings(Settings):
     """Everything that fixes a run; ``config.toml`` in a run folder is this, resolved."""
 
     data: DataSettings
-    model: ModelSettings = ModelSettings()
+    model: Annotated[ModelSettings, Kinds(model_settings_classes)] = CrossanSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     optimiser: OptimiserSettings = OptimiserSettings()
     features: FeatureSettings = FeatureSettings()
@@ -143,6 +163,13 @@ class RunSettings(Settings):
     reference: bool = False
     """Train by the slow twin of the step, every position encoded, plain autograd: same mathematics, to compare."""
 
+    @classmethod
+    def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        """Read the flags that chose the model before `ModelSettings.kind` did."""
+        if isinstance(tree.get("model"), dict):
+            tree["model"] = upgraded_model(tree["model"])
+        return tree
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         unread = {
@@ -151,10 +178,15 @@ class RunSettings(Settings):
             "data.store": bool(self.data.store),
         }
         given = [name for name, is_given in unread.items() if is_given]
-        if given and not self.model.content:
+        kind = self.model.kind
+        if given and not self.model.reads_hidden_states:
             raise ValueError(
-                f"expected no {', '.join(given)} with model.content=false: no features are read"
+                f"expected no {', '.join(given)} with model.kind={kind}, which reads no hidden"
+                " states"
             )
+        if not self.model.is_trained_by_steps and (self.init is not None or self.reference):
+            name = "reference" if self.reference else "init"
+            raise ValueError(f"expected no {name} with model.kind={kind}, which takes no steps")
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(
                 f"expected objective.kind=in-batch with reference, got {self.objective.kind}"

@@ -11,8 +11,9 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.console import Progress, note, progress
 from crossan.common.datasets import open_dataset
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
-from crossan.train.features.sources import choose_stores, keep_served, lock_entries, require_choice
-from crossan.train.settings import RunSettings
+from crossan.train.features.sources import choose_stores, keep_served, lock_entries
+from crossan.train.models.item_encoder import require_choice
+from crossan.train.settings import ContentSettings, RunSettings, kept_layers
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
 from crossan.train.sweep.folder import SweepFolder
@@ -273,11 +274,11 @@ def _require_trainable(
     Returns the stores there are, as `lock_entries` describes them; none where no trial reads any.
     """
     dataset = open_dataset(base.data.dataset)
-    reading = [one for one in settings if one.model.content]
-    stores = choose_stores(base.data, dataset) if reading else {}
-    keep_served(
-        dataset, stores, base.data
-    )  # for its errors: nothing of what it returns is looked at
-    for one in reading:
-        require_choice(one.model.top_k, len(one.data.modality or stores))
-    return lock_entries(stores, base.model.layers)
+    contents = [one for one in settings if one.model.reads_hidden_states]
+    stores = choose_stores(base.data, dataset) if contents else {}
+    # For its errors: nothing of what it returns is looked at.
+    keep_served(dataset, stores, base.data)
+    for one in contents:
+        if isinstance(one.model, ContentSettings):
+            require_choice(one.model, len(one.data.modality or stores))
+    return lock_entries(stores, kept_layers(base.model))

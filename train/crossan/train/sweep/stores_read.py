@@ -75,7 +75,7 @@ def stores_to_read(
     settings: RunSettings, point: Point, found: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Mapping[str, Any]]:
     """Return those of the stores found for the base settings that a trial will read; none where it looks elsewhere."""
-    if not settings.model.content or any(name in point for name in _ELSEWHERE):
+    if not settings.model.reads_hidden_states or any(name in point for name in _ELSEWHERE):
         return {}
     wanted = settings.data.modality
     return {name: entry for name, entry in found.items() if wanted is None or name in wanted}

@@ -1,0 +1,63 @@
+"""The validation that ends an epoch."""
+
+from __future__ import annotations
+
+from threading import Event
+
+from crossan.common.console import note
+from crossan.train.evaluation.encoding import encode_items, encode_users, target_ranks
+from crossan.train.evaluation.metrics import summarise
+from crossan.train.evaluation.ranker import VectorRanker
+from crossan.train.evaluation.together import encode_items_together
+from crossan.train.features import Features
+from crossan.train.loop.saver import Progress
+from crossan.train.models.sequence_model import SequenceModel
+from crossan.train.ranks.ranks import Ranks
+from crossan.train.sequences.splits import ValidationSplit
+from crossan.train.settings import HistoryMask, RunSettings
+
+__all__ = ["say_epoch", "validate"]
+
+
+def validate(
+    model: SequenceModel,
+    features: Features,
+    split: ValidationSplit,
+    mask_history: HistoryMask,
+    ranks: Ranks,
+    told_to_end: Event,
+) -> dict[str, float]:
+    """Return the metrics of all users' validation targets, the same on every rank.
+
+    Raises
+    ------
+    EvaluationStoppedError
+        A rank was told to end meanwhile.
+    """
+    if ranks.count == 1:
+        item_vectors = encode_items(model, features, told_to_end)
+    else:
+        item_vectors = encode_items_together(ranks, model, features, told_to_end)
+
+    def figures() -> dict[str, float]:
+        user_vectors = encode_users(model, item_vectors, split.inputs)
+        ranker = VectorRanker(user_vectors, item_vectors)
+        return summarise(target_ranks(ranker, split, mask_history))
+
+    # Encoding items is the work: they are shared out, and one rank does the little that is left.
+    valid: dict[str, float] = ranks.from_first(figures)
+    return valid
+
+
+def say_epoch(
+    settings: RunSettings, reached: Progress, loss: float, valid: dict[str, float]
+) -> None:
+    """Tell people how an epoch went and how long the rest may take."""
+    seconds_per_epoch = reached.seconds / reached.epoch
+    seconds_left = (settings.max_epochs - reached.epoch) * seconds_per_epoch
+    note(
+        f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f},"
+        f" valid hr@10 {valid['hr@10']:.4f} ndcg@10 {valid['ndcg@10']:.4f},"
+        f" {seconds_per_epoch:.1f} s per epoch, best epoch {reached.best_epoch},"
+        f" at most {seconds_left:.0f} s left"
+    )

@@ -1,0 +1,38 @@
+"""CROSSAN, the paper's model: side-adapter towers, MOMEF and a sequence encoder (Eqs. 5-6)."""
+
+from __future__ import annotations
+
+import torch
+
+from crossan.train.layers.id_embedding import IdEmbedding
+from crossan.train.layers.tower import SideAdapterTowers
+from crossan.train.models.item_encoder import ItemEncoder, make_fusion
+from crossan.train.models.recommender import ModelContext
+from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
+from crossan.train.settings import CrossanSettings
+
+__all__ = ["build"]
+
+
+def build(settings: CrossanSettings, context: ModelContext) -> SequenceModel:
+    """Build CROSSAN with random weights for the stores of a run.
+
+    ``combine="concat"`` gives the parameter count of Table 4; see
+    `crossan.train.layers.momef`. ``id_embedding`` is no part of the paper.
+    """
+    if settings.compute == "auto":
+        raise ValueError("expected model.compute to be settled before building, got 'auto'")
+    compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
+    dims = context.features.dims
+    towers = SideAdapterTowers(
+        dims,
+        context.features.layer_count,
+        settings.bottleneck_dim,
+        settings.width,
+        compute_dtype,
+    )
+    item_encoder = ItemEncoder(towers, make_fusion(settings, len(dims)))
+    sequence_encoder = make_sequence_encoder(settings, context.input_length)
+    # Drawn last: every other weight begins as it does without a vector per id.
+    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
+    return SequenceModel(item_encoder, sequence_encoder, ids)

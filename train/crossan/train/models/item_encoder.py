@@ -1,0 +1,83 @@
+"""From the hidden states of an item to its vector: towers, and a fusion by name (``model.fusion``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from crossan.cache_schema.errors import UsageError
+from crossan.common.plugins import load_plugin
+from crossan.train.layers.frozen_towers import FrozenTowers
+from crossan.train.layers.momef import Momef
+from crossan.train.layers.tower import SideAdapterTowers
+from crossan.train.settings import ContentSettings
+from crossan.train.settings.models import FUSIONS_GROUP, MOMEF
+
+__all__ = ["ItemEncoder", "MakeFusion", "make_fusion", "require_choice"]
+
+MakeFusion = Callable[[int, int], nn.Module]
+"""What the entry points of ``crossan.fusions`` are.
+
+From the number of modalities and the width to a module that is called with the
+towers' outputs ``(items, modality, width)`` and presence ``(items, modality)``
+bool, and returns item vectors ``(items, width)``. What stands in the row of an
+absent modality is zero."""
+
+
+class ItemEncoder(nn.Module):
+    """Towers and their fusion: one vector per item.
+
+    Shapes
+    ------
+    ``hidden``: one ``(items, layer, dim_m)`` per modality in the order of
+    `Modality`, in any float dtype; ``presence``: ``(items, modality)`` bool;
+    result: ``(items, width)``.
+    """
+
+    def __init__(self, towers: SideAdapterTowers | FrozenTowers, fusion: nn.Module) -> None:
+        super().__init__()
+        self.towers, self.fusion = towers, fusion
+
+    def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
+        """Return the item vectors, shape ``(items, width)``."""
+        return self.fusion(self.towers(hidden, presence), presence)  # type: ignore[no-any-return]
+
+    def plain(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
+        """Return the same by plain modules and autograd.
+
+        This is the slow twin of `forward`.
+        """
+        return self.fusion(self.towers.plain(hidden, presence), presence)  # type: ignore[no-any-return]
+
+
+def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
+    """Return the fusion that settings name, with random weights.
+
+    Raises
+    ------
+    ConfigError
+        The package that brings it cannot be loaded.
+    """
+    if settings.fusion == MOMEF:
+        top_k = min(settings.top_k, modality_count)
+        return Momef(modality_count, settings.width, top_k, settings.combine)
+    make = cast(MakeFusion, load_plugin(FUSIONS_GROUP, settings.fusion, [MOMEF]))
+    return make(modality_count, settings.width)
+
+
+def require_choice(settings: ContentSettings, modality_count: int) -> None:
+    """Refuse to choose more modalities per item than are in use.
+
+    Raises
+    ------
+    UsageError
+        ``model.top_k`` is higher than the number of modalities.
+    """
+    if settings.fusion == MOMEF and settings.top_k > modality_count:
+        raise UsageError(
+            f"model.top_k: expected at most {modality_count}, the modalities in use, got"
+            f" {settings.top_k}",
+            remedy=f"--set model.top_k={modality_count}",
+        )

@@ -1,0 +1,96 @@
+"""What the rest of the program sees of a model.
+
+No base class: a model is a `torch.nn.Module` that has these methods, and one
+of the two ways to be ranked by (`crossan.train.evaluation.ranker`): vectors,
+or scores that follow from counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crossan.common.datasets import SelectionSequences
+from crossan.train.features import Features
+
+__all__ = [
+    "CountingModel",
+    "HasItemRows",
+    "ModelContext",
+    "ParameterGroups",
+    "item_rows_of",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContext:
+    """What a model is built for: nothing in it leads to a test target."""
+
+    features: Features
+    """Hidden states of the catalogue; without a modality where the kind reads none."""
+
+    seen: SelectionSequences
+    """Training parts and validation targets of all users."""
+
+    counts: np.ndarray
+    """How often each catalogue row occurs in training, ``(items,)`` int64."""
+
+    input_length: int
+    """Items that a sequence encoder reads at most; the paper's is 10."""
+
+    def is_trained(self) -> Tensor:
+        """Return which catalogue items occur in training, ``(items,)`` bool on the CPU."""
+        return torch.from_numpy(self.counts > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroups:
+    """The trained parameters by the learning rate they take (`OptimiserSettings`)."""
+
+    rest: list[nn.Parameter]
+    """All that take ``optimiser.lr``."""
+
+    adapters: list[nn.Parameter] = field(default_factory=list)
+    """Side-adapter towers and their gates, ``optimiser.adapter_lr``."""
+
+    ids: list[nn.Parameter] = field(default_factory=list)
+    """Vectors of item ids, ``optimiser.id_lr``."""
+
+
+@runtime_checkable
+class HasItemRows(Protocol):
+    """A model some of whose weights belong to single items."""
+
+    def item_rows(self) -> tuple[str, ...]:
+        """Return the names of the weights that have a row for every catalogue item."""
+
+
+def item_rows_of(model: nn.Module) -> tuple[str, ...]:
+    """Return the names of a model's weights that have a row for every catalogue item."""
+    return model.item_rows() if isinstance(model, HasItemRows) else ()
+
+
+@runtime_checkable
+class CountingModel(Protocol):
+    """A model whose scores are counts of what users did: it is built, not trained."""
+
+    def base_scores(self) -> Tensor:
+        """Return the scores of all items for a user without a history, ``(items,)``."""
+
+    def scores_after(self, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what a history adds to them.
+
+        Parameters
+        ----------
+        history
+            Catalogue rows of a user's items, oldest first.
+
+        Returns
+        -------
+        tuple[np.ndarray, np.ndarray]
+            Catalogue rows, each at most once, and what their scores gain.
+        """

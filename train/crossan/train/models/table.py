@@ -1,0 +1,76 @@
+"""The table of models: every kind by its name, and where it is built.
+
+A model is added by a file in this folder, a settings class in
+`crossan.train.settings.models` and a line here. Another package adds one by an
+entry point in the group ``crossan.models``, named as the kind, whose target is
+a `ModelEntry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from crossan.cache_schema.errors import ConfigError
+from crossan.common.plugins import load_plugin, plugin_names
+from crossan.train.settings.models import MODELS_GROUP, ModelSettings, model_settings_classes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from crossan.train.models.recommender import ModelContext
+
+__all__ = ["ModelEntry", "build_model", "model_kinds"]
+
+_BUILDERS = {
+    "crossan": "crossan.train.models.crossan:build",
+    "frozen": "crossan.train.models.frozen:build",
+    "sasrec": "crossan.train.models.sasrec:build",
+    "popularity": "crossan.train.models.popularity:build",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """A model that another package adds."""
+
+    settings: type[ModelSettings]
+    """Its settings; the field ``kind`` is a `Literal` of the entry point's name."""
+
+    build: str
+    """``package.module:function``, imported when a run builds the model. The function takes these
+    settings and a `ModelContext` and returns the model with random weights, a `SequenceModel` or
+    an `nn.Module` that is a `CountingModel`. Text, so that settings are read without torch."""
+
+
+def model_kinds() -> list[str]:
+    """Return the name of every kind."""
+    return list(model_settings_classes())
+
+
+def build_model(settings: ModelSettings, context: ModelContext) -> nn.Module:
+    """Build the model of a run with random weights.
+
+    Raises
+    ------
+    ConfigError
+        The package that brings the kind offers nothing that can be built.
+    """
+    return _builder(settings.kind)(settings, context)
+
+
+def _builder(kind: str) -> Callable[[Any, ModelContext], nn.Module]:
+    target = _BUILDERS.get(kind)
+    if kind in plugin_names(MODELS_GROUP):
+        target = getattr(load_plugin(MODELS_GROUP, kind, _BUILDERS), "build", None)
+    module, _, function = str(target).partition(":")
+    try:
+        builder: Callable[[Any, ModelContext], nn.Module] = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"{MODELS_GROUP}: expected the model '{kind}' to be built by 'package.module:function',"
+            f" got {target!r}: {error}"
+        ) from error
+    return builder

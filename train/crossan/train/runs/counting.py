@@ -1,0 +1,39 @@
+"""A run of a model that only counts: no step is taken, the run folder is like any other."""
+
+from __future__ import annotations
+
+import time
+
+from crossan.train.evaluation.encoding import make_rankers, target_ranks
+from crossan.train.evaluation.metrics import summarise
+from crossan.train.loop.saver import Progress
+from crossan.train.record.checkpoint import BEST, Checkpoint
+from crossan.train.runs.opening import TrainableRun
+from crossan.train.sequences.splits import validation_split
+
+__all__ = ["count"]
+
+
+def count(run: TrainableRun) -> Progress:
+    """Write the counts as the weights of epoch 1 and return that one epoch was done.
+
+    The model counted when it was built. A run that is resumed counts again:
+    over the same sequences, which its folder makes sure of, that gives the same.
+    """
+    start = time.monotonic()
+    run.folder.forget_figures()
+    split = validation_split(run.seen, run.settings.data.input_length)
+    ranker = make_rankers(run.model, run.features, {"valid": split})["valid"]
+    valid = summarise(target_ranks(ranker, split, run.settings.mask_history))
+    weights = {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
+    state = {"epoch": 1, "hr@10": valid["hr@10"]}
+    run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
+    line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True}
+    run.folder.write_metrics([line])
+    return Progress(
+        epoch=1,
+        best_epoch=1,
+        best_hr=valid["hr@10"],
+        seconds=time.monotonic() - start,
+        metrics=[line],
+    )

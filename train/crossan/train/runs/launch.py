@@ -1,0 +1,30 @@
+"""How a run is started, beside what its settings say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from crossan.train.features import Placement
+from crossan.train.ranks.ranks import ALONE, Ranks
+
+__all__ = ["Launch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Where and by whom a run is trained; its settings say what."""
+
+    device: str = "auto"
+    """Where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""
+
+    placement: Placement = Placement()  # noqa: RUF009 - frozen
+    """Where the hidden states live; no number depends on it."""
+
+    ranks: Ranks = ALONE
+    """The processes that train it together."""
+
+    may_resume: bool = False
+    """Whether a run that lies in the folder is continued."""
+
+    may_differ: bool = False
+    """Whether it may be continued on another machine class or with other libraries."""

@@ -1,0 +1,175 @@
+"""From settings to a run that can begin: everything settled and checked, nothing written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.modality import Modality
+from crossan.common.datasets import open_dataset
+from crossan.common.datasets.protocol import HELD_OUT
+from crossan.common.devices import pick_device
+from crossan.common.stores import FeatureStore
+from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
+from crossan.train.loop.warm_start import require_carried_over
+from crossan.train.models.recommender import item_rows_of
+from crossan.train.record.catalogue_lock import settle_catalogue
+from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
+from crossan.train.record.following import run_folder_of
+from crossan.train.record.spec import Spec, current_spec
+from crossan.train.runs.compute import settle_compute
+from crossan.train.runs.launch import Launch
+from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble
+from crossan.train.settings import RunSettings, kept_layers
+
+__all__ = ["RunPlan", "claim", "plan_run"]
+
+RunT = TypeVar("RunT", OpenedRun, TrainableRun)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan(Generic[RunT]):
+    """A run that is loaded and checked, with what its folder will record."""
+
+    run: RunT
+    launch: Launch
+    spec: Spec
+    stores: Mapping[Modality, FeatureStore]
+    store_entries: Mapping[str, Mapping[str, Any]]
+    """What ``cache.lock.json`` will say of the stores, by modality."""
+    sequence_facts: Mapping[str, int | str]
+    """What ``dataset.lock.json`` will say of the sequences."""
+    item_ids: np.ndarray
+    """The catalogue, ``(items,)``."""
+
+    def without_test(self: RunPlan[OpenedRun]) -> RunPlan[TrainableRun]:
+        """Return the plan of the same run with no test target in reach."""
+        return RunPlan(
+            self.run.without_test(),
+            self.launch,
+            self.spec,
+            self.stores,
+            self.store_entries,
+            self.sequence_facts,
+            self.item_ids,
+        )
+
+
+def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[OpenedRun]:
+    """Load everything that a run reads and check it; nothing is written.
+
+    Parameters
+    ----------
+    settings
+        Everything that fixes the run on one machine class.
+    out
+        The run folder.
+    launch
+        Where it is trained, by whom, and whether it may continue a run that lies there.
+
+    Raises
+    ------
+    CrossanError
+        Settings that do not fit, or a dataset, stores or a device that are not as they ask.
+    """
+    reads_stores = settings.model.reads_hidden_states
+    if reads_stores:
+        cache_folder(settings.data)  # before anything is read
+    dataset = open_dataset(settings.data.dataset)
+    folder = run_folder_of(launch.ranks, out)
+    device = pick_device(launch.device)
+    _require_one_process(settings, launch)
+    settings = settle_compute(settings, folder, device, launch)
+    stores: Mapping[Modality, FeatureStore] = {}
+    if reads_stores:
+        recorded = folder.locked_stores() if launch.may_resume else None
+        stores = recorded or choose_stores(settings.data, dataset)
+    entries = lock_entries(stores, kept_layers(settings.model))
+    if settings.init is not None and not folder.holds_run():
+        require_carried_over(settings, entries, Path(settings.init))
+    # The ranks of one machine share its memory.
+    placement = replace(launch.placement, sharers=launch.ranks.on_this_machine())
+    run = assemble(settings, folder, dataset, stores, device, placement)
+    _require_predictions(run)
+    spec = current_spec(device, _dtype_of(run.model), launch.ranks.count)
+    read = {"dataset digest": dataset.digest, "stores": entries}
+    launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
+    facts = sequence_facts(run.kept)
+    return RunPlan(run, launch, spec, stores, entries, facts, run.kept.item_ids)
+
+
+@contextmanager
+def claim(plan: RunPlan[RunT]) -> Iterator[None]:
+    """Hold the run folder for the block and record in it what the run reads.
+
+    Raises
+    ------
+    UsageError
+        The folder is not empty, or holds a run of other settings.
+    IncompatibleError
+        It holds a run of another spec, or of other sequences or items.
+    BusyError
+        Another process trains in it.
+    """
+    folder, launch = plan.run.folder, plan.launch
+    first = launch.ranks.from_first
+    first(
+        lambda: folder.begin(
+            plan.run.settings,
+            plan.spec,
+            may_resume=launch.may_resume,
+            may_differ=launch.may_differ,
+        )
+    )
+    try:
+        folder.lock_stores(plan.store_entries, plan.stores)
+        if item_rows_of(plan.run.model):
+            first(lambda: settle_catalogue(folder.path, plan.item_ids))
+        first(lambda: settle_sequences(folder.path, plan.sequence_facts))
+        yield
+    finally:
+        folder.release()
+
+
+def _dtype_of(model: nn.Module) -> torch.dtype:
+    """Return what a model computes in; one that only counts has buffers alone."""
+    return next(chain(model.parameters(), model.buffers())).dtype
+
+
+def _require_one_process(settings: RunSettings, launch: Launch) -> None:
+    """Refuse several ranks where only one process can train."""
+    count = launch.ranks.count
+    if count == 1:
+        return
+    remedy = "Train it without torchrun or --engine ray"
+    if settings.reference:
+        raise UsageError("--reference: the plain step is one process's", remedy=remedy)
+    if not settings.model.is_trained_by_steps:
+        raise UsageError(
+            f"--model {settings.model.kind}: expected one process, got {count} ranks", remedy=remedy
+        )
+    if settings.objective.kind != "in-batch":
+        raise UsageError(
+            f"objective.kind: expected in-batch with {count} ranks, got {settings.objective.kind}",
+            remedy=remedy,
+        )
+
+
+def _require_predictions(run: OpenedRun) -> None:
+    """Refuse sequences of which none has two items beside those held out."""
+    least = HELD_OUT + 2
+    if np.diff(run.kept.offsets).max() < least:
+        raise DataError(
+            f"{run.settings.data.dataset}: expected users with {least} interactions or more, two"
+            f" of them to learn from beside the {HELD_OUT} held out, found none",
+            remedy="Import a dataset with longer histories: crossan data import",
+        )
