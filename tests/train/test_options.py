@@ -14,7 +14,7 @@ from crossan.train.options import SETTING_OF_FLAG, explain_setting, run_settings
 from crossan.train.settings import RunSettings
 from crossan.train.settings.run import HistoryMask
 from crossan.train.sweep.cli import sweep
-from support.commands import attempt
+from support.commands import attempt, run
 
 
 def test_the_choices_are_those_of_the_settings_and_of_the_features():
@@ -144,3 +144,22 @@ def _train_options():
     app = typer.Typer(add_completion=False)
     app.command()(train)
     return {name for param in typer.main.get_command(app).params for name in param.opts}
+
+
+def test_a_wrong_value_of_a_sweep_names_its_flag(tmp_path):
+    given = (
+        "--out",
+        tmp_path / "s",
+        "--sampler",
+        "random",
+        "--sampler-seed",
+        "-1",
+        "--trials",
+        "0",
+    )
+    with pytest.raises(ConfigError) as caught:
+        run(sweep, *given)
+    assert str(caught.value).split("\n  ") == [
+        "--trials: trials: Input should be greater than or equal to 1, got 0",
+        "--sampler-seed: sampler_seed: Input should be greater than or equal to 0, got -1",
+    ]

@@ -15,12 +15,19 @@ from crossan.common.console import AsJson, Panel, print_json
 __all__ = ["settings"]
 
 
+def _complete_model(incomplete: str) -> list[str]:
+    from crossan.train.settings.describing import model_kinds
+
+    return [kind for kind in model_kinds() if kind.startswith(incomplete)]
+
+
 def settings(
     model: Annotated[
         str | None,
         typer.Argument(
             metavar="MODEL",
             help="Print what this kind of model has, without the settings of others.",
+            autocompletion=_complete_model,
         ),
     ] = None,
     as_markdown: Annotated[

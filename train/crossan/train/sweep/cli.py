@@ -124,7 +124,9 @@ def sweep(
         "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
     }
     asked = settings_with(
-        asked, {name: value for name, value in flags.items() if value is not None}, "flags"
+        asked,
+        {name: value for name, value in flags.items() if value is not None},
+        {name: f"--{name.replace('_', '-')}" for name in flags},
     )
     shared = {
         "--dataset": dataset,
