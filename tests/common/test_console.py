@@ -16,7 +16,7 @@ from crossan.cache_schema.errors import (
     StoreNotFoundError,
 )
 from crossan.common import console
-from crossan.common.console import Progress, live, run_command
+from crossan.common.console import Progress, explains_options, live, run_command
 
 
 def run(command, monkeypatch, arguments=()):
@@ -109,3 +109,26 @@ def test_progress_says_rate_and_eta_after_two_seconds(monkeypatch, capsys):
     shown.advance(1)  # too soon after the last line
     shown.close()
     assert capsys.readouterr().err == "extract text: 20/100 items, 2.0/s, ETA 0:40\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["--size", "3"], "--size: no such option; try three: 3"),
+        (["--size=3"], "--size: no such option; try three: 3"),
+        (["--size"], "--size: no such option; try three: None"),
+        (["--size", "--fast"], "--size: no such option; try three: None"),
+        (["--is_fast"], "--is_fast: no such option; did you mean '--is-fast'?"),
+        (["--zzz"], "--zzz: no such option"),
+    ],
+)
+def test_a_command_explains_an_option_that_it_does_not_have(typed, message, monkeypatch, capsys):
+    def explain(option, value):
+        return f"try three: {value}" if option in {"--size", "--is_fast"} else None
+
+    @explains_options(explain)
+    def command(is_fast: bool = False) -> None:
+        pass
+
+    assert run(command, monkeypatch, typed) == 2
+    assert capsys.readouterr().err == f"UsageError: {message}\n  Run: prog --help\n"

@@ -1,5 +1,6 @@
 """Groups whose class is chosen by kind: as a union that pydantic knows, and as a table."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import pytest
@@ -281,6 +282,34 @@ def test_a_table_is_read_anew_and_a_later_kind_is_known():
     settings = load_settings(Run, assignments=assignments, environment={})
     assert settings.model == Late(depth=4)
     assert settings.model_dump() == {"model": {"kind": "late", "depth": 4}}
+
+
+class Lazy(Mapping):
+    """A table whose third kind belongs to a package that cannot be loaded."""
+
+    def __getitem__(self, kind):
+        if kind == "broken":
+            raise ConfigError("broken could not be loaded")
+        return toy_kinds()[kind]
+
+    def __iter__(self):
+        return iter([*toy_kinds(), "broken"])
+
+    def __len__(self):
+        return len(toy_kinds()) + 1
+
+
+def test_a_kind_that_cannot_be_loaded_harms_only_who_chooses_it(tmp_path):
+    class Run(Settings):
+        model: Annotated[Settings, Kinds(Lazy)] = Towers()
+
+    assert load(Run, tmp_path).model == Towers()
+    assert load(Run, tmp_path, assignments=["model.kind=ids"]).model == Ids()
+    assert Run(model=Ids()).model == Ids()
+    with pytest.raises(ConfigError, match=r"'model.has_bias' is a setting of ids, not of towers"):
+        load(Run, tmp_path, assignments=["model.has_bias=true"])
+    with pytest.raises(ConfigError, match=r"^broken could not be loaded$"):
+        load(Run, tmp_path, assignments=["model.kind=broken"])
 
 
 def test_a_table_without_config_says_which_kinds_there_are():

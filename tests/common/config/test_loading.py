@@ -149,6 +149,18 @@ def test_a_name_that_is_a_value_and_a_group():
         settings_with(Outer(), {"model": 3, "model.combine": "sum"}, "--grid")
 
 
+def test_each_change_may_have_a_source_of_its_own():
+    labels = {"seed": "--seed", "model.combine": "--combine"}
+    changed = settings_with(Outer(), {"seed": 3, "model.combine": "concat"}, labels)
+    assert changed == Outer(seed=3, model=Inner(combine="concat"))
+    with pytest.raises(ConfigError) as caught:
+        settings_with(Outer(), {"seed": "x", "model.combine": "y"}, labels)
+    assert [line.partition(": ")[0] for line in str(caught.value).split("\n  ")] == [
+        "--combine",
+        "--seed",
+    ]
+
+
 class Renamed(Settings):
     seed: int = 0
     is_fast: bool = False

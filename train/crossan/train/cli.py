@@ -9,21 +9,34 @@ import typer
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine
-from crossan.common.console import Panel, complete_from, note, print_json, run_command
+from crossan.common.console import (
+    Panel,
+    complete_from,
+    explains_options,
+    note,
+    print_json,
+    run_command,
+)
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
     AsJson,
+    BatchSize,
     CacheFolder,
     Config,
     DatasetFolder,
     Device,
     DropItems,
+    Epochs,
+    LearningRate,
     MaskHistory,
     MaxDeviceMemory,
     MaxRam,
     Modalities,
+    Patience,
     Residence,
     RunArgument,
+    Seed,
+    explain_setting,
     modalities,
     run_settings,
 )
@@ -31,6 +44,7 @@ from crossan.train.options import (
 __all__ = ["evaluate", "main", "recommend", "train"]
 
 
+@explains_options(explain_setting)
 def train(
     out: Annotated[
         Path,
@@ -114,14 +128,11 @@ def train(
         ),
     ] = None,
     mask_history: MaskHistory = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--seed",
-            help="Seed of weights, order and dropout; default: 0.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    seed: Seed = None,
     is_reference: Annotated[
         bool,
         typer.Option(
@@ -168,17 +179,21 @@ def train(
 
     cluster = parse_engine(engine, address, workers, gpus_per_worker)
     flags = {
-        "data.dataset": dataset,
-        "data.cache": cache,
-        "data.modality": modalities(modality),
-        "data.store": store or None,
-        "data.drop_items": drop_items or None,
-        "data.max_items": max_items,
-        "model.kind": model,
-        "mask_history": mask_history,
-        "init": None if init is None else str(init.absolute()),
-        "seed": seed,
-        "reference": is_reference or None,
+        "--dataset": dataset,
+        "--cache": cache,
+        "--modality": modalities(modality),
+        "--store": store or None,
+        "--drop-items": drop_items or None,
+        "--model": model,
+        "--max-items": max_items,
+        "--mask-history": mask_history,
+        "--init": None if init is None else str(init.absolute()),
+        "--lr": lr,
+        "--batch-size": batch_size,
+        "--epochs": epochs,
+        "--patience": patience,
+        "--seed": seed,
+        "--reference": is_reference or None,
     }
     if cluster is not None and is_validation_only:
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")

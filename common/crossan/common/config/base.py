@@ -50,7 +50,9 @@ class Kinds:
     Parameters
     ----------
     table
-        Returns the class of every kind; called anew for each use, so cache what is slow in it.
+        Returns the class of every kind; called anew for each use. A mapping that loads a class
+        when it is looked up is good: only the kind in question is looked up, all of them are
+        only when a name is wrong.
     by
         Name of the field that holds the kind, in every one of the classes.
     """
@@ -71,9 +73,8 @@ class Kinds:
 
     def _validated(self, value: object) -> Settings:
         classes = self.table()
-        if isinstance(value, Settings) and type(value) in classes.values():
-            return value
-        kind = value.get(self.by) if isinstance(value, Mapping) else None
-        if not isinstance(kind, str) or kind not in classes:
+        kind = value.get(self.by) if isinstance(value, Mapping) else getattr(value, self.by, None)
+        settings_class = classes.get(kind) if isinstance(kind, str) else None
+        if settings_class is None:
             raise ValueError(f"expected {self.by} as one of {', '.join(classes)}")
-        return classes[kind].model_validate(value)
+        return settings_class.model_validate(value)

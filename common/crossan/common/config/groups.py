@@ -41,9 +41,9 @@ class Group:
         return None if self.default is None else str(getattr(self.default, self.by))
 
 
-def root_group(kind: type[Settings]) -> Group:
+def root_group(settings_class: type[Settings]) -> Group:
     """Return the outermost class as a group without a choice."""
-    return Group({"": kind})
+    return Group({"": settings_class})
 
 
 def group_of(field: FieldInfo) -> Group | None:

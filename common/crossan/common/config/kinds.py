@@ -37,7 +37,7 @@ class Chosen:
 
 
 def choose_kinds(
-    kind: type[Settings], sources: Sequence[Source]
+    settings_class: type[Settings], sources: Sequence[Source]
 ) -> tuple[dict[str, Chosen], list[Problem]]:
     """Return the kind of every group, by its dotted name, and what is wrong with kinds.
 
@@ -46,14 +46,14 @@ def choose_kinds(
 
     Parameters
     ----------
-    kind
+    settings_class
         The outermost settings class.
     sources
         All sources, the lowest first.
     """
     chosen: dict[str, Chosen] = {}
     problems: list[Problem] = []
-    _choose(root_group(kind), "", sources, chosen, problems)
+    _choose(root_group(settings_class), "", sources, chosen, problems)
     return chosen, problems
 
 

@@ -29,22 +29,22 @@ class Setting:
     """The kinds under which it is there: the setting that chooses, and the kind."""
 
 
-def settings_in(kind: type[Settings]) -> Iterator[Setting]:
+def settings_in(settings_class: type[Settings]) -> Iterator[Setting]:
     """Yield every setting of a class and of all kinds of its groups, values before groups."""
-    yield from _settings_in(kind, "", ())
+    yield from _settings_in(settings_class, "", ())
 
 
 def _settings_in(
-    kind: type[Settings], prefix: str, kinds: tuple[tuple[str, str], ...]
+    settings_class: type[Settings], prefix: str, kinds: tuple[tuple[str, str], ...]
 ) -> Iterator[Setting]:
     groups = []
-    for name, field in kind.model_fields.items():
+    for name, field in settings_class.model_fields.items():
         group = group_of(field)
         if group is None:
-            yield Setting(f"{prefix}{name}", field, kind, kinds)
+            yield Setting(f"{prefix}{name}", field, settings_class, kinds)
         else:
             groups.append((name, group))
     for name, group in groups:
-        for one, settings_class in group.classes.items():
-            chosen = () if group.by is None else ((f"{prefix}{name}.{group.by}", one),)
-            yield from _settings_in(settings_class, f"{prefix}{name}.", (*kinds, *chosen))
+        for kind, inner in group.classes.items():
+            chosen = () if group.by is None else ((f"{prefix}{name}.{group.by}", kind),)
+            yield from _settings_in(inner, f"{prefix}{name}.", (*kinds, *chosen))

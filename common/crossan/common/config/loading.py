@@ -22,7 +22,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 def load_settings(
-    kind: type[SettingsT],
+    settings_class: type[SettingsT],
     *,
     files: Sequence[Path] = (),
     flags: Sequence[FlagValue] = (),
@@ -33,8 +33,8 @@ def load_settings(
 
     Parameters
     ----------
-    kind
-        The settings class. A field whose type is a `Settings`, a union of them
+    settings_class
+        The outermost class. A field whose type is a `Settings`, a union of them
         with a discriminator, or marked with `Kinds` is a group.
     files
         TOML files, later ones win.
@@ -52,10 +52,13 @@ def load_settings(
         A file that is not TOML, an unknown name or kind, or a value that does not fit.
     """
     variables = os.environ if environment is None else environment
-    return _settings_from(kind, all_sources(kind, files, variables, flags, assignments))
+    sources = all_sources(settings_class, files, variables, flags, assignments)
+    return _settings_from(settings_class, sources)
 
 
-def settings_with(base: SettingsT, changes: Mapping[str, object], source: str) -> SettingsT:
+def settings_with(
+    base: SettingsT, changes: Mapping[str, object], source: str | Mapping[str, str]
+) -> SettingsT:
     """Return the settings with some of them replaced, and all of them checked again.
 
     Parameters
@@ -65,23 +68,28 @@ def settings_with(base: SettingsT, changes: Mapping[str, object], source: str) -
     changes
         Values by dotted name, a group's kind among them.
     source
-        Where the user gave them, as errors shall name it, for example ``"--grid"``.
+        Where the user gave them, as errors shall name it, for example ``"--grid"``; or
+        that for each name of ``changes``.
 
     Raises
     ------
     ConfigError
         An unknown name, or a value that does not fit.
     """
-    kind = type(base)
+    if isinstance(source, str):
+        given = [(source, changes)]
+    else:
+        given = [(source[name], {name: value}) for name, value in changes.items()]
     # The base was checked under today's names, so only the changes can hold old ones.
     before = Source("settings", 0, plain(base))
-    return _settings_from(kind, [before, source_of(kind, source, 1, nested(changes, source))])
+    after = [source_of(type(base), label, 1, nested(values, label)) for label, values in given]
+    return _settings_from(type(base), [before, *after])
 
 
-def _settings_from(kind: type[SettingsT], sources: Sequence[Source]) -> SettingsT:
+def _settings_from(settings_class: type[SettingsT], sources: Sequence[Source]) -> SettingsT:
     # Which names a group knows depends on its kind, and any source may choose that: so kinds are
     # settled over all sources first, and only then is each source's every name looked at.
-    chosen, problems = choose_kinds(kind, sources)
+    chosen, problems = choose_kinds(settings_class, sources)
     problems += check_names(chosen, sources)
     if problems:
         labels = [source.label for source in sources]
@@ -94,7 +102,7 @@ def _settings_from(kind: type[SettingsT], sources: Sequence[Source]) -> Settings
         _merge(merged, labels_by_name, source.tree, source.label)
     _fill_in_groups(merged, chosen)
     try:
-        return kind.model_validate(merged)
+        return settings_class.model_validate(merged)
     except ValidationError as error:
         lines_of_values = [_describe(wrong, chosen, labels_by_name) for wrong in error.errors()]
         raise ConfigError("\n  ".join(lines_of_values)) from None

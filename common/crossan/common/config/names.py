@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic_core import to_jsonable_python
 
+from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
 from crossan.common.config.groups import Group, group_of
 from crossan.common.config.kinds import Chosen, Problem, inside
@@ -87,7 +89,7 @@ def _says_nothing(value: object, default: object) -> bool:
 
 def _unknown(name: str, path: str, source: Source, chosen: Mapping[str, Chosen]) -> str:
     now, full = chosen[path], _join(path, name)
-    owners = [kind for kind, one in now.group.classes.items() if name in one.model_fields]
+    owners = list(_owners(name, now.group))
     if not owners:
         known = [_join(path, key) for key in _known(path, chosen)]
         return f"unknown setting '{full}'{did_you_mean(full, known)}"
@@ -98,6 +100,15 @@ def _unknown(name: str, path: str, source: Source, chosen: Mapping[str, Chosen])
     else:
         origin = f", which {now.chosen_by.label} chooses"
     return f"'{full}' is a setting of {_listed(owners)}, not of {now.kind}{origin}"
+
+
+def _owners(name: str, group: Group) -> Iterator[str]:
+    """Yield the kinds that have a setting of this name."""
+    for kind in group.classes:
+        # A kind of another package that cannot be loaded is no reason to say less of this name.
+        with contextlib.suppress(ConfigError):
+            if name in group.classes[kind].model_fields:
+                yield kind
 
 
 def _known(path: str, chosen: Mapping[str, Chosen]) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Source:
 
 
 def all_sources(
-    kind: type[Settings],
+    settings_class: type[Settings],
     files: Sequence[Path],
     environment: Mapping[str, str],
     flags: Sequence[FlagValue],
@@ -60,22 +60,25 @@ def all_sources(
         each other.
     """
     sources = [
-        source_of(kind, str(path), rank, _read_toml(path)) for rank, path in enumerate(files)
+        source_of(settings_class, str(path), rank, _read_toml(path))
+        for rank, path in enumerate(files)
     ]
     environment_rank, command_line_rank = len(files), len(files) + 1
     for variable, tree in _from_environment(environment):
-        sources.append(source_of(kind, variable, environment_rank, tree))
+        sources.append(source_of(settings_class, variable, environment_rank, tree))
     for flag, setting, value in flags:
         tree = nested({setting: value}, flag)
-        sources.append(source_of(kind, _flag_label(flag, value), command_line_rank, tree))
+        sources.append(source_of(settings_class, _flag_label(flag, value), command_line_rank, tree))
     for assignment in assignments:
         label = f"--set {assignment}"
         tree = _parse_assignment(assignment)
-        sources.append(source_of(kind, label, command_line_rank, tree))
+        sources.append(source_of(settings_class, label, command_line_rank, tree))
     return sources
 
 
-def source_of(kind: type[Settings], label: str, rank: int, tree: Mapping[str, Any]) -> Source:
+def source_of(
+    settings_class: type[Settings], label: str, rank: int, tree: Mapping[str, Any]
+) -> Source:
     """Return a source with its old names upgraded.
 
     Raises
@@ -86,7 +89,7 @@ def source_of(kind: type[Settings], label: str, rank: int, tree: Mapping[str, An
     # Upgraded before anything looks at names: an old name would be refused as unknown. A copy,
     # because the upgrade may change its tree in place and the caller keeps the one it gave.
     try:
-        return Source(label, rank, kind.upgraded(deepcopy(dict(tree))))
+        return Source(label, rank, settings_class.upgraded(deepcopy(dict(tree))))
     except ValueError as error:
         raise ConfigError(f"{label}: {error}") from None
 

@@ -11,6 +11,7 @@ from crossan.common.console.messages import note, print_json
 from crossan.common.console.options import AsJson, complete_from
 from crossan.common.console.panels import Panel
 from crossan.common.console.program import Version, disk_full_error, run_app, run_command
+from crossan.common.console.unknown_options import explains_options
 
 __all__ = [
     "AsJson",
@@ -21,6 +22,7 @@ __all__ = [
     "app_settings",
     "complete_from",
     "disk_full_error",
+    "explains_options",
     "note",
     "print_json",
     "progress",

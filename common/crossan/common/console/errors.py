@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from crossan.cache_schema.errors import UsageError
+from crossan.common.console.unknown_options import explanation_of
 
 __all__ = ["as_usage_error", "describe_unknown_option"]
 
@@ -52,7 +53,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 def _describe(error: typer.TyperException) -> str:
     kind = type(error).__name__
     if kind == "NoSuchOption":
-        return describe_unknown_option(error.option_name, _options_of(error))  # type: ignore[attr-defined]
+        return _describe_option(error.option_name, error)  # type: ignore[attr-defined]
     param = getattr(error, "param", None)
     if param is None:
         return _sentence(error.format_message())
@@ -65,6 +66,16 @@ def _describe(error: typer.TyperException) -> str:
     value, choices = choice["value"], re.findall(r"'([^']*)'", choice["choices"])
     expected = f"expected one of {', '.join(choices)}"
     return f"{name} {value}: {expected}{did_you_mean(value, choices)}"
+
+
+def _describe_option(option: str, error: typer.TyperException) -> str:
+    known, context = _options_of(error), getattr(error, "ctx", None)
+    # A command may know what an option is that it has not; but not of its own, mistyped.
+    is_known = context is None or option.replace("_", "-") in known
+    explanation = None if is_known else explanation_of(option, context)
+    if explanation is None:
+        return describe_unknown_option(option, known)
+    return f"{option}: no such option; {explanation}"
 
 
 def _options_of(error: typer.TyperException) -> list[str]:

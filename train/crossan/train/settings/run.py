@@ -16,6 +16,7 @@ from crossan.train.settings.models import (
     model_settings_classes,
     upgraded_model,
 )
+from crossan.train.settings.paper import Paper
 
 __all__ = [
     "OBJECTIVES",
@@ -58,8 +59,9 @@ class DataSettings(Settings):
     drop_items: bool = False
     """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""
 
-    max_items: int = Field(default=13, ge=4)
-    """Items kept per user, the last ones: input length + 3 (the training target and the two held out)."""
+    max_items: Annotated[int, Paper("13, as Table 4 counts 10 positions")] = Field(default=13, ge=4)
+    """Items kept per user, the last ones. The model reads three fewer, as one is the training target
+    and two are held out."""
 
     min_items: int = Field(default=5, ge=3)
     """Users with fewer interactions are left out."""
@@ -73,10 +75,10 @@ class DataSettings(Settings):
 class OptimiserSettings(Settings):
     """AdamW with rates of their own for the side adapters and the items' own vectors."""
 
-    lr: float = Field(default=1e-3, gt=0)
-    """Learning rate of fusion and sequence encoder; the paper searches 1e-5 to 1e-3."""
+    lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-3, gt=0)
+    """Learning rate of fusion and sequence encoder."""
 
-    adapter_lr: float = Field(default=1e-4, gt=0)
+    adapter_lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-4, gt=0)
     """Learning rate of the side-adapter towers and their gates."""
 
     id_lr: float = Field(default=1e-3, gt=0)
@@ -87,7 +89,10 @@ class OptimiserSettings(Settings):
 
 
 class ObjectiveSettings(Settings):
-    """What training minimises; the default is the paper's."""
+    """What training minimises.
+
+    The default is the paper's.
+    """
 
     kind: str = "in-batch"
     """Where negatives come from: in-batch, debiased (Eqs. 7-8); catalogue, every trained item in a
@@ -123,7 +128,10 @@ class FeatureSettings(Settings):
 
 
 class CheckpointSettings(Settings):
-    """How often training can be gone on with; when a checkpoint is written changes no number."""
+    """How much an interruption costs at most.
+
+    When a checkpoint is written changes no number.
+    """
 
     every_seconds: float = Field(default=60.0, ge=0)
     """Seconds of training an interruption costs at most; more where writing takes over a twentieth of them."""
@@ -133,7 +141,10 @@ class CheckpointSettings(Settings):
 
 
 class RunSettings(Settings):
-    """Everything that fixes a run; ``config.toml`` in a run folder is this, resolved."""
+    """Everything that fixes a run.
+
+    ``config.toml`` in a run folder is this, resolved.
+    """
 
     data: DataSettings
     model: Annotated[ModelSettings, Kinds(model_settings_classes)] = CrossanSettings()
@@ -142,8 +153,10 @@ class RunSettings(Settings):
     features: FeatureSettings = FeatureSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
 
-    batch_size: int = Field(default=128, ge=1)
-    """Users per step; the paper searches 32 to 1024."""
+    batch_size: Annotated[int, Paper("the largest that fits", "32 to 1024")] = Field(
+        default=128, ge=1
+    )
+    """Users per step."""
 
     max_epochs: int = Field(default=100, ge=1)
     """Epochs at most."""
@@ -158,10 +171,12 @@ class RunSettings(Settings):
     """Seed of weights, order and dropout."""
 
     mask_history: HistoryMask = "all"
-    """Which of a user's items before the target are left out of the ranking: all, unseen-only or none."""
+    """Which of a user's items before the target are left out of the ranking. unseen-only leaves out
+    all but the target itself, where it repeats."""
 
     reference: bool = False
-    """Train by the slow twin of the step, every position encoded, plain autograd: same mathematics, to compare."""
+    """Train by the slow twin of the step, which encodes every position and uses plain autograd. The
+    mathematics is the same, to compare with."""
 
     @classmethod
     def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:

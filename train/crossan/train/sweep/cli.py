@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from crossan.cache_schema.errors import ConfigError, CrossanError
-from crossan.common.console import note, print_json
+from crossan.common.console import explains_options, note, print_json
+from crossan.train.options import explain_setting, modalities, run_settings
 
 __all__ = ["sweep"]
 
@@ -18,6 +19,7 @@ class TrialsFailedError(CrossanError):
     """Some trials of a sweep failed; the others count."""
 
 
+@explains_options(explain_setting)
 def sweep(
     out: Annotated[Path, typer.Option("--out", help="Sweep folder to write, or to go on with.")],
     dataset: Annotated[
@@ -103,7 +105,6 @@ def sweep(
     The same command goes on with a sweep that was interrupted.
     """
     from crossan.common.config import load_settings, settings_with
-    from crossan.train.options import modalities, run_settings
     from crossan.train.sweep.devices import device_kind
     from crossan.train.sweep.reporting import print_report
     from crossan.train.sweep.searching import run_sweep
@@ -123,13 +124,15 @@ def sweep(
         "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
     }
     asked = settings_with(
-        asked, {name: value for name, value in flags.items() if value is not None}, "flags"
+        asked,
+        {name: value for name, value in flags.items() if value is not None},
+        {name: f"--{name.replace('_', '-')}" for name in flags},
     )
     shared = {
-        "data.dataset": dataset,
-        "data.cache": cache,
-        "data.modality": modalities(modality),
-        "data.drop_items": drop_items or None,
+        "--dataset": dataset,
+        "--cache": cache,
+        "--modality": modalities(modality),
+        "--drop-items": drop_items or None,
     }
     base = run_settings(shared, config or [], assignments or [])
     report = run_sweep(asked, base, out, jobs=jobs, should_test=not no_test)
