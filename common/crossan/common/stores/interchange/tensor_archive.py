@@ -108,7 +108,8 @@ class _Reader:
                 return self._plain(stack.pop())
             try:
                 self._step(opcode.name, argument, stack, memo)
-            except (IndexError, KeyError, TypeError) as error:
+            # An operand is missing or of another kind: nothing on the stack, no mark, no list.
+            except (AttributeError, IndexError, KeyError, StopIteration, TypeError) as error:
                 raise self._refused(
                     f"a pickle that torch does not write ({opcode.name})"
                 ) from error
