@@ -59,7 +59,7 @@ class Dataset:
         return _read_table(self.root / "items.parquet", ITEM_SCHEMA)
 
     def media_path(self, path: str) -> Path:
-        """Return where a path of the items table lies."""
+        """Return the full path of a medium that the items table names."""
         return self.root / path
 
 
@@ -71,7 +71,7 @@ def open_dataset(root: Path | str) -> Dataset:
     UsageError
         There is no dataset at ``root``.
     DataError
-        ``dataset.json`` is not one of ours.
+        ``dataset.json`` does not describe a dataset.
     """
     root = Path(root)
     description = root / "dataset.json"
@@ -115,7 +115,7 @@ def write_dataset(
     Raises
     ------
     UsageError
-        A dataset lies in ``out`` already.
+        There is a dataset in ``out`` already.
     DataError
         A null or repeated item id, or an interaction without user or item.
     """
@@ -153,7 +153,7 @@ def write_dataset(
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise `UsageError` if a dataset, or something that is no folder, lies at ``out``."""
+    """Raise `UsageError` if ``out`` holds a dataset, is no folder, or cannot be written to."""
     if (out / "dataset.json").exists():
         raise UsageError(f"--out {out}: a dataset is in this folder already", remedy=f"rm -r {out}")
     if out.exists() and not out.is_dir():

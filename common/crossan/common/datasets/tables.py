@@ -21,7 +21,7 @@ def read_table(path: Path) -> pa.Table:
     Raises
     ------
     UsageError
-        No file lies at ``path``.
+        There is no file at ``path``.
     DataError
         The file is not such a table.
     """
@@ -93,7 +93,7 @@ def read_sequences(path: Path) -> pa.Table:
     Raises
     ------
     UsageError
-        No file lies at ``path``.
+        There is no file at ``path``.
     DataError
         A line without exactly one tab, or a user on two lines.
     """

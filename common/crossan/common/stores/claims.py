@@ -79,7 +79,7 @@ class Claim:
         return self.folder / _BUILD
 
     def publish(self) -> None:
-        """Rename the built segment to where segments lie.
+        """Rename the built segment into the folder of segments.
 
         A segment of this id that is there already is the same, and stays.
         """

@@ -1,4 +1,4 @@
-"""Where stores lie in a cache, and how one is begun."""
+"""Where the stores of a cache are, and how one is begun."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def find_stores(
     of_dataset = _file_name(dataset) if dataset is not None else "*"
     of_modality = modality.value if modality is not None else "*"
     identities = Path(cache).glob(f"{of_dataset}/{of_modality}/*/store.json")
-    # A cache may hold folders that are none of ours, so the modality has to be one.
+    # A cache may hold other folders too, so the name in the middle has to be a modality.
     return sorted(path.parent for path in identities if path.parent.parent.name in set(Modality))
 
 
@@ -116,7 +116,7 @@ def read_identity(folder: Path) -> StoreIdentity:
     Raises
     ------
     StoreNotFoundError
-        There is none.
+        There is no ``store.json``.
     StoreIntegrityError, IncompatibleError
         It cannot be read.
     """
@@ -135,7 +135,7 @@ def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
     Raises
     ------
     StoreNotFoundError
-        No store lies at ``folder``.
+        There is no store at ``folder``.
     StoreIntegrityError
         The file is not such an array.
     """

@@ -1,7 +1,7 @@
 """The items of one version.
 
 The index says which segment holds the newest entry of each item, and where its row
-lies. The newest entry is that of the highest stamp: the one written last, or with
+is. The newest entry is that of the highest stamp: the one written last, or with
 knowledge of the others (see `crossan.common.stores.sharing.lineage`). Among equal
 stamps, as those of segments without any, it is the last in the manifest's order.
 """

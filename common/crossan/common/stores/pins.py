@@ -62,8 +62,8 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
 def pinned_versions(store: Path, runs: Iterable[Path] = ()) -> list[Pin]:
     """Return the versions that are pinned, by notes in the store and by runs in the given folders.
 
-    A note of this host whose file is gone is void; what another host holds
-    cannot be seen from here, and its notes hold until they are removed.
+    A note of this host is void once its file is missing. What another host holds
+    cannot be seen from here, so its notes hold until they are removed.
 
     Raises
     ------

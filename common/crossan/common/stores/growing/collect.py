@@ -130,7 +130,7 @@ def _empty_trash(path: Path, is_dry: bool) -> None:
         return
     for prefix in (_TRASH, _DAMAGED):
         for trash in sorted((path / "staging").glob(f"{prefix}*")):
-            # A link is removed itself: what it leads to is not ours.
+            # Only the link itself is removed, not what it leads to.
             if trash.is_dir() and not trash.is_symlink():
                 shutil.rmtree(trash)
             else:

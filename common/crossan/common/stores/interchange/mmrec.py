@@ -37,7 +37,7 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
     Raises
     ------
     UsageError
-        A layer that is not kept, or a mapping of other items lies in the folder.
+        A layer that is not kept, or a folder that holds a mapping of other items.
     """
     layer = store.layers[-1] if layer is None else layer
     rows = np.arange(len(store.item_ids))

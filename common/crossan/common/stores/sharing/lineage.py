@@ -128,7 +128,7 @@ def unite(
         From a segment to what it holds.
     is_theirs_first
         Whether theirs go before ours of the same stamp, of which the last one wins. Only
-        segments of before there were stamps have the same. Theirs replace what they
+        segments from before there were stamps have the same. Theirs replace what they
         gather, or else follow what they followed in their own list, as early as
         possible or as late.
     """

@@ -1,4 +1,4 @@
-"""The locations where a store can lie, and what all of them can do.
+"""The locations where a store can be, and what all of them can do.
 
 A location is a folder, or objects under an address.
 """
@@ -51,7 +51,7 @@ class Readable(Protocol):
 
 
 class Location(Readable, Protocol):
-    """One store, wherever it lies."""
+    """One store, wherever it is."""
 
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none."""

@@ -48,7 +48,7 @@ class ObjectRemote:
     url
         Address as people read it.
     store
-        A store of the library obstore, with the prefix of ours.
+        The library obstore's object for the address, prefix included.
     is_read_only
         Whether nothing can be created or listed.
     sleep

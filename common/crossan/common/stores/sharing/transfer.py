@@ -39,7 +39,7 @@ def transfer(
     version
         Version of the source, None for the newest.
     is_source_first
-        Only for stores of before there were stamps, where both have gone on. True lets the
+        Only for stores from before there were stamps, where both have gone on. True lets the
         target's own segments win over the source's (a pull), False the source's (a push).
 
     Raises
