@@ -26,7 +26,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, open_store
 from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.segment_writer import write_array
-from crossan.common.stores.sharing.places import FolderPlace
+from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 
 ITEMS, LAYERS, DIM, GATHERED = 19_738, 7, 768, 4_096
@@ -211,7 +211,7 @@ class Bench:
         to, copy = self.folder / "pulled", self.folder / "copied"
 
         def ours() -> None:
-            transfer(FolderPlace(self.store), FolderPlace(to), is_source_first=True)
+            transfer(FolderLocation(self.store), FolderLocation(to), is_source_first=True)
             shutil.rmtree(to)
 
         def other() -> None:

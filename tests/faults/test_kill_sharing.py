@@ -18,7 +18,7 @@ from crossan.cache_schema.errors import StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, logical_digest, open_store
-from crossan.common.stores.sharing.places import FolderPlace, place_at
+from crossan.common.stores.sharing.locations import FolderLocation, location_of
 from crossan.common.stores.sharing.transfer import transfer
 from support.servers import s3_environment
 
@@ -140,7 +140,7 @@ class PullFromBucket(Case):
     def __init__(self, folder, bucket, address):
         super().__init__("pull s3", folder)
         self.environment = s3_environment(address)
-        transfer(FolderPlace(self.a), place_at(f"{bucket}/a"))
+        transfer(FolderLocation(self.a), location_of(f"{bucket}/a"))
         self.arguments = ["cache", "pull", f"{bucket}/a", "--to", self.b]
 
 
@@ -160,13 +160,13 @@ class PushToBucket(Case):
     def reset(self):
         self.number += 1
         self.address = f"{self.bucket}/b{self.number}"
-        transfer(FolderPlace(self.saved), place_at(self.address))
+        transfer(FolderLocation(self.saved), location_of(self.address))
         self.proxy.requests.clear()
         self.arguments = ["cache", "push", self.a, self.address, "--i-have-rights"]
 
     def changed(self):
         shutil.rmtree(self.b)
-        transfer(place_at(self.address), FolderPlace(self.b))
+        transfer(location_of(self.address), FolderLocation(self.b))
         return self.b
 
     def arrived(self):

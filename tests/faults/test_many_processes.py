@@ -19,7 +19,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, open_store
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
-from crossan.common.stores.sharing.places import FolderPlace
+from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions, read_version
 
@@ -96,7 +96,7 @@ def test_pushers_to_one_remote_lose_nothing(tmp_path):
         mates = [tmp_path / f"mate{turn}-{number}" for number in range(4)]
 
         def work(number, mates=mates, remote=remote, seed=seed):
-            transfer(FolderPlace(seed), FolderPlace(mates[number]), is_source_first=True)
+            transfer(FolderLocation(seed), FolderLocation(mates[number]), is_source_first=True)
             for batch in range(2):
                 journal = Journal.open(mates[number], "j")
                 journal.append(
@@ -104,16 +104,18 @@ def test_pushers_to_one_remote_lose_nothing(tmp_path):
                 )
                 journal.publish({})
                 journal.close()
-                transfer(FolderPlace(mates[number]), FolderPlace(remote))
-                transfer(FolderPlace(remote), FolderPlace(mates[number]), is_source_first=True)
+                transfer(FolderLocation(mates[number]), FolderLocation(remote))
+                transfer(
+                    FolderLocation(remote), FolderLocation(mates[number]), is_source_first=True
+                )
 
-        transfer(FolderPlace(seed), FolderPlace(remote))
+        transfer(FolderLocation(seed), FolderLocation(remote))
         in_children(*(lambda number=number: work(number) for number in range(4)))
         assert len(open_store(remote).item_ids) == 5 + 4 * 20
         assert fsck(remote).ok
         assert list((remote / "staging").iterdir()) == []
         for mate in mates:
-            transfer(FolderPlace(remote), FolderPlace(mate), is_source_first=True)
+            transfer(FolderLocation(remote), FolderLocation(mate), is_source_first=True)
             assert open_store(mate).item_ids.tolist() == open_store(remote).item_ids.tolist()
             assert fsck(mate).ok
 

@@ -26,7 +26,7 @@ from crossan.common.stores import ItemRow, Journal, create_store, fsck, open_sto
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.growing.repair import repair
-from crossan.common.stores.sharing.places import FolderPlace
+from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions
 
@@ -84,7 +84,8 @@ class Teammates(RuleBasedStateMachine):
         if not list_versions(self.paths[mate]):
             return
         self._survive(
-            point, lambda: transfer(FolderPlace(self.paths[mate]), FolderPlace(self.paths["r"]))
+            point,
+            lambda: transfer(FolderLocation(self.paths[mate]), FolderLocation(self.paths["r"])),
         )
         self._merge_known(mate, "r")
 
@@ -92,8 +93,8 @@ class Teammates(RuleBasedStateMachine):
     def pull(self, mate, point):
         if not list_versions(self.paths["r"]):
             return
-        source, target = FolderPlace(self.paths["r"]), self.paths[mate]
-        self._survive(point, lambda: transfer(source, FolderPlace(target), is_source_first=True))
+        source, target = FolderLocation(self.paths["r"]), self.paths[mate]
+        self._survive(point, lambda: transfer(source, FolderLocation(target), is_source_first=True))
         self._merge_known("r", mate)
 
     @rule(place=st.sampled_from("abr"), point=POINTS)

@@ -90,4 +90,4 @@ def test_the_tour_keeps_its_promises(tmp_path):
         check=False,
     )
     assert second.returncode == 2
-    assert "a dataset lies there already" in second.stderr
+    assert "a dataset is in this folder already" in second.stderr

@@ -44,7 +44,7 @@ class CrossanError(Exception):
 
 
 class UsageError(CrossanError, ValueError):
-    """The command was asked for something that does not exist or does not fit."""
+    """The command names something that does not exist or does not fit."""
 
     exit_code = 2
 
@@ -54,7 +54,7 @@ class ConfigError(UsageError):
 
 
 class StoreNotFoundError(UsageError, FileNotFoundError):
-    """No store, or no such version of it, lies where one was named."""
+    """There is no store, or no such version of it, under the given name."""
 
 
 class DataError(CrossanError, ValueError):
@@ -88,6 +88,6 @@ class BusyError(CrossanError, RuntimeError):
 
 
 class RemoteError(CrossanError, OSError):
-    """A remote refused, or did not answer however often it was asked."""
+    """A remote refused, or did not answer however often it was tried."""
 
     exit_code = 8

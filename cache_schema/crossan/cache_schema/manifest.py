@@ -57,10 +57,10 @@ class Manifest:
     """Digest of the version before, None for the first."""
 
     store_sha256: str
-    """Of the bytes of ``store.json``."""
+    """SHA-256 of the bytes of ``store.json``."""
 
     canary_sha256: str
-    """Of the bytes of ``canary/features.npy``."""
+    """SHA-256 of the bytes of ``canary/features.npy``."""
 
     segments: tuple[SegmentEntry, ...]
     """Oldest first."""

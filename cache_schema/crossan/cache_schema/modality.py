@@ -34,7 +34,7 @@ class ItemStatus(StrEnum):
     ABSENT = "absent"
     """The item has no such medium: no path, no title, or a video without a sound track."""
     MISSING = "missing"
-    """A path is given, but no file lies there."""
+    """A path is given, but there is no file at it."""
     QUARANTINED = "quarantined"
     """The medium could not be read; the reason says why."""
     DELETED = "deleted"

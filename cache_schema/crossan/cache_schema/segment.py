@@ -81,7 +81,7 @@ def is_sha256(text: str) -> bool:
 class FileEntry:
     """One file of a segment.
 
-    ``path`` lies inside the segment and ``size`` is in bytes. Only a chunk has a
+    ``path`` is inside the segment and ``size`` is in bytes. Only a chunk has a
     ``crc32c``, that of its payload.
     """
 
@@ -154,7 +154,7 @@ class SegmentRecord:
 
     segment_id: str
     fingerprint: str
-    """Of the store it was written for."""
+    """Fingerprint of the store that it was written for."""
 
     item_count: int
     """Items it knows, whatever their status."""
@@ -244,7 +244,7 @@ class SegmentRecord:
             row_count=field_of(value, "rows", int, where),
             files=tuple(FileEntry.from_dict(entry, where) for entry in listed),
             producer=field_of(value, "producer", dict, where),
-            # Segments of before compactions, repairs and stamps lack the last three keys.
+            # Segments from before compactions, repairs and stamps lack the last three keys.
             # They are still valid, and none of the three has happened to them.
             replaces=tuple(field_of(value, "replaces", list, where)) if "replaces" in value else (),
             rescued=tuple(field_of(value, "rescued", list, where)) if "rescued" in value else (),

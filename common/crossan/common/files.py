@@ -119,7 +119,7 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     Returns
     -------
     bool
-        False when something lies at ``path`` already.
+        False when ``path`` exists already.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     write_durably(temporary, data)
@@ -136,7 +136,7 @@ def create_exclusively(path: Path, data: bytes) -> bool:
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Replace whatever lies at ``path`` by a file with all of ``data``."""
+    """Replace whatever is at ``path`` by a file with all of ``data``."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     # The bytes are synced before the rename. The other way round a crash could leave the name
     # on a file whose bytes never reached the disk.
@@ -179,7 +179,7 @@ def read_regular(root: Path, relative: str) -> bytes:
     Raises
     ------
     StoreIntegrityError
-        A part of the path is a symbolic link, or no regular file lies there.
+        A part of the path is a symbolic link, or there is no regular file.
     """
     path = require_plain(root, relative)
     if not path.is_file():

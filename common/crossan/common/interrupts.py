@@ -23,7 +23,7 @@ class ToldToEnd(threading.Event):
     """Set once the process was told to end."""
 
     number: signal.Signals | None = None
-    """The signal that told it; None where none has, or where somebody else set the event."""
+    """The signal that said so, None where no signal did or where somebody else set the event."""
 
 
 @contextmanager

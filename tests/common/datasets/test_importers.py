@@ -184,7 +184,7 @@ def test_usage_errors(tmp_path):
     with pytest.raises(UsageError, match="no such file or folder"):
         run("import", "--format", "table", tmp_path / "nowhere", "--out", tmp_path / "d")
     run("import", "--format", "microlens", source, "--out", tmp_path / "d")
-    with pytest.raises(UsageError, match="a dataset lies there already"):
+    with pytest.raises(UsageError, match="a dataset is in this folder already"):
         run("import", "--format", "microlens", source, "--out", tmp_path / "d")
     with pytest.raises(UsageError, match="expected a folder with dataset.json, found none"):
         open_dataset(tmp_path / "nowhere")

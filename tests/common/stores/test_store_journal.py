@@ -292,7 +292,7 @@ def test_closed_journal_refuses_work(empty, make_rows):
 
 
 def test_journal_needs_a_store(tmp_path):
-    with pytest.raises(StoreNotFoundError, match=r"store\.json is not there"):
+    with pytest.raises(StoreNotFoundError, match=r"expected store\.json, found none"):
         Journal.open(tmp_path, JOB)
 
 

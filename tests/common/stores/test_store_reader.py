@@ -88,7 +88,9 @@ def test_layer_that_is_not_kept_is_refused(store):
 
 
 def test_missing_store_and_version_are_named(store, tmp_path):
-    with pytest.raises(StoreNotFoundError, match=r"no store at .*nowhere: store.json is not there"):
+    with pytest.raises(
+        StoreNotFoundError, match=r"no store at .*nowhere: expected store.json, found none"
+    ):
         open_store(tmp_path / "nowhere")
     with pytest.raises(StoreNotFoundError, match="expected version 9, found versions 1 to 2"):
         open_store(store, version=9)

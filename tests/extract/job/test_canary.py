@@ -79,7 +79,8 @@ def test_small_differences_pass(factor, compute_dtype):
 )
 def test_larger_differences_stop(factor, compute_dtype):
     with pytest.raises(
-        IncompatibleError, match="store S: canary mismatch: expected the stored features within"
+        IncompatibleError,
+        match="store S: canary mismatch: expected the stored hidden states within",
     ):
         check_canary(
             RECORDED, RECORDED * np.float32(factor), compute_dtype=compute_dtype, where="S"

@@ -134,5 +134,5 @@ def test_the_whole_sample(tmp_path):
     assert set(suffixes) == {".jpg", ".png", "webp", ".mp4", ".wav", "flac", ".ogg"}
     assert bad == {"image": 2, "video": 2, "audio": 2}  # under the default --max-bad of 1 %
     assert absent > 16
-    with pytest.raises(UsageError, match="a dataset lies there already"):
+    with pytest.raises(UsageError, match="a dataset is in this folder already"):
         write_sample(tmp_path / "d", seed=0)

@@ -63,7 +63,7 @@ def connected(cluster: ClusterRequest) -> Iterator[Any]:
             remedy="Run: pip install 'ray[client]'",
         )
     _require_answer(cluster.address)
-    # Ray puts a handler of its own in: ours has to be read before.
+    # Ray installs a handler of its own, so ours has to be read before.
     previous = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**_options(cluster))

@@ -1,4 +1,4 @@
-"""Errors of ours that cross between processes as plain data."""
+"""Our errors, as plain data that crosses between processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Failure:
     @classmethod
     def of(cls, error: CrossanError) -> Failure:
         """Name the error's nearest class that everybody knows."""
-        # The other side may lack a subclass of ours, so the nearest class that both know is named.
+        # The other side may lack one of our subclasses: the nearest class that both know is named.
         kind = next(base.__name__ for base in type(error).__mro__ if base.__name__ in _KNOWN)
         return cls(kind, error.message, error.remedy)
 

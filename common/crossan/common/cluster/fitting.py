@@ -22,8 +22,8 @@ class Node:
 class Crew:
     """The workers a job asks a cluster for.
 
-    ``cpus`` and ``gpus`` are those of one worker; ``room`` says how many such
-    workers the machines that are up now hold, ``worker_count`` how many are asked for.
+    ``cpus`` and ``gpus`` are those of one worker. ``room`` says how many such workers
+    the machines that are up now hold, ``worker_count`` how many the job requests.
     """
 
     worker_count: int

@@ -1,4 +1,4 @@
-"""Dataset folders: interactions, items and where their media lie.
+"""Dataset folders, which hold interactions, items and where their media lie.
 
 Belongs here: the folder format, imports into it, the leave-one-out protocol,
 the doctor. Does not belong here: decoding media (extract) and models (train).

@@ -1,4 +1,4 @@
-"""The doctor: what a dataset holds, what it lacks, and what will surprise its user."""
+"""The doctor, who says what a dataset holds, what it lacks and what will surprise its user."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ _KNOWN_COUNTS = {
     "microlens-100k": {"users": 100_000, "items": 19_738, "interactions": 719_405},
     "microlens-50k": {"users": 50_000, "items": 19_220, "interactions": 359_708},
 }
-"""What the publishers say, by dataset name."""
+"""The counts that the publishers state, by dataset name."""
 
 Probe = Callable[[Path], ItemStatus]
 
 
 def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -> dict[str, Any]:
-    """Return the report of ``crossan data check``; its keys are a promise (docs/cli.md).
+    """Return the report of ``crossan data check``.
+
+    Its keys are a promise (docs/cli.md).
 
     Parameters
     ----------
@@ -87,14 +89,18 @@ def _problem(
 def _count_problems(dataset: Dataset) -> Iterator[dict[str, Any]]:
     known = _KNOWN_COUNTS.get(dataset.name.lower().replace("_", "-"), {})
     for what, expected in known.items():
-        found = dataset.counts.get(what)
-        if found != expected:
+        actual = dataset.counts.get(what)
+        if actual != expected:
             yield _problem(
-                "count", f"{dataset.name} has {expected:,} {what}, found {found or 0:,}", count=1
+                "count", f"{dataset.name} has {expected:,} {what}, found {actual or 0:,}", count=1
             )
 
 
-def _id_problems(interactions: Any, items: Any, min_items: int) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - Arrow is untyped
+def _id_problems(
+    interactions: Any,  # noqa: ANN401 - Arrow is untyped
+    items: Any,  # noqa: ANN401
+    min_items: int,
+) -> Iterator[dict[str, Any]]:
     listed = Counter(items.column("item_id").to_pylist())
     repeated = sorted(item for item, count in listed.items() if count > 1)
     if repeated:
@@ -113,16 +119,20 @@ def _id_problems(interactions: Any, items: Any, min_items: int) -> Iterator[dict
 
 
 def _target_problems(kept: KeptSequences) -> Iterator[dict[str, Any]]:
-    targets, cold, unwinnable = (
-        len(kept.user_ids),
-        cold_test_targets(kept),
-        unwinnable_test_targets(kept),
-    )
+    target_count = len(kept.user_ids)  # each user has one
+    cold, unwinnable = cold_test_targets(kept), unwinnable_test_targets(kept)
     if cold:
-        what = f"{cold / targets:.1%} of test targets are in no training sequence: only content can rank them"
+        what = (
+            f"{cold / target_count:.1%} of test targets are in no training sequence: "
+            "only content can rank them"
+        )
         yield _problem("cold-target", what, count=cold)
     if unwinnable:
-        what = f"{unwinnable / targets:.1%} of test targets are in their user's history already: unwinnable when masked"
+        what = (
+            f"{unwinnable / target_count:.1%} of test targets are in their user's history "
+            "already: unwinnable when masked"
+            "unwinnable when masked"
+        )
         yield _problem("unwinnable-target", what, count=unwinnable)
 
 
@@ -138,11 +148,10 @@ def _examine_media(
         present = sum(bool(title and title.strip()) for title in items.column("title").to_pylist())
         return {"present": present, "absent": len(item_ids) - present, "missing": 0, "broken": 0}
     paths = items.column(modality.value).to_pylist()
-    if modality is Modality.AUDIO:  # no sound of its own: the video's sound track
-        paths = [
-            own or video
-            for own, video in zip(paths, items.column("video").to_pylist(), strict=True)
-        ]
+    if modality is Modality.AUDIO:
+        # An item without a sound file uses the sound track of its video.
+        videos = items.column("video").to_pylist()
+        paths = [sound or video for sound, video in zip(paths, videos, strict=True)]
     named = [
         (item, dataset.media_path(path)) for item, path in zip(item_ids, paths, strict=True) if path
     ]
@@ -168,9 +177,10 @@ def _probe_all(
         ThreadPoolExecutor(workers) as pool,
         progress(f"check {modality.value}", len(named), "files") as shown,
     ):
-        for (item, path), (kind, reason) in zip(
-            named, pool.map(lambda entry: _probe_one(entry[1], probe), named), strict=True
-        ):
+        # Threads do, as decoding happens in C libraries and ffmpeg. `map` keeps the order, so
+        # that two runs report the same examples.
+        verdicts = pool.map(lambda entry: _probe_one(entry[1], probe), named)
+        for (item, path), (kind, reason) in zip(named, verdicts, strict=True):
             counts[kind] += 1
             if kind in bad:
                 bad[kind].append(f"{item}: {path}" + (f" ({reason})" if reason else ""))
@@ -188,12 +198,15 @@ def _probe_one(path: Path, probe: Probe) -> tuple[str, str]:
 
 
 def _find_probe(modality: Modality) -> Probe:
+    # Decoders live in extract, which common must not import: they announce themselves by entry
+    # point, and a machine that only trains does without.
     for point in entry_points(group="crossan.media_probes", name=modality.value):
         try:
             probe: Probe = point.load()
         except ModuleNotFoundError as error:
             note(
-                f"{modality.value}: not decoded, only looked for: {error.name} is not installed (crossan[extract])"
+                f"{modality.value}: not decoded, only looked for: "
+                f"{error.name} is not installed (crossan[extract])"
             )
             break
         return probe

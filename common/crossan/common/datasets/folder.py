@@ -1,4 +1,4 @@
-"""The dataset folder: ``dataset.json``, ``interactions.parquet``, ``items.parquet``."""
+"""The dataset folder with ``dataset.json``, ``interactions.parquet``, ``items.parquet``."""
 
 from __future__ import annotations
 
@@ -21,19 +21,26 @@ __all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "Dataset", "open_dataset", "writ
 INTERACTION_SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
 )
-"""One row per interaction; timestamp in milliseconds, null for file order."""
+"""One row per interaction. The timestamp is in milliseconds, null for file order."""
 
 ITEM_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")]
 )
-"""One row per item; paths relative to the folder or absolute; audio null is the video's sound track."""
+"""One row per item.
+
+Paths are relative to the folder or absolute. Where audio is null the sound track
+of the video is meant.
+"""
 
 _FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """An opened dataset folder; its tables are read when asked for."""
+    """An opened dataset folder.
+
+    Its tables are read anew at every call.
+    """
 
     root: Path
     name: str
@@ -41,7 +48,7 @@ class Dataset:
     licence: str
     counts: Mapping[str, int]
     digest: str
-    """sha256 over both tables' values in file order, hex."""
+    """SHA-256 over both tables' values in file order, 64 hexadecimal digits."""
 
     def interactions(self) -> pa.Table:
         """Return ``user_id``, ``item_id``, ``timestamp`` in file order."""
@@ -52,7 +59,7 @@ class Dataset:
         return _read_table(self.root / "items.parquet", ITEM_SCHEMA)
 
     def media_path(self, path: str) -> Path:
-        """Return where a path of the items table lies."""
+        """Return the full path of a medium that the items table names."""
         return self.root / path
 
 
@@ -64,16 +71,16 @@ def open_dataset(root: Path | str) -> Dataset:
     UsageError
         There is no dataset at ``root``.
     DataError
-        ``dataset.json`` is not one of ours.
+        ``dataset.json`` does not describe a dataset.
     """
     root = Path(root)
-    described = root / "dataset.json"
+    description = root / "dataset.json"
     try:
-        fields = json.loads(described.read_text(encoding="utf-8"))
+        fields = json.loads(description.read_text(encoding="utf-8"))
         version = fields["format_version"]
         if version != _FORMAT_VERSION:
             raise DataError(
-                f"{described}: expected format version {_FORMAT_VERSION}, found {version!r}"
+                f"{description}: expected format version {_FORMAT_VERSION}, found {version!r}"
             )
         return Dataset(
             root=root.absolute(),
@@ -89,7 +96,7 @@ def open_dataset(root: Path | str) -> Dataset:
             remedy=f"crossan data import --format microlens SRC --out {root}",
         ) from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{described}: not a dataset description: {error!r}") from None
+        raise DataError(f"{description}: not a dataset description: {error!r}") from None
 
 
 def write_dataset(
@@ -101,19 +108,21 @@ def write_dataset(
     interactions: pa.Table,
     items: pa.Table,
 ) -> Dataset:
-    """Write a dataset folder; files already in ``out`` that are not ours (media) stay.
+    """Write a dataset folder.
+
+    Files in ``out`` that are not ours, such as media, stay.
 
     Raises
     ------
     UsageError
-        A dataset lies in ``out`` already.
+        There is a dataset in ``out`` already.
     DataError
         A null or repeated item id, or an interaction without user or item.
     """
     refuse_existing(out)
     interactions, items = interactions.cast(INTERACTION_SCHEMA), items.cast(ITEM_SCHEMA)
     _check(interactions, items)
-    described = {
+    description = {
         "format_version": _FORMAT_VERSION,
         "name": name,
         "source_format": source_format,
@@ -126,18 +135,17 @@ def write_dataset(
         "digest": _digest(interactions, items),
     }
     out.mkdir(parents=True, exist_ok=True)
+    # Inside `out`, so that the renames below stay within one file system.
     staged = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
     try:
         pq.write_table(interactions, staged / "interactions.parquet")
         pq.write_table(items, staged / "items.parquet")
         (staged / "dataset.json").write_text(
-            json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8"
+            json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
         )
-        for file in (
-            "interactions.parquet",
-            "items.parquet",
-            "dataset.json",
-        ):  # dataset.json last: it makes the folder one
+        # dataset.json goes last: it is what makes a folder a dataset, so one that was cut off
+        # before never looks like a whole one.
+        for file in ("interactions.parquet", "items.parquet", "dataset.json"):
             (staged / file).replace(out / file)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -145,18 +153,19 @@ def write_dataset(
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise `UsageError` if a dataset, or something that is no folder, lies at ``out``."""
+    """Raise `UsageError` if ``out`` holds a dataset, is no folder, or cannot be written to."""
     if (out / "dataset.json").exists():
-        raise UsageError(f"--out {out}: a dataset lies there already", remedy=f"rm -r {out}")
+        raise UsageError(f"--out {out}: a dataset is in this folder already", remedy=f"rm -r {out}")
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, found a file")
-    parent = next(place for place in (out, *out.absolute().parents) if place.exists())
+    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK):
         raise UsageError(f"--out {out}: {parent} cannot be written to")
 
 
 def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
+        # Not read_table: one of its threads may still run when the interpreter ends, and abort it.
         with pq.ParquetFile(path) as file:
             table = file.read(use_threads=False)
         return table.select(schema.names).cast(schema)
@@ -189,6 +198,8 @@ def _digest(interactions: pa.Table, items: pa.Table) -> str:
     for table in (interactions, items):
         for name in table.column_names:
             for value in table.column(name).to_pylist():
+                # The length before each value keeps "ab", "c" apart from "a", "bc". 0xff is no
+                # UTF-8, so a null differs from every text.
                 encoded = b"\xff" if value is None else str(value).encode()
                 digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()

@@ -23,6 +23,8 @@ _MEDIA_SUFFIXES = {
     "audio": (".wav", ".mp3", ".flac", ".ogg", ".m4a"),
 }
 _MEDIA_FOLDERS = {"image": "cover", "video": "video", "audio": "audio"}
+"""What the name of a folder of such media contains."""
+_TABLE_SUFFIXES = (".parquet", ".csv", ".tsv")
 
 _INTERACTION_COLUMNS = {
     "user_id": ("user_id", "user", "userID"),
@@ -46,23 +48,25 @@ class ImportSource:
     """Lines of ``user TAB item item ...``."""
     items: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Our column name to theirs."""
+    """From our name of a column to the name in the files."""
     time_unit: str = "ms"
 
 
 @dataclass(frozen=True, slots=True)
-class _Imported:
+class _Tables:
     interactions: pa.Table
     items: pa.Table
 
 
 def read_source(source_format: str, source: ImportSource) -> tuple[pa.Table, pa.Table]:
-    """Return the interactions and the items of a source; items that only interactions name have no media.
+    """Return the interactions and the items of a source.
+
+    Items that only the interactions name have no media.
 
     Raises
     ------
     UsageError
-        An unknown format, or files that are not there or not the only ones.
+        An unknown format, or a file that is missing or not the only one of its kind.
     DataError
         Files that do not hold what their format says.
     """
@@ -70,33 +74,32 @@ def read_source(source_format: str, source: ImportSource) -> tuple[pa.Table, pa.
         raise UsageError(f"--format {source_format}: expected one of {', '.join(FORMATS)}")
     if not source.root.exists():
         raise UsageError(f"{source.root}: no such file or folder")
-    imported = FORMATS[source_format](source)
-    return imported.interactions, _add_unlisted(
-        imported.items, imported.interactions.column("item_id")
-    )
+    tables = FORMATS[source_format](source)
+    return tables.interactions, _add_unlisted(tables.items, tables.interactions.column("item_id"))
 
 
-def _read_microlens(source: ImportSource) -> _Imported:
-    rows = _find(source.root, ("*_pairs.csv",))
-    if rows is not None:
-        interactions = _interactions_from(rows, source)
+def _read_microlens(source: ImportSource) -> _Tables:
+    pairs = _find(source.root, ("*_pairs.csv",))
+    if pairs is not None:
+        interactions = _interactions_from(pairs, source)
     else:
         interactions = read_sequences(_the_only(source.root, ("*_pairs.tsv",)))
     titles = _read_titles(_the_only(source.root, ("*_titles.csv", "*_title*.csv")))
     media = {kind: _media_by_id(source.root, kind) for kind in _MEDIA_FOLDERS}
-    named = set(titles).union(*media.values()) if any(media.values()) else set(titles)
-    known = set(interactions.column("item_id").to_pylist()) | set(titles)
-    ids = sorted(named & known | set(titles))
+    # A media folder may hold more than this edition of the data set: files of items that neither
+    # the interactions nor the titles name stay out.
+    with_media = set().union(*media.values())
+    ids = sorted(set(titles) | with_media & set(interactions.column("item_id").to_pylist()))
     columns = {
         kind: [media[kind].get(item) for item in ids] for kind in ("image", "video", "audio")
     }
-    return _Imported(
+    return _Tables(
         interactions,
         pa.table({"item_id": ids, "title": [titles.get(item) for item in ids], **_texts(columns)}),
     )
 
 
-def _read_iisan(source: ImportSource) -> _Imported:
+def _read_iisan(source: ImportSource) -> _Tables:
     interactions = read_sequences(_the_only(source.root, ("*_users.tsv", "*_pairs.tsv")))
     titles: dict[str, str | None] = {}
     path = _the_only(source.root, ("*_items.tsv",))
@@ -111,7 +114,7 @@ def _read_iisan(source: ImportSource) -> _Imported:
     ids = list(titles)
     nothing: list[str | None] = [None] * len(ids)
     columns = {"image": [images.get(item) for item in ids], "video": nothing, "audio": nothing}
-    return _Imported(
+    return _Tables(
         interactions,
         pa.table(
             {"item_id": ids, "title": pa.array(titles.values(), pa.string()), **_texts(columns)}
@@ -119,30 +122,30 @@ def _read_iisan(source: ImportSource) -> _Imported:
     )
 
 
-def _read_mmrec(source: ImportSource) -> _Imported:
+def _read_mmrec(source: ImportSource) -> _Tables:
     interactions = _interactions_from(
         source.interactions or _the_only(source.root, ("*.inter",)), source
     )
-    return _Imported(interactions, _items_from(source.items, source))
+    return _Tables(interactions, _items_from(source.items, source))
 
 
-def _read_table_source(source: ImportSource) -> _Imported:
+def _read_table_source(source: ImportSource) -> _Tables:
     if source.interactions is not None and source.sequences is not None:
         raise UsageError("--interactions and --sequences: give one of them")
     if source.sequences is not None:
         interactions = read_sequences(source.sequences)
     else:
-        found = source.interactions or _the_only(
-            source.root, tuple(f"interactions{end}" for end in (".parquet", ".csv", ".tsv"))
+        table = source.interactions or _the_only(
+            source.root, tuple(f"interactions{suffix}" for suffix in _TABLE_SUFFIXES)
         )
-        interactions = _interactions_from(found, source)
+        interactions = _interactions_from(table, source)
     items = source.items or _find(
-        source.root, tuple(f"items{end}" for end in (".parquet", ".csv", ".tsv"))
+        source.root, tuple(f"items{suffix}" for suffix in _TABLE_SUFFIXES)
     )
-    return _Imported(interactions, _items_from(items, source))
+    return _Tables(interactions, _items_from(items, source))
 
 
-FORMATS: Mapping[str, Callable[[ImportSource], _Imported]] = {
+FORMATS: Mapping[str, Callable[[ImportSource], _Tables]] = {
     "microlens": _read_microlens,
     "iisan": _read_iisan,
     "mmrec": _read_mmrec,
@@ -152,8 +155,8 @@ FORMATS: Mapping[str, Callable[[ImportSource], _Imported]] = {
 
 
 def _interactions_from(path: Path, source: ImportSource) -> pa.Table:
-    wanted = _mapped(_INTERACTION_COLUMNS, source.columns)
-    table = pick_columns(read_table(path), path, wanted, required=("user_id", "item_id"))
+    names = _mapped(_INTERACTION_COLUMNS, source.columns)
+    table = pick_columns(read_table(path), path, names, required=("user_id", "item_id"))
     times = to_milliseconds(table.column("timestamp"), source.time_unit, path)
     return table.set_column(2, "timestamp", times)
 
@@ -164,13 +167,14 @@ def _items_from(path: Path | None, source: ImportSource) -> pa.Table:
     table = pick_columns(
         read_table(path), path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",)
     )
-    for place, name in enumerate(table.column_names):
+    for number, name in enumerate(table.column_names):
         if name in _MEDIA_FOLDERS:
+            # A relative path is relative to the table that names it, not to where we run.
             paths = [
-                None if not value else str((path.parent / value).absolute())
+                str((path.parent / value).absolute()) if value else None
                 for value in table.column(name).to_pylist()
             ]
-            table = table.set_column(place, name, pa.array(paths, pa.string()))
+            table = table.set_column(number, name, pa.array(paths, pa.string()))
     return table
 
 
@@ -181,7 +185,11 @@ def _mapped(
 
 
 def _read_titles(path: Path) -> dict[str, str | None]:
-    """Read MicroLens titles: a header and RFC 4180 quoting, or neither and commas inside titles."""
+    """Read the titles of MicroLens.
+
+    Some editions have a header and RFC 4180 quoting. Others have neither, and commas
+    inside titles.
+    """
     lines = _lines(path)
     titles: dict[str, str | None] = {}
     if lines and lines[0].replace('"', "").lower() == "item,title":
@@ -189,7 +197,8 @@ def _read_titles(path: Path) -> dict[str, str | None]:
             for row in list(csv.reader(text))[1:]:
                 if row and len(row) != 2:
                     raise DataError(
-                        f"{path}: expected item and title, found {len(row)} fields for item {row[0]}"
+                        f"{path}: expected item and title, "
+                        f"found {len(row)} fields for item {row[0]}"
                     )
                 if row:
                     _put_title(titles, row[0], row[1], path, len(titles) + 2)
@@ -223,38 +232,38 @@ def _lines(path: Path) -> list[str]:
 
 
 def _media_by_id(root: Path, kind: str) -> dict[str, str]:
-    folders = (
-        [f for f in sorted(root.iterdir()) if f.is_dir() and _MEDIA_FOLDERS[kind] in f.name.lower()]
-        if root.is_dir()
-        else []
-    )
+    entries = sorted(root.iterdir()) if root.is_dir() else []
+    subfolders = [entry for entry in entries if entry.is_dir()]
+    folders = [folder for folder in subfolders if _MEDIA_FOLDERS[kind] in folder.name.lower()]
     if kind == "image":
-        folders += [f for f in sorted(root.iterdir()) if f.is_dir() and "image" in f.name.lower()]
-    found: dict[str, str] = {}
-    for file in (file for folder in folders for file in sorted(folder.iterdir())):
-        if file.suffix.lower() in _MEDIA_SUFFIXES[kind]:
-            found.setdefault(file.stem, str(file.absolute()))
-    return found
+        # Covers come first, as the first file of an item counts.
+        folders += [folder for folder in subfolders if "image" in folder.name.lower()]
+    paths: dict[str, str] = {}
+    for folder in folders:
+        for file in sorted(folder.iterdir()):
+            if file.suffix.lower() in _MEDIA_SUFFIXES[kind]:
+                paths.setdefault(file.stem, str(file.absolute()))
+    return paths
 
 
 def _the_only(root: Path, patterns: Sequence[str]) -> Path:
-    found = _find(root, patterns)
-    if found is None:
+    path = _find(root, patterns)
+    if path is None:
         raise UsageError(f"{root}: expected {' or '.join(patterns)}, found none")
-    return found
+    return path
 
 
 def _find(root: Path, patterns: Sequence[str]) -> Path | None:
     for pattern in patterns:
-        found = sorted(root.glob(pattern)) if root.is_dir() else []
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found)
+        matches = sorted(root.glob(pattern)) if root.is_dir() else []
+        if len(matches) > 1:
+            names = ", ".join(path.name for path in matches)
             raise UsageError(
                 f"{root}: expected one {pattern}, found {names}",
-                remedy="Move the others elsewhere.",
+                remedy="Move the others elsewhere",
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     return None
 
 

@@ -1,8 +1,9 @@
-"""The paper's leave-one-out protocol: which interactions are kept, and in which order.
+"""The paper's leave-one-out protocol.
 
-Users with fewer than ``min_items`` interactions are dropped, then each user's
-last ``max_items`` are kept: the last is the test target, the last but one the
-validation target, the rest the training part.
+It says which interactions are kept, and in which order. Users with fewer than
+``min_items`` interactions are dropped, then each user's last ``max_items`` are
+kept. The last is the test target, the last but one the validation target, the
+rest the training part.
 """
 
 from __future__ import annotations
@@ -31,34 +32,35 @@ __all__ = [
 HELD_OUT = 2
 """Items at the end of every kept sequence that no training part holds."""
 
-Rows = npt.NDArray[np.int64]
+Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionSequences:
-    """Each user's kept items without the test target: all that training and selecting may see.
+    """Each user's kept items without the test target.
 
-    Shapes as in `KeptSequences`, but that every user's last item is the
-    validation target. The catalogue is the whole one: which items there are to
-    rank is no secret, whose test target one of them is does not stand here.
+    This is all that training and selecting may see. Shapes are as in
+    `KeptSequences`, but every user's last item is the validation target. The
+    catalogue is the whole one, for which items there are to rank is no secret. Whose
+    test target an item is cannot be seen here.
     """
 
     user_ids: npt.NDArray[np.str_]
     item_ids: npt.NDArray[np.str_]
-    items: Rows
-    offsets: Rows
+    items: Int64Array
+    offsets: Int64Array
 
-    def sequence(self, user: int) -> Rows:
+    def sequence(self, user: int) -> Int64Array:
         """Return one user's items up to the validation target, catalogue rows, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     @property
-    def validation_targets(self) -> Rows:
+    def validation_targets(self) -> Int64Array:
         """The last of these items of every user, ``(users,)``."""
         return self.items[self.offsets[1:] - 1]
 
     @property
-    def training_items(self) -> Rows:
+    def training_items(self) -> Int64Array:
         """The training parts of all users one after another."""
         return np.delete(self.items, self.offsets[1:] - 1)
 
@@ -75,35 +77,39 @@ class KeptSequences:
     user_ids: npt.NDArray[np.str_]
     item_ids: npt.NDArray[np.str_]
     """The catalogue: every item of a kept sequence."""
-    items: Rows
-    offsets: Rows
+    items: Int64Array
+    offsets: Int64Array
 
-    def sequence(self, user: int) -> Rows:
+    def sequence(self, user: int) -> Int64Array:
         """Return one user's kept items, catalogue rows, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     @property
-    def test_targets(self) -> Rows:
+    def test_targets(self) -> Int64Array:
         """The last item of every user, ``(users,)``."""
         return self.items[self.offsets[1:] - 1]
 
     @property
-    def training_items(self) -> Rows:
+    def training_items(self) -> Int64Array:
         """The training parts of all users one after another."""
         return self.without_test().training_items
 
     def without_test(self) -> SelectionSequences:
-        """Return a copy in which the test targets are gone."""
+        """Return a copy without the test targets."""
         return SelectionSequences(
             self.user_ids,
             self.item_ids,
             np.delete(self.items, self.offsets[1:] - 1),
+            # Each of the users before has one item fewer, so a user's begin moves by their number.
             self.offsets - np.arange(len(self.offsets)),
         )
 
 
 def sequences_digest(sequences: KeptSequences | SelectionSequences) -> str:
-    """Return the SHA-256 of users, catalogue and sequences: only with equal ones are two figures about the same."""
+    """Return the SHA-256 of users, catalogue and sequences.
+
+    Two figures are about the same data only where these are equal.
+    """
     names = canonical_bytes([sequences.user_ids.tolist(), sequences.item_ids.tolist()])
     return sha256_hex(names + sequences.offsets.tobytes() + sequences.items.tobytes())
 
@@ -152,12 +158,14 @@ def keep_sequences(
     order = _time_order(interactions.column("timestamp"), user_ids, users, items)
     users, items = users[order], items[order]
     lengths = np.bincount(users, minlength=len(user_ids))
-    from_end = np.cumsum(lengths)[users] - np.arange(len(users))  # 1 for a user's last interaction
+    # Interactions lie user after user and oldest first: 1 for the last one of a user.
+    from_end = np.cumsum(lengths)[users] - np.arange(len(users))
     is_kept = (lengths[users] >= min_items) & (from_end <= max_items)
     if not is_kept.any():
         raise DataError(
-            f"no user has at least {min_items} interactions: {len(user_ids):,} users, {len(users):,} interactions",
-            remedy="Lower --min-items (3 at least), or check the import: crossan data check D",
+            f"no user has at least {min_items} interactions: "
+            f"{len(user_ids):,} users, {len(users):,} interactions",
+            remedy="Lower --min-items (3 at least), or run: crossan data check DATASET",
         )
     kept_users, kept_lengths = np.unique(users[is_kept], return_counts=True)
     catalogue, rows = np.unique(items[is_kept], return_inverse=True)
@@ -177,7 +185,10 @@ def cold_test_targets(kept: KeptSequences) -> int:
 
 
 def unwinnable_test_targets(kept: KeptSequences) -> int:
-    """Count test targets already among their user's kept items before them: history masking rules them out."""
+    """Count test targets that are already in their user's history.
+
+    History masking rules them out, so no model can rank them.
+    """
     owners = np.repeat(np.arange(len(kept.user_ids)), np.diff(kept.offsets))
     is_before = np.ones(len(kept.items), dtype=bool)
     is_before[kept.offsets[1:] - 1] = False
@@ -185,8 +196,12 @@ def unwinnable_test_targets(kept: KeptSequences) -> int:
     return len(np.unique(owners[repeats]))
 
 
-def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Rows]:
-    """Return the distinct values, sorted, and each row's position among them."""
+def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Int64Array]:
+    """Return the distinct values, sorted, and each row's position among them.
+
+    Arrow numbers the values as it meets them. Sorting them makes the positions
+    independent of the order of the file.
+    """
     encoded = pc.dictionary_encode(column).combine_chunks()
     values = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
     order = np.argsort(values)
@@ -196,16 +211,21 @@ def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Rows]:
 
 
 def _time_order(
-    timestamps: pa.ChunkedArray, user_ids: npt.NDArray[np.str_], users: Rows, items: Rows
-) -> Rows:
+    timestamps: pa.ChunkedArray,
+    user_ids: npt.NDArray[np.str_],
+    users: Int64Array,
+    items: Int64Array,
+) -> Int64Array:
     has_time = pc.is_valid(timestamps).to_numpy()
     timed = np.bincount(users, weights=has_time, minlength=len(user_ids))
-    torn = np.flatnonzero((timed > 0) & (timed < np.bincount(users, minlength=len(user_ids))))
-    if len(torn):
+    mixed = np.flatnonzero((timed > 0) & (timed < np.bincount(users, minlength=len(user_ids))))
+    if len(mixed):
         raise DataError(
-            f"user {user_ids[torn[0]]} has interactions with and without a timestamp"
-            f" ({len(torn):,} such users): their order is not known"
+            f"user {user_ids[mixed[0]]} has interactions with and without a timestamp"
+            f" ({len(mixed):,} such users): their order is not known"
         )
+    # lexsort sorts by its last key first: user, then time, then item id, then file order. A
+    # user without timestamps has equal times and equal ties, which leaves the file order.
     times = pc.fill_null(timestamps, 0).to_numpy()
     ties = np.where(has_time, items, 0)
     return np.lexsort((np.arange(len(users)), ties, times, users)).astype(np.int64)

@@ -21,7 +21,7 @@ def read_table(path: Path) -> pa.Table:
     Raises
     ------
     UsageError
-        No file lies at ``path``.
+        There is no file at ``path``.
     DataError
         The file is not such a table.
     """
@@ -32,6 +32,7 @@ def read_table(path: Path) -> pa.Table:
         with path.open(encoding="utf-8-sig") as lines:
             header = lines.readline().rstrip("\r\n")
         delimiter = "\t" if "\t" in header else ","
+        # Without types Arrow guesses, and an item id such as 007 would become the number 7.
         names = next(iter(_split_header(header, delimiter)), [])
         return pa_csv.read_csv(
             path,
@@ -49,7 +50,7 @@ def read_table(path: Path) -> pa.Table:
 
 
 def pick_columns(
-    table: pa.Table, source: Path, wanted: Mapping[str, Sequence[str]], required: Sequence[str]
+    table: pa.Table, source: Path, names: Mapping[str, Sequence[str]], required: Sequence[str]
 ) -> pa.Table:
     """Return the columns under our names.
 
@@ -57,37 +58,42 @@ def pick_columns(
     ----------
     table
         What was read from ``source``.
-    wanted
-        Our name to the names it may have there, the first that exists is taken.
+    names
+        From our name of a column to the names that it may have in the table. The first
+        that exists is taken.
     required
-        Our names that must be found; others become null.
+        Our names of the columns that must exist. Others become null.
 
     Raises
     ------
     UsageError
-        A required column is not there; the message lists what is, and the flag that names it.
+        A required column is missing. The message lists the columns that exist, and the
+        flag that names one.
     """
     columns = {}
-    for ours, theirs in wanted.items():
-        found = next((name for name in theirs if name in table.column_names), None)
-        if found is None and ours in required:
+    for ours, theirs in names.items():
+        name = next((name for name in theirs if name in table.column_names), None)
+        if name is None and ours in required:
             raise UsageError(
-                f"{source}: expected a column for {ours} ({', '.join(theirs)}), found {', '.join(table.column_names)}",
+                f"{source}: expected a column for {ours} ({', '.join(theirs)}), "
+                f"found {', '.join(table.column_names)}",
                 remedy=f"Name it: --column {ours}=THEIR_NAME",
             )
         columns[ours] = (
-            pa.nulls(table.num_rows, pa.string()) if found is None else table.column(found)
+            pa.nulls(table.num_rows, pa.string()) if name is None else table.column(name)
         )
     return pa.table(columns)
 
 
 def read_sequences(path: Path) -> pa.Table:
-    """Read ``user TAB item item ...`` lines, oldest item first, into interactions without timestamps.
+    """Read ``user TAB item item ...`` lines into interactions without timestamps.
+
+    Each line names its oldest item first.
 
     Raises
     ------
     UsageError
-        No file lies at ``path``.
+        There is no file at ``path``.
     DataError
         A line without exactly one tab, or a user on two lines.
     """
@@ -122,7 +128,9 @@ def read_sequences(path: Path) -> pa.Table:
 
 
 def to_milliseconds(column: pa.ChunkedArray, unit: str, source: Path) -> pa.ChunkedArray:
-    """Turn timestamps in ``unit`` ("s" or "ms") into int64 milliseconds; nulls stay.
+    """Turn timestamps in ``unit``, "s" or "ms", into int64 milliseconds.
+
+    Nulls stay.
 
     Raises
     ------
@@ -130,6 +138,8 @@ def to_milliseconds(column: pa.ChunkedArray, unit: str, source: Path) -> pa.Chun
         A value is not a number.
     """
     try:
+        # By way of text: Arrow casts a text such as "1e9" to a float but not to an integer, and the
+        # column may be of either kind.
         numbers = pc.cast(pc.cast(column, pa.string()), pa.float64())
     except pa.ArrowInvalid as error:
         raise DataError(f"{source}: expected numeric timestamps: {error}") from None

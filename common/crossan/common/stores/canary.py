@@ -1,4 +1,4 @@
-"""Whether two canaries, the hidden states of four fixed inputs, tell of the same numbers."""
+"""Comparing two canaries, the hidden states of four fixed inputs."""
 
 from __future__ import annotations
 
@@ -27,24 +27,30 @@ def check_canary(
     Raises
     ------
     IncompatibleError
-        They differ by more, or in shape.
+        They differ by more than is allowed, or in shape.
     """
     allowed = _TOLERANCE.get(compute_dtype, _TOLERANCE_OF_HALF_PRECISION)
-    remedy = "Extract with the device and library versions of the store's producer, or into another --cache."
+    remedy = (
+        "Extract with the device and library versions of the store's producer, "
+        "or into another --cache"
+    )
     if recorded.shape != computed.shape:
         raise IncompatibleError(
-            f"store {where}: canary mismatch: expected shape {recorded.shape}, found {computed.shape}",
+            f"store {where}: canary mismatch: "
+            f"expected shape {recorded.shape}, found {computed.shape}",
             remedy=remedy,
         )
+    # The bound keeps a vector of zeros, for which a relative error has no meaning, from dividing.
     norm = np.maximum(np.linalg.norm(recorded, axis=2), 1e-6)
     error = np.linalg.norm(computed - recorded, axis=2) / norm  # (input, layer)
     worst = float(error.max())
-    if not worst <= allowed:  # NaN is a mismatch too
-        number, layer = np.unravel_index(
-            int(np.argmax(np.where(np.isnan(error), np.inf, error))), error.shape
-        )
+    # Not `worst > allowed`: NaN compares false with everything, and is a mismatch too.
+    if not worst <= allowed:
+        ranked = np.where(np.isnan(error), np.inf, error)
+        number, layer = np.unravel_index(int(np.argmax(ranked)), error.shape)
         raise IncompatibleError(
-            f"store {where}: canary mismatch: expected the stored features within {allowed:g} relative, "
-            f"found {float(error[number, layer]):.3g} at input {number}, kept layer number {layer}",
+            f"store {where}: canary mismatch: expected the stored hidden states within "
+            f"{allowed:g} relative, found {float(error[number, layer]):.3g} "
+            f"at input {number}, kept layer number {layer}",
             remedy=remedy,
         )

@@ -1,4 +1,8 @@
-"""A claim on a segment that is about to be published: nobody collects it, and a process after ours can take it over."""
+"""A claim on a segment that is about to be published.
+
+Nobody collects a claimed segment, and a process of the same job can take a dead
+process's claim over.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +20,11 @@ _BUILD = "segment"
 
 
 class Claim:
-    """One folder in ``staging/``; get one from `Claim.take`.
+    """One process's claim, a folder in ``staging/``.
 
-    The segment is built inside it, renamed to its place by `publish`, and the
-    claim is given up by `release` once a manifest lists the segment.
+    Get one from `Claim.take`. The segment is built inside the folder, `publish`
+    renames it to where segments lie, and `release` gives the claim up once a manifest
+    lists the segment.
     """
 
     def __init__(self, store: Path, name: JournalName) -> None:
@@ -28,7 +33,9 @@ class Claim:
 
     @classmethod
     def take(cls, store: Path, job: str, segment_id: str) -> Claim:
-        """Claim a segment for this process, with whatever a dead process of the same job has built of it.
+        """Claim a segment for this process.
+
+        Whatever a dead process of the same job has built of the segment comes with it.
 
         Parameters
         ----------
@@ -37,19 +44,21 @@ class Claim:
         job
             What is being done: ``"transfer"``, ``"compact"``.
         segment_id
-            Of the segment.
+            Id of the segment.
         """
         staging = store / "staging"
         staging.mkdir(parents=True, exist_ok=True)
         ours = JournalName(job_digest(job), our_token(), segment_id)
         for path in staging.glob(f"{ours.job}.*.{segment_id}"):
-            left = JournalName.parse(path.name)
-            if left is None or left.owner == ours.owner:
+            other = JournalName.parse(path.name)
+            if other is None or other.owner == ours.owner:
                 continue
             try:
-                if is_abandoned(path, left.owner):
+                # One rename takes the claim over with all that was built: of two processes that
+                # try, the second finds nothing under the old name.
+                if is_abandoned(path, other.owner):
                     path.rename(staging / str(ours))
-            except OSError as error:  # another process was faster, or we have one of our own
+            except OSError as error:  # another process was faster, or we hold a claim already
                 if error.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
                     raise
         return cls(store, ours)
@@ -61,7 +70,7 @@ class Claim:
 
     @property
     def segment_id(self) -> str:
-        """Of the segment that is claimed."""
+        """Id of the segment that is claimed."""
         return self._name.segment_id
 
     @property
@@ -70,7 +79,12 @@ class Claim:
         return self.folder / _BUILD
 
     def publish(self) -> None:
-        """Rename the built segment to its place; one that lies there already is the same, and stays."""
+        """Rename the built segment into the folder of segments.
+
+        A segment of this id that is there already is the same, and stays.
+        """
+        # Every name inside is on the disk before the segment gets its own: after a crash a
+        # published segment is never without some of its files.
         for inner in (path for path in self.build.rglob("*") if path.is_dir()):
             fsync_folder(inner)
         fsync_folder(self.build)
@@ -90,7 +104,11 @@ class Claim:
 
 
 def claimed_segments(store: Path) -> set[str]:
-    """Return the ids of the segments that journals and claims of living processes, or journals with items, name."""
+    """Return the ids of the segments that no collection may remove.
+
+    They are those that a journal with items names, or a journal or claim of a living
+    process.
+    """
     claimed = set()
     for path in _staged(store):
         name = JournalName.parse(path.name)

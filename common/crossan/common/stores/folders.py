@@ -1,4 +1,4 @@
-"""Where stores lie in a cache, and how one is begun."""
+"""Where the stores of a cache are, and how one is begun."""
 
 from __future__ import annotations
 
@@ -48,15 +48,16 @@ def find_stores(
     """
     of_dataset = _file_name(dataset) if dataset is not None else "*"
     of_modality = modality.value if modality is not None else "*"
-    found = Path(cache).glob(f"{of_dataset}/{of_modality}/*/store.json")
-    return sorted(path.parent for path in found if path.parent.parent.name in set(Modality))
+    identities = Path(cache).glob(f"{of_dataset}/{of_modality}/*/store.json")
+    # A cache may hold other folders too, so the name in the middle has to be a modality.
+    return sorted(path.parent for path in identities if path.parent.parent.name in set(Modality))
 
 
 def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Path:
     """Return ``cache/<dataset>/<modality>/<backbone name>-<first 12 of the fingerprint>``.
 
-    Names are cut to letters, digits, dot, hyphen and underscore; one that had
-    to be changed ends in the start of its own digest, so two never meet.
+    Names are cut to letters, digits, dot, hyphen and underscore. A name that had to be
+    changed ends in the start of its own digest, so two names never meet.
     """
     backbone = str(identity.backbone.get("id", "backbone")).rstrip("/").rsplit("/", 1)[-1]
     name = f"{_file_name(backbone)}-{identity.fingerprint[:12]}"
@@ -66,15 +67,15 @@ def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Pa
 def create_store(
     folder: Path | str, identity: StoreIdentity, canary: npt.NDArray[np.float32]
 ) -> None:
-    """Begin a store, or find that an equal one has been begun already.
+    """Begin a store, or confirm that an equal one has been begun already.
 
-    The canary is written first, so that a store with a ``store.json`` is whole;
-    one that lies there already is kept, for the caller to compare with a tolerance.
+    The canary is written first, so that a store with a ``store.json`` is whole. A
+    canary that is there already is kept, for the caller to compare with a tolerance.
 
     Parameters
     ----------
     folder
-        Of the store; made where it does not exist.
+        Folder of the store, made where it does not exist.
     identity
         Content of ``store.json``.
     canary
@@ -85,7 +86,7 @@ def create_store(
     ValueError
         A canary of another shape.
     IncompatibleError
-        Another store has been begun in this folder; names the fields that differ.
+        Another store has been begun in this folder. The message names the fields that differ.
     """
     folder = Path(folder)
     expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
@@ -96,15 +97,16 @@ def create_store(
     create_exclusively(folder / CANARY, canary_bytes(canary))
     if create_exclusively(folder / "store.json", pretty_bytes(identity.to_dict())):
         return
-    found = read_identity(folder)
-    if found != identity:
-        ours, theirs = identity.to_dict(), found.to_dict()
+    recorded = read_identity(folder)
+    if recorded != identity:
+        ours, theirs = identity.to_dict(), recorded.to_dict()
         different = sorted(
             key for key in ours if canonical_bytes(ours[key]) != canonical_bytes(theirs[key])
         )
         raise IncompatibleError(
-            f"{folder}: expected a store of the same identity, found one with another {', '.join(different)}",
-            remedy="Choose another --cache, or repeat the options that the store there was begun with.",
+            f"{folder}: expected a store of the same identity, "
+            f"found one with another {', '.join(different)}",
+            remedy="Choose another --cache, or repeat the options that its store was begun with",
         )
 
 
@@ -114,13 +116,14 @@ def read_identity(folder: Path) -> StoreIdentity:
     Raises
     ------
     StoreNotFoundError
-        There is none.
+        There is no ``store.json``.
     StoreIntegrityError, IncompatibleError
         It cannot be read.
     """
     if not (folder / "store.json").is_file():
         raise StoreNotFoundError(
-            f"no store at {folder}: store.json is not there", remedy="Run: crossan cache ls"
+            f"no store at {folder}: expected store.json, found none",
+            remedy="Run: crossan cache ls",
         )
     where = str(folder / "store.json")
     return StoreIdentity.from_dict(parse_object(read_regular(folder, "store.json"), where), where)
@@ -132,7 +135,7 @@ def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
     Raises
     ------
     StoreNotFoundError
-        No store lies at ``folder``.
+        There is no store at ``folder``.
     StoreIntegrityError
         The file is not such an array.
     """

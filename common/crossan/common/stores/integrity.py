@@ -111,7 +111,7 @@ class _Inspection:
             (self._store / name).exists() for name in ("store.json", "versions", "segments")
         ):
             raise StoreNotFoundError(
-                f"no store at {self._store}: store.json is not there",
+                f"no store at {self._store}: expected store.json, found none",
                 remedy="Run: crossan cache ls",
             )
         manifests = self._manifests()

@@ -1,4 +1,7 @@
-"""``items.parquet``: what one segment knows of its items."""
+"""The item index of a segment, which is the content of ``items.parquet``.
+
+It says what the segment knows of its items.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from crossan.common.stores.records import StagedItem
 __all__ = ["NO_ROW", "STATUSES", "SegmentItems", "index_bytes", "parse_items", "read_texts"]
 
 STATUSES = tuple(ItemStatus)
-"""An item's status is kept as its place in this."""
+"""An item's status is kept as its position in this tuple."""
 NO_ROW = -1
 _OK = STATUSES.index(ItemStatus.OK)
 _BLOCK = 65_536
@@ -28,17 +31,23 @@ _STAMP = "stamp"
 
 @dataclass(frozen=True, slots=True)
 class SegmentItems:
-    """The item index of one segment; the arrays are parallel."""
+    """The item index of one segment.
+
+    The arrays are parallel.
+    """
 
     item_ids: npt.NDArray[np.str_]
     statuses: npt.NDArray[np.uint8]
-    """Places in `STATUSES`."""
+    """Positions in `STATUSES`."""
     rows: npt.NDArray[np.int64]
     """`NO_ROW` where an item has none."""
     stamps: npt.NDArray[np.int64]
-    """When each was written; all the same, and of no size, but in a compaction or what was rescued of one."""
+    """When each was written.
+
+    All are the same, and take no memory, but in a compaction or what was rescued of one.
+    """
     data: bytes
-    """The Parquet file that the rest is read from when it is asked for."""
+    """The Parquet file, from which the texts are read when a caller needs them."""
 
     def texts(self, column: str) -> list[str | None]:
         """Return ``content_digest`` or ``reason`` of each item."""
@@ -51,7 +60,7 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
     Raises
     ------
     StoreIntegrityError
-        Not a Parquet file of the columns, or one that contradicts ``segment.json``.
+        Not a Parquet file of these columns, or one that contradicts ``segment.json``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -68,11 +77,11 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
         statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
         rows = table.column("row").cast(pa.int64()).fill_null(-1).to_numpy()
         item_ids = table.column("item_id").cast(pa.string())
-        stamps = (
-            _stamps(data, record, where)
-            if _STAMP in names
-            else np.broadcast_to(np.int64(record.stamp), row_count)
-        )
+        if _STAMP in names:
+            stamps = _stamps(data, record, where)
+        else:
+            # A view of one number, so that the stamps of a million items take eight bytes.
+            stamps = np.broadcast_to(np.int64(record.stamp), row_count)
     except (pa.ArrowException, OSError) as error:
         raise StoreIntegrityError(
             f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}"
@@ -90,7 +99,8 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
     )
     if not is_whole or not np.array_equal(codes == _OK, rows != NO_ROW):
         raise StoreIntegrityError(
-            f"{where}: expected rows 0 to {record.row_count - 1} once each for the items that are ok"
+            f"{where}: expected rows 0 to {record.row_count - 1} once each "
+            "for the items that are ok"
         )
     return SegmentItems(_item_ids(item_ids, where), codes, rows, stamps, data)
 
@@ -108,7 +118,8 @@ def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.in
     stamps: npt.NDArray[np.int64] = column.to_numpy()
     if stamps.size and not 0 <= stamps.min() <= stamps.max() <= record.stamp:
         raise StoreIntegrityError(
-            f"{where}: expected stamps from 0 to the segment's {record.stamp}, found {stamps.min()} to {stamps.max()}"
+            f"{where}: expected stamps from 0 to the segment's {record.stamp}, "
+            f"found {stamps.min()} to {stamps.max()}"
         )
     return stamps
 
@@ -118,7 +129,8 @@ def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 
 
     longest = pc.max(pc.utf8_length(column)).as_py() or 1
     item_ids = np.empty(len(column), dtype=f"U{longest}")
-    for start in range(0, len(column), _BLOCK):  # a million Python strings at once take 60 MiB
+    # In blocks: a million Python strings at once take 60 MiB.
+    for start in range(0, len(column), _BLOCK):
         item_ids[start : start + _BLOCK] = column.slice(start, _BLOCK).to_numpy()
     ordered = item_ids if (item_ids[1:] > item_ids[:-1]).all() else np.sort(item_ids)
     if (ordered[1:] == ordered[:-1]).any() or (ordered[:1] == "").any():
@@ -140,27 +152,29 @@ def _read_columns(data: bytes, names: list[str]) -> Any:  # noqa: ANN401 - pyarr
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # Not read_table: one of its threads may still hold the buffer when the interpreter ends, and abort it.
+    # Not read_table: one of its threads may still hold the buffer when the interpreter ends,
+    # and abort it.
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         return file.read(columns=names, use_threads=False)
 
 
 def index_bytes(items: Sequence[StagedItem]) -> bytes:
-    """Return the Parquet file of some items; those with an offset get the rows from 0 on, in their order.
+    """Return the Parquet file of some items.
 
-    It has the column of stamps where an item has one of its own.
+    Those with an offset get the rows from 0 on, in their order. The file has a column
+    of stamps only where an item has a stamp of its own.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    numbers = iter(range(len(items)))
+    row_numbers = iter(range(len(items)))
     columns = {
         "item_id": pa.array([item.item_id for item in items], pa.string()),
         "content_digest": pa.array([item.content_digest for item in items], pa.string()),
         "status": pa.array([item.status.value for item in items], pa.string()),
         "reason": pa.array([item.reason for item in items], pa.string()),
         "row": pa.array(
-            [None if item.offset is None else next(numbers) for item in items], pa.int64()
+            [None if item.offset is None else next(row_numbers) for item in items], pa.int64()
         ),
     }
     if any(item.stamp is not None for item in items):

@@ -1,4 +1,7 @@
-"""Who owns a staging journal, told by its folder's name, so that one rename takes it over."""
+"""The names of journal folders, which say who owns a journal.
+
+As the owner is a part of the name, one rename takes a journal over.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,19 @@ __all__ = ["JournalName", "is_abandoned", "job_digest"]
 FREE = "free"
 """Owner of a journal that was closed with items in it."""
 _NAME = re.compile(
-    r"(?P<job>[0-9a-f]{12})\.(?P<owner>free|[0-9a-f]{24}-[0-9]+-[0-9]+)\.(?P<segment>[0-9T]{15}-[0-9a-f]{16})"
+    r"(?P<job>[0-9a-f]{12})"
+    r"\.(?P<owner>free|[0-9a-f]{24}-[0-9]+-[0-9]+)"
+    r"\.(?P<segment>[0-9T]{15}-[0-9a-f]{16})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class JournalName:
-    """The three facts in a journal folder's name: digest of the job, owner, id of the segment it will become."""
+    """The three facts in the name of a journal's folder.
+
+    They are the digest of the job, the owner, and the id of the segment that the journal
+    will become.
+    """
 
     job: str
     owner: str
@@ -43,14 +52,17 @@ def job_digest(job: str) -> str:
 
 
 def is_abandoned(folder: Path, owner: str) -> bool:
-    """Whether nobody can be working on the journal in ``folder`` any more: it was closed, or its owner has ended.
+    """Whether nobody can be working on the journal in ``folder`` any more.
+
+    It was closed, or its owner has ended.
 
     Raises
     ------
     FileNotFoundError
-        The journal is gone, and its owner of another host.
+        The journal is missing, and its owner is on another host.
     """
     if owner == FREE:
         return True
+    # Appending touches the log and not the folder, so the log shows that its owner works.
     log = folder / "journal.log"
     return has_ended(owner, log if log.exists() else folder)

@@ -1,4 +1,7 @@
-"""Who needs which version of a store: runs leave a note, so that no garbage collection takes it from them."""
+"""Pins, the notes in a store that say who needs which of its versions.
+
+Runs leave them, so that no garbage collection takes a version from a run.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +19,22 @@ from crossan.common.files import read_regular, replace_durably
 __all__ = ["LOCK_FILE", "Pin", "pin_version", "pinned_versions"]
 
 LOCK_FILE = "cache.lock.json"
-"""What a run's folder names its stores and their versions in."""
+"""The file in which a run's folder names its stores and their versions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A version that somebody needs, and who: the file that names it."""
+    """A version that somebody needs, with the file that says so as its holder."""
 
     version: int
     holder: str
 
 
 def pin_version(store: Path, version: int, holder: Path) -> None:
-    """Note in a store that ``holder`` needs one of its versions, replacing what it needed before.
+    """Note in a store that ``holder`` needs one of its versions.
 
-    A store that cannot be written takes no note.
+    The note replaces an earlier one of the same holder. A store that cannot be written
+    takes no note.
 
     Parameters
     ----------
@@ -43,6 +47,7 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
     """
     holder = holder.absolute()
     folder = store / "pins"
+    # The host is a part: two hosts may each have a run under the same path.
     name = sha256_hex(f"{os.uname().nodename}\n{holder}".encode())[:16]
     try:
         folder.mkdir(exist_ok=True)
@@ -55,10 +60,10 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
 
 
 def pinned_versions(store: Path, runs: Iterable[Path] = ()) -> list[Pin]:
-    """Return the versions that notes in the store, and runs in the given folders, name.
+    """Return the versions that are pinned, by notes in the store and by runs in the given folders.
 
-    A note of this host whose file is gone is void; what another host holds
-    cannot be seen from here, and its notes hold until they are removed.
+    A note of this host is void once its file is missing. What another host holds
+    cannot be seen from here, so its notes hold until they are removed.
 
     Raises
     ------
@@ -83,6 +88,8 @@ def _locked(path: Path, store: Path) -> list[int]:
         return [
             int(locked["version"])
             for locked in stores.values()
+            # By name too: the run may have seen the store under another mount point. A store's
+            # name ends in its fingerprint, so another store hardly ever has it.
             if Path(locked["store"]).absolute() == store.absolute()
             or Path(locked["store"]).name == store.name
         ]

@@ -1,4 +1,4 @@
-"""When rows are written, told so that no clock can put them before what their writer knew."""
+"""Stamps for new rows, which no clock can put before what their writer knew."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ __all__ = ["next_stamp"]
 
 
 def next_stamp(folder: Path) -> int:
-    """Return a stamp for a segment that is about to be written: higher than all in the newest version of a store.
+    """Return a stamp for a segment that is about to be written.
+
+    It is higher than all stamps in the newest version of the store.
 
     Raises
     ------
     StoreIntegrityError
-        A segment of the newest version is damaged: what is written now might not win over it.
+        A segment of the newest version is damaged. What is written now might not win over it.
     """
     while True:
-        found = list_versions(folder)
-        if not found:
+        versions = list_versions(folder)
+        if not versions:
             return new_stamp(0)
         read = partial(read_regular, folder)
         try:
             records = [
                 read_record(read, entry, str(folder))
-                for entry in read_manifest(folder, found[-1]).segments
+                for entry in read_manifest(folder, versions[-1]).segments
             ]
         except StoreIntegrityError:
-            if list_versions(folder)[-1] == found[-1]:
+            # A segment that is missing was perhaps compacted and collected while we looked. A
+            # newer version says so, and is read instead.
+            if list_versions(folder)[-1] == versions[-1]:
                 raise
-            continue  # compacted and collected while we looked
+            continue
         return new_stamp(max((record.stamp for record in records), default=0))

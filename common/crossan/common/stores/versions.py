@@ -1,4 +1,7 @@
-"""The manifests of a store: read and checked as a chain, extended by compare and swap."""
+"""The manifests of a store.
+
+They are read and checked as a chain, and extended by compare and swap.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,10 @@ __all__ = [
 
 
 class Content(NamedTuple):
-    """What a version lists: segments, oldest first, and the ids that were ever dropped."""
+    """What a version lists.
+
+    Its segments, oldest first, and the ids that were ever dropped.
+    """
 
     segments: tuple[SegmentEntry, ...]
     dropped: tuple[str, ...] = ()
@@ -36,7 +42,8 @@ def list_versions(folder: Path) -> list[int]:
     """Return the versions of a store that have a manifest, oldest first."""
     versions = folder / "versions"
     names = [path.name for path in versions.iterdir()] if versions.is_dir() else []
-    return sorted(version for name in names if (version := version_number(name)) is not None)
+    numbers = [version_number(name) for name in names]
+    return sorted(number for number in numbers if number is not None)
 
 
 def read_manifest(folder: Path, version: int) -> Manifest:
@@ -53,6 +60,8 @@ def read_manifest(folder: Path, version: int) -> Manifest:
     manifest = Manifest.from_dict(parse_object(data, where), where)
     if manifest.version != version:
         raise StoreIntegrityError(f"{where}: expected version {version}, found {manifest.version}")
+    # Only one spelling is valid. A parsed manifest has one digest however it is spelled, and two
+    # copies of a version could differ without anybody seeing it.
     if data != pretty_bytes(manifest.to_dict()):
         raise StoreIntegrityError(
             f"{where}: expected JSON as crossan writes it, found other white space or order"
@@ -70,16 +79,16 @@ def read_version(folder: Path, version: int | None = None) -> Manifest:
     StoreIntegrityError
         A manifest is damaged, or the chain has a gap.
     """
-    found = list_versions(folder)
-    if not found or (version is not None and version not in found):
-        shown = f"versions {found[0]} to {found[-1]}" if found else "none"
-        wanted = "a version" if version is None else f"version {version}"
+    versions = list_versions(folder)
+    if not versions or (version is not None and version not in versions):
+        existing = f"versions {versions[0]} to {versions[-1]}" if versions else "none"
+        requested = "a version" if version is None else f"version {version}"
         raise StoreNotFoundError(
-            f"{folder}: expected {wanted}, found {shown}",
+            f"{folder}: expected {requested}, found {existing}",
             remedy=f"Run: crossan cache info {folder}",
         )
-    last = found[-1] if version is None else version
-    manifests = [read_manifest(folder, number) for number in found if number <= last]
+    last = versions[-1] if version is None else version
+    manifests = [read_manifest(folder, number) for number in versions if number <= last]
     check_chain(folder, manifests)
     return manifests[-1]
 
@@ -90,7 +99,7 @@ def check_chain(folder: Path, manifests: list[Manifest]) -> None:
     Raises
     ------
     StoreIntegrityError
-        A version is not there, or is not the one that the next was made from.
+        A version is missing, or is not the one that the next was made from.
     """
     expected, parent = 1, None
     for manifest in manifests:
@@ -127,15 +136,18 @@ def commit(
     *,
     is_canary_new: bool = False,
 ) -> Manifest | None:
-    """Make the next version from the newest one, again and again until no other process is faster.
+    """Make the next version from the newest one.
+
+    This is tried again and again until no other process is faster.
 
     Parameters
     ----------
     folder
-        Of the store.
+        Folder of the store.
     change
-        From the newest manifest, None where there is none, to what the next one lists; None changes nothing.
-        Called anew each time another process has made a version meanwhile.
+        Returns what the next version lists, from the newest manifest, which is None where
+        there is none. None as the result changes nothing. It is called anew each time
+        another process has made a version meanwhile.
     is_canary_new
         Whether the canary was written anew on purpose.
 
@@ -147,13 +159,14 @@ def commit(
     Raises
     ------
     StoreIntegrityError
-        ``store.json`` or the canary are not those of the newest version: nothing is added to a damaged store.
+        ``store.json`` or the canary are not those of the newest version. Nothing is added
+        to a damaged store.
     """
     store_sha256 = sha256_hex(read_regular(folder, "store.json"))
     while True:
         canary_sha256 = sha256_hex(read_regular(folder, CANARY))
-        found = list_versions(folder)
-        newest = read_manifest(folder, found[-1]) if found else None
+        versions = list_versions(folder)
+        newest = read_manifest(folder, versions[-1]) if versions else None
         if newest is not None:
             _require_same(folder / "store.json", newest.store_sha256, store_sha256)
             _require_same(
@@ -167,20 +180,22 @@ def commit(
         manifest = next_manifest(
             newest, content, store_sha256=store_sha256, canary_sha256=canary_sha256
         )
+        # Exclusive creation is the swap: of all who made a manifest of this number one wins, and
+        # the others start anew from what it made.
         if create_manifest(folder, manifest):
             return manifest
 
 
-def _require_same(path: Path, expected: str, found: str) -> None:
-    if found != expected:
+def _require_same(path: Path, expected: str, actual: str) -> None:
+    if actual != expected:
         raise StoreIntegrityError(
-            f"{path}: expected SHA-256 {expected}, found {found}",
+            f"{path}: expected SHA-256 {expected}, found {actual}",
             remedy="Run: crossan-extract --repair with the options of the store",
         )
 
 
 def create_manifest(folder: Path, manifest: Manifest) -> bool:
-    """Write a manifest unless another process has made that version already; say which."""
+    """Write a manifest, and return False where another process has made that version already."""
     return create_exclusively(
         folder / "versions" / version_name(manifest.version), pretty_bytes(manifest.to_dict())
     )
@@ -192,8 +207,8 @@ def commit_segment(folder: Path, entry: SegmentEntry) -> int | None:
     Returns
     -------
     int or None
-        The version that first lists the segment, or the newest one when it is
-        listed already; None when a garbage collection has dropped it.
+        The version that lists the segment first, or the newest one where the segment is
+        listed already. None where a garbage collection has dropped it.
     """
     seen: Manifest | None = None
 

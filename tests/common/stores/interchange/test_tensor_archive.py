@@ -89,6 +89,22 @@ def test_other_things_are_refused(tmp_path):
         read_tensors(tmp_path / "old.pt")
 
 
+@pytest.mark.parametrize(
+    ("content", "opcode"),
+    [
+        (b"\x80\x02t.", "TUPLE"),  # no mark to gather from
+        (b"\x80\x02NNa.", "APPEND"),  # None takes no item
+        (b"\x80\x02h\x07.", "BINGET"),  # nothing was memorised
+        (b"\x80\x02q\x07.", "BINPUT"),  # nothing to memorise
+        (b"\x80\x02}]Ns.", "SETITEM"),  # a list is no key
+    ],
+)
+def test_an_operand_that_an_opcode_cannot_take_is_refused(tmp_path, content, opcode):
+    path = rewritten(saved(tmp_path / "t.pt", torch.ones(2)), lambda _: content)
+    with pytest.raises(DataError, match=rf"a pickle that torch does not write \({opcode}\)"):
+        read_tensors(path)
+
+
 def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
     path = rewritten(
         saved(tmp_path / "t.pt", torch.ones(7)),

@@ -11,17 +11,17 @@ from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.growing.repair import repair
-from crossan.common.stores.sharing.places import FolderPlace
+from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import read_version
 
 
 def pull(source, target):
-    return transfer(FolderPlace(source), FolderPlace(target), is_source_first=True)
+    return transfer(FolderLocation(source), FolderLocation(target), is_source_first=True)
 
 
 def push(source, target):
-    return transfer(FolderPlace(source), FolderPlace(target))
+    return transfer(FolderLocation(source), FolderLocation(target))
 
 
 def digest_of(path):

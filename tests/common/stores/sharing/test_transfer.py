@@ -12,16 +12,18 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, 
 from crossan.common.stores import Journal, create_store, fsck, logical_digest, open_store
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
-from crossan.common.stores.sharing.places import FolderPlace
+from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import merge, transfer
 
 
 def pull(source, target, version=None):
-    return transfer(FolderPlace(source), FolderPlace(target), version=version, is_source_first=True)
+    return transfer(
+        FolderLocation(source), FolderLocation(target), version=version, is_source_first=True
+    )
 
 
 def push(source, target):
-    return transfer(FolderPlace(source), FolderPlace(target))
+    return transfer(FolderLocation(source), FolderLocation(target))
 
 
 def digest_of(path):
@@ -172,7 +174,9 @@ def test_merging_links_the_files_of_all_jobs_into_one_version(
     jobs = [begin_store(make_identity(), f"job{number}") for number in range(3)]
     for number, job in enumerate(jobs):
         append(job, range(10 * number, 10 * number + 4))
-    done = merge([FolderPlace(job) for job in jobs], FolderPlace(tmp_path / "all", is_linked=True))
+    done = merge(
+        [FolderLocation(job) for job in jobs], FolderLocation(tmp_path / "all", is_linked=True)
+    )
     assert (done.segments, len(open_store(tmp_path / "all").item_ids)) == (3, 12)
     assert open_store(tmp_path / "all").version == 1
     ours = {path.stat().st_ino for path in (tmp_path / "all").rglob("c/0/0/0")}
@@ -182,7 +186,9 @@ def test_merging_links_the_files_of_all_jobs_into_one_version(
     for number in range(3):
         append(one, range(10 * number, 10 * number + 4))
     assert digest_of(tmp_path / "all") == digest_of(one)
-    again = merge([FolderPlace(job) for job in jobs], FolderPlace(tmp_path / "all", is_linked=True))
+    again = merge(
+        [FolderLocation(job) for job in jobs], FolderLocation(tmp_path / "all", is_linked=True)
+    )
     assert (again.version, again.segments) == (1, 0)
 
 
@@ -193,7 +199,7 @@ def test_stores_of_two_codecs_can_be_merged(tmp_path, begin_store, make_identity
     )
     append(raw, range(4))
     append(packed, range(10, 14))
-    merge([FolderPlace(packed)], FolderPlace(raw, is_linked=True))
+    merge([FolderLocation(packed)], FolderLocation(raw, is_linked=True))
     opened = open_store(raw)
     assert opened.read(np.arange(8))[:, 0, 0].tolist() == [0, 1, 2, 3, 10, 11, 12, 13]
     assert fsck(raw).ok

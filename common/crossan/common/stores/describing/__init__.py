@@ -1,1 +1,1 @@
-"""Saying what a store holds: for people, for cards, and against another store."""
+"""Saying what a store holds, for people, for cards, and against another store."""

@@ -1,4 +1,7 @@
-"""A store's card: where it comes from and what may be done with it, as dataset cards are written."""
+"""A store's card, written as dataset cards are.
+
+It says where the store comes from and what may be done with it.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ def write_card(path: Path, out: Path | None = None) -> tuple[Path, Path]:
 def _markdown(name: str, described: dict[str, Any]) -> str:
     licences: dict[str, str | None] = described.get("licences", {"backbone": None, "data": None})
     known = {licence for licence in licences.values() if licence}
+    # The card's header has room for one licence: it may only name one that covers everything.
     is_one = len(known) == 1 and all(licences.values())
     size = next((label for limit, label in _SIZES if described["items"] < limit), "1M<n<10M")
     front = [
@@ -59,17 +63,29 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
     body = [
         f"# {name}",
         "",
-        f"Hidden states of a frozen backbone, one row per item: {statuses} of {described['items']:,} items.",
+        (
+            f"Hidden states of a frozen backbone, one row per item: {statuses} "
+            f"of {described['items']:,} items."
+        ),
         "",
-        f"Layers {', '.join(map(str, described['layers']))}, dim {described['dim']}, {described['stored_dtype']}.",
+        (
+            f"Layers {', '.join(map(str, described['layers']))}, dim {described['dim']}, "
+            f"{described['stored_dtype']}."
+        ),
         "",
         "## Backbone",
         "",
-        f"`{backbone.get('id')}`, revision `{backbone.get('revision')}`; licence: {licences['backbone'] or 'not recorded'}.",
+        (
+            f"`{backbone.get('id')}`, revision `{backbone.get('revision')}`; "
+            f"licence: {licences['backbone'] or 'not recorded'}."
+        ),
         "",
         "## Data",
         "",
-        f"{described.get('dataset', 'not recorded')}; licence: {licences['data'] or 'not recorded'}.",
+        (
+            f"{described.get('dataset', 'not recorded')}; "
+            f"licence: {licences['data'] or 'not recorded'}."
+        ),
         "",
         "## Restrictions",
         "",
@@ -102,10 +118,9 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
 
 
 def _restrictions(licences: dict[str, str | None]) -> list[str]:
-    found = [(name, licence, forbids_redistribution(licence)) for name, licence in licences.items()]
-    lines = [
-        f"- {name}: {licence or 'not recorded'}: {why}."
-        for name, licence, why in found
-        if why is not None
-    ]
+    lines = []
+    for name, licence in licences.items():
+        reason = forbids_redistribution(licence)
+        if reason is not None:
+            lines.append(f"- {name}: {licence or 'not recorded'}: {reason}.")
     return lines or ["None beyond the licences above."]

@@ -1,4 +1,4 @@
-"""In what two stores differ: recipe, items, values."""
+"""How two stores differ in recipe, items and values."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ _SHOWN = 3
 
 @dataclass(slots=True)
 class StoreDiff:
-    """What differs; empty lists and zeros where nothing does."""
+    """What differs between two stores A and B.
+
+    Lists are empty and numbers zero where nothing does.
+    """
 
     recipe: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Dotted name of a field of the identity to its two values; the codec, which changes no number, left out."""
+    """From the dotted name of a field of the identity to its two values.
+
+    The codec, which changes no number, is left out.
+    """
     items: dict[str, list[str]] = field(default_factory=dict)
-    """``only_in_a``, ``only_in_b``, ``other_status``, ``other_content`` to item ids."""
+    """From ``only_in_a``, ``only_in_b``, ``other_status`` or ``other_content`` to item ids."""
     compared: int = 0
     """Items that are ok in both."""
     differing: int = 0
-    """Of these, items with any other bit in a layer that both keep."""
+    """Those of them with any other bit in a layer that both keep."""
     largest: float = 0.0
-    """Largest norm of a difference over the norm in A, by item and layer."""
+    """Largest norm of a difference over the norm in A, over items and layers."""
     largest_at: str | None = None
 
     @property
@@ -70,30 +76,34 @@ class StoreDiff:
 
 
 def diff_stores(a: FeatureStore, b: FeatureStore) -> StoreDiff:
-    """Compare two stores; rows are compared where both keep a layer of the same width."""
+    """Compare two stores.
+
+    Rows are compared in the layers that both keep, if these have the same width.
+    """
     diff = StoreDiff()
     ours, theirs = dict(_flat(a.identity.to_dict())), dict(_flat(b.identity.to_dict()))
     for name in sorted(set(ours) | set(theirs)):
         if name != "codec" and ours.get(name) != theirs.get(name):
             diff.recipe[name] = (ours.get(name), theirs.get(name))
-    common, at_a, at_b = np.intersect1d(a.item_ids, b.item_ids, return_indices=True)
+    common, rows_a, rows_b = np.intersect1d(a.item_ids, b.item_ids, return_indices=True)
     digests_a, digests_b = a.content_digests, b.content_digests
     is_other = np.array(
-        [digests_a[x] != digests_b[y] for x, y in zip(at_a, at_b, strict=True)], dtype=bool
+        [digests_a[x] != digests_b[y] for x, y in zip(rows_a, rows_b, strict=True)], dtype=bool
     )
     diff.items = {
         "only_in_a": np.setdiff1d(a.item_ids, b.item_ids).tolist(),
         "only_in_b": np.setdiff1d(b.item_ids, a.item_ids).tolist(),
-        "other_status": common[a.status[at_a] != b.status[at_b]].tolist(),
+        "other_status": common[a.status[rows_a] != b.status[rows_b]].tolist(),
         "other_content": common[is_other].tolist(),
     }
     layers = [layer for layer in a.layers if layer in b.layers]
-    both = a.presence[at_a] & b.presence[at_b]
+    both = a.presence[rows_a] & b.presence[rows_b]
     diff.compared = int(both.sum())
     if layers and a.dim == b.dim:
+        # In blocks, as both stores may be larger than memory.
         for start in range(0, diff.compared, _ITEMS_PER_BLOCK):
             chosen = np.flatnonzero(both)[start : start + _ITEMS_PER_BLOCK]
-            _compare(diff, a, b, (at_a[chosen], at_b[chosen]), layers)
+            _compare(diff, a, b, (rows_a[chosen], rows_b[chosen]), layers)
     return diff
 
 
@@ -106,6 +116,7 @@ def _compare(
 ) -> None:
     left, right = a.read(rows[0], layers), b.read(rows[1], layers)  # (item, layer, dim)
     diff.differing += int((left != right).any(axis=(1, 2)).sum())
+    # In float64: the difference of two float16 values may lose its last bits, or overflow.
     left, right = left.astype(np.float64), right.astype(np.float64)
     error = np.linalg.norm(left - right, axis=2) / np.maximum(np.linalg.norm(left, axis=2), 1e-12)
     if error.size and error.max() > diff.largest:

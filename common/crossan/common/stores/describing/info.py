@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores.describing.licences import licences_of, producers_of
 from crossan.common.stores.folders import read_identity
@@ -23,7 +24,10 @@ _KNOWN = [status for status in ItemStatus if status is not ItemStatus.DELETED]
 
 
 def summary(path: Path) -> dict[str, Any]:
-    """Return what ``crossan cache ls`` shows of a store; reads no chunk."""
+    """Return what ``crossan cache ls`` shows of a store.
+
+    No chunk is read for it.
+    """
     identity = read_identity(path)
     opened = open_store(path) if list_versions(path) else None
     return {
@@ -49,7 +53,7 @@ def describe(path: Path) -> dict[str, Any]:
     Raises
     ------
     StoreNotFoundError, StoreIntegrityError, IncompatibleError
-        As `open_store`; a chunk that the variances are taken from is damaged.
+        As `open_store`, and for a damaged chunk that the variances are taken from.
     """
     identity = read_identity(path)
     described = summary(path)
@@ -62,17 +66,11 @@ def describe(path: Path) -> dict[str, Any]:
     return {
         **described,
         **_recipe(identity),
-        "dataset": next(
-            (str(p["dataset"]) for p in producers if "dataset" in p),
-            path.absolute().parent.parent.name,
-        ),
+        "dataset": _dataset_name(producers, path),
         "licences": licences_of(path),
         "segments": len(opened.records),
         "bytes": sum(entry.size for record in opened.records for entry in record.files),
-        "raw_bytes": int(opened.presence.sum())
-        * len(opened.layers)
-        * opened.dim
-        * _value_bytes(opened),
+        "raw_bytes": int(opened.presence.sum()) * identity.row_bytes,
         "versions": [
             {"version": version, "segments": len(read_manifest(path, version).segments)}
             for version in list_versions(path)
@@ -90,20 +88,21 @@ def layer_variance(store: FeatureStore) -> tuple[list[float], list[float], int]:
     Returns
     -------
     tuple
-        For each kept layer the mean over ``dim`` of the variance across items,
-        and that as a share of the layer's mean square; and the number of items
-        looked at: up to 4,096 that are ok, evenly spaced.
+        Three values. For each kept layer the mean over ``dim`` of the variance across
+        items. For each kept layer that mean as a share of the layer's mean square.
+        The number of items looked at, which are up to 4,096 of those that are ok.
     """
     rows = np.flatnonzero(store.presence)
+    # Evenly spaced and not the first ones: items are sorted by id, and neighbours may be alike.
     if len(rows) > _SAMPLED_ITEMS:
         rows = rows[np.linspace(0, len(rows) - 1, _SAMPLED_ITEMS).astype(np.int64)]
     if not len(rows):
         return [0.0] * len(store.layers), [0.0] * len(store.layers), 0
     variances, shares = [], []
     for layer in store.layers:
-        states: npt.NDArray[np.float64] = store.read(rows, [layer])[:, 0].astype(
-            np.float64
-        )  # (item, dim)
+        # In float64: squares of float16 values overflow.
+        states: npt.NDArray[np.float64]  # (item, dim)
+        states = store.read(rows, [layer])[:, 0].astype(np.float64)
         variance, mean_square = float(states.var(axis=0).mean()), float(np.square(states).mean())
         variances.append(variance)
         shares.append(variance / mean_square if mean_square else 0.0)
@@ -114,9 +113,12 @@ def info_text(described: dict[str, Any]) -> str:
     """Return what ``crossan cache info`` prints for people."""
     lines = {
         "store": described["store"],
-        "what": f"{described['modality']} hidden states of {described.get('dataset', 'a dataset')}, "
-        f"layers {', '.join(map(str, described['layers']))}, dim {described['dim']}, {described['stored_dtype']}",
-        "backbone": f"{described['backbone'].get('id')} at {described['backbone'].get('revision') or 'no revision'}",
+        "what": f"{described['modality']} hidden states of "
+        f"{described.get('dataset', 'a dataset')}, "
+        f"layers {', '.join(map(str, described['layers']))}, "
+        f"dim {described['dim']}, {described['stored_dtype']}",
+        "backbone": f"{described['backbone'].get('id')} at "
+        f"{described['backbone'].get('revision') or 'no revision'}",
         "pooling": str(described["capture"].get("pooling", "not recorded")),
         "items": ", ".join(f"{described[status.value]:,} {status.value}" for status in _KNOWN)
         + f" ({described['items']:,} in all)",
@@ -127,8 +129,10 @@ def info_text(described: dict[str, Any]) -> str:
             "licences": "; ".join(
                 f"{name}: {licence or 'not recorded'}" for name, licence in licences.items()
             ),
-            "version": f"{described['version']} of {len(described['versions'])}, {described['segments']} segments",
-            "size": f"{described['bytes'] / 1e6:,.1f} MB on disk, {described['raw_bytes'] / 1e6:,.1f} MB of rows",
+            "version": f"{described['version']} of {len(described['versions'])}, "
+            f"{described['segments']} segments",
+            "size": f"{described['bytes'] / 1e6:,.1f} MB on disk, "
+            f"{described['raw_bytes'] / 1e6:,.1f} MB of rows",
             "made with": "; ".join(_producer_text(producer) for producer in described["producers"])
             or "not recorded",
             "variance": ", ".join(
@@ -142,7 +146,13 @@ def info_text(described: dict[str, Any]) -> str:
     return "\n".join([*shown, *(f"note: {note}" for note in described["notes"])])
 
 
-def _recipe(identity: Any) -> dict[str, Any]:  # noqa: ANN401 - a StoreIdentity, not imported for --help's sake
+def _dataset_name(producers: list[dict[str, Any]], path: Path) -> str:
+    """Return the name that a producer recorded, else that of the folder of its dataset."""
+    recorded = (str(producer["dataset"]) for producer in producers if "dataset" in producer)
+    return next(recorded, path.absolute().parent.parent.name)
+
+
+def _recipe(identity: StoreIdentity) -> dict[str, Any]:
     return {
         "backbone": dict(identity.backbone),
         "inputs": dict(identity.inputs),
@@ -157,14 +167,16 @@ def _notes(opened: FeatureStore, share: list[float]) -> list[str]:
     ]
     if 0 in opened.layers and opened.identity.capture.get("pooling") == "cls":
         notes.append(
-            "hidden state 0 at the CLS position is the same vector for every item: it is kept for fidelity to the "
-            "paper and carries no information; --pooling mean at extraction gives one that does"
+            "hidden state 0 at the CLS position is the same vector for every item: it is kept "
+            "for fidelity to the paper and carries no information; --pooling mean at extraction "
+            "gives one that does"
         )
         silent = [layer for layer in silent if layer]
     if silent and opened.presence.sum() > 1:
         named = ", ".join(map(str, silent))
         notes.append(
-            f"hidden states that are (nearly) the same for every item and carry no information: layer {named}"
+            "hidden states that are (nearly) the same for every item and carry no information: "
+            f"layer {named}"
         )
     return notes
 
@@ -181,7 +193,3 @@ def _distinct(producers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _producer_text(producer: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in producer.items())
-
-
-def _value_bytes(store: FeatureStore) -> int:
-    return 4 if store.identity.stored_dtype == "float32" else 2

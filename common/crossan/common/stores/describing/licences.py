@@ -19,7 +19,7 @@ _PERMISSIVE = (
     "cc-by-4.0",
     "cc-by-sa-4.0",
 )
-_WHY = (
+_REASONS = (
     ("cc-by-nc", "it allows no commercial use, and who pulls it must know"),
     ("redistribut", "it restricts redistribution"),
     ("research", "it restricts who may use it"),
@@ -27,12 +27,12 @@ _WHY = (
 
 
 def forbids_redistribution(licence: str | None) -> str | None:
-    """Return why a licence keeps one from passing features on to anybody, None for the permissive ones.
+    """Return why a licence forbids passing features on, None for the permissive ones.
 
     Parameters
     ----------
     licence
-        SPDX name, or the note of a dataset; None where it is not known.
+        SPDX name, or the note of a data set; None where it is not known.
     """
     if licence is None or licence.lower().startswith("unknown"):
         return "the licence is not known"
@@ -40,19 +40,24 @@ def forbids_redistribution(licence: str | None) -> str | None:
     if text in _PERMISSIVE or "(cc0-1.0)" in text:
         return None
     return next(
-        (why for word, why in _WHY if word in text),
+        (reason for word, reason in _REASONS if word in text),
         "it is none of the licences that are known to allow it",
     )
 
 
 def licences_of(path: Path) -> dict[str, str | None]:
-    """Return the licences of backbone and data that the producers of the newest version recorded, None where unknown."""
-    found: dict[str, str | None] = {"backbone": None, "data": None}
+    """Return the licences of backbone and data that the newest version records.
+
+    A licence that no producer recorded is None.
+    """
+    licences: dict[str, str | None] = {"backbone": None, "data": None}
+    # Oldest segment first, so the latest word on each licence stays.
     for producer in producers_of(path):
-        for name in found:
+        for name in licences:
             licence = producer.get(f"{name}_licence")
-            found[name] = str(licence) if licence else found[name]
-    return found
+            if licence:
+                licences[name] = str(licence)
+    return licences
 
 
 def producers_of(path: Path) -> list[dict[str, object]]:
@@ -68,7 +73,7 @@ def restrictions(path: Path) -> list[str]:
     """Return one line for each licence that keeps a store from being published."""
     lines = []
     for name, licence in licences_of(path).items():
-        why = forbids_redistribution(licence)
-        if why is not None:
-            lines.append(f"{name} licence {licence or 'not recorded'}: {why}")
+        reason = forbids_redistribution(licence)
+        if reason is not None:
+            lines.append(f"{name} licence {licence or 'not recorded'}: {reason}")
     return lines

@@ -29,12 +29,14 @@ def merge_stores(
     Files on the same file system are linked, not copied.
     """
     from crossan.common.stores.folders import read_identity
-    from crossan.common.stores.sharing.places import FolderPlace
+    from crossan.common.stores.sharing.locations import FolderLocation
     from crossan.common.stores.sharing.transfer import merge
 
     for source in sources:
         read_identity(source)
-    done = merge([FolderPlace(source) for source in sources], FolderPlace(target, is_linked=True))
+    done = merge(
+        [FolderLocation(source) for source in sources], FolderLocation(target, is_linked=True)
+    )
     if is_json:
         print_json(
             {

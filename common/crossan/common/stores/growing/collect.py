@@ -1,4 +1,7 @@
-"""Garbage collection: segments that no kept version needs are removed, after a version has said so."""
+"""Garbage collection, which removes the segments that no kept version needs.
+
+A version that says so is made before anything is removed.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ __all__ = ["Collected", "collect"]
 
 _TRASH = "collected-"
 _DAMAGED = "damaged-"
-"""What a repair has moved out of the way."""
+"""Beginning of the name of what a repair has moved out of the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,8 @@ def collect(
     is_dry
         Change nothing.
     """
-    read_version(path)  # the chain is whole
+    # This checks the whole chain: in a damaged store no segment can be called unneeded.
+    read_version(path)
     _empty_trash(path, is_dry)
     pins = pinned_versions(path, runs)
     plan: list[str] = []
@@ -70,11 +74,15 @@ def collect(
         assert newest is not None
         kept = _kept_versions(path, newest, keep, pins)
         plan = _unneeded(path, newest, kept)
+        # Ids that are dropped already need no version: an earlier collection was cut off after its
+        # commit, and this one only has to remove their files.
         fresh = [segment for segment in plan if segment not in newest.dropped]
         if is_dry or not fresh:
             return None
         return Content(newest.segments, (*newest.dropped, *fresh))
 
+    # The commit comes before any removal. A writer that publishes one of these segments
+    # meanwhile learns from it that the segment was dropped.
     commit(path, drop)
     byte_count = sum(_size(path / "segments" / segment) for segment in plan)
     if not is_dry:
@@ -99,14 +107,15 @@ def _unneeded(path: Path, newest: Manifest, kept: Sequence[int]) -> list[str]:
     needed = {
         entry.segment_id for version in kept for entry in read_manifest(path, version).segments
     }
+    # A segment is published before a version lists it. Its claim protects it in between.
     needed |= {entry.segment_id for entry in newest.segments} | claimed_segments(path)
     folder = path / "segments"
-    lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []
-    return [name for name in lying if is_segment_id(name) and name not in needed]
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    return [name for name in names if is_segment_id(name) and name not in needed]
 
 
 def _remove(path: Path, segment: str) -> None:
-    """Take a segment's name away in one step, then its files, so that nobody finds half of it."""
+    """Take a segment's name away in one step, then its files, so that nobody sees half of it."""
     trash = path / "staging" / f"{_TRASH}{segment}-{secrets.token_hex(4)}"
     try:
         (path / "segments" / segment).rename(trash)
@@ -117,9 +126,15 @@ def _remove(path: Path, segment: str) -> None:
 
 
 def _empty_trash(path: Path, is_dry: bool) -> None:
-    for prefix in () if is_dry else (_TRASH, _DAMAGED):
+    if is_dry:
+        return
+    for prefix in (_TRASH, _DAMAGED):
         for trash in sorted((path / "staging").glob(f"{prefix}*")):
-            shutil.rmtree(trash) if trash.is_dir() and not trash.is_symlink() else trash.unlink()
+            # Only the link itself is removed, not what it leads to.
+            if trash.is_dir() and not trash.is_symlink():
+                shutil.rmtree(trash)
+            else:
+                trash.unlink()
 
 
 def _size(folder: Path) -> int:

@@ -1,1 +1,1 @@
-"""Stores from the feature files of others, and back."""
+"""Making stores from the feature files of other tools, and such files from stores."""

@@ -54,7 +54,7 @@ def import_features(
         raise UsageError(f"--modality {modality}: expected one of {', '.join(Modality)}")
     if cache is None:
         raise UsageError("no cache named", remedy="Give --cache FOLDER, or set CROSSAN_CACHE.")
-    target = importers.Target(
+    target = importers.ImportTarget(
         cache=cache,
         dataset=dataset,
         modality=Modality(modality),

@@ -1,4 +1,7 @@
-"""Feature files of others as stores: IISAN's tensors per item, one array with a list of ids, MMRec's files."""
+"""Making stores from the feature files of other tools.
+
+They are IISAN's tensors per item, one array with a list of ids, and MMRec's files.
+"""
 
 from __future__ import annotations
 
@@ -22,31 +25,31 @@ from crossan.common.stores.interchange.tensor_archive import read_tensors
 from crossan.common.stores.journal import ItemRow, Journal
 from crossan.common.stores.values import encode_rows
 
-__all__ = ["FORMATS", "Imported", "Target", "import_features"]
+__all__ = ["FORMATS", "ImportTarget", "ImportedStore", "import_features"]
 
 _ITEMS_PER_BATCH = 1_024
 _ITEMS_PER_SEGMENT = 16_384
-Rows = Iterator[tuple[str, npt.NDArray[np.float32]]]
-"""Item id and its hidden states, ``(layer, dim)``."""
+ItemStates = tuple[str, npt.NDArray[np.float32]]
+"""An item id and the item's hidden states, ``(layer, dim)``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What the imported store is to be called, and where it goes."""
+class ImportTarget:
+    """What the imported store is called, and where it goes."""
 
     cache: Path
     dataset: str
     modality: Modality
     backbone: str
     layers: tuple[int, ...] | None = None
-    """Numbers of the layers in the files; None counts from 0."""
+    """Numbers of the layers in the files. None counts from 0."""
     stored_dtype: str = "float16"
     ids: Path | None = None
     """The list of item ids, where the format has it in a file of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class ImportedStore:
     """The store that was made."""
 
     store: Path
@@ -54,33 +57,39 @@ class Imported:
     items: int
 
 
-def import_features(source: Path, source_format: str, target: Target) -> Imported:
-    """Write a store of the features in ``source``; a cut-off import goes on, a finished one is found so.
+def import_features(source: Path, source_format: str, target: ImportTarget) -> ImportedStore:
+    """Write a store of the features in ``source``.
 
-    The identity holds the digest of the values, and no recipe: nothing can be
+    An import that was cut off goes on where it stopped. One that is finished already
+    writes nothing.
+
+    The identity holds the digest of the values instead of a recipe, so nothing can be
     appended to such a store by extraction.
 
     Raises
     ------
     DataError
-        A file is not what the format says. Names it.
+        A file is not what the format says. The message names it.
     """
     read = FORMATS[source_format]
     digest, shape, count = hashlib.sha256(), None, 0
-    for item_id, rows in read(source, target):
-        shape = rows.shape if shape is None else shape
-        if rows.shape != shape:
+    # The files are read twice, so that memory holds one item at a time. The digest of all values
+    # is part of the identity, and so of the name of the folder that the first row goes to.
+    for item_id, states in read(source, target):
+        shape = states.shape if shape is None else shape
+        if states.shape != shape:
             raise DataError(
-                f"{source}: item {item_id}: expected hidden states {shape}, found {rows.shape}"
+                f"{source}: item {item_id}: expected hidden states {shape}, found {states.shape}"
             )
-        digest.update(item_id.encode() + b"\0" + rows.tobytes())
+        digest.update(item_id.encode() + b"\0" + states.tobytes())
         count += 1
     if shape is None:
         raise DataError(f"{source}: expected features of items, found none")
     layers = target.layers or tuple(range(shape[0]))
     if len(layers) != shape[0]:
         raise DataError(
-            f"{source}: expected {len(layers)} layers ({', '.join(map(str, layers))}), found {shape[0]}"
+            f"{source}: expected {len(layers)} layers ({', '.join(map(str, layers))}), "
+            f"found {shape[0]}"
         )
     identity = StoreIdentity(
         modality=target.modality,
@@ -97,12 +106,16 @@ def import_features(source: Path, source_format: str, target: Target) -> Importe
     )
     folder = store_folder(target.cache, target.dataset, identity)
     create_store(folder, identity, np.zeros((4, *shape), np.float32))
-    made = _write(folder, identity, read(source, target), count, source_format)
-    return Imported(store=folder, version=made, items=count)
+    version_number = _write(folder, identity, read(source, target), count, source_format)
+    return ImportedStore(store=folder, version=version_number, items=count)
 
 
 def _write(
-    folder: Path, identity: StoreIdentity, rows: Rows, count: int, source_format: str
+    folder: Path,
+    identity: StoreIdentity,
+    items: Iterator[ItemStates],
+    count: int,
+    source_format: str,
 ) -> int:
     from crossan.common.stores.reader import open_store
     from crossan.common.stores.versions import list_versions
@@ -110,12 +123,13 @@ def _write(
     producer = {"crossan": version("crossan"), "imported_from": source_format}
     journal = Journal.open(folder, "import")
     try:
+        # What an earlier, cut-off import has written: journalled, or published already.
         known = set(journal.entries)
         if list_versions(folder):
             known |= set(open_store(folder).item_ids.tolist())
         with progress("import", count, "items") as shown:
-            batch: list[tuple[str, npt.NDArray[np.float32]]] = []
-            for item in rows:
+            batch: list[ItemStates] = []
+            for item in items:
                 shown.advance()
                 if item[0] not in known:
                     batch.append(item)
@@ -131,9 +145,7 @@ def _write(
         journal.close()
 
 
-def _encoded(
-    batch: Sequence[tuple[str, npt.NDArray[np.float32]]], identity: StoreIdentity
-) -> list[ItemRow]:
+def _encoded(batch: Sequence[ItemStates], identity: StoreIdentity) -> list[ItemRow]:
     stored, problems = encode_rows(
         np.stack([rows for _, rows in batch]), identity.stored_dtype, identity.layers
     )
@@ -145,7 +157,7 @@ def _encoded(
     ]
 
 
-def _iisan(source: Path, target: Target) -> Rows:
+def _iisan(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
     del target
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of ITEM.pt files, found none")
@@ -153,19 +165,24 @@ def _iisan(source: Path, target: Target) -> Rows:
         yield path.stem, _states(read_tensors(path), path)
 
 
-def _states(found: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401 - arrays, nested
-    """Return ``(layer, dim)`` from one tensor ``(layer, dim)`` or ``(layer, 1, dim)``, or a list of one per layer."""
-    layers = list(found.values()) if isinstance(found, dict) else found
+def _states(tensors: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401 - arrays, nested
+    """Return hidden states ``(layer, dim)`` from what one file of IISAN holds.
+
+    It holds a tensor ``(layer, dim)`` or ``(layer, 1, dim)``, or a list or dict of one
+    tensor per layer.
+    """
+    layers = list(tensors.values()) if isinstance(tensors, dict) else tensors
     try:
-        states = (
-            np.stack([np.squeeze(layer) for layer in layers])
-            if isinstance(layers, list)
-            else layers
-        )
+        if isinstance(layers, list):
+            states = np.stack([np.squeeze(layer) for layer in layers])
+        else:
+            states = layers
     except ValueError as error:
         raise DataError(f"{path}: expected layers of one width, found {error}") from error
-    states = states[:, 0] if states.ndim == 3 and states.shape[1] == 1 else states
-    states = states[None] if states.ndim == 1 else states
+    if states.ndim == 3 and states.shape[1] == 1:  # a batch of one item
+        states = states[:, 0]
+    if states.ndim == 1:  # one layer
+        states = states[None]
     if states.ndim != 2 or not states.size:
         raise DataError(
             f"{path}: expected hidden states (layers, dim), found a tensor {states.shape}"
@@ -173,7 +190,7 @@ def _states(found: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN401 
     return np.ascontiguousarray(states, dtype=np.float32)
 
 
-def _npy(source: Path, target: Target) -> Rows:
+def _npy(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
     if target.ids is None:
         raise DataError(
             f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line"
@@ -182,7 +199,7 @@ def _npy(source: Path, target: Target) -> Rows:
     yield from _rows_of_array(source, ids, target.ids)
 
 
-def _mmrec(source: Path, target: Target) -> Rows:
+def _mmrec(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
     name = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}.get(
         target.modality, f"{target.modality.value}_feat.npy"
     )
@@ -191,20 +208,20 @@ def _mmrec(source: Path, target: Target) -> Rows:
 
 
 def _mapped_ids(path: Path) -> list[str]:
-    """Return the item ids in the order of MMRec's numbers: the column beside ``itemID``, or the numbers themselves."""
+    """Return the item ids in the order of MMRec's numbers.
+
+    They are in the column beside ``itemID``, or are the numbers themselves where there
+    is no other column.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: expected MMRec's item mapping: {error.strerror}") from error
-    rows = list(
-        csv.DictReader(
-            text.splitlines(), delimiter="\t" if "\t" in text.partition("\n")[0] else ","
-        )
-    )
+    header = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in header else ","
+    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
     if not rows or "itemID" not in rows[0]:
-        raise DataError(
-            f"{path}: expected a table with the column itemID, found {text.partition(chr(10))[0]!r:.80}"
-        )
+        raise DataError(f"{path}: expected a table with the column itemID, found {header!r:.80}")
     others = [name for name in rows[0] if name != "itemID"]
     try:
         ordered = sorted(rows, key=lambda row: int(row["itemID"]))
@@ -217,22 +234,27 @@ def _mapped_ids(path: Path) -> list[str]:
     return [row[others[0]] if others else row["itemID"] for row in ordered]
 
 
-def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Rows:
+def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Iterator[ItemStates]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: expected a NumPy array: {error}") from error
     if array.ndim not in {2, 3} or array.dtype.kind != "f" or len(array) != len(ids):
         raise DataError(
-            f"{path}: expected floats of shape ({len(ids)}, dim) or ({len(ids)}, layers, dim) for the ids of "
-            f"{list_path}, found {array.dtype} {array.shape}"
+            f"{path}: expected floats of shape ({len(ids)}, dim) or ({len(ids)}, layers, dim) "
+            f"for the ids of {list_path}, found {array.dtype} {array.shape}"
         )
     if len(set(ids)) != len(ids) or "" in ids:
         raise DataError(f"{list_path}: expected each item id once, found one repeated or empty")
+    # By id, as every format: the digest must not depend on the order of the rows in the file.
     for number in sorted(range(len(ids)), key=lambda number: ids[number]):
         states = np.asarray(array[number], dtype=np.float32)
         yield ids[number], np.ascontiguousarray(states.reshape(-1, states.shape[-1]))
 
 
-FORMATS: dict[str, Callable[[Path, Target], Rows]] = {"iisan": _iisan, "npy": _npy, "mmrec": _mmrec}
+FORMATS: dict[str, Callable[[Path, ImportTarget], Iterator[ItemStates]]] = {
+    "iisan": _iisan,
+    "npy": _npy,
+    "mmrec": _mmrec,
+}
 """How each format is read, items sorted by id."""

@@ -1,4 +1,7 @@
-"""A store's layer as MMRec reads features: one float32 array, and who is in which row."""
+"""Exporting a store's layer as MMRec reads features.
+
+MMRec reads one float32 array, and a table that says which item is in which row.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,11 @@ __all__ = ["export_mmrec"]
 
 
 def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> list[Path]:
-    """Write ``<modality>_feat.npy``, ``i_id_mapping.csv`` and ``<modality>_absent.txt``; return their paths.
+    """Write the three files of an export and return their paths.
 
-    MMRec has no mask: items without hidden states are rows of zeros, named in the third file.
+    They are ``<modality>_feat.npy``, ``i_id_mapping.csv`` and ``<modality>_absent.txt``.
+    MMRec has no mask, so items without hidden states become rows of zeros. The third
+    file names them.
 
     Parameters
     ----------
@@ -32,22 +37,23 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
     Raises
     ------
     UsageError
-        A layer that is not kept, or a mapping of other items lies in the folder.
+        A layer that is not kept, or a folder that holds a mapping of other items.
     """
     layer = store.layers[-1] if layer is None else layer
-    features = store.read(np.arange(len(store.item_ids)), [layer])[:, 0].astype(
-        np.float32
-    )  # (item, dim)
+    rows = np.arange(len(store.item_ids))
+    features = store.read(rows, [layer])[:, 0].astype(np.float32)  # (item, dim)
     features[~store.presence] = 0
     mapping = "item_id\titemID\n" + "".join(
         f"{item_id}\t{n}\n" for n, item_id in enumerate(store.item_ids)
     )
     out.mkdir(parents=True, exist_ok=True)
-    names = out / "i_id_mapping.csv"
-    if names.is_file() and names.read_text(encoding="utf-8") != mapping:
+    mapping_file = out / "i_id_mapping.csv"
+    # Exports of several modalities share the mapping, so all must be of the same items.
+    if mapping_file.is_file() and mapping_file.read_text(encoding="utf-8") != mapping:
         raise UsageError(
-            f"{names}: expected the {len(store.item_ids):,} items of {store.path}, found others",
-            remedy="Choose another --out, or export stores of the same items into one folder.",
+            f"{mapping_file}: expected the {len(store.item_ids):,} items of {store.path}, "
+            "found others",
+            remedy="Choose another --out, or export stores of the same items into one folder",
         )
     absent = store.item_ids[~store.presence].tolist()
     buffer = io.BytesIO()
@@ -55,13 +61,14 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
     modality = store.identity.modality.value
     files = {
         out / f"{modality}_feat.npy": buffer.getvalue(),
-        names: mapping.encode(),
+        mapping_file: mapping.encode(),
         out / f"{modality}_absent.txt": "".join(f"{item_id}\n" for item_id in absent).encode(),
     }
     for path, data in files.items():
         replace_durably(path, data)
     if absent:
         note(
-            f"{len(absent):,} items without hidden states are rows of zeros: {out / f'{modality}_absent.txt'}"
+            f"{len(absent):,} items without hidden states are rows of zeros: "
+            f"{out / f'{modality}_absent.txt'}"
         )
     return list(files)

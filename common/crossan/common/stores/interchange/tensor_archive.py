@@ -1,4 +1,7 @@
-"""The tensors in a file that ``torch.save`` wrote, read without unpickling: no code in the file can run."""
+"""Reading the tensors in a file that ``torch.save`` wrote, without unpickling.
+
+No code in the file can run.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,10 @@ class _Storage:
     count: int
 
 
-def read_tensors(path: Path) -> Any:  # noqa: ANN401 - a tensor, or lists, tuples and dicts of them
-    """Read a tensor, or nested lists, tuples and dicts of tensors, as NumPy arrays; bfloat16 as float32.
+def read_tensors(path: Path) -> Any:  # noqa: ANN401 - nested arrays
+    """Read a tensor, or nested lists, tuples and dicts of tensors, as NumPy arrays.
+
+    A bfloat16 tensor becomes float32.
 
     The pickle inside is interpreted symbolically on a stack that knows the few
     opcodes and names that torch writes for tensors of floats, and nothing else.
@@ -55,7 +60,7 @@ def read_tensors(path: Path) -> Any:  # noqa: ANN401 - a tensor, or lists, tuple
     Raises
     ------
     DataError
-        Anything else. Names the file, and what was found in it.
+        Anything else. The message names the file and what was found in it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,38 +84,44 @@ class _Reader:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path, self._archive = path, archive
         self._entries = {entry.filename: entry for entry in archive.infolist()}
-        found = [
+        pickles = [
             name for name in self._entries if name.count("/") == 1 and name.endswith("/data.pkl")
         ]
-        if len(found) != 1:
-            raise self._refused(f"{len(found)} entries named data.pkl")
-        self._root = found[0].removesuffix("data.pkl")
-        order = f"{self._root}byteorder"
-        if order in self._entries and self._bytes(order) != b"little":
+        if len(pickles) != 1:
+            raise self._refused(f"{len(pickles)} entries named data.pkl")
+        self._root = pickles[0].removesuffix("data.pkl")
+        byte_order = f"{self._root}byteorder"
+        if byte_order in self._entries and self._bytes(byte_order) != b"little":
             raise self._refused("values that are not little-endian")
 
     def read(self) -> Any:  # noqa: ANN401
         stack: list[Any] = []
         memo: dict[int, Any] = {}
         data = self._bytes(f"{self._root}data.pkl")
+        # `genops` only splits the bytes into opcodes. Nothing is imported or called for them.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(io.BytesIO(data))):
             if count > _MOST_OPCODES:
                 raise self._refused(f"more than {_MOST_OPCODES:,} pickle opcodes")
             if opcode.name == "STOP":
-                return (
-                    self._plain(stack.pop())
-                    if len(stack) == 1
-                    else self._fail("a pickle that does not end")
-                )
+                if len(stack) != 1:
+                    raise self._refused("a pickle that does not end")
+                return self._plain(stack.pop())
             try:
                 self._step(opcode.name, argument, stack, memo)
-            except (IndexError, KeyError, TypeError) as error:
+            # An operand is missing or of another kind: nothing on the stack, no mark, no list.
+            except (AttributeError, IndexError, KeyError, StopIteration, TypeError) as error:
                 raise self._refused(
                     f"a pickle that torch does not write ({opcode.name})"
                 ) from error
         raise self._refused("a pickle without an end")
 
-    def _step(self, name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:  # noqa: ANN401
+    def _step(
+        self,
+        name: str,
+        argument: Any,  # noqa: ANN401 - what the opcode carries
+        stack: list[Any],
+        memo: dict[int, Any],
+    ) -> None:
         if name in _CONSTANTS:
             stack.append(_CONSTANTS[name]())
         elif name in {"BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE"}:
@@ -134,9 +145,9 @@ class _Reader:
             raise self._refused(f"the pickle opcode {name}")
 
     def _collect(self, name: str, stack: list[Any]) -> None:
-        start = (
-            len(stack) - 1 - next(n for n, found in enumerate(reversed(stack)) if found is _MARK)
-        )
+        # The innermost mark bounds the values: lists and dicts may be nested.
+        distance = next(n for n, value in enumerate(reversed(stack)) if value is _MARK)
+        start = len(stack) - 1 - distance
         values = stack[start + 1 :]
         del stack[start:]
         if name == "TUPLE":
@@ -161,8 +172,8 @@ class _Reader:
             arguments, function = stack.pop(), stack.pop()
             stack.append(self._called(function, arguments))
 
-    def _storage(self, given: Any) -> _Storage:  # noqa: ANN401
-        word, kind, key, _, count = given
+    def _storage(self, persistent_id: Any) -> _Storage:  # noqa: ANN401
+        word, kind, key, _, count = persistent_id
         name = kind.name.removeprefix("torch ") if isinstance(kind, _Global) else ""
         if (
             word != "storage"
@@ -170,7 +181,7 @@ class _Reader:
             or not str(key).isdigit()
             or not isinstance(count, int)
         ):
-            raise self._refused(f"a storage {given!r:.80}")
+            raise self._refused(f"a storage {persistent_id!r:.80}")
         return _Storage(_STORAGES[name], str(key), count)
 
     def _called(self, function: Any, arguments: Any) -> Any:  # noqa: ANN401
@@ -180,9 +191,16 @@ class _Reader:
         if name == "torch._utils _rebuild_tensor_v2":
             storage, offset, shape, strides, *_ = arguments
             return self._tensor(storage, offset, shape, strides)
+        # Only these two names are known. Whatever else a file would have called ends here.
         raise self._refused(f"a call of {name!r:.80}")
 
-    def _tensor(self, storage: Any, offset: int, shape: Any, strides: Any) -> npt.NDArray[Any]:  # noqa: ANN401
+    def _tensor(
+        self,
+        storage: Any,  # noqa: ANN401 - whatever the pickle holds, checked here
+        offset: int,
+        shape: Any,  # noqa: ANN401
+        strides: Any,  # noqa: ANN401
+    ) -> npt.NDArray[Any]:
         counts = [offset, *shape, *strides]
         if (
             not isinstance(storage, _Storage)
@@ -190,6 +208,7 @@ class _Reader:
             or not all(type(n) is int for n in counts)
         ):
             raise self._refused("a tensor without a storage")
+        # as_strided below checks nothing, so the last value has to lie inside the storage.
         if min(counts) < 0 or (
             math.prod(shape) and offset + _last(shape, strides) >= storage.count
         ):
@@ -197,6 +216,7 @@ class _Reader:
                 f"a tensor {tuple(shape)} beyond its storage of {storage.count:,} values"
             )
         dtype = np.dtype(storage.kind)
+        # Strides of zero let a few bytes stand for a huge tensor, so its own size is bounded too.
         if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
             raise self._refused(f"a tensor {tuple(shape)} of more than {_MOST_BYTES:,} bytes")
         data = self._bytes(f"{self._root}data/{storage.key}")
@@ -209,12 +229,16 @@ class _Reader:
         view = np.lib.stride_tricks.as_strided(
             values[offset:], shape, byte_strides, writeable=False
         ).copy()
-        return (view.astype(np.uint32) << 16).view(np.float32) if storage.kind == "<u2" else view
+        if storage.kind == "<u2":
+            # bfloat16 is the upper half of a float32.
+            return (view.astype(np.uint32) << 16).view(np.float32)
+        return view
 
     def _bytes(self, name: str) -> bytes:
         entry = self._entries.get(name)
         if entry is None:
             raise self._refused(f"no entry {name!r:.80}")
+        # torch does not pack. A packed entry may unpack to far more than the file's size.
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > _MOST_BYTES:
             raise self._refused(
                 f"an entry {name!r:.80} that is packed or larger than {_MOST_BYTES:,} bytes"
@@ -226,18 +250,13 @@ class _Reader:
             return [self._plain(inner) for inner in value]
         if isinstance(value, dict):
             return {str(key): self._plain(inner) for key, inner in value.items()}
-        return (
-            value
-            if isinstance(value, np.ndarray)
-            else self._fail(f"{value!r:.60} where a tensor was expected")
-        )
+        if not isinstance(value, np.ndarray):
+            raise self._refused(f"{value!r:.60} where a tensor was expected")
+        return value
 
-    def _fail(self, found: str) -> Any:  # noqa: ANN401
-        raise self._refused(found)
-
-    def _refused(self, found: str) -> DataError:
+    def _refused(self, content: str) -> DataError:
         return DataError(
-            f"{self._path}: expected tensors of floats written by torch.save, found {found}"
+            f"{self._path}: expected tensors of floats written by torch.save, found {content}"
         )
 
 
@@ -253,4 +272,5 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 
 
 def _last(shape: Any, strides: Any) -> int:  # noqa: ANN401
+    """Return how many values behind the first one the last value of a tensor lies."""
     return sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))

@@ -39,7 +39,7 @@ def push(
     A push that was cut off goes on with the same command.
     """
     from crossan.common.stores.folders import read_identity
-    from crossan.common.stores.sharing.places import FolderPlace, place_at
+    from crossan.common.stores.sharing.locations import FolderLocation, location_of
     from crossan.common.stores.sharing.transfer import transfer
 
     read_identity(store)
@@ -48,10 +48,10 @@ def push(
         if not remote.endswith("/")
         else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
     )
-    target = place_at(address)
+    target = location_of(address)
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
-    done = transfer(FolderPlace(store), target)
+    done = transfer(FolderLocation(store), target)
     if is_json:
         print_json(
             {
@@ -90,12 +90,14 @@ def pull(
     A pull that was cut off goes on with the same command. What the store here
     holds and REMOTE does not is kept, and wins where both know an item.
     """
-    from crossan.common.stores.sharing.places import FolderPlace, place_at
+    from crossan.common.stores.sharing.locations import FolderLocation, location_of
     from crossan.common.stores.sharing.transfer import transfer
 
     address, version = _split_version(remote)
     folder = to if to is not None else _folder_in(cache, address)
-    done = transfer(place_at(address), FolderPlace(folder), version=version, is_source_first=True)
+    done = transfer(
+        location_of(address), FolderLocation(folder), version=version, is_source_first=True
+    )
     if is_json:
         print_json(
             {

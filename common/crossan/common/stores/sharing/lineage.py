@@ -1,11 +1,12 @@
-"""How the histories of two stores of one fingerprint become one, whoever was first.
+"""How the histories of two stores of one fingerprint become one.
 
-Two histories that went apart list segments in two orders, and a compaction mixes
-rows of many of them: no order of whole segments need be right for every item.
-So order does not decide; each row does. A segment is *written* once, by a
-journal, and its rows carry its stamp, which is higher than every stamp in the
-version it is added to (`crossan.cache_schema.segment.new_stamp`). A reader takes
-of each item the row with the highest stamp. What then holds, and why:
+The result is the same whoever was first. Two histories that went apart list
+segments in two orders, and a compaction mixes rows of many of them. No order of
+whole segments need be right for every item, so order does not decide. Each row
+does. A segment is *written* once, by a journal, and its rows carry its stamp, which
+is higher than every stamp in the version it is added to
+(`crossan.cache_schema.segment.new_stamp`). A reader takes of each item the row with
+the highest stamp. What then holds, and why:
 
 1. *Stamps stay.* Whatever copies a row (a compaction, a repair, a push under
    another id) copies its stamp.
@@ -19,14 +20,15 @@ of each item the row with the highest stamp. What then holds, and why:
    the same row is still there. So the winner of each item is the highest of all
    rows on either side.
 4. *The same everywhere.* The highest of a set depends on no order, grouping or
-   repetition: places that know of the same written segments show the same
+   repetition: locations that know of the same written segments show the same
    winners, whatever was pushed, pulled, compacted and collected in between.
 5. *Never older over newer.* Who knew a row wrote the next with a higher stamp.
    Of two writers who did not know of each other the later one wins, as far as
    their clocks agree; everywhere the same one, whether they do or not.
 
-Two rows of one stamp, whose 20 random bits met in the same millisecond, or which
-were written before there were stamps, are told by the manifest's order alone.
+Two rows may have one stamp: their 20 random bits met in the same millisecond, or
+they were written before there were stamps. Only the manifest's order decides
+between them.
 """
 
 from __future__ import annotations
@@ -37,16 +39,16 @@ from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import Holding
-from crossan.common.stores.sharing.places import Place
+from crossan.common.stores.sharing.locations import Location
 
 __all__ = ["adds_nothing", "follows", "manifest_of", "unite"]
 
-Held = Callable[[SegmentEntry], Holding]
-"""From a segment to the written segments whose content it holds, and the stamp of its newest row."""
+HoldingOf = Callable[[SegmentEntry], Holding]
+"""From a segment's entry to what it holds of which written segments."""
 
 
-def manifest_of(place: Place, version: int) -> Manifest:
-    """Read one manifest at a place.
+def manifest_of(location: Location, version: int) -> Manifest:
+    """Read one manifest of the store at a location.
 
     Raises
     ------
@@ -56,43 +58,48 @@ def manifest_of(place: Place, version: int) -> Manifest:
         It is damaged, or a newer crossan wrote it.
     """
     key = f"versions/{version_name(version)}"
-    data = place.read(key)
-    where = f"{place.url}/{key}"
+    data = location.read(key)
+    where = f"{location.url}/{key}"
     if data is None:
-        raise StoreNotFoundError(f"{place.url}: expected version {version}, found no {key}")
+        raise StoreNotFoundError(f"{location.url}: expected version {version}, found no {key}")
     manifest = Manifest.from_dict(parse_object(data, where), where)
     if manifest.version != version:
         raise StoreIntegrityError(f"{where}: expected version {version}, found {manifest.version}")
     return manifest
 
 
-def follows(place: Place, newest: Manifest | None, last: Manifest) -> list[Manifest] | None:
-    """Return the versions after ``newest`` up to ``last`` at a place, None where ``last`` does not descend from it.
+def follows(location: Location, newest: Manifest | None, last: Manifest) -> list[Manifest] | None:
+    """Return the versions that lead from ``newest`` to ``last``, oldest first.
+
+    None where ``last`` does not descend from ``newest``.
 
     Parameters
     ----------
-    place
+    location
         Where ``last`` was read.
     newest
-        Another store's newest version; None for a store without one, from which everything descends.
+        Another store's newest version. None is a store without one, from which
+        everything descends.
     last
         The version to reach.
     """
     chain: list[Manifest] = []
     manifest = last
     start = newest.version if newest else 0
+    # Versions have no gap, so each manifest's parent is the version with the number before.
     while manifest.version > start:
         chain.append(manifest)
         if manifest.version == 1:
-            manifest = last
             break
-        parent = manifest_of(place, manifest.version - 1)
+        parent = manifest_of(location, manifest.version - 1)
         if parent.digest != manifest.parent:
             raise StoreIntegrityError(
-                f"{place.url}/versions/{version_name(manifest.version)}: expected the parent {manifest.parent}, "
+                f"{location.url}/versions/{version_name(manifest.version)}: "
+                f"expected the parent {manifest.parent}, "
                 f"found {parent.digest}"
             )
         manifest = parent
+    # Equal numbers are not enough: two stores may each have made a version of this number.
     if newest is not None and manifest.digest != newest.digest:
         return None
     return chain[::-1]
@@ -101,17 +108,17 @@ def follows(place: Place, newest: Manifest | None, last: Manifest) -> list[Manif
 def unite(
     ours: Sequence[SegmentEntry],
     theirs: Sequence[SegmentEntry],
-    holding: Held,
+    holding: HoldingOf,
     *,
     is_theirs_first: bool = False,
 ) -> tuple[SegmentEntry, ...]:
     """Return our segments and what theirs add to them, in the order of their stamps.
 
     A segment adds nothing where others hold whole each of the written segments
-    that it holds anything of: theirs is left out then, and ours makes room for
-    theirs that has come. A compaction of what was rescued may travel once though
-    it adds nothing: where the whole segment has come back, nobody knows the id of
-    what was rescued any more.
+    that it holds anything of. One of theirs is left out then, and one of ours makes
+    room for the one of theirs that has come. A compaction of what was rescued may
+    travel once though it adds nothing. Where the whole segment has come back, nobody
+    knows the id of what was rescued any more.
 
     Parameters
     ----------
@@ -120,9 +127,10 @@ def unite(
     holding
         From a segment to what it holds.
     is_theirs_first
-        Where theirs go among ours of the same stamp, which is so only for segments of before there were stamps, where
-        the last one wins: in the place of what they gather, or else behind what they followed in their own list,
-        as early as can be or as late.
+        Whether theirs go before ours of the same stamp, of which the last one wins. Only
+        segments from before there were stamps have the same. Theirs replace what they
+        gather, or else follow what they followed in their own list, as early as
+        possible or as late.
     """
     united = list(ours)
     covered: set[str] = set().union(*(holding(entry).whole for entry in ours))
@@ -130,32 +138,52 @@ def unite(
         held = holding(entry)
         if adds_nothing(held, covered):
             continue
-        gathered = [
-            place for place, other in enumerate(united) if adds_nothing(holding(other), held.whole)
+        position = _position_of(number, theirs, united, holding, is_theirs_first=is_theirs_first)
+        # What this one gathers is whole in it, so no row is lost with the ones that go.
+        rest = [
+            other for other in united[position:] if not adds_nothing(holding(other), held.whole)
         ]
-        earliest = 1 + max(_places_of(theirs[:number], united, holding), default=-1)
-        latest = max(
-            earliest, min(_places_of(theirs[number + 1 :], united, holding), default=len(united))
-        )
-        place = gathered[0] if gathered else earliest if is_theirs_first else latest
-        later = [other for other in united[place:] if not adds_nothing(holding(other), held.whole)]
-        united[place:] = [entry, *later]
+        united[position:] = [entry, *rest]
         covered |= held.whole
     if united == list(ours):
         return tuple(ours)
+    # Sorting is stable: among equal stamps, where the order decides, it keeps the positions above.
     return tuple(sorted(united, key=lambda entry: holding(entry).stamp))
 
 
+def _position_of(
+    number: int,
+    theirs: Sequence[SegmentEntry],
+    united: Sequence[SegmentEntry],
+    holding: HoldingOf,
+    *,
+    is_theirs_first: bool,
+) -> int:
+    """Return where in ``united`` the segment ``theirs[number]`` goes."""
+    whole = holding(theirs[number]).whole
+    for position, other in enumerate(united):
+        if adds_nothing(holding(other), whole):
+            return position
+    # Behind all that came before it in their own list, and before all that came after it.
+    earliest = 1 + max(_positions(theirs[:number], united, holding), default=-1)
+    latest = min(_positions(theirs[number + 1 :], united, holding), default=len(united))
+    return earliest if is_theirs_first else max(earliest, latest)
+
+
 def adds_nothing(held: Holding, covered: Set[str]) -> bool:
-    """Whether a segment that holds this has no row that is newer than what ``covered``, held whole, gives."""
-    is_rescued = (
-        len(held.whole) == 1 and held.part
-    )  # its own id says nothing that the ids it was rescued from do not
-    return held.whole <= covered or bool(is_rescued and held.part <= covered)
+    """Whether a segment that holds this has nothing that ``covered`` lacks.
+
+    ``covered`` are written segments that others hold whole.
+    """
+    # A segment of what was rescued names one id as whole, its own. That id holds nothing but rows
+    # of the segments it was rescued from, so these alone decide.
+    is_rescued = len(held.whole) == 1 and bool(held.part)
+    return held.whole <= covered or (is_rescued and held.part <= covered)
 
 
-def _places_of(
-    entries: Sequence[SegmentEntry], united: Sequence[SegmentEntry], holding: Held
+def _positions(
+    entries: Sequence[SegmentEntry], united: Sequence[SegmentEntry], holding: HoldingOf
 ) -> list[int]:
-    wanted: set[str] = set().union(*(holding(entry).every for entry in entries))
-    return [place for place, other in enumerate(united) if holding(other).every & wanted]
+    """Return the positions in ``united`` that hold anything of what ``entries`` hold."""
+    written: set[str] = set().union(*(holding(entry).every for entry in entries))
+    return [number for number, other in enumerate(united) if holding(other).every & written]

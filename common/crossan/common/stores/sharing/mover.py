@@ -1,4 +1,4 @@
-"""What travels between one source and one target, and the version that comes of it."""
+"""What travels between one source and one target, and the version that results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from crossan.common.stores.canary import check_canary
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record
 from crossan.common.stores.sharing.lineage import adds_nothing, unite
-from crossan.common.stores.sharing.places import Place, Readable
+from crossan.common.stores.sharing.locations import Location, Readable
 from crossan.common.stores.versions import Content, next_manifest
 
 __all__ = ["Mover", "Transferred"]
@@ -34,14 +34,17 @@ class Transferred:
     segments: int
     """Segments that travelled."""
     file_count: int
-    """Files of them that travelled now; what had arrived when an earlier transfer was cut off is not counted."""
+    """Files of them that travelled now.
+
+    What had arrived when an earlier transfer was cut off is not counted.
+    """
     byte_count: int
 
 
 class Mover:
     """One source and one target, and what has travelled between them."""
 
-    def __init__(self, source: Place, target: Place) -> None:
+    def __init__(self, source: Location, target: Location) -> None:
         self._source, self._target = source, target
         self.segment_count = self.file_count = self.byte_count = 0
         self._renamed: dict[SegmentEntry, SegmentEntry] = {}
@@ -57,18 +60,20 @@ class Mover:
             byte_count=self.byte_count,
         )
 
-    def begin(self, wanted: Manifest) -> None:
-        """Begin the target with the source's identity and canary, or see that it has the same."""
-        store = _checked(self._source, "store.json", wanted.store_sha256)
-        canary = _checked(self._source, CANARY, wanted.canary_sha256)
-        found = self._target.read("store.json")
-        if found is None:
+    def begin(self, requested: Manifest) -> None:
+        """Begin the target with the source's identity and canary, or check that it has the same."""
+        store = _checked(self._source, "store.json", requested.store_sha256)
+        canary = _checked(self._source, CANARY, requested.canary_sha256)
+        existing = self._target.read("store.json")
+        if existing is None:
+            # The canary goes first: a store with a store.json is whole.
             self._target.create(CANARY, canary)
             self._target.create("store.json", store)
-            found = self._target.read("store.json") or b""
-        if found == store and self._target.read(CANARY) == canary:
+            # Another process may have begun the target meanwhile, so what it has now is read.
+            existing = self._target.read("store.json") or b""
+        if existing == store and self._target.read(CANARY) == canary:
             return
-        ours, theirs = _identity(store, self._source), _identity(found, self._target)
+        ours, theirs = _identity(store, self._source), _identity(existing, self._target)
         if ours.fingerprint != theirs.fingerprint:
             raise IncompatibleError(
                 f"{self._target.url}: expected a store of the fingerprint {ours.fingerprint[:12]}, "
@@ -83,7 +88,11 @@ class Mover:
         )
 
     def can_take_all(self, newest: Manifest | None, chain: Sequence[Manifest]) -> bool:
-        """Whether the target can have these very manifests: same identity and canary, nothing collected, nothing lost."""
+        """Whether the target can have exactly these manifests.
+
+        It can where identity and canary are the same, nothing of them was collected, and
+        nothing that the target lists would be lost.
+        """
         last = chain[-1]
         if sha256_hex(self._target.read("store.json") or b"") != last.store_sha256:
             return False
@@ -92,7 +101,8 @@ class Mover:
         left_out = set(newest.segments if newest else ()) - set(last.segments)
         covered = self._held(last.segments if left_out else ())
         if not all(adds_nothing(self._record(entry)[0].holding, covered) for entry in left_out):
-            return False  # a repair elsewhere has left out what is sound here
+            # A repair at the source has left out what is sound here.
+            return False
         listed = {entry for manifest in chain for entry in manifest.segments} - set(last.segments)
         return not any(entry.segment_id in last.dropped for entry in listed) and all(
             self._target.holds(entry.segment_id) or self._source.holds(entry.segment_id)
@@ -100,8 +110,12 @@ class Mover:
         )
 
     def take_all(self, chain: Sequence[Manifest]) -> int | None:
-        """Copy what the versions list, then their manifests; None where another process made one of them first."""
+        """Copy what the versions list, then their manifests.
+
+        None where another process made one of the versions first.
+        """
         self._bring([entry for manifest in chain for entry in manifest.segments])
+        # A manifest may only appear once all that it lists has arrived, and after its parent.
         for manifest in chain:
             if not self._target.create(
                 f"versions/{version_name(manifest.version)}", pretty_bytes(manifest.to_dict())
@@ -110,28 +124,37 @@ class Mover:
         return chain[-1].version
 
     def take_united(
-        self, newest: Manifest | None, wanted: Manifest, *, is_source_first: bool
+        self, newest: Manifest | None, requested: Manifest, *, is_source_first: bool
     ) -> int | None:
-        """Copy what the target lacks and make one version of both; None where another process was faster."""
-        before = Content(newest.segments, newest.dropped) if newest else Content(())
-        return self.commit(newest, self.united(before, wanted, is_source_first=is_source_first))
+        """Copy what the target lacks and make one version of both.
 
-    def united(self, before: Content, wanted: Manifest, *, is_source_first: bool) -> Content:
+        None where another process was faster.
+        """
+        before = Content(newest.segments, newest.dropped) if newest else Content(())
+        content = self.united(before, requested, is_source_first=is_source_first)
+        return self.commit(newest, content)
+
+    def united(self, before: Content, requested: Manifest, *, is_source_first: bool) -> Content:
         """Bring the missing segments and return what the next version lists."""
         united = unite(
             before.segments,
-            wanted.segments,
+            requested.segments,
             lambda entry: self._record(entry)[0].holding,
             is_theirs_first=is_source_first,
         )
-        for entry in united:  # an id that was dropped once is never listed again
+        # An id that was dropped once is never listed again: a writer that sees it among the dropped
+        # publishes its rows anew. What comes back travels under a new id.
+        for entry in united:
             if entry.segment_id in before.dropped and entry not in self._renamed:
                 self._renamed[entry] = self._put_renamed(entry)
         self._bring([entry for entry in united if entry not in before.segments])
         return Content(tuple(self._renamed.get(entry, entry) for entry in united), before.dropped)
 
     def commit(self, newest: Manifest | None, content: Content) -> int | None:
-        """Create the next manifest, if there is anything new; None where another process was faster."""
+        """Create the next manifest, if there is anything new to list.
+
+        None where another process was faster.
+        """
         if newest is not None and content.segments == newest.segments:
             return newest.version
         store, canary = self._target.read("store.json") or b"", self._target.read(CANARY) or b""
@@ -139,17 +162,18 @@ class Mover:
             newest, content, store_sha256=sha256_hex(store), canary_sha256=sha256_hex(canary)
         )
         if not all(self._target.holds(entry.segment_id) for entry in content.segments):
-            return None  # collected meanwhile: look again
+            # A collection at the target has taken a segment meanwhile, so the caller looks again.
+            return None
         key = f"versions/{version_name(manifest.version)}"
-        return (
-            manifest.version if self._target.create(key, pretty_bytes(manifest.to_dict())) else None
-        )
+        is_ours = self._target.create(key, pretty_bytes(manifest.to_dict()))
+        return manifest.version if is_ours else None
 
     def _held(self, entries: Sequence[SegmentEntry]) -> set[str]:
         """Return the written segments whose content the entries hold."""
         return set().union(*(self._record(entry)[0].holding.whole for entry in entries))
 
     def _put_renamed(self, entry: SegmentEntry) -> SegmentEntry:
+        """Put a segment of the source under a new id, and return its new entry."""
         record, _ = self._record(entry)
         content = {
             **record.to_dict(),
@@ -174,51 +198,56 @@ class Mover:
         self.byte_count += byte_count
 
     def _record(self, entry: SegmentEntry) -> tuple[SegmentRecord, bytes]:
-        """Return the content of a segment's ``segment.json``, and its bytes, from whichever place has it."""
+        """Return the content of a segment's ``segment.json``, and its bytes.
+
+        They are read from whichever location has the segment.
+        """
         if entry not in self._records:
             key = f"segments/{entry.segment_id}/segment.json"
-            place = self._target if self._target.read(key) is not None else self._source
-            data = place.read(key)
+            holder = self._target if self._target.read(key) is not None else self._source
+            data = holder.read(key)
             if data is None:
-                raise StoreIntegrityError(f"{place.url}/{key}: expected a file, found nothing")
-            self._records[entry] = read_record(lambda _: data, entry, place.url), data
+                raise StoreIntegrityError(f"{holder.url}/{key}: expected a file, found nothing")
+            self._records[entry] = read_record(lambda _: data, entry, holder.url), data
         return self._records[entry]
 
 
 @dataclass(frozen=True, slots=True)
 class _Renamed:
-    """A place that shows one of its segments under another id."""
+    """A location that shows one of its segments under another id."""
 
-    place: Readable
+    location: Readable
     segment_id: str
     shown_as: str
 
     @property
     def url(self) -> str:
-        return self.place.url
+        return self.location.url
 
     def read(self, key: str) -> bytes | None:
-        return self.place.read(key.replace(self.shown_as, self.segment_id, 1))
+        return self.location.read(key.replace(self.shown_as, self.segment_id, 1))
 
 
-def _checked(place: Place, key: str, sha256: str) -> bytes:
-    data = place.read(key)
+def _checked(location: Location, key: str, sha256: str) -> bytes:
+    data = location.read(key)
     if data is None or sha256_hex(data) != sha256:
-        found = "no such file" if data is None else f"{sha256_hex(data)}"
-        raise StoreIntegrityError(f"{place.url}/{key}: expected SHA-256 {sha256}, found {found}")
+        actual = "no such file" if data is None else sha256_hex(data)
+        raise StoreIntegrityError(
+            f"{location.url}/{key}: expected SHA-256 {sha256}, found {actual}"
+        )
     return data
 
 
-def _identity(data: bytes, place: Place) -> StoreIdentity:
-    where = f"{place.url}/store.json"
+def _identity(data: bytes, location: Location) -> StoreIdentity:
+    where = f"{location.url}/store.json"
     return StoreIdentity.from_dict(parse_object(data, where), where)
 
 
-def _array(data: bytes, place: Place) -> npt.NDArray[np.float32]:
+def _array(data: bytes, location: Location) -> npt.NDArray[np.float32]:
     try:
         array: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise StoreIntegrityError(
-            f"{place.url}/{CANARY}: expected a NumPy array: {error}"
+            f"{location.url}/{CANARY}: expected a NumPy array: {error}"
         ) from error
     return array

@@ -1,4 +1,7 @@
-"""The objects of one store under an address: S3 to push and pull, a plain web server to pull."""
+"""The objects of one store under an address.
+
+S3 can be pushed to and pulled from, a plain web server only pulled from.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ Result = TypeVar("Result")
 
 
 class ObjectRemote:
-    """One store's objects; get one from `ObjectRemote.open`. Any number of threads may use it.
+    """One store's objects, for any number of threads.
+
+    Get one from `ObjectRemote.open`.
 
     An operation is tried up to ten times, with exponential back-off and full
     jitter from 0.1 to 5 s, where the connection or the server failed; refusals
@@ -41,9 +46,9 @@ class ObjectRemote:
     Parameters
     ----------
     url
-        Address, for people.
+        Address as people read it.
     store
-        Of obstore, with its prefix.
+        The library obstore's object for the address, prefix included.
     is_read_only
         Whether nothing can be created or listed.
     sleep
@@ -53,7 +58,7 @@ class ObjectRemote:
     def __init__(
         self,
         url: str,
-        store: Any,  # noqa: ANN401 - of obstore's
+        store: Any,  # noqa: ANN401 - a type of obstore's
         *,
         is_read_only: bool,
         sleep: Callable[[float], object] = time.sleep,
@@ -63,10 +68,11 @@ class ObjectRemote:
 
     @classmethod
     def open(cls, url: str, *, sleep: Callable[[float], object] = time.sleep) -> ObjectRemote:
-        """Open ``s3://bucket/prefix`` or ``https://host/path``; ``http://`` for this machine only.
+        """Open ``s3://bucket/prefix`` or ``https://host/path``.
 
-        S3 is configured by the variables of the AWS command line: AWS_ACCESS_KEY_ID,
-        AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL and so on.
+        ``http://`` is allowed for this machine only. S3 is configured by the variables of
+        the AWS command line: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION,
+        AWS_ENDPOINT_URL and so on.
 
         Raises
         ------
@@ -98,7 +104,7 @@ class ObjectRemote:
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
             raise UsageError(
                 f"{url}: expected https://, found http://",
-                remedy="Use https://, so that nobody on the way changes it.",
+                remedy="Use https://, so that nobody on the way can change the store",
             )
         return cls(
             url,
@@ -122,15 +128,17 @@ class ObjectRemote:
             import obstore
 
             try:
-                found = obstore.get(self._store, _checked(key))
+                answer = obstore.get(self._store, _checked(key))
             except (obstore.exceptions.NotFoundError, FileNotFoundError):
                 return None
-            size = int(found.meta["size"])
+            # The size is known before the body arrives, so a hostile server cannot fill memory.
+            size = int(answer.meta["size"])
             if size > _LARGEST_OBJECT:
                 raise StoreIntegrityError(
                     f"{self.url}/{key}: expected at most {_LARGEST_OBJECT:,} bytes, found {size:,}"
                 )
-            data = bytes(found.bytes())
+            data = bytes(answer.bytes())
+            # A connection that ended early counts as one that failed, and is tried again.
             if len(data) != size:
                 raise ConnectionError(f"expected {size:,} bytes, {len(data):,} arrived")
             return data
@@ -138,14 +146,16 @@ class ObjectRemote:
         return self._tried(f"read {key}", get)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create an object unless there is one (``If-None-Match: *``).
+        """Create an object unless one exists.
+
+        The request says ``If-None-Match: *``, so that the server decides who was first.
 
         Returns
         -------
         bool
-            True when the object now holds exactly ``data``: created now, or
-            found so, for the reply to an earlier try may have been lost. False
-            when it holds something else.
+            True when the object now holds exactly ``data``. It was created now, or was found
+            so, as the reply to an earlier try may have been lost. False when it holds
+            something else.
 
         Raises
         ------
@@ -181,26 +191,31 @@ class ObjectRemote:
             import obstore
 
             pages = obstore.list(self._store, prefix=_checked(prefix))
-            return {str(found["path"]): int(found["size"]) for page in pages for found in page}
+            return {str(entry["path"]): int(entry["size"]) for page in pages for entry in page}
 
         return self._tried(f"list {prefix}", listed)
 
     def newest_version(self) -> int:
-        """Return the highest version that has a manifest, 0 for none; a web server, which lists nothing, is asked."""
+        """Return the highest version that has a manifest, 0 for none.
+
+        A web server lists nothing, so it is asked for one manifest after another.
+        """
         if not self.is_read_only:
-            names = (key.rpartition("/")[2] for key in self.sizes("versions/"))
-            return max(
-                (version for name in names if (version := version_number(name)) is not None),
-                default=0,
-            )
-        above = 1
-        while self._has_version(above):
-            above *= 2
-        below = above // 2  # versions have no gap: below is there, above is not
-        while above - below > 1:
-            middle = (above + below) // 2
-            below, above = (middle, above) if self._has_version(middle) else (below, middle)
-        return below
+            versions = [version_number(key.rpartition("/")[2]) for key in self.sizes("versions/")]
+            return max((version for version in versions if version is not None), default=0)
+        missing = 1
+        while self._has_version(missing):
+            missing *= 2
+        # Versions have no gap, so bisection finds the last one: `existing` exists, or is 0, and
+        # `missing` does not.
+        existing = missing // 2
+        while missing - existing > 1:
+            middle = (missing + existing) // 2
+            if self._has_version(middle):
+                existing = middle
+            else:
+                missing = middle
+        return existing
 
     def _has_version(self, version: int) -> bool:
         return self.read(f"versions/{version_name(version)}") is not None
@@ -208,6 +223,7 @@ class ObjectRemote:
     def _tried(self, what: str, call: Callable[[], Result]) -> Result:
         from obstore import exceptions
 
+        # Another try changes nothing about these.
         final = (
             exceptions.PermissionDeniedError,
             exceptions.UnauthenticatedError,
@@ -224,20 +240,21 @@ class ObjectRemote:
             except final as error:
                 raise RemoteError(
                     f"{self.url}: cannot {what}: {_first_line(error)}",
-                    remedy="Check the address, and the credentials in AWS_ACCESS_KEY_ID and its like.",
+                    remedy="Check the address, and the credentials such as AWS_ACCESS_KEY_ID",
                 ) from error
             except (exceptions.BaseError, OSError) as error:
                 if number == _MOST_TRIES:
                     raise RemoteError(
                         f"{self.url}: could not {what} in {number} tries: {_first_line(error)}",
-                        remedy="Run the same command again: it goes on from here.",
+                        remedy="Run the same command again",
                     ) from error
+                # Full jitter: clients that failed together do not come back together.
                 self._sleep(random.uniform(0, wait))  # noqa: S311 - jitter, no secret
                 wait = min(2 * wait, _LONGEST_WAIT_S)
         raise AssertionError("unreachable")
 
 
-def _options(url: str) -> Any:  # noqa: ANN401 - of obstore's own type
+def _options(url: str) -> Any:  # noqa: ANN401 - a type of obstore's
     parts = urlsplit(url)
     return {**_TIMEOUTS, "allow_http": parts.scheme == "http" and parts.hostname in _LOOPBACK}
 

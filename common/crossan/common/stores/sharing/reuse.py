@@ -1,4 +1,7 @@
-"""Taking rows that a teammate has computed already, item by item, told by the content of the media."""
+"""Taking rows that a teammate has computed already.
+
+Items are matched one by one, by the content of their media.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,19 @@ from crossan.common.stores.index import NOWHERE, StoreIndex
 from crossan.common.stores.journal import ItemRow
 from crossan.common.stores.segments import Segment, read_segment
 from crossan.common.stores.sharing.lineage import manifest_of
-from crossan.common.stores.sharing.places import Place, place_at
+from crossan.common.stores.sharing.locations import Location, location_of
 
 __all__ = ["Donor"]
 
 
 class Donor:
-    """The newest version of a store elsewhere, read a chunk at a time; get one from `Donor.open`."""
+    """The newest version of a store elsewhere, read a chunk at a time.
 
-    def __init__(self, place: Place, segments: list[Segment]) -> None:
-        self._place = place
+    Get one from `Donor.open`.
+    """
+
+    def __init__(self, location: Location, segments: list[Segment]) -> None:
+        self._location = location
         self._chunks = [
             (segment, number)
             for segment in segments
@@ -36,59 +42,61 @@ class Donor:
 
     @classmethod
     def open(cls, address: str, inside: str, identity: StoreIdentity) -> Donor:
-        """Open the store at an address, or the store of that name in the cache there.
+        """Open the store at an address, or the store of that name in the cache at it.
 
         Parameters
         ----------
         address
-            A folder, ``s3://`` or ``https://``: of a store, or of a cache.
+            A folder, ``s3://`` or ``https://`` address of a store or of a cache.
         inside
             Path of the store inside a cache, ``dataset/modality/name``.
         identity
-            Of the store to be filled.
+            Identity of the store to be filled.
 
         Raises
         ------
         StoreNotFoundError
-            Neither lies there.
+            There is no such store at the address.
         IncompatibleError
             A store of another fingerprint.
         """
         address = address.rstrip("/")
+        # The address itself comes first: a cache has no store.json of its own.
         for candidate in (address, f"{address}/{inside}"):
-            place = place_at(candidate)
-            data = place.read("store.json")
+            location = location_of(candidate)
+            data = location.read("store.json")
             if data is not None:
                 break
         else:
             raise StoreNotFoundError(
                 f"--reuse {address}: expected a store, or a cache with {inside}, found neither"
             )
-        found = StoreIdentity.from_dict(
-            parse_object(data, f"{place.url}/store.json"), f"{place.url}/store.json"
-        )
-        if found.fingerprint != identity.fingerprint:
+        where = f"{location.url}/store.json"
+        recorded = StoreIdentity.from_dict(parse_object(data, where), where)
+        # Equal fingerprints are what makes a row from there equal to one computed here.
+        if recorded.fingerprint != identity.fingerprint:
             raise IncompatibleError(
-                f"--reuse {place.url}: expected a store of the fingerprint {identity.fingerprint[:12]}, "
-                f"found {found.fingerprint[:12]}",
-                remedy="Leave --reuse out, or repeat the options that the store there was begun with.",
+                f"--reuse {location.url}: expected a store of the fingerprint "
+                f"{identity.fingerprint[:12]}, found {recorded.fingerprint[:12]}",
+                remedy="Leave --reuse out, or repeat the options that its store was begun with",
             )
-        version = place.newest_version()
+        version = location.newest_version()
         if not version:
-            raise StoreNotFoundError(f"--reuse {place.url}: expected a version, found none")
+            raise StoreNotFoundError(f"--reuse {location.url}: expected a version, found none")
 
         def read(key: str) -> bytes:
-            return _read(place, key)
+            return _read(location, key)
 
-        entries = manifest_of(place, version).segments
-        return cls(place, [read_segment(Path(place.url), entry, found, read) for entry in entries])
+        path = Path(location.url)
+        entries = manifest_of(location, version).segments
+        return cls(location, [read_segment(path, entry, recorded, read) for entry in entries])
 
-    def rows(self, wanted: Mapping[str, list[str]]) -> Iterator[list[ItemRow]]:
+    def rows(self, items_of: Mapping[str, list[str]]) -> Iterator[list[ItemRow]]:
         """Yield the rows of the items that the store holds, those of one chunk at a time.
 
         Parameters
         ----------
-        wanted
+        items_of
             From a content digest to the ids of the items that have it.
 
         Raises
@@ -96,37 +104,41 @@ class Donor:
         StoreIntegrityError
             A chunk does not arrive as it is recorded.
         """
-        chosen: dict[str, int] = {}
-        for place, digest in enumerate(self._index.texts("content_digest")):
-            if digest is not None and digest in wanted and self._index.chunk_of[place] != NOWHERE:
-                chosen.setdefault(digest, place)
-        places = np.array(list(chosen.values()), dtype=np.int64)
-        digests = list(chosen)
-        chunk_of = self._index.chunk_of[places]
+        donors: dict[str, int] = {}  # from a content digest to an item of the store with a row
+        for item, digest in enumerate(self._index.texts("content_digest")):
+            has_row = self._index.chunk_of[item] != NOWHERE
+            if digest is not None and digest in items_of and has_row:
+                donors.setdefault(digest, item)
+        digests = list(donors)
+        donor_items = np.array(list(donors.values()), dtype=np.int64)
+        chunk_of = self._index.chunk_of[donor_items]
+        # Chunk by chunk, so that each travels once however many of its rows are taken.
         for number in np.unique(chunk_of).tolist():
             rows = self._chunk(number)
             batch = []
-            for which in np.flatnonzero(chunk_of == number).tolist():
-                row = rows[self._index.place_of[places[which]]]
-                digest = digests[which]
+            for position in np.flatnonzero(chunk_of == number).tolist():
+                row = rows[self._index.place_of[donor_items[position]]]
+                digest = digests[position]
                 batch += [
-                    ItemRow(item_id, digest, ItemStatus.OK, None, row) for item_id in wanted[digest]
+                    ItemRow(item_id, digest, ItemStatus.OK, None, row)
+                    for item_id in items_of[digest]
                 ]
             yield batch
 
     def _chunk(self, number: int) -> np.ndarray:
         segment, inner = self._chunks[number]
         entry = segment.record.chunks[inner]
-        data = _read(self._place, f"segments/{segment.record.segment_id}/{entry.path}")
+        data = _read(self._location, f"segments/{segment.record.segment_id}/{entry.path}")
         path = segment.path / entry.path
+        # The size comes first: the checksum is cut off the end, so there have to be enough bytes.
         if len(data) != entry.size or len(data) <= CRC_BYTES:
             raise StoreIntegrityError(f"{path}: expected {entry.size:,} bytes, found {len(data):,}")
         check_chunk(memoryview(data)[:-CRC_BYTES], data[-CRC_BYTES:], entry, path)
         return decode_chunk(data, segment.layout, path)
 
 
-def _read(place: Place, key: str) -> bytes:
-    data = place.read(key)
+def _read(location: Location, key: str) -> bytes:
+    data = location.read(key)
     if data is None:
-        raise StoreIntegrityError(f"{place.url}/{key}: expected a file, found nothing")
+        raise StoreIntegrityError(f"{location.url}/{key}: expected a file, found nothing")
     return data

@@ -1,4 +1,8 @@
-"""Moving a store between two places: segments first, the manifest last, by compare and swap."""
+"""Moving a store between two locations.
+
+Segments go first and the manifest last, by compare and swap. So a transfer that is cut
+off leaves a target that lists nothing that has not arrived.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from collections.abc import Sequence
 from crossan.cache_schema.errors import BusyError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest
 from crossan.common.stores.sharing.lineage import follows, manifest_of
+from crossan.common.stores.sharing.locations import FolderLocation, Location
 from crossan.common.stores.sharing.mover import Mover, Transferred
-from crossan.common.stores.sharing.places import FolderPlace, Place
 from crossan.common.stores.versions import Content
 
 __all__ = ["Transferred", "merge", "transfer"]
@@ -17,9 +21,11 @@ _MOST_ROUNDS = 100
 
 
 def transfer(
-    source: Place, target: Place, *, version: int | None = None, is_source_first: bool = False
+    source: Location, target: Location, *, version: int | None = None, is_source_first: bool = False
 ) -> Transferred:
-    """Bring what a version of ``source`` holds to ``target``; only segments that the target lacks travel.
+    """Bring what a version of ``source`` holds to ``target``.
+
+    Only segments that the target lacks travel.
 
     Where the source's history continues the target's, its manifests are taken
     as they are, and versions keep their numbers. Where both have gone on, the
@@ -29,50 +35,54 @@ def transfer(
     Parameters
     ----------
     source, target
-        Two stores of one fingerprint; the target need not exist.
+        Two stores of one fingerprint. The target need not exist.
     version
-        Of the source; None for the newest.
+        Version of the source, None for the newest.
     is_source_first
-        Only for stores of before there were stamps: whether, where both have gone on, the target's own segments win
-        over the source's (a pull), or the other way round (a push).
+        Only for stores from before there were stamps, where both have gone on. True lets the
+        target's own segments win over the source's (a pull), False the source's (a push).
 
     Raises
     ------
     StoreNotFoundError
-        The source has no such version, or none.
+        The source has no such version, or none at all.
     IncompatibleError
         Another fingerprint, or canaries that differ.
     StoreIntegrityError
-        Bytes of the source are not those recorded; nothing of them is listed at the target.
+        Bytes of the source are not those recorded. Nothing of them is listed at the target.
     """
-    wanted = _wanted(source, version)
+    requested = _requested(source, version)
     mover = Mover(source, target)
-    mover.begin(wanted)
+    mover.begin(requested)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
         if (
             newest is not None
-            and _is_ancestor(target, newest, wanted)
-            and set(wanted.segments) <= set(newest.segments)
+            and _is_ancestor(target, newest, requested)
+            and set(requested.segments) <= set(newest.segments)
         ):
             return mover.done(newest.version)
-        chain = follows(source, newest, wanted)
+        # A straight continuation keeps the source's manifests and numbers. It is not possible where
+        # the target has versions of its own, or where a collection or repair left something out.
+        chain = follows(source, newest, requested)
         if chain and mover.can_take_all(newest, chain):
-            made = mover.take_all(chain)
+            new_version = mover.take_all(chain)
         else:
-            made = mover.take_united(newest, wanted, is_source_first=is_source_first)
-        if made is not None:
-            return mover.done(made)
+            new_version = mover.take_united(newest, requested, is_source_first=is_source_first)
+        if new_version is not None:
+            return mover.done(new_version)
     raise BusyError(
-        f"{target.url}: expected to add a version, found another process faster {_MOST_ROUNDS} times",
-        remedy="Run the same command again.",
+        f"{target.url}: expected to add a version, "
+        f"found another process faster {_MOST_ROUNDS} times",
+        remedy="Run the same command again",
     )
 
 
-def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
-    """Make one version of ``target`` that lists the segments of all sources too; a row that was written later wins.
+def merge(sources: Sequence[FolderLocation], target: FolderLocation) -> Transferred:
+    """Make one version of ``target`` that lists the segments of all sources too.
 
-    The target links to the sources' files where it lies on the same file system.
+    Of an item that several have, the row that was written later wins. The target
+    links to the sources' files where it lies on the same file system.
 
     Raises
     ------
@@ -80,13 +90,13 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
         Another fingerprint, or canaries that differ.
     """
     movers = [Mover(source, target) for source in sources]
-    wanted = [_wanted(source, None) for source in sources]
-    for mover, manifest in zip(movers, wanted, strict=True):
+    requested = [_requested(source, None) for source in sources]
+    for mover, manifest in zip(movers, requested, strict=True):
         mover.begin(manifest)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
         content = Content(newest.segments, newest.dropped) if newest else Content(())
-        for mover, manifest in zip(movers, wanted, strict=True):
+        for mover, manifest in zip(movers, requested, strict=True):
             content = mover.united(content, manifest, is_source_first=False)
         version = movers[0].commit(newest, content)
         if version is not None:
@@ -98,27 +108,29 @@ def merge(sources: Sequence[FolderPlace], target: FolderPlace) -> Transferred:
                 byte_count=sum(mover.byte_count for mover in movers),
             )
     raise BusyError(
-        f"{target.url}: expected to add a version, found another process faster {_MOST_ROUNDS} times",
-        remedy="Run the same command again.",
+        f"{target.url}: expected to add a version, "
+        f"found another process faster {_MOST_ROUNDS} times",
+        remedy="Run the same command again",
     )
 
 
-def _wanted(source: Place, version: int | None) -> Manifest:
-    found = source.newest_version() if version is None else version
-    if found == 0:
+def _requested(source: Location, version: int | None) -> Manifest:
+    if version is None:
+        version = source.newest_version()
+    if version == 0:
         raise StoreNotFoundError(f"{source.url}: expected a store with a version, found none")
-    return manifest_of(source, found)
+    return manifest_of(source, version)
 
 
-def _newest(place: Place) -> Manifest | None:
-    version = place.newest_version()
-    return manifest_of(place, version) if version else None
+def _newest(location: Location) -> Manifest | None:
+    version = location.newest_version()
+    return manifest_of(location, version) if version else None
 
 
-def _is_ancestor(place: Place, newest: Manifest, manifest: Manifest) -> bool:
+def _is_ancestor(location: Location, newest: Manifest, manifest: Manifest) -> bool:
+    """Whether a manifest is in the history of a location whose newest version is ``newest``."""
     if manifest.version > newest.version:
         return False
-    at_place = (
-        newest if manifest.version == newest.version else manifest_of(place, manifest.version)
-    )
-    return at_place.digest == manifest.digest
+    if manifest.version == newest.version:
+        return newest.digest == manifest.digest
+    return manifest_of(location, manifest.version).digest == manifest.digest

@@ -1,4 +1,7 @@
-"""Where a store can lie: a folder, or objects under an address; what both can do."""
+"""The locations where a store can be, and what all of them can do.
+
+A location is a folder, or objects under an address.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from crossan.common.stores.versions import list_versions
 if TYPE_CHECKING:
     from crossan.common.stores.sharing.objects import ObjectRemote
 
-__all__ = ["FolderPlace", "ObjectPlace", "Place", "Readable", "place_at"]
+__all__ = ["FolderLocation", "Location", "ObjectLocation", "Readable", "location_of"]
 
 _FOLDER_WORKERS = 4
 _OBJECT_WORKERS = 8
@@ -34,32 +37,40 @@ Advance = Callable[[int], None]
 
 
 class Readable(Protocol):
-    """Files under one address; keys are paths inside the store."""
+    """Files under one address.
+
+    Keys are paths inside the store.
+    """
 
     @property
     def url(self) -> str:
-        """The folder or address, for people."""
+        """The folder or address as people read it."""
 
     def read(self, key: str) -> bytes | None:
         """Return the bytes of a file, None where there is none."""
 
 
-class Place(Readable, Protocol):
-    """One store, wherever it lies."""
+class Location(Readable, Protocol):
+    """One store, wherever it is."""
 
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none."""
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create a file with all of ``data`` or not at all; False where another one lies there already."""
+        """Create a file with all of ``data`` or not at all.
+
+        False where the file exists already.
+        """
 
     def holds(self, segment_id: str) -> bool:
-        """Whether a segment lies there whole, in a manifest or not."""
+        """Whether the location has the whole segment, in a manifest or not."""
 
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:
-        """Copy a segment from another place, whose bytes are checked against its record; go on where one was cut off.
+        """Copy a segment from another location and check its bytes against its record.
+
+        Where an earlier copy was cut off, this one goes on.
 
         Parameters
         ----------
@@ -71,31 +82,31 @@ class Place(Readable, Protocol):
         Returns
         -------
         int
-            How many files travelled; those that had arrived before do not.
+            How many files travelled, without those that had arrived before.
         """
 
     def settle(self) -> None:
-        """Say that a manifest lists the segments that were put."""
+        """Give up the claims on the segments that were put, as a manifest lists them now."""
 
 
-def place_at(text: str) -> Place:
-    """Return the place that a path or an address names."""
+def location_of(text: str) -> Location:
+    """Return the location that a path or an address names."""
     if "://" not in text:
-        return FolderPlace(Path(text))
+        return FolderLocation(Path(text))
     if text.split("://", 1)[0] not in {"s3", "https", "http"}:
         raise UsageError(f"{text}: expected a folder, s3://BUCKET/PATH or https://HOST/PATH")
     from crossan.common.stores.sharing.objects import ObjectRemote
 
-    return ObjectPlace(ObjectRemote.open(text))
+    return ObjectLocation(ObjectRemote.open(text))
 
 
-class FolderPlace:
+class FolderLocation:
     """A store in a folder, also one that several machines mount.
 
     Parameters
     ----------
     path
-        Of the store; need not exist.
+        Folder of the store, which need not exist.
     is_linked
         Take files from other folders of the same file system by hard link instead of copying.
     """
@@ -114,25 +125,31 @@ class FolderPlace:
         return read_regular(self.path, key) if require_plain(self.path, key).is_file() else None
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create a file with all of ``data`` or not at all; False where another one lies there already."""
+        """Create a file with all of ``data`` or not at all.
+
+        False where the file exists already.
+        """
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         return create_exclusively(self.path / key, data)
 
     def holds(self, segment_id: str) -> bool:
-        """Whether a segment lies there whole: its folder is published by one rename."""
+        """Whether the folder has the whole segment, which is published by one rename."""
         return (self.path / "segments" / segment_id / "segment.json").is_file()
 
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:
-        """Build the segment under a claim, then rename it to its place."""
+        """Build the segment under a claim, then rename it to where segments lie."""
         for name in _FOLDERS:
             (self.path / name).mkdir(parents=True, exist_ok=True)
         needed = sum(entry.size for entry in record.files)
+        # Before the first byte travels: a disk that is too small is known now, not after an hour.
+        # Links take no space.
         statvfs = os.statvfs(self.path)
         if statvfs.f_bavail * statvfs.f_frsize < needed and not self._is_linked:
             raise disk_full(self.path / "segments" / record.segment_id, needed)
+        # The claim keeps a collection from taking the segment until a manifest lists it.
         claim = Claim.take(self.path, "transfer", record.segment_id)
         self._claims.append(claim)
 
@@ -143,38 +160,41 @@ class FolderPlace:
             return is_new
 
         file_count = _in_parallel(_FOLDER_WORKERS, put, record.files)
+        # One that was cut off may be left from an earlier try, and may be torn.
         (claim.build / "segment.json").unlink(missing_ok=True)
         write_durably(claim.build / "segment.json", data)
         claim.publish()
         return file_count + 1
 
     def settle(self) -> None:
-        """Give up the claims on the segments that were put: a manifest lists them."""
+        """Give up the claims on the segments that were put, as a manifest lists them now."""
         for claim in self._claims:
             claim.release()
         self._claims.clear()
 
     def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> bool:
+        # Size first, as it costs nothing. The digest then says whether the file had arrived whole
+        # before an earlier transfer was cut off.
         if (
             target.is_file()
             and target.stat().st_size == entry.size
             and sha256_hex(target.read_bytes()) == entry.sha256
         ):
-            return False  # arrived before we were cut off
+            return False
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
-        if (
+        is_put = (
             self._is_linked
-            and isinstance(source, FolderPlace)
+            and isinstance(source, FolderLocation)
             and _linked(source.path, key, target, entry)
-        ):
-            return True
-        write_durably(target, _arrived(source, key, entry))
+        )
+        if not is_put:
+            write_durably(target, _arrived(source, key, entry))
         return True
 
 
-class ObjectPlace:
-    """A store as objects: S3, or a plain web server to read from."""
+class ObjectLocation:
+    """A store as objects on S3, or on a plain web server to read from."""
 
     def __init__(self, remote: ObjectRemote) -> None:
         self._remote, self.url = remote, remote.url
@@ -188,25 +208,29 @@ class ObjectPlace:
         return self._remote.read(key)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Create an object; True also when it holds exactly these bytes already, False where it holds others."""
+        """Create an object with ``data``.
+
+        True also where an object with exactly these bytes exists, False where it holds others.
+        """
         if self._remote.is_read_only:
             raise UsageError(f"{self.url}: a web server can be pulled from, not pushed to")
         return self._remote.create(key, data)
 
     def holds(self, segment_id: str) -> bool:
-        """Whether a segment lies there whole: its ``segment.json`` is sent last."""
+        """Whether the address has the whole segment, whose ``segment.json`` is sent last."""
         return self._remote.read(f"segments/{segment_id}/segment.json") is not None
 
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:
-        """Send the files that are not there yet, ``segment.json`` last."""
+        """Send the files that have not arrived yet, ``segment.json`` last."""
         prefix = f"segments/{record.segment_id}/"
-        there = self._remote.sizes(prefix)
+        arrived_sizes = self._remote.sizes(prefix)
 
         def put(entry: FileEntry) -> bool:
             key = prefix + entry.path
-            is_new = there.get(key) != entry.size  # an object is there whole or not at all
+            # An object exists whole or not at all, so its size is enough to know it.
+            is_new = arrived_sizes.get(key) != entry.size
             if is_new:
                 self._create(key, _arrived(source, key, entry))
             advance(entry.size)
@@ -222,7 +246,7 @@ class ObjectPlace:
     def _create(self, key: str, data: bytes) -> None:
         if not self.create(key, data):
             raise StoreIntegrityError(
-                f"{self.url}/{key}: expected the {len(data):,} bytes of ours, found other bytes"
+                f"{self.url}/{key}: expected our {len(data):,} bytes, found other bytes"
             )
 
 
@@ -232,20 +256,21 @@ def _arrived(source: Readable, key: str, entry: FileEntry) -> bytes:
     if data is None:
         raise StoreIntegrityError(f"{where}: expected {entry.size:,} bytes, found no such file")
     if len(data) != entry.size or sha256_hex(data) != entry.sha256:
+        is_folder = isinstance(source, FolderLocation)  # fsck works on folders only
+        remedy = f"Run: crossan cache fsck {source.url}" if is_folder else None
         raise StoreIntegrityError(
             f"{where}: expected {entry.size:,} bytes with SHA-256 {entry.sha256}, "
             f"found {len(data):,} with {sha256_hex(data)}",
-            remedy=f"Run: crossan cache fsck {source.url}"
-            if isinstance(source, FolderPlace)
-            else None,
+            remedy=remedy,
         )
     return data
 
 
 def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
     origin = require_plain(store, key)
+    # Only chunks are linked. Metadata is small, and is checked when it is copied.
     if entry.crc32c is None or not origin.is_file() or origin.stat().st_size != entry.size:
-        return False  # metadata is small, and checked on the way
+        return False
     try:
         os.link(origin, target)
     except OSError:  # another file system, or one without hard links
@@ -261,6 +286,7 @@ def _in_parallel(
         waiting = [pool.submit(put, entry) for entry in entries]
         try:
             return sum(done.result() for done in waiting)
+        # The first error, or Ctrl-C, ends the transfer: files that have not begun need not travel.
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
