@@ -35,7 +35,7 @@ from crossan.extract.job.plan import Shard, plan_batches
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_together
 from crossan.extract.media.clip import ClipReader
-from crossan.extract.workers import ItemReader, Limits, Order, WorkerPool
+from crossan.extract.workers import DecodeOrder, ItemReader, Limits, WorkerPool
 
 MEASURES = ("pipeline", "naive", "text", "passes", "memory", "shards", "decoding", "clips")
 DATA = Path(os.environ.get("CROSSAN_TEST_DATA", "../shared/data"))
@@ -167,7 +167,9 @@ class Bench:
             ClipReader(frame_count=backbone.frame_count, sampling_rate=backbone.sampling_rate),
         )
         orders = [
-            Order(medium.path, None, (modality,)) for medium in media if medium.path is not None
+            DecodeOrder(medium.path, None, (modality,))
+            for medium in media
+            if medium.path is not None
         ]
 
         def rate() -> float:

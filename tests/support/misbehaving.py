@@ -12,7 +12,7 @@ import numpy as np
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus
-from crossan.extract.workers import Outcome
+from crossan.extract.workers import MediumOutcome
 
 
 def prepare_by_process(title):
@@ -30,7 +30,7 @@ class Reader:
         verb, _, number = order.path.name.partition("-")
         getattr(self, verb)(order)
         values = np.full((2, 3), int(number), np.float32)
-        return {modality: Outcome({"values": values}) for modality in order.wanted}
+        return {modality: MediumOutcome({"values": values}) for modality in order.modalities}
 
     def fine(self, order):
         pass
@@ -74,5 +74,5 @@ class Refusing:
 
     def read(self, order):
         return dict.fromkeys(
-            order.wanted, Outcome(None, ItemStatus.ABSENT, "nothing there: é漢", ("odd",))
+            order.modalities, MediumOutcome(None, ItemStatus.ABSENT, "nothing there: é漢", ("odd",))
         )

@@ -54,9 +54,7 @@ def test_the_smallest_size_that_is_about_as_fast_as_any_is_taken(overhead, most,
 
 
 def test_no_memory_for_one_item_is_an_error():
-    with pytest.raises(
-        ResourceError, match="image: the device's memory does not suffice for one item"
-    ):
+    with pytest.raises(ResourceError, match="image: the device's memory is too small for one item"):
         try_batch_sizes(Timed(1.0, most=0))
 
 

@@ -213,7 +213,7 @@ def test_out_of_memory_halves_the_forward_and_not_the_batch(
     encoder = Small()
     result = extract_modality(ask(batch_size=8), encoder)
     assert encoder.batches == [4, 4, 4, 2]  # the canary, 8 in two halves, the last two
-    assert "no memory for 8 items at once; going on with 4" in capsys.readouterr().err
+    assert "no memory for 8 items at once; continuing with 4" in capsys.readouterr().err
     assert json.loads((result.store / "report.json").read_text())["part_size"] == 4
     assert logical_digest(open_store(result.store)) == logical_digest(open_store(whole.store))
 

@@ -13,7 +13,7 @@ from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.job.lanes import Lane, prepared_batches
 from crossan.extract.job.media_list import Medium
 from crossan.extract.job.worklist import Finding
-from crossan.extract.workers import Outcome
+from crossan.extract.workers import MediumOutcome
 
 VIDEO, AUDIO = Modality.VIDEO, Modality.AUDIO
 
@@ -48,10 +48,10 @@ class Reader:
 
     def __call__(self, orders):
         for order in orders:
-            self.orders.append((str(order.path), order.wanted))
+            self.orders.append((str(order.path), order.modalities))
             yield {
-                wanted: Outcome({"x": np.array([len(self.orders)])}, notes=("padded",))
-                for wanted in order.wanted
+                wanted: MediumOutcome({"x": np.array([len(self.orders)])}, notes=("padded",))
+                for wanted in order.modalities
             }
 
 
@@ -114,7 +114,7 @@ def test_titles_are_prepared_in_the_order_of_the_plan_and_a_refused_one_is_quara
 def test_a_file_that_went_away_loses_its_digest():
     def gone(orders):
         return (
-            dict.fromkeys(order.wanted, Outcome(None, ItemStatus.MISSING, "missing"))
+            dict.fromkeys(order.modalities, MediumOutcome(None, ItemStatus.MISSING, "missing"))
             for order in orders
         )
 
@@ -128,7 +128,7 @@ def test_closing_early_closes_the_reader():
     def read(orders):
         try:
             for order in orders:
-                yield dict.fromkeys(order.wanted, Outcome({}))
+                yield dict.fromkeys(order.modalities, MediumOutcome({}))
         finally:
             closed.append(True)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.media.clip import ClipReader
-from crossan.extract.workers import ItemReader, Order, item
+from crossan.extract.workers import DecodeOrder, ItemReader, item
 
 
 def _size(picture):
@@ -19,7 +19,7 @@ def _size(picture):
 
 def _read(path, prepare=_size, modality=Modality.IMAGE):
     reader = ItemReader({modality: prepare}, ClipReader(frame_count=4, sampling_rate=16_000))
-    return reader.read(Order(Path(path), "digest", (modality,)))[modality]
+    return reader.read(DecodeOrder(Path(path), "digest", (modality,)))[modality]
 
 
 def _raising(error):

@@ -14,14 +14,14 @@ import pytest
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.extract.workers import Limits, Order, Stopped, WorkerPool
+from crossan.extract.workers import DecodeOrder, Limits, Stopped, WorkerPool
 from support.misbehaving import Reader, Refusing
 
 LIMITS = Limits(seconds=1.0, wall_seconds=20.0, memory_bytes=1 << 30)
 
 
 def _orders(*names):
-    return [Order(Path("/media") / name, "digest", (Modality.IMAGE,)) for name in names]
+    return [DecodeOrder(Path("/media") / name, "digest", (Modality.IMAGE,)) for name in names]
 
 
 def _read(pool, orders, ahead=4):
@@ -155,8 +155,8 @@ from pathlib import Path
 from support.misbehaving import Reader
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.workers import Limits, Order, WorkerPool
-orders = [Order(Path(f"/media/{{name}}"), None, (Modality.IMAGE,)) for name in ("fine-0", "hang-1", "hang-2", "hang-3")]
+from crossan.extract.workers import Limits, DecodeOrder, WorkerPool
+orders = [DecodeOrder(Path(f"/media/{{name}}"), None, (Modality.IMAGE,)) for name in ("fine-0", "hang-1", "hang-2", "hang-3")]
 answers = WorkerPool(Reader(Path({str(tmp_path)!r})), 2, Limits()).read(orders, 4)
 next(answers)
 print("reading", flush=True)

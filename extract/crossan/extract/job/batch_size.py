@@ -1,4 +1,4 @@
-"""How many items go through the backbone together: asked for, recorded with the store, or found by trying."""
+"""Settle how many items go through the backbone together."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.files import create_exclusively
 from crossan.extract.backbones.canary_inputs import canary_inputs
+from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.prepare import Encoder
 
 __all__ = ["BATCH_SIZE_FILE", "find_batch_size", "settle_batch_size", "try_batch_sizes"]
 
 BATCH_SIZE_FILE = "batch_size.json"
-"""Beside ``store.json``: the batch size that all jobs of this store plan with, unless one is told otherwise."""
+"""Holds the batch size that all jobs of a store plan with; it lies beside ``store.json``."""
 
 _DEFAULT = {Modality.TEXT: 16, Modality.IMAGE: 8, Modality.VIDEO: 8, Modality.AUDIO: 4}
-"""About the fastest on a CPU (docs/benchmarks/extract.md): the states of more items leave its caches."""
+"""About the fastest on a CPU, whose caches cannot hold the states of more items.
+
+See docs/benchmarks/extract.md.
+"""
 
 _LARGEST = 1_024
 _WORTHWHILE = 1.05
-"""A larger batch must be so many times as fast: it costs memory, and more when it is interrupted."""
+"""Least ratio of speeds that is worth a larger batch, which costs memory and interrupted work."""
 
 _REPEATS = 3
 
@@ -37,69 +41,74 @@ class _Trial:
     items_per_second: float
 
 
-def find_batch_size(folder: Path, modality: Modality, asked: int | None) -> int:
-    """Return the batch size asked for, else the one recorded with the store, else the modality's own.
+def find_batch_size(folder: Path, modality: Modality, requested: int | None) -> int:
+    """Return the requested batch size, else the recorded one, else the modality's default.
 
     Raises
     ------
     StoreIntegrityError
         What is recorded is no batch size.
     """
-    return asked or _recorded(folder) or _DEFAULT[modality]
+    return requested or _recorded(folder) or _DEFAULT[modality]
 
 
 def settle_batch_size(
-    folder: Path, encoder: Encoder, asked: int | None, *, is_automatic: bool
+    folder: Path, encoder: Encoder, requested: int | None, *, is_automatic: bool
 ) -> int:
     """Return the batch size of a job, and record it where the store has none yet.
 
     The batch plan follows from it, so every shard and every later run takes the
-    recorded one; the first of several jobs that begin together wins.
+    recorded one. Of several jobs that begin together the first wins.
 
     Parameters
     ----------
     folder
         Of the store.
-    asked
-        ``--batch-size N``; it differs from the recorded one at the cost of last digits, which is said.
+    requested
+        ``--batch-size N``. Where it differs from the recorded one, a note says
+        that the last digits may differ.
     is_automatic
-        Whether to try sizes where none is recorded or asked for.
+        Whether to try sizes where none is recorded or requested.
     """
     recorded = _recorded(folder)
     if recorded is None:
-        chosen, how = asked or _DEFAULT[encoder.modality], "asked for" if asked else "default"
-        if is_automatic and not asked:
+        if requested:
+            chosen, how = requested, "asked for"
+        elif is_automatic:
             chosen, how = try_batch_sizes(encoder), "tried"
+        else:
+            chosen, how = _DEFAULT[encoder.modality], "default"
         content = pretty_bytes({"batch_size": chosen, "how": how})
         create_exclusively(folder / BATCH_SIZE_FILE, content)
+        # Read back, for another job may have been first: all must plan the same batches.
         recorded = _recorded(folder)
         assert recorded is not None
-    if asked is None or asked == recorded:
+    if requested is None or requested == recorded:
         return recorded
     note(
-        f"{encoder.modality.value}: --batch-size {asked}, while this store was begun with {recorded}: "
+        f"{encoder.modality.value}: --batch-size {requested}, "
+        f"while this store was begun with {recorded}: "
         "new rows may differ from those in the last digits"
     )
-    return asked
+    return requested
 
 
 def try_batch_sizes(encoder: Encoder, clock: Callable[[], float] = time.perf_counter) -> int:
-    """Return the smallest batch size that is about as fast as any that fits into the device's memory.
+    """Return the smallest batch size that is about as fast as any that fits into memory.
 
-    Doubles from one item while that pays; titles are tried at the longest the
-    backbone reads, so that every batch of the plan fits.
+    Sizes are doubled from one item on while that pays.
 
     Raises
     ------
     ResourceError
         Not even one item fits.
     """
-    inputs = max(
-        (encoder.prepare(medium) for medium in canary_inputs(encoder)),
-        key=lambda made: sum(map(len, made.values())),
-    )
+    # Of the longest canary input alone: titles differ in length, and the longest batch has to fit.
+    canary = [encoder.prepare(medium) for medium in canary_inputs(encoder)]
+    inputs = max(canary, key=lambda made: sum(map(len, made.values())))
     best: _Trial | None = None
     size, flat = 1, 0
+    # Two sizes without a gain, not one: a single one may just have been interrupted.
     while size <= _LARGEST and flat < 2:
         try:
             trial = _Trial(size, _rate(encoder, [inputs] * size, clock))
@@ -112,17 +121,20 @@ def try_batch_sizes(encoder: Encoder, clock: Callable[[], float] = time.perf_cou
         size *= 2
     if best is None:
         raise ResourceError(
-            f"{encoder.modality.value}: the device's memory does not suffice for one item",
-            remedy="Free memory or give another --device, then run the same command.",
+            f"{encoder.modality.value}: the device's memory is too small for one item",
+            remedy="Free memory or give another --device, then run the same command",
         )
     note(
-        f"{encoder.modality.value}: batches of {best.size} ({best.items_per_second:,.1f} items/s when tried)"
+        f"{encoder.modality.value}: batches of {best.size} "
+        f"({best.items_per_second:,.1f} items/s when tried)"
     )
     return best.size
 
 
-def _rate(encoder: Encoder, batch: list[dict], clock: Callable[[], float]) -> float:  # type: ignore[type-arg]
-    encoder.begin(batch)()  # the first of a size compiles, allocates and picks kernels
+def _rate(encoder: Encoder, batch: list[ModelInputs], clock: Callable[[], float]) -> float:
+    """Return the items per second of a few forwards of this batch."""
+    # Not timed: the first of a size compiles, allocates and picks kernels.
+    encoder.begin(batch)()
     begun = clock()
     for _ in range(_REPEATS):
         encoder.begin(batch)()
@@ -132,8 +144,7 @@ def _rate(encoder: Encoder, batch: list[dict], clock: Callable[[], float]) -> fl
 def _recorded(folder: Path) -> int | None:
     path = folder / BATCH_SIZE_FILE
     try:
-        found = json.loads(path.read_bytes())
-        size = found["batch_size"]
+        size = json.loads(path.read_bytes())["batch_size"]
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError):

@@ -1,4 +1,9 @@
-"""The pipeline: workers read ahead, one thread forwards, one thread writes; queues between them are bounded."""
+"""The pipeline from media to a store.
+
+Workers read ahead, one thread forwards and another writes. The queues between
+them are bounded, so the slowest of the three sets the pace and the memory stays
+the same.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,7 @@ __all__ = ["Stream", "compute"]
 _ITEMS_PER_SEGMENT = 16_384
 _SECONDS_PER_SEGMENT = 600.0
 _BATCHES_AHEAD = 3
-"""Batches being read while one is forwarded: bounds memory."""
+"""Batches being read while one is forwarded; more would only take memory."""
 
 
 @dataclass(eq=False)
@@ -34,7 +39,7 @@ class Stream:
     journal: Journal
     stored_dtype: str
     publish: Callable[[], object]
-    """Makes a segment and a version of what the journal holds."""
+    """Make a segment and a version of what the journal holds."""
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
@@ -42,14 +47,17 @@ class Stream:
         self.forward = Forward(self.lane.encoder)
 
     def write(self, forwarded: Forwarded) -> list[ItemRow]:
-        """Wait for a batch's hidden states and journal them; publish when a segment is full or old."""
+        """Wait for a batch's hidden states and journal them.
+
+        A segment that is full or old is published.
+        """
         rows = forwarded.rows(self.stored_dtype)
         self.journal.append(rows)
+        # Counted after the append: the report tells of rows that an interruption cannot lose.
         self.tally.add(rows, forwarded.forwarded_count)
-        if (
-            self.journal.row_count >= _ITEMS_PER_SEGMENT
-            or self.journal.age_seconds >= _SECONDS_PER_SEGMENT
-        ):
+        is_full = self.journal.row_count >= _ITEMS_PER_SEGMENT
+        # By age too, so that others see the progress of a slow job.
+        if is_full or self.journal.age_seconds >= _SECONDS_PER_SEGMENT:
             self.publish()
         return rows
 
@@ -57,27 +65,28 @@ class Stream:
 def compute(
     streams: Sequence[Stream], pool: WorkerPool, clock: StageClock, told_to_end: Event
 ) -> None:
-    """Do the batches of all lanes; return early, with whole batches, when told to end.
+    """Do the batches of all lanes.
 
-    Whatever ends it, what was forwarded before is journaled.
+    Returns early when told to end, with whole batches. Whatever ends it, what was
+    forwarded before is journaled.
 
     Raises
     ------
     ResourceError
-        No memory for a single item, no space on the disk, or no process to be had.
+        No memory for a single item, no space on the disk, or no process could be started.
     """
     by_lane = {id(stream.lane): stream for stream in streams}
     names = ",".join(stream.lane.encoder.modality.value for stream in streams)
     total = sum(stream.lane.item_count for stream in streams)
     largest = max((len(findings) for stream in streams for findings in stream.lane.work), default=1)
     read = partial(pool.read, ahead=_BATCHES_AHEAD * largest)
+    lanes = [stream.lane for stream in streams]
     try:
         with clock.measure("computing"), progress(f"extract {names}", total, "items") as shown:
             writer: Writer[tuple[Stream, Forwarded]] = Writer(partial(_write, clock, shown))
             try:
-                with closing(
-                    prepared_batches([stream.lane for stream in streams], read)
-                ) as batches:  # type: ignore[type-var]
+                # Closed at once, not when collected: the workers behind it must end with an error.
+                with closing(prepared_batches(lanes, read)) as batches:  # type: ignore[type-var]
                     for lane, batch in _awaited(batches, clock, told_to_end):
                         stream = by_lane[id(lane)]
                         with clock.measure("forwarding"):
@@ -85,6 +94,7 @@ def compute(
                         with clock.measure("awaiting_writer"):
                             writer.put((stream, forwarded))
             finally:
+                # Even after an error: what was forwarded before it is worth keeping.
                 writer.close()
     finally:
         clock.reading = pool.busy_seconds
@@ -96,7 +106,7 @@ def compute(
 def _awaited(
     batches: Iterator[tuple[Lane, list[Prepared]]], clock: StageClock, told_to_end: Event
 ) -> Iterator[tuple[Lane, list[Prepared]]]:
-    """Yield the batches until told to end, and measure how long each was waited for."""
+    """Yield the batches until told to end, and measure the wait for each."""
     while not told_to_end.is_set():
         batch = None
         with clock.measure("awaiting_inputs"), suppress(Stopped):

@@ -1,4 +1,4 @@
-"""One batch of prepared items through the backbone into rows for the store."""
+"""Send a batch of prepared items through the backbone and make rows for the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Forwarded:
 
     batch: Sequence[Prepared]
     parts: Sequence[Callable[[], States]]
-    """What waits for the hidden states of one part of the batch after the other."""
+    """Each waits for the hidden states of one part of the batch, in order."""
     layers: tuple[int, ...]
 
     @property
@@ -36,26 +36,30 @@ class Forwarded:
         return sum(prepared.outcome.inputs is not None for prepared in self.batch)
 
     def rows(self, stored_dtype: str) -> list[ItemRow]:
-        """Wait for the hidden states; return one `ItemRow` per prepared item, in order.
+        """Wait for the hidden states and return one `ItemRow` per prepared item, in order.
 
-        An item whose states are NaN or do not fit the stored type is
-        quarantined with the reason ``bad-value``; the rest of its batch is kept.
+        An item whose states are NaN or do not fit the stored type is quarantined
+        with the reason ``bad-value``. The rest of its batch is kept.
         """
         if not self.parts:
             return [_row(prepared) for prepared in self.batch]
         states = [part() for part in self.parts]
-        stored, problems = encode_rows(
-            np.concatenate(states) if len(states) > 1 else states[0], stored_dtype, self.layers
-        )
+        whole = np.concatenate(states) if len(states) > 1 else states[0]  # (items, layer, dim)
+        stored, problems = encode_rows(whole, stored_dtype, self.layers)
+        # The batch also holds items that were not forwarded, so the states are dealt out in order.
         values = iter(zip(stored, problems, strict=True))
-        return [
-            _row(prepared, *next(values)) if prepared.outcome.inputs is not None else _row(prepared)
-            for prepared in self.batch
-        ]
+        rows = []
+        for prepared in self.batch:
+            value, problem = (None, None) if prepared.outcome.inputs is None else next(values)
+            rows.append(_row(prepared, value, problem))
+        return rows
 
 
 class Forward:
-    """Sends batches through one backbone, in smaller parts once the device's memory has not sufficed for a whole one."""
+    """Sends batches through one backbone.
+
+    Once a batch has been too large for the device's memory, all go in smaller parts.
+    """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
@@ -69,12 +73,13 @@ class Forward:
         Raises
         ------
         ResourceError
-            The memory does not suffice for a single item.
+            The memory is too small for a single item.
         """
         inputs = [
             prepared.outcome.inputs for prepared in batch if prepared.outcome.inputs is not None
         ]
         parts: list[Callable[[], States]] = []
+        # Parts of a batch and not smaller batches: the plan, which every shard shares, stays.
         while inputs:
             part = inputs[: self.part_size]
             try:
@@ -91,24 +96,21 @@ class Forward:
         if len(part) == 1:
             raise ResourceError(
                 f"out of memory in the forward of 1 item of {modality}: {error}",
-                remedy="Free memory or give another --device, then run the same command: it goes on from here.",
+                remedy="Free memory or give another --device, then run the same command: "
+                "it continues from here",
             ) from error
         self.part_size = (len(part) + 1) // 2
         note(
-            f"{modality}: no memory for {len(part)} items at once; going on with {self.part_size}, in the same batches"
+            f"{modality}: no memory for {len(part)} items at once; "
+            f"continuing with {self.part_size}, in the same batches"
         )
 
 
 def _row(
     prepared: Prepared, row: npt.NDArray[Any] | None = None, problem: str | None = None
 ) -> ItemRow:
-    finding, outcome = prepared.finding, prepared.outcome
+    outcome = prepared.outcome
+    item_id, digest = prepared.finding.medium.item_id, prepared.finding.digest
     if problem is not None:
-        return ItemRow(
-            finding.medium.item_id,
-            finding.digest,
-            ItemStatus.QUARANTINED,
-            f"bad-value: {problem}",
-            None,
-        )
-    return ItemRow(finding.medium.item_id, finding.digest, outcome.status, outcome.reason, row)
+        return ItemRow(item_id, digest, ItemStatus.QUARANTINED, f"bad-value: {problem}", None)
+    return ItemRow(item_id, digest, outcome.status, outcome.reason, row)

@@ -1,4 +1,7 @@
-"""One modality's work is a lane; the lanes of one job are fed together, so that a file with sound is decoded once."""
+"""Feed the lanes of a job together, so that a video with sound is decoded once.
+
+A lane is the work of one modality.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,20 @@ from pathlib import Path
 from crossan.cache_schema.modality import Modality
 from crossan.extract.job.prepare import Encoder, Prepared, prepare_title, prepared
 from crossan.extract.job.worklist import Finding
-from crossan.extract.workers import Order, Outcome
+from crossan.extract.workers import DecodeOrder, MediumOutcome
 
 __all__ = ["Lane", "prepared_batches"]
 
-Read = Callable[[Iterable[Order]], Iterator[dict[Modality, Outcome]]]
+Read = Callable[[Iterable[DecodeOrder]], Iterator[dict[Modality, MediumOutcome]]]
 
 
 @dataclass(eq=False)
 class Lane:
-    """The batches of one modality that a job has to do, in order, and what it has noted so far."""
+    """One modality's work in a job, and what was noted on the way."""
 
     encoder: Encoder
     work: Sequence[tuple[Finding, ...]]
+    """The batches that the job has to do, in order."""
     notes: Counter[str] = field(default_factory=Counter)
     """Oddities of media that could be read, counted."""
 
@@ -36,19 +40,20 @@ class Lane:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stop:
-    """One stop on the way through all lanes: what to read, and whose it is."""
+class _Visit:
+    """One file to read and the lanes that take something from it."""
 
-    order: Order | None
+    order: DecodeOrder | None
+    """None where nothing is read: a title, or an item without a medium."""
     takers: tuple[tuple[Lane, Finding], ...]
 
 
 def prepared_batches(lanes: Sequence[Lane], read: Read) -> Iterator[tuple[Lane, list[Prepared]]]:
     """Yield each lane's batches in order, as their items are ready.
 
-    Several lanes are gone through side by side, by item id; a file that two of
-    them want is read once. Their items must come sorted: named ones by item id,
-    then the others.
+    Several lanes are walked side by side by item id, and a file that two of them
+    need is read once. Their items must come sorted, those with a medium by item id
+    and then the others.
 
     Parameters
     ----------
@@ -57,50 +62,58 @@ def prepared_batches(lanes: Sequence[Lane], read: Read) -> Iterator[tuple[Lane, 
     read
         Answers orders in their order, reading ahead as far as it sees fit.
     """
-    stops = list(_stops(lanes))
+    visits = list(_visits(lanes))
+    # By identity: a lane cannot be hashed, as it counts its notes.
     waiting: dict[int, list[Prepared]] = {id(lane): [] for lane in lanes}
-    ahead = {id(lane): iter(lane.work) for lane in lanes}
-    sizes = {id(lane): len(next(ahead[id(lane)], ())) for lane in lanes}
-    with closing(_answered(stops, read)) as answered:  # type: ignore[type-var]
-        for lane, item in answered:
+    sizes = {id(lane): map(len, lane.work) for lane in lanes}
+    size = {id(lane): next(sizes[id(lane)], 0) for lane in lanes}
+    with closing(_prepared_items(visits, read)) as items:  # type: ignore[type-var]
+        for lane, item in items:
             batch = waiting[id(lane)]
             batch.append(item)
             lane.notes.update(item.outcome.notes)
-            if len(batch) == sizes[id(lane)]:
+            # A lane's items come in the order of its batches, so counting tells where one ends.
+            if len(batch) == size[id(lane)]:
                 yield lane, batch
-                waiting[id(lane)], sizes[id(lane)] = [], len(next(ahead[id(lane)], ()))
+                waiting[id(lane)], size[id(lane)] = [], next(sizes[id(lane)], 0)
 
 
-def _answered(stops: Sequence[_Stop], read: Read) -> Iterator[tuple[Lane, Prepared]]:
-    answers = read(stop.order for stop in stops if stop.order is not None)
+def _prepared_items(visits: Sequence[_Visit], read: Read) -> Iterator[tuple[Lane, Prepared]]:
+    answers = read(visit.order for visit in visits if visit.order is not None)
     with closing(answers):  # type: ignore[type-var]
-        for stop in stops:
-            answer = None if stop.order is None else next(answers)
-            for lane, finding in stop.takers:
+        for visit in visits:
+            answer = None if visit.order is None else next(answers)
+            for lane, finding in visit.takers:
                 if answer is not None:
                     yield lane, prepared(finding, answer[lane.encoder.modality])
                 elif finding.status is not None:
-                    yield lane, Prepared(finding, Outcome(None, finding.status, finding.reason))
+                    yield (
+                        lane,
+                        Prepared(finding, MediumOutcome(None, finding.status, finding.reason)),
+                    )
                 else:
                     yield lane, prepare_title(finding, lane.encoder)
 
 
-def _stops(lanes: Sequence[Lane]) -> Iterator[_Stop]:
+def _visits(lanes: Sequence[Lane]) -> Iterator[_Visit]:
     streams = [zip(chain.from_iterable(lane.work), repeat(lane)) for lane in lanes]
-    merged = (
-        heapq.merge(*streams, key=lambda pair: _place(pair[0])) if len(streams) > 1 else streams[0]
-    )
-    for _, group in groupby(merged, key=lambda pair: _place(pair[0])):
+    # One lane keeps its own order (titles come by length); only several need a common one.
+    merged = streams[0] if len(streams) == 1 else heapq.merge(*streams, key=_item_of)
+    for _, group in groupby(merged, key=_item_of):
+        # An item's sound may be a file of its own, and is then no part of the visit to its video.
         by_file: dict[Path | None, list[tuple[Lane, Finding]]] = {}
         for finding, lane in group:
-            is_read = finding.status is None and finding.medium.path is not None
-            by_file.setdefault(finding.medium.path if is_read else None, []).append((lane, finding))
+            path = finding.medium.path if finding.status is None else None
+            by_file.setdefault(path, []).append((lane, finding))
         for path, takers in by_file.items():
-            wanted = tuple(lane.encoder.modality for lane, _ in takers)
-            yield _Stop(
-                None if path is None else Order(path, takers[0][1].digest, wanted), tuple(takers)
-            )
+            order = None
+            if path is not None:
+                modalities = tuple(lane.encoder.modality for lane, _ in takers)
+                order = DecodeOrder(path, takers[0][1].digest, modalities)
+            yield _Visit(order, tuple(takers))
 
 
-def _place(finding: Finding) -> tuple[bool, str]:
-    return not finding.medium.is_named, finding.medium.item_id
+def _item_of(pair: tuple[Finding, Lane]) -> tuple[bool, str]:
+    """Return the sort key of the lanes, those with a medium first, then by item id."""
+    medium = pair[0].medium
+    return not medium.is_named, medium.item_id

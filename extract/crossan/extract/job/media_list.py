@@ -1,4 +1,4 @@
-"""The media of one modality that a dataset names, one per item."""
+"""List the media of one modality that a dataset names, one per item."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Medium", "read_media"]
 
 @dataclass(frozen=True, slots=True)
 class Medium:
-    """What one item has of one modality: a title, a file, or neither."""
+    """What one item has of one modality, a title or a file or neither."""
 
     item_id: str
     title: str | None = None
@@ -46,26 +46,27 @@ def read_media(dataset: Dataset, modality: Modality) -> list[Medium]:
     table = dataset.items()
     item_ids = [str(item_id) for item_id in _column(table, "item_id")]
     _check_ids(item_ids, dataset)
-    titles: list[str | None] = [None] * len(item_ids)
     if modality is Modality.TEXT:
-        titles = _column(table, "title")
-    paths: list[str | None] = [None] * len(item_ids)
-    if modality is not Modality.TEXT:
-        paths = _column(table, modality.value)
-    if modality is Modality.AUDIO:
-        paths = [
-            own or video
-            for own, video in zip(paths, _column(table, Modality.VIDEO.value), strict=True)
+        titles = zip(item_ids, _column(table, "title"), strict=True)
+        media = [
+            Medium(item_id, title=title if title and title.strip() else None)
+            for item_id, title in titles
         ]
-    media = [
-        Medium(
-            item_id,
-            title if title and title.strip() else None,
-            dataset.media_path(path) if path else None,
-        )
-        for item_id, title, path in zip(item_ids, titles, paths, strict=True)
-    ]
+    else:
+        paths = zip(item_ids, _paths(table, modality), strict=True)
+        media = [
+            Medium(item_id, path=dataset.media_path(path) if path else None)
+            for item_id, path in paths
+        ]
     return sorted(media, key=lambda medium: medium.item_id)
+
+
+def _paths(table: pa.Table, modality: Modality) -> list[str | None]:
+    paths = _column(table, modality.value)
+    if modality is not Modality.AUDIO:
+        return paths
+    videos = _column(table, Modality.VIDEO.value)
+    return [path or video for path, video in zip(paths, videos, strict=True)]
 
 
 def _column(table: pa.Table, name: str) -> list[str | None]:
@@ -80,15 +81,18 @@ def _check_ids(item_ids: list[str], dataset: Dataset) -> None:
             f"dataset {dataset.root}: items.parquet lists no item, there is nothing to extract",
             remedy=remedy,
         )
+    # A store refuses such ids too, but only when their rows are written.
     unusable = [item_id for item_id in item_ids if not item_id or "\0" in item_id]
     if unusable:
         raise DataError(
-            f"dataset {dataset.root}: expected item ids without NUL and not empty, found {unusable[0]!r}",
+            f"dataset {dataset.root}: "
+            f"expected item ids without NUL and not empty, found {unusable[0]!r}",
             remedy=remedy,
         )
     repeated = [item_id for item_id, count in Counter(item_ids).items() if count > 1]
     if repeated:
         raise DataError(
-            f"dataset {dataset.root}: items.parquet repeats {len(repeated):,} item ids, first: {repeated[0]}",
+            f"dataset {dataset.root}: "
+            f"items.parquet repeats {len(repeated):,} item ids, first: {repeated[0]}",
             remedy=remedy,
         )

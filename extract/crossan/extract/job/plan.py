@@ -1,6 +1,7 @@
-"""Which items are computed together: a pure function of the item list.
+"""Plan which items are computed together.
 
-So a shard's bytes never depend on how the work was split or interrupted.
+The plan is a pure function of the item list, so a shard's bytes never depend on
+how the work was split or interrupted.
 """
 
 from __future__ import annotations
@@ -33,14 +34,15 @@ class Shard:
         UsageError
             Not two whole numbers with 1 <= number <= count.
         """
-        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, flags=re.ASCII)
-        shard = cls(int(found[1]), int(found[2])) if found else cls(0, 0)
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, flags=re.ASCII)
+        shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
             raise UsageError(f"--shard {text}: expected i/n with 1 <= i <= n, for example 3/16")
         return shard
 
     def take(self, batches: Sequence[Batch]) -> list[Batch]:
-        """Return this shard's batches: every ``count``-th one, so that long and short texts spread evenly."""
+        """Return this shard's batches, every ``count``-th one."""
+        # Not a stretch of them: titles come by length, and the last shard would get all long ones.
         return list(batches[self.number - 1 :: self.count])
 
     def __str__(self) -> str:
@@ -53,9 +55,9 @@ def plan_batches(
 ) -> list[Batch]:
     """Cut the items of a whole dataset into batches.
 
-    Named media come first, sorted by token length where there are titles, then
-    by item id; items without a medium follow in batches of their own, as they
-    cost no forward. The order of ``media`` does not matter.
+    Named media come first, sorted by token length where they are titles, then
+    by item id. Items without a medium follow in batches of their own, because
+    they cost no forward. The order of ``media`` does not matter.
 
     Parameters
     ----------
@@ -67,14 +69,15 @@ def plan_batches(
         Tokens of a title; None for the other modalities.
     """
 
-    def key(medium: Medium) -> tuple[int, str]:
-        has_length = text_length is not None and medium.title is not None
-        return (text_length(medium.title) if has_length else 0, medium.item_id)  # type: ignore[misc,arg-type]
+    # Titles of one length need no padding in a batch. The item id settles ties, on every machine
+    # alike.
+    def length_and_id(medium: Medium) -> tuple[int, str]:
+        if text_length is None or medium.title is None:
+            return 0, medium.item_id
+        return text_length(medium.title), medium.item_id
 
-    named = sorted((medium for medium in media if medium.is_named), key=key)
-    absent = sorted(
-        (medium for medium in media if not medium.is_named), key=lambda medium: medium.item_id
-    )
+    named = sorted((medium for medium in media if medium.is_named), key=length_and_id)
+    absent = sorted((medium for medium in media if not medium.is_named), key=length_and_id)
     return [
         tuple(group[start : start + batch_size])
         for group in (named, absent)

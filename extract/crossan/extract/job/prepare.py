@@ -1,4 +1,4 @@
-"""What a job needs of a backbone, and an item with what became of its medium."""
+"""What a job needs of a backbone, and an item that is ready for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.worklist import Finding
-from crossan.extract.workers import Outcome
+from crossan.extract.workers import MediumOutcome
 
 __all__ = ["Encoder", "Prepared", "prepare_title", "prepared"]
 
 
 class Encoder(Protocol):
-    """What a job needs of a backbone; `crossan.extract.backbones.Backbone` is the real one."""
+    """What a job needs of a backbone.
+
+    `crossan.extract.backbones.Backbone` is the real one.
+    """
 
     modality: Modality
     layers: tuple[int, ...]
@@ -29,7 +32,7 @@ class Encoder(Protocol):
 
     @property
     def device(self) -> object:
-        """What computes; its text is ``cpu``, ``cuda:0``, ..."""
+        """What computes, with a text such as ``cpu`` or ``cuda:0``."""
 
     def identity(self, stored_dtype: str, codec: str, *, is_clipped: bool = False) -> StoreIdentity:
         """Return everything that fixes the numbers."""
@@ -41,13 +44,18 @@ class Encoder(Protocol):
         """Return the number of tokens of a title."""
 
     def preparer(self) -> Callable[[Any], ModelInputs]:
-        """Return what makes model inputs of one decoded medium, in a form that a worker process can be sent."""
+        """Return what makes model inputs of one decoded medium, which can be pickled."""
 
-    def prepare(self, medium: Any) -> ModelInputs:  # noqa: ANN401 - text, picture or array by modality
+    def prepare(self, medium: Any) -> ModelInputs:  # noqa: ANN401 - by modality
         """Return the model inputs of one decoded item."""
 
     def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
-        """Start the forward of a batch; the result gives its pooled hidden states, float32 ``(item, layer, dim)``.
+        """Start the forward of a batch.
+
+        Returns
+        -------
+        Callable[[], npt.NDArray[np.float32]]
+            Waits for the pooled hidden states, float32 ``(item, layer, dim)``.
 
         Raises
         ------
@@ -58,23 +66,25 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A finding with its model inputs, or with the final state of an item that has none."""
+    """An item with its model inputs, or with the final state of one that has none."""
 
     finding: Finding
-    outcome: Outcome
+    outcome: MediumOutcome
 
 
-def prepared(finding: Finding, outcome: Outcome) -> Prepared:
-    """Join an item with what became of it; a file that went away since it was looked at has no digest."""
+def prepared(finding: Finding, outcome: MediumOutcome) -> Prepared:
+    """Join an item with what became of its medium."""
+    # The file went away after it was hashed: a digest would stand for content that nobody has.
     if outcome.status is ItemStatus.MISSING:
         finding = replace(finding, digest=None)
     return Prepared(finding, outcome)
 
 
 def prepare_title(finding: Finding, encoder: Encoder) -> Prepared:
-    """Turn a title into model inputs; one that the tokeniser refuses is quarantined."""
+    """Turn a title into model inputs, or quarantine it where the tokeniser refuses it."""
     assert finding.medium.title is not None
     try:
-        return Prepared(finding, Outcome(encoder.prepare(finding.medium.title)))
+        return Prepared(finding, MediumOutcome(encoder.prepare(finding.medium.title)))
     except ValueError as error:
-        return Prepared(finding, Outcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}"))
+        reason = f"unusable-input: {error}"
+        return Prepared(finding, MediumOutcome(None, ItemStatus.QUARANTINED, reason))

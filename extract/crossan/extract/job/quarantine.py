@@ -1,4 +1,4 @@
-"""``quarantine.jsonl``: the unreadable items of a store's newest version, one JSON line each."""
+"""Write ``quarantine.jsonl``, the list of the unreadable items of a store."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ QUARANTINE_FILE = "quarantine.jsonl"
 
 
 def write_quarantine(store: FeatureStore, modality: Modality, media: Sequence[Medium]) -> Path:
-    """Write the list beside the store's segments, replacing the one before in one step.
+    """Write the list beside the store's segments, over the one before in one step.
 
     The file is a view of the newest version: an item that a later run could
-    read is in it no more. Keys: item_id, modality, path (null for a title),
-    reason (typed), detail.
+    read is no longer in it. Each line is a JSON object with item_id, modality,
+    path (null for a title), reason (typed) and detail.
     """
     by_id = {medium.item_id: medium for medium in media}
     lines = []
@@ -49,6 +49,9 @@ def write_quarantine(store: FeatureStore, modality: Modality, media: Sequence[Me
 
 
 def split_reason(text: str | None) -> tuple[str, str]:
-    """Return the typed reason and its detail from the text a store records, ``"truncated: moov atom not found"``."""
+    """Return the typed reason and the detail of a reason that a store records.
+
+    Such a text is ``"truncated: moov atom not found"``.
+    """
     reason, _, detail = (text or "unknown").partition(": ")
     return reason, detail

@@ -1,4 +1,7 @@
-"""``report.json``: what a job did, how fast each stage was, and what went wrong, for people and dashboards."""
+"""Write ``report.json``, which tells people and dashboards what a job did.
+
+It says how fast each stage was and what went wrong.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,23 @@ from crossan.extract.job.quarantine import split_reason
 
 __all__ = ["Tally", "gather_reports", "report_file", "write_report"]
 
+_THE_SAME_IN_ALL = ("crossan", "modality", "store", "batch_size")
+_SUMMED = ("items", "failures", "notes")
+_OF_A_TASK = (
+    "shard",
+    "seconds",
+    "batch_size",
+    "part_size",
+    "forward_passes",
+    "workers",
+    "bottleneck",
+    "stages",
+)
+
 
 @dataclass(eq=False)
 class Tally:
-    """What one job made of the items it did, of one modality."""
+    """Counts of the items that one job did, of one modality."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -44,13 +60,16 @@ class Tally:
 
 
 def report_file(folder: Path, shard: Shard) -> Path:
-    """Return where the report of a job lies: beside the store's segments, one per shard."""
+    """Return the path of a job's report, which lies beside the store's segments."""
+    # One file per shard, because the jobs of several shards write at the same time.
     name = "report.json" if shard.count == 1 else f"report.{shard.number}-of-{shard.count}.json"
     return folder / name
 
 
 def gather_reports(parts: Sequence[Path], seconds: float) -> Path:
-    """Make one ``report.json`` of the reports of a job's tasks, which go; return where it lies.
+    """Make one ``report.json`` of the reports of a job's tasks and return its path.
+
+    The reports of the tasks are deleted.
 
     Parameters
     ----------
@@ -60,37 +79,24 @@ def gather_reports(parts: Sequence[Path], seconds: float) -> Path:
         How long the whole took, on the clock.
     """
     reports = [json.loads(part.read_bytes()) for part in parts]
-    counts = ("items", "failures", "notes")
-    summed = {
-        name: dict(sum((Counter(report[name]) for report in reports), Counter[str]()))
-        for name in counts
-    }
-    kept = (
-        "shard",
-        "seconds",
-        "batch_size",
-        "part_size",
-        "forward_passes",
-        "workers",
-        "bottleneck",
-        "stages",
-    )
-    whole = {name: reports[0][name] for name in ("crossan", "modality", "store", "batch_size")} | {
-        "version": max(report["version"] for report in reports),
-        "seconds": round(seconds, 3),
-        "forward_passes": sum(report["forward_passes"] for report in reports),
-        **summed,
-        "tasks": [{name: report[name] for name in kept} for report in reports],
-    }
+    whole: dict[str, Any] = {name: reports[0][name] for name in _THE_SAME_IN_ALL}
+    whole["version"] = max(report["version"] for report in reports)
+    whole["seconds"] = round(seconds, 3)
+    whole["forward_passes"] = sum(report["forward_passes"] for report in reports)
+    for name in _SUMMED:
+        # A sum of Counters, which leaves out what is zero in all.
+        whole[name] = dict(sum((Counter(report[name]) for report in reports), Counter[str]()))
+    whole["tasks"] = [{name: report[name] for name in _OF_A_TASK} for report in reports]
     target = report_file(parts[0].parent, Shard())
     write_report(target, whole)
+    # The last, so that a kill before it loses no number. One task has the name of the whole.
     for part in set(parts) - {target}:
         part.unlink()
     return target
 
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
-    """Write a report in the place of the one of the job before, in one step."""
+    """Write a report over that of the job before, in one step."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     temporary.write_bytes(pretty_bytes(dict(report)))
     temporary.replace(path)

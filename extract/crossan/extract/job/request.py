@@ -1,4 +1,4 @@
-"""What the user asked of a job, read from text once, at the door."""
+"""Read what the user asks of a job from the text of its options."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _WALL_PER_COMPUTING = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """One job: everything but the modality."""
+    """All that one job is to do, but for its modality."""
 
     dataset: Path
     cache: Path
@@ -42,11 +42,17 @@ class JobRequest:
     pooling: str | None = None
     shard: Shard = field(default_factory=Shard)
     batch_size: int | None = None
-    """Items per forward; None takes the store's recorded one, else 16 titles, 8 images, 8 videos or 4 sounds."""
+    """Items per forward.
+
+    None takes the one recorded with the store, else 16 titles, 8 images, 8 videos or 4 sounds.
+    """
     is_batch_size_automatic: bool = False
-    """Where none is recorded or asked for, find it by trying; always so on an accelerator."""
+    """Whether to try batch sizes where none is recorded or given; always so on an accelerator."""
     num_workers: int | None = None
-    """Processes that decode ahead; 0 decodes between forwards, None takes one per core, sixteen at most."""
+    """Processes that decode ahead, 0 to decode between forwards.
+
+    None takes one per core, sixteen at most.
+    """
     limits: Limits = field(default_factory=Limits)
     """What one item may cost a worker."""
     clips: Path | None = None
@@ -56,30 +62,32 @@ class JobRequest:
     stored_dtype: str = "float16"
     codec: str = "raw"
     limit: int | None = None
-    """At most so many items are done, None for all."""
+    """Most items that the job does, None for all."""
     is_compiled: bool = False
     """Whether the backbone's blocks go through torch.compile."""
     is_repair: bool = False
-    """Mend a damaged store first."""
+    """Whether a damaged store is mended first."""
     reuse: str | None = None
     """Store or cache elsewhere whose rows are taken where fingerprint and content digest agree."""
 
     @property
     def worker_count(self) -> int:
         """Processes that decode."""
-        return (
-            min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-            if self.num_workers is None
-            else self.num_workers
-        )
+        if self.num_workers is not None:
+            return self.num_workers
+        # The cores that this process may use, which a batch system sets, not those of the machine.
+        return min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
 
 
-def decoded_together(asked: Sequence[Modality]) -> list[tuple[Modality, ...]]:
-    """Group the modalities asked for: sound and video come out of the same files, so they are done together."""
+def decoded_together(modalities: Sequence[Modality]) -> list[tuple[Modality, ...]]:
+    """Group the modalities that come out of the same files.
+
+    These are video and sound, which are decoded once for both.
+    """
     both = (Modality.VIDEO, Modality.AUDIO)
-    if not set(both) <= set(asked):
-        return [(modality,) for modality in asked]
-    return [*((modality,) for modality in asked if modality not in both), both]
+    if not set(both) <= set(modalities):
+        return [(modality,) for modality in modalities]
+    return [*((modality,) for modality in modalities if modality not in both), both]
 
 
 def parse_share(text: str, flag: str) -> float:
@@ -100,12 +108,17 @@ def parse_share(text: str, flag: str) -> float:
 
 
 def parse_batch_size(text: str | None) -> tuple[int | None, bool]:
-    """Read ``--batch-size``: a number, ``auto``, or nothing.
+    """Read ``--batch-size``.
+
+    Parameters
+    ----------
+    text
+        A number or ``auto``; None where the option was not given.
 
     Returns
     -------
     tuple[int | None, bool]
-        The number asked for, and whether one is to be found by trying.
+        The number given, and whether one is to be found by trying.
 
     Raises
     ------
@@ -120,17 +133,21 @@ def parse_batch_size(text: str | None) -> tuple[int | None, bool]:
 
 
 def parse_limits(seconds: float, memory: str) -> Limits:
-    """Read what one item may cost: ``--item-seconds 30`` and ``--item-memory 4GiB``.
+    """Read what one item may cost, ``--item-seconds 30`` and ``--item-memory 4GiB``.
 
     Raises
     ------
     UsageError
-        Not more than nothing, or memory that is no size.
+        Seconds that are not above 0, or memory that is no size.
     """
     if not 0 < seconds < math.inf:
         raise UsageError(f"--item-seconds {seconds:g}: expected a number of seconds above 0")
-    most = parse_size(memory, "--item-memory")
-    return Limits(seconds=seconds, wall_seconds=_WALL_PER_COMPUTING * seconds, memory_bytes=most)
+    return Limits(
+        seconds=seconds,
+        # A worker that waits for a disk or for the forward uses no computing time.
+        wall_seconds=_WALL_PER_COMPUTING * seconds,
+        memory_bytes=parse_size(memory, "--item-memory"),
+    )
 
 
 def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:
@@ -149,12 +166,22 @@ def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:
 
 
 def backbone_source(
-    backbone: str | None, modality: Modality, asked: tuple[Modality, ...]
+    backbone: str | None, modality: Modality, modalities: tuple[Modality, ...]
 ) -> str | None:
-    """Return where one modality's backbone is loaded from.
+    """Return the source of one modality's backbone, None for the default one.
 
     A folder without a ``config.json`` that has a subfolder named after the
-    modality stands for that subfolder: what ``crossan backbones init-tiny`` writes.
+    modality stands for that subfolder. ``crossan backbones init-tiny`` writes
+    such folders.
+
+    Parameters
+    ----------
+    backbone
+        What the user gave as ``--backbone``.
+    modality
+        The one to load.
+    modalities
+        All that are extracted.
 
     Raises
     ------
@@ -166,10 +193,11 @@ def backbone_source(
     folder = Path(backbone)
     if not (folder / "config.json").exists() and (folder / modality.value).is_dir():
         return str(folder / modality.value)
-    if len(asked) > 1:
-        names = ", ".join(modality.value for modality in asked)
+    if len(modalities) > 1:
+        names = ", ".join(modality.value for modality in modalities)
         raise UsageError(
-            f"--backbone {backbone}: one backbone cannot serve {names}, there is no folder {folder / modality.value}",
-            remedy="Name a folder with a subfolder per modality, or extract one modality at a time.",
+            f"--backbone {backbone}: one backbone cannot serve {names}, "
+            f"there is no folder {folder / modality.value}",
+            remedy="Name a folder with a subfolder per modality, or extract one modality at a time",
         )
     return backbone

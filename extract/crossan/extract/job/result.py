@@ -1,4 +1,4 @@
-"""What a job reports: the state of the store it worked on, and whether too many items are bad."""
+"""The result of a job, and whether too many items are bad."""
 
 from __future__ import annotations
 
@@ -15,37 +15,40 @@ from crossan.extract.job.quarantine import QUARANTINE_FILE, split_reason
 __all__ = ["JobResult", "Outlook", "check_bad_share", "count_statuses"]
 
 _REASONS_SHOWN = 5
+_SHOWN_STATUSES = tuple(status for status in ItemStatus if status is not ItemStatus.DELETED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """What a dry run says is left: items to forward and the bytes their features will take."""
+    """What a dry run finds left to do."""
 
     to_forward: int
+    """Items that would go through the backbone."""
     estimated_bytes: int
+    """Space that their features would take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """One modality's store after the job, counted over the dataset's items.
-
-    ``version`` is 0 where nothing was published yet; ``seconds`` is wall time
-    without the loading of the backbone.
-    """
+    """One modality's store after the job, counted over the dataset's items."""
 
     modality: Modality
     store: Path
     version: int
+    """0 where nothing was published yet."""
     fingerprint: str
     item_count: int
     statuses: Counter[str]
     reasons: Counter[str]
     """Typed reasons of the quarantined items."""
     forwarded: int
+    """Items that this job sent through the backbone."""
     seconds: float
+    """Wall time, without the loading of the backbone."""
     report: Path | None = None
     """Where the job's report lies; None for a dry run."""
     outlook: Outlook | None = None
+    """Of a dry run; None for a job."""
 
     @property
     def bad_count(self) -> int:
@@ -54,33 +57,26 @@ class JobResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the object promised under ``stores`` by ``--json``."""
-        return {
+        report: dict[str, Any] = {
             "modality": self.modality.value,
             "store": str(self.store),
             "version": self.version,
             "fingerprint": self.fingerprint,
-            **{
-                status.value: self.statuses[status]
-                for status in ItemStatus
-                if status is not ItemStatus.DELETED
-            },
-            "forwarded": self.forwarded,
-            "seconds": round(self.seconds, 3),
-            **({} if self.report is None else {"report": str(self.report)}),
-            **(
-                {}
-                if self.outlook is None
-                else {"dry_run": True, "to_forward": self.outlook.to_forward}
-            ),
-            **({} if self.outlook is None else {"estimated_bytes": self.outlook.estimated_bytes}),
         }
+        report |= {status.value: self.statuses[status] for status in _SHOWN_STATUSES}
+        report |= {"forwarded": self.forwarded, "seconds": round(self.seconds, 3)}
+        if self.report is not None:
+            report["report"] = str(self.report)
+        if self.outlook is not None:
+            report["dry_run"] = True
+            report["to_forward"] = self.outlook.to_forward
+            report["estimated_bytes"] = self.outlook.estimated_bytes
+        return report
 
     def to_text(self) -> str:
         """Return the same for people, one or two lines."""
         counts = ", ".join(
-            f"{self.statuses[status]:,} {status.value}"
-            for status in ItemStatus
-            if status is not ItemStatus.DELETED
+            f"{self.statuses[status]:,} {status.value}" for status in _SHOWN_STATUSES
         )
         if self.outlook is not None:
             size = f"{self.outlook.estimated_bytes / 1e6:,.1f} MB"
@@ -91,7 +87,8 @@ class JobResult:
         never = self.item_count - sum(self.statuses.values())
         rest = f", {never:,} not extracted yet" if never else ""
         return (
-            f"{self.modality.value}: {counts}{rest}; forwarded {self.forwarded:,} in {self.seconds:.1f} s\n"
+            f"{self.modality.value}: {counts}{rest}; "
+            f"forwarded {self.forwarded:,} in {self.seconds:.1f} s\n"
             f"  {self.store} version {self.version}"
         )
 
@@ -100,13 +97,21 @@ def count_statuses(
     item_ids: Iterable[str],
     statuses: Iterable[str],
     reasons: Iterable[str | None],
-    wanted: set[str],
+    counted_ids: set[str],
 ) -> tuple[Counter[str], Counter[str]]:
-    """Count the statuses of the ``wanted`` items, and the typed reasons of the quarantined ones."""
+    """Count the statuses of some items of a store, and the typed reasons of the quarantined ones.
+
+    Parameters
+    ----------
+    item_ids, statuses, reasons
+        Of the store, in one order.
+    counted_ids
+        Items to count; a store may hold others, which the dataset no longer has.
+    """
     by_status: Counter[str] = Counter()
     by_reason: Counter[str] = Counter()
     for item_id, status, reason in zip(item_ids, statuses, reasons, strict=True):
-        if str(item_id) in wanted:
+        if str(item_id) in counted_ids:
             by_status[str(status)] += 1
             if status == ItemStatus.QUARANTINED:
                 by_reason[split_reason(reason)[0]] += 1
@@ -114,7 +119,7 @@ def count_statuses(
 
 
 def check_bad_share(results: Sequence[JobResult], allowed: float) -> None:
-    """Stop where more than the allowed share of a dataset's items is missing or quarantined.
+    """Refuse results with more missing or quarantined items than allowed.
 
     Parameters
     ----------
@@ -129,16 +134,14 @@ def check_bad_share(results: Sequence[JobResult], allowed: float) -> None:
     over = [result for result in results if result.bad_count > allowed * result.item_count]
     if not over:
         return
-    lines = [_describe_bad(result) for result in over]
+    lines = [
+        f"more items are bad than --max-bad {100 * allowed:g}% allows; what was done is kept",
+        *map(_describe_bad, over),
+    ]
     raise DataError(
-        "\n  ".join(
-            [
-                f"more items are bad than --max-bad {100 * allowed:g}% allows; what was done is kept",
-                *lines,
-            ]
-        ),
-        remedy=f"Mend what {over[0].store / QUARANTINE_FILE} and `crossan data check` name, then run the same command "
-        "again, or allow a larger --max-bad.",
+        "\n  ".join(lines),
+        remedy=f"Mend what {over[0].store / QUARANTINE_FILE} and `crossan data check` name, "
+        "then run the same command again, or allow a larger --max-bad",
     )
 
 
@@ -147,8 +150,11 @@ def _describe_bad(result: JobResult) -> str:
     reasons = ", ".join(
         f"{reason} {count:,}" for reason, count in sorted(result.reasons.items())[:_REASONS_SHOWN]
     )
-    return (
-        f"{result.modality.value}: {result.bad_count:,} of {result.item_count:,} items ({share:.2f}%): "
-        f"{result.statuses[ItemStatus.MISSING]:,} missing, {result.statuses[ItemStatus.QUARANTINED]:,} quarantined"
-        + (f" ({reasons})" if reasons else "")
+    missing = result.statuses[ItemStatus.MISSING]
+    quarantined = result.statuses[ItemStatus.QUARANTINED]
+    text = (
+        f"{result.modality.value}: "
+        f"{result.bad_count:,} of {result.item_count:,} items ({share:.2f}%): "
+        f"{missing:,} missing, {quarantined:,} quarantined"
     )
+    return f"{text} ({reasons})" if reasons else text

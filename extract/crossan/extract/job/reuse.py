@@ -1,8 +1,9 @@
-"""``--reuse``: rows that somebody has computed already are journaled instead of computed."""
+"""Take rows that somebody has computed already, as ``--reuse`` asks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from crossan.cache_schema.identity import StoreIdentity
@@ -21,7 +22,9 @@ def reuse_rows(
     work: Sequence[tuple[Finding, ...]],
     journal: Journal,
 ) -> list[tuple[Finding, ...]]:
-    """Append the rows of the items whose content a store elsewhere holds; return the work that is left.
+    """Append the rows that a store elsewhere holds and return the work that is left.
+
+    A row fits an item where the contents have the same digest.
 
     Parameters
     ----------
@@ -41,15 +44,17 @@ def reuse_rows(
     CrossanError
         No store of this fingerprint lies there, or what arrives is damaged.
     """
-    wanted: dict[str, list[str]] = {}
-    for finding in (finding for findings in work for finding in findings):
+    # Several items can have one content, and each gets a row of its own.
+    ids_by_digest: dict[str, list[str]] = {}
+    for finding in chain.from_iterable(work):
         if finding.status is None and finding.digest is not None:
-            wanted.setdefault(finding.digest, []).append(finding.medium.item_id)
-    if not wanted:
+            ids_by_digest.setdefault(finding.digest, []).append(finding.medium.item_id)
+    if not ids_by_digest:
         return list(work)
+    # Within a cache a store lies at DATASET/MODALITY/NAME, and in a donor's cache at the same.
     donor = Donor.open(address, "/".join(folder.parts[-3:]), identity)
     taken: set[str] = set()
-    for rows in donor.rows(wanted):
+    for rows in donor.rows(ids_by_digest):
         journal.append(rows)
         taken.update(row.item_id for row in rows)
     note(f"--reuse {address}: {len(taken):,} items taken from there")

@@ -1,4 +1,7 @@
-"""The job: look, plan, check the canary, compute, publish, report; for one modality, or two that share their files."""
+"""Run a job, from the look at its media to its report.
+
+It does one modality, or two that share their files.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 from crossan.cache_schema.modality import Modality
 from crossan.common.interrupts import TERMINATED, finishing_on
 from crossan.common.stores import FeatureStore, Journal
+from crossan.extract.backbones.preparing import Preparer
 from crossan.extract.job.compute import Stream, compute
 from crossan.extract.job.lanes import Lane
 from crossan.extract.job.prepare import Encoder
@@ -30,7 +34,10 @@ __all__ = ["extract_modality", "extract_together", "preview_modality"]
 
 
 def extract_modality(request: JobRequest, encoder: Encoder) -> JobResult:
-    """Compute what the store of one modality lacks, and publish it: `extract_together` for one."""
+    """Compute what the store of one modality lacks, and publish it.
+
+    This is `extract_together` for one.
+    """
     (result,) = extract_together(request, [encoder])
     return result
 
@@ -39,19 +46,19 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     """Compute what the stores of some modalities lack, and publish it.
 
     Every batch is durable soon after its forward, so an interruption costs
-    three batches at most; the same request then goes on from there. SIGTERM
+    three batches at most, and the same request continues from there. SIGTERM
     finishes the batch in hand, publishes, and ends with exit code 143.
 
     Parameters
     ----------
     encoders
-        One; or those of sound and video, whose common files are then decoded once.
+        One, or those of sound and video, whose common files are then decoded once.
 
     Raises
     ------
     CrossanError
-        No dataset; a canary that this machine computes otherwise (exit 5); no
-        space or memory (exit 6). What was journaled before is kept.
+        No dataset; a canary for which this machine computes something else (exit 5);
+        no space or memory (exit 6). What was journaled before is kept.
     """
     clock = StageClock(request.worker_count)
     with ExitStack() as open_journals:
@@ -62,6 +69,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
                 _reader(request, encoders), request.worker_count, request.limits, told_to_end
             )
             compute(streams, pool, clock, told_to_end)
+            # Within the block, so that a SIGTERM does not interrupt the publishing.
             for stream in streams:
                 stream.publish()
     results = []
@@ -70,55 +78,56 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
         result = _result(task, store, stream.tally.forwarded, None)
-        write_report(
-            report_file(task.folder, request.shard),
-            _report(task, batch_size, stream, pool, clock, result),
-        )
+        report = _report(task, batch_size, stream, pool, clock, result)
+        write_report(report_file(task.folder, request.shard), report)
         results.append(result)
+    # The last, so that a job that was told to end leaves its report as any other does.
     if told_to_end.is_set():
         raise SystemExit(TERMINATED)
     return results
 
 
 def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
-    """Say what `extract_modality` would do, writing nothing; work of an unpublished journal counts as not done."""
+    """Say what `extract_modality` would do, writing nothing.
+
+    Work in a journal that has not been published counts as not done.
+    """
     task = Task.open(request, encoder)
     store = newest(task.folder)
     work = task.remaining(recorded_in(store), task.planned_batch_size())
     to_forward = sum(finding.status is None for findings in work for finding in findings)
-    return _result(
-        task,
-        store,
-        0,
-        Outlook(to_forward=to_forward, estimated_bytes=to_forward * task.identity.row_bytes),
-    )
+    estimated_bytes = to_forward * task.identity.row_bytes
+    outlook = Outlook(to_forward=to_forward, estimated_bytes=estimated_bytes)
+    return _result(task, store, 0, outlook)
 
 
 def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
     by_modality = {encoder.modality: encoder for encoder in encoders}
     video, audio = by_modality.get(Modality.VIDEO), by_modality.get(Modality.AUDIO)
-    return ItemReader(
-        {
-            modality: encoder.preparer()
-            for modality, encoder in by_modality.items()
-            if modality is not Modality.TEXT
-        },
-        ClipReader(
-            frame_count=None if video is None else video.frame_count,
-            sampling_rate=None if audio is None else audio.sampling_rate,
-            cache=request.clips,
-        ),
+    # Titles are prepared in the job itself, which is quick enough.
+    preparers: dict[Modality, Preparer] = {
+        modality: encoder.preparer()
+        for modality, encoder in by_modality.items()
+        if modality is not Modality.TEXT
+    }
+    clips = ClipReader(
+        frame_count=None if video is None else video.frame_count,
+        sampling_rate=None if audio is None else audio.sampling_rate,
+        cache=request.clips,
     )
+    return ItemReader(preparers, clips)
 
 
 def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Task, int, Stream]:
-    """Open store and journal and find out what remains; the journal comes first, as taking it over may make a version."""
+    """Open the store and the journal of a task, and find out what remains to be done."""
     canary = task.begin_store()
     batch_size = task.settle_batch_size()
+    # Before the store's newest version is read: taking over the journal of a dead job may make one.
     journal = Journal.open(task.folder, f"shard {task.request.shard}")
     open_journals.callback(journal.close)
     with clock.measure("looking"):
         work = task.remaining({**recorded_in(newest(task.folder)), **journal.entries}, batch_size)
+    # A job that appends nothing may run on any machine.
     if work:
         task.check_canary(canary)
         if task.request.reuse:
@@ -170,8 +179,8 @@ def _result(
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     if store is not None:
-        wanted = {medium.item_id for medium in task.media}
-        statuses, reasons = count_statuses(store.item_ids, store.status, store.reasons, wanted)
+        item_ids = {medium.item_id for medium in task.media}
+        statuses, reasons = count_statuses(store.item_ids, store.status, store.reasons, item_ids)
     return JobResult(
         modality=task.encoder.modality,
         store=task.folder,

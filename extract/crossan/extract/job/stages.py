@@ -1,4 +1,4 @@
-"""Where the time of a job goes: reading, forward, writing, and which of them the others wait for."""
+"""Measure where the time of a job goes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StageClock:
     computing: float = 0.0
     """From the first file opened to the last row on the disk, on the clock."""
     looking: float = 0.0
-    """Finding out what is to be done: hashing files."""
+    """Hashing files, to find out what remains to be done."""
     reading: float = 0.0
     """Workers on items, added up over the workers."""
     awaiting_inputs: float = 0.0
@@ -45,42 +45,48 @@ class StageClock:
 
     @property
     def bottleneck(self) -> str:
-        """The stage that the job would be faster without: ``reading``, ``forward`` or ``writing``."""
-        spent = {
+        """The stage that the job waits for, ``reading``, ``forward`` or ``writing``."""
+        held_up = self._held_up()
+        return max(held_up, key=lambda stage: held_up[stage])
+
+    def _held_up(self) -> dict[str, float]:
+        # Seen from the thread of the forward: reading and writing run beside it, and cost the job
+        # only the time that this thread waits for them.
+        return {
             "reading": self.awaiting_inputs,
             "forward": self.forwarding,
             "writing": self.awaiting_writer,
         }
-        return max(spent, key=lambda stage: spent[stage])
 
     def to_text(self) -> str:
         """Return the line that live progress ends with."""
-        total = self.awaiting_inputs + self.forwarding + self.awaiting_writer
-        shares = {
-            "reading": self.awaiting_inputs,
-            "forward": self.forwarding,
-            "writing": self.awaiting_writer,
-        }
-        share = 100 * shares[self.bottleneck] / total if total else 0.0
-        return f"bottleneck {self.bottleneck} ({share:.0f}% of the time)"
+        held_up, bottleneck = self._held_up(), self.bottleneck
+        total = sum(held_up.values())
+        share = 100 * held_up[bottleneck] / total if total else 0.0
+        return f"bottleneck {bottleneck} ({share:.0f}% of the time)"
 
     def to_dict(self, item_count: int) -> dict[str, Any]:
-        """Return seconds, items per second and utilisation of each stage, for ``item_count`` items."""
-        wall = self.computing
+        """Return seconds, items per second and utilisation of each stage.
+
+        Parameters
+        ----------
+        item_count
+            Items that the job did.
+        """
         stages = {
             "computing": (self.computing, 1),
             "reading": (self.reading, max(self.worker_count, 1)),
             "forward": (self.forwarding, 1),
             "writing": (self.writing, 1),
         }
-        return {
-            "looking": {"seconds": round(self.looking, 3)},
-            **{
-                name: {
-                    "seconds": round(seconds, 3),
-                    "items_per_second": round(item_count * count / seconds, 3) if seconds else None,
-                    "utilisation": round(min(seconds / (wall * count), 1.0), 4) if wall else None,
-                }
-                for name, (seconds, count) in stages.items()
-            },
-        }
+        report: dict[str, Any] = {"looking": {"seconds": round(self.looking, 3)}}
+        for name, (seconds, thread_count) in stages.items():
+            rate = item_count * thread_count / seconds if seconds else None
+            used = seconds / (self.computing * thread_count) if self.computing else None
+            report[name] = {
+                "seconds": round(seconds, 3),
+                "items_per_second": None if rate is None else round(rate, 3),
+                # Seconds added up over threads may come to a little more than the clock's.
+                "utilisation": None if used is None else round(min(used, 1.0), 4),
+            }
+        return report

@@ -1,4 +1,4 @@
-"""One modality's job with everything loaded: its store, its batch plan, what remains of it."""
+"""What one modality's job does in its store."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ from crossan.extract.media import MediaFault
 __all__ = ["Task", "newest", "recorded_in"]
 
 _OF_THIS_MACHINE = {MediaFault.CRASHED, MediaFault.OVER_MEMORY, MediaFault.OVER_TIME}
-"""Faults that need not be the file's: the next job tries again."""
+"""Faults that need not be the file's, so that the next job tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What one job does in one store; get one from `Task.open`."""
+    """What one job does in one store, made by `Task.open`."""
 
     request: JobRequest
     encoder: Encoder
@@ -59,31 +59,35 @@ class Task:
 
     @classmethod
     def open(cls, request: JobRequest, encoder: Encoder) -> Task:
-        """Read the dataset and name the store; nothing is written."""
+        """Read the dataset and name the store, writing nothing."""
         started = time.monotonic()
         dataset = open_dataset(request.dataset)
         identity = encoder.identity(
             request.stored_dtype, request.codec, is_clipped=request.clips is not None
         )
         folder = Path(store_folder(request.cache, dataset.name, identity))
-        return cls(
-            request,
-            encoder,
-            dataset,
-            read_media(dataset, encoder.modality),
-            identity,
-            folder,
-            started,
-        )
+        media = read_media(dataset, encoder.modality)
+        return cls(request, encoder, dataset, media, identity, folder, started)
 
     def begin_store(self) -> npt.NDArray[np.float32] | None:
-        """Create the store, or see that the one there is the same; return the canary where it had to be computed.
+        """Create the store, or check that the existing one has the same identity.
 
         With ``--repair`` a damaged store is mended first.
+
+        Returns
+        -------
+        npt.NDArray[np.float32] | None
+            The canary's features where they had to be computed.
+
+        Raises
+        ------
+        IncompatibleError
+            The existing store has another identity.
         """
         if self.request.is_repair and (self.folder / "versions").is_dir():
             mended = repair(self.folder, self.identity, canary_features(self.encoder))
             note(f"repair {self.folder}: {mended.to_text()}")
+        # Most jobs find a store, and need the canary only if there is something to append.
         if (self.folder / "store.json").exists():
             create_store(self.folder, self.identity, read_canary(self.folder))
             return None
@@ -92,7 +96,12 @@ class Task:
         return canary
 
     def check_canary(self, computed: npt.NDArray[np.float32] | None) -> None:
-        """Compare the store's canary with what this machine computes, ``computed`` where it has done so already.
+        """Compare the store's canary with what this machine computes.
+
+        Parameters
+        ----------
+        computed
+            The features that `begin_store` returned, None to compute them now.
 
         Raises
         ------
@@ -108,24 +117,29 @@ class Task:
 
     def settle_batch_size(self) -> int:
         """Return the batch size of the plan, recording it where the store has none yet."""
-        asked = self.request.batch_size
         is_automatic = self.request.is_batch_size_automatic or str(self.encoder.device) != "cpu"
-        return settle_batch_size(self.folder, self.encoder, asked, is_automatic=is_automatic)
+        return settle_batch_size(
+            self.folder, self.encoder, self.request.batch_size, is_automatic=is_automatic
+        )
 
     def planned_batch_size(self) -> int:
         """Return the batch size that a job would plan with, recording and trying nothing."""
         return find_batch_size(self.folder, self.encoder.modality, self.request.batch_size)
 
     def remaining(self, recorded: Recorded, batch_size: int) -> list[tuple[Finding, ...]]:
-        """Return this shard's batches without the items that need nothing done; every file of the shard is hashed."""
+        """Return this shard's batches without the items that need nothing done.
+
+        Every file of the shard is hashed, so that changed content is noticed.
+        """
         is_text = self.encoder.modality is Modality.TEXT
+        # The plan is of the whole dataset, done or not: an item keeps its batch mates, and so its
+        # last digits, whatever an earlier job has done.
         plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)
-        own = self.request.shard.take(plan)
+        batches = self.request.shard.take(plan)
+        item_count = sum(map(len, batches))
         work = []
-        with progress(
-            f"look at {self.encoder.modality.value}", sum(map(len, own)), "items"
-        ) as shown:
-            for findings in look_at_batches(own, _look(), self.request.worker_count):
+        with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
+            for findings in look_at_batches(batches, _look(), self.request.worker_count):
                 work.append(unsettled(findings, recorded))
                 shown.advance(len(findings))
         return take_first([findings for findings in work if findings], self.request.limit)
@@ -147,7 +161,7 @@ class Task:
 
 
 def newest(folder: Path) -> FeatureStore | None:
-    """Open a store's newest version; None where it has none."""
+    """Open a store's newest version, or return None where it has none."""
     try:
         return open_store(folder)
     except StoreNotFoundError:
@@ -155,16 +169,19 @@ def newest(folder: Path) -> FeatureStore | None:
 
 
 def recorded_in(store: FeatureStore | None) -> Recorded:
-    """Return what a store says of its items, without those whose fault may have been this machine's."""
+    """Return what a store records of its items.
+
+    Items whose fault may have been this machine's are left out, to be tried again.
+    """
     if store is None:
         return {}
-    return {
-        str(item_id): (digest, ItemStatus(str(status)))
-        for item_id, digest, status, reason in zip(
-            store.item_ids, store.content_digests, store.status, store.reasons, strict=True
-        )
-        if status != ItemStatus.QUARANTINED or split_reason(reason)[0] not in _OF_THIS_MACHINE
-    }
+    items = zip(store.item_ids, store.content_digests, store.status, store.reasons, strict=True)
+    recorded = {}
+    for item_id, digest, status, reason in items:
+        is_bad = status == ItemStatus.QUARANTINED
+        if not (is_bad and split_reason(reason)[0] in _OF_THIS_MACHINE):
+            recorded[str(item_id)] = (digest, ItemStatus(str(status)))
+    return recorded
 
 
 def _look() -> Callable[[Medium], Finding]:

@@ -1,4 +1,4 @@
-"""What remains to be done: items whose content or state differs from what the store records."""
+"""Find the items whose content or state differs from what the store records."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from crossan.extract.job.plan import Batch
 __all__ = ["Finding", "Recorded", "look_at", "look_at_batches", "take_first", "unsettled"]
 
 Recorded = Mapping[str, tuple[str | None, ItemStatus]]
-"""What a store holds: item id -> (content digest, status)."""
+"""What a store holds, (content digest, status) by item id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a look at one item's medium, without decoding it, found.
-
-    ``status`` is None where the medium is there and must be decoded; ``reason``
-    goes with a status other than ok.
-    """
+    """The state of one item's medium, as far as it shows without decoding."""
 
     medium: Medium
     digest: str | None = None
+    """Of the content; None where there is none to read."""
     status: ItemStatus | None = None
+    """None where the medium exists and must be decoded."""
     reason: str | None = None
+    """Why the status is not ok."""
 
 
 def look_at(
@@ -40,30 +39,29 @@ def look_at(
         return Finding(medium, digest_of_text(medium.title))
     if medium.path is None:
         return Finding(medium, None, ItemStatus.ABSENT, None)
+    # is_file() raises too, for a name that is too long or a folder that may not be entered.
     try:
-        if not medium.path.is_file():
-            if medium.path.exists():
-                return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
-            return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
-        return Finding(medium, digest_of_file(medium.path))
-    except (
-        OSError
-    ) as error:  # of the look too: a name that is too long, a folder that may not be entered
-        return Finding(
-            medium, None, ItemStatus.QUARANTINED, f"unreadable: {error.strerror or error}"
-        )
+        if medium.path.is_file():
+            return Finding(medium, digest_of_file(medium.path))
+        if medium.path.exists():
+            return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
+        return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
+    except OSError as error:
+        reason = f"unreadable: {error.strerror or error}"
+        return Finding(medium, None, ItemStatus.QUARANTINED, reason)
 
 
 def look_at_batches(
     batches: Sequence[Batch], look: Callable[[Medium], Finding], worker_count: int
 ) -> Iterator[tuple[Finding, ...]]:
-    """Yield what was found of each batch, in order.
+    """Yield the findings of each batch, in order.
 
     Parameters
     ----------
     look
         `look_at` with its digest functions filled in; called from ``worker_count`` threads.
     """
+    # Threads serve: hashing releases the interpreter's lock, and slow disks make them wait.
     pool = ThreadPoolExecutor(max(worker_count, 1), thread_name_prefix="crossan-look")
     try:
         findings = pool.map(look, (medium for batch in batches for medium in batch))
@@ -81,7 +79,7 @@ def unsettled(findings: Sequence[Finding], recorded: Recorded) -> tuple[Finding,
 def take_first(
     batches: Sequence[tuple[Finding, ...]], item_count: int | None
 ) -> list[tuple[Finding, ...]]:
-    """Return the first ``item_count`` items in their batches, all of them for None."""
+    """Return the first ``item_count`` items in their batches, or all of them for None."""
     if item_count is None:
         return list(batches)
     taken: list[tuple[Finding, ...]] = []
@@ -94,14 +92,13 @@ def take_first(
 
 
 def _is_settled(finding: Finding, recorded: Recorded) -> bool:
-    """Whether the store already says of this item what a run would find again.
-
-    A quarantined medium is not tried again until its bytes change; a medium
-    found absent by decoding (no sound track) carries the digest of its file.
-    """
+    """Tell whether the store already says of this item what a run would find again."""
     if finding.medium.item_id not in recorded:
         return False
     digest, status = recorded[finding.medium.item_id]
+    # A digest says that the store's status came from a file's bytes (a sound track that is absent,
+    # say), which is another state than that of an item without a file.
     if finding.status is not None:
         return digest is None and status is finding.status
+    # The same bytes decode to the same state, so a quarantined file waits until they change.
     return digest == finding.digest and status is not ItemStatus.DELETED

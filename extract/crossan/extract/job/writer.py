@@ -1,4 +1,4 @@
-"""The one thread that makes rows of forwarded batches and journals them, while the next batch is computed."""
+"""The thread that journals forwarded batches while the next one is computed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ __all__ = ["Writer"]
 Batch = TypeVar("Batch")
 
 _BATCHES_WAITING = 1
-"""Beside the one being written: bounds what a kill costs to three batches, the one being forwarded included."""
+"""Batches that may wait beside the one being written.
+
+With the one being forwarded a kill costs three batches at most.
+"""
 
 
 class Writer(Generic[Batch]):
-    """Calls ``write`` for one batch after the other, in order, in a thread of its own.
+    """Call ``write`` for one batch after the other, in order, in a thread of its own.
 
-    An error of ``write`` is raised by the next `put`, or by `close`; nothing is
+    An error of ``write`` is raised by the next `put`, or by `close`. Nothing is
     written after it.
     """
 
@@ -29,7 +32,8 @@ class Writer(Generic[Batch]):
         self._ended: Future[None] = self._threads.submit(self._run)
 
     def put(self, batch: Batch) -> None:
-        """Hand over a batch, waiting while another one waits already."""
+        """Hand over a batch, and wait while another one waits already."""
+        # With a time limit: a thread that has died of an error would never make room.
         while True:
             if self._ended.done():
                 self._ended.result()
@@ -51,5 +55,6 @@ class Writer(Generic[Batch]):
         self._ended.result()
 
     def _run(self) -> None:
+        # None is the end, put there by close().
         while (batch := self._waiting.get()) is not None:
             self._write(batch)

@@ -1,4 +1,4 @@
-"""One item's file to the model inputs of the modalities asked for, or to the state and reason that stand for them."""
+"""Turn one item's file into model inputs, or into the reason why it has none."""
 
 from __future__ import annotations
 
@@ -13,39 +13,48 @@ from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_image
 from crossan.extract.media.clip import ClipReader
 
-__all__ = ["ItemReader", "Order", "Outcome", "lost"]
+__all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One file and what is wanted of it: a picture, or frames, sound or both at once."""
+class DecodeOrder:
+    """One file to decode and the modalities to take from it."""
 
     path: Path
     digest: str | None
-    wanted: tuple[Modality, ...]
+    """Of the file's content, under which the folder of clips keeps it."""
+    modalities: tuple[Modality, ...]
+    """Image alone, or video, audio or both at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one medium: model inputs where the status is ok, otherwise the reason."""
+class MediumOutcome:
+    """What became of one medium."""
 
     inputs: ModelInputs | None = None
+    """None where the status is not ok."""
     status: ItemStatus = ItemStatus.OK
     reason: str | None = None
+    """Why the status is not ok."""
     notes: tuple[str, ...] = ()
     """What is odd about a medium that could be read, for the job's report."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemReader:
-    """Decodes and prepares; it is sent to worker processes, so its parts can be pickled."""
+    """Decodes and prepares one file after the other.
+
+    It is sent to worker processes, so its parts can be pickled.
+    """
 
     preparers: Mapping[Modality, Callable[[Any], ModelInputs]]
     """What makes model inputs of a decoded medium."""
     clips: ClipReader
 
-    def read(self, order: Order) -> dict[Modality, Outcome]:
-        """Return an outcome for each modality wanted; a bad medium becomes a typed reason, a bug raises.
+    def read(self, order: DecodeOrder) -> dict[Modality, MediumOutcome]:
+        """Return an outcome for each modality of the order.
+
+        A bad medium becomes a typed reason. Whatever else is raised is a bug.
 
         Raises
         ------
@@ -57,52 +66,55 @@ class ItemReader:
         except FileNotFoundError:
             return lost(order, f"missing: no file at {order.path}", ItemStatus.MISSING)
         except MemoryError as error:
-            return lost(
-                order, f"{MediaFault.OVER_MEMORY.value}: decoding: {str(error) or 'no memory left'}"
-            )
+            detail = str(error) or "no memory left"
+            return lost(order, f"{MediaFault.OVER_MEMORY.value}: decoding: {detail}")
         except ResourceError:
+            # An OSError as well, but of our own disk, not of the item.
             raise
         except OSError as error:
             return lost(order, f"unreadable: {error.strerror or error}")
-        return {modality: self._prepare(modality, *decoded[modality]) for modality in order.wanted}
+        return {
+            modality: self._prepare(modality, *decoded[modality]) for modality in order.modalities
+        }
 
-    def _decode(self, order: Order) -> dict[Modality, tuple[Any, tuple[str, ...]]]:
-        """Return what was decoded, or the fault in its place, and what is to be noted, by modality."""
-        if order.wanted == (Modality.IMAGE,):
+    def _decode(self, order: DecodeOrder) -> dict[Modality, tuple[Any, tuple[str, ...]]]:
+        """Return what was decoded of each modality, or its fault, with notes on the medium."""
+        if order.modalities == (Modality.IMAGE,):
             try:
                 return {Modality.IMAGE: (decode_image(order.path), ())}
             except MediaError as error:
                 return {Modality.IMAGE: (error, ())}
-        clip = self.clips.read(order.path, order.digest, frozenset(order.wanted))
-        return {
-            modality: (
-                clip.media[modality],
-                tuple(note.value for note in clip.notes.get(modality, ())),
-            )
-            for modality in order.wanted
-        }
+        clip = self.clips.read(order.path, order.digest, frozenset(order.modalities))
+        decoded = {}
+        for modality in order.modalities:
+            notes = tuple(note.value for note in clip.notes.get(modality, ()))
+            decoded[modality] = (clip.media[modality], notes)
+        return decoded
 
-    def _prepare(self, modality: Modality, decoded: Any, notes: tuple[str, ...]) -> Outcome:  # noqa: ANN401
+    def _prepare(
+        self,
+        modality: Modality,
+        decoded: Any,  # noqa: ANN401 - a decoded medium, or what stands for it
+        notes: tuple[str, ...],
+    ) -> MediumOutcome:
         if isinstance(decoded, AbsentMedium):
-            return Outcome(None, ItemStatus.ABSENT, str(decoded))
+            return MediumOutcome(None, ItemStatus.ABSENT, str(decoded))
         if isinstance(decoded, MediaError):
-            return Outcome(
-                None, ItemStatus.QUARANTINED, f"{decoded.reason.value}: {decoded.detail}"
-            )
+            reason = f"{decoded.reason.value}: {decoded.detail}"
+            return MediumOutcome(None, ItemStatus.QUARANTINED, reason)
         try:
-            return Outcome(self.preparers[modality](decoded), notes=notes)
+            return MediumOutcome(self.preparers[modality](decoded), notes=notes)
         except MemoryError as error:
-            return Outcome(
-                None,
-                ItemStatus.QUARANTINED,
-                f"{MediaFault.OVER_MEMORY.value}: preparing: {str(error) or 'no memory left'}",
-            )
-        except ValueError as error:  # processors refuse an input they cannot use with a ValueError
-            return Outcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
+            detail = str(error) or "no memory left"
+            reason = f"{MediaFault.OVER_MEMORY.value}: preparing: {detail}"
+            return MediumOutcome(None, ItemStatus.QUARANTINED, reason)
+        # Processors refuse an input that they cannot use with a ValueError; our DataError is one.
+        except ValueError as error:
+            return MediumOutcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
 
 
 def lost(
-    order: Order, reason: str, status: ItemStatus = ItemStatus.QUARANTINED
-) -> dict[Modality, Outcome]:
-    """Return the same state and reason for every modality that was wanted of a file."""
-    return dict.fromkeys(order.wanted, Outcome(None, status, reason))
+    order: DecodeOrder, reason: str, status: ItemStatus = ItemStatus.QUARANTINED
+) -> dict[Modality, MediumOutcome]:
+    """Return the same status and reason for every modality of an order."""
+    return dict.fromkeys(order.modalities, MediumOutcome(None, status, reason))

@@ -1,4 +1,4 @@
-"""The job's side of its workers: orders go out ahead of the answers, which come back in order."""
+"""Hand orders to worker processes ahead of the answers, which come back in order."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from crossan.cache_schema.modality import Modality
 from crossan.extract.media import MediaFault
-from crossan.extract.workers.item import ItemReader, Order, Outcome, lost
-from crossan.extract.workers.worker import Limits, Lost, Worker
+from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome, lost
+from crossan.extract.workers.worker import Limits, LostWorker, Worker
 
 __all__ = ["Limits", "Stopped", "WorkerPool"]
 
-Answer = dict[Modality, Outcome]
+Answer = dict[Modality, MediumOutcome]
 
 _ATTEMPTS = 3
 """How many workers may die over one item before it is taken for the cause."""
 
 _ORDERS_EACH = 2
-"""One that a worker reads, and one that waits for it."""
-
+"""One that a worker reads, and one that waits in its socket so that it need not."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
-class Stopped(Exception):  # noqa: N818 - as asked for
+class Stopped(Exception):  # noqa: N818 - not an error
     """The consumer was told to end while it waited for an answer."""
 
 
 class WorkerPool:
-    """Some worker processes and one thread for each, which hands it orders and starts it anew when it dies.
+    """Some worker processes with a thread for each.
+
+    The thread hands its worker orders, and starts a new one when it dies.
 
     Parameters
     ----------
@@ -59,8 +60,13 @@ class WorkerPool:
         self.lost_count = 0
         """Workers that died or were ended over an item."""
 
-    def read(self, orders: Iterable[Order], ahead: int) -> Iterator[Answer]:
-        """Yield an answer for each order, in order; at most ``ahead`` are read before they are taken.
+    def read(self, orders: Iterable[DecodeOrder], ahead: int) -> Iterator[Answer]:
+        """Yield an answer for each order, in order.
+
+        Parameters
+        ----------
+        ahead
+            Most orders that are read before their answers are taken.
 
         Raises
         ------
@@ -74,17 +80,19 @@ class WorkerPool:
         if self._worker_count == 0:
             yield from map(self._reader.read, orders)
             return
-        desk = _Desk(iter(orders), max(ahead, self._worker_count * _ORDERS_EACH))
-        hands = [_Hand(self, desk) for _ in range(self._worker_count)]
+        exchange = _Exchange(iter(orders), max(ahead, self._worker_count * _ORDERS_EACH))
+        feeders = [_Feeder(self, exchange) for _ in range(self._worker_count)]
         threads = ThreadPoolExecutor(self._worker_count, thread_name_prefix="crossan-worker")
         try:
-            for hand in hands:
-                threads.submit(hand.run).add_done_callback(desk.note_end)
-            yield from desk.answers(self._told_to_end)
+            for feeder in feeders:
+                threads.submit(feeder.run).add_done_callback(exchange.note_end)
+            yield from exchange.answers(self._told_to_end)
         finally:
-            desk.close()
-            for hand in hands:
-                hand.stop()
+            # In this order: a feeder whose worker is ended would start another while the exchange
+            # is open, and the threads end only once their workers have.
+            exchange.close()
+            for feeder in feeders:
+                feeder.stop()
             threads.shutdown()
 
     def start_worker(self) -> Worker:
@@ -92,47 +100,55 @@ class WorkerPool:
         return Worker(self._reader, self._limits)
 
 
-class _Hand:
+class _Feeder:
     """Keeps one worker busy, in a thread of its own."""
 
-    def __init__(self, pool: WorkerPool, desk: _Desk) -> None:
-        self._pool, self._desk = pool, desk
+    def __init__(self, pool: WorkerPool, exchange: _Exchange) -> None:
+        self._pool, self._exchange = pool, exchange
         self._worker: Worker | None = None
-        self._held: deque[tuple[int, Order]] = deque()
-        self._deaths = 0  # over the first of the held orders
+        self._held: deque[tuple[int, DecodeOrder]] = deque()
+        self._deaths = 0
+        """Workers that died over the first of the held orders."""
 
     def run(self) -> None:
-        """Serve until no order is left, or somebody closes the desk."""
+        """Serve until no order is left, or somebody closes the exchange."""
         try:
             while self._hold_orders():
                 try:
                     self._serve()
-                except Lost as loss:
+                except LostWorker as loss:
                     self._give_up_or_retry(loss)
         finally:
             self._end_worker()
 
     def stop(self) -> None:
-        """End the worker, whatever it is doing; the desk must be closed."""
+        """End the worker, whatever it is doing.
+
+        The exchange must be closed, for else the feeder starts another.
+        """
+        # Held in a variable, for the feeder's own thread may set the attribute to None meanwhile.
         worker = self._worker
         if worker is not None:
             worker.kill()
 
     def _hold_orders(self) -> bool:
+        # With an order in hand there is an answer to wait for: only without one is it right to wait
+        # for the exchange.
         while len(self._held) < _ORDERS_EACH:
-            taken = self._desk.take(is_patient=not self._held)
+            taken = self._exchange.take(is_patient=not self._held)
             if taken is None:
                 break
             self._held.append(taken)
             if self._worker is not None:
                 self._worker.post(taken[1])
-        return bool(self._held) and not self._desk.is_closed
+        return bool(self._held) and not self._exchange.is_closed
 
     def _serve(self) -> None:
         """Take the answer to the first of the held orders."""
         if self._worker is None:
             self._worker = self._pool.start_worker()
-            if self._desk.is_closed:  # and `stop` may have come before there was a worker to end
+            # stop() may have come before there was a worker to end.
+            if self._exchange.is_closed:
                 return
             for _, order in self._held:
                 self._worker.post(order)
@@ -142,18 +158,19 @@ class _Hand:
     def _settle(self, answer: Answer, seconds: float) -> None:
         number, _ = self._held.popleft()
         self._deaths = 0
-        with self._desk.lock:
+        with self._exchange.lock:
             self._pool.busy_seconds += seconds
-        self._desk.put(number, answer)
+        self._exchange.put(number, answer)
 
-    def _give_up_or_retry(self, loss: Lost) -> None:
-        """Blame the item when its limits ended the worker, or one worker after the other died over it."""
+    def _give_up_or_retry(self, loss: LostWorker) -> None:
+        """Blame the item where its limits ended the worker, or several workers died over it."""
         self._end_worker()
-        if self._desk.is_closed:
+        if self._exchange.is_closed:
             return
         self._deaths += 1
-        with self._desk.lock:
+        with self._exchange.lock:
             self._pool.lost_count += 1
+        # A crash may be the machine's doing, short of memory for instance; a limit is the item's.
         if loss.fault is not MediaFault.CRASHED or self._deaths == _ATTEMPTS:
             self._settle(lost(self._held[0][1], f"{loss.fault.value}: {loss}"), loss.seconds)
 
@@ -163,10 +180,13 @@ class _Hand:
             self._worker = None
 
 
-class _Desk:
-    """Orders not yet handed out and answers not yet taken, for one consumer and any number of hands."""
+class _Exchange:
+    """Orders not yet handed out and answers not yet taken.
 
-    def __init__(self, orders: Iterator[Order], ahead: int) -> None:
+    One consumer takes the answers, any number of feeders take the orders.
+    """
+
+    def __init__(self, orders: Iterator[DecodeOrder], ahead: int) -> None:
         self.lock = threading.RLock()
         self.is_closed = False
         self._changed = threading.Condition(self.lock)
@@ -176,9 +196,14 @@ class _Desk:
         self._answers: dict[int, Answer] = {}
         self._error: BaseException | None = None
 
-    def take(self, *, is_patient: bool) -> tuple[int, Order] | None:
-        """Return the next order and its number; None where there is none left or, without patience, none to be had now."""
+    def take(self, *, is_patient: bool) -> tuple[int, DecodeOrder] | None:
+        """Return the next order and its number, None where none is left.
+
+        Without patience None also stands for an order that cannot be handed out yet.
+        """
         with self._changed:
+            # The bound is on what was handed out and not yet taken, so that a slow item at the
+            # front does not let the answers behind it fill the memory.
             while not self.is_closed and not self._is_exhausted:
                 if self._handed_out - self._taken < self._ahead:
                     order = next(self._orders, None)
@@ -194,15 +219,15 @@ class _Desk:
             return None
 
     def put(self, number: int, answer: Answer) -> None:
-        """Lay down the answer to an order."""
+        """Store the answer to an order."""
         with self._changed:
             self._answers[number] = answer
             self._changed.notify_all()
 
-    def note_end(self, hand: Future[None]) -> None:
-        """Let the consumer raise what a hand ended with, if it was an error."""
+    def note_end(self, feeder: Future[None]) -> None:
+        """Let the consumer raise the error that a feeder ended with, if any."""
         with self._changed:
-            self._error = self._error or hand.exception()
+            self._error = self._error or feeder.exception()
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -212,7 +237,13 @@ class _Desk:
             self._changed.notify_all()
 
     def answers(self, told_to_end: threading.Event) -> Iterator[Answer]:
-        """Yield the answers in the order of the orders; raise `Stopped` instead of waiting once told to end."""
+        """Yield the answers in the order of the orders.
+
+        Raises
+        ------
+        Stopped
+            Told to end, where the next answer is not there yet.
+        """
         while True:
             with self._changed:
                 while self._taken not in self._answers:
@@ -222,6 +253,8 @@ class _Desk:
                         return
                     if told_to_end.is_set():
                         raise Stopped
+                    # With a time limit, because a signal's handler sets the event and notifies
+                    # nobody here.
                     self._changed.wait(_SECONDS_BETWEEN_LOOKS)
                 answer = self._answers.pop(self._taken)
                 self._taken += 1

@@ -1,6 +1,6 @@
-"""Messages between a job and its workers: one JSON header and raw arrays.
+"""Exchange messages between a job and its workers, a JSON header and raw arrays.
 
-A worker has read hostile bytes, so nothing that it says is unpickled: its
+A worker has read hostile bytes, so nothing that it sends is unpickled. Its
 arrays come as plain bytes of a few number types.
 """
 
@@ -21,6 +21,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 
 _LENGTH = struct.Struct("<I")
 _DTYPES = {"uint8", "int64", "float32", "float64"}
+# A worker that hostile bytes have taken over must not make the job reserve all memory.
 _MOST_HEADER_BYTES = 1 << 24
 _MOST_ARRAY_BYTES = 1 << 32
 
@@ -32,7 +33,7 @@ class Closed(ConnectionError):  # noqa: N818 - an end, not an error
 def send(
     connection: socket.socket, header: Mapping[str, Any], arrays: Arrays | None = None
 ) -> None:
-    """Send one message; blocks until all of it is on its way.
+    """Send one message, and block until all of it is on its way.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], dict[str, npt.ND
     Raises
     ------
     Closed
-        The other side ended, or said what is no message.
+        The other side ended, or sent something that is no message.
     TimeoutError
         The socket's own time limit ran out between two bytes.
     """
@@ -69,6 +70,7 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], dict[str, npt.ND
         arrays = {name: _empty(*about) for name, about in described.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Closed(f"no message: {error}") from None
+    # Straight into the memory of the arrays: a copy of a video's frames would take megabytes.
     for array in arrays.values():
         _read(connection, array.reshape(-1).view(np.uint8).data)
     return header, arrays
@@ -78,6 +80,7 @@ def _empty(dtype: str, shape: list[int]) -> npt.NDArray[Any]:
     if dtype not in _DTYPES or not all(isinstance(length, int) and length >= 0 for length in shape):
         raise ValueError(f"array {dtype} {shape}")
     size = np.dtype(dtype).itemsize
+    # Python's own integers do not overflow, as a product of NumPy's would.
     for length in shape:
         size *= length
     if size > _MOST_ARRAY_BYTES:

@@ -1,4 +1,4 @@
-"""One worker process, seen from the job: started, given orders, watched, ended."""
+"""One worker process, as the job sees it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.media import MediaFault
-from crossan.extract.workers.item import ItemReader, Order, Outcome
+from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome
 from crossan.extract.workers.wire import Closed, receive, send
 
-__all__ = ["Limits", "Lost", "Worker"]
+__all__ = ["Limits", "LostWorker", "Worker"]
 
 _PROGRAM = "from crossan.extract.workers.process import main; main()"
 _START_SECONDS = 120.0
 
+# There is a worker for each core already: more threads would only get in each other's way.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -34,14 +35,14 @@ class Limits:
     """What one item may cost a worker."""
 
     seconds: float = 30.0
-    """Of computing."""
+    """Computing time."""
     wall_seconds: float = 300.0
-    """On the clock: ten times as much, as the forward and slow disks make a worker wait."""
+    """Time on the clock, ten times as much, for the forward and slow disks make a worker wait."""
     memory_bytes: int = 4 << 30
-    """Beyond what the process has before its first item: one clip of 8K video fits."""
+    """Beyond what the process has before its first item; one clip of 8K video fits."""
 
 
-class Lost(Exception):  # noqa: N818 - the end of a worker, whoever is to blame
+class LostWorker(Exception):  # noqa: N818 - whoever is to blame
     """A worker died or had to be ended.
 
     Parameters
@@ -60,7 +61,9 @@ class Lost(Exception):  # noqa: N818 - the end of a worker, whoever is to blame
 
 
 class Worker:
-    """A started process. One thread at a time may use it; any may `kill` it.
+    """A started process.
+
+    One thread at a time may use it, and any may `kill` it.
 
     Raises
     ------
@@ -73,7 +76,11 @@ class Worker:
         self._last = time.monotonic()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process lives
         self._connection, theirs = socket.socketpair()
+        # The worker imports what this process imports, from wherever that was found.
+        search_path = os.pathsep.join(filter(None, sys.path))
         with theirs:
+            # Not multiprocessing: a spawned child would import the program's main module, torch
+            # and all, and a forked one would inherit threads, locks and the device's state.
             try:
                 self._process = subprocess.Popen(
                     [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), str(os.getpid())],
@@ -81,44 +88,44 @@ class Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._errors,
+                    # Ctrl-C goes to every process of the terminal's session; it is the job's alone.
                     start_new_session=True,
-                    env={
-                        **os.environ,
-                        **_ONE_THREAD,
-                        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                    },
+                    env={**os.environ, **_ONE_THREAD, "PYTHONPATH": search_path},
                 )
             except OSError as error:
                 raise ResourceError(
                     f"a worker process could not be started: {error.strerror or error}",
-                    remedy="Run the same command with a smaller --num-workers: it goes on from here.",
+                    remedy="Run the same command with a smaller --num-workers: "
+                    "it continues from here",
                 ) from None
         self._is_ready = False
         self._settings = (reader, limits.seconds, limits.memory_bytes)
 
-    def post(self, order: Order) -> None:
-        """Send an order; the answers come in the order of the orders. A dead worker is noticed with its answer."""
+    def post(self, order: DecodeOrder) -> None:
+        """Send an order, whose answer comes after those of the orders before."""
+        header = {
+            "path": str(order.path),
+            "digest": order.digest,
+            "modalities": [modality.value for modality in order.modalities],
+        }
+        # A worker that has died is noticed when its answer is missing, which tells why it died.
         try:
             self._begin()
-            wanted = [modality.value for modality in order.wanted]
-            send(
-                self._connection,
-                {"path": str(order.path), "digest": order.digest, "wanted": wanted},
-            )
+            send(self._connection, header)
         except OSError:
             return
 
-    def take_answer(self, order: Order) -> tuple[dict[Modality, Outcome], float]:
+    def take_answer(self, order: DecodeOrder) -> tuple[dict[Modality, MediumOutcome], float]:
         """Return what became of ``order`` and the seconds it took.
 
         Raises
         ------
-        Lost
+        LostWorker
             The process died, or was over its time.
         RuntimeError
             It met a bug.
         ResourceError
-            It had no room for what it keeps.
+            The disk has no room for the clips that it keeps.
         """
         begun = self._last
         try:
@@ -127,7 +134,9 @@ class Worker:
         except TimeoutError:
             self.kill()
             allowed = self._limits.wall_seconds
-            raise Lost(MediaFault.OVER_TIME, f"no answer within {allowed:g} s", allowed) from None
+            raise LostWorker(
+                MediaFault.OVER_TIME, f"no answer within {allowed:g} s", allowed
+            ) from None
         except (Closed, OSError):
             raise self._loss(time.monotonic() - begun) from None
         self._last = time.monotonic()
@@ -141,62 +150,64 @@ class Worker:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process and let go of everything."""
+        """End the process and release what belongs to it."""
         self.kill()
         self._process.wait()
         self._connection.close()
         self._errors.close()
 
     def _begin(self) -> None:
-        """Tell the process what it is for, and wait until it is there."""
+        """Send the process its reader and its limits, and wait until it is ready."""
         if self._is_ready:
             return
         self._connection.settimeout(_START_SECONDS)
+        # The one pickle on this socket goes from the job to the worker, never back.
         with Connection(os.dup(self._connection.fileno())) as first:
             first.send(self._settings)
         try:
             receive(self._connection)
         except Closed:
+            # A reader that cannot be imported, say: a bug, which no repetition mends.
             self._raise_bug(self._process.wait())
             raise
         self._is_ready = True
         self._last = time.monotonic()
 
-    def _loss(self, seconds: float) -> Lost:
+    def _loss(self, seconds: float) -> LostWorker:
+        """Tell what ended the process, by its exit status and its last words."""
         code = self._process.wait()
         if code == -signal.SIGXCPU:
-            return Lost(
-                MediaFault.OVER_TIME, f"more than {self._limits.seconds:g} s of computing", seconds
-            )
-        last = (self._said().splitlines() or [""])[-1]
-        if last.partition(":")[0].endswith("MemoryError"):  # NumPy has one of its own
-            return Lost(
-                MediaFault.OVER_MEMORY, f"more than {self._limits.memory_bytes:,} bytes", seconds
-            )
+            detail = f"more than {self._limits.seconds:g} s of computing"
+            return LostWorker(MediaFault.OVER_TIME, detail, seconds)
+        last_line = (self._error_text().splitlines() or [""])[-1]
+        # By the end of the name, as NumPy has a MemoryError of its own.
+        if last_line.partition(":")[0].endswith("MemoryError"):
+            detail = f"more than {self._limits.memory_bytes:,} bytes"
+            return LostWorker(MediaFault.OVER_MEMORY, detail, seconds)
         self._raise_bug(code)
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Lost(MediaFault.CRASHED, f"the decoder ended with {name}", seconds)
+        return LostWorker(MediaFault.CRASHED, f"the decoder ended with {name}", seconds)
 
     def _raise_bug(self, code: int) -> None:
+        # A decoder that crashes dies of a signal; an exit code is Python's, after a traceback.
         if code > 0:
-            raise RuntimeError(f"a worker process ended with a bug:\n{self._said()}")
+            raise RuntimeError(f"a worker process ended with a bug:\n{self._error_text()}")
 
-    def _said(self) -> str:
+    def _error_text(self) -> str:
         self._errors.seek(0)
         return self._errors.read().decode(errors="replace")
 
 
 def _outcomes(
-    order: Order, told: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]
-) -> dict[Modality, Outcome]:
+    order: DecodeOrder, answers: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]
+) -> dict[Modality, MediumOutcome]:
     outcomes = {}
-    for modality in order.wanted:
-        one = told[modality.value]
-        names = one["inputs"]
-        inputs = (
-            None if names is None else {name: arrays[f"{modality.value}/{name}"] for name in names}
-        )
-        outcomes[modality] = Outcome(
-            inputs, ItemStatus(one["status"]), one["reason"], tuple(one["notes"])
+    for modality in order.modalities:
+        answer = answers[modality.value]
+        inputs = None
+        if answer["inputs"] is not None:
+            inputs = {name: arrays[f"{modality.value}/{name}"] for name in answer["inputs"]}
+        outcomes[modality] = MediumOutcome(
+            inputs, ItemStatus(answer["status"]), answer["reason"], tuple(answer["notes"])
         )
     return outcomes
