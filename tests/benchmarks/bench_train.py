@@ -196,7 +196,7 @@ class Bench:
                 predicted,
                 table,
                 columns.positive,
-                columns.own,
+                columns.user_items,
                 popularity,
                 columns.log_multiplicity,
             )

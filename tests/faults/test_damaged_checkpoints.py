@@ -81,7 +81,7 @@ def check_noticed(folder, said):
         load_checkpoint(folder, "last")
     assert load_newest(folder).state["progress"]["epoch"] == 1
     assert len(said) == 1
-    assert "checkpoint last cannot be used, going back one" in said[0]
+    assert "checkpoint last cannot be used, going back to the one before" in said[0]
 
 
 @pytest.mark.timeout(3600)

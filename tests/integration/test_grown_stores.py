@@ -110,9 +110,9 @@ def test_items_that_had_no_modality_then(place):
     with pytest.raises(DataError, match=expected) as caught:
         run(evaluate, place / "r")
     assert caught.value.remedy.startswith(
-        "Add media of theirs to the dataset and run: crossan-extract --modality text"
+        "Add their media to the dataset and run: crossan-extract --modality text"
     )
-    pinned = "the run there reads pinned versions of its stores (text 2, image 2), where "
+    pinned = "this run reads pinned versions of its stores (text 2, image 2), where "
     with pytest.raises(DataError, match=re.escape(pinned + expected)) as caught:
         run_train(place, "--resume")
     assert (
@@ -136,7 +136,7 @@ def test_training_goes_on_with_its_own_versions_or_not_at_all(place, is_extracte
     with pytest.raises(DataError) as caught:
         run_train(place, "--resume", "--set", "max_epochs=3")
     assert caught.value.message == (
-        f"{place / 'r'}: the run there reads pinned versions of its stores, without every item of the dataset\n"
+        f"{place / 'r'}: this run reads pinned versions of its stores, without every item of the dataset\n"
         "  text has 40 items in version 1, 2 of the dataset's are not among them, first: h00\n"
         "  image has 40 items in version 1, 2 of the dataset's are not among them, first: h00"
     )

@@ -189,7 +189,9 @@ def test_a_run_goes_on_only_with_the_items_it_was_begun_on(today):
 
 def test_a_run_with_ids_is_not_begun_from_one_without(small):
     run_train(small, "--set", "model.id_embedding=false")
-    with pytest.raises(IncompatibleError, match=r"\n  model\.id_embedding: False there, True here"):
+    with pytest.raises(
+        IncompatibleError, match=r"\n  model\.id_embedding: False in that run, True in this one"
+    ):
         run_train(small, "--init", small / "r", out="other")
     assert not (small / "other").exists()
 

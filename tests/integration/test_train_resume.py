@@ -113,7 +113,7 @@ def test_a_damaged_checkpoint_falls_back_one_and_says_so(place, whole):
     path = place / "r" / "checkpoints" / "last" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     result = attempt(train, *training(place, SETTINGS, "--resume"))
-    assert "checkpoint last cannot be used, going back one" in result.stderr
+    assert "checkpoint last cannot be used, going back to the one before" in result.stderr
     assert "going on after epoch 4, step " in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
 
@@ -123,7 +123,7 @@ def test_two_damaged_checkpoints_begin_anew_and_say_so(place, whole):
     for name in ("last", "previous"):
         (place / "r" / "checkpoints" / name / "state.json").write_text("{}")
     result = attempt(train, *training(place, SETTINGS, "--resume"))
-    assert "there is no earlier one: training begins anew" in result.stderr
+    assert "there is no earlier one, so training begins anew" in result.stderr
     assert outcome(place / "r") == outcome(whole / "r")
 
 

@@ -126,20 +126,23 @@ def test_weights_that_changed_before_the_first_checkpoint_are_refused(
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        (("--set", "model.width=32"), r"\n  model.width: 16 there, 32 here"),
+        (("--set", "model.width=32"), r"\n  model.width: 16 in that run, 32 in this one"),
         (
             ("--set", "model.layers=[1]"),
-            r"\n  text, kept layers: 0, 1 there, 1 here\n  image, kept layers: 0, 1 there, 1 here",
+            r"\n  text, kept layers: 0, 1 in that run, 1 in this one\n  image, kept layers: 0, 1 in that run, 1 in this one",
         ),
         (
             ("--modality", "text", "--set", "model.top_k=1"),
-            r"\n  modalities: text, image there, text here",
+            r"\n  modalities: text, image in that run, text in this one",
         ),
-        (("--max-items", "9"), r"\n  data.max_items: 13 there, 9 here"),
-        (("--set", "model.combine=concat"), r"\n  model.combine: sum there, concat here"),
+        (("--max-items", "9"), r"\n  data.max_items: 13 in that run, 9 in this one"),
+        (
+            ("--set", "model.combine=concat"),
+            r"\n  model.combine: sum in that run, concat in this one",
+        ),
         (
             ("--set", "model.bottleneck_dim=16", "--set", "model.heads=4"),
-            r"\n  model.bottleneck_dim: 8 there, 16 here\n  model.heads: 2 there, 4 here",
+            r"\n  model.bottleneck_dim: 8 in that run, 16 in this one\n  model.heads: 2 in that run, 4 in this one",
         ),
     ],
 )
@@ -154,7 +157,9 @@ def test_what_cannot_be_carried_over_is_named(today, yesterday, more, expected):
 
 def test_another_backbone_is_named(today, yesterday, tmp_path):
     other = write_store(tmp_path / "c2", Modality.TEXT, items=[*ITEMS, *NEW_ITEMS], name="another")
-    with pytest.raises(IncompatibleError, match=r"text, fingerprint: \w{12} there, \w{12} here"):
+    with pytest.raises(
+        IncompatibleError, match=r"text, fingerprint: \w{12} in that run, \w{12} in this one"
+    ):
         run_train(today, "--init", yesterday / "r", "--store", other)
 
 

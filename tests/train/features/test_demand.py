@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossan.train.evaluation import encoding as evaluation
-from crossan.train.features import placing
+from crossan.train.features import budget
 from crossan.train.features.interface import Fetched
 from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.streamed import StreamedFeatures
@@ -145,12 +145,12 @@ def test_a_third_gather_is_budgeted_whole():
         item_count, row_bytes, resident_row_bytes, index_bytes = 20_000, 1_000, 1_000, 0
 
     def batches(at_once):
-        demand = placing.Demand(
+        demand = budget.Demand(
             rows_at_once=2_000, gathers_at_once=at_once, counts=np.ones(20_000, np.int64)
         )
-        return placing._Room.of(
-            Stored, placing.Placement("streamed", max_ram=10**8), torch.device("cpu"), demand
-        ).batches
+        return budget.make_plan(
+            Stored, budget.Placement("streamed", max_ram=10**8), torch.device("cpu"), demand
+        ).batch_bytes
 
     assert batches(2) == 2 * 2_000_000 + 256_000
     assert batches(3) == 3 * 2_000_000 + 2 * 256_000

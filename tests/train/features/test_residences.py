@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 from crossan.train.cli import evaluate, recommend, train
-from crossan.train.features import placing
+from crossan.train.features import budget
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
@@ -196,8 +196,8 @@ def test_bad_flags_are_refused_with_a_remedy(place, arguments, message, remedy):
 
 
 def test_a_machine_without_memory_is_no_wrong_flag(place, monkeypatch):
-    monkeypatch.setattr(placing, "available_ram", lambda: 1000)
-    with pytest.raises(ResourceError, match=r"need .*, free for it are 800 bytes") as caught:
+    monkeypatch.setattr(budget, "available_ram", lambda: 1000)
+    with pytest.raises(ResourceError, match=r"need .*, only 800 bytes are free") as caught:
         run_train(place, out="never")
     assert caught.value.exit_code == 6
     assert (
@@ -219,12 +219,12 @@ def test_auto_takes_ram_where_it_does_and_streams_where_not(place, least, tmp_pa
         "features: streamed from 2.5 KiB; the most popular 39 of 40 items, 2.4 KiB, in RAM"
         in run_train(place, "--max-ram", least + 40 * ROW - 1, out=tmp_path / "c").stderr
     )
-    monkeypatch.setattr(placing, "available_ram", lambda: int((least + 3 * ROW) / 0.8) + 2)
+    monkeypatch.setattr(budget, "available_ram", lambda: int((least + 3 * ROW) / 0.8) + 2)
     assert "the most popular 3 of 40 items" in run_train(place, out=tmp_path / "d").stderr
 
 
 def test_ranks_of_one_machine_divide_its_free_memory(place, least, tmp_path, monkeypatch):
-    monkeypatch.setattr(placing, "available_ram", lambda: 2 * int((least + 3 * ROW) / 0.8) + 4)
+    monkeypatch.setattr(budget, "available_ram", lambda: 2 * int((least + 3 * ROW) / 0.8) + 4)
     monkeypatch.setattr(Ranks, "on_this_machine", lambda ranks: 2)
     assert "the most popular 3 of 40 items" in run_train(place, out=tmp_path / "r").stderr
 

@@ -108,7 +108,7 @@ def test_columns_of_a_batch():
     assert columns.log_multiplicity.exp().tolist() == pytest.approx([3.0, 1.0, 1.0])
     assert columns.predicting.tolist() == [1, 2, 3]  # of (2, 2): not after the padding
     assert columns.positive.tolist() == [0, 0, 2]
-    assert columns.own.tolist() == [[PADDING, 1, 0], [0, 0, 2], [0, 0, 2]]
+    assert columns.user_items.tolist() == [[PADDING, 1, 0], [0, 0, 2], [0, 0, 2]]
 
 
 def test_the_positive_counts_once_even_where_nobody_rejects_it():

@@ -159,5 +159,7 @@ def test_the_predictions_of_some_users_are_theirs(sequences, data):
         one[:2] for one in expected
     ]
     assert found.positive.tolist() == [one[2] for one in expected]
-    assert torch.equal(found.own, columns.sequences[[start + user for user, _, _ in expected]])
+    assert torch.equal(
+        found.user_items, columns.sequences[[start + user for user, _, _ in expected]]
+    )
     assert torch.equal(found.items, columns.items)

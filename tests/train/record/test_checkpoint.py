@@ -78,12 +78,12 @@ def test_a_damaged_newest_goes_back_one_and_two_damaged_ones_to_the_beginning(tm
         save_checkpoint(tmp_path, "last", numbered(number))
     (tmp_path / "last/model.safetensors").write_bytes(b"")
     assert load_newest(tmp_path).state["progress"]["epoch"] == 1
-    assert "checkpoint last cannot be used, going back one" in said.pop()
+    assert "checkpoint last cannot be used, going back to the one before" in said.pop()
     (tmp_path / "previous/state.json").write_text("{}")
     assert load_newest(tmp_path) is None
-    assert "checkpoint last cannot be used, going back one" in said[0]
+    assert "checkpoint last cannot be used, going back to the one before" in said[0]
     assert (
-        "checkpoint previous cannot be used, and there is no earlier one: training begins anew"
+        "checkpoint previous cannot be used, and there is no earlier one, so training begins anew"
         in said[1]
     )
 
@@ -93,7 +93,7 @@ def test_a_newest_that_is_gone_is_said(tmp_path, said):
         save_checkpoint(tmp_path, "last", numbered(number))
     shutil.rmtree(tmp_path / "last")
     assert load_newest(tmp_path).state["progress"]["epoch"] == 1
-    assert "checkpoint last is gone, going back one" in said[0]
+    assert "checkpoint last is missing, going back to the one before" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_weights_of_another_shape_are_named():
     model = nn.Linear(2, 3)
     with pytest.raises(
         IncompatibleError,
-        match=r"(?s)runs/x: its weights do not fit this model, 2 of 2 differ\n  bias: none there, \(3,\) here\n  weight: \(2, 2\) there",
+        match=r"(?s)runs/x: its weights do not fit this model, 2 of 2 differ\n  bias: expected \(3,\), found none\n  weight: expected \(3, 2\), found \(2, 2\)",
     ):
         load_weights(model, {"weight": torch.zeros(2, 2)}, "runs/x")
     load_weights(model, {"weight": torch.ones(3, 2), "bias": torch.ones(3)}, "runs/x")

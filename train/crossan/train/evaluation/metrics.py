@@ -26,6 +26,8 @@ def ndcg_at(ranks: Tensor, k: int) -> Tensor:
 
     .. math:: NDCG@K = \frac{1}{|U|} \sum_u \frac{[rank_u \le K]}{\log_2(rank_u + 1)}
     """
+    # The ideal list has its one relevant item at rank 1, where the gain is 1 / log2(2) = 1: there
+    # is nothing to divide by.
     return torch.where(ranks <= k, 1.0 / torch.log2(ranks.double() + 1.0), 0.0).mean()
 
 
@@ -41,7 +43,10 @@ _METRICS: dict[str, Callable[[Tensor, int], Tensor]] = {"hr": hr_at, "ndcg": ndc
 
 
 def summarise(ranks: Tensor) -> dict[str, float]:
-    """Return every metric at every cut-off, ``hr@10`` and so on, as fractions; zeros where there is no rank."""
+    """Return every metric at every cut-off as fractions, named ``hr@10`` and so on.
+
+    They are zeros where there is no rank.
+    """
     return {
         f"{name}@{k}": metric(ranks, k).item() if len(ranks) else 0.0
         for name, metric in _METRICS.items()

@@ -1,4 +1,7 @@
-"""Item vectors of the whole catalogue, encoded by all ranks: bit for bit those that one process computes."""
+"""Item vectors of the whole catalogue, encoded by all ranks.
+
+They are bit for bit those that one process computes.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,10 @@ def encode_items_together(
 ) -> Tensor:
     """Return the item vectors of the whole catalogue on every rank, ``(items, width)``.
 
-    The blocks are one process's, dealt out one by one: another cut would round
-    matmuls otherwise.
-
     Raises
     ------
     EvaluationStoppedError
-        On every rank, where one was told to end meanwhile.
+        On every rank, if one of them was told to end meanwhile.
     """
     if ranks.count == 1:
         return encode_items(model, features, told_to_end)
@@ -37,16 +37,21 @@ def encode_items_together(
     rows = torch.arange(len(features.presence), device=features.presence.device)
     parts = []
     with progress("encode items", len(rows), "items") as shown:
+        # Each block is encoded whole, by one rank: a matmul over a part of it would round in
+        # another way than the matmul of one process does.
         for blocks in _in_rounds(rows.split(ITEMS_PER_BLOCK), ranks.count):
+            # All ranks decide together: one that stopped alone would leave the others waiting.
             if any(ranks.highest(told_to_end.is_set() or ranks.told_to_end.is_set())):
                 raise EvaluationStoppedError
-            mine = blocks[ranks.number] if ranks.number < len(blocks) else rows[:0]
+            is_idle = ranks.number >= len(blocks)  # some ranks are, in the last round
+            mine = rows[:0] if is_idle else blocks[ranks.number]
             vectors = model.item_vectors(features, mine)
+            # Padded to a whole block, because every rank has to send the same shape.
             padded = vectors.new_zeros(1, ITEMS_PER_BLOCK, vectors.shape[1])
             padded[0, : len(mine)] = vectors
+            gathered = ranks.gather(padded, ranks.count)
             parts += [
-                found[: len(block)]
-                for found, block in zip(ranks.gather(padded, ranks.count), blocks, strict=False)
+                of_block[: len(block)] for of_block, block in zip(gathered, blocks, strict=False)
             ]
             shown.advance(sum(map(len, blocks)))
     return torch.cat(parts)

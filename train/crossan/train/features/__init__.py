@@ -1,11 +1,13 @@
-"""The hidden states of the catalogue, wherever they live: on the device, in RAM, or in their stores.
+"""The hidden states of the catalogue, on the device, in RAM or in their stores.
 
-Belongs here: from a store's rows to the tensors that a step reads, and the
-memory that takes. Does not belong here: what is computed from them.
+What belongs here: the way from the rows of a store to the tensors that a step
+reads, and the memory that it takes. What does not: anything that is computed
+from them.
 """
 
+from crossan.train.features.budget import Demand, Placement, Residence
 from crossan.train.features.interface import Features, Fetched
-from crossan.train.features.placing import Demand, Placement, Residence, place_features
+from crossan.train.features.placing import place_features
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import FeatureTable
 

@@ -1,4 +1,4 @@
-"""What training sees of the features, wherever they live."""
+"""What training sees of the features, wherever they are kept."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from crossan.cache_schema.modality import Modality
 __all__ = ["Features", "Fetched", "Gathered"]
 
 Gathered = tuple[list[Tensor], Tensor]
-"""Hidden states, one ``(rows, layer, dim_m)`` per modality in the order of `Modality` and in the dtype of its store,
-and presence ``(rows, modality)`` bool, on the computing device."""
+"""Hidden states and presence of some rows, on the computing device.
+
+Hidden states are one ``(rows, layer, dim_m)`` per modality, in the order of
+`Modality` and in the dtype of its store; presence is ``(rows, modality)`` bool.
+"""
 
 
 class Fetched:
-    """Rows on their way to the device: what can be done by another thread is done.
+    """Rows on their way to the device.
+
+    Whatever another thread can do for them is done.
 
     Parameters
     ----------
     rows
         Catalogue rows, ``(n,)``.
     finish
-        Does the rest; called by the thread that computes.
+        Does the rest, called by the thread that computes.
     """
 
     __slots__ = ("_finish", "_rows")
@@ -34,19 +39,21 @@ class Fetched:
         self._finish: Callable[[], Gathered] | None = finish
 
     def gather(self, rows: Tensor) -> Gathered:
-        """Return hidden states and presence of the rows that were fetched, as `Features.gather` of the same.
+        """Return what `Features.gather` returns for the rows that were fetched.
 
-        Called once: nothing is kept, so that they are let go as soon as the caller does.
+        It can be called once. Nothing is kept here, so the memory is free as
+        soon as the caller lets go of the result.
 
         Raises
         ------
         ValueError
-            Other rows than were fetched, or those that were given out already.
+            The rows are not those that were fetched, or were given out before.
         """
         if len(rows) != len(self._rows):
             raise ValueError(
                 f"expected the {len(self._rows)} rows that were fetched, got {len(rows)}"
             )
+        # Forgotten before it is called: it holds the staged rows, which would outlive their use.
         finish, self._finish = self._finish, None
         if finish is None:
             raise ValueError(
@@ -58,17 +65,17 @@ class Fetched:
 class Features(Protocol):
     """Hidden states of the catalogue by catalogue row.
 
-    Every implementation gives the same numbers, on the CPU bit for bit. What
-    lies in an absent row is never read by the model and may be anything.
+    Every implementation gives the same numbers, on the CPU bit for bit. The
+    numbers in an absent row may be anything; the model never reads them.
     """
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Modalities, in the order of `Modality`."""
+        """The modalities in use, in the order of `Modality`."""
 
     @property
     def presence(self) -> Tensor:
-        """Which modalities each item has, ``(items, modality)`` bool, on the computing device."""
+        """Which modalities each item has, ``(items, modality)`` bool on the computing device."""
 
     @property
     def dims(self) -> list[int]:
@@ -76,10 +83,13 @@ class Features(Protocol):
 
     @property
     def layer_count(self) -> int:
-        """Kept layers of every modality."""
+        """Number of kept layers, the same for every modality."""
 
     def fetch(self, rows: Tensor) -> Fetched:
-        """Begin to gather catalogue rows, ``(n,)``; may be called by another thread than the one that computes."""
+        """Begin to gather catalogue rows, ``(n,)``.
+
+        Another thread than the one that computes may call this.
+        """
 
     def gather(self, rows: Tensor) -> Gathered:
-        """Return hidden states and presence of the given catalogue rows; repeats are allowed."""
+        """Return hidden states and presence of catalogue rows, which may repeat."""

@@ -1,4 +1,4 @@
-"""Preparing the next step while the device is at this one."""
+"""Preparing the next step while the device computes this one."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ ReadyT = TypeVar("ReadyT")
 def prepared_ahead(
     tasks: Iterable[TaskT], prepare: Callable[[TaskT], ReadyT]
 ) -> Iterator[Iterator[ReadyT]]:
-    """Yield what ``prepare`` makes of each task, in their order, one made ahead by a thread of its own.
+    """Yield what ``prepare`` makes of each task, in order, with one made ahead in a thread.
 
-    While one is in use the next is made; no third begins before the next is
-    asked for. What ``prepare`` raises is raised where that one is asked for.
-    The thread has ended when the block has, however it ends.
+    While one result is in use the next is made, and no third begins before the
+    next is taken. An error of ``prepare`` is raised where its result would be
+    taken. The thread ends with the block, however that ends.
 
     Parameters
     ----------
@@ -43,7 +43,8 @@ def _one_ahead(
     else:
         return
     for task in tasks:
-        # Through a list: a name here would keep the one in use alive until the one after the next begins.
+        # In a list that is emptied: a local name would keep this result alive after the caller has
+        # let go of it, until the next one is taken.
         ready = [ahead.result()]
         ahead = begin(task)
         yield ready.pop()

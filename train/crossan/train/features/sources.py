@@ -28,25 +28,28 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
-    """A run that lies there, whose stores are opened at the versions it recorded."""
+    """An earlier run, whose stores are opened at the versions that it recorded."""
 
     run: Path
     may_follow: bool
-    """Whether a store's newest version may stand in for one without every item: never where training goes on."""
+    """Whether the newest version of a store may replace one that lacks items.
+
+    It never may where a training is resumed.
+    """
 
     @property
     def way_out(self) -> str:
-        """What to do where it may not."""
+        """The remedy where no newer version may be read."""
         return f"Begin another run from its weights: --init {self.run} --out {self.run}-2"
 
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a run reads."""
+    """The sequences and stores that a run reads."""
 
     kept: KeptSequences
     stores: Mapping[Modality, FeatureStore]
-    """Those that were given, or newer versions of them."""
+    """The stores that were given, or newer versions of them."""
 
 
 def cache_folder(data: DataSettings) -> Path:
@@ -55,7 +58,7 @@ def cache_folder(data: DataSettings) -> Path:
     Raises
     ------
     UsageError
-        None was named.
+        No folder was named.
     """
     if data.cache is None:
         raise UsageError(
@@ -70,24 +73,26 @@ def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, Featur
     Raises
     ------
     UsageError
-        No store, or several to choose from.
+        Several stores of one modality to choose from.
+    StoreNotFoundError
+        No store of a modality that is needed.
     """
-    named = [open_store(path) for path in data.store]
-    chosen = {store.identity.modality: store for store in named}
-    if len(chosen) < len(named):
+    opened = [open_store(path) for path in data.store]
+    named = {store.identity.modality: store for store in opened}
+    if len(named) < len(opened):
         raise UsageError("--store: two of the stores named hold the same modality")
     cache = cache_folder(data)
-    found = {m: find_stores(cache, dataset.name, m) for m in Modality}
-    wanted = data.modality or tuple(m for m in Modality if found[m] or m in chosen)
-    if not wanted:
+    in_cache = {m: find_stores(cache, dataset.name, m) for m in Modality}
+    modalities = data.modality or tuple(m for m in Modality if in_cache[m] or m in named)
+    if not modalities:
         raise StoreNotFoundError(
             f"{data.cache}: expected a store for dataset {dataset.name}, found none",
             remedy=f"crossan-extract --modality all --dataset {data.dataset} --cache {data.cache}",
         )
     return {
-        m: chosen[m] if m in chosen else open_store(_the_only(found[m], m, data))
+        m: named[m] if m in named else open_store(_the_only(in_cache[m], m, data))
         for m in Modality
-        if m in wanted
+        if m in modalities
     }
 
 
@@ -97,26 +102,28 @@ def keep_served(
     data: DataSettings,
     recorded: RecordedRun | None = None,
 ) -> Served:
-    """Apply the protocol to the items the stores can serve.
+    """Apply the protocol to the items that the stores can serve.
 
     An item that some store never saw, or that has none of the modalities, stops
-    the run; with ``drop_items`` its interactions are removed and the protocol is
-    applied again. Without stores every item of the dataset is served.
+    the run. With ``drop_items`` its interactions are removed instead, and the
+    protocol is applied again. Without stores every item of the dataset is served.
 
     Parameters
     ----------
     dataset, stores, data
         What is read, and how.
     recorded
-        The run whose versions the stores are opened at; None for a run that begins.
+        The run at whose versions the stores are opened, or None for a new run.
 
     Raises
     ------
     DataError
-        Items that cannot be served.
+        Some items cannot be served.
     """
     interactions = dataset.interactions()
     dropped: set[str] = set()
+    # Dropping an item shortens sequences, which may drop users and with them other items: the
+    # protocol is applied until the stores serve all that it keeps.
     while True:
         kept = keep_sequences(
             interactions, max_items=data.max_items, min_items=data.min_items, drop_items=dropped
@@ -128,21 +135,19 @@ def keep_served(
         if data.drop_items:
             dropped |= set(bare).union(*lacking.values())
             continue
-        newer = (
-            _newer(lacking or dict.fromkeys(stores, bare), stores)
-            if recorded and recorded.may_follow
-            else {}
-        )
+        newer: dict[Modality, FeatureStore] = {}
+        if recorded and recorded.may_follow:
+            # Any store may have gained a row for an item that none had one for.
+            newer = _newer(lacking or dict.fromkeys(stores, bare), stores)
+        if not newer and lacking:
+            raise _unserved(lacking, stores, data, recorded)
         if not newer:
-            raise (
-                _unserved(lacking, stores, data, recorded)
-                if lacking
-                else _bare(bare, stores, data, recorded)
-            )
+            raise _bare(bare, stores, data, recorded)
         stores = {**stores, **newer}
     if dropped:
         note(
-            f"dropped {len(dropped):,} items the stores cannot serve (--drop-items), first: {min(dropped)}"
+            f"dropped {len(dropped):,} items the stores cannot serve (--drop-items),"
+            f" first: {min(dropped)}"
         )
     return Served(kept, stores)
 
@@ -150,14 +155,9 @@ def keep_served(
 def lock_entries(
     stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None
 ) -> dict[str, dict[str, Any]]:
-    """Return what ``cache.lock.json`` says of every store, by modality.
+    """Return the entry of every store in ``cache.lock.json``, by modality.
 
-    Parameters
-    ----------
-    stores
-        The stores that a run reads.
-    layers
-        Layer numbers that it reads of each; None for all that a store keeps.
+    ``layers`` are the numbers that the run reads of each store, None for all.
     """
     return {
         modality.value: {
@@ -172,19 +172,19 @@ def lock_entries(
     }
 
 
-def _the_only(found: Sequence[Path], modality: Modality, data: DataSettings) -> Path:
-    if not found:
+def _the_only(candidates: Sequence[Path], modality: Modality, data: DataSettings) -> Path:
+    if not candidates:
         raise StoreNotFoundError(
             f"{data.cache}: expected a {modality.value} store, found none",
-            remedy=f"crossan-extract --modality {modality.value} --dataset {data.dataset} --cache {data.cache}",
+            remedy=_extract_command([modality], data),
         )
-    if len(found) > 1:
-        listed = "\n  ".join(str(path) for path in found)
+    if len(candidates) > 1:
+        listed = "\n  ".join(str(path) for path in candidates)
         raise UsageError(
-            f"{data.cache}: {len(found)} {modality.value} stores to choose from\n  {listed}",
-            remedy=f"Name one: --store {found[0]}",
+            f"{data.cache}: {len(candidates)} {modality.value} stores to choose from\n  {listed}",
+            remedy=f"Name one: --store {candidates[0]}",
         )
-    return found[0]
+    return candidates[0]
 
 
 def _never_extracted(
@@ -198,7 +198,8 @@ def _never_extracted(
 
 
 def _without_modality(item_ids: np.ndarray, stores: Mapping[Modality, FeatureStore]) -> list[str]:
-    """Return the items that every store knows and none has hidden states of; none without stores."""
+    """Return the items that every store knows and none has hidden states of."""
+    # A run without stores reads item ids only: nothing is lacking for it.
     has_any = np.zeros(len(item_ids), dtype=bool) if stores else np.ones(len(item_ids), dtype=bool)
     for store in stores.values():
         has_any |= store.presence[np.searchsorted(store.item_ids, item_ids)]
@@ -208,7 +209,10 @@ def _without_modality(item_ids: np.ndarray, stores: Mapping[Modality, FeatureSto
 def _newer(
     lacking: Mapping[Modality, list[str]], stores: Mapping[Modality, FeatureStore]
 ) -> dict[Modality, FeatureStore]:
-    """Open the newest version of the stores that do not serve some items, where it is newer, and say so."""
+    """Open the newest version of every store that does not serve some items.
+
+    Those of which there is a newer version are returned and printed.
+    """
     newest = {modality: open_store(stores[modality].path) for modality in lacking}
     newer = {
         modality: store
@@ -216,10 +220,11 @@ def _newer(
         if store.version > stores[modality].version
     }
     for modality, store in newer.items():
-        items = lacking[modality]
+        items, trained_on = lacking[modality], stores[modality].version
         note(
-            f"{modality.value}: reading version {store.version} of the store; version {stores[modality].version}, which"
-            f" the run was trained on, does not serve {len(items):,} items of the dataset, first: {items[0]}"
+            f"{modality.value}: reading version {store.version} of the store;"
+            f" version {trained_on}, which the run was trained on,"
+            f" does not serve {len(items):,} items of the dataset, first: {items[0]}"
         )
     return newer
 
@@ -230,27 +235,29 @@ def _unserved(
     data: DataSettings,
     recorded: RecordedRun | None,
 ) -> DataError:
-    is_pinned = recorded is not None and not recorded.may_follow
+    """Return the error for items that some stores never saw."""
+    if recorded is not None and not recorded.may_follow:
+        lines = [
+            f"{m.value} has {len(stores[m].item_ids):,} items in version {stores[m].version},"
+            f" {len(items):,} of the dataset's are not among them, first: {items[0]}"
+            for m, items in lacking.items()
+        ]
+        pinned = f"{recorded.run}: this run reads pinned versions of its stores"
+        return DataError(
+            "\n  ".join([f"{pinned}, without every item of the dataset", *lines]),
+            remedy=recorded.way_out,
+        )
     lines = [
-        f"{m.value} has {len(stores[m].item_ids):,} items"
-        + (f" in version {stores[m].version}" if is_pinned else "")
-        + f", {len(items):,} of the dataset's "
-        + ("are not among them" if is_pinned else "were never extracted")
-        + f", first: {items[0]}"
+        f"{m.value} has {len(stores[m].item_ids):,} items,"
+        f" {len(items):,} of the dataset's were never extracted, first: {items[0]}"
         for m, items in lacking.items()
     ]
+    # An earlier run cannot drop items: it was trained on their rows.
     extract = f"Run: {_extract_command(lacking, data)}"
-    if recorded is None:
-        found, remedy = (
-            "the stores do not hold every item of the dataset",
-            f"{extract}  (or --drop-items)",
-        )
-    elif recorded.may_follow:
-        found, remedy = "the stores do not hold every item of the dataset", extract
-    else:
-        found = f"{recorded.run}: the run there reads pinned versions of its stores, without every item of the dataset"
-        remedy = recorded.way_out
-    return DataError("\n  ".join([found, *lines]), remedy=remedy)
+    return DataError(
+        "\n  ".join(["the stores do not hold every item of the dataset", *lines]),
+        remedy=extract if recorded else f"{extract}  (or --drop-items)",
+    )
 
 
 def _bare(
@@ -259,23 +266,25 @@ def _bare(
     data: DataSettings,
     recorded: RecordedRun | None,
 ) -> DataError:
-    found = f"{len(bare):,} items have none of the modalities {', '.join(m.value for m in stores)}, first: {bare[0]}"
+    """Return the error for items that have none of the modalities."""
+    modalities = ", ".join(m.value for m in stores)
+    problem = f"{len(bare):,} items have none of the modalities {modalities}, first: {bare[0]}"
     if recorded is None:
         return DataError(
-            found, remedy="Add a modality that they have, or leave them out: --drop-items"
+            problem, remedy="Add a modality that they have, or leave them out: --drop-items"
         )
     if recorded.may_follow:
         return DataError(
-            found,
-            remedy=f"Add media of theirs to the dataset and run: {_extract_command(stores, data)}",
+            problem,
+            remedy=f"Add their media to the dataset and run: {_extract_command(stores, data)}",
         )
     pinned = ", ".join(f"{m.value} {store.version}" for m, store in stores.items())
     return DataError(
-        f"{recorded.run}: the run there reads pinned versions of its stores ({pinned}), where {found}",
+        f"{recorded.run}: this run reads pinned versions of its stores ({pinned}), where {problem}",
         remedy=recorded.way_out,
     )
 
 
-def _extract_command(wanted: Iterable[Modality], data: DataSettings) -> str:
-    names = ",".join(modality.value for modality in wanted)
+def _extract_command(modalities: Iterable[Modality], data: DataSettings) -> str:
+    names = ",".join(modality.value for modality in modalities)
     return f"crossan-extract --modality {names} --dataset {data.dataset} --cache {data.cache}"

@@ -1,8 +1,8 @@
-"""The hidden states of the catalogue in their stores: what every residence is filled from."""
+"""The hidden states of the catalogue in their stores, from which every residence is filled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
 from crossan.train.features.int8 import Int8Channels, relative_errors
 from crossan.train.features.table import States
+from crossan.train.sequences.splits import CatalogueRows
 
 __all__ = ["StoredStates"]
 
@@ -22,8 +23,6 @@ _BLOCK = 1_024
 """Items read at a time."""
 _SAMPLE = 1_024
 """Items that the eight bits are fitted to."""
-
-Rows = npt.NDArray[np.int64]
 
 
 class StoredStates:
@@ -36,20 +35,22 @@ class StoredStates:
     item_ids
         The catalogue, sorted.
     layers
-        Layer numbers to read from every store; None for all it keeps.
+        Layer numbers to read from every store; None for all that it keeps.
     permute_seeds
-        Shuffle the rows between the items with each of these seeds in turn: the control that content cannot help.
-        An item's modalities stay together. Nothing is copied.
+        Seeds, each of which shuffles the rows between the items once more. It
+        is the control experiment in which content cannot help. The modalities
+        of an item stay together, and nothing is copied.
 
     Raises
     ------
     IncompatibleError
-        Stores with different counts of kept layers, or without an asked one.
+        The stores keep different numbers of layers, or one lacks a layer that
+        is requested.
 
     Attributes
     ----------
     modalities
-        In the order of `Modality`.
+        Those of the stores, in the order of `Modality`.
     presence
         Which modalities each item has, ``(items, modality)`` bool.
     """
@@ -62,12 +63,13 @@ class StoredStates:
         permute_seeds: Sequence[int] = (),
     ) -> None:
         self.modalities = tuple(modality for modality in Modality if modality in stores)
-        chosen = {
+        layers_of = {
             modality: _choose_layers(stores[modality], layers) for modality in self.modalities
         }
-        if len({len(numbers) for numbers in chosen.values()}) > 1:
+        # Layer i of one modality meets layer i of the others in a gate, whatever their numbers are.
+        if len({len(numbers) for numbers in layers_of.values()}) > 1:
             kept = "; ".join(
-                f"{m.value} keeps {', '.join(map(str, chosen[m]))}" for m in self.modalities
+                f"{m.value} keeps {', '.join(map(str, layers_of[m]))}" for m in self.modalities
             )
             raise IncompatibleError(
                 f"stores with different counts of kept layers cannot be trained together: {kept}",
@@ -77,7 +79,7 @@ class StoredStates:
         for seed in permute_seeds:
             order = order[np.random.default_rng(seed).permutation(len(order))]
         self._stores = [stores[modality] for modality in self.modalities]
-        self._layers = [chosen[modality] for modality in self.modalities]
+        self._layers = [layers_of[modality] for modality in self.modalities]
         self._rows = [
             np.searchsorted(store.item_ids, np.asarray(item_ids))[order] for store in self._stores
         ]
@@ -88,30 +90,30 @@ class StoredStates:
         self._channels: list[Int8Channels] | None = None
 
     def pack(self) -> dict[Modality, tuple[float, float]]:
-        """Have all hidden states packed to int8 from now on; return the relative error of each modality, mean and largest.
+        """Have all hidden states packed to int8 from now on.
 
-        The channels, and the errors, are those of at most 1,024 items, spread
-        over the store: they do not depend on how the rows are permuted.
+        Returns the relative error of each modality, mean and largest. Channels
+        and errors are those of at most 1,024 items, spread over the store.
         """
         channels, errors = [], {}
         for modality, store, layers, rows in zip(
             self.modalities, self._stores, self._layers, self._rows, strict=True
         ):
+            # In the order of the store, so that a permuted run packs with the same channels.
             present = np.sort(rows[store.presence[rows]])
-            chosen = present[:: max(1, -(-len(present) // _SAMPLE))]
-            sample = torch.from_numpy(store.read(chosen, layers, is_mapped=False))
-            found = Int8Channels.of(sample)
-            lost = relative_errors(sample, found.pack(sample))
-            errors[modality] = (
-                (float(lost.mean()), float(lost.max())) if len(chosen) else (0.0, 0.0)
-            )
-            channels.append(found)
+            sampled = present[:: max(1, -(-len(present) // _SAMPLE))]
+            sample = torch.from_numpy(store.read(sampled, layers, is_mapped=False))
+            fitted = Int8Channels.of(sample)
+            error = relative_errors(sample, fitted.pack(sample))
+            is_empty = not len(sampled)
+            errors[modality] = (0.0, 0.0) if is_empty else (float(error.mean()), float(error.max()))
+            channels.append(fitted)
         self._channels = channels
         return errors
 
     @property
     def item_count(self) -> int:
-        """Items of the catalogue."""
+        """Number of items in the catalogue."""
         return len(self.presence)
 
     @property
@@ -121,24 +123,25 @@ class StoredStates:
 
     @property
     def layer_count(self) -> int:
-        """Kept layers of every modality."""
+        """Number of kept layers, the same for every modality."""
         return len(self._layers[0])
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one item's gathered hidden states, all modalities together."""
+        """Size of one item's gathered hidden states in bytes, all modalities together."""
         return sum(self.layer_count * store.dim * store.dtype.itemsize for store in self._stores)
 
     @property
     def resident_row_bytes(self) -> int:
-        """Bytes of one item's hidden states where they are kept."""
+        """Size of one item's hidden states in bytes as they are kept."""
         if self._channels is None:
             return self.row_bytes
+        # A byte a number, and the float32 scale of each layer.
         return sum(self.layer_count * (store.dim + 4) for store in self._stores)
 
     @property
     def index_bytes(self) -> int:
-        """Bytes of what is kept per item beside the hidden states: which rows of the stores they are."""
+        """Size in bytes of what says where in the stores each item's rows are."""
         kept = self.presence.nbytes + sum(rows.nbytes for rows in self._rows)
         return kept + sum(store.index_bytes for store in self._stores)
 
@@ -148,20 +151,27 @@ class StoredStates:
         return (self.layer_count, store.dim), store.dtype
 
     def empty(self, modality: int, item_count: int, *, is_pinned: bool = False) -> Tensor:
-        """Return room for the gathered hidden states of some items, ``(items, layer, dim)``, on the CPU."""
+        """Return an uninitialised tensor for the gathered hidden states of some items.
+
+        It is ``(items, layer, dim)`` on the CPU.
+        """
         store = self._stores[modality]
+        # numpy and torch name their dtypes differently: an empty array translates.
         dtype = torch.from_numpy(np.empty(0, store.dtype)).dtype
         return torch.empty(
             (item_count, self.layer_count, store.dim), dtype=dtype, pin_memory=is_pinned
         )
 
-    def read(self, modality: int, rows: Rows, out: npt.NDArray[Any]) -> None:
-        """Read hidden states as training sees them; where they are packed, packed and unpacked again.
+    def read(self, modality: int, rows: CatalogueRows, out: npt.NDArray[Any]) -> None:
+        """Read hidden states as training sees them.
+
+        Where they are kept packed, these are packed and unpacked again, so that
+        a run has the same numbers in every residence.
 
         Parameters
         ----------
         modality
-            Place among `modalities`.
+            Position in `modalities`.
         rows
             Catalogue rows, ``(n,)``.
         out
@@ -170,17 +180,16 @@ class StoredStates:
         Raises
         ------
         StoreIntegrityError
-            The bytes of a chunk are not those recorded.
+            The bytes of a chunk are not those that were recorded.
         """
         self._read_stored(modality, rows, out)
         if self._channels is not None:
             states = torch.from_numpy(out)
-            states.copy_(
-                self._channels[modality].pack(states).index_select(0, torch.arange(len(rows)))
-            )
+            packed = self._channels[modality].pack(states)
+            states.copy_(packed.index_select(0, torch.arange(len(rows))))
 
-    def load(self, modality: int, rows: Rows, device: torch.device) -> States:
-        """Return hidden states to keep, packed where they are, in the order of the rows.
+    def load(self, modality: int, rows: CatalogueRows, device: torch.device) -> States:
+        """Return hidden states to keep, in the order of the rows, packed if `pack` was called.
 
         Raises
         ------
@@ -191,45 +200,60 @@ class StoredStates:
             whole = self.empty(modality, len(rows))
             self._load_stored(modality, rows, whole.numpy())
             return whole
-        blocks = range(0, len(rows), _BLOCK)
-        buffer = self.empty(modality, min(_BLOCK, len(rows)))
-        room = None if self._channels is None else self._channels[modality].room(len(rows), device)
-        table = buffer.new_empty((0 if room else len(rows), *buffer.shape[1:]), device=device)
-        for start in blocks:
-            block = buffer[: len(rows[start : start + _BLOCK])]
-            self._read_stored(modality, rows[start : start + _BLOCK], block.numpy())
-            if room is None:
+        if self._channels is None:
+            table = self.empty(modality, 0).new_empty(
+                (len(rows), self.layer_count, self._stores[modality].dim), device=device
+            )
+            for start, block in self._blocks(modality, rows):
                 table[start : start + len(block)] = block
-            else:
-                room.put(start, block)
-        return table if room is None else room
+            return table
+        packed = self._channels[modality].room(len(rows), device)
+        for start, block in self._blocks(modality, rows):
+            packed.put(start, block)
+        return packed
 
-    def _load_stored(self, modality: int, rows: Rows, out: npt.NDArray[Any]) -> None:
-        """Read many rows: a whole store in one go, anything else block by block."""
-        store, own = self._stores[modality], self._rows[modality][rows]
-        is_whole = self._layers[modality] == store.layers and len(own) == len(store.item_ids)
-        if (
-            is_whole
-            and store.identity.stored_dtype != "bfloat16"
-            and bool((own[1:] > own[:-1]).all())
-        ):
+    def _blocks(self, modality: int, rows: CatalogueRows) -> Iterator[tuple[int, Tensor]]:
+        """Yield the hidden states of some rows block by block, each with the position of its first.
+
+        All of them go through one buffer: RAM may have no room for what the
+        device can hold, or what fits in eight bits a number.
+        """
+        buffer = self.empty(modality, min(_BLOCK, len(rows)))
+        for start in range(0, len(rows), _BLOCK):
+            block_rows = rows[start : start + _BLOCK]
+            block = buffer[: len(block_rows)]
+            self._read_stored(modality, block_rows, block.numpy())
+            yield start, block
+
+    def _load_stored(self, modality: int, rows: CatalogueRows, out: npt.NDArray[Any]) -> None:
+        """Read many rows, a whole store at once and anything else block by block."""
+        store, store_rows = self._stores[modality], self._rows[modality][rows]
+        has_all_layers = self._layers[modality] == store.layers
+        has_all_rows = len(store_rows) == len(store.item_ids)
+        is_in_order = bool((store_rows[1:] > store_rows[:-1]).all())
+        # `FeatureStore.load` gives rows in the order of the store only. It decodes bfloat16 all at
+        # once, which would take the memory of a second table.
+        is_decoded = store.identity.stored_dtype == "bfloat16"
+        if has_all_layers and has_all_rows and is_in_order and not is_decoded:
             store.load(out)
             return
         for start in range(0, len(rows), _BLOCK):
             self._read_stored(modality, rows[start : start + _BLOCK], out[start : start + _BLOCK])
 
-    def _read_stored(self, modality: int, rows: Rows, out: npt.NDArray[Any]) -> None:
-        own = self._rows[modality][rows]
-        self._stores[modality].read(own, self._layers[modality], out, is_mapped=False)
+    def _read_stored(self, modality: int, rows: CatalogueRows, out: npt.NDArray[Any]) -> None:
+        store_rows = self._rows[modality][rows]
+        # Not mapped: pages of a mapped file count as this process's memory, and `--max-ram` is a
+        # promise about that.
+        self._stores[modality].read(store_rows, self._layers[modality], out, is_mapped=False)
 
 
 def _choose_layers(store: FeatureStore, layers: tuple[int, ...] | None) -> tuple[int, ...]:
     if layers is None:
         return store.layers
-    absent = [number for number in layers if number not in store.layers]
-    if absent:
+    lacking = [number for number in layers if number not in store.layers]
+    if lacking:
         kept = ", ".join(map(str, store.layers))
         raise IncompatibleError(
-            f"model.layers: {store.path} keeps {kept}, not {', '.join(map(str, absent))}"
+            f"model.layers: {store.path} keeps {kept}, not {', '.join(map(str, lacking))}"
         )
     return layers

@@ -1,4 +1,4 @@
-"""Hidden states that stay in their stores, but for those of the most popular items."""
+"""The residence where hidden states stay in their stores, except those of popular items."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.stores.gather import take_rows
 from crossan.train.features.interface import Fetched, Gathered
 from crossan.train.features.staging import StagingBuffers
-from crossan.train.features.stored import Rows, StoredStates
+from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import States
+from crossan.train.sequences.splits import CatalogueRows
 
 __all__ = ["SCRATCH_ROWS", "StreamedFeatures"]
 
 SCRATCH_ROWS = 256
-"""Rows that are on their way from a store, or from being packed, at a time, beside what is gathered."""
+"""Most rows that are being read from a store, or unpacked, at one time."""
 _NOWHERE = -1
+"""The slot of an item that is not kept."""
 
 
 class StreamedFeatures:
-    """Three places: some items on the device, some in RAM, the rest in the stores.
+    """Keep some items on the device and some in RAM, and read the rest from the stores.
 
-    Where the device is the CPU, the first place stays empty. Where no item is
+    Where the device is the CPU, none are kept as on a device. Where no item is
     left to the stores, this is the residence `host`.
 
     Parameters
@@ -38,33 +40,33 @@ class StreamedFeatures:
     in_ram, on_device
         Catalogue rows to keep there, ascending, none of them twice.
     rows_at_once
-        Rows that are gathered together, mostly.
+        Rows that are usually gathered together.
     """
 
     def __init__(
         self,
         stored: StoredStates,
         device: torch.device,
-        in_ram: Rows,
-        on_device: Rows,
+        in_ram: CatalogueRows,
+        on_device: CatalogueRows,
         rows_at_once: int = 1,
     ) -> None:
         self._stored, self._device = stored, device
         self.presence = torch.from_numpy(stored.presence).to(device)
-        places = range(len(stored.modalities))
-        self._in_ram = (
-            [stored.load(m, in_ram, torch.device("cpu")) for m in places] if len(in_ram) else []
-        )
-        self._on_device = (
-            [stored.load(m, on_device, device) for m in places] if len(on_device) else []
-        )
-        self._staging = [StagingBuffers(*stored.row_of(m), rows_at_once) for m in places]
+        modalities = range(len(stored.modalities))
+        self._in_ram: list[States] = []
+        if len(in_ram):
+            self._in_ram = [stored.load(m, in_ram, torch.device("cpu")) for m in modalities]
+        self._on_device: list[States] = []
+        if len(on_device):
+            self._on_device = [stored.load(m, on_device, device) for m in modalities]
+        self._staging = [StagingBuffers(*stored.row_of(m), rows_at_once) for m in modalities]
         self._ram_slots = _slots(in_ram, stored.item_count)
         self._device_slots = _slots(on_device, stored.item_count)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
-        """Modalities, in the order of `Modality`."""
+        """The modalities in use, in the order of `Modality`."""
         return self._stored.modalities
 
     @property
@@ -74,80 +76,90 @@ class StreamedFeatures:
 
     @property
     def layer_count(self) -> int:
-        """Kept layers of every modality."""
+        """Number of kept layers, the same for every modality."""
         return self._stored.layer_count
 
     def gather(self, rows: Tensor) -> Gathered:
-        """Return hidden states and presence of the given catalogue rows."""
+        """Return hidden states and presence of catalogue rows."""
         return self.fetch(rows).gather(rows)
 
     def fetch(self, rows: Tensor) -> Fetched:
-        """Begin to gather catalogue rows: bring together in RAM what the device does not hold.
+        """Begin to gather catalogue rows.
+
+        The rows that the device does not hold are brought together in RAM.
 
         Raises
         ------
         StoreIntegrityError
-            The bytes of a chunk, checked when it is first touched, are not those recorded.
+            The bytes of a chunk, checked when it is first touched, are not
+            those that were recorded.
         """
-        wanted = rows.cpu().numpy()
-        slots = self._device_slots[wanted]
-        coming = wanted[slots == _NOWHERE]
+        requested = rows.cpu().numpy()
+        slots = self._device_slots[requested]
+        not_on_device = requested[slots == _NOWHERE]
         staged = [
-            self._bring_together(modality, coming) for modality in range(len(self.modalities))
+            self._bring_together(modality, not_on_device)
+            for modality in range(len(self.modalities))
         ]
         return Fetched(rows, partial(self._finish, rows, torch.from_numpy(slots), staged))
 
-    def _bring_together(self, modality: int, rows: Rows) -> Tensor:
-        """Return the hidden states of rows that the device does not hold, ``(n, layer, dim)`` on the CPU."""
+    def _bring_together(self, modality: int, rows: CatalogueRows) -> Tensor:
+        """Return hidden states that the device does not hold, ``(n, layer, dim)`` on the CPU."""
         if self._device.type == "cpu":
             out = self._staging[modality].take(len(rows))
-        else:  # torch keeps pinned memory for the next time by itself
+        else:
+            # No staging buffer is needed: torch keeps pinned memory for the next time by itself.
             out = self._stored.empty(modality, len(rows), is_pinned=True)
         slots = self._ram_slots[rows]
         missing = np.flatnonzero(slots == _NOWHERE)
-        if len(missing) < len(rows):
-            _take(self._in_ram[modality], slots, out)
         if len(missing) == len(rows):
             self._stored.read(modality, rows, out.numpy())
             return out
+        # All rows are copied from RAM, with anything for those that RAM lacks, and these are then
+        # written over. Picking the others out first would cost more than the copies.
+        _take(self._in_ram[modality], slots, out)
         scratch = self._stored.empty(modality, min(SCRATCH_ROWS, len(missing))).numpy()
         for start in range(0, len(missing), SCRATCH_ROWS):
-            places = missing[start : start + SCRATCH_ROWS]
-            self._stored.read(modality, rows[places], scratch[: len(places)])
-            out.numpy()[places] = scratch[: len(places)]
+            positions = missing[start : start + SCRATCH_ROWS]
+            self._stored.read(modality, rows[positions], scratch[: len(positions)])
+            out.numpy()[positions] = scratch[: len(positions)]
         return out
 
     def _finish(self, rows: Tensor, slots: Tensor, staged: list[Tensor]) -> Gathered:
-        """Upload what was staged and put it between what the device holds."""
+        """Upload the staged rows and put them between those that the device holds."""
         hidden = [states.to(self._device, non_blocking=True) for states in staged]
         if self._on_device:
-            here, coming = (slots != _NOWHERE).nonzero()[:, 0], (slots == _NOWHERE).nonzero()[:, 0]
-            places, slots = (
-                (here.to(self._device), coming.to(self._device)),
-                slots[here].to(self._device),
-            )
+            # The positions are worked out on the CPU: `nonzero` on a device waits for it.
+            held = (slots != _NOWHERE).nonzero()[:, 0]
+            missing = (slots == _NOWHERE).nonzero()[:, 0].to(self._device)
+            held_slots, held = slots[held].to(self._device), held.to(self._device)
             hidden = [
                 uploaded.new_empty((len(rows), *uploaded.shape[1:]))
-                .index_copy_(0, places[0], kept.index_select(0, slots))
-                .index_copy_(0, places[1], uploaded)
+                .index_copy_(0, held, kept.index_select(0, held_slots))
+                .index_copy_(0, missing, uploaded)
                 for kept, uploaded in zip(self._on_device, hidden, strict=True)
             ]
         return hidden, self.presence[rows.to(self._device)]
 
 
-def _slots(rows: Rows, item_count: int) -> npt.NDArray[np.int64]:
-    """Return each item's place among the rows, `_NOWHERE` for those that are not there, ``(items,)``."""
+def _slots(rows: CatalogueRows, item_count: int) -> npt.NDArray[np.int64]:
+    """Return the position of every item in ``rows``, ``(items,)``.
+
+    An item that is not among them has `_NOWHERE`.
+    """
     slots = np.full(item_count, _NOWHERE, np.int64)
     slots[rows] = np.arange(len(rows))
     return slots
 
 
 def _take(states: States, slots: npt.NDArray[np.int64], out: Tensor) -> None:
-    """Copy kept rows to their place; for `_NOWHERE` anything is copied."""
+    """Copy the kept rows of some slots, and anything at all for `_NOWHERE`."""
     if isinstance(states, Tensor):
-        take_rows(states.numpy(), slots, out.numpy())  # which takes the first for what is below 0
+        # `take_rows` takes the first row for a slot below 0.
+        take_rows(states.numpy(), slots, out.numpy())
         return
-    found = np.flatnonzero(slots != _NOWHERE)
-    for start in range(0, len(found), SCRATCH_ROWS):
-        places = torch.from_numpy(found[start : start + SCRATCH_ROWS])
-        out.index_copy_(0, places, states.index_select(0, torch.from_numpy(slots)[places]))
+    # Unpacking makes float32 copies, so only rows that are kept are unpacked, a few at a time.
+    kept = np.flatnonzero(slots != _NOWHERE)
+    for start in range(0, len(kept), SCRATCH_ROWS):
+        positions = torch.from_numpy(kept[start : start + SCRATCH_ROWS])
+        out.index_copy_(0, positions, states.index_select(0, torch.from_numpy(slots)[positions]))

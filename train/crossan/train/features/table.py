@@ -1,4 +1,4 @@
-"""All hidden states where the model computes."""
+"""The residence with all hidden states where the model computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["FeatureTable", "States"]
 
 
 class States(Protocol):
-    """Hidden states of some items, ``(items, layer, dim)``: a tensor, or what is used like one."""
+    """Hidden states of some items, ``(items, layer, dim)``, as a tensor or used like one."""
 
     @property
     def shape(self) -> torch.Size:
@@ -28,11 +28,11 @@ class States(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeatureTable:
-    """Hidden states in the dtype of their stores, or packed, and which modalities each item has.
+    """All hidden states, plain or packed, and which modalities each item has.
 
     Shapes: ``hidden`` one ``(items, layer, dim_m)`` per modality in the order
     of `Modality`; ``presence`` ``(items, modality)`` bool, on the same device.
-    What lies in an absent row is never read.
+    The numbers in an absent row are never read.
     """
 
     modalities: tuple[Modality, ...]
@@ -41,15 +41,16 @@ class FeatureTable:
 
     @classmethod
     def without_content(cls, item_count: int, device: torch.device | None = None) -> FeatureTable:
-        """Return the table of a catalogue of which no store is read: no modality at all."""
+        """Return the table of a run that reads no store, which has no modality at all."""
         return cls((), (), torch.empty(item_count, 0, dtype=torch.bool, device=device))
 
     def fetch(self, rows: Tensor) -> Fetched:
-        """Begin to gather catalogue rows: there is nothing to do before the device is at it."""
+        """Begin to gather catalogue rows."""
+        # Everything is where it is read: no other thread can do anything in advance.
         return Fetched(rows, partial(self.gather, rows))
 
     def gather(self, rows: Tensor) -> Gathered:
-        """Return hidden states, in the dtype of their stores, and presence of the given catalogue rows."""
+        """Return hidden states, in the dtype of their stores, and presence of catalogue rows."""
         rows = rows.to(self.presence.device)
         return [hidden.index_select(0, rows) for hidden in self.hidden], self.presence[rows]
 
@@ -60,5 +61,5 @@ class FeatureTable:
 
     @property
     def layer_count(self) -> int:
-        """Kept layers of every modality."""
+        """Number of kept layers, the same for every modality."""
         return self.hidden[0].shape[1] if self.hidden else 0

@@ -1,4 +1,4 @@
-"""The gradients of several ranks added up, and the random numbers of each."""
+"""Adding up the gradients of several ranks, and the random numbers of each."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ __all__ = ["GradientSum", "seed_step", "weights_digest"]
 
 
 class GradientSum:
-    """Sum the gradients of all parameters, and the loss beside them, over the ranks in one go.
+    """Sum the gradients of all parameters and the loss over the ranks, in one message.
 
     Parameters
     ----------
     parameters
         All of one dtype and on one device.
     ranks
-        Who sums.
+        The ranks whose gradients are summed.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], ranks: Ranks) -> None:
         self._parameters, self._ranks = list(parameters), ranks
         sizes = [parameter.numel() for parameter in self._parameters]
-        self._flat = self._parameters[0].new_zeros(sum(sizes) + 1)  # the loss stands last
+        # One element more than there are parameters: the last is the loss.
+        self._flat = self._parameters[0].new_zeros(sum(sizes) + 1)
+        # Every gradient is a view into the flat sums, so nothing is copied back.
         self._views = [
             part.view_as(parameter)
             for part, parameter in zip(self._flat[:-1].split(sizes), self._parameters, strict=True)
@@ -36,10 +38,12 @@ class GradientSum:
 
     @torch.no_grad()
     def __call__(self, loss: Tensor) -> Tensor:
-        """Put the sums in the place of every ``grad`` and return the sum of the losses."""
-        # Without a prediction of its own a rank reads no weight of the sequence encoder: the others do.
+        """Replace every ``grad`` by its sum and return the sum of the losses."""
+        # A rank without a prediction reads no weight of the sequence encoder and has no gradient
+        # for it. The others do, and all ranks must send the same shape.
         grads = [
-            torch.zeros_like(one) if one.grad is None else one.grad for one in self._parameters
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in self._parameters
         ]
         torch.cat([*(grad.flatten() for grad in grads), loss.detach().view(1)], out=self._flat)
         self._ranks.add_up(self._flat)
@@ -49,13 +53,16 @@ class GradientSum:
 
 
 def seed_step(ranks: Ranks, seed: int, epoch: int, step: int) -> None:
-    """Begin a step's dropout anew: what it draws follows from these four numbers, so no checkpoint holds it.
+    """Seed torch for the dropout of one step of one rank.
 
-    Each rank draws for itself, so with dropout a curve equals one process's in
-    distribution only; with the same number of ranks it repeats bit for bit.
+    What it draws follows from these four numbers, so no checkpoint has to hold
+    it. Each rank draws for itself: with dropout, a curve equals that of one
+    process in distribution only. With the same number of ranks it repeats bit
+    for bit.
     """
-    drawn = np.random.SeedSequence([seed, epoch, step, ranks.number]).generate_state(1, np.uint64)
-    torch.manual_seed(int(drawn[0] >> np.uint64(1)))
+    words = np.random.SeedSequence([seed, epoch, step, ranks.number]).generate_state(1, np.uint64)
+    # torch takes a signed number of 64 bits.
+    torch.manual_seed(int(words[0] >> np.uint64(1)))
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -1,4 +1,4 @@
-"""The losses of an epoch, kept where they are computed and read a window at a time."""
+"""The losses of an epoch, kept on the device and read many at a time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from crossan.cache_schema.errors import CrossanError
 __all__ = ["LossWindow", "TrainingDivergedError", "first_divergence"]
 
 _STEPS_PER_WINDOW = 50
-"""Steps between two looks: reading a number makes the host wait for the device."""
+"""Steps between two reads, each of which makes the host wait for the device."""
 
 
 class TrainingDivergedError(CrossanError):
-    """The loss or the weights are no longer finite numbers; the last finite checkpoint is kept."""
+    """The loss or the weights are no longer finite numbers.
+
+    The last checkpoint with finite numbers is kept.
+    """
 
 
 class LossWindow:
@@ -33,7 +36,7 @@ class LossWindow:
         self._count = 0
 
     def add(self, loss: Tensor) -> None:
-        """Keep a step's loss, without waiting for it."""
+        """Keep the loss of a step, without waiting for it."""
         self._losses[self._count] = loss.detach()
         self._count += 1
 
@@ -43,12 +46,12 @@ class LossWindow:
         return self._count == _STEPS_PER_WINDOW
 
     def drain(self) -> list[float]:
-        """Return the losses since the last look, oldest first, and forget them."""
+        """Return the losses since the last call, oldest first, and forget them."""
         values: list[float] = self._losses[: self._count].tolist()
         self._count = 0
         return values
 
 
 def first_divergence(losses: list[float]) -> int | None:
-    """Return the place of the first loss that is NaN or infinite, None where all are finite."""
-    return next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    """Return the position of the first loss that is NaN or infinite, or None."""
+    return next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)

@@ -1,4 +1,4 @@
-"""What training is made of at any step, when it is written, and how it is put back."""
+"""Saving everything that training consists of at any step, and putting it back."""
 
 from __future__ import annotations
 
@@ -31,46 +31,45 @@ _MOST_TIME_IN_SAVING = 0.05
 
 @dataclass(slots=True)
 class Progress:
-    """Where training stands; everything a resumed run must know besides its tensors."""
+    """How far training is, and everything that a resumed run must know besides its tensors."""
 
     epoch: int = 0
     """Epochs done, validation included."""
     step: int = 0
-    """Steps taken in the epoch after these."""
+    """Steps done in the epoch after those."""
     loss_sum: float = 0.0
     """Sum of the losses of these steps."""
     best_epoch: int = 0
     best_hr: float = -1.0
     """Validation HR@10 of the best epoch."""
     seconds: float = 0.0
-    """Time in steps and validation so far; it fixes nothing."""
+    """Time spent in steps and validation so far, on which no number depends."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
     """A line of ``metrics.jsonl`` for every epoch done."""
 
     def is_over(self, settings: RunSettings) -> bool:
-        """Whether the epochs are used up or nothing improved for ``patience`` of them."""
-        return (
-            self.epoch >= settings.max_epochs or self.epoch - self.best_epoch >= settings.patience
-        )
+        """Whether the epochs are used up, or nothing improved for ``patience`` of them."""
+        without_gain = self.epoch - self.best_epoch
+        return self.epoch >= settings.max_epochs or without_gain >= settings.patience
 
     def __str__(self) -> str:
-        """Return the place in words."""
-        return (
-            f"epoch {self.epoch}" if not self.step else f"epoch {self.epoch + 1}, step {self.step}"
-        )
+        """Return the epoch, and the step within it, in words."""
+        if not self.step:
+            return f"epoch {self.epoch}"
+        return f"epoch {self.epoch + 1}, step {self.step}"
 
 
 class Saver:
-    """Write checkpoints of one training, and go back to the newest.
+    """Write the checkpoints of one training, and go back to the newest.
 
     Parameters
     ----------
     model, optimiser, objective
         What is saved and restored, with the states of torch's generators.
     run
-        Where.
+        The folder to write to.
     settings
-        How often.
+        How often to write.
     """
 
     def __init__(
@@ -87,70 +86,74 @@ class Saver:
         self._unwritten_best: Checkpoint | None = None
         self._begun, self._cost, self._steps = time.monotonic(), 0.0, 0
         self.newest: str | None = None
-        """Place of the newest checkpoint in words; None before there is one."""
+        """The progress of the newest checkpoint in words; None before there is one."""
 
     def restore(self) -> Progress:
-        """Put the newest whole checkpoint back and return its place; the beginning where there is none.
+        """Put the newest whole checkpoint back and return its progress.
+
+        Without one, this is the progress of a training that has not begun.
 
         Raises
         ------
         StoreIntegrityError
-            The best checkpoint it counts on is damaged.
+            The best checkpoint, which the newest relies on, is damaged.
         IncompatibleError
-            Its weights do not fit the model.
+            The weights do not fit the model.
         """
-        found = self._run.newest_checkpoint()
-        if found is None:
+        newest = self._run.newest_checkpoint()
+        if newest is None:
             return Progress()
-        load_weights(self._model, found.tensors["model"], str(self._run.path))
-        restore_optimiser(self._optimiser, found.tensors["optimiser"])
-        self._objective.restore(found.tensors.get("objective", {}))
-        torch.set_rng_state(found.tensors["random"]["cpu"])
-        if self._device.type == "cuda" and "device" in found.tensors["random"]:
-            torch.cuda.set_rng_state(found.tensors["random"]["device"], self._device)
-        reached = Progress(**found.state["progress"])
-        self._require_best(reached)
-        self.newest = str(reached)
-        note(f"going on after {reached}")
-        return reached
+        load_weights(self._model, newest.tensors["model"], str(self._run.path))
+        restore_optimiser(self._optimiser, newest.tensors["optimiser"])
+        self._objective.restore(newest.tensors.get("objective", {}))
+        torch.set_rng_state(newest.tensors["random"]["cpu"])
+        # A run that was begun on the CPU has no state of a device.
+        if self._device.type == "cuda" and "device" in newest.tensors["random"]:
+            torch.cuda.set_rng_state(newest.tensors["random"]["device"], self._device)
+        progress = Progress(**newest.state["progress"])
+        self._require_best(progress)
+        self.newest = str(progress)
+        note(f"going on after {progress}")
+        return progress
 
     def count_step(self) -> None:
-        """Note that a step was taken."""
+        """Count a step that was taken."""
         self._steps += 1
 
     @property
     def is_due(self) -> bool:
-        """Whether a checkpoint is to be written now."""
-        wait = max(self._settings.every_seconds, self._cost / _MOST_TIME_IN_SAVING)
+        """Whether a checkpoint should be written now."""
         every = self._settings.every_steps
-        return time.monotonic() - self._begun >= wait or (
-            every is not None and self._steps >= every
-        )
+        if every is not None and self._steps >= every:
+            return True
+        # Slow storage must not eat the training: a checkpoint that took 3 s is followed by 60 s of
+        # training at least.
+        wait = max(self._settings.every_seconds, self._cost / _MOST_TIME_IN_SAVING)
+        return time.monotonic() - self._begun >= wait
 
     def keep_best(self, epoch: int, hit_ratio: float) -> None:
-        """Remember the weights as the best so far; they are written with the next checkpoint, before it."""
+        """Remember the weights as the best so far, to be written before the next checkpoint."""
+        # Cloned, because the next step changes the weights in place.
         weights = {
             name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()
         }
         self._unwritten_best = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
 
-    def save(self, reached: Progress) -> None:
-        """Write the best weights where they are new, then everything at this place.
-
-        In this order: after a kill between the two, the steps since the
-        checkpoint before are taken again, and end in the same best weights.
-        """
+    def save(self, progress: Progress) -> None:
+        """Write the best weights if they are new, and then everything else."""
         start = time.monotonic()
+        # The best first. After a kill between the two, the steps since the checkpoint before are
+        # taken again and end in the same best weights; in the other order, they would be lost.
         self._write_best()
         tensors = {
             "model": self._model.state_dict(),
             "optimiser": optimiser_tensors(self._optimiser),
             "random": self._random_states(),
         }
-        if remembered := self._objective.state():
-            tensors["objective"] = remembered
-        self._run.save_checkpoint(NEWEST, Checkpoint(tensors, {"progress": asdict(reached)}))
-        self.newest = str(reached)
+        if objective_state := self._objective.state():
+            tensors["objective"] = objective_state
+        self._run.save_checkpoint(NEWEST, Checkpoint(tensors, {"progress": asdict(progress)}))
+        self.newest = str(progress)
         self._begun = time.monotonic()
         self._cost, self._steps = self._begun - start, 0
 
@@ -165,21 +168,23 @@ class Saver:
             states["device"] = torch.cuda.get_rng_state(self._device)
         return states
 
-    def _require_best(self, reached: Progress) -> None:
-        """Look at the best checkpoint before hours are spent that count on it."""
-        if not reached.best_epoch:
+    def _require_best(self, progress: Progress) -> None:
+        """Check the best checkpoint now, before hours of training rely on it."""
+        if not progress.best_epoch:
             return
         try:
             self._run.best_checkpoint()
         except (StoreIntegrityError, UsageError) as error:
-            if (
-                reached.best_epoch == reached.epoch and not reached.step
-            ):  # the newest holds the same weights
+            # Right after the best epoch, the newest checkpoint holds the same weights.
+            if progress.best_epoch == progress.epoch and not progress.step:
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
-                self.keep_best(reached.epoch, reached.best_hr)
-                self._write_best()  # at once: a run that is over saves no more
+                self.keep_best(progress.epoch, progress.best_hr)
+                # At once, because a run that is over saves no more checkpoints.
+                self._write_best()
                 return
             raise StoreIntegrityError(
-                f"the checkpoint of the best epoch, {reached.best_epoch}, cannot be used: {error.message}",
-                remedy=f"Remove {self._run.path / 'checkpoints'}: --resume then begins anew and ends in the same weights",
+                f"the checkpoint of the best epoch, {progress.best_epoch}, cannot be used:"
+                f" {error.message}",
+                remedy=f"Remove {self._run.path / 'checkpoints'}: --resume then begins anew"
+                " and ends in the same weights",
             ) from None

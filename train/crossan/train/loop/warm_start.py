@@ -1,10 +1,10 @@
-"""Beginning from the weights of an earlier run, on data that has moved on: ``crossan-train --init RUN``.
+"""Starting a run from the weights of an earlier one, as ``crossan-train --init RUN`` does.
 
-Nothing in the model belongs to a user, and what belongs to an item
-(``model.id_embedding``) follows its item id, so new ones are no obstacle.
-What the weights mean is fixed by the stores' fingerprints, the kept layers and
-the shape of the model: these must be the same. The optimiser, the popularity
-of items and the count of epochs begin anew.
+The data may have changed since. Nothing in the model belongs to a user, and what
+belongs to an item (``model.id_embedding``) follows its item id, so new users and
+items are no obstacle. The meaning of the weights is fixed by the stores'
+fingerprints, the kept layers and the shape of the model, which must be the same.
+The optimiser, the popularity of items and the count of epochs start afresh.
 """
 
 from __future__ import annotations
@@ -26,65 +26,72 @@ from crossan.train.settings import RunSettings
 __all__ = ["load_initial_weights", "require_carried_over"]
 
 _SHAPELESS = {"compute", "dropout", "layers"}
-"""Model settings that no weight depends on; the layers are compared store by store."""
+"""Model settings that no weight depends on.
+
+Layers are among them because they are compared store by store.
+"""
 
 
 def require_carried_over(
     settings: RunSettings, stores: Mapping[str, Mapping[str, Any]], init: Path
 ) -> None:
-    """Make sure that the weights of a run mean the same to another.
+    """Make sure that the weights of an earlier run mean the same in the new one.
 
     Parameters
     ----------
     settings
-        Those of the run that begins.
+        Those of the new run.
     stores
         Its stores as `RunFolder.lock` gives them, under ``"stores"``.
     init
-        Folder of the run to begin from.
+        Folder of the earlier run.
 
     Raises
     ------
     IncompatibleError
-        Something that gives the weights their meaning differs; all of it is named.
+        Something that gives the weights their meaning differs. All of it is
+        named.
     UsageError
-        No run lies there.
+        There is no run in that folder.
     """
     folder = RunFolder(init)
-    there, here = _facts(folder.settings(), folder.lock()["stores"]), _facts(settings, stores)
-    differing = [name for name in here if name in there and there[name] != here[name]]
+    before, now = _facts(folder.settings(), folder.lock()["stores"]), _facts(settings, stores)
+    differing = [name for name in now if name in before and before[name] != now[name]]
     if differing:
         listed = "\n  ".join(
-            f"{name}: {there[name]} there, {here[name]} here" for name in differing
+            f"{name}: {before[name]} in that run, {now[name]} in this one" for name in differing
         )
         raise IncompatibleError(
             f"--init {init}: its weights cannot be carried over\n  {listed}",
-            remedy="Make these the same, or leave --init out: training then begins with random weights",
+            remedy="Make these the same, or leave --init out:"
+            " training then begins with random weights",
         )
 
 
 def load_initial_weights(
     model: nn.Module, init: Path, run: RunFolder, item_ids: np.ndarray
 ) -> None:
-    """Put a run's best weights into the model and record in ``init.json`` which they were.
+    """Put the best weights of an earlier run into a model, and record them in ``init.json``.
 
     Parameters
     ----------
     model
-        Where they go; the own vectors of new items stay as they are in it.
+        The model that receives them. It keeps the learned vectors of items that
+        the earlier run did not have.
     init
-        Folder of the run they come from.
+        Folder of the earlier run.
     run
-        Folder of the run that begins.
+        Folder of the new run.
     item_ids
-        Its catalogue, ``(items,)``.
+        Catalogue of the new run, ``(items,)``.
 
     Raises
     ------
     IncompatibleError
-        The run was begun from other weights than lie there now, or they do not fit.
+        The new run was started from other weights than ``init`` holds now, or
+        they do not fit.
     UsageError, StoreIntegrityError
-        There are none, or they are damaged.
+        The weights are missing or damaged.
     """
     best = RunFolder(init).best_checkpoint()
     facts = {
@@ -92,10 +99,13 @@ def load_initial_weights(
         "epoch": best.state["epoch"],
         "sha256": best.sha256["model.safetensors"],
     }
+    # A new run that was interrupted comes here again, before its first checkpoint: meanwhile the
+    # earlier run may have trained on.
     recorded = run.initial()
     if recorded is not None and recorded["sha256"] != facts["sha256"]:
         raise IncompatibleError(
-            f"--init {init}: the run was begun from the weights {recorded['sha256'][:12]} of epoch {recorded['epoch']} there,"
+            f"--init {init}: this run was begun from the weights {recorded['sha256'][:12]}"
+            f" of epoch {recorded['epoch']},"
             f" found {facts['sha256'][:12]} of epoch {facts['epoch']}",
             remedy=f"Begin another run with another --out than {run.path}",
         )
@@ -108,15 +118,16 @@ def load_initial_weights(
 
 
 def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return what gives the weights their meaning, by the names the user knows."""
+    """Return what gives the weights their meaning, by the names that users know."""
     facts = {"modalities": ", ".join(stores)}
     for name, entry in stores.items():
         facts[f"{name}, kept layers"] = ", ".join(map(str, entry["layers"]))
         facts[f"{name}, width of hidden states"] = str(entry["dim"])
         facts[f"{name}, fingerprint"] = entry["fingerprint"][:12]
     model = settings.model.model_dump(mode="json")
+    # The number of experts that are summed changes no shape; of those side by side, it does.
     if model.get("combine") == "sum":
-        del model["top_k"]  # how many experts are summed changes no shape
+        del model["top_k"]
     facts |= {
         f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS
     }

@@ -1,14 +1,14 @@
 r"""In-batch debiased cross entropy, Eqs. 7-8, over the unique items of a batch.
 
-The denominator of Eq. 7 sums over every *occurrence* j in the batch that is not
-the user's own. Occurrences of one item share its score, so with :math:`c_j`
-occurrences of item j
+The denominator of Eq. 7 sums over every *occurrence* j in the batch of an item
+that is not one of the user's. Occurrences of one item share its score, so with
+:math:`c_j` occurrences of item j
 
 .. math:: D_{ui} = \exp(\hat y_{ui} - \log p_i)
    + \sum_{j \notin I_u} c_j \exp(\hat y_{uj} - \log p_j),
 
-the sum now over unique items: one column each, :math:`\log c_j` added to its
-logit. Nothing is approximated.
+the sum now over unique items. Each is one column, with :math:`\log c_j` added
+to its logit. Nothing is approximated.
 """
 
 from __future__ import annotations
@@ -33,14 +33,17 @@ __all__ = [
 ]
 
 _CPU_LOGIT_BYTES = 2 << 20
-"""Logits alive at once on a CPU: what its cache holds."""
+"""Size of the logits alive at once on a CPU, which its cache holds."""
 _LOGIT_BYTES = 256 << 20
 """The same on an accelerator."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchColumns:
-    """One batch seen through its unique items: every index that a step needs, so that no step waits for one."""
+    """Every index that the step of one batch needs, worked out before the step.
+
+    A column is a unique item of the batch.
+    """
 
     items: Tensor
     """Catalogue rows of the unique items, ascending, ``(unique,)``."""
@@ -49,11 +52,17 @@ class BatchColumns:
     log_multiplicity: Tensor
     """Log of how often each column's item occurs in the batch, ``(unique,)`` float64."""
     predicting: Tensor
-    """Where an item follows an item, counted through ``(users, position - 1)``, ``(predictions,)``."""
+    """Positions where an item follows an item, ``(predictions,)``.
+
+    They are counted through the flattened ``(users, position - 1)``.
+    """
     positive: Tensor
-    """Column of the item that follows there, ``(predictions,)``."""
-    own: Tensor
-    """Columns of all items of the user predicted for, `PADDING` between, ``(predictions, position)``."""
+    """Column of the item that follows, ``(predictions,)``."""
+    user_items: Tensor
+    """Columns of all items of the prediction's user, which are never its negatives.
+
+    Shape ``(predictions, position)``, with `PADDING` between.
+    """
 
     def to(self, device: torch.device) -> BatchColumns:
         """Return the columns on a device."""
@@ -63,12 +72,15 @@ class BatchColumns:
             self.log_multiplicity.to(device),
             self.predicting.to(device),
             self.positive.to(device),
-            self.own.to(device),
+            self.user_items.to(device),
         )
 
 
 def batch_columns(sequences: Tensor) -> BatchColumns:
-    """Find the unique items of ``(users, position)`` catalogue rows padded with `PADDING`, and what to predict."""
+    """Return the unique items of a batch and what to predict in it.
+
+    ``sequences`` are ``(users, position)`` catalogue rows padded with `PADDING`.
+    """
     is_real = sequences != PADDING
     items, inverse, counts = torch.unique(
         sequences[is_real], return_inverse=True, return_counts=True
@@ -79,7 +91,7 @@ def batch_columns(sequences: Tensor) -> BatchColumns:
 
 
 def columns_to_predict(items: Tensor, columns: Tensor, log_multiplicity: Tensor) -> BatchColumns:
-    """Find what to predict in a batch whose catalogue rows are already columns.
+    """Return what to predict in a batch that is already written in columns.
 
     Parameters
     ----------
@@ -88,9 +100,11 @@ def columns_to_predict(items: Tensor, columns: Tensor, log_multiplicity: Tensor)
     columns
         The batch, `PADDING` where there is no item, ``(users, position)``.
     log_multiplicity
-        Log of what each column counts for, ``(columns,)``.
+        Log of how often each column counts, ``(columns,)``.
     """
     is_real = columns != PADDING
+    # Padding is on the left, so an item without a predecessor is a sequence's first: it is not
+    # predicted, as nothing says what it should follow from.
     is_predicting = is_real[:, :-1] & is_real[:, 1:]
     return BatchColumns(
         items,
@@ -106,14 +120,14 @@ def debiased_cross_entropy(
     user_vectors: Tensor,
     item_vectors: Tensor,
     positive: Tensor,
-    own: Tensor,
+    user_items: Tensor,
     log_popularity: Tensor,
     log_multiplicity: Tensor,
 ) -> Tensor:
-    """Return the mean of Eq. 8's terms over the predictions, 0 where there is none.
+    """Return the mean of the terms of Eq. 8 over the predictions, 0 where there is none.
 
-    The logits come and go in blocks, and with each block goes its share of the
-    gradient, so that they are never all in memory and never computed twice.
+    The logits are computed in blocks, and the gradient of each block along with
+    them, so that they are never all in memory and never computed twice.
 
     Parameters
     ----------
@@ -123,10 +137,10 @@ def debiased_cross_entropy(
         One per unique item of the batch, ``(unique, width)``.
     positive
         Column of the item to predict, ``(predictions,)``.
-    own
-        Columns of the user's own items, never negatives, `PADDING` where there
-        is none, ``(predictions, any)``; the positive counts once whether or not
-        it is among them.
+    user_items
+        Columns of the user's items, which are never negatives, with `PADDING`
+        where there is none, ``(predictions, any)``. The positive counts once,
+        whether or not it is among them.
     log_popularity
         Log p of each column's item, ``(unique,)``.
     log_multiplicity
@@ -134,8 +148,8 @@ def debiased_cross_entropy(
     """
     multiplicity = log_multiplicity.to(user_vectors.dtype)
     offset = multiplicity - log_popularity.to(user_vectors.dtype)
-    # Padding points at the positive, which is written last.
-    rejected = torch.where(own == PADDING, positive.unsqueeze(1), own)
+    # Padding points at the positive: its logit is written after those of the rejected columns.
+    rejected = torch.where(user_items == PADDING, positive.unsqueeze(1), user_items)
     loss: Tensor = _DebiasedCrossEntropy.apply(
         user_vectors, item_vectors, positive, rejected, offset, multiplicity
     )  # type: ignore[no-untyped-call]
@@ -143,7 +157,11 @@ def debiased_cross_entropy(
 
 
 class _DebiasedCrossEntropy(torch.autograd.Function):
-    """The arithmetic of `debiased_cross_entropy`; ``offset`` is what stands beside a score in its column's logit."""
+    """The arithmetic of `debiased_cross_entropy`.
+
+    ``offset`` is what is added to a score to make the logit of its column. The
+    gradient is computed in `forward`, where the logits are, and scaled later.
+    """
 
     @staticmethod
     def forward(
@@ -155,18 +173,21 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
         offset: Tensor,
         multiplicity: Tensor,
     ) -> Tensor:
-        wants_gradient, count = any(ctx.needs_input_grad), max(len(user_vectors), 1)
+        needs_gradient, count = any(ctx.needs_input_grad), max(len(user_vectors), 1)
         total = user_vectors.new_zeros(())
-        grad_users = torch.empty_like(user_vectors) if wants_gradient else None
-        grad_items = torch.zeros_like(item_vectors) if wants_gradient else None
+        grad_users = torch.empty_like(user_vectors) if needs_gradient else None
+        grad_items = torch.zeros_like(item_vectors) if needs_gradient else None
         for block in _blocks(len(user_vectors), item_vectors):
             users, target = user_vectors[block], positive[block].unsqueeze(1)
             logits = torch.addmm(offset, users, item_vectors.T)
-            wanted = logits.gather(1, target) - multiplicity[target]  # the positive counts once
-            logits.scatter_(1, rejected[block], float("-inf")).scatter_(1, target, wanted)
+            # The positive is one item, not all its occurrences in the batch: its log c is taken out
+            # again. It is read before the user's items are rejected, of which it may be one.
+            positive_logit = logits.gather(1, target) - multiplicity[target]
+            logits.scatter_(1, rejected[block], float("-inf")).scatter_(1, target, positive_logit)
             log_shares = logits.log_softmax(dim=1)
             total -= log_shares.gather(1, target).sum()
             if grad_users is not None and grad_items is not None:
+                # The gradient of cross entropy is the softmax, less 1 at the positive.
                 grad_logits = log_shares.exp_().scatter_add_(
                     1, target, log_shares.new_full(target.shape, -1.0)
                 )
@@ -184,9 +205,9 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
 
 
 def _blocks(prediction_count: int, item_vectors: Tensor) -> list[slice]:
-    """Cut the predictions so that a block's logits fit."""
-    room = _CPU_LOGIT_BYTES if item_vectors.device.type == "cpu" else _LOGIT_BYTES
-    size = max(1, room // (len(item_vectors) * item_vectors.element_size()))
+    """Cut the predictions into blocks whose logits fit."""
+    most_bytes = _CPU_LOGIT_BYTES if item_vectors.device.type == "cpu" else _LOGIT_BYTES
+    size = max(1, most_bytes // (len(item_vectors) * item_vectors.element_size()))
     return [slice(start, start + size) for start in range(0, prediction_count, size)]
 
 
@@ -201,17 +222,18 @@ def debiased_loss_of_batch(
     Parameters
     ----------
     columns
-        The batch, its sequences one item longer than the encoder's input.
+        The batch, with sequences one item longer than the encoder's input.
     item_vectors
         One per unique item, in the order of ``columns.items``, ``(unique, width)``.
     sequence_encoder
-        From ``(users, position, width)`` and ``is_real`` to user vectors.
+        Makes user vectors from ``(users, position, width)`` and ``is_real``.
     log_popularity
         Log p of the whole catalogue, ``(items,)``.
     """
     inputs = columns.sequences[:, :-1]
-    # Padding picks up column 0, which the encoder masks. An embedding lookup and not an index: its backward adds
-    # up in one order whatever the number of threads, and a resumed run must repeat it bit for bit.
+    # Padding looks up column 0, which the encoder masks. This is an embedding lookup and not an
+    # index, because its backward adds up in one order whatever the number of threads, and a resumed
+    # run must repeat it bit for bit.
     user_vectors = sequence_encoder(
         F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING
     )
@@ -219,7 +241,7 @@ def debiased_loss_of_batch(
         user_vectors.flatten(0, 1).index_select(0, columns.predicting),
         item_vectors,
         columns.positive,
-        columns.own,
+        columns.user_items,
         log_popularity[columns.items],
         columns.log_multiplicity,
     )

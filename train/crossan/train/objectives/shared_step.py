@@ -1,9 +1,13 @@
-"""The step of several ranks: its loss and gradients are those of `crossan.train.objectives.step.loss_of_batch`, to rounding.
+"""The step of several ranks.
 
-Every rank knows the whole batch. It encodes its share of the unique items,
-gets everybody's vectors, and predicts for its share of the users. What is 44 %
-wrong with the right loss is to gather without the gradient; to take the mean
-over one's own predictions, or one's own items as negatives, is wrong as well.
+Its loss and gradients are those of `crossan.train.objectives.step.loss_of_batch`,
+up to rounding. Every rank knows the whole batch. It encodes its share of the
+unique items, receives the vectors of all, and predicts for its share of the
+users.
+
+Three mistakes would give a plausible loss and wrong gradients: to gather without
+a gradient (44 % off), to take the mean over the predictions of one rank, and to
+take only the items of one rank as negatives.
 """
 
 from __future__ import annotations
@@ -26,76 +30,92 @@ __all__ = ["gather_vectors", "prepare_share"]
 def prepare_share(
     ranks: Ranks, features: Features, sequences: Tensor, log_popularity: Tensor
 ) -> Prepared:
-    """Prepare this rank's share of a batch's loss; the sum over the ranks is the loss of one process.
+    """Prepare this rank's share of the loss of a batch.
 
-    Its loss and the backward of that communicate: every rank calls both once,
-    whatever its share.
+    The sum over the ranks is the loss of one process. The loss and its backward
+    communicate, so every rank calls both once, whatever its share is.
 
     Parameters
     ----------
     ranks
-        Who shares the batch.
+        The ranks that share the batch.
     features
         The same on every rank, as is the model.
     sequences
-        The whole batch, on the CPU, ``(users, position)`` catalogue rows padded with `PADDING`.
+        The whole batch on the CPU, ``(users, position)`` catalogue rows padded
+        with `PADDING`.
     log_popularity
         Log p of the catalogue, ``(items,)``.
     """
     columns = batch_columns(sequences)
     items = columns.items[ranks.part(len(columns.items))]
     share = _of_users(columns, ranks.part(len(sequences)))
-    of_all = len(share.positive) / max(len(columns.positive), 1)
+    # The loss below is a mean over the predictions of this rank. Weighed by their share of all
+    # predictions, the sum over the ranks is the mean over all.
+    weight = len(share.positive) / max(len(columns.positive), 1)
     fetched = features.fetch(items)
 
     def loss_of_share(model: SequenceModel) -> Tensor:
-        here = share.to(log_popularity.device)
-        own_vectors = model.item_vectors(fetched, items.to(log_popularity.device))
-        item_vectors = gather_vectors(own_vectors, len(here.items), ranks)
-        if not len(here.positive):
-            return item_vectors[
-                :0
-            ].sum()  # nothing to predict; the others wait for this rank's backward all the same
-        return (
-            debiased_loss_of_batch(here, item_vectors, model.sequence_encoder, log_popularity)
-            * of_all
+        on_device = share.to(log_popularity.device)
+        vectors_of_share = model.item_vectors(fetched, items.to(log_popularity.device))
+        item_vectors = gather_vectors(vectors_of_share, len(on_device.items), ranks)
+        if not len(on_device.positive):
+            # A zero that depends on the vectors: the other ranks wait for this one's backward,
+            # although it has nothing to predict.
+            return item_vectors[:0].sum()
+        loss = debiased_loss_of_batch(
+            on_device, item_vectors, model.sequence_encoder, log_popularity
         )
+        return loss * weight
 
     return loss_of_share
 
 
 def _of_users(columns: BatchColumns, users: slice) -> BatchColumns:
     """Return the columns with the predictions of some users only."""
-    places = columns.sequences.shape[1] - 1
-    bounds = torch.tensor([users.start * places, users.stop * places])
+    # `predicting` counts through the predictions of all users in their order, so those of a range
+    # of users are a range too.
+    positions = columns.sequences.shape[1] - 1
+    bounds = torch.tensor([users.start * positions, users.stop * positions])
     first, end = torch.searchsorted(columns.predicting, bounds).tolist()
     return BatchColumns(
         columns.items,
         columns.sequences[users],
         columns.log_multiplicity,
-        columns.predicting[first:end] - users.start * places,
+        columns.predicting[first:end] - users.start * positions,
         columns.positive[first:end],
-        columns.own[first:end],
+        columns.user_items[first:end],
     )
 
 
-def gather_vectors(own: Tensor, total: int, ranks: Ranks) -> Tensor:
-    """Return the vectors of all ranks, ``(total, width)``; the gradient of every rank's use of ``own`` comes back."""
-    vectors: Tensor = _GatherVectors.apply(own, total, ranks)  # type: ignore[no-untyped-call]
-    return vectors
+def gather_vectors(vectors: Tensor, total: int, ranks: Ranks) -> Tensor:
+    """Return the vectors of all ranks, ``(total, width)``, of which ``vectors`` are this one's.
+
+    Its backward returns the gradient of every rank's use of them.
+    """
+    of_all: Tensor = _GatherVectors.apply(vectors, total, ranks)  # type: ignore[no-untyped-call]
+    return of_all
 
 
 class _GatherVectors(torch.autograd.Function):
-    """The gather, and its transpose: sum what all ranks want of all vectors, keep what is asked of one's own."""
+    """The gather of all ranks' vectors, with a gradient."""
 
     @staticmethod
-    def forward(ctx: Any, own: Tensor, total: int, ranks: Ranks) -> Tensor:  # noqa: ANN401 - torch gives it no type
+    def forward(
+        ctx: Any,  # noqa: ANN401 - torch gives it no type
+        vectors: Tensor,
+        total: int,
+        ranks: Ranks,
+    ) -> Tensor:
         ctx.total, ctx.ranks = total, ranks
-        return ranks.gather(own, total)
+        return ranks.gather(vectors, total)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_vectors: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+        # Each rank has the gradient of its loss for the vectors of all. Theirs is the sum over the
+        # ranks, of which this one keeps the rows that it encoded. Cloned, because it is summed in
+        # place and autograd may hold the tensor elsewhere.
         grad = grad_vectors.clone(memory_format=torch.contiguous_format)
         ctx.ranks.add_up(grad)
         return grad[ctx.ranks.part(ctx.total)], None, None

@@ -1,5 +1,5 @@
 """What a run leaves on disk.
 
-What belongs here: the run folder, its checkpoints, and the records that tell
-whether a run may go on. No training.
+What belongs here: the run folder, its checkpoints, and the records that decide
+whether a run may be resumed. What does not: training.
 """

@@ -1,4 +1,7 @@
-"""The item ids of a run's catalogue, in the order of its rows: what gives a vector per item its meaning."""
+"""The item ids of a run's catalogue, in the order of its rows.
+
+Without them a learned vector per item would have no meaning.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _FILE = "catalogue.parquet"
 
 
 def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
-    """Record the catalogue in a run folder, or make sure that it is the one recorded there.
+    """Record the catalogue in a run folder, or compare it with the one that is recorded.
 
     Parameters
     ----------
@@ -33,42 +36,40 @@ def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
     Raises
     ------
     IncompatibleError
-        The run there was begun on other items.
+        The run was started on other items.
     """
     if not (folder / _FILE).is_file():
         buffer = io.BytesIO()
         pq.write_table(pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())}), buffer)
         replace_durably(folder / _FILE, buffer.getvalue())
         return
-    there = read_catalogue(folder)
-    if not np.array_equal(there, item_ids):
-        gone, new = np.setdiff1d(there, item_ids), np.setdiff1d(item_ids, there)
-        first = f", first: {[*new, *gone][0]}"
+    recorded = read_catalogue(folder)
+    if not np.array_equal(recorded, item_ids):
+        gone, new = np.setdiff1d(recorded, item_ids), np.setdiff1d(item_ids, recorded)
         raise IncompatibleError(
-            f"--resume {folder}: the run there has a vector for each of its {len(there):,} items, found"
-            f" {len(item_ids):,}: {len(new):,} new, {len(gone):,} gone{first}",
+            f"--resume {folder}: this run has a vector for each of its {len(recorded):,} items,"
+            f" found {len(item_ids):,}: {len(new):,} new, {len(gone):,} gone,"
+            f" first: {[*new, *gone][0]}",
             remedy=f"Begin another run from its weights: --init {folder} --out {folder}-2",
         )
 
 
 def read_catalogue(folder: Path) -> np.ndarray:
-    """Return the catalogue recorded in a run folder, ``(items,)``, sorted.
+    """Return the catalogue that is recorded in a run folder, ``(items,)``, sorted.
 
     Raises
     ------
     StoreIntegrityError
-        None is recorded, or the file is damaged.
+        The file is missing or damaged.
     """
     path = folder / _FILE
     try:
-        found = np.array(
-            pq.read_table(path, memory_map=False).column("item_id").to_pylist(), dtype=np.str_
-        )
+        item_ids = pq.read_table(path, memory_map=False).column("item_id").to_pylist()
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StoreIntegrityError(
             f"{path}: expected the run's item ids, cannot read them: {error}"
         ) from None
-    return found
+    return np.array(item_ids, dtype=np.str_)
 
 
 def carry_item_rows(

@@ -1,10 +1,12 @@
-"""Checkpoints: safetensors and a state file with their sha256, published by one rename.
+"""Checkpoints, each a folder of safetensors and a state file that records their sha256.
 
 ``last`` is the newest, ``previous`` the one before it, ``best`` the weights of
-the best epoch. A checkpoint is staged under a name that starts with a dot,
-synced, and renamed to ``NAME-next``, which therefore is always whole; from
-there it takes its place in steps that a killed process leaves unfinished and
-`settle` finishes.
+the best epoch. Writing a checkpoint takes three steps:
+
+1. It is written under a name that starts with a dot, and synced to disk.
+2. One rename publishes it as ``NAME-next``, which is therefore always whole.
+3. More renames move it to ``NAME``. A process that is killed between two of
+   them leaves this step unfinished, and `settle` finishes it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ __all__ = [
 
 NEWEST, BEST = "last", "best"
 _PREVIOUS = "previous"
-_STATE = "state.json"
+_STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Checkpoint:
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Digest of each file, of one that was loaded."""
+    """Digest of each file, for a checkpoint that was loaded."""
 
 
 def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
@@ -68,7 +70,9 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
         write_durably(staged / f"{file}.safetensors", data)
         digests[f"{file}.safetensors"] = hashlib.sha256(data).hexdigest()
-    write_durably(staged / _STATE, _encode_state({"sha256": digests, **checkpoint.state}))
+    write_durably(staged / _STATE_FILE, _encode_state({"sha256": digests, **checkpoint.state}))
+    # The names of the files must be on disk before the folder gets its name, and that name before
+    # the old checkpoint is moved: a power cut may otherwise keep the later step and lose the first.
     fsync_folder(staged)
     staged.rename(folder / f"{name}-next")
     fsync_folder(folder)
@@ -76,24 +80,36 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Finish what a killed process left between two renames, and remove what it had not finished writing."""
+    """Finish the renames that a killed process left undone.
+
+    What it had not finished writing is removed.
+    """
     for staged in (*folder.glob(f".{NEWEST}-*"), *folder.glob(f".{BEST}-*")):
         shutil.rmtree(staged)
     for name in (NEWEST, BEST):
-        coming, target = folder / f"{name}-next", folder / name
-        if not coming.is_dir():
-            continue
-        retired = (
-            folder / f".{name}-retired"
-        )  # not removed in its place: half a checkpoint never has a whole one's name
-        leaving = folder / _PREVIOUS if name == NEWEST and target.exists() else target
-        if leaving.exists():
-            leaving.rename(retired)
-        if leaving != target:
-            target.rename(leaving)
-        coming.rename(target)
-        fsync_folder(folder)
-        shutil.rmtree(retired, ignore_errors=True)
+        if (folder / f"{name}-next").is_dir():
+            _publish(folder, name)
+
+
+def _publish(folder: Path, name: str) -> None:
+    """Move ``NAME-next`` to ``NAME``, keeping the old ``last`` as ``previous``.
+
+    Wherever this is interrupted, ``NAME-next`` is still there, and the next call
+    goes on from what it finds.
+    """
+    coming, target = folder / f"{name}-next", folder / name
+    # Where `last` was already moved by an interrupted call, `previous` must not be moved out.
+    keeps_old = name == NEWEST and target.exists()
+    leaving = folder / _PREVIOUS if keeps_old else target
+    # Renamed before it is removed: half a checkpoint must never have the name of a whole one.
+    retired = folder / f".{name}-retired"
+    if leaving.exists():
+        leaving.rename(retired)
+    if keeps_old:
+        target.rename(leaving)
+    coming.rename(target)
+    fsync_folder(folder)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def load_checkpoint(folder: Path, name: str) -> Checkpoint:
@@ -105,31 +121,36 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
         A file is missing or is not the one that was written.
     """
     while True:
-        seen = _inode(_place(folder, name))
+        inode = _inode(_current_path(folder, name))
         try:
-            return _read(_place(folder, name))
+            return _read(_current_path(folder, name))
         except StoreIntegrityError:
-            if _inode(_place(folder, name)) == seen:
-                raise  # otherwise a training put a newer one in its place meanwhile
+            # A training may publish a newer checkpoint while its files are read one by one. Then
+            # the folder is another one, and reading again succeeds; the same folder is damaged.
+            if _inode(_current_path(folder, name)) == inode:
+                raise
 
 
 def load_newest(folder: Path) -> Checkpoint | None:
-    """Read ``last``, or ``previous`` where that is damaged, saying so; None where neither is whole."""
+    """Read ``last``, or print why it cannot be used and read ``previous``.
+
+    None where neither is whole.
+    """
     present = [name for name in (NEWEST, _PREVIOUS) if (folder / name).exists()]
     if present == [_PREVIOUS]:
         note(
-            f"checkpoint {NEWEST} is gone, going back one: expected {folder / NEWEST}, found nothing there"
+            f"checkpoint {NEWEST} is missing, going back to the one before:"
+            f" expected {folder / NEWEST}, found nothing"
         )
     for name in present:
         try:
             return load_checkpoint(folder, name)
         except StoreIntegrityError as error:
-            following = (
-                "going back one"
-                if name != present[-1]
-                else "and there is no earlier one: training begins anew"
-            )
-            note(f"checkpoint {name} cannot be used, {following}: {error.message}")
+            if name == present[-1]:
+                consequence = "and there is no earlier one, so training begins anew"
+            else:
+                consequence = "going back to the one before"
+            note(f"checkpoint {name} cannot be used, {consequence}: {error.message}")
     return None
 
 
@@ -139,7 +160,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     Parameters
     ----------
     model
-        Where they go.
+        The model that receives them.
     weights
         What `Checkpoint.tensors` holds under ``"model"``.
     source
@@ -148,18 +169,21 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     Raises
     ------
     IncompatibleError
-        Their names or shapes are not the model's.
+        Their names or shapes are not those of the model.
     """
-    there = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    here = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    odd = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    odd = sorted(
+        name for name in given.keys() | expected.keys() if given.get(name) != expected.get(name)
+    )
     if odd:
         listed = "\n  ".join(
-            f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here"
+            f"{name}: expected {expected.get(name, 'none')}, found {given.get(name, 'none')}"
             for name in odd[:5]
         )
         raise IncompatibleError(
-            f"{source}: its weights do not fit this model, {len(odd):,} of {len(here):,} differ\n  {listed}"
+            f"{source}: its weights do not fit this model,"
+            f" {len(odd):,} of {len(expected):,} differ\n  {listed}"
         )
     model.load_state_dict(dict(weights))
 
@@ -175,60 +199,62 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put named tensors of `optimiser_tensors` back."""
+    """Put the named tensors of `optimiser_tensors` back into an optimiser."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         number, _, what = name.partition(".")
         state.setdefault(int(number), {})[what] = tensor
-    optimiser.load_state_dict(
-        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
-    )
+    # A checkpoint holds the state alone: learning rates and the like come from the settings.
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _place(folder: Path, name: str) -> Path:
-    """Return where a checkpoint lies; between two renames that is not yet under its name."""
+def _current_path(folder: Path, name: str) -> Path:
+    """Return the path of a checkpoint, which between two renames is still ``NAME-next``."""
     return folder / name if (folder / name).exists() else folder / f"{name}-next"
 
 
-def _inode(place: Path) -> int | None:
+def _inode(path: Path) -> int | None:
     try:
-        return place.stat().st_ino
+        return path.stat().st_ino
     except FileNotFoundError:
         return None
 
 
-def _read(place: Path) -> Checkpoint:
+def _read(path: Path) -> Checkpoint:
     try:
-        state = _decode_state((place / _STATE).read_bytes(), place)
+        state = _decode_state((path / _STATE_FILE).read_bytes(), path)
         digests = state.pop("sha256")
-        contents = {file: (place / file).read_bytes() for file in digests}
+        contents = {file: (path / file).read_bytes() for file in digests}
     except OSError as error:
-        raise StoreIntegrityError(f"{place}: not a whole checkpoint: {error!r}") from None
+        raise StoreIntegrityError(f"{path}: not a whole checkpoint: {error!r}") from None
     for file, digest in digests.items():
         if hashlib.sha256(contents[file]).hexdigest() != digest:
-            raise StoreIntegrityError(f"{place / file}: its bytes are not those that were written")
+            raise StoreIntegrityError(f"{path / file}: its bytes are not those that were written")
     tensors = {file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}
     return Checkpoint(tensors, state, digests)
 
 
 def _encode_state(state: Mapping[str, Any]) -> bytes:
-    """Return the one text of a state that carries its own digest: no other bytes say the same."""
+    """Return a state as JSON text that carries the digest of the rest of the text."""
     body = json.dumps(state, indent=2).encode()
     return json.dumps({"digest": hashlib.sha256(body).hexdigest(), **state}, indent=2).encode()
 
 
-def _decode_state(data: bytes, place: Path) -> dict[str, Any]:
-    """Return what `_encode_state` was given, and refuse every other byte sequence."""
+def _decode_state(data: bytes, path: Path) -> dict[str, Any]:
+    """Return the state that `_encode_state` was given, and refuse all other bytes."""
     try:
         state = json.loads(data)
         is_whole = isinstance(state, dict) and "digest" in state
     except (ValueError, RecursionError):
         is_whole = False
     if is_whole:
+        # Encoding again is the check: a state has only one text, so no other bytes, not even
+        # another order of the keys or another space, say the same.
         del state["digest"]
         is_whole = _encode_state(state) == data
     if not is_whole or not isinstance(state.get("sha256"), dict):
         raise StoreIntegrityError(
-            f"{place}: not a whole checkpoint: {_STATE} is not the one that was written"
+            f"{path}: not a whole checkpoint: {_STATE_FILE} is not the one that was written"
         )
     return state  # type: ignore[no-any-return]

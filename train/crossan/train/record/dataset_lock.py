@@ -1,4 +1,4 @@
-"""The sequences that a run was begun on: those it goes on with, whatever has become of its dataset."""
+"""The sequences that a run was started on, without which it cannot be resumed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _FILE = "dataset.lock.json"
 
 
 def sequence_facts(kept: KeptSequences) -> dict[str, int | str]:
-    """Return how many users, items and interactions the protocol keeps, and their digest, test targets included."""
+    """Return how many users, items and interactions the protocol keeps, and their digest.
+
+    The digest covers the test targets too.
+    """
     return {
         "users": len(kept.user_ids),
         "items": len(kept.item_ids),
@@ -28,43 +31,45 @@ def sequence_facts(kept: KeptSequences) -> dict[str, int | str]:
 
 
 def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
-    """Record `sequence_facts` in a run folder, or make sure that they are those recorded there.
+    """Record `sequence_facts` in a run folder, or compare them with those that are recorded.
 
-    A validation target of today's dataset says nothing of an epoch chosen by
-    yesterday's, so a run never goes on over another.
+    The best epoch was chosen by the validation targets of the old sequences, so
+    a run is never resumed on others.
 
     Parameters
     ----------
     folder
         The run folder.
     facts
-        Of the dataset as it is now.
+        Those of the dataset as it is now.
 
     Raises
     ------
     IncompatibleError
-        The run there was begun on other sequences.
+        The run was started on other sequences.
     StoreIntegrityError
-        What is recorded there is damaged.
+        The record is damaged.
     """
     path = folder / _FILE
     if not path.is_file():
         replace_durably(path, (json.dumps(facts, indent=2) + "\n").encode())
         return
-    then = parse_object(path.read_bytes(), str(path))
-    if then.keys() != facts.keys():
+    recorded = parse_object(path.read_bytes(), str(path))
+    if recorded.keys() != facts.keys():
         raise StoreIntegrityError(
-            f"{path}: expected {', '.join(facts)}, found {', '.join(then) or 'nothing'}"
+            f"{path}: expected {', '.join(facts)}, found {', '.join(recorded) or 'nothing'}"
         )
-    if then != facts:
+    if recorded != facts:
         raise IncompatibleError(
-            f"--resume {folder}: the dataset has changed since the run there was begun: expected {_said(then)}, found {_said(facts)}",
+            f"--resume {folder}: the dataset has changed since this run was started:"
+            f" expected {_in_words(recorded)}, found {_in_words(facts)}",
             remedy=f"Begin another run from its weights: --init {folder} --out {folder}-2",
         )
 
 
-def _said(facts: Mapping[str, int | str]) -> str:
+def _in_words(facts: Mapping[str, int | str]) -> str:
     return (
-        f"{facts['users']:,} users, {facts['items']:,} items and {facts['interactions']:,} interactions"
+        f"{facts['users']:,} users, {facts['items']:,} items"
+        f" and {facts['interactions']:,} interactions"
         f" (digest {str(facts['sequences'])[:12]})"
     )

@@ -1,4 +1,4 @@
-"""The run folder as every rank but the first has it: read, never written."""
+"""The run folder of every rank but the first, which reads it and never writes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ __all__ = ["FollowedRun", "run_folder_of"]
 
 
 def run_folder_of(ranks: Ranks, path: Path) -> RunFolder:
-    """Return the run folder as this rank has it."""
+    """Return the run folder that this rank uses."""
     return RunFolder(path) if ranks.is_first else FollowedRun(path)
 
 
 class FollowedRun(RunFolder):
-    """A folder that the first rank writes: whatever would write does nothing here."""
+    """A run folder that the first rank writes.
+
+    Every method that would write does nothing.
+    """
 
     def begin(
         self, settings: RunSettings, spec: Spec, *, may_resume: bool, may_differ: bool = False
     ) -> None:
-        """Leave it to the first rank, whose errors `Ranks.from_first` hands to all."""
+        """Leave it to the first rank, whose errors `Ranks.from_first` raises on all."""
 
     def release(self, owner: str | None = None) -> None:
         """Leave it to the first rank."""

@@ -1,7 +1,8 @@
-"""What a run's numbers depend on beside its settings: the machine class and the libraries.
+"""The spec of a run, which fixes its numbers together with its settings.
 
-The same settings on the same spec give the same bits. What is recorded for
-information only (the command, libraries that compute nothing) is no part of it.
+It names the class of the machine and the libraries that compute. The same
+settings on the same spec give the same bits. What is recorded for information
+only (the command, libraries that compute nothing) is no part of it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import torch
 __all__ = ["Spec", "current_spec", "exact_kernels", "provenance", "spec_differences"]
 
 Spec = dict[str, str | int | None]
-"""Facts by name, all of which a resumed run must share with the one before."""
+"""Facts by name, all of which must be the same where a run is resumed."""
 
 _COMPUTING = ("crossan", "torch", "numpy")
 """Distributions whose code makes the numbers."""
 _OTHERS = ("safetensors", "zarr", "pyarrow")
+"""Distributions that compute nothing, recorded for information."""
 
 
 def current_spec(device: torch.device, compute_dtype: torch.dtype, rank_count: int = 1) -> Spec:
@@ -56,7 +58,7 @@ def current_spec(device: torch.device, compute_dtype: torch.dtype, rank_count: i
 
 
 def spec_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return one line for every fact that is not the same, ``name: then ..., now ...``."""
+    """Return one line for every fact that differs, each with its name and both values."""
     return [
         f"{name}: {before.get(name)} then, {now.get(name)} now"
         for name in sorted(before.keys() | now.keys())
@@ -65,7 +67,10 @@ def spec_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def provenance() -> dict[str, Any]:
-    """Return what is recorded for information: the platform, the command and libraries that compute nothing."""
+    """Return what is recorded for information only.
+
+    That is the platform, the command, and the libraries that compute nothing.
+    """
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -76,31 +81,32 @@ def provenance() -> dict[str, Any]:
 
 @contextmanager
 def exact_kernels() -> Iterator[None]:
-    """Have torch use only kernels whose result does not depend on how threads happen to run.
+    """Make torch use only kernels whose result does not depend on the timing of threads.
 
-    Without it the gradient of looking an item's vector up is summed with
-    atomic additions by several threads, on the CPU too, in any order.
+    Without it, several threads sum the gradient of looking up an item's vector
+    with atomic additions, in any order, on the CPU too.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA at its first matmul
-    was_exact, was_filling = torch.are_deterministic_algorithms_enabled(), _filling()
+    # cuBLAS reads it at the first matmul and needs a fixed workspace to add up in a fixed order.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    settings: Any = torch.utils.deterministic  # its attribute is not in torch's type stubs
+    was_exact = torch.are_deterministic_algorithms_enabled()
+    was_filling = bool(settings.fill_uninitialized_memory)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # By default torch then also fills every new tensor, which costs time and fixes nothing here:
+    # no number depends on memory that was not written.
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(was_exact)
-        torch.utils.deterministic.fill_uninitialized_memory = was_filling  # type: ignore[attr-defined]
-
-
-def _filling() -> bool:
-    return bool(torch.utils.deterministic.fill_uninitialized_memory)  # type: ignore[attr-defined]
+        settings.fill_uninitialized_memory = was_filling
 
 
 def _processor() -> str:
-    """Return the processor's model: kernels are chosen by it."""
+    """Return the model of the processor, by which libraries choose their kernels."""
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.machine()

@@ -5,4 +5,4 @@ from __future__ import annotations
 __all__ = ["PADDING"]
 
 PADDING = -1
-"""What stands in a sequence where there is no item."""
+"""The entry of a sequence where there is no item."""

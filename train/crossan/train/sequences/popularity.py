@@ -1,4 +1,4 @@
-"""Item popularity p_i of Eq. 7, and popularity as a recommender."""
+"""The item popularity p_i of Eq. 7."""
 
 from __future__ import annotations
 

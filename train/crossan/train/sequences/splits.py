@@ -1,4 +1,8 @@
-"""Training, validation and test parts as three types, so that nothing that selects can be handed the test part."""
+"""Training, validation and test parts, each with a type of its own.
+
+Code that selects a model takes a validation part, so the type checker refuses
+the test part there.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from crossan.common.datasets.protocol import KeptSequences, SelectionSequences
 from crossan.train.sequences.padding import PADDING
 
 __all__ = [
+    "CatalogueRows",
     "TestSplit",
     "TrainSplit",
     "ValidationSplit",
@@ -23,12 +28,16 @@ __all__ = [
     "validation_split",
 ]
 
-Rows = npt.NDArray[np.int64]
+CatalogueRows = npt.NDArray[np.int64]
+"""Rows of the catalogue, ``(n,)``, or one number for each."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSplit:
-    """Each user's training part, padded on the left: ``(users, input length + 1)`` catalogue rows."""
+    """The training part of every user, padded on the left.
+
+    Shapes: ``sequences`` ``(users, input length + 1)`` catalogue rows.
+    """
 
     sequences: Tensor
 
@@ -44,22 +53,27 @@ class ValidationSplit:
 
     inputs: Tensor
     targets: Tensor
-    histories: Sequence[Rows]
+    histories: Sequence[CatalogueRows]
 
 
 @dataclass(frozen=True, slots=True)
 class TestSplit:
-    """The last item of every user is the target; otherwise as `ValidationSplit`."""
+    """The last item of every user is the target.
+
+    Shapes are those of `ValidationSplit`.
+    """
 
     __test__ = False  # not a test class, whatever its name tells pytest
 
     inputs: Tensor
     targets: Tensor
-    histories: Sequence[Rows]
+    histories: Sequence[CatalogueRows]
 
 
 def train_split(seen: SelectionSequences, input_length: int) -> TrainSplit:
-    """Return the training parts: all but the last two items of every user."""
+    """Return the training parts, which are all but the last two items of every user."""
+    # `seen` ends with the validation target. One position more than the model reads: positions
+    # 0 to n - 1 are its input, and positions 1 to n the items to predict.
     return TrainSplit(pad_left(_all_but_last(seen), input_length + 1))
 
 
@@ -82,8 +96,11 @@ def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
 test_split.__test__ = False  # type: ignore[attr-defined]
 
 
-def pad_left(sequences: Sequence[Rows], length: int) -> Tensor:
-    """Return the last ``length`` items of each sequence, `PADDING` on the left, ``(sequences, length)``."""
+def pad_left(sequences: Sequence[CatalogueRows], length: int) -> Tensor:
+    """Return the last ``length`` items of each sequence, ``(sequences, length)``.
+
+    Shorter sequences have `PADDING` on the left.
+    """
     padded = np.full((len(sequences), length), PADDING, np.int64)
     for row, items in enumerate(sequences):
         last = items[-length:]
@@ -91,5 +108,5 @@ def pad_left(sequences: Sequence[Rows], length: int) -> Tensor:
     return torch.from_numpy(padded)
 
 
-def _all_but_last(sequences: KeptSequences | SelectionSequences) -> list[Rows]:
+def _all_but_last(sequences: KeptSequences | SelectionSequences) -> list[CatalogueRows]:
     return [sequences.sequence(user)[:-1] for user in range(len(sequences.user_ids))]

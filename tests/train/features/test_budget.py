@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from crossan.cache_schema.errors import ResourceError, UsageError
-from crossan.train.features import placing
-from crossan.train.features.placing import Demand, Placement
+from crossan.train.features import budget
+from crossan.train.features.budget import Demand, Placement
 
 MIB = 1 << 20
 ACCELERATOR, CPU = torch.device("cuda"), torch.device("cpu")
@@ -22,7 +22,7 @@ class Stored:
 def room(residence="auto", ram=None, device_memory=None, device=ACCELERATOR):
     limits = [None if limit is None else int(limit * MIB) for limit in (ram, device_memory)]
     demand = Demand(rows_at_once=1_024, counts=np.ones(20_000, np.int64))
-    return placing._Room.of(Stored, Placement(residence, *limits), device, demand)
+    return budget.make_plan(Stored, Placement(residence, *limits), device, demand)
 
 
 IN_RAM = 2 * 48 + 12 + 1  # two batches, rows on their way, index: 109
@@ -53,7 +53,7 @@ def test_the_limit_that_fails_is_named(asked, message, remedy):
 def test_a_device_without_memory_is_no_wrong_flag(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (20 * MIB, 80 * MIB))
     with pytest.raises(
-        ResourceError, match=r"2 batches on cuda need 96 MiB .*, free for it are 16 MiB"
+        ResourceError, match=r"2 batches on cuda need 96 MiB .*, only 16 MiB are free"
     ) as caught:
         room("host", ram=8192)
     assert (
@@ -78,9 +78,9 @@ def test_a_device_without_memory_is_no_wrong_flag(monkeypatch):
 )
 def test_what_just_fits_is_chosen(asked, expected):
     found = room(*asked)
-    assert (found.chosen, found.device_items, found.ram_items) == expected
+    assert (found.residence, found.device_items, found.ram_items) == expected
 
 
 def test_of_a_device_that_cannot_be_asked_a_step_is_taken_to_fit():
     found = room(ram=8192, device=torch.device("mps"))
-    assert (found.chosen, found.device_items, found.ram_items) == ("host", 0, 20_000)
+    assert (found.residence, found.device_items, found.ram_items) == ("host", 0, 20_000)
