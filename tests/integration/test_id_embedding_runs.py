@@ -10,11 +10,11 @@ from crossan.cache_schema.errors import ConfigError, IncompatibleError, UsageErr
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.evaluation.encoding import encode_items
-from crossan.train.loop import trainer
 from crossan.train.report.cli import report
 from crossan.train.runs.opening import open_run
 from support.commands import run, train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
+from support.stopping import Died, die_at_step
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -23,7 +23,7 @@ SETTINGS = (
     "batch_size=32",
     "model.id_embedding=true",
 )
-IDS_ALONE = ("--set", "model.content=false", "--set", "optimiser.id_lr=0.01")
+IDS_ALONE = ("--model", "sasrec", "--set", "optimiser.id_lr=0.01")
 ROWS = "id_embedding.weight"
 ITEMS = [f"i{topic}{item}" for topic in range(4) for item in range(10)]
 COLD = [row for row, item in enumerate(ITEMS) if int(item[2]) >= 7]
@@ -70,15 +70,9 @@ def test_items_never_seen_in_training_stay_without_a_vector_of_their_own(small, 
 def test_a_run_that_died_ends_as_if_it_had_not(small, more, monkeypatch):
     run_train(small, *more, out="whole", epochs=3)
 
-    def die(self, users, real=trainer._Training._take_step, left=[8]):  # noqa: B006 - the count is meant to live on
-        left[0] -= 1
-        if not left[0]:
-            raise RuntimeError("killed")
-        return real(self, users)
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Training, "_take_step", die)
-        with pytest.raises(RuntimeError, match="killed"):
+        die_at_step(patch, 8)
+        with pytest.raises(Died):
             run_train(small, *more, "--set", "checkpoint.every_steps=3", epochs=3)
     run_train(small, *more, "--resume", epochs=3)
     for file in ("checkpoints/last/model", "checkpoints/last/optimiser", "checkpoints/best/model"):
@@ -134,12 +128,9 @@ def test_a_warm_start_carries_each_vector_to_its_item(today, monkeypatch, more):
     run_train(yesterday, *more)
     theirs = weights(yesterday / "r")
 
-    def die(self, users):
-        raise RuntimeError("killed")
-
     with monkeypatch.context() as patch:
-        patch.setattr(trainer._Training, "_take_step", die)
-        with pytest.raises(RuntimeError, match="killed"):
+        die_at_step(patch, 1)
+        with pytest.raises(Died):
             run_train(place, *more, "--init", yesterday / "r")
     ours = weights(place / "r", "last")
     warm = [row for row in range(40) if row not in COLD]

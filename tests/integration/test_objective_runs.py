@@ -5,9 +5,9 @@ import json
 import pytest
 
 from crossan.cache_schema.errors import ConfigError, UsageError
-from crossan.train.loop import trainer
 from support.commands import train_in
 from support.fabricated import write_small
+from support.stopping import Died, die_at_step
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -26,8 +26,7 @@ OBJECTIVES = {
     ),
     "catalogue of ids": (
         "objective.kind=catalogue",
-        "model.id_embedding=true",
-        "model.content=false",
+        "model.kind=sasrec",
     ),
     "cross-batch": ("objective.kind=cross-batch", "objective.memory_size=50"),
 }
@@ -36,16 +35,6 @@ OBJECTIVES = {
 def run_train(place, settings, *more, out="r", epochs=3):
     settings = (*SETTINGS, f"max_epochs={epochs}", *settings)
     return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
-
-
-def die_at_step(monkeypatch, at):
-    def take(self, users, real=trainer._Training._take_step, left=[at]):  # noqa: B006 - the count is meant to live on
-        left[0] -= 1
-        if not left[0]:
-            raise RuntimeError("killed")
-        return real(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
 
 
 def outcome(run_folder):
@@ -70,7 +59,7 @@ def test_a_run_that_died_twice_ends_as_if_it_had_not(place, name, monkeypatch):
     for at, more in ((4, ()), (5, ("--resume",))):
         with monkeypatch.context() as patch:
             die_at_step(patch, at)
-            with pytest.raises(RuntimeError, match="killed"):
+            with pytest.raises(Died):
                 run_train(
                     place, OBJECTIVES[name], "--set", "checkpoint.every_steps=2", *more, out=died
                 )
@@ -108,7 +97,7 @@ def test_a_run_begun_from_another_may_die_before_its_first_step(place, name, mon
     run_train(place, OBJECTIVES[name], *begun, out=f"{name} begun whole", epochs=1)
     with monkeypatch.context() as patch:
         die_at_step(patch, 1)
-        with pytest.raises(RuntimeError, match="killed"):
+        with pytest.raises(Died):
             run_train(place, OBJECTIVES[name], *begun, out=f"{name} begun", epochs=1)
     run_train(place, OBJECTIVES[name], *begun, "--resume", out=f"{name} begun", epochs=1)
     assert outcome(place / f"{name} begun") == outcome(place / f"{name} begun whole")

@@ -15,12 +15,13 @@ from crossan.train.loop import loss_window as losses
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
+from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.loss import batch_columns
 from crossan.train.record.checkpoint import load_checkpoint
 from crossan.train.runs import training as run_module
 from support.commands import QUICK, attempt, train_in, training
 from support.outcomes import outcome
-from support.stopping import Died, die_at_step, signal_at_step
+from support.stopping import Died, before_steps, die_at_step, signal_at_step
 
 SETTINGS = (*QUICK, "max_epochs=4")
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
@@ -202,13 +203,7 @@ def test_another_spec_is_refused_and_named(place, monkeypatch):
 
 def test_training_uses_only_kernels_that_repeat(place, monkeypatch):
     seen = []
-    real = trainer._Training._take_step
-
-    def take(self, users):
-        seen.append(torch.are_deterministic_algorithms_enabled())
-        return real(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    before_steps(monkeypatch, lambda: seen.append(torch.are_deterministic_algorithms_enabled()))
     run_train(place)
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
@@ -226,18 +221,22 @@ def test_a_loss_that_is_no_number_stops_naming_step_and_items(place):
 
 def poison_at_step(monkeypatch, at, what):
     """Make the loss, or the weights after the step, NaN from the given step of the run on."""
-    real, taken = trainer._Training._take_step, []
+    taken, prepare, step_of = [], InBatch.prepare, torch.optim.AdamW.step
 
-    def take(self, users):
-        taken.append(users)
-        loss = real(self, users)
-        if len(taken) >= at and what == "loss":
-            return loss * float("nan")
-        if len(taken) == at:
-            self._model.sequence_encoder.positions.data[0, 0] = float("nan")
-        return loss
+    def prepared(self, features, sequences):
+        loss_of = prepare(self, features, sequences)
+        # A loss that is NaN with gradients that are not: what diverged is told by the loss alone.
+        poison = float("nan") if what == "loss" else 0.0
+        return lambda model: loss_of(model) + (poison if len(taken) >= at else 0.0)
 
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    def take(optimiser):
+        step_of(optimiser)
+        if what == "weights" and len(taken) == at:
+            optimiser.param_groups[-1]["params"][0].data.view(-1)[0] = float("nan")
+
+    monkeypatch.setattr(InBatch, "prepare", prepared)
+    monkeypatch.setattr(torch.optim.AdamW, "step", take)
+    before_steps(monkeypatch, lambda: taken.append(None))
 
 
 @pytest.mark.parametrize("window", [1, 3, 50])

@@ -8,14 +8,14 @@ import typing
 import pytest
 
 from crossan.common.datasets import KeptSequences
-from crossan.train.loop import trainer
-from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.opening import OpenedRun, TrainableRun
-from crossan.train.runs.training import train_model
+from crossan.train.runs.planning import RunPlan
+from crossan.train.runs.training import train
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small
 from support.outcomes import MEASURED
+from support.stopping import at_step, before_steps
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -81,14 +81,8 @@ def test_while_it_trains_no_object_holds_a_test_target(
     place, tmp_path, monkeypatch, more, expected
 ):
     seen = []
-    real = trainer._Training._take_step
-
-    def take(self, users):
-        if not seen:
-            seen.append(held((KeptSequences, OpenedRun, TestSplit)))
-        return real(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    look = at_step(1, lambda: seen.append(held((KeptSequences, OpenedRun, TestSplit))))
+    before_steps(monkeypatch, look)
     run_train(place, *more, out=tmp_path / "r")
     assert seen == [expected]
 
@@ -113,9 +107,11 @@ def reachable(kind, found):
 
 
 def test_by_type_nothing_that_training_is_handed_leads_to_the_test_part():
-    handed = [hint for name, hint in typing.get_type_hints(train_model).items() if name != "return"]
-    assert handed == [TrainableRun, Ranks]
-    for hint in handed:
+    handed = [hint for name, hint in typing.get_type_hints(train).items() if name != "return"]
+    assert handed == [RunPlan[TrainableRun]]
+    # The plan's run has the type that the plan is of; what else a plan has is the same for all.
+    others = [hint for name, hint in typing.get_type_hints(RunPlan).items() if name != "run"]
+    for hint in (TrainableRun, *others):
         assert not {KeptSequences, TestSplit, OpenedRun} & reachable(hint, set())
     assert KeptSequences in reachable(OpenedRun, set())  # so the walk does find it where it is
     for split in (train_split, validation_split):

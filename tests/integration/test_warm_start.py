@@ -8,9 +8,10 @@ from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.train.loop import trainer
+from crossan.train.record.run_folder import RunFolder
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
+from support.stopping import Died, die_at_step
 
 SETTINGS = (
     "model.bottleneck_dim=8",
@@ -54,16 +55,9 @@ def today(tmp_path):
     return tmp_path
 
 
-def die_at_first_step(monkeypatch):
-    def die(self, users):
-        raise RuntimeError("killed")
-
-    monkeypatch.setattr(trainer._Training, "_take_step", die)
-
-
 def test_training_begins_from_the_best_weights_of_the_other_run(today, yesterday, monkeypatch):
-    die_at_first_step(monkeypatch)
-    with pytest.raises(RuntimeError, match="killed"):
+    die_at_step(monkeypatch, 1)
+    with pytest.raises(Died):
         run_train(today, "--init", yesterday / "r")
     theirs, ours = weights(yesterday / "r", "best"), weights(today / "r", "last")
     assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
@@ -95,8 +89,8 @@ def test_a_resumed_run_needs_the_other_no_more(today, yesterday, monkeypatch, tm
             run_train(today, "--init", yesterday / "r")
         other.rename(yesterday / "r")
         with monkeypatch.context() as patch:
-            die_at_first_step(patch)
-            with pytest.raises(RuntimeError, match="killed"):
+            die_at_step(patch, 1)
+            with pytest.raises(Died):
                 run_train(today, "--init", yesterday / "r")
         (yesterday / "r").rename(other)
         resumed = run_train(today, "--init", yesterday / "r", "--resume")
@@ -108,14 +102,16 @@ def test_a_resumed_run_needs_the_other_no_more(today, yesterday, monkeypatch, tm
         assert resumed[key] == whole[key]
 
 
+def killed(self, name, checkpoint):
+    raise Died
+
+
 def test_weights_that_changed_before_the_first_checkpoint_are_refused(
     today, yesterday, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(
-            trainer._Training, "_save", lambda self: (_ for _ in ()).throw(RuntimeError("killed"))
-        )
-        with pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(RunFolder, "save_checkpoint", killed)
+        with pytest.raises(Died):
             run_train(today, "--init", yesterday / "r")
     path = today / "r" / "init.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sha256": "0" * 64}))

@@ -37,7 +37,7 @@ def run(command, *arguments):
 
 def training(place, settings, *more, out="r"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
-    cache = () if "model.content=false" in more else ("--cache", place / "c")
+    cache = () if "sasrec" in more else ("--cache", place / "c")
     given = [part for setting in settings for part in ("--set", setting)]
     return [
         "--dataset",

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
-from crossan.train.loop import trainer
+from crossan.train.loop.trainer import fit
+from crossan.train.runs import training
+
+
+def before_steps(monkeypatch, call):
+    """Have trainings in this process call a function before every step."""
+    monkeypatch.setattr(training, "fit", partial(fit, on_step=call))
+
+
+def at_step(number, call):
+    """Return a function that makes the call the given time it is called itself, counted from 1."""
+    left = [number]
+
+    def count_down():
+        left[0] -= 1
+        if left[0] == 0:
+            call()
+
+    return count_down
 
 
 def signal_at_step(monkeypatch, number, at):
-    """Send this process a signal while it takes the given step of the run."""
-    real_step, taken = trainer._Training._take_step, []
-
-    def take(self, users):
-        taken.append(None)
-        if len(taken) == at:
-            os.kill(os.getpid(), number)
-        return real_step(self, users)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    """Send this process a signal before it takes the given step; return a list that counts steps."""
+    taken, send = [], at_step(at, lambda: os.kill(os.getpid(), number))
+    before_steps(monkeypatch, lambda: (taken.append(None), send()))
     return taken
 
 
@@ -26,10 +38,9 @@ class Died(BaseException):
 
 
 def die_at_step(monkeypatch, at):
-    def take(self, users, real=trainer._Training._take_step, left=[at]):  # noqa: B006 - the count is meant to live on
-        left[0] -= 1
-        if left[0] == 0:
-            raise Died
-        return real(self, users)
+    """End training before it takes the given step, as a kill would."""
 
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    def die():
+        raise Died
+
+    before_steps(monkeypatch, at_step(at, die))

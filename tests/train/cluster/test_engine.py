@@ -11,7 +11,7 @@ from crossan.cache_schema.errors import DataError, ResourceError, UsageError
 from crossan.common.cluster import ClusterRequest, Crew, Failure
 from crossan.train.cluster import engine as ray_engine
 from crossan.train.cluster.worker import Order, Outcome, RankWorker
-from crossan.train.features import Placement
+from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
 LOST = Outcome(
@@ -22,14 +22,9 @@ BAD = Outcome(failure=Failure.of(DataError("two items have no modality")))
 
 def order_of(out, **changed):
     facts = {
-        "may_resume": False,
-        "may_differ": False,
-        "device": "cpu",
+        "launch": Launch(device="cpu"),
         "rank_count": 2,
         "threads": 1,
-    }
-    facts |= {
-        "placement": Placement(),
         "folder": Path("/"),
         "command": ["crossan-train"],
         "version": "0.1.0",
@@ -66,7 +61,7 @@ def attempts(monkeypatch):
 def test_every_lost_worker_is_a_fresh_start_from_the_last_checkpoint(attempts, tmp_path, capsys):
     orders = attempts("rank 1 was lost: a", "rank 0 was lost: b", {"epochs": 3})
     assert ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path / "r")) == {"epochs": 3}
-    assert [order.may_resume for order in orders] == [False, True, True]
+    assert [order.launch.may_resume for order in orders] == [False, True, True]
     said = capsys.readouterr().err.splitlines()
     end = "; all ranks start afresh from the last checkpoint"
     assert said == [
@@ -88,7 +83,7 @@ def test_a_run_that_was_there_before_is_not_gone_on_with_unasked(attempts, tmp_p
     (tmp_path / "config.toml").touch()
     orders = attempts("rank 0 was lost: early", {})
     ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path))
-    assert [order.may_resume for order in orders] == [False, False]
+    assert [order.launch.may_resume for order in orders] == [False, False]
 
 
 @pytest.fixture
@@ -146,7 +141,7 @@ def test_devices_that_no_rank_would_have_are_refused(tmp_path, device, gpus, mes
     cluster = ClusterRequest(gpus_per_worker=gpus)
     settings = order_of(tmp_path).settings
     with pytest.raises(UsageError, match=message):
-        ray_engine.train_on_cluster(settings, tmp_path, cluster, may_resume=False, device=device)
+        ray_engine.train_on_cluster(settings, tmp_path, cluster, Launch(device=device))
     assert ray_engine._device("auto", 1) == "cuda:0"
     assert ray_engine._device("auto", 0) == "cpu"
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from crossan.train.evaluation import ranking
 from crossan.train.evaluation.metrics import hr_at, mrr_at, ndcg_at, summarise
+from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting, top_items
 from crossan.train.sequences.popularity import log_popularity, training_counts
 
 
 def rank_all(user_vectors, item_vectors, targets, histories=None, mask_history="none"):
     histories = [np.array(items, dtype=np.int64) for items in histories or [[]] * len(targets)]
-    return ranks_by_counting(
-        user_vectors, item_vectors, torch.tensor(targets), histories, mask_history
-    ).tolist()
+    ranker = VectorRanker(user_vectors, item_vectors)
+    return ranks_by_counting(ranker, torch.tensor(targets), histories, mask_history).tolist()
 
 
 def rank_of(scores, target):
@@ -143,13 +143,12 @@ def test_the_top_items_are_the_highest_that_are_not_seen(
         st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=users, max_size=users)
     )
     with blocks_of(users_per_block, items_per_block):
-        found = top_items(
-            torch.tensor(scores, dtype=torch.float32),
-            torch.eye(6),
+        top = top_items(
+            VectorRanker(torch.tensor(scores, dtype=torch.float32), torch.eye(6)),
             [np.array(items, dtype=np.int64) for items in histories],
             count,
         ).tolist()
-    for own, shown, history in zip(scores, found, histories, strict=True):
+    for own, shown, history in zip(scores, top, histories, strict=True):
         items = [item for item in shown if item >= 0]
         allowed = sorted((own[item] for item in range(6) if item not in history), reverse=True)[
             :count

@@ -9,7 +9,7 @@ from crossan.train.features import budget
 from crossan.train.features.interface import Fetched
 from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.objectives import Gathers, catalogue, gathers_of, objective
+from crossan.train.objectives import Gathers, catalogue, gathers_of, table
 from crossan.train.runs import opening
 from crossan.train.settings import DataSettings, ObjectiveSettings, RunSettings
 from support.commands import train_in
@@ -39,7 +39,7 @@ class Spy:
             monkeypatch.setattr(
                 module, name, 3
             )  # else the blocks of 1,024 are more than any batch here
-        for module in (catalogue, objective):
+        for module in (catalogue, table):
             monkeypatch.setattr(module, "ITEMS_PER_REFRESH", 4)
         place_features, fetch, make = (
             opening.place_features,

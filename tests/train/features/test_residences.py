@@ -1,7 +1,6 @@
 """Trained wherever the hidden states live: the same bytes; and what is refused, with what to do about it."""
 
 import json
-import os
 import re
 import signal
 import threading
@@ -16,10 +15,12 @@ from crossan.train.features import budget
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop import trainer
 from crossan.train.loop.loss_window import TrainingDivergedError
+from crossan.train.objectives.in_batch import InBatch
 from crossan.train.ranks.ranks import Ranks
 from support.commands import attempt, run, train_in, training
 from support.fabricated import write_small
 from support.outcomes import outcome
+from support.stopping import signal_at_step
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
 ROW = 2 * 2 * 8 * 2  # modalities, layers, width, bytes of float16
@@ -86,15 +87,7 @@ def test_host_memory_and_device_memory_merge_to_the_same_bytes(place, tmp_path, 
 
 
 def test_a_run_goes_on_in_another_residence(place, least, tmp_path, monkeypatch):
-    real, taken = trainer._Training._take_step, []
-
-    def take(self, batch):
-        taken.append(None)
-        if len(taken) == 13:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, batch)
-
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    signal_at_step(monkeypatch, signal.SIGTERM, 13)
     streamed = ("--residence", "streamed", "--max-ram", least + 3 * ROW)
     assert (
         attempt(train, *training(place, SETTINGS, *streamed, out=tmp_path / "r")).exit_code == 143
@@ -112,10 +105,13 @@ def prefetch_threads():
 
 
 def test_no_thread_is_left_when_training_diverges(place, tmp_path, monkeypatch):
-    real = trainer._Training._take_step
-    monkeypatch.setattr(
-        trainer._Training, "_take_step", lambda self, batch: real(self, batch) * float("nan")
-    )
+    prepare = InBatch.prepare
+
+    def poisoned(self, features, sequences):
+        loss_of = prepare(self, features, sequences)
+        return lambda model: loss_of(model) * float("nan")
+
+    monkeypatch.setattr(InBatch, "prepare", poisoned)
     with pytest.raises(TrainingDivergedError):
         run_train(place, "--set", "checkpoint.every_steps=1", out=tmp_path / "r")
     assert not prefetch_threads()
@@ -179,7 +175,6 @@ def test_permuting_twice_is_one_permutation_after_the_other(place, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message", "remedy"),
     [
-        (("--residence", "gpu"), "--residence gpu: expected auto, device, host, streamed", None),
         (("--max-ram", "8GB"), "--max-ram 8GB: expected a size such as 4GiB or 500MiB", None),
         (("--max-device-memory", "much"), "--max-device-memory much: expected a size", None),
         (("--max-device-memory", "1GiB"), "--max-device-memory: expected an accelerator, computing on the CPU", "Use --max-ram"),
@@ -193,6 +188,12 @@ def test_bad_flags_are_refused_with_a_remedy(place, arguments, message, remedy):
         run_train(place, *arguments, out="never")
     assert (caught.value.exit_code, caught.value.remedy) == (2, remedy)
     assert not (place / "never").exists()
+
+
+def test_an_unknown_residence_is_refused_with_the_known_ones(place):
+    result = attempt(train, *training(place, SETTINGS, "--residence", "gpu", out="never"))
+    assert result.exit_code == 2
+    assert all(name in result.output for name in ("'auto'", "'device'", "'host'", "'streamed'"))
 
 
 def test_a_machine_without_memory_is_no_wrong_flag(place, monkeypatch):

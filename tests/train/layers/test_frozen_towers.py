@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from crossan.train.layers.frozen_towers import FrozenTowers
-from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.settings import ModelSettings
+from crossan.train.settings import FrozenSettings
+from support.small_models import build
 
-SETTINGS = ModelSettings(width=4, heads=2, dropout=0.0, adapters=False)
+SETTINGS = FrozenSettings(width=4, heads=2, dropout=0.0)
 
 
 def make_hidden(items, dims):
@@ -46,7 +46,7 @@ def test_what_lies_in_an_absent_row_changes_nothing():
 @pytest.mark.parametrize("dims", [[6], [6, 5]])
 def test_folded_heads_equal_the_plain_ones(dims):
     torch.manual_seed(0)
-    model = SequenceModel.build(dims, 3, 5, SETTINGS).double()
+    model = build(SETTINGS, dims, 3, 5).double()
     hidden, presence = make_hidden(4, dims), torch.ones(4, len(dims), dtype=torch.bool)
     fast, plain = model.item_encoder(hidden, presence), model.item_encoder.plain(hidden, presence)
     torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
@@ -62,5 +62,5 @@ def test_folded_heads_equal_the_plain_ones(dims):
 
 
 def test_no_adapter_is_trained():
-    names = [name for name, _ in SequenceModel.build([6, 6], 3, 5, SETTINGS).named_parameters()]
+    names = [name for name, _ in build(SETTINGS, [6, 6], 3, 5).named_parameters()]
     assert not [name for name in names if "gates" in name or "adapters" in name]

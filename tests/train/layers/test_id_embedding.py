@@ -7,14 +7,15 @@ import torch
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding, carry_rows
+from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.record.catalogue_lock import read_catalogue, settle_catalogue
-from crossan.train.settings import ModelSettings
+from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue, settle_catalogue
+from crossan.train.settings import CrossanSettings, SasrecSettings
+from support.small_models import build
 
 IS_TRAINED = torch.tensor([True, True, False, True])
-IDS_ALONE = ModelSettings(width=4, content=False, id_embedding=True)
-BOTH = ModelSettings(width=4, bottleneck_dim=3, top_k=1, id_embedding=True)
+IDS_ALONE = SasrecSettings(width=4)
+BOTH = CrossanSettings(width=4, bottleneck_dim=3, top_k=1, id_embedding=True)
 
 
 def make_features():
@@ -22,12 +23,10 @@ def make_features():
     return FeatureTable((Modality.TEXT,), (hidden,), torch.ones(4, 1, dtype=torch.bool))
 
 
-def build(settings, is_trained=IS_TRAINED):
+def make_model(settings, is_trained=IS_TRAINED):
     torch.manual_seed(0)
-    dims = [5] if settings.content else []
-    return SequenceModel.build(
-        dims, layer_count=2, input_length=3, settings=settings, is_trained=is_trained
-    )
+    dims = [5] if settings.reads_hidden_states else []
+    return build(settings, dims, layer_count=2, input_length=3, is_trained=is_trained)
 
 
 def test_new_vectors_are_small_and_those_of_unseen_items_are_zero():
@@ -39,7 +38,7 @@ def test_new_vectors_are_small_and_those_of_unseen_items_are_zero():
 
 
 def test_an_item_vector_is_content_plus_its_own_row():
-    model, features = build(BOTH), make_features()
+    model, features = make_model(BOTH), make_features()
     rows = torch.tensor([3, 2, 3])
     content = model.item_encoder(*features.gather(rows))
     assert torch.equal(
@@ -51,7 +50,7 @@ def test_an_item_vector_is_content_plus_its_own_row():
 
 
 def test_without_content_nothing_else_is_built_or_read():
-    model = build(IDS_ALONE)
+    model = make_model(IDS_ALONE)
     assert {name.partition(".")[0] for name in model.state_dict()} == {
         "id_embedding",
         "sequence_encoder",
@@ -63,26 +62,22 @@ def test_without_content_nothing_else_is_built_or_read():
 
 def test_the_rest_of_the_model_begins_as_it_does_without():
     plain, other = (
-        build(BOTH.model_copy(update={"id_embedding": False})).state_dict(),
-        build(BOTH).state_dict(),
+        make_model(BOTH.model_copy(update={"id_embedding": False})).state_dict(),
+        make_model(BOTH).state_dict(),
     )
     assert set(other) - set(plain) == {ID_ROWS}
     assert all(torch.equal(plain[name], other[name]) for name in plain)
 
 
 def test_only_the_rows_of_a_batch_get_a_gradient():
-    model = build(IDS_ALONE)
+    model = make_model(IDS_ALONE)
     model.item_vectors(FeatureTable.without_content(4), torch.tensor([0, 3])).sum().backward()
     assert model.id_embedding.weight.grad.tolist() == [[1.0] * 4, [0.0] * 4, [0.0] * 4, [1.0] * 4]
 
 
-def test_the_catalogue_must_be_known():
-    with pytest.raises(
-        ValueError, match=r"expected the trained items of the catalogue with model\.id_embedding"
-    ):
-        build(IDS_ALONE, is_trained=None)
+def test_items_are_made_of_something():
     with pytest.raises(ValueError, match="an item encoder, an id embedding or both, got neither"):
-        SequenceModel(None, build(IDS_ALONE).sequence_encoder)
+        SequenceModel(None, make_model(IDS_ALONE).sequence_encoder)
 
 
 def test_rows_follow_their_items_into_another_catalogue():
@@ -92,8 +87,8 @@ def test_rows_follow_their_items_into_another_catalogue():
         "other": torch.tensor(5.0),
     }
     initial = torch.tensor([[0.1, 0.1], [0.2, 0.2], [0.3, 0.3], [0.4, 0.4]])
-    carried = carry_rows(
-        weights, np.array(["a", "b", "d"]), initial, np.array(["b", "c", "d", "e"])
+    carried = carry_item_rows(
+        weights, np.array(["a", "b", "d"]), {ID_ROWS: initial}, np.array(["b", "c", "d", "e"])
     )
     assert torch.equal(
         carried[ID_ROWS], torch.tensor([[2.0, 0.0], [0.2, 0.2], [0.3, 0.3], [0.4, 0.4]])
@@ -104,7 +99,17 @@ def test_rows_follow_their_items_into_another_catalogue():
 def test_the_same_catalogue_carries_every_row_as_it_is():
     weights = {ID_ROWS: torch.randn(3, 2, generator=torch.Generator().manual_seed(0))}
     ids = np.array(["a", "b", "d"])
-    assert torch.equal(carry_rows(weights, ids, torch.zeros(3, 2), ids)[ID_ROWS], weights[ID_ROWS])
+    carried = carry_item_rows(weights, ids, {ID_ROWS: torch.zeros(3, 2)}, ids)
+    assert torch.equal(carried[ID_ROWS], weights[ID_ROWS])
+
+
+def test_rows_of_single_numbers_follow_their_items_too():
+    weights = {"counts": torch.tensor([3.0, 0.0, 5.0])}
+    initial = {"counts": torch.zeros(3)}
+    carried = carry_item_rows(
+        weights, np.array(["a", "b", "d"]), initial, np.array(["b", "d", "e"])
+    )
+    assert carried["counts"].tolist() == [0.0, 5.0, 0.0]
 
 
 def test_a_catalogue_is_recorded_once_and_any_other_is_refused(tmp_path):

@@ -6,9 +6,11 @@ from torch.nn.functional import gelu
 
 from crossan.train.layers.heads import TowerHeads
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.settings import ModelSettings
+from crossan.train.runs.facts import trainable_parameter_count
+from crossan.train.settings import CrossanSettings
+from support.small_models import build
 
-SMALL = ModelSettings(bottleneck_dim=3, width=4, top_k=2, heads=2, dropout=0.0)
+SMALL = CrossanSettings(bottleneck_dim=3, width=4, top_k=2, heads=2, dropout=0.0)
 
 
 def make_hidden(items: int, dims: list[int], layers: int = 3, seed: int = 0) -> list[torch.Tensor]:
@@ -16,9 +18,9 @@ def make_hidden(items: int, dims: list[int], layers: int = 3, seed: int = 0) -> 
     return [torch.randn(items, layers, dim, generator=generator) for dim in dims]
 
 
-def make_model(dims: list[int], settings: ModelSettings = SMALL) -> SequenceModel:
+def make_model(dims: list[int], settings: CrossanSettings = SMALL) -> SequenceModel:
     torch.manual_seed(1)
-    model = SequenceModel.build(dims, layer_count=3, input_length=5, settings=settings).eval()
+    model = build(settings, dims, 3, 5).eval()
     for parameter in model.parameters():  # leave the symmetric start, where a wrong mask could hide
         torch.nn.init.normal_(parameter, std=0.3)
     return model
@@ -38,17 +40,15 @@ def head(towers, m: int, state: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("combine", "expected"), [("sum", 24_733_200), ("concat", 24_741_456)])
 def test_parameter_counts_of_table_4(combine, expected):
-    settings = ModelSettings(combine=combine, top_k=2)
+    settings = CrossanSettings(combine=combine, top_k=2)
     with torch.device("meta"):
-        model = SequenceModel.build([768] * 4, layer_count=7, input_length=10, settings=settings)
-    assert model.trainable_parameter_count() == expected
+        model = build(settings, [768] * 4, 7, 10)
+    assert trainable_parameter_count(model) == expected
 
 
 def test_sequence_encoder_has_the_papers_count():
     with torch.device("meta"):
-        model = SequenceModel.build(
-            [768] * 4, layer_count=7, input_length=10, settings=ModelSettings()
-        )
+        model = build(CrossanSettings(), [768] * 4, 7, 10)
     assert sum(p.numel() for p in model.sequence_encoder.parameters()) == 100_224
 
 
@@ -113,7 +113,7 @@ def test_two_modalities_agree_with_eq_5_written_out():
 
 
 def test_new_gates_start_equal_and_sum_to_one():
-    weights = SequenceModel.build([6, 6], 3, 5, SMALL).item_encoder.towers.gate_weights()
+    weights = build(SMALL, [6, 6], 3, 5).item_encoder.towers.gate_weights()
     assert weights.shape == (2, 3, 3)
     assert torch.allclose(weights, torch.full((2, 3, 3), 1 / 3))
 
@@ -160,10 +160,8 @@ def test_bfloat16_reaches_the_towers():
 
 
 def test_an_unsettled_compute_type_builds_nothing():
-    with pytest.raises(
-        ValueError, match="model.compute to be settled before the model is built, got 'auto'"
-    ):
-        SequenceModel.build([6, 6], 3, 5, SMALL.model_copy(update={"compute": "auto"}))
+    with pytest.raises(ValueError, match="model.compute to be settled before building, got 'auto'"):
+        build(SMALL.model_copy(update={"compute": "auto"}), [6, 6], 3, 5)
 
 
 def test_permuting_items_permutes_item_vectors():
@@ -180,11 +178,7 @@ def test_permuting_items_permutes_item_vectors():
 
 
 def test_a_user_vector_ignores_padding_and_the_future():
-    encoder = (
-        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1}))
-        .eval()
-        .sequence_encoder
-    )
+    encoder = build(SMALL.model_copy(update={"top_k": 1}), [6], 3, 5).eval().sequence_encoder
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
     expected = encoder(vectors, is_real)
@@ -198,11 +192,7 @@ def test_a_user_vector_ignores_padding_and_the_future():
 
 
 def test_a_short_sequence_equals_its_padded_twin():
-    encoder = (
-        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1}))
-        .eval()
-        .sequence_encoder
-    )
+    encoder = build(SMALL.model_copy(update={"top_k": 1}), [6], 3, 5).eval().sequence_encoder
     vectors = torch.randn(1, 5, 4, generator=torch.Generator().manual_seed(3))
     is_real = torch.tensor([[False, False, True, True, True]])
     short = encoder(vectors[:, 2:], torch.ones(1, 3, dtype=torch.bool))
@@ -210,11 +200,11 @@ def test_a_short_sequence_equals_its_padded_twin():
 
 
 def test_too_many_positions_are_refused():
-    encoder = SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"top_k": 1})).sequence_encoder
+    encoder = build(SMALL.model_copy(update={"top_k": 1}), [6], 3, 5).sequence_encoder
     with pytest.raises(ValueError, match="expected at most 5 positions, got 6"):
         encoder(torch.zeros(1, 6, 4), torch.ones(1, 6, dtype=torch.bool))
 
 
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="divisible by the 3 heads, got 4"):
-        SequenceModel.build([6], 3, 5, SMALL.model_copy(update={"heads": 3}))
+        build(SMALL.model_copy(update={"heads": 3}), [6], 3, 5)

@@ -16,7 +16,7 @@ from support.small_models import ITEM_COUNT, batches, loss_and_gradients, make_f
     batches(),
     st.lists(st.integers(3, 5), min_size=1, max_size=4),
     st.sampled_from(["sum", "concat"]),
-    st.sampled_from([{}, {"id_embedding": True}, {"id_embedding": True, "content": False}]),
+    st.sampled_from([{}, {"id_embedding": True}, {"kind": "frozen"}, {"kind": "sasrec"}]),
     st.integers(0, 1000),
 )
 def test_the_loss_and_all_gradients_equal_the_slow_twins(sequences, dims, combine, parts, seed):

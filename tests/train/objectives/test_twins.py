@@ -9,28 +9,26 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.catalogue import CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.sample import drawn_by
 from crossan.train.sequences.padding import PADDING
-from crossan.train.settings import ModelSettings
+from crossan.train.settings import CrossanSettings, SasrecSettings
+from support.small_models import build
 
 ITEM_COUNT, LENGTH, WIDTH = 8, 4, 4
-PARTS = {
-    "content": {},
-    "both": {"id_embedding": True},
-    "ids alone": {"id_embedding": True, "content": False},
+SHAPES = {
+    "content": CrossanSettings(bottleneck_dim=3, width=WIDTH, dropout=0.0),
+    "both": CrossanSettings(bottleneck_dim=3, width=WIDTH, dropout=0.0, id_embedding=True),
+    "ids alone": SasrecSettings(width=WIDTH, dropout=0.0),
 }
 
 
 def make_model(parts):
     torch.manual_seed(0)
-    shape = ModelSettings(bottleneck_dim=3, width=WIDTH, dropout=0.0, **PARTS[parts])
-    dims = [3, 5] if shape.content else []
-    return SequenceModel.build(
-        dims, 2, LENGTH, shape, torch.ones(ITEM_COUNT, dtype=torch.bool)
-    ).double()
+    shape = SHAPES[parts]
+    dims = [3, 5] if shape.reads_hidden_states else []
+    return build(shape, dims, 2, LENGTH, torch.ones(ITEM_COUNT, dtype=torch.bool)).double()
 
 
 def make_features():
@@ -141,7 +139,7 @@ def sample_beside(objective, batch):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 3), st.integers(1, 8), st.booleans()
+    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(SHAPES)), st.integers(1, 3), st.integers(1, 8), st.booleans()
 )  # fmt: skip
 def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, sample_size, resumes):
     model, features = make_model(parts), make_features()
@@ -176,7 +174,7 @@ def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, samp
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(PARTS)), st.integers(1, 20), st.integers(1, 8), st.booleans()
+    st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(SHAPES)), st.integers(1, 20), st.integers(1, 8), st.booleans()
 )  # fmt: skip
 def test_cross_batch_negatives_equal_their_loop(steps, parts, memory_size, sample_size, resumes):
     model, features = make_model(parts), make_features()
@@ -211,7 +209,7 @@ def zero_vectors(model):
     return model
 
 
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", SHAPES)
 def test_the_catalogue_softmax_by_hand(parts):
     """All scores are 0 and 0, 1, 2, 5 are trained: user 0 predicts 1 against 2 and 5, user 1 predicts 2 against 0, 1, 5."""
     training = torch.tensor([[PADDING, 0, 1], [2, 2, 2], [PADDING, PADDING, 5]])

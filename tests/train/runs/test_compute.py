@@ -6,13 +6,21 @@ import torch
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs import compute
 from crossan.train.runs.compute import fastest_compute, settle_compute
-from crossan.train.settings import DataSettings, ModelSettings, RunSettings
+from crossan.train.runs.launch import Launch
+from crossan.train.settings import (
+    CrossanSettings,
+    DataSettings,
+    FrozenSettings,
+    PopularitySettings,
+    RunSettings,
+    SasrecSettings,
+)
 
 CPU = torch.device("cpu")
 
 
-def make_settings(kind: str, **more: bool) -> RunSettings:
-    model = ModelSettings(compute=kind, bottleneck_dim=8, **more)
+def make_settings(compute: str) -> RunSettings:
+    model = CrossanSettings(compute=compute, bottleneck_dim=8)
     return RunSettings(data=DataSettings(dataset="d", cache="c"), model=model)
 
 
@@ -45,27 +53,23 @@ def test_the_probe_times_both_types(monkeypatch):
 def test_what_is_asked_for_needs_no_probe(tmp_path, monkeypatch, kind):
     monkeypatch.delattr(compute, "fastest_compute")
     settings = make_settings(kind)
-    assert settle_compute(settings, RunFolder(tmp_path), CPU, may_resume=False) == settings
+    assert settle_compute(settings, RunFolder(tmp_path), CPU, Launch()) == settings
 
 
-@pytest.mark.parametrize("more", [{"adapters": False}, {"content": False, "id_embedding": True}])
-def test_without_side_adapters_nothing_is_probed(tmp_path, monkeypatch, more):
+@pytest.mark.parametrize("model", [FrozenSettings(), SasrecSettings(), PopularitySettings()])
+def test_without_side_adapters_nothing_is_probed(tmp_path, monkeypatch, model):
     monkeypatch.delattr(compute, "fastest_compute")
-    settled = settle_compute(
-        make_settings("auto", **more), RunFolder(tmp_path), CPU, may_resume=False
-    )
-    assert settled == make_settings("float32", **more)
+    settings = RunSettings(data=DataSettings(dataset="d"), model=model)
+    assert settle_compute(settings, RunFolder(tmp_path), CPU, Launch()) == settings
 
 
 def test_a_run_that_goes_on_keeps_what_it_began_with(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "r")
     monkeypatch.setattr(compute, "fastest_compute", lambda device, bottleneck_dim: "bfloat16")
-    begun = settle_compute(make_settings("auto"), folder, CPU, may_resume=True)
+    begun = settle_compute(make_settings("auto"), folder, CPU, Launch(may_resume=True))
     assert begun == make_settings("bfloat16")
     folder.begin(begun, {}, may_resume=True)
     folder.release()
     monkeypatch.setattr(compute, "fastest_compute", lambda device, bottleneck_dim: "float32")
-    assert settle_compute(make_settings("auto"), folder, CPU, may_resume=True) == begun
-    assert settle_compute(make_settings("auto"), folder, CPU, may_resume=False) == make_settings(
-        "float32"
-    )
+    assert settle_compute(make_settings("auto"), folder, CPU, Launch(may_resume=True)) == begun
+    assert settle_compute(make_settings("auto"), folder, CPU, Launch()) == make_settings("float32")

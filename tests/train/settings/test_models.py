@@ -4,7 +4,7 @@ import pytest
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import load_settings
-from crossan.train.settings import ModelSettings
+from crossan.train.settings import CrossanSettings
 
 
 @pytest.mark.parametrize(
@@ -18,16 +18,15 @@ from crossan.train.settings import ModelSettings
         (["top_k=5"], "top_k"),
         (["combine=product"], "'sum' or 'concat'"),
         (["compute=float64"], "'float32', 'bfloat16' or 'auto'"),
-        (["content=false"], "expected content, id_embedding or both, got neither"),
         (["botleneck_dim=8"], "did you mean 'bottleneck_dim'"),
     ],
 )
 def test_what_does_not_fit_is_refused(assignments, message):
     with pytest.raises(ConfigError, match=message):
-        load_settings(ModelSettings, assignments=assignments, environment={})
+        load_settings(CrossanSettings, assignments=assignments, environment={})
 
 
 def test_layers_may_be_chosen():
     assert load_settings(
-        ModelSettings, assignments=["layers=[0, 6, 12]"], environment={}
+        CrossanSettings, assignments=["layers=[0, 6, 12]"], environment={}
     ).layers == (0, 6, 12)

@@ -3,7 +3,7 @@
 import pytest
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.train.settings import DataSettings, ModelSettings, RunSettings
+from crossan.train.settings import DataSettings, RunSettings, SasrecSettings
 from crossan.train.sweep.stores_read import StoresRead, stores_to_read
 
 
@@ -62,7 +62,7 @@ def test_the_same_numbers_may_lie_elsewhere_and_old_locks_have_no_manifest(read)
 
 
 def test_item_ids_alone_compare_with_anything(read):
-    read.add("runs/two", {"model.content": False}, {})
+    read.add("runs/two", {"model.kind": "sasrec"}, {})
     with pytest.raises(
         IncompatibleError, match="in runs/one; .* in runs/three"
     ):  # and leave what the others read
@@ -92,10 +92,8 @@ def test_what_a_trial_will_read_is_what_its_settings_leave_of_the_cache():
     found = {"text": store(), "image": store()}
     base = RunSettings(data=DataSettings(dataset="D", cache="C"))
     image = RunSettings(data=DataSettings(dataset="D", cache="C", modality=("image",)))
-    ids = RunSettings(
-        data=DataSettings(dataset="D"), model=ModelSettings(content=False, id_embedding=True)
-    )
+    ids = RunSettings(data=DataSettings(dataset="D"), model=SasrecSettings())
     assert stores_to_read(base, {}, found) == found
     assert list(stores_to_read(image, {"data.modality": ("image",)}, found)) == ["image"]
-    assert stores_to_read(ids, {"model.content": False}, found) == {}
+    assert stores_to_read(ids, {"model.kind": "sasrec"}, found) == {}
     assert stores_to_read(base, {"data.store": ("/s",)}, found) == {}
