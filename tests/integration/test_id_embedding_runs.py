@@ -193,7 +193,8 @@ def test_features_that_are_not_read_cannot_be_chosen_or_shuffled(small):
         (("--modality", "text", "--store", "s"), "data.modality, data.store"),
     ):
         with pytest.raises(
-            ConfigError, match=f"expected no {named} with model.content=false: no features are read"
+            ConfigError,
+            match=f"expected no {named} with model.kind=sasrec, which reads no hidden states",
         ):
             run_train(small, *IDS_ALONE, *given)
     run_train(small, *IDS_ALONE)

@@ -47,7 +47,7 @@ def test_figures_of_earlier_epochs_do_not_outlive_a_step(place, monkeypatch):
     assert attempt(train, *training(place, LONG, "--resume")).exit_code == 143
     assert figures_in(place / "r") == []
     with pytest.raises(
-        UsageError, match=r"expected result\.json, found none: the run is not finished"
+        UsageError, match=r"expected result\.json, found none; the run is not finished"
     ):
         run(report, place / "r")
     monkeypatch.undo()

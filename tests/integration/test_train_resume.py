@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train.cli import train
 from crossan.train.loop import loss_window as losses
-from crossan.train.loop import trainer
+from crossan.train.loop import validation
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.loss import batch_columns
 from crossan.train.record.checkpoint import load_checkpoint
-from crossan.train.runs import training as run_module
+from crossan.train.runs import planning
 from support.commands import QUICK, attempt, train_in, training
 from support.outcomes import outcome
 from support.stopping import Died, before_steps, die_at_step, signal_at_step
@@ -70,7 +70,7 @@ def test_a_signal_finishes_the_step_in_hand(place, whole, monkeypatch, at, numbe
 
 
 def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypatch):
-    real, calls = trainer.encode_items, []
+    real, calls = validation.encode_items, []
 
     def encode(*arguments):
         calls.append(None)
@@ -78,7 +78,7 @@ def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypat
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments)
 
-    monkeypatch.setattr(trainer, "encode_items", encode)
+    monkeypatch.setattr(validation, "encode_items", encode)
     result = attempt(train, *training(place, SETTINGS))
     assert result.exit_code == 143
     assert f"checkpoint of epoch 2, step {STEPS_PER_EPOCH} written" in result.stderr
@@ -188,7 +188,7 @@ def test_another_spec_is_refused_and_named(place, monkeypatch):
         "crossan",
     } <= set(recorded)
     other = recorded | {"threads": 64, "torch": "1.0"}
-    monkeypatch.setattr(run_module, "current_spec", lambda *facts: other)
+    monkeypatch.setattr(planning, "current_spec", lambda *facts: other)
     expected = rf"(?s)trained on another spec.*\n  threads: {recorded['threads']} then, 64 now\n  torch: .* then, 1.0 now"
     with pytest.raises(IncompatibleError, match=expected) as refused:
         run_train(place, "--resume")

@@ -138,7 +138,7 @@ def test_weights_that_changed_before_the_first_checkpoint_are_refused(
         ),
         (
             ("--set", "model.bottleneck_dim=16", "--set", "model.heads=4"),
-            r"\n  model.bottleneck_dim: 8 in that run, 16 in this one\n  model.heads: 2 in that run, 4 in this one",
+            r"\n  model.heads: 2 in that run, 4 in this one\n  model.bottleneck_dim: 8 in that run, 16 in this one",
         ),
     ],
 )

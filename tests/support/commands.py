@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from crossan.train.cli import train
+from crossan.train.settings.models import model_settings_classes
 
 QUICK = (
     "model.bottleneck_dim=8",
@@ -37,8 +38,9 @@ def run(command, *arguments):
 
 def training(place, settings, *more, out="r"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
-    cache = () if "sasrec" in more else ("--cache", place / "c")
-    given = [part for setting in settings for part in ("--set", setting)]
+    kind = _kind(settings, more)
+    cache = ("--cache", place / "c") if kind.reads_hidden_states else ()
+    given = [part for setting in settings if _is_of(setting, kind) for part in ("--set", setting)]
     return [
         "--dataset",
         place / "d",
@@ -51,6 +53,22 @@ def training(place, settings, *more, out="r"):
         *given,
         *more,
     ]
+
+
+def _kind(settings, more):
+    """Return the settings class of the model that arguments name."""
+    named = [
+        name.removeprefix("model.kind=") for name in settings if name.startswith("model.kind=")
+    ]
+    if "--model" in more:
+        named.append(more[more.index("--model") + 1])
+    return model_settings_classes()[named[-1] if named else "crossan"]
+
+
+def _is_of(setting, kind):
+    """Whether the kind has the setting: tests share their small sizes over all kinds."""
+    group, _, name = setting.partition("=")[0].rpartition(".")
+    return group != "model" or name in kind.model_fields
 
 
 def train_in(place, settings, *more, out="r"):
