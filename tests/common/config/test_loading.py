@@ -1,10 +1,13 @@
 """Settings: precedence, unknown names with the nearest one, and who gave what."""
 
+from typing import Annotated
+
 import pytest
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import (
     FlagValue,
+    OneOf,
     Settings,
     load_settings,
     settings_differences,
@@ -188,6 +191,19 @@ def test_an_upgrade_changes_no_tree_of_the_caller_and_its_error_names_the_source
     assert changes == {"slow": False}
     with pytest.raises(ConfigError, match=r"^--grid: expected slow or is_fast, got both$"):
         settings_with(Renamed(), {"slow": True, "is_fast": True}, "--grid")
+
+
+class Named(Settings):
+    fusion: Annotated[str, OneOf(lambda: ["momef", "mean"])] = "momef"
+
+
+def test_a_name_that_others_may_add_to_is_checked():
+    assert load_settings(Named, assignments=["fusion=mean"], environment={}).fusion == "mean"
+    with pytest.raises(
+        ConfigError,
+        match=r"--set fusion=momf: fusion: expected one of momef, mean; did you mean 'momef'\?, got",
+    ):
+        load_settings(Named, assignments=["fusion=momf"], environment={})
 
 
 class Partly(Settings):

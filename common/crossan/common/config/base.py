@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kinds", "Settings"]
+from crossan.common.plugins import require_known
+
+__all__ = ["Kinds", "OneOf", "Settings"]
 
 
 class Settings(BaseModel):
@@ -78,3 +80,27 @@ class Kinds:
         if settings_class is None:
             raise ValueError(f"expected {self.by} as one of {', '.join(classes)}")
         return settings_class.model_validate(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Mark a text that is one of some names, to which other packages may add.
+
+    For names that are known when the file is written, `Literal` does the same.
+
+    Parameters
+    ----------
+    names
+        Returns the names; called anew for each value that comes.
+    """
+
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return pydantic's plan: check the name after its type."""
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def _known(self, name: str) -> str:
+        return require_known(name, self.names())

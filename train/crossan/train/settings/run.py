@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import Kinds, Settings
-from crossan.common.plugins import plugin_names, require_known
+from crossan.common.config import Kinds, OneOf, Settings
+from crossan.common.plugins import plugin_names
 from crossan.train.settings.models import (
     CrossanSettings,
     ModelSettings,
@@ -39,6 +39,10 @@ target a `crossan.train.objectives.table.ObjectiveEntry`."""
 HistoryMask = Literal["all", "unseen-only", "none"]
 """Which of a user's items before the target are left out of the ranking: all of
 them, all but the target itself where it repeats, or none."""
+
+
+def _objectives() -> list[str]:
+    return [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)]
 
 
 class DataSettings(Settings):
@@ -94,10 +98,10 @@ class ObjectiveSettings(Settings):
     The default is the paper's.
     """
 
-    kind: str = "in-batch"
-    """Where negatives come from: in-batch, debiased (Eqs. 7-8); catalogue, every trained item in a
-    full softmax; cross-batch, the batch and a memory of those before it; or the name of an
-    objective that another package adds."""
+    kind: Annotated[str, OneOf(_objectives), Paper("in-batch")] = "in-batch"
+    """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
+    every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
+    Other packages may add objectives."""
 
     refresh_steps: int = Field(default=100, ge=1)
     """Steps between two encodings of the whole catalogue (``catalogue``, where items have content): how old a content
@@ -109,11 +113,6 @@ class ObjectiveSettings(Settings):
 
     memory_size: int = Field(default=4096, ge=1)
     """Item vectors remembered (``cross-batch``), the latest ones."""
-
-    @field_validator("kind")
-    @classmethod
-    def _kind_is_known(cls, name: str) -> str:
-        return require_known(name, [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)])
 
 
 class FeatureSettings(Settings):
