@@ -21,16 +21,16 @@ class Settings(BaseModel):
 
     @classmethod
     def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        """Return what one source gives, under the names of today.
+        """Return the values of a source under the names of today.
 
         Override it in the class that is given to `load_settings` to go on reading
-        names of an earlier version. It is called for each source by itself (a
-        file, a variable, one ``--set``), before names are checked.
+        names of an earlier version. It is called before names are checked, once
+        for each file, once for all variables and once for the command line.
 
         Parameters
         ----------
         tree
-            Values as the source nests them, a copy that may be changed.
+            Values nested by group, a copy that may be changed.
 
         Raises
         ------
