@@ -15,7 +15,7 @@ __all__ = ["Kinds", "OneOf", "Settings"]
 
 
 class Settings(BaseModel):
-    """One group of settings: frozen, and without room for unknown names."""
+    """One group of settings, frozen and without room for unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -65,7 +65,7 @@ class Kinds:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Return pydantic's plan: choose the class, and dump what the chosen class has."""
+        """Return pydantic's plan, to choose the class and to dump what the chosen class has."""
         del source, handler
         # "any" dumps the fields of the value's own class; pydantic would dump those of the
         # annotated class only, and so lose every setting that a kind adds to it.
@@ -99,7 +99,7 @@ class OneOf:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Return pydantic's plan: check the name after its type."""
+        """Return pydantic's plan, to check the name after its type."""
         return core_schema.no_info_after_validator_function(self._known, handler(source))
 
     def _known(self, name: str) -> str:

@@ -167,7 +167,7 @@ def _describe(
 
 
 def _without_tags(location: Sequence[int | str], chosen: Mapping[str, Chosen]) -> list[str]:
-    """Return where an error is as users name it: without the kinds that pydantic puts between."""
+    """Return where an error is, without the kinds that pydantic puts between the names."""
     parts: list[str] = []
     is_tag = False
     for part in map(str, location):

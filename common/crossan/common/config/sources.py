@@ -1,4 +1,4 @@
-"""Where settings come from: files, the environment, flags and ``--set``."""
+"""The sources of settings, which are files, the environment, flags and ``--set``."""
 
 from __future__ import annotations
 

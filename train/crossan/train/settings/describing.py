@@ -121,7 +121,7 @@ def model_kinds(run: type[Settings] = RunSettings) -> dict[str, str]:
 
 
 def default_text(described: Description) -> str:
-    """Return the default for people: as TOML has it, or in words where there is none."""
+    """Return the default as TOML has it, or in words where there is none."""
     if described.is_required:
         return "required"
     return "not given" if described.default is None else toml_value(described.default)

@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 FUSIONS_GROUP = "crossan.fusions"
-"""Entry points by which other packages add fusions: the name is that of ``model.fusion``, the target
-a `crossan.train.models.item_encoder.MakeFusion`."""
+"""Entry points by which other packages add fusions. The name is that of ``model.fusion``, the
+target a `crossan.train.models.item_encoder.MakeFusion`."""
 MOMEF = "momef"
 """Our own fusion."""
 MODELS_GROUP = "crossan.models"
@@ -48,7 +48,7 @@ def _fusions() -> list[str]:
 
 
 class ModelSettings(Settings):
-    """What every kind of model has: its name."""
+    """What every kind of model has, which is its name."""
 
     kind: str
     """Name of the model."""
@@ -109,7 +109,7 @@ class ContentSettings(SequenceSettings):
     """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer."""
 
     layers: Annotated[tuple[int, ...] | None, Paper("[0, 2, 4, 6, 8, 10, 12]")] = None
-    """Kept layers to read from every store, lowest first; all of them where not given."""
+    """Kept layers to read from every store, lowest first. By default all of them."""
 
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added."""
@@ -132,7 +132,7 @@ def kept_layers(model: ModelSettings) -> tuple[int, ...] | None:
 
 
 class CrossanSettings(ContentSettings):
-    """The paper's model: cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
+    """The paper's model of cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
 
     kind: Literal["crossan"] = "crossan"
 
@@ -140,9 +140,9 @@ class CrossanSettings(ContentSettings):
     """Width of the side adapters."""
 
     compute: Literal["float32", "bfloat16", "auto"] = "float32"
-    """What the side adapters' projections are computed in while weights, mix and gradients stay
+    """What the side adapters' projections are computed in, while weights, mix and gradients stay
     float32. bfloat16 is several times faster where the hardware multiplies it (AMX, GPUs) and
-    slower elsewhere; auto tries both for a moment and takes the faster."""
+    slower elsewhere. auto tries both for a moment and takes the faster."""
 
 
 class FrozenSettings(ContentSettings):

@@ -1,4 +1,4 @@
-"""``docs/settings.md``: every setting as Markdown."""
+"""The page ``docs/settings.md``, which has every setting."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ __all__ = ["settings_page"]
 _HEAD = """\
 # Settings of a run
 
-Every setting of `crossan-train`, made from the settings classes by `crossan settings --markdown > docs/settings.md`; a test
-fails while this page is out of date. `crossan settings MODEL` prints those of one model in a terminal.
+Every setting of `crossan-train`, made from the settings classes by
+`crossan settings --markdown > docs/settings.md`. A test fails while this page is out of date.
+`crossan settings MODEL` prints the settings of one model in a terminal.
 
-A setting is given by `--set NAME=VALUE`, in a TOML file that `--config` reads, or by a variable: `CROSSAN_MODEL__TOP_K=3` is
-`--set model.top_k=3` ([decision 2](decisions/0002-config.md)). An empty cell under "paper" means that the paper leaves it open.
+A setting is given by `--set NAME=VALUE`, in a TOML file that `--config` reads, or by a variable:
+`CROSSAN_MODEL__TOP_K=3` is `--set model.top_k=3` ([decision 2](decisions/0002-config.md)).
+An empty cell under "paper" means that the paper leaves it open.
 """
 
 
