@@ -20,7 +20,7 @@ Every setting of `crossan-train`, made from the settings classes by
 
 A setting is given by `--set NAME=VALUE`, in a TOML file that `--config` reads, or by a variable:
 `CROSSAN_MODEL__TOP_K=3` is `--set model.top_k=3` ([decision 2](decisions/0002-config.md)).
-An empty cell under "paper" means that the paper leaves it open.
+An empty cell under "paper" means that the paper says nothing of it.
 """
 
 
