@@ -1,10 +1,13 @@
 """Settings: precedence, unknown names with the nearest one, and who gave what."""
 
+from typing import Annotated, Literal
+
 import pytest
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import (
     FlagValue,
+    OneOf,
     Settings,
     load_settings,
     settings_differences,
@@ -182,12 +185,78 @@ def test_old_names_are_upgraded_before_names_are_checked(tmp_path, sources):
     assert load_settings(Renamed, files=files, environment={}, **sources) == Renamed(is_fast=True)
 
 
+class TwoNames(Settings):
+    """Two switches of an earlier version became one choice."""
+
+    colour: Literal["red", "blue", "none"] = "red"
+    seed: int = 0
+
+    @classmethod
+    def upgraded(cls, tree):
+        if {"is_red", "is_blue"} & tree.keys():
+            is_red, is_blue = tree.pop("is_red", True), tree.pop("is_blue", False)
+            if is_red and is_blue:
+                raise ValueError("expected is_red or is_blue, got both")
+            tree["colour"] = "red" if is_red else "blue" if is_blue else "none"
+        return tree
+
+
+def test_old_names_of_one_command_line_are_upgraded_together():
+    assignments = ["is_red=false", "seed=3", "is_blue=true"]
+    settings = load_settings(TwoNames, assignments=assignments, environment={})
+    assert settings == TwoNames(colour="blue", seed=3)
+    environment = {"CROSSAN_X__Y": "1"}
+    with pytest.raises(ConfigError, match=r"^CROSSAN_X__Y: unknown setting 'x'"):
+        load_settings(TwoNames, assignments=assignments, environment=environment)
+    with pytest.raises(
+        ConfigError, match=r"^--set sed=3: unknown setting 'sed'; did you mean 'seed'"
+    ):
+        load_settings(TwoNames, assignments=["is_red=false", "sed=3"], environment={})
+    with pytest.raises(ConfigError, match=r"^--set seed=x: seed: "):
+        load_settings(TwoNames, assignments=["is_red=false", "seed=3", "seed=x"], environment={})
+
+
+def test_old_names_that_contradict_each_other_are_named_without_the_rest():
+    assignments = ["is_red=true", "seed=3", "is_blue=true"]
+    with pytest.raises(
+        ConfigError,
+        match=r"^--set is_blue=true: expected is_red or is_blue, got both$",  # is_red is the default
+    ):
+        load_settings(TwoNames, assignments=assignments, environment={})
+
+
+def test_what_an_upgrade_makes_comes_from_those_whose_values_it_took():
+    class Wrong(TwoNames):
+        @classmethod
+        def upgraded(cls, tree):
+            if "is_red" in tree:
+                tree["colour"] = f"{tree.pop('is_red')}-{tree.pop('is_blue')}"
+            return tree
+
+    assignments = ["is_red=1", "seed=3", "is_blue=2"]
+    with pytest.raises(ConfigError, match=r"^--set is_red=1 --set is_blue=2: colour: .*got '1-2'$"):
+        load_settings(Wrong, assignments=assignments, environment={})
+
+
 def test_an_upgrade_changes_no_tree_of_the_caller_and_its_error_names_the_source(tmp_path):
     changes = {"slow": False}
     assert settings_with(Renamed(), changes, "--grid").is_fast
     assert changes == {"slow": False}
     with pytest.raises(ConfigError, match=r"^--grid: expected slow or is_fast, got both$"):
         settings_with(Renamed(), {"slow": True, "is_fast": True}, "--grid")
+
+
+class Named(Settings):
+    fusion: Annotated[str, OneOf(lambda: ["momef", "mean"])] = "momef"
+
+
+def test_a_name_that_others_may_add_to_is_checked():
+    assert load_settings(Named, assignments=["fusion=mean"], environment={}).fusion == "mean"
+    with pytest.raises(
+        ConfigError,
+        match=r"--set fusion=momf: fusion: expected one of momef, mean; did you mean 'momef'\?, got",
+    ):
+        load_settings(Named, assignments=["fusion=momf"], environment={})
 
 
 class Partly(Settings):

@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.config import Kinds, Settings, settings_in
+from crossan.common.config import Kinds, OneOf, Settings, settings_in
 from crossan.train.settings import RunSettings
 from crossan.train.settings.allowed import allowed_values
 from crossan.train.settings.describing import (
@@ -89,6 +89,17 @@ def test_settings_of_all_kinds_stand_once_each_with_the_kinds_that_have_it():
         ("data", "What is read"),
         ("model", ""),
     ]
+    assert sections[2].kinds == (
+        ("wide", "Vectors of a width"),
+        ("deep", "Vectors of a width and a depth"),
+        ("shallow", "Of another width"),
+    )
+    assert [sections[2].models_text(one) for one in sections[2].settings] == [
+        "all",
+        "wide, deep",
+        "deep",
+        "shallow",
+    ]
     described = {
         (one.name, one.default): (one.allowed, one.meaning, str(one.paper or ""), one.models)
         for one in sections[2].settings
@@ -123,6 +134,7 @@ def test_one_kind_has_its_own_settings_only_and_must_be_chosen_unless_it_is_the_
         "model.kind",
         "model.width",
     ]
+    assert describe_settings("shallow", Run)[2].kinds == ()
     shown = {
         kind: default_text(describe_settings(kind, Run)[2].settings[0]) for kind in model_kinds(Run)
     }
@@ -176,6 +188,8 @@ class Colour(StrEnum):
         (tuple[int, ...] | None, Field(default=None), "list of whole numbers"),
         (tuple[str, ...], Field(default=()), "list of texts"),
         (tuple[Colour, ...], Field(default=()), "list of red, blue"),
+        (Annotated[str, OneOf(lambda: ["a", "b"])], Field(default="a"), "a, b"),
+        (Annotated[int, Paper("2")], Field(default=2, ge=1), "whole number, 1 or more"),
     ],
 )
 def test_allowed_values_in_words(annotation, field, words):

@@ -119,6 +119,11 @@ def train(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
+    lr: LearningRate = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    seed: Seed = None,
     max_items: Annotated[
         int | None,
         typer.Option(
@@ -128,11 +133,6 @@ def train(
         ),
     ] = None,
     mask_history: MaskHistory = None,
-    lr: LearningRate = None,
-    batch_size: BatchSize = None,
-    epochs: Epochs = None,
-    patience: Patience = None,
-    seed: Seed = None,
     is_reference: Annotated[
         bool,
         typer.Option(

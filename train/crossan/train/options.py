@@ -41,7 +41,8 @@ __all__ = [
     "run_settings",
 ]
 
-# As `settings.HistoryMask` and `features.Residence`, which --help has no time to import; a test compares them.
+# As `settings.HistoryMask` and `features.Residence`, which --help has no time to import. A test
+# compares them.
 _HistoryMask = Literal["all", "unseen-only", "none"]
 _Residence = Literal["auto", "device", "host", "streamed"]
 
@@ -274,7 +275,7 @@ def _shown(value: str | None, *, is_switch: bool) -> str:
 
 
 def modalities(text: str | None) -> list[str] | None:
-    """Return the modalities that ``--modality`` names, in their order; None for all that the cache holds.
+    """Return the modalities that ``--modality`` names, in their order, or None for all.
 
     Raises
     ------

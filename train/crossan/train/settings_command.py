@@ -40,7 +40,7 @@ def settings(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print every setting of a run: its default, its values, the paper's value, what it means.
+    """Print every setting of a run with its default, values, meaning and the paper's value.
 
     Examples
     --------

@@ -10,7 +10,7 @@ An unknown name is an error that gives the nearest known one, and all problems
 are reported at once.
 """
 
-from crossan.common.config.base import Kinds, Settings
+from crossan.common.config.base import Kinds, OneOf, Settings
 from crossan.common.config.comparing import settings_differences
 from crossan.common.config.groups import Group, group_of
 from crossan.common.config.listing import Setting, settings_in
@@ -23,6 +23,7 @@ __all__ = [
     "FlagValue",
     "Group",
     "Kinds",
+    "OneOf",
     "Setting",
     "Settings",
     "dotted",

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-__all__ = ["Kinds", "Settings"]
+from crossan.common.plugins import require_known
+
+__all__ = ["Kinds", "OneOf", "Settings"]
 
 
 class Settings(BaseModel):
-    """One group of settings: frozen, and without room for unknown names."""
+    """One group of settings, frozen and without room for unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     @classmethod
     def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        """Return what one source gives, under the names of today.
+        """Return the values of a source under the names of today.
 
         Override it in the class that is given to `load_settings` to go on reading
-        names of an earlier version. It is called for each source by itself (a
-        file, a variable, one ``--set``), before names are checked.
+        names of an earlier version. It is called before names are checked, once
+        for each file, once for all variables and once for the command line.
 
         Parameters
         ----------
         tree
-            Values as the source nests them, a copy that may be changed.
+            Values nested by group, a copy that may be changed.
 
         Raises
         ------
@@ -63,7 +65,7 @@ class Kinds:
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """Return pydantic's plan: choose the class, and dump what the chosen class has."""
+        """Return pydantic's plan, to choose the class and to dump what the chosen class has."""
         del source, handler
         # "any" dumps the fields of the value's own class; pydantic would dump those of the
         # annotated class only, and so lose every setting that a kind adds to it.
@@ -78,3 +80,27 @@ class Kinds:
         if settings_class is None:
             raise ValueError(f"expected {self.by} as one of {', '.join(classes)}")
         return settings_class.model_validate(value)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Mark a text that is one of some names, to which other packages may add.
+
+    For names that are known when the file is written, `Literal` does the same.
+
+    Parameters
+    ----------
+    names
+        Returns the names; called anew for each value that comes.
+    """
+
+    names: Callable[[], Sequence[str]]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return pydantic's plan, to check the name after its type."""
+        return core_schema.no_info_after_validator_function(self._known, handler(source))
+
+    def _known(self, name: str) -> str:
+        return require_known(name, self.names())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from crossan.common.config.base import Settings
 from crossan.common.config.groups import Group, group_of, root_group
 from crossan.common.config.nearest import nearest
-from crossan.common.config.sources import Source
+from crossan.common.config.upgrading import Source
 
 __all__ = ["Chosen", "Problem", "choose_kinds", "inside"]
 

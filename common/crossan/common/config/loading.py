@@ -13,7 +13,8 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
 from crossan.common.config.kinds import Chosen, choose_kinds
 from crossan.common.config.names import check_names
-from crossan.common.config.sources import FlagValue, Source, all_sources, nested, source_of
+from crossan.common.config.sources import FlagValue, all_sources, nested
+from crossan.common.config.upgrading import Source, upgraded
 from crossan.common.config.writing import plain
 
 __all__ = ["load_settings", "settings_with"]
@@ -82,8 +83,8 @@ def settings_with(
         given = [(source[name], {name: value}) for name, value in changes.items()]
     # The base was checked under today's names, so only the changes can hold old ones.
     before = Source("settings", 0, plain(base))
-    after = [source_of(type(base), label, 1, nested(values, label)) for label, values in given]
-    return _settings_from(type(base), [before, *after])
+    after = [Source(label, 1, nested(values, label)) for label, values in given]
+    return _settings_from(type(base), [before, *upgraded(type(base), after)])
 
 
 def _settings_from(settings_class: type[SettingsT], sources: Sequence[Source]) -> SettingsT:
@@ -166,7 +167,7 @@ def _describe(
 
 
 def _without_tags(location: Sequence[int | str], chosen: Mapping[str, Chosen]) -> list[str]:
-    """Return where an error is as users name it: without the kinds that pydantic puts between."""
+    """Return where an error is, without the kinds that pydantic puts between the names."""
     parts: list[str] = []
     is_tag = False
     for part in map(str, location):

@@ -12,7 +12,7 @@ from crossan.common.config.base import Settings
 from crossan.common.config.groups import Group, group_of
 from crossan.common.config.kinds import Chosen, Problem, inside
 from crossan.common.config.nearest import did_you_mean
-from crossan.common.config.sources import Source
+from crossan.common.config.upgrading import Source
 
 __all__ = ["check_names"]
 

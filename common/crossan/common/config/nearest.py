@@ -27,6 +27,6 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest one, or all of them."""
+    """Return the nearest known name, or all of them, as the end of a message."""
     close = nearest(name, known)
     return f"; did you mean '{close}'?" if close else f"; known here: {', '.join(known)}"

@@ -1,18 +1,17 @@
-"""Where settings come from: files, the environment, flags and ``--set``."""
+"""The sources of settings, which are files, the environment, flags and ``--set``."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
+from crossan.common.config.upgrading import Source, upgraded
 
-__all__ = ["FlagValue", "Source", "all_sources", "nested", "source_of"]
+__all__ = ["FlagValue", "Source", "all_sources", "nested"]
 
 _ENVIRONMENT_PREFIX = "CROSSAN_"
 _NESTING = "__"
@@ -30,20 +29,6 @@ class FlagValue(NamedTuple):
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What one file, one variable or one flag gives."""
-
-    label: str
-    """How errors name it: what the user typed or edited."""
-
-    rank: int
-    """Higher ranks win; all of the environment has one rank, and all of the command line."""
-
-    tree: dict[str, Any]
-    """Its values, nested by group."""
-
-
 def all_sources(
     settings_class: type[Settings],
     files: Sequence[Path],
@@ -59,39 +44,22 @@ def all_sources(
         A file is not there or not TOML, an assignment has no ``=``, or old names contradict
         each other.
     """
-    sources = [
-        source_of(settings_class, str(path), rank, _read_toml(path))
-        for rank, path in enumerate(files)
+    command_line = [
+        *(
+            Source(_flag_label(flag, value), len(files) + 1, nested({setting: value}, flag))
+            for flag, setting, value in flags
+        ),
+        *(
+            Source(f"--set {assignment}", len(files) + 1, _parse_assignment(assignment))
+            for assignment in assignments
+        ),
     ]
-    environment_rank, command_line_rank = len(files), len(files) + 1
-    for variable, tree in _from_environment(environment):
-        sources.append(source_of(settings_class, variable, environment_rank, tree))
-    for flag, setting, value in flags:
-        tree = nested({setting: value}, flag)
-        sources.append(source_of(settings_class, _flag_label(flag, value), command_line_rank, tree))
-    for assignment in assignments:
-        label = f"--set {assignment}"
-        tree = _parse_assignment(assignment)
-        sources.append(source_of(settings_class, label, command_line_rank, tree))
-    return sources
-
-
-def source_of(
-    settings_class: type[Settings], label: str, rank: int, tree: Mapping[str, Any]
-) -> Source:
-    """Return a source with its old names upgraded.
-
-    Raises
-    ------
-    ConfigError
-        The old names contradict each other.
-    """
-    # Upgraded before anything looks at names: an old name would be refused as unknown. A copy,
-    # because the upgrade may change its tree in place and the caller keeps the one it gave.
-    try:
-        return Source(label, rank, settings_class.upgraded(deepcopy(dict(tree))))
-    except ValueError as error:
-        raise ConfigError(f"{label}: {error}") from None
+    by_rank = [
+        *([Source(str(path), rank, _read_toml(path))] for rank, path in enumerate(files)),
+        [Source(variable, len(files), tree) for variable, tree in _from_environment(environment)],
+        command_line,
+    ]
+    return [source for sources in by_rank for source in upgraded(settings_class, sources)]
 
 
 def nested(values: Mapping[str, object], label: str) -> dict[str, Any]:

@@ -51,9 +51,9 @@ def dotted(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 def _for_reading(
     values: Mapping[str, Any], settings: Settings | None, group: Group | None = None
 ) -> dict[str, Any]:
-    """Return values in the order people read them: the kind, other values, then groups.
+    """Return values in the order people read them.
 
-    TOML wants groups behind values in any case: what follows a ``[group]`` line is in that group.
+    The kind comes first, then other values, then groups.     TOML wants groups behind values in any case: what follows a ``[group]`` line is in that group.
     """
     fields = {} if settings is None else type(settings).model_fields
     kind = None if group is None else group.by

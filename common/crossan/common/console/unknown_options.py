@@ -48,7 +48,7 @@ def explanation_of(option: str, context: Any) -> str | None:  # noqa: ANN401 - a
 
 
 def _value_of(option: str, arguments: Sequence[str]) -> str | None:
-    """Return what stands behind an option: ``--option=value`` or ``--option value``."""
+    """Return what stands behind an option, after ``=`` or a blank."""
     for position, argument in enumerate(arguments):
         if argument.startswith(f"{option}="):
             return argument.removeprefix(f"{option}=")

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from crossan.common.config import OneOf
+
 __all__ = ["allowed_values"]
 
 _NAMES: dict[object, str] = {
@@ -20,6 +22,9 @@ _NAMES: dict[object, str] = {
 
 def allowed_values(field: FieldInfo) -> str:
     """Return the values that a setting takes, for example ``whole number, 1 to 4``."""
+    for mark in field.metadata:
+        if isinstance(mark, OneOf):
+            return ", ".join(mark.names())
     return ", ".join(filter(None, (_kind_of_value(field.annotation), _range(field.metadata))))
 
 

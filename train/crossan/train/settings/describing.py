@@ -66,6 +66,14 @@ class Section:
 
     settings: tuple[Description, ...]
 
+    kinds: tuple[tuple[str, str], ...] = ()
+    """Each kind of the group and what it is, where settings of several kinds are in it."""
+
+    def models_text(self, described: Description) -> str:
+        """Return the kinds of model that have one of the settings, ``all`` for all of them."""
+        kinds = tuple(kind for kind, _ in self.kinds)
+        return "all" if described.models == kinds else ", ".join(described.models)
+
 
 def describe_settings(model: str | None = None, run: type[Settings] = RunSettings) -> list[Section]:
     """Return every setting of a run, by group.
@@ -95,7 +103,12 @@ def describe_settings(model: str | None = None, run: type[Settings] = RunSetting
         if model is None or _models_of(setting) in {(), (model,)}:
             by_group.setdefault(setting.name.rpartition(".")[0], []).append(setting)
     return [
-        Section(name, _meaning_of_group(settings), _described(settings, model, run))
+        Section(
+            name,
+            _meaning_of_group(settings),
+            _described(settings, model, run),
+            tuple(model_kinds(run).items()) if name == _MODEL and model is None else (),
+        )
         for name, settings in by_group.items()
     ]
 
@@ -108,7 +121,7 @@ def model_kinds(run: type[Settings] = RunSettings) -> dict[str, str]:
 
 
 def default_text(described: Description) -> str:
-    """Return the default for people: as TOML has it, or in words where there is none."""
+    """Return the default as TOML has it, or in words where there is none."""
     if described.is_required:
         return "required"
     return "not given" if described.default is None else toml_value(described.default)

@@ -8,13 +8,14 @@ its own by an entry point in the group ``crossan.models`` (see
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.common.config import Settings
-from crossan.common.plugins import load_plugin, plugin_names, require_known
+from crossan.common.config import OneOf, Settings
+from crossan.common.plugins import load_plugin, plugin_names
+from crossan.train.settings.paper import Paper
 
 __all__ = [
     "FUSIONS_GROUP",
@@ -33,8 +34,8 @@ __all__ = [
 ]
 
 FUSIONS_GROUP = "crossan.fusions"
-"""Entry points by which other packages add fusions: the name is that of ``model.fusion``, the target
-a `crossan.train.models.item_encoder.MakeFusion`."""
+"""Entry points by which other packages add fusions. The name is that of ``model.fusion``, the
+target a `crossan.train.models.item_encoder.MakeFusion`."""
 MOMEF = "momef"
 """Our own fusion."""
 MODELS_GROUP = "crossan.models"
@@ -42,8 +43,12 @@ MODELS_GROUP = "crossan.models"
 `crossan.train.models.table.ModelEntry`."""
 
 
+def _fusions() -> list[str]:
+    return [MOMEF, *plugin_names(FUSIONS_GROUP)]
+
+
 class ModelSettings(Settings):
-    """What every kind of model has: its name."""
+    """What every kind of model has, which is its name."""
 
     kind: str
     """Name of the model."""
@@ -56,18 +61,21 @@ class ModelSettings(Settings):
 
 
 class SequenceSettings(ModelSettings):
-    """Shape of the sequence encoder; the defaults are the paper's."""
+    """Shape of the sequence encoder.
 
-    width: int = Field(default=64, ge=1)
-    """Width of item and user vectors; the paper searches 32, 64, 128."""
+    The defaults are the paper's.
+    """
 
-    blocks: int = Field(default=2, ge=1)
+    width: Annotated[int, Paper("64", "32, 64, 128")] = Field(default=64, ge=1)
+    """Width of item and user vectors."""
+
+    blocks: Annotated[int, Paper("2")] = Field(default=2, ge=1)
     """Transformer blocks of the sequence encoder."""
 
-    heads: int = Field(default=2, ge=1)
+    heads: Annotated[int, Paper("2")] = Field(default=2, ge=1)
     """Attention heads of the sequence encoder."""
 
-    dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
+    dropout: Annotated[float, Paper("0.1")] = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout of the sequence encoder."""
 
     @model_validator(mode="after")
@@ -81,32 +89,30 @@ class SequenceSettings(ModelSettings):
 
 
 class ContentSettings(SequenceSettings):
-    """How item vectors are made of hidden states; the defaults are the paper's."""
+    """How item vectors are made of hidden states.
+
+    The defaults are the paper's.
+    """
 
     reads_hidden_states: ClassVar[bool] = True
 
-    fusion: str = "momef"
-    """How the towers' outputs become one item vector: momef (Eq. 6), or the name of a fusion that
-    another package adds."""
+    fusion: Annotated[str, OneOf(_fusions), Paper("momef")] = MOMEF
+    """How the towers' outputs become one item vector. momef is Eq. 6; other packages may add
+    fusions."""
 
-    top_k: int = Field(default=2, ge=1, le=4)
-    """Modalities MOMEF chooses per item (paper: 2 on MicroLens-100K, 3 on 50K). With 1 the router
-    gets no gradient."""
+    top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
+        default=2, ge=1, le=4
+    )
+    """Modalities MOMEF chooses per item. With 1 the router gets no gradient."""
 
-    combine: Literal["sum", "concat"] = "sum"
-    """How MOMEF joins the chosen experts: the sum of Eq. 6, or side by side (Table 4's parameter
-    count)."""
+    combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"
+    """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer."""
 
-    layers: tuple[int, ...] | None = None
-    """Kept layers to read from every store, lowest first; all of them where not given."""
+    layers: Annotated[tuple[int, ...] | None, Paper("[0, 2, 4, 6, 8, 10, 12]")] = None
+    """Kept layers to read from every store, lowest first. By default all of them."""
 
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added."""
-
-    @field_validator("fusion")
-    @classmethod
-    def _fusion_is_known(cls, name: str) -> str:
-        return require_known(name, [MOMEF, *plugin_names(FUSIONS_GROUP)])
 
     @model_validator(mode="after")
     def _layers_ascend(self) -> Self:
@@ -126,17 +132,17 @@ def kept_layers(model: ModelSettings) -> tuple[int, ...] | None:
 
 
 class CrossanSettings(ContentSettings):
-    """The paper's model: cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
+    """The paper's model of cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
 
     kind: Literal["crossan"] = "crossan"
 
-    bottleneck_dim: int = Field(default=512, ge=1)
-    """Width of the side adapters; the paper searches 32 to 8192 and finds 512 best."""
+    bottleneck_dim: Annotated[int, Paper("512", "32 to 8192")] = Field(default=512, ge=1)
+    """Width of the side adapters."""
 
     compute: Literal["float32", "bfloat16", "auto"] = "float32"
-    """What the side adapters' projections are computed in while weights, mix and gradients stay
+    """What the side adapters' projections are computed in, while weights, mix and gradients stay
     float32. bfloat16 is several times faster where the hardware multiplies it (AMX, GPUs) and
-    slower elsewhere; auto tries both for a moment and takes the faster."""
+    slower elsewhere. auto tries both for a moment and takes the faster."""
 
 
 class FrozenSettings(ContentSettings):

@@ -37,32 +37,36 @@ def print_sections(sections: Sequence[Section], width: int | None) -> None:
     for number, (section, table) in enumerate(zip(sections, tables, strict=True)):
         title = ": ".join(filter(None, (section.name or "run", section.meaning)))
         print("\n" * bool(number) + title)
+        if section.kinds:
+            _print_rows(section.kinds, width)
+            print()
         _print_rows(table, width)
 
 
 def _wide_table(section: Section) -> list[list[str]]:
-    has_models = any(described.models for described in section.settings)
-    models = ["models"] if has_models else []
+    models = ["models"] if section.kinds else []
     head = ["setting", "default", "values", "paper", *models, "meaning"]
-    return [head, *(_wide(one, has_models=has_models) for one in section.settings)]
+    return [head, *(_wide(section, described) for described in section.settings)]
 
 
 def _narrow_table(section: Section) -> list[list[str]]:
-    return [["setting", "default", "meaning"], *map(_narrow, section.settings)]
+    head = ["setting", "default", "meaning"]
+    return [head, *(_narrow(section, described) for described in section.settings)]
 
 
-def _wide(described: Description, *, has_models: bool) -> list[str]:
-    paper, models = str(described.paper or ""), [", ".join(described.models)] * has_models
+def _wide(section: Section, described: Description) -> list[str]:
+    models = [section.models_text(described)] if section.kinds else []
+    paper = str(described.paper or "")
     default = default_text(described)
     return [described.name, default, described.allowed, paper, *models, described.meaning]
 
 
-def _narrow(described: Description) -> list[str]:
+def _narrow(section: Section, described: Description) -> list[str]:
     parts = [
         described.meaning,
         f"Values: {described.allowed}.",
         f"Paper: {described.paper}." if described.paper else "",
-        f"Models: {', '.join(described.models)}." if described.models else "",
+        f"Models: {section.models_text(described)}." if section.kinds else "",
     ]
     return [described.name, default_text(described), " ".join(filter(None, parts))]
 

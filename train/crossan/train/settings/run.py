@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import Kinds, Settings
-from crossan.common.plugins import plugin_names, require_known
+from crossan.common.config import Kinds, OneOf, Settings
+from crossan.common.plugins import plugin_names
 from crossan.train.settings.models import (
     CrossanSettings,
     ModelSettings,
@@ -41,6 +41,10 @@ HistoryMask = Literal["all", "unseen-only", "none"]
 them, all but the target itself where it repeats, or none."""
 
 
+def _objectives() -> list[str]:
+    return [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)]
+
+
 class DataSettings(Settings):
     """What a run reads."""
 
@@ -48,10 +52,10 @@ class DataSettings(Settings):
     """Dataset folder."""
 
     cache: str | None = None
-    """Folder of stores; not read, and not needed, by kinds without content."""
+    """Folder of stores. Models without content neither need nor read it."""
 
     modality: tuple[Modality, ...] | None = None
-    """Modalities to use; all that the cache holds for the dataset where not given."""
+    """Modalities to use. By default all that the cache holds for the dataset."""
 
     store: tuple[str, ...] = ()
     """Store folders, needed where the cache holds several of one modality."""
@@ -60,8 +64,8 @@ class DataSettings(Settings):
     """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""
 
     max_items: Annotated[int, Paper("13, as Table 4 counts 10 positions")] = Field(default=13, ge=4)
-    """Items kept per user, the last ones. The model reads three fewer, as one is the training target
-    and two are held out."""
+    """Items kept per user, the last ones. The model reads three fewer, as one is the training
+    target and two are held out."""
 
     min_items: int = Field(default=5, ge=3)
     """Users with fewer interactions are left out."""
@@ -94,37 +98,35 @@ class ObjectiveSettings(Settings):
     The default is the paper's.
     """
 
-    kind: str = "in-batch"
-    """Where negatives come from: in-batch, debiased (Eqs. 7-8); catalogue, every trained item in a
-    full softmax; cross-batch, the batch and a memory of those before it; or the name of an
-    objective that another package adds."""
+    kind: Annotated[str, OneOf(_objectives), Paper("in-batch")] = "in-batch"
+    """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
+    every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
+    Other packages may add objectives."""
 
     refresh_steps: int = Field(default=100, ge=1)
-    """Steps between two encodings of the whole catalogue (``catalogue``, where items have content): how old a content
-    vector outside the batch may be."""
+    """Steps between two encodings of the whole catalogue, for ``catalogue`` where items have
+    content. A content vector outside the batch is at most this old."""
 
     sample_size: int = Field(default=1024, ge=1)
-    """Items beside the batch's encoded in a step (``catalogue`` where items have content, ``cross-batch``): the
-    gradient through these stands for that of all negatives outside the batch."""
+    """Items encoded in a step beside those of the batch, for ``cross-batch``, and for ``catalogue``
+    where items have content. The gradient through them stands for that of all negatives outside
+    the batch."""
 
     memory_size: int = Field(default=4096, ge=1)
-    """Item vectors remembered (``cross-batch``), the latest ones."""
-
-    @field_validator("kind")
-    @classmethod
-    def _kind_is_known(cls, name: str) -> str:
-        return require_known(name, [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)])
+    """Item vectors that ``cross-batch`` remembers, the latest ones."""
 
 
 class FeatureSettings(Settings):
     """What is done to the hidden states before training."""
 
     permute_seed: int | None = Field(default=None, ge=0)
-    """Shuffle the hidden states between items with this seed: the control that content cannot help."""
+    """Seed that shuffles the hidden states between items, as a control in which content cannot
+    help. By default nothing is shuffled."""
 
     storage: Literal["stored", "int8"] = "stored"
-    """What the hidden states are kept in: as their stores give them, or int8 with a scale per item and layer. That
-    takes half the memory of float16 and changes the numbers by about half a percent, which is measured and shown."""
+    """What the hidden states are kept in. stored is as their stores give them; int8 has a scale per
+    item and layer, takes half the memory of float16 and changes the numbers by about half a
+    percent, which is measured and shown."""
 
 
 class CheckpointSettings(Settings):
@@ -134,10 +136,12 @@ class CheckpointSettings(Settings):
     """
 
     every_seconds: float = Field(default=60.0, ge=0)
-    """Seconds of training an interruption costs at most; more where writing takes over a twentieth of them."""
+    """Seconds of training that an interruption costs at most. It is more where writing a checkpoint
+    takes over a twentieth of them."""
 
     every_steps: int | None = Field(default=None, ge=1)
-    """Steps an interruption costs at most, beside the seconds; no such limit where not given."""
+    """Steps that an interruption costs at most, beside the seconds. By default there is no such
+    limit."""
 
 
 class RunSettings(Settings):
@@ -165,7 +169,7 @@ class RunSettings(Settings):
     """Epochs without a better validation HR@10 before training stops."""
 
     init: str | None = None
-    """Run folder whose best weights training starts from; random weights where not given."""
+    """Run folder whose best weights training starts from. By default weights are random."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of weights, order and dropout."""
@@ -209,7 +213,7 @@ class RunSettings(Settings):
         return self
 
     def anywhere(self) -> Self:
-        """Return a copy that names the same folders wherever it is read: every path absolute."""
+        """Return a copy with absolute paths, which names the same folders wherever it is read."""
         data = self.data
         named = {
             "dataset": _absolute(data.dataset),
