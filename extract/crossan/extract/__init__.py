@@ -1,1 +1,4 @@
-"""Media to model inputs to hidden states to stores: the only part that decodes media or runs a backbone."""
+"""Turn the media of a dataset into stores of hidden states.
+
+This is the only part that decodes media or runs a backbone.
+"""

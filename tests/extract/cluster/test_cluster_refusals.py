@@ -15,7 +15,7 @@ from crossan.common.cluster import ClusterRequest
 from crossan.common.datasets import open_dataset, write_dataset
 from crossan.extract.backbones.tiny import write_tiny
 from crossan.extract.cluster.driver import extract_on_cluster
-from crossan.extract.cluster.worker import Order, Worker
+from crossan.extract.cluster.worker import Worker, WorkerSetup
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.request import JobRequest
 
@@ -44,7 +44,7 @@ def request_of(tmp_path):
 
 
 @pytest.fixture
-def order(request_of, tmp_path):
+def setup_of(request_of, tmp_path):
     source = str(write_tiny(tmp_path / "tiny")[Modality.TEXT])
     mark = tmp_path / "mark"
     mark.touch()
@@ -56,25 +56,25 @@ def order(request_of, tmp_path):
             "mark": mark,
             "version": version("crossan"),
         }
-        return Order(**(facts | {"threads": 1} | changed))
+        return WorkerSetup(**(facts | {"threads": 1} | changed))
 
     return make
 
 
-def test_a_worker_that_sees_other_folders_says_so(order, request_of, tmp_path):
-    assert Worker(order(), None).begin().failure is None
+def test_a_worker_that_sees_other_folders_says_so(setup_of, request_of, tmp_path):
+    assert Worker(setup_of(), None).begin().failure is None
     cases = {
-        "does not see it": {"request": request_of(dataset=tmp_path / "elsewhere")},
-        "sees another dataset there": {"dataset_digest": "0" * 64},
-        "sees another folder there": {"mark": tmp_path / "nowhere"},
+        "not a dataset on node": {"request": request_of(dataset=tmp_path / "elsewhere")},
+        "another dataset on node": {"dataset_digest": "0" * 64},
+        "another folder on node": {"mark": tmp_path / "nowhere"},
     }
     for message, changed in cases.items():
         with pytest.raises(UsageError, match=message):
-            raise Worker(order(**changed), None).begin().failure.error()
+            raise Worker(setup_of(**changed), None).begin().failure.error()
 
 
-def test_another_version_of_crossan_on_a_node_is_refused(order):
-    failure = Worker(order(version="0.0.0"), None).begin().failure
+def test_another_version_of_crossan_on_a_node_is_refused(setup_of):
+    failure = Worker(setup_of(version="0.0.0"), None).begin().failure
     assert (failure.error().exit_code, failure.kind) == (5, "IncompatibleError")
     assert "expected crossan 0.0.0, as where the job was started" in failure.message
 

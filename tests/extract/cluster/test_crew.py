@@ -12,14 +12,14 @@ from crossan.cache_schema.errors import DataError, IncompatibleError, ResourceEr
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import Crew, Failure
 from crossan.extract.cluster.crew import HiredCrew
-from crossan.extract.cluster.tasks import Task
-from crossan.extract.cluster.worker import Order, Outcome, Worker
+from crossan.extract.cluster.tasks import ClusterTask
+from crossan.extract.cluster.worker import CallOutcome, Worker, WorkerSetup
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult
 from crossan.extract.media.faults import MediaError, MediaFault
 
-TASKS = [Task(Shard(number, 5), 10) for number in range(1, 6)]
+TASKS = [ClusterTask(Shard(number, 5), 10) for number in range(1, 6)]
 
 
 class LostError(Exception):
@@ -93,12 +93,12 @@ def _done(task):
         modality=Modality.TEXT, store=Path("s"), version=task.shard.number, fingerprint="f", item_count=50,
         statuses=Counter(), reasons=Counter(), forwarded=10, seconds=1.0,
     )  # fmt: skip
-    return Outcome(result=result)
+    return CallOutcome(result=result)
 
 
 def _crew(ray, **options):
     request = JobRequest(dataset=Path("d"), cache=Path("c"), **options)
-    order = Order(
+    setup = WorkerSetup(
         request=request,
         modality=Modality.TEXT,
         source=None,
@@ -107,13 +107,13 @@ def _crew(ray, **options):
         dataset_digest="",
         version="",
     )
-    return HiredCrew(ray, Crew(2, 1, 0, 2), order)
+    return HiredCrew(ray, Crew(2, 1, 0, 2), setup)
 
 
 def test_a_lost_task_is_done_again_by_a_new_worker():
     def outcome(task, attempt):
         if task is None:
-            return Outcome()
+            return CallOutcome()
         return LostError("gone") if task == TASKS[2] and attempt < 4 else _done(task)
 
     ray = FakeRay(outcome)
@@ -126,7 +126,7 @@ def test_a_lost_task_is_done_again_by_a_new_worker():
 
 def test_a_task_that_loses_four_workers_is_given_up():
     ray = FakeRay(
-        lambda task, attempt: Outcome() if task is None else LostError("out of memory\nmore")
+        lambda task, attempt: CallOutcome() if task is None else LostError("out of memory\nmore")
     )
     with pytest.raises(
         ResourceError, match=r"4 workers were lost over task \d/5; the last one: out of memory\n"
@@ -144,7 +144,7 @@ def test_workers_lost_while_they_begin_are_given_up_too():
 
 
 def test_a_repair_is_done_by_one_task_before_the_others():
-    ray = FakeRay(lambda task, attempt: Outcome() if task is None else _done(task))
+    ray = FakeRay(lambda task, attempt: CallOutcome() if task is None else _done(task))
     _crew(ray, is_repair=True).do(TASKS)
     assert ray.calls[0] == (TASKS[0], True)
     assert sorted(ray.calls[1:], key=str) == [(task, False) for task in TASKS[1:]]
@@ -153,7 +153,9 @@ def test_a_repair_is_done_by_one_task_before_the_others():
 def test_an_error_of_ours_is_the_same_on_the_other_side():
     error = IncompatibleError("canary mismatch", remedy="another cache")
     ray = FakeRay(
-        lambda task, attempt: Outcome() if task is None else Outcome(failure=Failure.of(error))
+        lambda task, attempt: (
+            CallOutcome() if task is None else CallOutcome(failure=Failure.of(error))
+        )
     )
     with pytest.raises(IncompatibleError) as raised:
         _crew(ray).do(TASKS)

@@ -1,4 +1,4 @@
-"""One modality's job on a cluster: cut it, have it done, gather what came of it."""
+"""Run a job on a cluster, one modality after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crossan.common.datasets import open_dataset
 from crossan.common.stores import open_store
 from crossan.extract.cluster.crew import HiredCrew
 from crossan.extract.cluster.tasks import cut_tasks
-from crossan.extract.cluster.worker import Order
+from crossan.extract.cluster.worker import WorkerSetup
 from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.quarantine import write_quarantine
@@ -37,9 +37,9 @@ def extract_on_cluster(
 ) -> Iterator[JobResult]:
     """Compute what the stores lack on a Ray cluster, one modality after the other.
 
-    Dataset and cache must be visible under the same path on every node. Items
-    forwarded are counted of the workers that ended their task: what a lost one
-    did before is kept, but not in that count.
+    Dataset and cache must be visible under the same path on every node. The items
+    forwarded are counted over the workers that ended their tasks. What a lost
+    worker did before is kept but not counted.
 
     Parameters
     ----------
@@ -55,14 +55,15 @@ def extract_on_cluster(
     CrossanError
         Whatever a worker raised, with its class and exit code; a request that
         does not fit a cluster (exit 2); a task that lost its worker four times
-        (exit 6). What was done is kept, and the same request goes on.
+        (exit 6). What was done is kept, and the same request continues from there.
     """
     request = _checked(request, cluster)
     with connected(cluster) as ray:
         crew = fit_crew(nodes_of(ray), cluster.worker_count, cluster.gpus_per_worker)
         if crew.room < crew.worker_count:
             note(
-                f"--workers {crew.worker_count}: there is room for {crew.room} now; the others begin when there is more"
+                f"--workers {crew.worker_count}: the cluster has room for {crew.room} now; "
+                "the others begin when it has more"
             )
         for modality, source in work:
             yield _extract_one(ray, crew, request, modality, source)
@@ -81,14 +82,15 @@ def _extract_one(
     tasks = cut_tasks(len(media))
     crew = replace(crew, worker_count=min(crew.worker_count, len(tasks)))
     note(
-        f"extract {modality.value}: {len(media):,} items in {len(tasks):,} tasks for {crew.worker_count} workers "
-        f"of {crew.cpus} cores and {crew.gpus:g} GPUs"
+        f"extract {modality.value}: {len(media):,} items in {len(tasks):,} tasks "
+        f"for {crew.worker_count} workers of {crew.cpus} cores and {crew.gpus:g} GPUs"
     )
+    # A worker would count the cores of its node, which it shares with others.
+    if request.num_workers is None:
+        request = replace(request, num_workers=crew.cpus)
     with _mark(request.cache) as mark:
-        order = Order(
-            request=request
-            if request.num_workers is not None
-            else replace(request, num_workers=crew.cpus),
+        setup = WorkerSetup(
+            request=request,
             modality=modality,
             source=None if source is None else _absolute(source),
             threads=crew.cpus,
@@ -96,48 +98,51 @@ def _extract_one(
             dataset_digest=dataset.digest,
             version=version("crossan"),
         )
-        with redirect_stdout(
-            sys.stderr
-        ):  # Ray tells of a lost worker on stdout, in a thread of its own
-            results = HiredCrew(ray, crew, order).do(tasks)
+        # Ray reports a lost worker on stdout, in a thread of its own; stdout is for results.
+        with redirect_stdout(sys.stderr):
+            results = HiredCrew(ray, crew, setup).do(tasks)
     return _whole(results, media, time.monotonic() - started)
 
 
 def _checked(request: JobRequest, cluster: ClusterRequest) -> JobRequest:
-    """Refuse what has no meaning on a cluster; make paths absolute, as workers stand in other folders."""
+    """Refuse what has no meaning on a cluster, and return the request as workers need it."""
     if request.shard != Shard():
         raise UsageError(
-            f"--shard {request.shard} --engine ray: the cluster gets the whole job and cuts it itself",
-            remedy="Leave --shard out.",
+            f"--shard {request.shard} --engine ray: "
+            "the cluster gets the whole job and cuts it itself",
+            remedy="Leave --shard out",
         )
     if request.limit is not None:
         raise UsageError(
-            f"--limit {request.limit} --engine ray: which items come first is not known on a cluster",
-            remedy="Use --engine local for a trial.",
+            f"--limit {request.limit} --engine ray: "
+            "which items come first is not known on a cluster",
+            remedy="Use --engine local for a trial",
         )
     if not cluster.gpus_per_worker and request.device not in {"auto", "cpu"}:
         raise UsageError(
             f"--device {request.device} --engine ray: a worker is given no accelerator",
             remedy="Add --gpus-per-worker 1",
         )
+    # Absolute paths, because workers start in other folders.
     return replace(
         request,
         dataset=request.dataset.absolute(),
         cache=request.cache.absolute(),
         reuse=None if request.reuse is None else _absolute(request.reuse),
         clips=None if request.clips is None else request.clips.absolute(),
-        # `auto` would take an accelerator that Ray has promised to somebody else
+        # `auto` would take an accelerator that Ray has promised to somebody else.
         device=request.device if cluster.gpus_per_worker else "cpu",
     )
 
 
-def _absolute(place: str) -> str:
-    return str(Path(place).absolute()) if Path(place).exists() else place
+def _absolute(source: str) -> str:
+    """Return the absolute path of a file or folder, and a hub id or URL as it is."""
+    return str(Path(source).absolute()) if Path(source).exists() else source
 
 
 @contextmanager
 def _mark(cache: Path) -> Iterator[Path]:
-    """Leave a file in the cache for the workers to find."""
+    """Leave a file in the cache for the workers to find, while the block runs."""
     mark = cache / f".cluster-{secrets.token_hex(8)}"
     cache.mkdir(parents=True, exist_ok=True)
     mark.touch()
@@ -148,11 +153,13 @@ def _mark(cache: Path) -> Iterator[Path]:
 
 
 def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float) -> JobResult:
-    """Count the newest version again, as each task's result is of the moment it ended."""
+    """Make one result of those of the tasks."""
+    # Counted in the newest version, for the result of a task is of the moment that it ended.
     store = open_store(results[0].store)
-    wanted = {medium.item_id for medium in media}
-    statuses, reasons = count_statuses(store.item_ids, store.status, store.reasons, wanted)
+    item_ids = {medium.item_id for medium in media}
+    statuses, reasons = count_statuses(store.item_ids, store.status, store.reasons, item_ids)
     write_quarantine(store, results[0].modality, media)
+    reports = [result.report for result in results if result.report is not None]
     return replace(
         results[0],
         version=store.version,
@@ -160,7 +167,5 @@ def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float
         reasons=reasons,
         forwarded=sum(result.forwarded for result in results),
         seconds=seconds,
-        report=gather_reports(
-            [result.report for result in results if result.report is not None], seconds
-        ),
+        report=gather_reports(reports, seconds),
     )

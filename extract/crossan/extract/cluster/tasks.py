@@ -1,4 +1,4 @@
-"""How a job is cut into tasks: pure functions."""
+"""Cut a job into tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crossan.extract.job.plan import Shard
 
-__all__ = ["Task", "cut_tasks", "task_count"]
+__all__ = ["ClusterTask", "cut_tasks", "task_count"]
 
 _SMALLEST_TASK = 128
 _TASKS_OF_A_MIDDLING_JOB = 64
@@ -15,32 +15,37 @@ _LARGEST_TASK = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One shard of the batch plan, and about how many items it has, done or not."""
+class ClusterTask:
+    """One shard of the batch plan, for one worker."""
 
     shard: Shard
     item_count: int
+    """About how many items it has, done or not."""
 
 
 def task_count(item_count: int) -> int:
     """Return into how many tasks ``item_count`` items are cut.
 
-    Tasks of 128 items for a small job, 64 tasks from 8,192 items on, tasks of
-    8,192 items from half a million on: several for each worker, yet each task
-    reads the lists of dataset and store once. The number of workers has no part
-    in it, so another crew goes on with what the last one left.
+    A small job has tasks of 128 items, one of 8,192 items or more has 64 tasks,
+    and one of more than half a million has tasks of 8,192 items. That makes
+    several tasks for each worker, but not so many that reading the lists of
+    dataset and store, once for each task, would count.
     """
+    # The number of workers has no part in it, so that another crew continues with the same tasks.
     small = min(_TASKS_OF_A_MIDDLING_JOB, math.ceil(item_count / _SMALLEST_TASK))
     return max(small, math.ceil(item_count / _LARGEST_TASK))
 
 
-def cut_tasks(item_count: int) -> list[Task]:
+def cut_tasks(item_count: int) -> list[ClusterTask]:
     """Cut a job of ``item_count`` items, at least one, into tasks.
 
-    Which items a task has follows from the batch size, which a worker settles;
-    each is told its even share, for the progress. A job of fewer batches than
-    tasks leaves some tasks without items.
+    Which items a task has follows from the batch size, which a worker settles. Its
+    ``item_count`` is therefore an even share, good enough for the progress. A job
+    of fewer batches than tasks leaves some tasks without items.
     """
     count = task_count(item_count)
     share, rest = divmod(item_count, count)
-    return [Task(Shard(number, count), share + (number <= rest)) for number in range(1, count + 1)]
+    return [
+        ClusterTask(Shard(number, count), share + (number <= rest))
+        for number in range(1, count + 1)
+    ]

@@ -1,4 +1,4 @@
-"""Reading media: one file to one array, or to one typed fault.
+"""Read one media file into one array, or into one typed fault.
 
 Belongs here: what depends on a file and a clip recipe. Does not belong here:
 what depends on a backbone (its processor lives in `crossan.extract.backbones`).

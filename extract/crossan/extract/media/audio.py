@@ -1,4 +1,4 @@
-"""The first seconds of a sound file, or of a video's sound track."""
+"""Read the first seconds of a sound file, or of a video's sound track."""
 
 from __future__ import annotations
 
@@ -32,9 +32,10 @@ _RATES_HZ = (1_000, 768_000)
 
 
 def decode_audio(path: Path, *, sampling_rate: int) -> Sound:
-    """Return the clip as mono float32, shape ``(samples,)``; a shorter file gives fewer samples.
+    """Return the clip as mono float32, shape ``(samples,)``.
 
-    Full scale is 1; a lossy codec may overshoot it.
+    A shorter file gives fewer samples. Full scale is 1, and a lossy codec may
+    overshoot it.
 
     Parameters
     ----------
@@ -52,8 +53,8 @@ def decode_audio(path: Path, *, sampling_rate: int) -> Sound:
     MediaError
         The file cannot be read.
     """
-    (found,) = read_tracks_at(path, [open_sound(sampling_rate)])
-    return value_of(found).values
+    (result,) = read_tracks_at(path, [open_sound(sampling_rate)])
+    return value_of(result).values
 
 
 def open_sound(sampling_rate: int | None) -> TrackOpener:
@@ -62,8 +63,8 @@ def open_sound(sampling_rate: int | None) -> TrackOpener:
     Parameters
     ----------
     sampling_rate
-        Hz; None keeps the stream's own rate, up to 48 kHz, and a little more than the clip: what a resampler
-        that is given the result later needs beyond the clip's end.
+        Hz. None keeps the stream's own rate, up to 48 kHz, and a little more than
+        the clip, which a resampler needs that is given the result later.
     """
     return lambda medium: _SoundTrack(medium, sampling_rate)
 
@@ -89,13 +90,15 @@ class _SoundTrack:
         return self._rate is not None and self._count >= round(self._length_s * self._rate)
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
+        # One broken packet costs its own samples; check_span() tells whether too many are lost.
         try:
             decoded = packet.decode()
             _check_format(decoded)
             frames = [heard for frame in decoded for heard in self._resampled(frame)]
         except MediaError:
             raise
-        except (av.error.FFmpegError, ValueError):  # ValueError: the stream changes its layout
+        except (av.error.FFmpegError, ValueError):
+            # The ValueError is of a stream that changes its layout.
             self._broken_packets += 1
             return
         self._parts += [_mix(frame) for frame in frames]
@@ -108,19 +111,20 @@ class _SoundTrack:
             check_span(0.0, self._promised, self._broken_packets)
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no sample could be decoded")
-        samples = np.nan_to_num(
-            np.concatenate(self._parts)[: round(self._length_s * self._rate)], copy=False
-        )
-        found = len(samples) / self._rate
-        check_span(found, self._promised, self._broken_packets)
-        if found < _SHORTEST_S:
+        clip = np.concatenate(self._parts)[: round(self._length_s * self._rate)]
+        # Damaged float samples can be NaN or infinite.
+        samples = np.nan_to_num(clip, copy=False)
+        seconds = len(samples) / self._rate
+        check_span(seconds, self._promised, self._broken_packets)
+        if seconds < _SHORTEST_S:
             raise MediaError(
-                MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {found:.4f} s"
+                MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {seconds:.4f} s"
             )
         is_short = len(samples) < round(CLIP_LENGTH_S * self._rate)
         return Decoded(samples, (MediaNote.PADDED,) if is_short else (), self._rate)
 
     def _resampled(self, frame: Any) -> list[Any]:  # noqa: ANN401
+        # Made for the first frame, whose rate is what the decoder gives, whatever the header says.
         if self._resampler is None:
             self._rate = self._rate or min(frame.sample_rate, CLIP_RATE_CAP_HZ)
             self._resampler = AudioResampler(format="flt", rate=self._rate)
@@ -142,11 +146,9 @@ def _check_format(frames: list[Any]) -> None:
 
 
 def _mix(frame: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401
-    """Return the mean of the channels; swresample's own mix to mono is louder than its inputs.
-
-    The samples come interleaved: PyAV 18 reads past the planes of a planar
-    frame that has more than eight channels, and the process ends.
-    """
+    """Return the mean of the channels, ``(samples,)``."""
+    # Our own mean, because swresample's mix to mono is louder than its inputs. The samples come
+    # interleaved, because PyAV 18 crashes over a planar frame of more than eight channels.
     interleaved: Sound = frame.to_ndarray()  # (1, samples * channels)
     mixed: Sound = interleaved.reshape(frame.samples, -1).mean(axis=1, dtype=np.float32)
     return mixed

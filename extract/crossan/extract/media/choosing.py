@@ -1,4 +1,4 @@
-"""Which of the frames that go by are the clip's: those on the screen at its moments."""
+"""Choose the frames of a clip, those on the screen at its moments."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ __all__ = ["FrameChooser", "Frames", "check_pixels", "is_variable"]
 Frames = npt.NDArray[np.uint8]
 
 _HDR_TRANSFERS = {16, 18}
-"""ITU-T H.273: PQ (SMPTE ST 2084) and HLG (ARIB STD-B67)."""
+"""PQ (SMPTE ST 2084) and HLG (ARIB STD-B67), as ITU-T H.273 numbers them."""
 
 _UNEVEN = 1.5
-"""Gaps that differ by more than this factor are no rounding: 60 frames per second in milliseconds are 16 and 17 apart."""
+"""Gaps that differ by more than this factor are uneven.
+
+Less can be rounding: 60 frames per second are 16 and 17 milliseconds apart.
+"""
 _UNEVEN_SHARE = 0.05
-"""A frame lost here and there, or at a cut, is no variable rate."""
+"""Share of uneven gaps up to which a rate is not variable; a frame may be lost, or cut out."""
 
 
 class FrameChooser:
-    """Takes decoded frames in the order in which they are shown and converts those of the moments.
+    """Takes decoded frames in the order they are shown and converts those of the moments.
 
     Parameters
     ----------
@@ -54,18 +57,21 @@ class FrameChooser:
 
     @property
     def is_complete(self) -> bool:
-        """Every moment has its frame."""
+        """Whether every moment has its frame."""
         return len(self._shapes) == len(self._moments)
 
     def see(self, frame: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
-        """Take the next frame; one that claims to be shown before its predecessor is left out."""
+        """Take the next frame."""
         time = float(frame.time) if frame.time is not None else self._last + self._step
+        # Many clips begin after 0, by an edit list or a cut: the first frame is their beginning.
         if self._first is None:
             self._first, self.first_pts = time, frame.pts
         now = time - self._first
-        if self._shown is not None and now <= self._last:
-            return
         if self._shown is not None:
+            # A frame that claims to be shown before its predecessor is left out.
+            if now <= self._last:
+                return
+            # Only now is it known how long the predecessor was on the screen.
             self._choose_shown(sum(moment < now for moment in self._moments[len(self._shapes) :]))
         if self.is_complete:
             self.shown_until = now
@@ -76,7 +82,7 @@ class FrameChooser:
         self.shown_until = self._last + self._step
 
     def end(self) -> None:
-        """Say that no frame follows: the last one stands in for what is missing."""
+        """Let the last frame stand in for what is missing, as no frame follows."""
         if self._shown is None or self.is_complete:
             return
         if self.shown_until < self._moments[-1]:
@@ -84,7 +90,7 @@ class FrameChooser:
         self._choose_shown(len(self._moments) - len(self._shapes))
 
     def frames(self) -> Frames | None:
-        """Return the chosen frames, one per moment; None where none was seen.
+        """Return the chosen frames, one per moment, or None where none was seen.
 
         Raises
         ------
@@ -99,17 +105,22 @@ class FrameChooser:
         return self._frames
 
     def notes(self, times: Sequence[float] | None = None) -> tuple[MediaNote, ...]:
-        """Return what is odd about the clip; ``times`` are those of all its frames, where not all were seen."""
-        uneven = (
-            {MediaNote.VARIABLE_FRAME_RATE}
-            if is_variable(self._times if times is None else times)
-            else set()
-        )
-        return tuple(sorted(self._notes | uneven))
+        """Return what is odd about the clip.
+
+        Parameters
+        ----------
+        times
+            When each of its frames is shown, seconds; None where all were seen.
+        """
+        notes = set(self._notes)
+        if is_variable(self._times if times is None else times):
+            notes.add(MediaNote.VARIABLE_FRAME_RATE)
+        return tuple(sorted(notes))
 
     def _choose_shown(self, count: int) -> None:
         if not count:
             return
+        # Each frame anew, for a stream may change its size on the way.
         check_pixels(self._shown.width, self._shown.height)
         pixels = _to_rgb(self._shown)
         turns = round(self._shown.rotation / 90) % 4
@@ -137,7 +148,13 @@ def is_variable(times: Sequence[float]) -> bool:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Raise `MediaError` for a frame of more than `PIXEL_CAP` pixels."""
+    """Refuse a frame of more than `PIXEL_CAP` pixels.
+
+    Raises
+    ------
+    MediaError
+        The frame is too large.
+    """
     if width * height > PIXEL_CAP:
         raise MediaError(
             MediaFault.TOO_MANY_PIXELS, f"{width:,} x {height:,} pixels > {PIXEL_CAP:,}"
@@ -145,7 +162,9 @@ def check_pixels(width: int, height: int) -> None:
 
 
 def _to_rgb(frame: Any) -> Frames:  # noqa: ANN401
-    """Return a view of the frame's pixels as RGB, ``(height, width, 3)``: PyAV's own arrays are one copy more."""
+    """Return the frame's pixels as RGB, ``(height, width, 3)``."""
+    # A view of the converted plane, where PyAV's to_ndarray() would make one more copy. Rows are
+    # padded to line_size bytes.
     plane = frame.reformat(format="rgb24", threads=1).planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
     return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)

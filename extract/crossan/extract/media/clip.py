@@ -1,4 +1,7 @@
-"""The clip of one file, frames and sound of it in one pass, from the file or from the folder of ``--clips``."""
+"""Read frames and sound of one file in one pass.
+
+They come from the file itself, or from the folder of ``--clips``.
+"""
 
 from __future__ import annotations
 
@@ -21,22 +24,30 @@ from crossan.extract.media.clip_parts import (
 from crossan.extract.media.clips import ClipFolder, KeptClip
 from crossan.extract.media.faults import AbsentMedium, MediaError
 from crossan.extract.media.notes import MediaNote
-from crossan.extract.media.tracks import Decoded, TrackOpener, Unreadable, read_tracks_at
+from crossan.extract.media.tracks import (
+    Decoded,
+    TrackOpener,
+    TrackResult,
+    Unreadable,
+    read_tracks_at,
+)
 from crossan.extract.media.video import open_frames
 
 __all__ = ["Clip", "ClipReader"]
 
-Outcome = Decoded | Unreadable
-
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """What one file gives: per modality that was wanted an array, or the fault that stands in for it."""
+    """What was read of one file."""
 
     media: Mapping[Modality, npt.NDArray[Any] | Unreadable]
-    """Video: frames uint8 ``(frame, height, width, 3)``; audio: samples float32 ``(samples,)``."""
+    """An array, or the fault that stands in for it, by modality.
+
+    Frames of a video are uint8 ``(frame, height, width, 3)``, samples of a sound
+    float32 ``(samples,)``.
+    """
     notes: Mapping[Modality, tuple[MediaNote, ...]] = field(default_factory=dict)
-    """What is odd about those that could be read; a modality without a note is not in it."""
+    """What is odd about the media that could be read; a modality without a note is not in it."""
 
     def medium(self, modality: Modality) -> npt.NDArray[Any]:
         """Return one array.
@@ -48,41 +59,45 @@ class Clip:
         MediaError
             It cannot be read.
         KeyError
-            It was not wanted.
+            It was not read.
         """
-        found = self.media[modality]
-        if isinstance(found, MediaError | AbsentMedium):
-            raise found
-        return found
+        medium = self.media[modality]
+        if isinstance(medium, MediaError | AbsentMedium):
+            raise medium
+        return medium
 
 
 @dataclass(frozen=True, slots=True)
 class ClipReader:
-    """Reads clips; small and picklable, for worker processes."""
+    """Reads clips, in worker processes as well.
+
+    It is small and can be pickled.
+    """
 
     frame_count: int | None = None
-    """Frames of a clip; None where none are asked for."""
+    """Frames of a clip; None where no frames are read."""
     sampling_rate: int | None = None
-    """Hz; None where no sound is asked for."""
+    """Hz; None where no sound is read."""
     cache: Path | None = None
     """The folder of ``--clips``; None decodes every file, and gives other values."""
 
-    def read(self, path: Path, digest: str | None, wanted: frozenset[Modality]) -> Clip:
-        """Read the wanted modalities of one file, which is opened and demuxed once.
+    def read(self, path: Path, digest: str | None, modalities: frozenset[Modality]) -> Clip:
+        """Read modalities of one file, which is opened and demuxed once.
 
         Parameters
         ----------
         path
             A video or sound file.
         digest
-            Content digest of the file, hex: its key in the folder of clips. None keeps nothing there.
-        wanted
+            Content digest of the file, hex, its key in the folder of clips. None
+            keeps nothing there.
+        modalities
             Video, audio or both.
 
         Raises
         ------
         OSError
-            Nothing lies at ``path``, or it cannot be read.
+            No file at ``path``, or it cannot be read.
         ResourceError
             The folder of clips is full or cannot be written.
         ValueError
@@ -92,62 +107,60 @@ class ClipReader:
             (Modality.VIDEO, self.frame_count),
             (Modality.AUDIO, self.sampling_rate),
         ):
-            if modality in wanted and setting is None:
+            if modality in modalities and setting is None:
                 raise ValueError(
                     f"a reader without frame_count or sampling_rate cannot read {modality.value}"
                 )
-        if not wanted <= {Modality.VIDEO, Modality.AUDIO}:
-            raise ValueError(f"expected video and audio, got {', '.join(sorted(wanted))}")
+        if not modalities <= {Modality.VIDEO, Modality.AUDIO}:
+            raise ValueError(f"expected video and audio, got {', '.join(sorted(modalities))}")
         if self.cache is None:
-            return _clip_of(self._decode(path, wanted, self.sampling_rate))
-        return _clip_of(self._read_kept(self.cache, path, digest, wanted))
+            return _clip_of(self._decode(path, modalities, self.sampling_rate))
+        return _clip_of(self._read_kept(self.cache, path, digest, modalities))
 
     def _read_kept(
-        self, cache: Path, path: Path, digest: str | None, wanted: frozenset[Modality]
-    ) -> dict[Modality, Outcome]:
-        """Read from the folder, and decode into it what it lacks; what is returned has always gone through its bytes."""
-        found = {} if digest is None else self._load(cache, digest, wanted)
-        missing = wanted - found.keys()
+        self, cache: Path, path: Path, digest: str | None, modalities: frozenset[Modality]
+    ) -> dict[Modality, TrackResult]:
+        """Read from the folder, and decode into it what it lacks."""
+        results = {} if digest is None else self._load(cache, digest, modalities)
+        missing = modalities - results.keys()
         if not missing:
-            return found
-        for modality, decoded in self._decode(
-            path, missing | self._beside(cache, digest, missing), None
-        ).items():
-            packed = _pack(decoded)
+            return results
+        decoded = self._decode(path, missing | self._also_kept(cache, digest, missing), None)
+        for modality, result in decoded.items():
+            packed = _pack(result)
             if isinstance(packed, MediaError):
-                found[modality] = packed
+                results[modality] = packed
                 continue
             if digest is not None:
                 self._folder(cache, modality).save(digest, packed)
-            if modality in wanted:
-                made = self._unpack(modality, packed)
-                assert made is not None, "a clip that was just packed can be unpacked"
-                found[modality] = made
-        return {modality: found[modality] for modality in wanted}
+            if modality in modalities:
+                # Packing loses a little, so even the first reader gets what went through the bytes:
+                # the values must not depend on who came first.
+                unpacked = self._unpack(modality, packed)
+                assert unpacked is not None, "a clip that was just packed can be unpacked"
+                results[modality] = unpacked
+        return {modality: results[modality] for modality in modalities}
 
     def _load(
-        self, cache: Path, digest: str, wanted: frozenset[Modality]
-    ) -> dict[Modality, Outcome]:
-        found: dict[Modality, Outcome] = {}
-        for modality in wanted:
+        self, cache: Path, digest: str, modalities: frozenset[Modality]
+    ) -> dict[Modality, TrackResult]:
+        results: dict[Modality, TrackResult] = {}
+        for modality in modalities:
             kept = self._folder(cache, modality).load(digest)
-            outcome = None if kept is None else self._unpack(modality, kept)
-            if outcome is not None:
-                found[modality] = outcome
-        return found
+            result = None if kept is None else self._unpack(modality, kept)
+            if result is not None:
+                results[modality] = result
+        return results
 
-    def _beside(
+    def _also_kept(
         self, cache: Path, digest: str | None, missing: frozenset[Modality]
     ) -> frozenset[Modality]:
-        """Return what is kept as well though nobody wants it yet.
-
-        Beside frames the sound costs next to nothing; beside sound the frames would cost most of the time.
-        """
-        if (
-            digest is None
-            or Modality.VIDEO not in missing
-            or self._folder(cache, Modality.AUDIO).path_of(digest).exists()
-        ):
+        """Return what is decoded and kept as well though this job does not read it."""
+        # Beside frames the sound costs next to nothing. Beside sound the frames would cost most of
+        # the time, so they wait for a job that needs them.
+        if digest is None or Modality.VIDEO not in missing:
+            return frozenset()
+        if self._folder(cache, Modality.AUDIO).path_of(digest).exists():
             return frozenset()
         return frozenset({Modality.AUDIO})
 
@@ -155,17 +168,17 @@ class ClipReader:
         return ClipFolder(cache, modality, self.frame_count if modality is Modality.VIDEO else None)
 
     def _decode(
-        self, path: Path, wanted: frozenset[Modality], sampling_rate: int | None
-    ) -> dict[Modality, Outcome]:
+        self, path: Path, modalities: frozenset[Modality], sampling_rate: int | None
+    ) -> dict[Modality, TrackResult]:
         openers: dict[Modality, TrackOpener] = {}
-        if Modality.VIDEO in wanted:
+        if Modality.VIDEO in modalities:
             assert self.frame_count is not None
             openers[Modality.VIDEO] = open_frames(path, self.frame_count)
-        if Modality.AUDIO in wanted:
+        if Modality.AUDIO in modalities:
             openers[Modality.AUDIO] = open_sound(sampling_rate)
         return dict(zip(openers, read_tracks_at(path, list(openers.values())), strict=True))
 
-    def _unpack(self, modality: Modality, kept: KeptClip) -> Outcome | None:
+    def _unpack(self, modality: Modality, kept: KeptClip) -> TrackResult | None:
         """Return what a kept clip gives, None where it is damaged."""
         if kept.absent is not None:
             return AbsentMedium(kept.absent)
@@ -181,33 +194,31 @@ class ClipReader:
         return Decoded(sound.values, kept.notes, sound.sampling_rate)
 
 
-def _pack(outcome: Outcome) -> KeptClip | MediaError:
-    """Return what is kept of a clip.
-
-    A fault is not kept: it is rare, costs little to find again, and the next
-    release of a decoder may read the file. That a medium is absent is kept.
-    """
-    if isinstance(outcome, AbsentMedium):
-        return KeptClip(absent=str(outcome))
-    if isinstance(outcome, MediaError):
-        return outcome
-    if outcome.sampling_rate is not None:
-        part, full_scale = pack_sound(outcome.values, outcome.sampling_rate)
-        return KeptClip([part], outcome.notes, full_scale=full_scale)
+def _pack(result: TrackResult) -> KeptClip | MediaError:
+    """Return what is kept of a clip, or the fault where nothing is."""
+    if isinstance(result, AbsentMedium):
+        return KeptClip(absent=str(result))
+    # A fault is rare and costs little to find again, and the next release of a decoder may read
+    # the file.
+    if isinstance(result, MediaError):
+        return result
+    if result.sampling_rate is not None:
+        part, full_scale = pack_sound(result.values, result.sampling_rate)
+        return KeptClip([part], result.notes, full_scale=full_scale)
     try:
-        return KeptClip(pack_frames(outcome.values), outcome.notes)
+        return KeptClip(pack_frames(result.values), result.notes)
     except MediaError as error:
         return error
 
 
-def _clip_of(found: Mapping[Modality, Outcome]) -> Clip:
-    media = {
-        key: outcome.values if isinstance(outcome, Decoded) else outcome
-        for key, outcome in found.items()
-    }
-    notes = {
-        key: outcome.notes
-        for key, outcome in found.items()
-        if isinstance(outcome, Decoded) and outcome.notes
-    }
+def _clip_of(results: Mapping[Modality, TrackResult]) -> Clip:
+    media: dict[Modality, npt.NDArray[Any] | Unreadable] = {}
+    notes: dict[Modality, tuple[MediaNote, ...]] = {}
+    for modality, result in results.items():
+        if not isinstance(result, Decoded):
+            media[modality] = result
+            continue
+        media[modality] = result.values
+        if result.notes:
+            notes[modality] = result.notes
     return Clip(media, notes)

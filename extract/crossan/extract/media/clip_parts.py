@@ -1,4 +1,7 @@
-"""One clip as the bytes that ``--clips`` keeps: frames as JPEG, sound as FLAC."""
+"""Turn a clip into the bytes that ``--clips`` keeps, and back.
+
+Frames are kept as JPEG, sound as FLAC.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +24,10 @@ from crossan.extract.media.tracks import Decoded, read_tracks, value_of
 __all__ = ["DamagedClipError", "pack_frames", "pack_sound", "unpack_frames", "unpack_sound"]
 
 _LONGEST_EDGE = 65_500
-"""Of a JPEG that libjpeg writes."""
+"""Pixels of the longest edge of a JPEG that libjpeg writes."""
 
 _STEPS = 32_768
+"""Steps of 16 bits from zero to full scale."""
 
 
 class DamagedClipError(ValueError):
@@ -31,9 +35,10 @@ class DamagedClipError(ValueError):
 
 
 def pack_frames(frames: Frames) -> list[bytes]:
-    """Return each frame as JPEG, its short edge scaled to 224 pixels where it is longer.
+    """Return each frame as JPEG, with its short edge scaled down to 224 pixels.
 
-    The scaling is that of the processors of video backbones, which then find nothing left to scale.
+    The processors of video backbones scale the same way, and then have nothing
+    left to scale.
 
     Raises
     ------
@@ -51,8 +56,9 @@ def pack_frames(frames: Frames) -> list[bytes]:
         )
     parts: list[bytes] = []
     for number, pixels in enumerate(frames):
+        # A short clip repeats its last frame.
         if number and np.array_equal(pixels, frames[number - 1]):
-            parts.append(parts[-1])  # the repeated last frame of a short clip
+            parts.append(parts[-1])
             continue
         image = Image.fromarray(pixels)
         if image.size != size:
@@ -69,7 +75,8 @@ def unpack_frames(parts: Sequence[bytes | memoryview]) -> Frames:
     Raises
     ------
     DamagedClipError
-        A part is no JPEG of the size of the first, or larger than any that was written.
+        A part is no JPEG, of another size than the first, or larger than any that
+        was written.
     """
     frames: Frames | None = None
     try:
@@ -77,11 +84,10 @@ def unpack_frames(parts: Sequence[bytes | memoryview]) -> Frames:
             with Image.open(io.BytesIO(part), formats=("JPEG",)) as image:
                 width, height = image.size
                 shape = (len(parts), height, width, 3)
-                if (
-                    image.mode != "RGB"
-                    or min(image.size) > CLIP_SHORT_EDGE
-                    or width * height > PIXEL_CAP
-                ):
+                # By the header alone: the pixels are decoded below, when their size is known to be
+                # one that we write.
+                is_large = min(image.size) > CLIP_SHORT_EDGE or width * height > PIXEL_CAP
+                if image.mode != "RGB" or is_large:
                     raise DamagedClipError(
                         f"frame {number}: {image.mode}, {width:,} x {height:,} pixels"
                     )
@@ -98,7 +104,11 @@ def unpack_frames(parts: Sequence[bytes | memoryview]) -> Frames:
 
 
 def pack_sound(samples: Sound, sampling_rate: int) -> tuple[bytes, float]:
-    """Return mono samples as FLAC of 16 bits, and the value of its full scale: 1, or the peak of a louder sound."""
+    """Return mono samples as FLAC of 16 bits, and the value of its full scale.
+
+    That value is 1, or the peak of a louder sound.
+    """
+    # A lossy codec may overshoot 1, and clipping would change the sound.
     full_scale = max(1.0, float(np.abs(samples).max()))
     whole = np.rint(samples * (_STEPS / full_scale)).clip(-_STEPS, _STEPS - 1).astype(np.int16)
     target = io.BytesIO()
@@ -122,13 +132,13 @@ def unpack_sound(part: bytes | memoryview, full_scale: float, sampling_rate: int
         The part is no FLAC.
     """
     try:
-        with av.open(
-            io.BytesIO(part), mode="r", format="flac", metadata_errors="ignore"
-        ) as container:
-            (found,) = read_tracks(OpenMedium(container, "flac"), [open_sound(sampling_rate)])
+        file = io.BytesIO(part)
+        with av.open(file, mode="r", format="flac", metadata_errors="ignore") as container:
+            (result,) = read_tracks(OpenMedium(container, "flac"), [open_sound(sampling_rate)])
     except READ_FAULTS as error:
         raise DamagedClipError(str(error)) from error
-    if isinstance(found, MediaError) and found.reason is not MediaFault.TOO_SHORT:
-        raise DamagedClipError(str(found))
-    decoded = value_of(found)
+    # Too short is true of the sound itself; any other fault is of the bytes that were kept.
+    if isinstance(result, MediaError) and result.reason is not MediaFault.TOO_SHORT:
+        raise DamagedClipError(str(result))
+    decoded = value_of(result)
     return Decoded(decoded.values * np.float32(full_scale), decoded.notes, decoded.sampling_rate)

@@ -1,4 +1,7 @@
-"""``--clips``: a folder of chosen frames and sounds that any number of processes share, see docs/clips.md."""
+"""Keep decoded frames and sounds in the folder of ``--clips``.
+
+Any number of processes may share it. Its format is in docs/clips.md.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ _MOST_BYTES = 256_000_000
 """A larger file is none of ours; 32 frames of 224 x 400 pixels are 2 MB."""
 
 _LOUDEST = 3.5e38
-"""Above the largest float32: any peak that a decoder can give is below."""
+"""Just above the largest float32, and so above any peak that a decoder can give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class KeptClip:
     absent: str | None = None
     """Why the medium has no such clip, where it has none."""
     full_scale: float = 1.0
-    """What a sound's samples are multiplied by: more than 1 where a lossy codec overshot."""
+    """What a sound's samples are multiplied by, more than 1 where a lossy codec overshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +65,22 @@ class ClipFolder:
     frame_count: int | None = None
 
     def path_of(self, digest: str) -> Path:
-        """Return where the clip of a file with this content digest lies."""
+        """Return the path of the clip of a file with this content digest."""
         recipe = digest_of(kept_clip_recipe(self.modality, self.frame_count))
         return self.root / recipe[:12] / digest[:2] / f"{digest}.clip"
 
     def load(self, digest: str) -> KeptClip | None:
-        """Return the clip; None where none lies there, or one that is damaged and has to be made anew."""
+        """Return the clip, or None where it is missing or damaged and has to be made anew."""
         try:
             return self._parse(_read_plain(self.path_of(digest)), digest)
         except (OSError, DamagedClipError, StoreIntegrityError):
             return None
 
     def save(self, digest: str, clip: KeptClip) -> None:
-        """Write the clip in one step, in the place of whatever lies there.
+        """Write the clip in one step, over whatever the folder holds of it.
 
-        It is not synced: a machine that stops may leave a damaged file, which the next reader notices.
+        It is not synced. A machine that stops may leave a damaged file, which the
+        next reader notices.
 
         Raises
         ------
@@ -99,7 +103,7 @@ class ClipFolder:
         except OSError as error:
             raise ResourceError(
                 f"--clips {self.root}: cannot write {path}: {error.strerror or error}",
-                remedy="Name a folder that can be written, or leave --clips out.",
+                remedy="Name a folder that can be written, or leave --clips out",
             ) from error
 
     def _assemble(self, digest: str, clip: KeptClip) -> bytes:
@@ -115,28 +119,29 @@ class ClipFolder:
         return b"".join((_MAGIC, hashlib.sha256(body).hexdigest().encode(), b"\n", body))
 
     def _parse(self, data: bytes, digest: str) -> KeptClip:
-        """Check everything that was promised before a byte of a part reaches a decoder."""
+        """Check a file and take it apart.
+
+        Everything that docs/clips.md promises is checked, for a decoder must not see
+        a byte of a file that someone else has written.
+        """
         body = memoryview(data)[_HEADER_AT:]
         end = data.find(b"\n", _HEADER_AT)
         expected = _MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n"
         if data[:_HEADER_AT] != expected or end < 0:
             raise DamagedClipError("its first lines do not fit what follows")
         header = parse_object(data[_HEADER_AT:end], "clip")
-        if header.get("content") != digest or header.get("recipe") != kept_clip_recipe(
-            self.modality, self.frame_count
-        ):
+        recipe = kept_clip_recipe(self.modality, self.frame_count)
+        # The path holds twelve digits of the recipe's digest; here the whole recipe is compared.
+        if header.get("content") != digest or header.get("recipe") != recipe:
             raise DamagedClipError("a clip of other content or under another recipe")
         sizes = field_of(header, "part_bytes", list, "clip")
         absent = header.get("absent")
-        is_whole = (
-            all(type(size) is int and size > 0 for size in sizes)
-            and sum(sizes) == len(data) - end - 1
-        )
-        if (
-            not is_whole
-            or not (absent is None or isinstance(absent, str))
-            or len(sizes) != self._part_count(absent)
-        ):
+        if not (absent is None or isinstance(absent, str)):
+            raise DamagedClipError("its parts are not as long as they should be")
+        # By type() and not isinstance(), for which True is an integer.
+        are_sizes = all(type(size) is int and size > 0 for size in sizes)
+        is_whole = are_sizes and sum(sizes) == len(data) - end - 1
+        if not is_whole or len(sizes) != self._part_count(absent):
             raise DamagedClipError("its parts are not as long as they should be")
         parts, at = [], end + 1
         for size in sizes:
@@ -158,10 +163,12 @@ class ClipFolder:
 
 
 def _read_plain(path: Path) -> bytes:
-    """Read a regular file of a size that is possible, following no link."""
+    """Read a regular file of a possible size, following no link."""
+    # O_NONBLOCK, because opening a pipe for reading waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or not _HEADER_AT < found.st_size <= _MOST_BYTES:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not _HEADER_AT < status.st_size <= _MOST_BYTES:
             raise DamagedClipError("no regular file of a possible size")
+        # Bounded once more, for the file may grow after the look at its size.
         return file.read(_MOST_BYTES + 1)

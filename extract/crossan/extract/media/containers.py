@@ -1,8 +1,9 @@
-"""Which container a file is, by its first bytes, and opening it as exactly that.
+"""Tell a file's container by its first bytes, and open it as exactly that.
 
-FFmpeg left to itself probes: an ``ffconcat`` or HLS text named .mp4 would make
-it open other files. So the format is forced from an allow-list of magic bytes,
-and the bytes come from a Python file object: there is no protocol to follow.
+FFmpeg left to itself probes, and an ``ffconcat`` or HLS text named .mp4 would
+make it open other files. So the format is forced from an allow-list of magic
+bytes, and the bytes come from a Python file object, which leaves no protocol to
+follow.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ __all__ = [
 ]
 
 READ_FAULTS = (av.error.FFmpegError, ValueError, IndexError, OverflowError)
-"""What PyAV raises on hostile bytes, and our own `MediaError` and `AbsentMedium`."""
+"""What PyAV raises on hostile bytes.
+
+`MediaError` and `AbsentMedium` are among them, as ValueErrors.
+"""
 
 _SNIFFED_BYTES = 512
 _TS_PACKET = 188
@@ -59,21 +63,26 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x00\x01\xba", "mpeg"),
     (0, b"\x00\x00\x01\xb3", "mpegvideo"),
 )
-"""Offset, bytes, FFmpeg's demuxer."""
+"""Offset in the file, bytes that stand there, and FFmpeg's demuxer."""
 
 _RIFF = {b"AVI ": "avi", b"WAVE": "wav"}
 
 
 def sniff_container(head: bytes) -> str | None:
-    """Return FFmpeg's demuxer name for a file that begins with ``head``, None where it is not on the list."""
+    """Return FFmpeg's demuxer for a file that begins with ``head``.
+
+    None stands for a container that is not on the list.
+    """
     for offset, magic, name in _MAGIC:
         if head[offset : offset + len(magic)] == magic:
             return name
     if head[:4] == b"RIFF":
         return _RIFF.get(head[8:12])
+    # A transport stream has its sync byte in each packet; one alone is just the letter G.
     if len(head) > _TS_PACKET and head[0] == 0x47 and head[_TS_PACKET] == 0x47:
         return "mpegts"
-    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:  # an MPEG audio sync word
+    # An MPEG audio sync word is the weakest of the signs, and so the last to be tried.
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
         return "aac" if head[1] & 0x06 == 0 else "mp3"
     return None
 
@@ -106,10 +115,13 @@ class OpenMedium:
     name: str
     """Of FFmpeg's demuxer."""
     growth: float = 1.0
-    """How many times longer than it is the file says it is."""
+    """Length that the file's header gives, as a multiple of its real one."""
 
-    def promised_seconds(self, stream: Any) -> float | None:  # noqa: ANN401 - PyAV's types are C extensions
-        """Return the duration the container gives for a stream, in seconds, None where it gives none."""
+    def promised_seconds(self, stream: Any) -> float | None:  # noqa: ANN401 - a C extension's
+        """Return the duration that the container gives for a stream, in seconds.
+
+        None stands for a container that gives none.
+        """
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base) * self.growth
         if self.container.duration is not None:
@@ -119,7 +131,10 @@ class OpenMedium:
 
 @contextmanager
 def open_container(path: Path) -> Iterator[OpenMedium]:
-    """Open a sound or video file for demuxing; FFmpeg's errors inside the block become `MediaError`."""
+    """Open a sound or video file for demuxing.
+
+    FFmpeg's errors inside the block become `MediaError`.
+    """
     with open_bytes(path) as file:
         head = file.read(_SNIFFED_BYTES)
         name = sniff_container(head)
@@ -129,6 +144,7 @@ def open_container(path: Path) -> Iterator[OpenMedium]:
             )
         file.seek(0)
         try:
+            # Titles in odd encodings are no reason to refuse a video that plays.
             with av.open(file, mode="r", format=name, metadata_errors="ignore") as container:
                 yield OpenMedium(container, name, _wave_growth(head, path))
         except READ_FAULTS as error:
@@ -136,39 +152,46 @@ def open_container(path: Path) -> Iterator[OpenMedium]:
 
 
 def media_error(error: BaseException, name: str) -> MediaError | AbsentMedium:
-    """Return the typed fault for one of `READ_FAULTS`, met while a container of this name was read."""
+    """Return the typed fault for one of `READ_FAULTS`.
+
+    Parameters
+    ----------
+    name
+        Of the demuxer that was reading, for the detail.
+    """
     if isinstance(error, MediaError | AbsentMedium):
         return error
     fault = MediaFault.TRUNCATED if isinstance(error, av.error.EOFError) else MediaFault.CORRUPT
     return MediaError(fault, f"{name}: {_first_line(error)}")
 
 
-def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noqa: ANN401 - PyAV's types are C extensions
-    """Return the first stream of a kind, set to one decoding thread; None where there is none.
+def first_stream(container: Any, kind: Literal["audio", "video"]) -> Any:  # noqa: ANN401
+    """Return the first stream of a kind, None where the file has none.
 
-    A cover picture inside a sound file is no video.
+    It is set to one decoding thread.
 
     Raises
     ------
     MediaError
         FFmpeg knows no decoder for the stream.
     """
-    found = [
-        stream
-        for stream in getattr(container.streams, kind)
-        if not stream.disposition & Disposition.attached_pic
-    ]
-    if not found:
+    for stream in getattr(container.streams, kind):
+        # The cover picture of a sound file comes as a video stream.
+        if not stream.disposition & Disposition.attached_pic:
+            break
+    else:
         return None
-    if found[0].codec_context is None:
+    if stream.codec_context is None:
         raise MediaError(MediaFault.UNKNOWN_CODEC, f"FFmpeg has no decoder for the {kind} stream")
-    found[0].codec_context.thread_count = 1
-    found[0].codec_context.thread_type = "NONE"
-    return found[0]
+    # There is a worker for each core already, and with one thread the frames come in one order.
+    stream.codec_context.thread_count = 1
+    stream.codec_context.thread_type = "NONE"
+    return stream
 
 
-def packets_of(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 - PyAV's types are C extensions
-    """Yield the streams' packets; a broken index or torn end ends the streams instead of the job."""
+def packets_of(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401
+    """Yield the packets of the streams."""
+    # A broken index or a torn end ends the streams, and what came before may suffice for a clip.
     try:
         yield from container.demux(*streams)
     except (av.error.InvalidDataError, av.error.EOFError):
@@ -176,10 +199,11 @@ def packets_of(container: Any, *streams: Any) -> Iterator[Any]:  # noqa: ANN401 
 
 
 def _wave_growth(head: bytes, path: Path) -> float:
-    """Return how many times longer than it is a WAVE file says it is, 1 for any other file.
+    """Return the length that a WAVE file gives of itself, as a multiple of its real one.
 
-    FFmpeg takes a WAVE file's duration from the bytes that are there, so a torn one looks whole.
+    It is 1 for any other file.
     """
+    # FFmpeg takes the duration of a WAVE file from the bytes it has, so a torn one looks whole.
     if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
         return 1.0
     size: int = struct.unpack_from("<I", head, 4)[0] + 8
@@ -187,9 +211,22 @@ def _wave_growth(head: bytes, path: Path) -> float:
 
 
 def check_span(decoded: float, promised: float | None, broken_packets: int) -> None:
-    """Raise `MediaError` where far fewer seconds could be decoded than the container promises.
+    """Refuse a clip that is much shorter than its container promises.
 
-    A file cut at a quarter still opens and gives some frames; only this comparison notices.
+    A file that was cut at a quarter still opens and gives some frames, and only
+    this comparison notices.
+
+    Parameters
+    ----------
+    decoded, promised
+        Seconds; ``promised`` is None where the container promises nothing.
+    broken_packets
+        How many packets could not be decoded.
+
+    Raises
+    ------
+    MediaError
+        Less than half of the promised clip could be decoded.
     """
     if promised is not None and decoded < _LOST_SHARE * min(promised, CLIP_LENGTH_S):
         fault = MediaFault.CORRUPT if broken_packets else MediaFault.TRUNCATED
@@ -199,5 +236,6 @@ def check_span(decoded: float, promised: float | None, broken_packets: int) -> N
 
 
 def _first_line(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)  # FFmpeg's own words, without the path
+    # strerror has FFmpeg's own words, without the path.
+    text = getattr(error, "strerror", None) or str(error)
     return (text.splitlines() or [type(error).__name__])[0]

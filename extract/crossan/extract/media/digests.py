@@ -1,4 +1,4 @@
-"""Content digests: what tells whether an item has to be computed again."""
+"""Compute content digests, which tell whether an item has to be computed again."""
 
 from __future__ import annotations
 
@@ -12,26 +12,32 @@ from pathlib import Path
 __all__ = ["content_digest", "text_digest"]
 
 _FRESH_S = 2.0
-"""A file changed this recently may change again within one tick of its file system's clock: not remembered."""
+"""Age in seconds below which a file's digest is not remembered.
+
+Such a file may change again within one tick of its file system's clock.
+"""
 
 _SMALL_BYTES = 1 << 20
-"""Below this, hashing is quicker than asking the memory: 3,518 files of 26 MB take 0.08 s to hash, 0.42 s to recall."""
+"""Size below which hashing is quicker than a look into the memory.
+
+3,518 files of 26 MB in all take 0.08 s to hash and 0.42 s to recall.
+"""
 
 _Key = tuple[bytes, int, int, int, int]
 """Path, size, modification and change time, inode."""
 
 
 def text_digest(title: str) -> str:
-    """Return the sha256 of the UTF-8 title, hex."""
+    """Return the SHA-256 of the UTF-8 title, hex."""
     return hashlib.sha256(title.encode()).hexdigest()
 
 
 def content_digest(path: Path) -> str:
-    """Return the sha256 of a file's bytes, hex.
+    """Return the SHA-256 of a file's bytes, hex.
 
     Large files are remembered by path, size, times and inode. The memory is a
-    SQLite file under ``XDG_CACHE_HOME`` that any number of processes and
-    threads may share; where it cannot be written, every file is read.
+    SQLite file under ``XDG_CACHE_HOME`` that any number of processes and threads
+    may share. Where it cannot be written, every file is read.
 
     Raises
     ------
@@ -62,11 +68,13 @@ def _recall(key: _Key) -> str | None:
     try:
         with closing(_connect()) as connection:
             row = connection.execute(
-                "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?",
+                "SELECT sha256 FROM digests"
+                " WHERE path = ? AND size = ? AND mtime = ? AND ctime = ? AND inode = ?",
                 key,
             ).fetchone()
     except (OSError, sqlite3.Error):
-        return None  # no memory, or none yet
+        # There is no memory, or none yet.
+        return None
     return None if row is None else str(row[0])
 
 
@@ -75,20 +83,25 @@ def _remember(key: _Key, digest: str) -> None:
         with closing(_connect()) as connection, connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS digests"
-                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER, inode INTEGER, sha256 TEXT)"
+                " (path BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, ctime INTEGER,"
+                " inode INTEGER, sha256 TEXT)"
             )
             connection.execute(
                 "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?)", (*key, digest)
             )
     except (OSError, sqlite3.Error):
-        return  # busy, full or read-only: the next run hashes the file again
+        # Busy, full or read-only. The next run hashes the file again.
+        return
 
 
 def _connect() -> sqlite3.Connection:
-    """Open the memory anew: a connection may cross neither threads nor a fork, and opening costs a fraction of a hash."""
+    """Open the memory anew."""
+    # Each time, because a connection may cross neither threads nor a fork; opening one costs a
+    # fraction of a hash.
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossan"
     folder.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(folder / "digests.sqlite", timeout=5.0)
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = OFF")  # a lost row costs one hashing
+    # Not synced: a lost row costs one hashing.
+    connection.execute("PRAGMA synchronous = OFF")
     return connection

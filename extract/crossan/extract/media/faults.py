@@ -10,7 +10,10 @@ __all__ = ["AbsentMedium", "MediaError", "MediaFault"]
 
 
 class MediaFault(StrEnum):
-    """The typed reasons of quarantine; their values are part of the store format."""
+    """The typed reasons of quarantine.
+
+    Their values are part of the store format.
+    """
 
     NOT_A_FILE = "not-a-file"
     EMPTY_FILE = "empty-file"
@@ -45,9 +48,10 @@ class MediaError(DataError):
         self.reason, self.detail = reason, detail
 
     def __reduce__(self) -> tuple[type[MediaError], tuple[MediaFault, str]]:
-        """Pickle by both arguments: a worker process sends it home."""
+        """Pickle by both arguments."""
+        # By default an exception is made anew from its message alone, one argument short.
         return type(self), (self.reason, self.detail)
 
 
-class AbsentMedium(DataError):  # noqa: N818 - not an error of the file: the item has no such medium
-    """The file is sound, but has no medium of this kind: a video without a sound track."""
+class AbsentMedium(DataError):  # noqa: N818 - not an error of the file
+    """The file is sound but has no medium of this kind, like a video without a sound track."""

@@ -1,4 +1,4 @@
-"""Still images: any common file to upright RGB."""
+"""Read a still image of any common format as upright RGB."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from crossan.extract.media.recipe import PIXEL_CAP
 __all__ = ["BROKEN_IMAGE", "decode_image"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-warnings.filterwarnings(
-    "ignore", category=UserWarning, module=r"PIL\."
-)  # odd metadata; not per call: threads share it
+# Pillow warns of odd metadata. Once for all and not around each call, as threads share the filters.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 BROKEN_IMAGE = (
     OSError,
@@ -34,7 +33,6 @@ BROKEN_IMAGE = (
 )
 """What Pillow's decoders raise on hostile bytes; its own documentation promises no narrower set."""
 
-
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,11 +42,13 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation -> what makes it upright."""
+"""What makes a picture upright, by its EXIF orientation."""
 
 
 def decode_image(path: Path) -> Image.Image:
-    """Return the first frame, EXIF-transposed, as RGB; alpha is dropped, 16 bits are scaled to 8.
+    """Return the first frame, EXIF-transposed, as RGB.
+
+    Alpha is dropped, and 16 bits are scaled to 8.
 
     Raises
     ------
@@ -59,7 +59,8 @@ def decode_image(path: Path) -> Image.Image:
     """
     with open_bytes(path) as file:
         try:
-            # From memory: asked for a chunk of 4 GB, a file reserves them before it looks whether they are there.
+            # From memory, because a read of 4 GB from a file reserves them before it sees that they
+            # are missing, and a hostile header can ask for that.
             with Image.open(io.BytesIO(file.read()), formats=_FORMATS) as opened:
                 _check_pixels(opened.size)
                 opened.load()
@@ -71,11 +72,11 @@ def decode_image(path: Path) -> Image.Image:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
         except MediaError:
+            # Typed already, and a ValueError that the next clause would type again.
             raise
         except BROKEN_IMAGE as error:
-            fault = (
-                MediaFault.TRUNCATED if "truncated" in str(error).lower() else MediaFault.CORRUPT
-            )
+            is_torn = "truncated" in str(error).lower()
+            fault = MediaFault.TRUNCATED if is_torn else MediaFault.CORRUPT
             raise MediaError(fault, str(error) or type(error).__name__) from None
 
 
@@ -89,13 +90,15 @@ def _check_pixels(size: tuple[int, int]) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn by the EXIF orientation; unlike Pillow's own, without writing the EXIF anew, which odd metadata breaks."""
+    """Turn a picture by its EXIF orientation."""
+    # Not ImageOps.exif_transpose, which also writes the EXIF anew and fails on odd metadata.
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bit grey; Pillow's own conversion clips it to white
+    # 16 bit grey, which Pillow's own conversion clips to white.
+    if image.mode.startswith("I"):
         grey = np.asarray(image).astype(np.int64)
         return Image.fromarray((grey.clip(0, 65_535) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:

@@ -17,13 +17,19 @@ _PROBE_FRAMES = 16
 
 
 def probe_image(path: Path) -> ItemStatus:
-    """Return ok for an image that decodes; raise `MediaError` otherwise."""
+    """Return ok for an image that decodes, and raise `MediaError` otherwise."""
     decode_image(path)
     return ItemStatus.OK
 
 
 def probe_audio(path: Path) -> ItemStatus:
-    """Return ok for a sound that decodes, absent for a video without one; raise `MediaError` otherwise."""
+    """Return ok for a sound that decodes and absent for a video without one.
+
+    Raises
+    ------
+    MediaError
+        The file cannot be read.
+    """
     try:
         decode_audio(path, sampling_rate=_PROBE_RATE)
     except AbsentMedium:
@@ -32,6 +38,6 @@ def probe_audio(path: Path) -> ItemStatus:
 
 
 def probe_video(path: Path) -> ItemStatus:
-    """Return ok for a video that decodes; raise `MediaError` otherwise."""
+    """Return ok for a video that decodes, and raise `MediaError` otherwise."""
     decode_video(path, frame_count=_PROBE_FRAMES)
     return ItemStatus.OK

@@ -1,4 +1,7 @@
-"""The constants that fix what a decoder gives; they enter every store's identity."""
+"""The constants that fix what a decoder gives.
+
+They are part of every store's identity.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ CLIP_START_S = 0.0
 """Where the clip begins, seconds after the stream's first frame or sample."""
 
 CLIP_LENGTH_S = 3.0
-"""How long it is; the paper takes the first three seconds."""
+"""Length of the clip in seconds; the paper takes the first three."""
 
 PIXEL_CAP = 64_000_000
-"""Pixels of one image or frame above which it is refused (a decompression bomb, or a mistake)."""
+"""Pixels above which an image or frame is refused, as a decompression bomb or a mistake."""
 
 _REVISION = 1
 """Raised whenever a decoder gives other values for the same file."""
@@ -34,20 +37,23 @@ CLIP_SHORT_EDGE = 224
 """Pixels of a kept frame's shorter side; smaller frames are not enlarged."""
 
 CLIP_JPEG: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
-"""How kept frames are compressed: of equal quality, WebP takes twice as long to read back."""
+"""How kept frames are compressed; WebP of equal quality takes twice as long to read back."""
 
 CLIP_RATE_CAP_HZ = 48_000
 """A kept sound has its own rate up to this one; no backbone hears what is above 24 kHz."""
 
 CLIP_SOUND_MARGIN_S = 0.05
-"""Seconds of sound kept beyond the clip: without them a resampler would hear the clip's end as a step."""
+"""Seconds of sound kept beyond the clip, without which a resampler hears its end as a step."""
 
 _CLIP_REVISION = 1
 """Raised whenever `--clips` gives other values for the same file though no decoder does."""
 
 
 def frame_times(frame_count: int) -> list[float]:
-    """Return the moments, in seconds of the clip, whose frames are taken: the middles of equal parts."""
+    """Return the moments whose frames are taken, in seconds of the clip.
+
+    They are the middles of equal parts.
+    """
     return [
         CLIP_START_S + (part + 0.5) * CLIP_LENGTH_S / frame_count for part in range(frame_count)
     ]
@@ -60,7 +66,9 @@ def media_recipe(
     frame_count: int | None,
     is_clipped: bool = False,
 ) -> dict[str, Any]:
-    """Return what fixes the decoded values of one modality, as JSON; empty for text.
+    """Return what fixes the decoded values of one modality, as JSON.
+
+    It is empty for text, which nothing decodes.
 
     Parameters
     ----------
@@ -71,7 +79,8 @@ def media_recipe(
     frame_count
         Frames the backbone sees, for video.
     is_clipped
-        Video and sound go through the folder of ``--clips``, which changes their values.
+        Whether video and sound go through the folder of ``--clips``, which changes
+        their values.
     """
     if modality is Modality.IMAGE:
         return {
@@ -90,9 +99,10 @@ def media_recipe(
 
 
 def kept_clip_recipe(modality: Modality, frame_count: int | None) -> dict[str, Any]:
-    """Return what fixes the bytes that ``--clips`` keeps of one file: frames for video, sound for audio.
+    """Return what fixes the bytes that ``--clips`` keeps of one file.
 
-    The sound is that of any backbone: it is brought to the backbone's sampling rate when it is read.
+    These are frames for video and sound for audio. One sound serves every
+    backbone, and is brought to the backbone's sampling rate when it is read.
     """
     decoded = _frames_recipe(frame_count) if modality is Modality.VIDEO else _sound_recipe()
     return {"modality": modality.value, **decoded, "clip_kept_as": _kept_as(modality)}

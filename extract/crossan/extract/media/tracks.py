@@ -1,4 +1,4 @@
-"""One pass over a container's packets that feeds any number of its streams' readers."""
+"""Read any number of a container's streams in one pass over its packets."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "Decoded",
     "Track",
     "TrackOpener",
+    "TrackResult",
     "Unreadable",
     "read_tracks",
     "read_tracks_at",
@@ -44,8 +45,12 @@ class Decoded:
     """Of samples, Hz."""
 
 
+TrackResult = Decoded | Unreadable
+"""What becomes of one stream."""
+
+
 class Track(Protocol):
-    """A reader of one stream that takes its packets one by one and stops when it has its clip."""
+    """A reader of one stream that takes packets until it has its clip."""
 
     @property
     def stream(self) -> Any:  # noqa: ANN401 - PyAV's types are C extensions
@@ -53,25 +58,31 @@ class Track(Protocol):
 
     @property
     def is_done(self) -> bool:
-        """No further packet is needed."""
+        """Whether no further packet is needed."""
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401
         """Take the stream's next packet."""
 
     def finish(self) -> Decoded:
-        """Return the clip of what was fed; raise `MediaError` where there is none."""
+        """Return the clip of what was fed.
+
+        Raises
+        ------
+        MediaError
+            The packets give none.
+        """
 
 
 TrackOpener = Callable[[OpenMedium], Track]
 
 
-def read_tracks_at(path: Path, openers: Sequence[TrackOpener]) -> list[Decoded | Unreadable]:
-    """Open a file once and return for each track its clip, or the fault that stands in for it.
+def read_tracks_at(path: Path, openers: Sequence[TrackOpener]) -> list[TrackResult]:
+    """Open a file once and return the clip or the fault of each track.
 
     Raises
     ------
     OSError
-        The file is not there, or its disk cannot be read.
+        The file does not exist, or its disk cannot be read.
     """
     try:
         with open_container(path) as medium:
@@ -80,8 +91,11 @@ def read_tracks_at(path: Path, openers: Sequence[TrackOpener]) -> list[Decoded |
         return [error for _ in openers]
 
 
-def read_tracks(medium: OpenMedium, openers: Sequence[TrackOpener]) -> list[Decoded | Unreadable]:
-    """Return for each track the clip of an open file, or its fault; one track's fault does not cost another."""
+def read_tracks(medium: OpenMedium, openers: Sequence[TrackOpener]) -> list[TrackResult]:
+    """Return the clip or the fault of each track of an open file.
+
+    One track's fault does not cost another its clip.
+    """
     runs = [_Run(medium, opener) for opener in openers]
     by_stream: dict[int, list[_Run]] = {}
     for run in runs:
@@ -89,9 +103,11 @@ def read_tracks(medium: OpenMedium, openers: Sequence[TrackOpener]) -> list[Deco
             by_stream.setdefault(run.track.stream.index, []).append(run)
     try:
         _feed(medium, by_stream)
-    except READ_FAULTS as error:  # of the container: whoever has its clip keeps it
+    except READ_FAULTS as error:
+        # The container itself is broken here. A track that has its clip already keeps it.
         for run in runs:
-            run.fault = media_error(error, medium.name) if run.is_waiting else run.fault
+            if run.is_waiting:
+                run.fault = media_error(error, medium.name)
     return [run.finish() for run in runs]
 
 
@@ -109,7 +125,7 @@ class _Run:
 
     @property
     def is_waiting(self) -> bool:
-        """The track can use more packets."""
+        """Whether the track can use more packets."""
         return self.track is not None and self.fault is None and not self.track.is_done
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401
@@ -120,7 +136,7 @@ class _Run:
         except READ_FAULTS as error:
             self.fault = media_error(error, self._name)
 
-    def finish(self) -> Decoded | Unreadable:
+    def finish(self) -> TrackResult:
         if self.track is None or self.fault is not None:
             assert self.fault is not None
             return self.fault
@@ -134,17 +150,17 @@ def _feed(medium: OpenMedium, by_stream: dict[int, list[_Run]]) -> None:
     waiting = [run for runs in by_stream.values() for run in runs]
     if not waiting:
         return
-    for packet in packets_of(
-        medium.container, *(medium.container.streams[index] for index in by_stream)
-    ):
+    streams = [medium.container.streams[index] for index in by_stream]
+    for packet in packets_of(medium.container, *streams):
         for run in by_stream[packet.stream.index]:
             run.feed(packet)
+        # The rest of the file is not even read: a clip is its first seconds.
         if not any(run.is_waiting for run in waiting):
             return
 
 
-def value_of(found: Decoded | Unreadable) -> Decoded:
+def value_of(result: TrackResult) -> Decoded:
     """Return the clip, or raise what stands in for it."""
-    if isinstance(found, Decoded):
-        return found
-    raise found
+    if isinstance(result, Decoded):
+        return result
+    raise result

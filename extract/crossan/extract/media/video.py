@@ -1,4 +1,4 @@
-"""Frames of the first seconds of a video, chosen by the time at which they are shown."""
+"""Read frames of the first seconds of a video, chosen by when they are shown."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ __all__ = ["decode_video", "open_frames"]
 
 
 def decode_video(path: Path, *, frame_count: int) -> Frames:
-    """Return the frames shown at evenly spread moments of the clip, shape ``(frame_count, height, width, 3)`` uint8.
+    """Return the frames shown at evenly spread moments of the clip.
 
-    A frame is shown from its presentation time until the next one's; a clip
-    shorter than three seconds shows its last frame until then. Only chosen
-    frames are converted to RGB, and only they and what they refer to are
-    decoded where the stream says which those are; the display matrix's
-    rotation is applied.
+    A frame is shown from its presentation time until that of the next one. A clip
+    shorter than three seconds shows its last frame until then. The rotation of
+    the display matrix is applied. Only chosen frames are converted to RGB, and
+    only they and the frames that they refer to are decoded, where the stream says
+    which those are.
+
+    Shapes
+    ------
+    Result: ``(frame_count, height, width, 3)``, uint8.
 
     Raises
     ------
@@ -34,8 +38,8 @@ def decode_video(path: Path, *, frame_count: int) -> Frames:
     MediaError
         The file cannot be read.
     """
-    (found,) = read_tracks_at(path, [open_frames(path, frame_count)])
-    return value_of(found).values
+    (result,) = read_tracks_at(path, [open_frames(path, frame_count)])
+    return value_of(result).values
 
 
 def open_frames(path: Path, frame_count: int, *, skips: bool = True) -> TrackOpener:
@@ -48,7 +52,7 @@ def open_frames(path: Path, frame_count: int, *, skips: bool = True) -> TrackOpe
     frame_count
         Frames of the clip.
     skips
-        Frames that are neither chosen nor referred to are not decoded.
+        Whether to leave frames undecoded that are neither chosen nor referred to.
     """
     return lambda medium: _FrameTrack(medium, path, frame_count, skips=skips)
 
@@ -56,8 +60,8 @@ def open_frames(path: Path, frame_count: int, *, skips: bool = True) -> TrackOpe
 class _FrameTrack:
     """A video stream on the way to its clip.
 
-    Packets are held back until a `SkipPlan` can be made of them. What comes
-    out is compared with the plan: a damaged stream, on which the two differ,
+    Packets are held back until a `SkipPlan` can be made of them. What comes out
+    is compared with the plan. Where the two differ, on a damaged stream, the file
     is read again with every frame decoded.
     """
 
@@ -69,10 +73,11 @@ class _FrameTrack:
         check_pixels(self._context.width, self._context.height)
         self._set_options()
         self._medium, self._path, self._moments = medium, path, frame_times(frame_count)
-        self._held: list[Any] | None = [] if skips and can_skip(self.stream, medium.name) else None
-        self._last_ticks = (
-            self._moments[-1] / self.stream.time_base if self._held is not None else 0.0
-        )
+        self._held: list[Any] | None = None
+        self._last_ticks = 0.0
+        if skips and can_skip(self.stream, medium.name):
+            self._held = []
+            self._last_ticks = self._moments[-1] / self.stream.time_base
         self._chooser = self._new_chooser()
         self._plan: SkipPlan | None = None
         self._is_doubtful = False
@@ -88,19 +93,22 @@ class _FrameTrack:
             self._decode(packet)
         else:
             self._held.append(packet)
+            # An empty packet is the demuxer's last word: the file ends before the clip does.
             if packet.size == 0 or is_past(self._held, self._last_ticks):
                 self._plan = plan_skips(self.stream, self._held, self._moments)
                 self._release()
+        # Asked as soon as the clip is complete. While the file is read on for its sound FFmpeg may
+        # revise the duration, and the clip must not depend on that.
         if self.is_done:
             self._promised = self._medium.promised_seconds(self.stream)
 
     def finish(self) -> Decoded:
-        self._release()  # of a file that ends without a flush: whatever the decoder gives without one
+        # Packets are still held where a file ends without a flush.
+        self._release()
         if self._is_doubtful:
-            (found,) = read_tracks_at(
-                self._path, [open_frames(self._path, len(self._moments), skips=False)]
-            )
-            return value_of(found)
+            opener = open_frames(self._path, len(self._moments), skips=False)
+            (result,) = read_tracks_at(self._path, [opener])
+            return value_of(result)
         if not self.is_done:
             self._promised = self._medium.promised_seconds(self.stream)
         self._chooser.end()
@@ -131,12 +139,13 @@ class _FrameTrack:
                 self._decode(packet)
 
     def _follow(self, plan: SkipPlan) -> None:
-        self._set_options(
-            err_detect="explode"
-        )  # a damage that would be patched up is a reason to doubt
+        """Decode what the plan needs, and doubt the result where it is not as planned."""
+        # Damage that the decoder would patch up is a reason to doubt as well.
+        self._set_options(err_detect="explode")
         shown: list[int | None] = []
         try:
             for packet, is_needed in plan.packets:
+                # NONREF decodes a frame that others refer to and drops the others.
                 self._context.skip_frame = "DEFAULT" if is_needed else "NONREF"
                 self._see_all(packet.decode(), shown)
             self._see_all(self._context.decode(_flushing(self.stream)), shown)
@@ -147,12 +156,9 @@ class _FrameTrack:
             return
         given = [pts for pts in shown if pts is not None]
         is_in_order = len(given) == len(shown) and given == sorted(set(given))
-        found = (self._chooser.chosen_pts, self._chooser.first_pts, goes_on)
-        self._is_doubtful = not is_in_order or found != (
-            plan.chosen_pts,
-            plan.first_pts,
-            plan.goes_on,
-        )
+        decoded = (self._chooser.chosen_pts, self._chooser.first_pts, goes_on)
+        planned = (plan.chosen_pts, plan.first_pts, plan.goes_on)
+        self._is_doubtful = not is_in_order or decoded != planned
 
     def _see_all(self, frames: list[Any], shown: list[int | None]) -> None:
         for frame in frames:
@@ -160,19 +166,20 @@ class _FrameTrack:
             self._chooser.see(frame)
 
     def _new_chooser(self) -> FrameChooser:
+        # A stream without a rate is taken for 25 frames per second.
         rate = self.stream.average_rate
         return FrameChooser(self._moments, float(1 / rate) if rate else 0.04)
 
     def _set_options(self, **options: str) -> None:
-        """Set the decoder's options, which it takes when it is given its first packet."""
-        self._context.options = {
-            "max_pixels": str(2 * PIXEL_CAP),
-            **options,
-        }  # before a later frame is allocated
+        """Set the decoder's options, which it reads with its first packet."""
+        # A later frame can be larger than the header says; the decoder must refuse it before it
+        # takes the memory.
+        self._context.options = {"max_pixels": str(2 * PIXEL_CAP), **options}
 
 
 def _flushing(stream: Any) -> Any:  # noqa: ANN401
-    """Return a packet that makes the decoder give what it holds, with times in the stream's time base."""
+    """Return a packet that makes the decoder give what it holds."""
     packet = av.packet.Packet()
+    # Without it the times of those frames come in another time base.
     packet.time_base = stream.time_base
     return packet

@@ -1,5 +1,5 @@
-"""The built-in sample: a small dataset with real-coded media, written by code from a seed.
+"""Write the built-in sample, a small dataset with media in real codecs, from a seed.
 
 Every topic shows in every modality, and a user's next item depends on the
-topic; so a model that reads content can rank items it has never seen.
+topic. So a model that reads content can rank items that it has never seen.
 """

@@ -1,4 +1,4 @@
-"""Writing the sample as a dataset folder."""
+"""Write the sample as a dataset folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _WRITERS = {"image": write_image, "video": write_video, "audio": write_sound}
 
 
 def write_sample(out: Path, seed: int) -> Dataset:
-    """Write the sample to ``out``; the same seed gives the same bytes.
+    """Write the sample to ``out``.
+
+    The same seed gives the same bytes.
 
     Raises
     ------
@@ -39,8 +41,8 @@ def write_sample(out: Path, seed: int) -> Dataset:
         progress("write sample", len(items), "items") as shown,
     ):
         paths = []
-        for found in pool.map(lambda item: _write_media(out, item, seed), items):
-            paths.append(found)
+        for item_paths in pool.map(lambda item: _write_media(out, item, seed), items):
+            paths.append(item_paths)
             shown.advance()
     return write_dataset(
         out,
@@ -54,13 +56,14 @@ def write_sample(out: Path, seed: int) -> Dataset:
 
 def _write_media(out: Path, item: SampleItem, seed: int) -> dict[str, str]:
     """Write one item's files and return their paths in the folder by kind."""
-    asked = {"image": item.has_image, "video": item.has_video, "audio": item.has_sound_file}
+    has_file = {"image": item.has_image, "video": item.has_video, "audio": item.has_sound_file}
     paths = {}
-    for order, (kind, write) in enumerate(_WRITERS.items()):
-        if not asked[kind]:
+    for number, (kind, write) in enumerate(_WRITERS.items()):
+        if not has_file[kind]:
             continue
         folder = out / _FOLDERS[kind]
-        name = write(folder, item, np.random.default_rng([seed, 2, item.number, order]))
+        # Random numbers of its own for each file, so that no thread's pace changes a byte.
+        name = write(folder, item, np.random.default_rng([seed, 2, item.number, number]))
         if kind in item.broken:
             _damage(folder / name)
         paths[kind] = f"{_FOLDERS[kind]}/{name}"
@@ -68,7 +71,8 @@ def _write_media(out: Path, item: SampleItem, seed: int) -> dict[str, str]:
 
 
 def _damage(path: Path) -> None:
-    """Cut a file to a tenth, or to nothing for every other item: the faults an upload meets."""
+    """Cut a file to a tenth, or to nothing for every other item."""
+    # The faults of an upload that was broken off.
     content = path.read_bytes()
     path.write_bytes(b"" if int(path.stem) % 2 else content[: len(content) // 10])
 
@@ -78,5 +82,6 @@ def _table(items: Sequence[SampleItem], paths: Sequence[dict[str, str]]) -> pa.T
         "item_id": [item.item_id for item in items],
         "title": [item.title for item in items],
     }
-    columns |= {kind: [found.get(kind) for found in paths] for kind in ("image", "video", "audio")}
+    for kind in ("image", "video", "audio"):
+        columns[kind] = [item_paths.get(kind) for item_paths in paths]
     return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})

@@ -1,4 +1,4 @@
-"""Writing the sample's media: what a topic looks and sounds like, through real codecs."""
+"""Write the sample's media through real codecs, by what a topic looks and sounds like."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _BIT_EXACT = {"fflags": "+bitexact"}
 """Without it the Ogg muxer draws a random serial number."""
 
 _X264_REPEATABLE = "threads=1:lookahead-threads=1:mbtree=0"
-"""Threads and the macroblock tree make x264's output differ between runs (seen in 6 of 6 runs of one clip)."""
+"""Threads and the macroblock tree make x264's output differ between runs.
+
+Seen in 6 of 6 runs of one clip.
+"""
 
 _IMAGE_SUFFIXES = (".jpg", ".png", ".webp")
 _SOUND_SUFFIXES = (".ogg", ".flac", ".ogg", ".wav")
@@ -35,20 +38,20 @@ Picture = npt.NDArray[np.uint8]
 
 
 def write_image(folder: Path, item: SampleItem, random: np.random.Generator) -> str:
-    """Write a picture in the topic's colour and stripes; return its file name."""
-    name = f"{item.number:03d}{_IMAGE_SUFFIXES[item.number % len(_IMAGE_SUFFIXES)]}"
+    """Write a picture in the topic's colour and stripes, and return its file name."""
+    suffix = _IMAGE_SUFFIXES[item.number % len(_IMAGE_SUFFIXES)]
+    name = f"{item.number:03d}{suffix}"
     pixels = _scene(item.topic, _IMAGE_SIDE, random, phase=random.uniform(0, 6))
-    options: dict[str, Any] = {".jpg": {"quality": 85}, ".png": {}, ".webp": {"quality": 85}}[
-        Path(name).suffix
-    ]
+    options: dict[str, Any] = {} if suffix == ".png" else {"quality": 85}
     Image.fromarray(pixels).save(folder / name, **options)
     return name
 
 
 def write_sound(folder: Path, item: SampleItem, random: np.random.Generator) -> str:
-    """Write a sound of the topic's pitch and timbre; return its file name."""
+    """Write a sound of the topic's pitch and timbre, and return its file name."""
     suffix = _SOUND_SUFFIXES[item.number % len(_SOUND_SUFFIXES)]
     name = f"{item.number:03d}{suffix}"
+    # Opus knows 48 kHz and parts of it, and libopus takes the whole.
     rate = _OPUS_RATE if suffix == ".ogg" else _SOUND_RATE
     codec = {".ogg": "libopus", ".flac": "flac", ".wav": "pcm_s16le"}[suffix]
     with av.open(str(folder / name), "w", options=_BIT_EXACT) as container:
@@ -60,7 +63,10 @@ def write_sound(folder: Path, item: SampleItem, random: np.random.Generator) -> 
 
 
 def write_video(folder: Path, item: SampleItem, random: np.random.Generator) -> str:
-    """Write a clip whose scene drifts and brightens at the topic's pace; return its file name."""
+    """Write a clip whose scene drifts and brightens at the topic's pace.
+
+    Returns its file name.
+    """
     name = f"{item.number:03d}.mp4"
     frame_count = round(_CLIP_S * _FRAME_RATE)
     start = random.uniform(0, 6)
@@ -69,18 +75,15 @@ def write_video(folder: Path, item: SampleItem, random: np.random.Generator) -> 
         stream.width = stream.height = _VIDEO_SIDE
         stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "30", "preset": "veryfast", "x264-params": _X264_REPEATABLE}
-        sound: Any = (
-            container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
-            if item.has_sound_track
-            else None
-        )
-        if sound is not None:
+        # Before the first packet, as an MP4 file cannot get another stream after it.
+        sound: Any = None
+        if item.has_sound_track:
+            sound = container.add_stream("aac", rate=_SOUND_RATE, layout="mono")
             sound.bit_rate = 32_000
         for number in range(frame_count):
             progress = number / frame_count
-            pixels = _scene(
-                item.topic, _VIDEO_SIDE, random, phase=start + progress * (1 + item.topic)
-            )
+            phase = start + progress * (1 + item.topic)
+            pixels = _scene(item.topic, _VIDEO_SIDE, random, phase)
             glow = 0.6 + 0.4 * abs(np.sin(np.pi * progress * (1 + item.topic % 4)))
             frame = av.VideoFrame.from_ndarray((pixels * glow).astype(np.uint8), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, _FRAME_RATE)
@@ -92,26 +95,28 @@ def write_video(folder: Path, item: SampleItem, random: np.random.Generator) -> 
 
 
 def _scene(topic: int, side: int, random: np.random.Generator, phase: float) -> Picture:
-    """Return stripes in the topic's hue, direction and width, with the item's own noise, ``(side, side, 3)``."""
+    """Return stripes in the topic's hue, direction and width, ``(side, side, 3)``.
+
+    Noise makes the items of a topic differ.
+    """
     hue = (topic / TOPIC_COUNT + random.normal(0, 0.012)) % 1.0
     colour = np.array(colorsys.hsv_to_rgb(hue, 0.8 if topic % 2 else 0.5, 0.9)) * 255
     other = np.array(colorsys.hsv_to_rgb((hue + 0.4) % 1.0, 0.6, 0.4 + 0.3 * (topic % 3))) * 255
     angle, waves = np.pi * (topic % 6) / 6, 2 + 2 * (topic % 5)
     rows, columns = np.mgrid[0:side, 0:side] / side
-    stripes = 0.5 + 0.5 * np.sin(
-        2 * np.pi * waves * (np.cos(angle) * columns + np.sin(angle) * rows) + phase
-    )
-    pixels = (
-        stripes[..., None] * colour
-        + (1 - stripes[..., None]) * other
-        + random.normal(0, 8, (side, side, 1))
-    )
+    across = np.cos(angle) * columns + np.sin(angle) * rows
+    stripes = (0.5 + 0.5 * np.sin(2 * np.pi * waves * across + phase))[..., None]
+    noise = random.normal(0, 8, (side, side, 1))
+    pixels = stripes * colour + (1 - stripes) * other + noise
     picture: Picture = pixels.clip(0, 255).astype(np.uint8)
     return picture
 
 
 def _tone(topic: int, rate: int, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Return a tone at the topic's pitch with its overtones and tremolo, ``(samples,)`` in [-1, 1]."""
+    """Return a tone at the topic's pitch, ``(samples,)`` in [-1, 1].
+
+    Its overtones and its tremolo are the topic's too.
+    """
     time = np.arange(round(_CLIP_S * rate)) / rate
     pitch = 130.0 * 2 ** (topic * 4 / TOPIC_COUNT) * (1 + random.normal(0, 0.01))
     decay = (0.3, 0.6, 0.9)[topic % 3]
@@ -120,11 +125,17 @@ def _tone(topic: int, rate: int, random: np.random.Generator) -> npt.NDArray[np.
         for k in range(5)
     )
     tremolo = 0.7 + 0.3 * np.sin(2 * np.pi * (1 + topic % 4) * time)
+    # The overtones add up to 1 / (1 - decay) at most, by which the loudness is kept the same.
     noisy = wave * tremolo / (1 / (1 - decay)) + random.normal(0, 0.01, len(time))
     return (0.6 * noisy).clip(-1, 1).astype(np.float32)
 
 
-def _encode_sound(container: Any, stream: Any, wave: npt.NDArray[np.float32], rate: int) -> None:  # noqa: ANN401
+def _encode_sound(
+    container: Any,  # noqa: ANN401 - PyAV's types are C extensions
+    stream: Any,  # noqa: ANN401
+    wave: npt.NDArray[np.float32],
+    rate: int,
+) -> None:
     frame = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
     frame.sample_rate = rate
     container.mux(stream.encode(frame))

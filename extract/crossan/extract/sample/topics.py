@@ -1,4 +1,4 @@
-"""What the sample's items are about, and how that looks, sounds and reads."""
+"""Make the sample's items, each about one topic."""
 
 from __future__ import annotations
 
@@ -45,14 +45,15 @@ TOPIC_COUNT = len(_WORDS)
 _RARE = {"title": 3, "image": 8, "video": 8}
 """Items without this modality."""
 _BROKEN = 2
-"""Files of each kind that are cut short or empty: below the default --max-bad of 1 %."""
+"""Files of each kind that are cut short or empty, below the default --max-bad of 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleItem:
-    """One item before its media are written; ``number`` orders the catalogue."""
+    """One item before its media are written."""
 
     number: int
+    """Its position in the catalogue."""
     topic: int
     is_cold: bool
     """Held out of every training part."""
@@ -60,7 +61,7 @@ class SampleItem:
     has_image: bool
     has_video: bool
     has_sound_file: bool
-    """A sound file of its own; without one its video's sound track serves."""
+    """Whether it has a sound file of its own; else its video's sound track serves."""
     has_sound_track: bool
     broken: frozenset[str]
     """Kinds of its files that are damaged."""
@@ -72,25 +73,25 @@ class SampleItem:
 
 
 def make_items(seed: int) -> list[SampleItem]:
-    """Return the sample's items; topics are dealt out so that neighbours in the catalogue differ."""
+    """Return the sample's items.
+
+    Topics are dealt out in turn, so neighbours in the catalogue differ.
+    """
     random = np.random.default_rng([seed, 0])
     count = TOPIC_COUNT * ITEMS_PER_TOPIC
     lacking = {
         kind: set(random.choice(count, size, replace=False).tolist())
         for kind, size in _RARE.items()
     }
-    shared = set(
-        random.choice(count, count // 4, replace=False).tolist()
-    )  # heard through their video
-    whole = [
-        n
-        for n in range(count)
-        if n not in shared and not any(n in items for items in lacking.values())
-    ]
+    # These have no sound file, and are heard through their video.
+    shared = set(random.choice(count, count // 4, replace=False).tolist())
+    # Only items that have every file are damaged, so that each fault costs one modality.
+    incomplete = shared.union(*lacking.values())
+    whole = [number for number in range(count) if number not in incomplete]
     damaged = random.choice(whole, 3 * _BROKEN, replace=False).tolist()
     broken = {
-        kind: set(damaged[k * _BROKEN : (k + 1) * _BROKEN])
-        for k, kind in enumerate(("image", "video", "audio"))
+        kind: set(damaged[start : start + _BROKEN])
+        for kind, start in (("image", 0), ("video", _BROKEN), ("audio", 2 * _BROKEN))
     }
     return [
         SampleItem(
