@@ -24,8 +24,7 @@ from crossan.cache_schema.errors import (
 )
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import train
-from crossan.train.sweep import searching
-from crossan.train.sweep import test_figures as testing
+from crossan.train.sweep import judging, searching
 from crossan.train.sweep.cli import TrialsFailedError, sweep
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 from support.processes import descendants, is_alive
@@ -84,11 +83,11 @@ def unmeasured(result):
     return {key: value for key, value in result.items() if key not in MEASURED}
 
 
-def train_here(orders, slots, told, on_end, on_look=None):
-    """Stand in for `run_orders`: the same commands, in this process."""
-    for order in orders:
-        invoke(train, *order.arguments, "--device", slots[0].device)
-        on_end(order, 0, "")
+def train_here(commands, slots, told, on_end, on_look=None):
+    """Stand in for `run_commands`: the same commands, in this process."""
+    for command in commands:
+        invoke(train, *command.arguments, "--device", slots[0].device)
+        on_end(command, 0, "")
 
 
 DIVERGES = ("--grid", "optimiser.lr=1e-2,1e30", "--seeds", "0,1", "--jobs", "2", "--threads", "1")
@@ -112,7 +111,7 @@ def place(tmp_path_factory):
 def swept(place):
     """A finished sweep one of whose two settings diverges; its trials are real processes."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(testing, "run_orders", train_here)
+        patched.setattr(judging, "run_commands", train_here)
         with pytest.raises(TrialsFailedError, match="2 trials failed, first: runs/") as failed:
             run_sweep(place, *DIVERGES)
     assert failed.value.exit_code == 1
@@ -188,7 +187,9 @@ def test_the_same_command_again_starts_nothing_and_says_the_same(place, swept, m
     ],
 )
 def test_another_sweep_in_the_same_folder_is_refused_and_named(place, swept, more, difference):
-    with pytest.raises(UsageError, match=f"(?s)the sweep there has other settings.*{difference}"):
+    with pytest.raises(
+        UsageError, match=f"(?s)the sweep in this folder has other settings.*{difference}"
+    ):
         run_sweep(place, *more)
 
 
@@ -353,8 +354,8 @@ def test_a_sweep_stopped_anywhere_goes_on_to_the_same_weights(place, tmp_path):
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    for module in (searching, testing):
-        monkeypatch.setattr(module, "run_orders", train_here)
+    for module in (searching, judging):
+        monkeypatch.setattr(module, "run_commands", train_here)
 
 
 def with_other_test_items(rows):
@@ -409,15 +410,15 @@ def test_a_sweep_that_goes_on_proposes_the_same_points(
     run_sweep(tmp_path / "whole", *more)
     left = [9]
 
-    def stop_after_some(orders, slots, told, on_end, on_look=None):
-        for order in orders:
+    def stop_after_some(commands, slots, told, on_end, on_look=None):
+        for command in commands:
             if left[0] == 0:
                 told.set()
                 return
             left[0] -= 1
-            train_here([order], slots, told, on_end)
+            train_here([command], slots, told, on_end)
 
-    monkeypatch.setattr(searching, "run_orders", stop_after_some)
+    monkeypatch.setattr(searching, "run_commands", stop_after_some)
     app = typer.Typer()
     app.command()(sweep)
     assert CliRunner().invoke(app, arguments(tmp_path / "stopped", *more)).exit_code == 143
@@ -434,11 +435,11 @@ def test_a_sweep_that_goes_on_proposes_the_same_points(
 
 
 def test_ctrl_c_ends_with_its_own_code(tmp_path, place, monkeypatch):
-    def interrupt(orders, slots, told, on_end, on_look=None):
+    def interrupt(commands, slots, told, on_end, on_look=None):
         os.kill(os.getpid(), signal.SIGINT)
         assert told.wait(10)
 
-    monkeypatch.setattr(searching, "run_orders", interrupt)
+    monkeypatch.setattr(searching, "run_commands", interrupt)
     app = typer.Typer()
     app.command()(sweep)
     for name in ("d", "c"):
@@ -452,11 +453,11 @@ def test_ctrl_c_ends_with_its_own_code(tmp_path, place, monkeypatch):
 def test_a_failure_that_is_no_divergence_is_tried_again(
     tmp_path, place, in_this_process, monkeypatch
 ):
-    def fail(orders, slots, told, on_end, on_look=None):
-        for order in orders:
-            on_end(order, -9, "killed by SIGKILL")
+    def fail(commands, slots, told, on_end, on_look=None):
+        for command in commands:
+            on_end(command, -9, "killed by SIGKILL")
 
-    monkeypatch.setattr(searching, "run_orders", fail)
+    monkeypatch.setattr(searching, "run_commands", fail)
     more = ("--no-test", "--seeds", "3")
     for name in ("d", "c"):
         (tmp_path / name).symlink_to(place / name)
@@ -464,17 +465,19 @@ def test_a_failure_that_is_no_divergence_is_tried_again(
         run_sweep(tmp_path, *more)
     report = json.loads((tmp_path / "s/sweep.json").read_text())
     assert (report["chosen"], report["failed"][0]["reason"]) == (None, "killed by SIGKILL")
-    monkeypatch.setattr(searching, "run_orders", train_here)
+    monkeypatch.setattr(searching, "run_commands", train_here)
     report = run_sweep(tmp_path, *more)
     assert report["failed"] == []
     assert (report["chosen"]["point"], report["test"]) == ({}, None)
 
 
 def test_figures_count_however_their_process_ended(tmp_path, place, monkeypatch):
-    def end_badly(orders, slots, told, on_end, on_look=None):
-        train_here(orders, slots, told, lambda order, *_: on_end(order, 1, "killed by SIGKILL"))
+    def end_badly(commands, slots, told, on_end, on_look=None):
+        train_here(
+            commands, slots, told, lambda command, *_: on_end(command, 1, "killed by SIGKILL")
+        )
 
-    monkeypatch.setattr(searching, "run_orders", end_badly)
+    monkeypatch.setattr(searching, "run_commands", end_badly)
     for name in ("d", "c"):
         (tmp_path / name).symlink_to(place / name)
     more = ("--no-test", "--set", "max_epochs=1")
@@ -495,12 +498,12 @@ def test_figures_count_however_their_process_ended(tmp_path, place, monkeypatch)
 def test_a_modality_that_comes_while_trials_run_stops_the_sweep(tmp_path, monkeypatch):
     write_small(tmp_path)
 
-    def publish_after_the_first(orders, slots, told, on_end, on_look=None):
-        for order in orders:
-            train_here([order], slots, told, on_end)
+    def publish_after_the_first(commands, slots, told, on_end, on_look=None):
+        for command in commands:
+            train_here([command], slots, told, on_end)
             write_store(tmp_path / "c", Modality.AUDIO)
 
-    monkeypatch.setattr(searching, "run_orders", publish_after_the_first)
+    monkeypatch.setattr(searching, "run_commands", publish_after_the_first)
     more = ("--grid", "optimiser.lr=1e-3,1e-2,1e-1", "--no-test", "--set", "max_epochs=1")
     with pytest.raises(
         IncompatibleError,
@@ -519,11 +522,11 @@ def test_a_modality_that_comes_while_trials_run_stops_the_sweep(tmp_path, monkey
 def test_a_sweep_that_goes_on_with_another_cache_starts_nothing(tmp_path, monkeypatch):
     write_small(tmp_path)
 
-    def stop_after_one(orders, slots, told, on_end, on_look=None):
-        train_here(orders[:1], slots, told, on_end)
+    def stop_after_one(commands, slots, told, on_end, on_look=None):
+        train_here(commands[:1], slots, told, on_end)
         told.set()
 
-    monkeypatch.setattr(searching, "run_orders", stop_after_one)
+    monkeypatch.setattr(searching, "run_commands", stop_after_one)
     more = ("--grid", "optimiser.lr=1e-3,1e-2", "--no-test", "--set", "max_epochs=1")
     app = typer.Typer()
     app.command()(sweep)
@@ -536,7 +539,7 @@ def test_a_sweep_that_goes_on_with_another_cache_starts_nothing(tmp_path, monkey
         run_sweep(tmp_path, *more)
     assert len(list((tmp_path / "s/runs").iterdir())) == 1
     shutil.rmtree(audio)
-    monkeypatch.setattr(searching, "run_orders", train_here)
+    monkeypatch.setattr(searching, "run_commands", train_here)
     assert len(run_sweep(tmp_path, *more)["settings"]) == 2
 
 

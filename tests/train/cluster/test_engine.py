@@ -10,17 +10,17 @@ import pytest
 from crossan.cache_schema.errors import DataError, ResourceError, UsageError
 from crossan.common.cluster import ClusterRequest, Crew, Failure
 from crossan.train.cluster import engine as ray_engine
-from crossan.train.cluster.worker import Order, Outcome, RankWorker
+from crossan.train.cluster.worker import RankOutcome, RankTask, RankWorker
 from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
-LOST = Outcome(
+LOST = RankOutcome(
     failure=Failure("ResourceError", "another rank cannot be reached", None), has_lost_another=True
 )
-BAD = Outcome(failure=Failure.of(DataError("two items have no modality")))
+BAD = RankOutcome(failure=Failure.of(DataError("two items have no modality")))
 
 
-def order_of(out, **changed):
+def task_of(out, **changed):
     facts = {
         "launch": Launch(device="cpu"),
         "rank_count": 2,
@@ -30,15 +30,15 @@ def order_of(out, **changed):
         "version": "0.1.0",
     }
     settings = RunSettings.model_validate({"data": {"dataset": "d", "cache": "c"}})
-    return Order(settings=settings, out=out, **(facts | changed))
+    return RankTask(settings=settings, out=out, **(facts | changed))
 
 
 @pytest.fixture
 def attempts(monkeypatch):
-    """Return a function that makes each attempt end in a result, or be lost where that is a text; the orders are kept."""
+    """Return a function that makes each attempt end in a result, or be lost where that is a text; the tasks are kept."""
 
     def end_in(*ends):
-        orders, left = [], list(ends)
+        tasks, left = [], list(ends)
 
         class Attempt:
             def result(self):
@@ -48,20 +48,20 @@ def attempts(monkeypatch):
                 return end
 
         @contextmanager
-        def hired(ray, crew, order):
-            orders.append(order)
+        def hired(ray, crew, task):
+            tasks.append(task)
             yield Attempt()
 
         monkeypatch.setattr(ray_engine, "_hired", hired)
-        return orders
+        return tasks
 
     return end_in
 
 
 def test_every_lost_worker_is_a_fresh_start_from_the_last_checkpoint(attempts, tmp_path, capsys):
-    orders = attempts("rank 1 was lost: a", "rank 0 was lost: b", {"epochs": 3})
-    assert ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path / "r")) == {"epochs": 3}
-    assert [order.launch.may_resume for order in orders] == [False, True, True]
+    tasks = attempts("rank 1 was lost: a", "rank 0 was lost: b", {"epochs": 3})
+    assert ray_engine._train(None, Crew(2, 1, 0, 2), task_of(tmp_path / "r")) == {"epochs": 3}
+    assert [task.launch.may_resume for task in tasks] == [False, True, True]
     said = capsys.readouterr().err.splitlines()
     end = "; all ranks start afresh from the last checkpoint"
     assert said == [
@@ -71,19 +71,19 @@ def test_every_lost_worker_is_a_fresh_start_from_the_last_checkpoint(attempts, t
 
 
 def test_after_four_lost_workers_the_training_is_given_up(attempts, tmp_path):
-    orders = attempts(*(f"rank 0 was lost: {number}" for number in range(9)))
+    tasks = attempts(*(f"rank 0 was lost: {number}" for number in range(9)))
     with pytest.raises(
         ResourceError, match="workers were lost 4 times; the last time: rank 0 was lost: 3"
     ):
-        ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path / "r"))
-    assert len(orders) == 4
+        ray_engine._train(None, Crew(2, 1, 0, 2), task_of(tmp_path / "r"))
+    assert len(tasks) == 4
 
 
 def test_a_run_that_was_there_before_is_not_gone_on_with_unasked(attempts, tmp_path):
     (tmp_path / "config.toml").touch()
-    orders = attempts("rank 0 was lost: early", {})
-    ray_engine._train(None, Crew(2, 1, 0, 2), order_of(tmp_path))
-    assert [order.launch.may_resume for order in orders] == [False, False]
+    tasks = attempts("rank 0 was lost: early", {})
+    ray_engine._train(None, Crew(2, 1, 0, 2), task_of(tmp_path))
+    assert [task.launch.may_resume for task in tasks] == [False, False]
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def attempt(tmp_path):
         "ObjectLostError",
     )
     ray = SimpleNamespace(exceptions=SimpleNamespace(**dict.fromkeys(errors, OSError)))
-    return ray_engine._Attempt(ray, [], order_of(tmp_path))
+    return ray_engine._Attempt(ray, [], task_of(tmp_path))
 
 
 def test_an_error_that_every_attempt_would_meet_comes_before_a_lost_rank(attempt):
@@ -110,12 +110,12 @@ def test_an_error_that_every_attempt_would_meet_comes_before_a_lost_rank(attempt
     ("outcomes", "lost", "message"),
     [
         (
-            {0: LOST, 1: Outcome(has_lost_another=True)},
+            {0: LOST, 1: RankOutcome(has_lost_another=True)},
             "rank 1 was lost: killed",
             "rank 1 was lost: killed",
         ),
         ({0: LOST, 1: LOST}, "", "another rank cannot be reached"),
-        ({1: Outcome(result={})}, "", "a rank does not answer"),
+        ({1: RankOutcome(result={})}, "", "a rank does not answer"),
     ],
 )
 def test_a_rank_that_is_gone_is_a_lost_attempt(attempt, outcomes, lost, message):
@@ -124,9 +124,9 @@ def test_a_rank_that_is_gone_is_a_lost_attempt(attempt, outcomes, lost, message)
 
 
 def test_the_result_is_the_first_ranks(attempt):
-    assert attempt._judge({0: Outcome(result={"epochs": 1}), 1: Outcome(result={})}, "") == {
-        "epochs": 1
-    }
+    assert attempt._judge(
+        {0: RankOutcome(result={"epochs": 1}), 1: RankOutcome(result={})}, ""
+    ) == {"epochs": 1}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_the_result_is_the_first_ranks(attempt):
 )
 def test_devices_that_no_rank_would_have_are_refused(tmp_path, device, gpus, message):
     cluster = ClusterRequest(gpus_per_worker=gpus)
-    settings = order_of(tmp_path).settings
+    settings = task_of(tmp_path).settings
     with pytest.raises(UsageError, match=message):
         ray_engine.train_on_cluster(settings, tmp_path, cluster, Launch(device=device))
     assert ray_engine._device("auto", 1) == "cuda:0"
@@ -147,7 +147,7 @@ def test_devices_that_no_rank_would_have_are_refused(tmp_path, device, gpus, mes
 
 
 def test_another_version_of_crossan_on_a_node_is_refused(tmp_path):
-    worker = RankWorker(order_of(tmp_path, version="0.0.0"))
+    worker = RankWorker(task_of(tmp_path, version="0.0.0"))
     failure = worker.open_meeting()
     assert failure.error().exit_code == 5
     assert "expected crossan 0.0.0, as where the training was started" in failure.message
@@ -155,7 +155,7 @@ def test_another_version_of_crossan_on_a_node_is_refused(tmp_path):
 
 
 def test_whole_lines_are_passed_on_once(tmp_path):
-    worker = RankWorker(order_of(tmp_path))
+    worker = RankWorker(task_of(tmp_path))
     worker._said.write("one\ntwo\nthr")
     assert worker.said() == ["one", "two"]
     worker._said.write("ee\n")

@@ -32,7 +32,7 @@ def test_half_an_environment_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(
-        UsageError, match="WORLD_SIZE=2: expected MASTER_ADDR, MASTER_PORT beside it, found none"
+        UsageError, match="WORLD_SIZE=2: expected MASTER_ADDR, MASTER_PORT as well, found none"
     ):
         joined("cpu").__enter__()
 

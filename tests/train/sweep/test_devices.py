@@ -57,9 +57,9 @@ def test_the_kind_is_found_or_refused(cuda):
         device_kind("cuda:1")
     cuda(0)
     assert device_kind("auto") == "cpu"
-    with pytest.raises(UsageError, match="--device cuda: no such device here"):
+    with pytest.raises(UsageError, match="--device cuda: not available on this machine"):
         device_kind("cuda")
-    with pytest.raises(UsageError, match="there is none here"):
+    with pytest.raises(UsageError, match="this machine has none"):
         make_slots("cuda", None, None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from crossan.common.interrupts import ToldToEnd
 from crossan.train.sweep import processes
 from crossan.train.sweep.devices import Slot
-from crossan.train.sweep.processes import Order, run_orders
+from crossan.train.sweep.processes import TrialCommand, run_commands
 from support.processes import is_alive
 
 # What stands in the place of crossan-train: the first argument after the parent's id is Python.
@@ -23,12 +23,13 @@ def run(monkeypatch, tmp_path):
     ended = {}
 
     def start(scripts, slots=1, told=None, on_look=None):
-        orders = [
-            Order(name, (script,), tmp_path / "logs" / name) for name, script in scripts.items()
+        commands = [
+            TrialCommand(name, (script,), tmp_path / "logs" / name)
+            for name, script in scripts.items()
         ]
         places = [Slot("cpu", {"PLACE": str(n)}) for n in range(slots)]
-        run_orders(
-            orders,
+        run_commands(
+            commands,
             places,
             told or ToldToEnd(),
             lambda o, code, why: ended.update({o.name: (code, why)}),
@@ -53,14 +54,14 @@ def test_exit_codes_and_reasons_are_reported(run):
         "good": (0, ""),
         "ours": (3, "DataError: bad\n  of it"),
         "bug": (1, "KeyError: 'x'"),
-        "mute": (9, "exit code 9, without a word"),
+        "mute": (9, "exit code 9, without any output"),
         "killed": (-9, "killed by SIGKILL"),
     }
 
 
 def test_the_reason_is_of_this_attempt_not_of_an_earlier_one(run):
     run({"one": "raise KeyError('old')"})
-    assert run({"one": "import sys; sys.exit(1)"})["one"] == (1, "exit code 1, without a word")
+    assert run({"one": "import sys; sys.exit(1)"})["one"] == (1, "exit code 1, without any output")
 
 
 def test_no_more_run_than_there_are_slots_each_in_its_own(run, tmp_path, monkeypatch):

@@ -1,8 +1,8 @@
-"""What runs on a Ray cluster: one rank in a process of its own.
+"""One rank on a Ray cluster, in a process of its own.
 
-A plain class that the driver turns into an actor. What crosses between the
-processes is plain data: the settings, a result, or an error's class name and
-text.
+`RankWorker` is a plain class that the driver turns into an actor. Only plain data
+passes between the processes: the settings, a result, or the class name and text
+of an error.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from crossan.common.console import disk_full_error
 from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
-__all__ = ["Meeting", "Order", "Outcome", "RankWorker"]
+__all__ = ["Meeting", "RankOutcome", "RankTask", "RankWorker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """Everything a rank is told when it begins."""
+class RankTask:
+    """Everything that a rank needs to train, the same for all ranks of a run."""
 
     settings: RunSettings
     out: Path
@@ -39,47 +39,55 @@ class Order:
     rank_count: int
     threads: int
     folder: Path
-    """Where the driver stands: relative paths mean the same to a rank."""
+    """The driver's working folder, so that relative paths mean the same to a rank."""
     command: Sequence[str]
     version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Where the ranks of one attempt meet, and the first one's token as owner of the run folder."""
+    """The address at which the ranks of one attempt meet."""
 
     host: str
     port: int
     owner: str
+    """Token by which the first rank owns the run folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a rank ended: with a result, empty but for the first; with a failure; with neither where it was told to end."""
+class RankOutcome:
+    """How a rank ended.
+
+    It has a result, which only the first rank fills, or a failure, or neither
+    where it was told to end.
+    """
 
     result: dict[str, Any] | None = None
     failure: Failure | None = None
     has_lost_another: bool = False
-    """Whether the failure is another rank's."""
+    """Whether the failure is that of another rank."""
 
 
 class RankWorker:
-    """One rank; its methods are called while `train` runs, each in a thread of its own.
+    """One rank.
+
+    While `train` runs, the other methods may be called, each in a thread of its
+    own.
 
     Parameters
     ----------
-    order
+    task
         What to train.
     """
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
+    def __init__(self, task: RankTask) -> None:
+        self._task = task
         self._told_to_end = threading.Event()
-        self._said = _Lines()
+        self._said = _LineBuffer()
         self._store: Any = None
 
     def open_meeting(self) -> Meeting | Failure:
-        """Listen for the other ranks, on a port that is free: what the first rank does."""
+        """Listen for the other ranks on a free port, which only the first rank does."""
         failure = self._unfit()
         if failure is not None:
             return failure
@@ -93,41 +101,44 @@ class RankWorker:
         self._store = dist.TCPStore(  # type: ignore[attr-defined]
             host,
             0,
-            self._order.rank_count,
+            self._task.rank_count,
             is_master=True,
             wait_for_workers=False,
             timeout=MOST_WAITING,
         )
         return Meeting(host, self._store.port, our_token())
 
-    def train(self, number: int, meeting: Meeting) -> Outcome:
+    def train(self, number: int, meeting: Meeting) -> RankOutcome:
         """Be rank ``number`` of the training until it is over."""
         failure = self._unfit()
         if failure is not None:
-            return Outcome(failure=failure)
+            return RankOutcome(failure=failure)
         from crossan.train.ranks.ranks import RankLostError
 
+        # Errors that users can mend come back as data. Anything else leaves as an exception, which
+        # Ray hands to the driver with its traceback: it is a bug.
         try:
             with redirect_stderr(self._said), redirect_stdout(self._said):
-                return Outcome(result=self._train(number, meeting))
+                return RankOutcome(result=self._train(number, meeting))
         except SystemExit:
-            return Outcome()
+            return RankOutcome()
         except RankLostError as error:
-            return Outcome(failure=Failure.of(error), has_lost_another=True)
+            return RankOutcome(failure=Failure.of(error), has_lost_another=True)
         except CrossanError as error:
-            return Outcome(failure=self._named(error, number))
+            return RankOutcome(failure=self._named(error, number))
         except OSError as error:
             full = disk_full_error(error)
             if full is None:
                 raise
-            return Outcome(failure=self._named(full, number))
+            return RankOutcome(failure=self._named(full, number))
 
     def said(self) -> list[str]:
-        """Return the lines for people since the last call."""
+        """Return the lines printed since the last call."""
         return self._said.take()
 
     def stop(self) -> None:
-        """Have all ranks finish the step in hand, write a checkpoint and end."""
+        """Make all ranks finish the current step, write a checkpoint and end."""
+        # Telling one is enough: the ranks agree before each step on whether to end.
         self._told_to_end.set()
 
     def _train(self, number: int, meeting: Meeting) -> dict[str, Any]:
@@ -137,35 +148,39 @@ class RankWorker:
         from crossan.train.ranks.joining import MOST_WAITING, process_group
         from crossan.train.runs.training import train_run
 
-        order = self._order
-        if order.folder.is_dir():
-            os.chdir(order.folder)
-        sys.argv = list(order.command)  # what the run folder records
-        torch.set_num_threads(order.threads)
+        task = self._task
+        if task.folder.is_dir():
+            os.chdir(task.folder)
+        # The run folder records the user's command, not that of Ray's worker.
+        sys.argv = list(task.command)
+        torch.set_num_threads(task.threads)
+        # gloo takes the interface of the host's name, which on one machine may be another.
         if meeting.host == "127.0.0.1":
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         store = self._store
         if store is None:
             store = dist.TCPStore(  # type: ignore[attr-defined]
-                meeting.host, meeting.port, order.rank_count, timeout=MOST_WAITING
+                meeting.host, meeting.port, task.rank_count, timeout=MOST_WAITING
             )
-        with process_group(store, number, order.rank_count, order.launch.device) as ranks:
+        with process_group(store, number, task.rank_count, task.launch.device) as ranks:
             ranks.told_to_end = self._told_to_end
-            return train_run(order.settings, order.out, replace(order.launch, ranks=ranks))
+            return train_run(task.settings, task.out, replace(task.launch, ranks=ranks))
 
     def _unfit(self) -> Failure | None:
-        expected, found = self._order.version, version("crossan")
-        if found == expected:
+        """Return why this node cannot take part, or None where it can."""
+        expected, installed = self._task.version, version("crossan")
+        if installed == expected:
             return None
         return Failure.of(
             IncompatibleError(
-                f"node {platform.node()}: expected crossan {expected}, as where the training was started, found {found}",
-                remedy=f"Install crossan=={expected} on every node.",
+                f"node {platform.node()}: expected crossan {expected},"
+                f" as where the training was started, found {installed}",
+                remedy=f"Install crossan=={expected} on every node",
             )
         )
 
     def _named(self, error: CrossanError, number: int) -> Failure:
-        """Return the error, with rank and node where it is not the first rank's."""
+        """Return the error, with rank and node unless it is that of the first rank."""
         failure = Failure.of(error)
         if not number:
             return failure
@@ -176,8 +191,8 @@ class RankWorker:
         )
 
 
-class _Lines(io.TextIOBase):
-    """A stream that keeps whole lines until somebody takes them; no terminal."""
+class _LineBuffer(io.TextIOBase):
+    """A stream that keeps whole lines until they are taken."""
 
     def __init__(self) -> None:
         self._lock, self._text = threading.Lock(), ""

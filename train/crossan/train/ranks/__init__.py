@@ -1,7 +1,6 @@
-"""Several processes, one run: the step shared among ranks, and what the first of them does for all.
+"""Several processes that train one run together.
 
-Loss and gradients are those of one process: one list of unique items a step,
-its encoding and the users shared among the ranks, item vectors gathered with
-their gradient, losses divided by the predictions of all and summed. With one
-process nothing here communicates.
+What belongs here: how a process becomes a rank, and what passes between ranks.
+Loss and gradients are those of one process (`crossan.train.objectives.shared_step`).
+With one process nothing here communicates.
 """

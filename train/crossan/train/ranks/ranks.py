@@ -20,73 +20,81 @@ __all__ = ["ALONE", "RankLostError", "Ranks"]
 
 
 class RankLostError(ResourceError):
-    """Another rank of the training has ended or cannot be reached: its message tells why."""
+    """Another rank of the training has ended or cannot be reached.
+
+    Its own message says why.
+    """
 
 
 class Ranks:
-    """The processes of one run, this one's number among them, and what they say to each other.
+    """The processes of one run, and how they communicate.
 
-    Every method that communicates is called by all ranks in the same order.
-    With one process each returns at once what it was given.
+    Every method that communicates must be called by all ranks in the same order.
+    With one process, each returns at once what it was given.
 
     Parameters
     ----------
     number, count
-        This process, from 0, and how many there are; torch's default process
-        group is initialised where there are several.
+        Number of this process, from 0, and how many there are. Where there are
+        several, torch's default process group is initialised.
     """
 
     def __init__(self, number: int = 0, count: int = 1) -> None:
         self.number, self.count = number, count
         self.told_to_end = threading.Event()
-        """Set by whoever cannot send this process a signal."""
+        """Set by a caller that cannot send this process a signal."""
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the run folder and speaks."""
+        """Whether this process writes the run folder and prints."""
         return self.number == 0
 
     def part(self, total: int) -> slice:
-        """Return this rank's share of ``total`` things: all shares side by side are all things, none more than one longer."""
+        """Return this rank's share of ``total`` things.
+
+        All shares side by side are all things, and none is longer than another
+        by more than one.
+        """
         return slice(total * self.number // self.count, total * (self.number + 1) // self.count)
 
     def add_up(self, tensor: Tensor) -> None:
-        """Put the sum over all ranks in a tensor's place; the same bits on every rank."""
+        """Replace a tensor by its sum over all ranks, which has the same bits on each of them."""
         if self.count > 1:
             with _another_may_be_lost():
                 dist.all_reduce(tensor)
 
     def highest(self, *claims: int) -> tuple[int, ...]:
-        """Return the highest of every rank's claims, place by place."""
+        """Return the highest claim of all ranks, for each claim."""
         if self.count == 1:
             return claims
-        agreed = torch.tensor(claims)
+        highest = torch.tensor(claims)
         with _another_may_be_lost():
-            dist.all_reduce(agreed, dist.ReduceOp.MAX)
-        return tuple(agreed.tolist())
+            dist.all_reduce(highest, dist.ReduceOp.MAX)
+        return tuple(highest.tolist())
 
-    def gather(self, own: Tensor, total: int) -> Tensor:
-        """Return the rows of all ranks, ``(total, ...)``; ``own`` are the `part` of this one."""
+    def gather(self, rows: Tensor, total: int) -> Tensor:
+        """Return the rows of all ranks, ``(total, ...)``, of which this one has its `part`."""
         if self.count == 1:
-            return own
-        others = [Ranks(number, self.count).part(total) for number in range(self.count)]
-        lengths = [part.stop - part.start for part in others]
-        padded = own.new_zeros(
-            max(lengths), *own.shape[1:]
-        )  # a collective wants the same shape of everybody
-        padded[: len(own)] = own
-        parts = [torch.empty_like(padded) for _ in others]
+            return rows
+        shares = [Ranks(number, self.count).part(total) for number in range(self.count)]
+        lengths = [share.stop - share.start for share in shares]
+        # A collective needs the same shape from every rank.
+        padded = rows.new_zeros(max(lengths), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in shares]
         with _another_may_be_lost():
             dist.all_gather(parts, padded)
         return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
 
     def from_first(self, make: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever JSON holds
-        """Return what the first rank makes, a value that JSON holds; the others make nothing.
+        """Return what ``make`` returns on the first rank, the only one to call it.
+
+        It must be a value that JSON can hold.
 
         Raises
         ------
         CrossanError
-            On every rank, where the first raised it.
+            On every rank, if the first raised it.
         """
         if self.count == 1:
             return make()
@@ -102,12 +110,12 @@ class Ranks:
         return answer["value"]
 
     def require_same(self, facts: Mapping[str, Any]) -> None:
-        """Make sure that facts, values that JSON holds, are the same on all ranks.
+        """Make sure that facts, which JSON can hold, are the same on all ranks.
 
         Raises
         ------
         IncompatibleError
-            On every rank, naming what differs from the first rank's.
+            On every rank, with all that differs from the first rank.
         """
         if self.count == 1:
             return
@@ -121,26 +129,29 @@ class Ranks:
         if odd:
             listed = "\n  ".join(odd)
             raise IncompatibleError(
-                f"the {self.count} ranks of this training are not alike, and would not train one model\n  {listed}",
+                f"the {self.count} ranks of this training are not alike,"
+                f" and would not train one model\n  {listed}",
                 remedy="Give every rank the same command, storage, kind of machine and libraries",
             )
 
     def on_this_machine(self) -> int:
-        """Return how many ranks there are here, this one among them: they share its memory."""
-        return (
-            1 if self.count == 1 else self._texts(socket.gethostname()).count(socket.gethostname())
-        )
+        """Return how many ranks share the memory of this machine, this one included."""
+        if self.count == 1:
+            return 1
+        name = socket.gethostname()
+        return self._texts(name).count(name)
 
-    def _texts(self, own: str) -> list[str]:
-        """Return the texts of all ranks, in their order."""
-        data = torch.frombuffer(bytearray(own.encode()), dtype=torch.uint8)
+    def _texts(self, text: str) -> list[str]:
+        """Return the texts of all ranks, in the order of the ranks."""
+        data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        # As tensors and not as Python objects, which torch would pickle.
         lengths = self.gather(torch.tensor([len(data)]), self.count).tolist()
         padded = torch.zeros(1, max(lengths), dtype=torch.uint8)
         padded[0, : len(data)] = data
         texts = self.gather(padded, self.count)
         return [
-            bytes(text[:length].tolist()).decode()
-            for text, length in zip(texts, lengths, strict=True)
+            bytes(row[:length].tolist()).decode()
+            for row, length in zip(texts, lengths, strict=True)
         ]
 
 
@@ -150,12 +161,14 @@ ALONE = Ranks()
 
 @contextmanager
 def _another_may_be_lost() -> Iterator[None]:
-    """Turn what torch raises from a collective, a plain `RuntimeError` of gloo's among it, into our error."""
+    """Turn an error of a collective into a `RankLostError`."""
     try:
         yield
     except RuntimeError as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
+        # gloo raises plain RuntimeErrors; those of torch.distributed are subclasses.
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise RankLostError(
-            f"another rank of this training cannot be reached: {first}",
-            remedy="See what the other ranks said; the same command with --resume goes on from the last checkpoint",
+            f"another rank of this training cannot be reached: {first_line}",
+            remedy="See what the other ranks printed;"
+            " the same command with --resume goes on from the last checkpoint",
         ) from error

@@ -1,7 +1,8 @@
-"""``crossan sweep``: settings and seeds side by side, chosen by validation alone.
+"""The command ``crossan sweep``, which chooses settings by validation alone.
 
-Belongs here: which trials there are, where and when they run, how one setting
-is chosen. A trial is a ``crossan-train --validation-only`` process, so training
-itself does not belong here; neither does anything that looks at test targets,
-but for `crossan.train.sweep.test_figures`, which takes nothing but a chosen setting.
+What belongs here: which trials there are, where and when they run, and how one
+setting is chosen. What does not: training itself, as a trial is a process of
+``crossan-train --validation-only``, and anything that looks at test targets. The
+one exception is `crossan.train.sweep.judging`, which takes nothing but a chosen
+setting.
 """

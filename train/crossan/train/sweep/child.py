@@ -1,4 +1,4 @@
-"""The program of a trial's process: ``crossan-train`` that ends with the sweep, however that ends."""
+"""The program of a trial's process, which is ``crossan-train`` and ends with the sweep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 def main() -> NoReturn:
     """Run ``crossan-train`` with the arguments after the first, which is the sweep's process id."""
+    # Before the imports, which take seconds: the sweep may be killed meanwhile.
     end_with_parent(int(sys.argv[1]))
     from crossan.train.cli import main as train
 

@@ -1,4 +1,7 @@
-"""Which setting is chosen: by the mean of validation figures over seeds. No type here has a place for a test figure."""
+"""Choosing a setting by the mean of validation metrics over seeds.
+
+No type in this module can hold a test metric.
+"""
 
 from __future__ import annotations
 
@@ -15,29 +18,30 @@ from crossan.train.sweep.trials import Trial, label_of
 __all__ = ["RULE", "SettingResult", "TrialResult", "choose", "group", "spread"]
 
 RULE = (
-    "highest mean validation hr@10 over the seeds; among equals the highest mean validation ndcg@10, then the fewest"
-    " trainable parameters, then the first in the sweep's order"
+    "highest mean validation hr@10 over the seeds; among equals the highest mean validation"
+    " ndcg@10, then the fewest trainable parameters, then the first in the sweep's order"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A finished trial: its validation figures at the best epoch."""
+    """What came of a finished trial."""
 
     trial: Trial
     valid: Mapping[str, float]
+    """Validation metrics at the best epoch."""
     best_epoch: int
     trainable_parameters: int
     sequences: str
-    """Digest of the users, catalogue and items the figures are about."""
+    """Digest of the users, catalogue and items that were ranked."""
     stores: Mapping[str, Mapping[str, Any]]
-    """What it read, by modality; empty where it read item ids alone."""
+    """The stores that it read, by modality; empty where it read item ids alone."""
 
     @classmethod
     def read(
         cls, trial: Trial, figures: Mapping[str, Any], stores: Mapping[str, Mapping[str, Any]]
     ) -> TrialResult:
-        """Take what a trial needs of ``validation.json`` and ``cache.lock.json``."""
+        """Build it from ``validation.json`` and the stores of ``cache.lock.json``."""
         return cls(
             trial,
             {str(name): float(value) for name, value in figures["valid"].items()},
@@ -56,59 +60,71 @@ class SettingResult:
     results: tuple[TrialResult, ...]
 
     def mean(self, metric: str) -> float:
-        """Return a validation metric's mean over the seeds."""
+        """Return the mean of a validation metric over the seeds."""
         return statistics.fmean(result.valid[metric] for result in self.results)
 
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """Return mean and deviation of every validation metric."""
+        """Return the mean and deviation of every validation metric."""
         return spread([result.valid for result in self.results])
 
 
 def group(
     results: Sequence[TrialResult], points: Sequence[Point], seeds: Sequence[int]
 ) -> list[SettingResult]:
-    """Return the points all of whose seeds are finished, in their order; a point that was drawn twice stands once."""
-    found = {result.trial.name: result for result in results}
+    """Return the points whose seeds are all finished, in their order.
+
+    A point that was drawn twice is returned once.
+    """
+    finished = {result.trial.name: result for result in results}
     settings = {}
     for point in points:
         names = [Trial(point, seed).name for seed in seeds]
-        if all(name in found for name in names):
-            settings[names[0]] = SettingResult(point, tuple(found[name] for name in names))
+        # The mean over some of the seeds would favour points whose bad seeds are not done.
+        if all(name in finished for name in names):
+            settings[names[0]] = SettingResult(point, tuple(finished[name] for name in names))
     return list(settings.values())
 
 
 def choose(settings: Sequence[SettingResult]) -> SettingResult:
-    """Return the setting that `RULE` names, of at least one.
+    """Return the setting that `RULE` chooses among one or more.
 
     Raises
     ------
     DataError
-        Figures are about different users, items or targets.
+        The trials ranked different users, items or targets.
     IncompatibleError
-        Figures come of different stores, or versions of them.
+        The trials read different stores, or different versions of them.
     """
     read, digests = StoresRead(), {}
     for setting in settings:
         for result in setting.results:
-            read.add(result.trial.place, setting.point, result.stores)
+            read.add(result.trial.run_path, setting.point, result.stores)
             digests[result.sequences] = setting
     if len(digests) > 1:
         first, second = list(digests.values())[:2]
         raise DataError(
             "trials saw different sequences, so their figures cannot be compared:"
             f" {label_of(first.point)} and {label_of(second.point)}",
-            remedy="Sweep modalities with --set data.drop_items=false, and leave the dataset alone while a sweep runs",
+            remedy="Sweep modalities with --set data.drop_items=false,"
+            " and leave the dataset alone while a sweep runs",
         )
-    return min(  # the first of equals
+    # Of equals, `min` returns the first.
+    return min(
         settings,
         key=lambda s: (-s.mean("hr@10"), -s.mean("ndcg@10"), s.results[0].trainable_parameters),
     )
 
 
-def spread(figures: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Return ``{"mean", "sd"}`` of every metric over seeds; the sample's deviation, None for one seed."""
-    values = {name: [one[name] for one in figures] for name in figures[0]}
+def spread(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Return ``mean`` and ``sd`` of every metric over seeds.
+
+    ``sd`` is the deviation of the sample, and None for one seed.
+    """
+    over_seeds = {name: [of_seed[name] for of_seed in metrics] for name in metrics[0]}
     return {
-        name: {"mean": statistics.fmean(one), "sd": statistics.stdev(one) if len(one) > 1 else None}
-        for name, one in values.items()
+        name: {
+            "mean": statistics.fmean(values),
+            "sd": statistics.stdev(values) if len(values) > 1 else None,
+        }
+        for name, values in over_seeds.items()
     }

@@ -1,4 +1,4 @@
-"""Places where trials run side by side: a device and threads for each."""
+"""Slots in which trials run side by side, each with a device and threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _THREADS = "OMP_NUM_THREADS"
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One place for one trial at a time."""
+    """Room for one trial at a time."""
 
     device: str
     """``--device`` of the trial."""
@@ -25,50 +25,54 @@ class Slot:
     """Variables that keep the trial to its device and threads."""
 
 
-def device_kind(asked: str) -> Literal["cpu", "cuda"]:
-    """Return the kind of device asked for; ``auto`` takes CUDA where there is any.
+def device_kind(device: str) -> Literal["cpu", "cuda"]:
+    """Return the kind of a device that was requested, where ``auto`` prefers CUDA.
 
     Raises
     ------
     UsageError
-        It is not to be had here, or is one device of several.
+        This machine has no such device, or one device of several is named.
     """
-    if asked not in ("auto", "cpu", "cuda"):
+    if device not in ("auto", "cpu", "cuda"):
         raise UsageError(
-            f"--device {asked}: expected auto, cpu or cuda in a sweep, which spreads trials over devices",
+            f"--device {device}: expected auto, cpu or cuda in a sweep,"
+            " which spreads trials over devices",
             remedy=f"Name devices with {_VISIBLE}=0,1 --device cuda",
         )
-    count = 0 if asked == "cpu" else _cuda_count()
-    if asked == "cuda" and not count:
+    count = 0 if device == "cpu" else _cuda_count()
+    if device == "cuda" and not count:
         raise UsageError(
-            "--device cuda: no such device here", remedy="Use --device auto or --device cpu"
+            "--device cuda: not available on this machine",
+            remedy="Use --device auto or --device cpu",
         )
     return "cuda" if count else "cpu"
 
 
 def make_slots(kind: str, jobs: int | None, threads: int | None) -> list[Slot]:
-    """Return one slot a job.
+    """Return one slot for every job.
 
     Parameters
     ----------
     kind
         ``cpu`` or ``cuda``.
     jobs
-        Trials side by side; None for one a CUDA device, or one on the CPU. More than there are devices share them.
+        Trials to run side by side. None means one per CUDA device, or one on
+        the CPU. More jobs than devices share them.
     threads
-        CPU threads of each; None for `threads_each`.
+        CPU threads of each job, or None for `threads_each`.
 
     Raises
     ------
     UsageError
-        There is no such device.
+        This machine has no such device.
     """
     devices = _cuda_names() if kind == "cuda" else []
     if kind == "cuda" and not devices:
-        raise UsageError("--device cuda: the sweep runs on CUDA devices, and there is none here")
+        raise UsageError("--device cuda: the sweep runs on CUDA devices, and this machine has none")
     jobs = jobs or max(1, len(devices))
     slots = []
     for number in range(jobs):
+        # Without a limit each trial would start a thread per core, and the trials would contend.
         variables = {_THREADS: str(threads or threads_each(jobs))}
         if devices:
             variables[_VISIBLE] = devices[number % len(devices)]
@@ -77,7 +81,10 @@ def make_slots(kind: str, jobs: int | None, threads: int | None) -> list[Slot]:
 
 
 def threads_each(jobs: int) -> int:
-    """Return this process's threads (``OMP_NUM_THREADS``, else its cores) divided by the jobs, at least one."""
+    """Return the threads of this process divided by the jobs, but at least one.
+
+    They are ``OMP_NUM_THREADS``, or else the cores that it may use.
+    """
     given = os.environ.get(_THREADS, "")
     total = int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
     return max(1, total // jobs)
@@ -90,6 +97,8 @@ def _cuda_count() -> int:
 
 
 def _cuda_names() -> list[str]:
-    """Return what selects each device: the names this process was given, where it was."""
+    """Return the name that selects each device in ``CUDA_VISIBLE_DEVICES``."""
+    count = _cuda_count()
+    # The names that this process was given, because a trial does not inherit their numbering.
     given = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
-    return (given or [str(number) for number in range(_cuda_count())])[: _cuda_count()]
+    return (given or [str(number) for number in range(count)])[:count]

@@ -1,4 +1,4 @@
-"""The sweep folder: what is asked, what came of every trial, what was chosen."""
+"""The sweep folder, with the sweep's settings, every trial and the choice."""
 
 from __future__ import annotations
 
@@ -31,17 +31,21 @@ _SECONDS_BETWEEN_REFRESHES = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial has no figures."""
+    """Why a trial has no metrics."""
 
     exit_code: int | None
     """None where its settings did not fit together, so that it was never started."""
     reason: str
     is_final: bool
-    """Whether it would fail again: it diverged. Anything else is tried again by the next command."""
+    """Whether the trial would fail again.
+
+    That is so where it diverged or its settings do not fit together. Anything
+    else is tried again by the next command.
+    """
 
 
 class SweepFolder:
-    """One sweep's folder; every file in it is written whole.
+    """The folder of one sweep, in which every file is written whole.
 
     Parameters
     ----------
@@ -54,27 +58,27 @@ class SweepFolder:
         self._refreshed_at = time.monotonic()
 
     def recorded(self) -> SweepSettings | None:
-        """Return the sweep that was begun here, None where none was."""
+        """Return the settings of the sweep in this folder, or None."""
         path = self.path / _SWEEP
-        return (
-            load_settings(SweepSettings, files=[path], environment={}) if path.is_file() else None
-        )
+        if not path.is_file():
+            return None
+        return load_settings(SweepSettings, files=[path], environment={})
 
     @contextmanager
     def claimed(self, sweep: SweepSettings, base: RunSettings) -> Iterator[None]:
-        """Hold the folder for a sweep, the one that lies there already or a new one.
+        """Hold the folder for a new sweep, or for the one that it already has.
 
         Raises
         ------
         UsageError
-            Another sweep lies there, or something else.
+            The folder has another sweep, or other files.
         BusyError
-            Another process sweeps there.
+            Another process sweeps in it.
         """
         recorded = self.recorded()
         if recorded is not None:
-            before = load_settings(RunSettings, files=[self.path / _BASE], environment={})
-            self._require_same([(recorded, sweep), (before, base)])
+            recorded_base = load_settings(RunSettings, files=[self.path / _BASE], environment={})
+            self._require_same([(recorded, sweep), (recorded_base, base)])
         elif self.path.exists() and not self._is_vacant():
             raise UsageError(
                 f"--out {self.path}: expected an empty folder or a sweep, found other files",
@@ -83,84 +87,83 @@ class SweepFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         claim(self.path, "sweeps")
         try:
-            replace_durably(
-                self.path / _BASE, to_toml(base).encode()
-            )  # first: a sweep.toml tells of a sweep
+            # In this order: a folder with a sweep.toml counts as a sweep, and needs the other file.
+            replace_durably(self.path / _BASE, to_toml(base).encode())
             replace_durably(self.path / _SWEEP, to_toml(sweep).encode())
             yield
         finally:
             release(self.path)
 
     def refresh(self) -> None:
-        """Show other hosts that the sweep goes on, once a minute however often it is called."""
+        """Show other hosts that the sweep is running, at most once a minute."""
         now = time.monotonic()
         if now - self._refreshed_at >= _SECONDS_BETWEEN_REFRESHES:
             self._refreshed_at = now
             refresh(self.path)
 
     def arguments(self, trial: Trial) -> tuple[str, ...]:
-        """Return the arguments with which ``crossan-train`` runs a trial or goes on with it."""
-        config, out = str(self.path / _BASE), str(self.path / trial.place)
+        """Return the arguments with which ``crossan-train`` starts or resumes a trial."""
+        config, out = str(self.path / _BASE), str(self.path / trial.run_path)
         return ("--config", config, *trial.assignments(), "--out", out, "--resume")
 
     def log(self, trial: Trial) -> Path:
-        """Return where a trial's output is kept."""
+        """Return the file that keeps a trial's output."""
         return self.path / "logs" / f"{trial.name}.log"
 
     def run(self, trial: Trial) -> RunFolder:
-        """Return a trial's run folder."""
-        return RunFolder(self.path / trial.place)
+        """Return the run folder of a trial."""
+        return RunFolder(self.path / trial.run_path)
 
     def result(self, trial: Trial) -> TrialResult | None:
-        """Return a trial's validation figures, None before it is finished."""
-        figures = self.run(trial).validation()
-        return (
-            None
-            if figures is None
-            else TrialResult.read(trial, figures, self.run(trial).lock()["stores"])
-        )
+        """Return the result of a trial, or None before it is finished."""
+        run = self.run(trial)
+        metrics = run.validation()
+        return None if metrics is None else TrialResult.read(trial, metrics, run.lock()["stores"])
 
     def locked(self, trial: Trial) -> dict[str, dict[str, Any]] | None:
-        """Return the stores that a trial began with and goes on with, None where it has not come to any."""
+        """Return the stores that a trial is held to, or None where it has opened none yet."""
         run = self.run(trial)
         return run.lock()["stores"] if (run.path / LOCK_FILE).is_file() else None
 
     def failure(self, trial: Trial) -> Failure | None:
-        """Return why a trial failed, None where it has not."""
+        """Return why a trial failed, or None where it did not."""
         path = self._failure_path(trial)
         return Failure(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write_failure(self, trial: Trial, exit_code: int | None, reason: str) -> Failure:
         """Record why a trial failed."""
-        has_diverged = (self.run(trial).path / "divergence.json").is_file()
-        failure = Failure(exit_code, reason, exit_code is None or (exit_code == 1 and has_diverged))
+        # Exit code 1 is any bug or error without a code of its own: the file tells a divergence.
+        has_diverged = exit_code == 1 and (self.run(trial).path / "divergence.json").is_file()
+        failure = Failure(exit_code, reason, is_final=exit_code is None or has_diverged)
         path = self._failure_path(trial)
         path.parent.mkdir(exist_ok=True)
         replace_durably(path, pretty_bytes(asdict(failure)))
         return failure
 
     def forget_failure(self, trial: Trial) -> None:
-        """Have a trial be tried again."""
+        """Remove the record of a failure, so that the trial is tried again."""
         self._failure_path(trial).unlink(missing_ok=True)
 
     def record_points(self, points: Sequence[Point]) -> None:
-        """Record the points so far; a sweep that goes on must come by the same ones.
+        """Record the points so far, which a resumed sweep must draw again.
 
         Raises
         ------
         IncompatibleError
-            It does not: another version of the sampler's library draws others.
+            It draws others, as another version of the sampler's library may.
         """
-        path, asked = self.path / _POINTS, [dict(point) for point in points]
-        there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-        for number, (before, now) in enumerate(zip(there, asked, strict=False), 1):
+        path, drawn = self.path / _POINTS, [dict(point) for point in points]
+        recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        for number, (before, now) in enumerate(zip(recorded, drawn, strict=False), 1):
             if before != now:
                 raise IncompatibleError(
-                    f"{path}: point {number} was {before} when the sweep was begun, and is {now} now",
-                    remedy="Go on with the versions of numpy and optuna it was begun with, or sweep into another --out",
+                    f"{path}: point {number} was {before} when the sweep was started,"
+                    f" and is {now} now",
+                    remedy="Use the versions of numpy and optuna that it was started with,"
+                    " or sweep into another --out",
                 )
-        if len(asked) > len(there):
-            replace_durably(path, pretty_bytes(asked))
+        if len(drawn) > len(recorded):
+            replace_durably(path, pretty_bytes(drawn))
 
     def write(self, name: str, report: Mapping[str, Any]) -> None:
         """Write ``selection.json`` or ``sweep.json``."""
@@ -170,10 +173,10 @@ class SweepFolder:
         return self.path / "failed" / f"{trial.name}.json"
 
     def _is_vacant(self) -> bool:
-        """Whether nothing lies there but what a process killed in `claimed` may have left."""
+        """Whether the folder holds only what a process killed in `claimed` may have left."""
         return self.path.is_dir() and all(
-            place.name in {OWNER_FILE, _BASE} or place.name.startswith(".")
-            for place in self.path.iterdir()
+            entry.name in {OWNER_FILE, _BASE} or entry.name.startswith(".")
+            for entry in self.path.iterdir()
         )
 
     def _require_same(self, pairs: Sequence[tuple[Settings, Settings]]) -> None:
@@ -181,6 +184,6 @@ class SweepFolder:
         if changed:
             listed = "\n  ".join(changed)
             raise UsageError(
-                f"--out {self.path}: the sweep there has other settings\n  {listed}",
+                f"--out {self.path}: the sweep in this folder has other settings\n  {listed}",
                 remedy="Leave the settings as they were, or start another sweep with another --out",
             )

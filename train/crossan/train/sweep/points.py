@@ -1,4 +1,4 @@
-"""Points in the space of a sweep: every combination, or draws that a seed repeats."""
+"""The points that a sweep tries, as every combination or as draws that a seed repeats."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from crossan.train.sweep.settings import Range, SweepSettings, parse_range
 __all__ = ["Point", "corners", "drawn_points", "grid_points"]
 
 Point = Mapping[str, Any]
-"""A value for every axis, by the setting's dotted name."""
+"""A value for every axis, by the dotted name of the setting."""
 
 
 def grid_points(sweep: SweepSettings) -> list[Point]:
-    """Return every combination, the last name's values changing fastest; one empty point where there is no axis."""
+    """Return every combination, with the values of the last name changing fastest.
+
+    Without an axis there is one empty point.
+    """
     return [
         dict(zip(sweep.grid, values, strict=True))
         for values in itertools.product(*sweep.grid.values())
@@ -26,10 +29,14 @@ def grid_points(sweep: SweepSettings) -> list[Point]:
 
 
 def drawn_points(sweep: SweepSettings) -> list[Point]:
-    """Return ``trials`` random points; the n-th depends on the sampler's seed, n and the axes alone."""
+    """Return ``trials`` random points.
+
+    Each depends only on the sampler's seed, its number and the axes.
+    """
+    # A generator of its own for each point, so that more trials change none of the first.
     return [
-        _drawn(sweep, np.random.default_rng([sweep.sampler_seed, n]))
-        for n in range(sweep.trials or 0)
+        _drawn(sweep, np.random.default_rng([sweep.sampler_seed, number]))
+        for number in range(sweep.trials or 0)
     ]
 
 
@@ -40,8 +47,10 @@ def corners(sweep: SweepSettings) -> Iterator[Point]:
         for name, bounds in _ranges(sweep).items()
     }
     axes = {**sweep.grid, **ends}
-    for place in range(max(map(len, axes.values()), default=0)):
-        yield {name: values[min(place, len(values) - 1)] for name, values in axes.items()}
+    # All axes advance together, and an axis that runs out repeats its last value: as many points as
+    # the longest axis has values show every one of them.
+    for number in range(max(map(len, axes.values()), default=0)):
+        yield {name: values[min(number, len(values) - 1)] for name, values in axes.items()}
 
 
 def _ranges(sweep: SweepSettings) -> dict[str, Range]:
@@ -58,7 +67,8 @@ def _drawn(sweep: SweepSettings, random: np.random.Generator) -> Point:
 
 
 def _number(bounds: Range, share: float) -> float:
-    """Return the number below which this share of the range lies; every whole number has an equal share of one."""
+    """Return the number below which this share of the range lies."""
+    # Half a step more at both ends: the ends are rounded to as often as the numbers between them.
     margin = 0.5 if bounds.is_whole else 0.0
     low, high = bounds.low - margin, bounds.high + margin
     if bounds.is_log:
@@ -68,5 +78,6 @@ def _number(bounds: Range, share: float) -> float:
 
 
 def _whole_or_not(bounds: Range, number: float) -> int | float:
-    kept = min(max(round(number) if bounds.is_whole else number, bounds.low), bounds.high)
-    return int(kept) if bounds.is_whole else kept
+    """Return the number within the bounds, rounded where they are whole."""
+    inside = min(max(round(number) if bounds.is_whole else number, bounds.low), bounds.high)
+    return int(inside) if bounds.is_whole else inside

@@ -1,4 +1,7 @@
-"""Batches of points to try next, by sampler. What comes next depends on settings and results, never on timing."""
+"""The points to try next, in batches, by sampler.
+
+They depend on settings and results, never on timing.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,25 @@ if TYPE_CHECKING:
 __all__ = ["Score", "batches", "import_optuna", "planned_count"]
 
 Score = Callable[[Point], float | None]
-"""A finished point's mean validation HR@10; None where a trial of it failed."""
+"""Gives the mean validation HR@10 of a finished point, or None where a trial of it failed."""
 
 
 def batches(sweep: SweepSettings, score: Score) -> Iterator[list[Point]]:
-    """Yield points to try; all that was yielded must be finished before the next is asked for.
+    """Yield batches of points to try.
+
+    The caller must finish each batch before it takes the next.
 
     Parameters
     ----------
     sweep
         The axes and the sampler.
     score
-        Tells how a point did that was yielded before.
+        Says how a point of an earlier batch did.
 
     Raises
     ------
     UsageError
-        optuna is asked for and not installed.
+        optuna is requested and not installed.
     """
     if sweep.sampler == "grid":
         yield grid_points(sweep)
@@ -47,32 +52,33 @@ def planned_count(sweep: SweepSettings) -> int:
 
 
 def _proposed(sweep: SweepSettings, score: Score) -> Iterator[list[Point]]:
-    """Ask optuna's TPE for ``at_once`` points, tell it how they did, ask for the next.
+    """Ask optuna's TPE for ``at_once`` points, tell it how they did, and repeat.
 
-    The study lives in memory. A sweep that goes on asks and tells anew from the
-    first point, by the results in its folder; as the sampler is seeded, and told
-    in the order of asking, it comes by the same points. Points of one batch keep
-    clear of each other by the constant liar: unfinished ones count as bad.
+    The study is in memory only. A resumed sweep asks and tells again from the
+    first point on, with the results in its folder. As the sampler is seeded, and
+    is told in the order of asking, it proposes the same points.
     """
     optuna = import_optuna()
+    # The constant liar counts unfinished points as bad, so those of one batch differ.
     sampler = optuna.samplers.TPESampler(seed=sweep.sampler_seed, constant_liar=True)
     study = optuna.create_study(sampler=sampler, direction="maximize")
-    space, count = _space(sweep), sweep.trials or 0
-    for begun in range(0, count, sweep.at_once or 1):
-        asked = [study.ask(space) for _ in range(min(sweep.at_once or 1, count - begun))]
-        points = [_point(sweep, trial.params) for trial in asked]
+    space, count, batch_size = _space(sweep), sweep.trials or 0, sweep.at_once or 1
+    for start in range(0, count, batch_size):
+        proposals = [study.ask(space) for _ in range(min(batch_size, count - start))]
+        points = [_point(sweep, proposal.params) for proposal in proposals]
         yield points
-        for trial, point in zip(asked, points, strict=True):
+        for proposal, point in zip(proposals, points, strict=True):
             value = score(point)
             if value is None:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                study.tell(proposal, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, value)
+                study.tell(proposal, value)
 
 
 def _space(sweep: SweepSettings) -> dict[str, optuna.distributions.BaseDistribution]:
-    """Return the axes as optuna's; of a grid's values their places, as values may be lists."""
+    """Return the axes as optuna's distributions."""
     optuna = import_optuna()
+    # Of a grid, the positions of the values: optuna takes no list as a value.
     space: dict[str, Any] = {
         name: optuna.distributions.CategoricalDistribution(range(len(values)))
         for name, values in sweep.grid.items()
@@ -90,17 +96,18 @@ def _space(sweep: SweepSettings) -> dict[str, optuna.distributions.BaseDistribut
 
 
 def _point(sweep: SweepSettings, chosen: dict[str, Any]) -> Point:
-    places = {name: values[chosen[name]] for name, values in sweep.grid.items()}
-    return {**places, **{name: chosen[name] for name in sweep.range}}
+    """Return the point of optuna's choice on every axis."""
+    from_grid = {name: values[chosen[name]] for name, values in sweep.grid.items()}
+    return {**from_grid, **{name: chosen[name] for name in sweep.range}}
 
 
 def import_optuna() -> Any:  # noqa: ANN401 - a module that mypy does not see
-    """Return the library, told to be quiet.
+    """Import optuna without its log of every trial.
 
     Raises
     ------
     UsageError
-        It is not installed.
+        optuna is not installed.
     """
     try:
         import optuna

@@ -61,7 +61,7 @@ def _setting_report(setting: SettingResult) -> dict[str, Any]:
         "point": dict(setting.point),
         "runs": [
             {
-                "run": result.trial.place,
+                "run": result.trial.run_path,
                 "seed": result.trial.seed,
                 "best_epoch": result.best_epoch,
                 "valid": dict(result.valid),

@@ -1,4 +1,4 @@
-"""What a sweep tries: axes of settings, seeds, and how points are drawn from them."""
+"""The settings of a sweep, which are axes, seeds and how points are drawn."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ __all__ = ["Range", "SweepSettings", "parse_range"]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from low to high, both included; whole numbers where both are."""
+    """The numbers from low to high, both included."""
 
     low: float
     high: float
     is_log: bool
-    """Whether the logarithm is spread evenly and not the number."""
+    """Whether the logarithm is spread evenly, and not the number."""
     is_whole: bool
+    """Whether the numbers are whole, as low and high are."""
 
 
 class SweepSettings(Settings):
-    """Everything that fixes which trials a sweep runs; ``sweep.toml`` in its folder is this, resolved."""
+    """Everything that decides which trials a sweep runs.
+
+    The resolved settings are in ``sweep.toml`` in its folder.
+    """
 
     sampler: Literal["grid", "random", "optuna"] = "grid"
-    """Every combination; points drawn at random; or points that optuna's TPE proposes by the results so far."""
+    """Every combination, points drawn at random, or points that optuna's TPE proposes."""
 
     grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    """Values to try by the setting's dotted name."""
+    """Values to try, by the dotted name of the setting."""
 
     range: dict[str, str] = Field(default_factory=dict)
-    """``low:high`` or ``low:high:log`` by the setting's dotted name; not for the grid sampler."""
+    """``low:high`` or ``low:high:log``, by the dotted name of the setting.
+
+    Not for the grid sampler.
+    """
 
     trials: int | None = Field(default=None, ge=1)
-    """Points to draw, each tried with every seed; not for the grid sampler."""
+    """Points to draw, each tried with every seed. Not for the grid sampler."""
 
     seeds: tuple[int, ...] = (0,)
     """Seeds that every point is trained with."""
@@ -47,18 +54,26 @@ class SweepSettings(Settings):
     """Seed of the draws."""
 
     at_once: int | None = Field(default=None, ge=1)
-    """Points that optuna proposes before it learns how they did; at the start as many as run side by side."""
+    """Points that optuna proposes before it learns how they did.
+
+    By default as many as run side by side when the sweep starts.
+    """
 
     device: Literal["cpu", "cuda"] | None = None
-    """Kind of device trials run on; found out at the start where not given."""
+    """Kind of device that trials run on, by default CUDA where the machine has any."""
 
     threads: int | None = Field(default=None, ge=1)
-    """CPU threads of each trial; at the start the cores divided among the trials that run side by side."""
+    """CPU threads of each trial.
+
+    By default the cores divided among the trials that run side by side when the
+    sweep starts.
+    """
 
     @field_validator("grid", "range", mode="before")
     @classmethod
     def _by_dotted_name(cls, given: object) -> object:
-        """Take TOML's nested groups for dotted names; sorted, so that no result depends on the order they came in."""
+        """Turn the nested groups of TOML into dotted names."""
+        # Sorted, so that no result depends on the order in which they were given.
         return dict(sorted(dotted(given))) if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
@@ -86,12 +101,11 @@ class SweepSettings(Settings):
 
 
 def _bytes_of(name: str, value: object) -> bytes:
+    """Return the value of an axis as bytes, which are equal for equal values."""
     try:
         return canonical_bytes(value)
-    except (
-        TypeError,
-        ValueError,
-    ):  # TOML has dates, times and infinite numbers, and settings have not
+    except (TypeError, ValueError):
+        # TOML has dates, times and infinite numbers; settings have none of them.
         raise ValueError(
             f"expected finite numbers, booleans or texts of {name}, dates and times in quotes"
             f" (--grid '{name}=\"2024-01-31\"'), got {value}"
@@ -104,7 +118,8 @@ def parse_range(name: str, text: str) -> Range:
     Raises
     ------
     ValueError
-        It is something else, or low is not below high, or not above 0 for a logarithm.
+        The text is something else, low is not below high, or low is not above 0
+        for a logarithm.
     """
     parts = text.split(":")
     try:

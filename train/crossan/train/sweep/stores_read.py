@@ -1,4 +1,8 @@
-"""What the trials of a sweep read: one version of one store a modality, or their figures are not compared."""
+"""The stores that the trials of a sweep read.
+
+Metrics are compared only where the trials read the same version of the same
+store of every modality.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,21 @@ from crossan.train.sweep.points import Point
 __all__ = ["StoresRead", "stores_to_read"]
 
 _MODALITY, _ELSEWHERE = "data.modality", ("data.cache", "data.store")
-"""Axes by which a sweep itself has trials read other modalities, or stores that lie elsewhere."""
+"""Axes by which a sweep makes trials read other modalities, or stores in other folders."""
 _FIXES_NUMBERS = ("fingerprint", "version", "manifest")
-"""What a store's entry in ``cache.lock.json`` says of its numbers; locks of old runs have no manifest."""
+"""Keys of a store's entry in ``cache.lock.json`` that fix its numbers.
+
+The locks of old runs have no manifest.
+"""
 
 
 class StoresRead:
     """The stores that trials have read so far.
 
-    A cache can gain a version or a modality while a sweep runs, or between
-    two calls of it. Trials are held to the same version of every store that
-    they share, and to the same modalities; where an axis of the sweep says
-    otherwise, they may differ in what it says.
+    A cache can gain a version or a modality while a sweep runs, or between two
+    calls of it. All trials must read the same modalities, and the same version
+    of every store that they share. They may differ only in what an axis of the
+    sweep changes.
     """
 
     def __init__(self) -> None:
@@ -32,53 +39,63 @@ class StoresRead:
         self._modalities: dict[bytes, tuple[str, str]] = {}
 
     def add(self, who: str, point: Point, stores: Mapping[str, Mapping[str, Any]]) -> None:
-        """Note what a trial has read.
+        """Add the stores of a trial.
 
         Parameters
         ----------
         who
-            The trial, as an error shall name it.
+            The trial, as an error will name it.
         point
             Its point.
         stores
-            Its stores by modality, as `crossan.train.features.sources.lock_entries` describes them; none where it reads
-            item ids alone, which compares with anything.
+            Its stores by modality, as `crossan.train.features.sources.lock_entries`
+            describes them. None where it reads item ids alone, which compares
+            with anything.
 
         Raises
         ------
         IncompatibleError
-            An earlier one has read something else.
+            An earlier trial read something else.
         """
         if not stores:
             return
-        place = canonical_bytes({name: point[name] for name in _ELSEWHERE if name in point})
+        # Trials that an axis sends to other folders are compared among themselves only.
+        sources = canonical_bytes({name: point[name] for name in _ELSEWHERE if name in point})
         odd = []
         if _MODALITY not in point:
             names = ", ".join(sorted(stores))
-            earlier, before = self._modalities.setdefault(place, (who, names))
-            if before != names:
-                odd.append(f"modalities: {before} in {earlier}; {names} in {who}")
+            first, names_before = self._modalities.setdefault(sources, (who, names))
+            if names_before != names:
+                odd.append(f"modalities: {names_before} in {first}; {names} in {who}")
         for modality, entry in stores.items():
-            first, there = self._entries.setdefault((place, modality), (who, entry))
-            if not _is_same(there, entry):
-                odd.append(f"{modality}: {_shown(there)} in {first}; {_shown(entry)} in {who}")
+            first, before = self._entries.setdefault((sources, modality), (who, entry))
+            if not _is_same(before, entry):
+                odd.append(
+                    f"{modality}: {_in_words(before)} in {first}; {_in_words(entry)} in {who}"
+                )
         if odd:
             listed = "\n  ".join(odd)
             raise IncompatibleError(
-                f"trials of one sweep read different stores, so their figures cannot be compared\n  {listed}",
-                remedy="Remove the run folder of the trial that is odd and run the same command again, or sweep into"
-                " another --out with the stores named: --modality, --store",
+                "trials of one sweep read different stores,"
+                f" so their figures cannot be compared\n  {listed}",
+                remedy="Remove the run folder of the trial that is odd and run the same command"
+                " again, or sweep into another --out with the stores named: --modality, --store",
             )
 
 
 def stores_to_read(
-    settings: RunSettings, point: Point, found: Mapping[str, Mapping[str, Any]]
+    settings: RunSettings, point: Point, base_stores: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Mapping[str, Any]]:
-    """Return those of the stores found for the base settings that a trial will read; none where it looks elsewhere."""
+    """Return the stores of the base settings that a trial will read.
+
+    They are none where the trial reads stores in another folder.
+    """
     if not settings.model.reads_hidden_states or any(name in point for name in _ELSEWHERE):
         return {}
-    wanted = settings.data.modality
-    return {name: entry for name, entry in found.items() if wanted is None or name in wanted}
+    modalities = settings.data.modality
+    if modalities is None:
+        return dict(base_stores)
+    return {name: entry for name, entry in base_stores.items() if name in modalities}
 
 
 def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
@@ -87,5 +104,6 @@ def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     )
 
 
-def _shown(entry: Mapping[str, Any]) -> str:
-    return f"version {entry['version']} (manifest {entry.get('manifest', 'unknown')[:12]}) of {entry['store']}"
+def _in_words(entry: Mapping[str, Any]) -> str:
+    manifest = entry.get("manifest", "unknown")[:12]
+    return f"version {entry['version']} (manifest {manifest}) of {entry['store']}"

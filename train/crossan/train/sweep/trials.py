@@ -1,4 +1,4 @@
-"""A trial: one point with one seed, its settings, its name, and the command that runs it."""
+"""Trials of a sweep, with their names, settings and arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIXED = {
     "data.max_items": _OTHER_TARGETS,
     "data.drop_items": _OTHER_TARGETS,
 }
-"""Settings that are no axis, and why."""
+"""Settings that cannot be an axis, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +36,34 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Name of its run folder: the same for the same point and seed in every sweep."""
+        """The name of its run folder, the same for the same point and seed in every sweep."""
         return f"{point_digest(self.point)}-seed{self.seed}"
 
     @property
-    def place(self) -> str:
-        """Its run folder, relative to the sweep's."""
+    def run_path(self) -> str:
+        """Its run folder, relative to that of the sweep."""
         return f"runs/{self.name}"
 
     def assignments(self) -> list[str]:
-        """Return what makes the base settings this trial's, as arguments of ``crossan-train``."""
-        given = [
-            part
-            for name, value in self.point.items()
-            for part in ("--set", f"{name}={toml_value(value)}")
-        ]
-        return [*given, "--seed", str(self.seed)]
+        """Return the arguments that turn the base settings into those of the trial."""
+        arguments = []
+        for name, value in self.point.items():
+            arguments += ["--set", f"{name}={toml_value(value)}"]
+        return [*arguments, "--seed", str(self.seed)]
 
 
 def point_digest(point: Point) -> str:
-    """Return eight digits that tell points apart."""
+    """Return eight digits that distinguish points."""
     return digest_of(dict(point))[:8]
 
 
 def label_of(point: Point) -> str:
-    """Return the point for people, floats to four digits."""
-    shown = [
+    """Return the point as people read it, with floats to four digits."""
+    parts = [
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={toml_value(value)}"
         for name, value in point.items()
     ]
-    return ", ".join(shown) or "(base settings)"
+    return ", ".join(parts) or "(base settings)"
 
 
 def require_sweepable(name: str) -> None:
@@ -76,7 +74,7 @@ def require_sweepable(name: str) -> None:
 
 
 def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
-    """Return a trial's settings, all of them checked.
+    """Return the checked settings of a trial.
 
     Raises
     ------
@@ -86,9 +84,11 @@ def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
         The compute type is left to a probe.
     """
     settings = settings_with(base, {**trial.point, "seed": trial.seed}, "sweep")
+    # Trials of one sweep that chose differently would not be comparable.
     if isinstance(settings.model, CrossanSettings) and settings.model.compute == "auto":
         raise UsageError(
-            "model.compute=auto: expected float32 or bfloat16 in a sweep, as trials side by side disturb the probe",
+            "model.compute=auto: expected float32 or bfloat16 in a sweep,"
+            " as trials side by side disturb the probe",
             remedy="--set model.compute=float32",
         )
     return settings
