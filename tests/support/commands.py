@@ -35,7 +35,7 @@ def run(command, *arguments):
     return result
 
 
-def training(place, settings, *more, out="r"):
+def training(place, settings, *more, out="r", device="cpu"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
     cache = () if "sasrec" in more else ("--cache", place / "c")
     given = [part for setting in settings for part in ("--set", setting)]
@@ -45,8 +45,7 @@ def training(place, settings, *more, out="r"):
         *cache,
         "--out",
         place / out,
-        "--device",
-        "cpu",
+        *(() if device is None else ("--device", device)),
         "--json",
         *given,
         *more,
