@@ -12,6 +12,7 @@ pytest_plugins = [
     "support.started",  # first, as others import it
     "support.forked",
     "support.once",
+    "support.ordering",
     "support.ray_cluster",
     "support.servers",
 ]

@@ -136,7 +136,9 @@ def _wait_for_batches(process, cache):
 
 @pytest.mark.slow
 def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_path, digest):
-    reported, said = _finish(command(tmp_path / "c", "--engine", "ray", "--workers", "2", is_forked=False))
+    reported, said = _finish(
+        command(tmp_path / "c", "--engine", "ray", "--workers", "2", is_forked=False)
+    )
     assert reported["forwarded"] == ITEM_COUNT - 2
     assert (
         f"extract image: {ITEM_COUNT} items in {TASK_COUNT} tasks for 2 workers of 1 cores and 0 GPUs"

@@ -34,7 +34,9 @@ def command(commands, place, ray_environment):
     def begin(out, *more, launcher=None):
         words = [*training(Path(), SETTINGS, out=out, device=None), *more]
         if launcher is None:
-            return commands.start("crossan-train", *words, environment=ray_environment, folder=place)
+            return commands.start(
+                "crossan-train", *words, environment=ray_environment, folder=place
+            )
         return start(*launcher, *words, cwd=place, env=ray_environment)
 
     return begin
@@ -69,7 +71,9 @@ def test_a_cluster_of_its_own_trains_what_torchrun_does(place, command, whole):
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-def test_a_killed_worker_ends_in_the_same_weights(place, command, idle_ray_cluster, whole, is_first):
+def test_a_killed_worker_ends_in_the_same_weights(
+    place, command, idle_ray_cluster, whole, is_first
+):
     options, head = idle_ray_cluster
     out = place / f"killed{is_first}"
     process = command(out.name, *options, "--set", "checkpoint.every_steps=3")
@@ -86,7 +90,9 @@ def test_a_killed_worker_ends_in_the_same_weights(place, command, idle_ray_clust
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interruption_keeps_a_checkpoint(place, command, idle_ray_cluster, whole, number, exit_code):
+def test_an_interruption_keeps_a_checkpoint(
+    place, command, idle_ray_cluster, whole, number, exit_code
+):
     options, head = idle_ray_cluster
     out = place / f"told{exit_code}"
     process = command(out.name, *options)

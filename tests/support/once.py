@@ -5,8 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import subprocess
 
 import pytest
+
+from support.started import PROGRAMS
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,25 @@ def once(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_backbones(once):
     """Return a folder of tiny backbones, one for each modality, as ``crossan backbones init-tiny`` writes them."""
-    from crossan.extract.backbones import write_tiny  # not before a test needs it: it takes a second
+    from crossan.extract.backbones import (
+        write_tiny,
+    )  # not before a test needs it: it takes a second
 
     return once("backbones", write_tiny)
+
+
+@pytest.fixture(scope="session")
+def toured(once):
+    """Return a folder in which ``crossan demo --json`` was run: in ``demo`` its sample, backbones, stores and runs."""
+
+    def tour(folder):
+        done = subprocess.run(
+            [PROGRAMS / "crossan", "demo", "--json"],
+            cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+        (folder / "stdout").write_text(done.stdout)
+        (folder / "stderr").write_text(done.stderr)
+
+    return once("toured", tour)

@@ -33,21 +33,21 @@ def ended_with_test(process):
     return process
 
 
-def finish(process, exit_code=0):
+def finish(process, exit_code=0, seconds=CEILING_S):
     """Wait for a process; return what it printed and what it said, having checked its exit code."""
-    printed, said = process.communicate(timeout=CEILING_S)
+    printed, said = process.communicate(timeout=seconds)
     assert process.returncode == exit_code, said
     return printed, said
 
 
-def wait_until(is_so, what, process=None):
+def wait_until(is_so, what, process=None, pause=0.01, seconds=CEILING_S):
     """Wait until something is so; fail where it is not in time, or a process that should bring it about has ended."""
-    deadline = time.monotonic() + CEILING_S
+    deadline = time.monotonic() + seconds
     while not is_so():
         if process is not None and process.poll() is not None and not is_so():
             pytest.fail(f"ended with {process.returncode} before {what}: {process.communicate()}")
-        assert time.monotonic() < deadline, f"waited {CEILING_S} s for {what}"
-        time.sleep(0.01)
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(pause)
 
 
 def end_all():

@@ -30,7 +30,7 @@ import crossan.extract.backbones
 import crossan.extract.cli
 import crossan.extract.job.run
 import crossan.train.cli
-import crossan.train.runs.training  # noqa: F401
+import crossan.train.runs.training
 from crossan.common.children import end_with_parent
 
 MAIN = {
