@@ -2,7 +2,7 @@
 
 Each place may be compacted, also while it knows less than the others.
 
-``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 50; each
+``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 40; each
 rule must come up. They run in a process of their own, this file's program: it
 forks a child for each kill, and to fork a small process takes a hundredth of
 the time that it takes to fork a session of tests.
@@ -44,7 +44,7 @@ from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
-EXAMPLES = 2_000 if IS_FULL else 50
+EXAMPLES = 2_000 if IS_FULL else 40
 MEMORY = Path("/dev/shm")
 IDENTITY = StoreIdentity(
     modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8
