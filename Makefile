@@ -9,7 +9,7 @@ demo: $(VENV)/.installed
 	$(BIN)/crossan demo
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
@@ -21,7 +21,7 @@ check: lint test
 
 # The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
 faults: $(VENV)/.installed-dev
-	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --timeout 36000 tests/faults tests/common/stores/sharing
+	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 36000 tests/faults tests/common/stores/sharing
 
 # Passive: idle threads of torch's would spin on the cores that the one measured next needs (docs/benchmarks/store.md).
 bench-store: $(VENV)/.installed-dev

@@ -41,10 +41,8 @@ def small_disk(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def job(commands, tmp_path_factory):
+def job(tiny_backbones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
-    commands.begin("crossan", "backbones", "init-tiny", folder / "tiny")
-    assert commands.end() == 0
     nothing = pa.nulls(ITEMS, pa.string())
     ids = [f"v{number:04d}" for number in range(ITEMS)]
     items = pa.table(
@@ -66,7 +64,7 @@ def job(commands, tmp_path_factory):
         "--dataset",
         folder / "d",
         "--backbone",
-        folder / "tiny",
+        tiny_backbones,
         "--json",
         "--batch-size",
         "16",

@@ -20,12 +20,13 @@ import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from support.extraction import PROGRAMS, write_backbones, write_items
+from support.extraction import write_items
 from support.hostile.crafted import crafted_files, traps
 from support.hostile.mutations import mutated
 from support.hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
 from support.hostile.titles import hostile_titles
 from support.processes import Watch, can_trace, read_trace, traced
+from support.started import PROGRAMS
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)
@@ -111,12 +112,6 @@ class Hostile:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Return a folder of tiny backbones."""
-    return write_backbones(tmp_path_factory.mktemp("backbones") / "tiny")
-
-
-@pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     made = Hostile(tmp_path_factory.mktemp("hostile"))
     yield made
@@ -163,10 +158,10 @@ class Extracted:
 
 
 @pytest.fixture(scope="module")
-def extracted(hostile, tiny, tmp_path_factory):
+def extracted(hostile, tiny_backbones, tmp_path_factory):
     """Run the command once, under strace where that can be had: it costs little, as only few calls are stopped."""
     folder = tmp_path_factory.mktemp("run")
-    return Extracted(hostile, tiny, folder, folder / "trace" if can_trace() else None)
+    return Extracted(hostile, tiny_backbones, folder, folder / "trace" if can_trace() else None)
 
 
 def outcomes(store):
@@ -242,7 +237,9 @@ def test_no_item_is_over_its_limits(extracted):
 
 
 @pytest.mark.timeout(7200)
-def test_nothing_outside_the_dataset_is_opened_and_nothing_is_sent(hostile, tiny, extracted):
+def test_nothing_outside_the_dataset_is_opened_and_nothing_is_sent(
+    hostile, tiny_backbones, extracted
+):
     hostile.server.settimeout(0)
     with pytest.raises(BlockingIOError):
         hostile.server.accept()
@@ -259,7 +256,8 @@ def test_nothing_outside_the_dataset_is_opened_and_nothing_is_sent(hostile, tiny
         if column in item
     }
     assert len(media & trace["opened"]) > len(media) // 2, "the trace is expected to show the media"
-    allowed = [hostile.media, hostile.dataset, extracted.cache, extracted.own, tiny, *_of_python()]
+    allowed = [hostile.media, hostile.dataset, extracted.cache, extracted.own]
+    allowed += [tiny_backbones, *_of_python()]
     assert {path for path in trace["opened"] if not _is_below(path, allowed)} == set()
     assert {path for path in trace["missed"] if _is_below(path, [hostile.outside])} == set()
     assert trace["network"] == []

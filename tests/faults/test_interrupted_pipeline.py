@@ -1,6 +1,6 @@
 """Kill the processes of an extraction, or tell them to stop, at any moment: no item is lost, none is done twice.
 
-``CROSSAN_FAULTS=full`` does each 50 times, otherwise 4 times. A test that meets
+``CROSSAN_FAULTS=full`` does each 50 times, otherwise twice. A test that meets
 no process to kill in most of its runs fails.
 """
 
@@ -14,20 +14,22 @@ import time
 import pytest
 
 from crossan.common.stores import logical_digest, open_store
-from support.extraction import Extraction, row_count, write_backbones, write_items
+from support.extraction import Extraction, row_count, write_items
 from support.hostile.sources import write_video
 from support.processes import command_line, descendants, is_alive, open_files
+from support.started import wait_until
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
-ROUNDS = 50 if IS_FULL else 4
+ROUNDS = 50 if IS_FULL else 2
 ITEM_COUNT = 48
 BROKEN, LONG = 7, 23
 """The numbers of an item that cannot be read, and of one that takes many times longer than the others."""
 LONGEST_GOODBYE_S = 10
+"""Less than it takes to wait for the long item."""
 
 
 @pytest.fixture(scope="module")
-def extraction(commands, tmp_path_factory):
+def extraction(commands, tiny_backbones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("interrupted")
     item_ids = [f"item{number:03d}" for number in range(ITEM_COUNT)]
     dataset = write_items(
@@ -43,7 +45,7 @@ def extraction(commands, tmp_path_factory):
         "--dataset",
         dataset,
         "--backbone",
-        write_backbones(folder / "tiny"),
+        tiny_backbones,
     ]
     made = Extraction(commands, [*arguments, "--batch-size", 4, "--num-workers", 2], item_ids)
     made.folder = folder
@@ -74,12 +76,11 @@ def check_resumed(extraction, cache, digest):
 
 def wait_for_workers(process, seconds):
     """Wait until the command has processes of its own, then for ``seconds``; return those it has then."""
-    deadline = time.monotonic() + 60
-    while is_alive(process) and not descendants(process):
-        assert time.monotonic() < deadline, (
-            "the command was expected to start processes within a minute"
-        )
-        time.sleep(0.002)
+    wait_until(
+        lambda: not is_alive(process) or descendants(process),
+        "the command has processes",
+        pause=0.002,
+    )
     time.sleep(seconds)
     return descendants(process)
 
@@ -94,10 +95,11 @@ def send_signal(process, number):
 
 
 def check_all_gone(processes):
-    deadline = time.monotonic() + LONGEST_GOODBYE_S
-    while alive := [process for process in processes if is_alive(process)]:
-        assert time.monotonic() < deadline, [command_line(process) for process in alive]
-        time.sleep(0.01)
+    wait_until(
+        lambda: not any(map(is_alive, processes)),
+        f"the end of {[command_line(process) for process in processes]}",
+        seconds=LONGEST_GOODBYE_S,
+    )
 
 
 @pytest.mark.timeout(7200)

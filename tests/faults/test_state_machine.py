@@ -2,7 +2,10 @@
 
 Each place may be compacted, also while it knows less than the others.
 
-``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 100.
+``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 40; each
+rule must come up. They run in a process of their own, this file's program: it
+forks a child for each kill, and to fork a small process takes a hundredth of
+the time that it takes to fork a session of tests.
 """
 
 from __future__ import annotations
@@ -10,15 +13,25 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RULE_MARKER,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
@@ -31,7 +44,7 @@ from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
-EXAMPLES = 2_000 if IS_FULL else 100
+EXAMPLES = 2_000 if IS_FULL else 40
 MEMORY = Path("/dev/shm")
 IDENTITY = StoreIdentity(
     modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8
@@ -41,6 +54,8 @@ MATES = st.sampled_from("ab")
 NUMBERS = st.lists(st.integers(0, 5), min_size=1, max_size=4, unique=True)
 POINTS = st.integers(0, 40)
 TOMBSTONE = None
+TAKEN = Counter()
+"""How often each rule did its work."""
 
 
 class Teammates(RuleBasedStateMachine):
@@ -62,12 +77,14 @@ class Teammates(RuleBasedStateMachine):
 
     @rule(mate=MATES, numbers=NUMBERS, point=POINTS)
     def extract(self, mate, numbers, point):
+        TAKEN["extract"] += 1
         batch = self._stage(mate, numbers)
         self._survive(point, lambda: self._publish(mate, batch))
         self._commit_staged(mate)
 
     @rule(mate=MATES, numbers=NUMBERS)
     def stage(self, mate, numbers):
+        TAKEN["stage"] += 1
         batch = self._stage(mate, numbers)
         journal = Journal.open(self.paths[mate], "shard 1/1")
         journal.append(batch)
@@ -75,6 +92,7 @@ class Teammates(RuleBasedStateMachine):
 
     @rule(mate=MATES, number=st.integers(0, 5))
     def delete(self, mate, number):
+        TAKEN["delete"] += 1
         self.staged[mate][f"{mate}{number}"] = (self._tick(), TOMBSTONE)
         self._publish(mate, [ItemRow(f"{mate}{number}", None, ItemStatus.DELETED)])
         self._commit_staged(mate)
@@ -83,6 +101,7 @@ class Teammates(RuleBasedStateMachine):
     def push(self, mate, point):
         if not list_versions(self.paths[mate]):
             return
+        TAKEN["push"] += 1
         self._survive(
             point,
             lambda: transfer(FolderLocation(self.paths[mate]), FolderLocation(self.paths["r"])),
@@ -93,6 +112,7 @@ class Teammates(RuleBasedStateMachine):
     def pull(self, mate, point):
         if not list_versions(self.paths["r"]):
             return
+        TAKEN["pull"] += 1
         source, target = FolderLocation(self.paths["r"]), self.paths[mate]
         self._survive(point, lambda: transfer(source, FolderLocation(target), is_source_first=True))
         self._merge_known("r", mate)
@@ -100,11 +120,13 @@ class Teammates(RuleBasedStateMachine):
     @rule(place=st.sampled_from("abr"), point=POINTS)
     def compact(self, place, point):
         if list_versions(self.paths[place]):
+            TAKEN["compact"] += 1
             self._survive(point, lambda: compact(self.paths[place], "test"))
 
     @rule(place=st.sampled_from("abr"), point=POINTS, keep=st.integers(1, 3))
     def gc(self, place, point, keep):
         if list_versions(self.paths[place]):
+            TAKEN["gc"] += 1
             self._survive(point, lambda: collect(self.paths[place], keep=keep))
 
     @rule(
@@ -117,6 +139,7 @@ class Teammates(RuleBasedStateMachine):
         path = self.paths[place]
         if not list_versions(path):
             return
+        TAKEN["corrupt_and_repair"] += 1
         folders = [path / "segments" / record.segment_id for record in open_store(path).records]
         files = [path / "store.json", path / "canary/features.npy"]
         files += [
@@ -236,10 +259,17 @@ def _die_at(point):
         setattr(os, name, counting(getattr(os, name)))
 
 
-@pytest.mark.timeout(36_000)
+@pytest.mark.slow
+@pytest.mark.timeout(36_000 if IS_FULL else 1_800)
 def test_any_order_of_anything():
-    from hypothesis.stateful import run_state_machine_as_test
+    done = subprocess.run(
+        [sys.executable, "-P", __file__], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
+
+def main():
+    """Run the sequences; end with an error that names the shortest one that fails."""
     run_state_machine_as_test(
         Teammates,
         settings=settings(
@@ -251,3 +281,9 @@ def test_any_order_of_anything():
             phases=[Phase.reuse, Phase.generate, Phase.shrink] if IS_FULL else [Phase.generate],
         ),
     )
+    rules = {name for name, member in vars(Teammates).items() if hasattr(member, RULE_MARKER)}
+    assert set(TAKEN) == rules, f"rules that did nothing: {rules - set(TAKEN)}"
+
+
+if __name__ == "__main__":
+    main()

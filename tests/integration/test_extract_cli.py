@@ -26,18 +26,6 @@ PROGRAMS = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="session")
-def backbones(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbones") / "tiny"
-    subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", folder],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    return folder
-
-
-@pytest.fixture(scope="session")
 def media(tmp_path_factory):
     """Thirteen items; 00 has nothing, 01 a broken picture, 02 a path without a file, 03 a video without sound."""
     folder = tmp_path_factory.mktemp("media")
@@ -89,7 +77,7 @@ def crossan_extract(monkeypatch, capsys):
 
 
 @pytest.fixture
-def extract(crossan_extract, dataset, tmp_path, backbones):
+def extract(crossan_extract, dataset, tmp_path, tiny_backbones):
     """Return the command with dataset, cache and backbones filled in; later options win."""
     common = [
         "--dataset",
@@ -97,7 +85,7 @@ def extract(crossan_extract, dataset, tmp_path, backbones):
         "--cache",
         tmp_path / "c",
         "--backbone",
-        backbones,
+        tiny_backbones,
         "--max-bad",
         "100%",
         "--json",
@@ -203,9 +191,16 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
 
 
 def test_the_result_for_people_is_one_line_per_store_and_its_place(
-    crossan_extract, dataset, tmp_path, backbones
+    crossan_extract, dataset, tmp_path, tiny_backbones
 ):
-    arguments = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", backbones / "text"]
+    arguments = [
+        "--dataset",
+        dataset,
+        "--cache",
+        tmp_path / "c",
+        "--backbone",
+        tiny_backbones / "text",
+    ]
     code, printed, _ = crossan_extract("--modality", "text", *arguments)
     assert code == 0
     assert printed.startswith("text: 12 ok, 1 absent, 0 missing, 0 quarantined; forwarded 12 in ")
@@ -213,11 +208,13 @@ def test_the_result_for_people_is_one_line_per_store_and_its_place(
 
 
 def test_dataset_and_cache_come_from_the_environment(
-    crossan_extract, dataset, tmp_path, backbones, monkeypatch
+    crossan_extract, dataset, tmp_path, tiny_backbones, monkeypatch
 ):
     monkeypatch.setenv("CROSSAN_CACHE", str(tmp_path / "from-environment"))
     monkeypatch.chdir(dataset)
-    code, result, said = crossan_extract("--modality", "text", "--backbone", backbones, "--json")
+    code, result, said = crossan_extract(
+        "--modality", "text", "--backbone", tiny_backbones, "--json"
+    )
     assert code == 0, said
     assert result["stores"][0]["store"].startswith(str(tmp_path / "from-environment"))
 
@@ -302,10 +299,10 @@ def test_too_many_bad_items_end_in_exit_3_with_the_work_kept(extract):
     assert (code, again["stores"][0]["forwarded"]) == (0, 0)
 
 
-def test_another_machines_canary_ends_in_exit_5(extract, backbones):
+def test_another_machines_canary_ends_in_exit_5(extract, tiny_backbones):
     code, planned, said = extract("text", "--dry-run")
     assert code == 0, said
-    backbone = load_backbone(Modality.TEXT, str(backbones / "text"))
+    backbone = load_backbone(Modality.TEXT, str(tiny_backbones / "text"))
     canary = np.ones((4, len(backbone.layers), backbone.dim), dtype=np.float32)
     create_store(planned["stores"][0]["store"], backbone.identity("float16", "raw"), canary)
     code, _, said = extract("text")
@@ -350,9 +347,17 @@ def test_another_machines_canary_ends_in_exit_5(extract, backbones):
     ],
 )
 def test_wrong_usage_is_named_with_its_exit_code(
-    crossan_extract, dataset, backbones, tmp_path, arguments, code, message
+    crossan_extract, dataset, tiny_backbones, tmp_path, arguments, code, message
 ):
-    given = ["--dataset", dataset, "--cache", tmp_path / "c", "--backbone", backbones, *arguments]
+    given = [
+        "--dataset",
+        dataset,
+        "--cache",
+        tmp_path / "c",
+        "--backbone",
+        tiny_backbones,
+        *arguments,
+    ]
     ended, _, said = crossan_extract(*given)
     assert (ended, message in said) == (code, True), said
     assert "Traceback" not in said

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from support.extraction import write_backbones, write_items
-
-PROGRAMS = Path(sys.executable).parent
+from support.extraction import write_items
 
 pytestmark = pytest.mark.data
 
@@ -39,7 +35,7 @@ def _edge_dataset(folder, out):
     }
 
 
-def test_no_file_stops_the_batch(test_data, tmp_path):
+def test_no_file_stops_the_batch(test_data, commands, tiny_backbones, tmp_path):
     named = _edge_dataset(test_data / "edge_media", tmp_path / "d")
     places = [
         "--dataset",
@@ -47,22 +43,12 @@ def test_no_file_stops_the_batch(test_data, tmp_path):
         "--cache",
         tmp_path / "c",
         "--backbone",
-        write_backbones(tmp_path / "tiny"),
+        tiny_backbones,
     ]
-    command = [
-        PROGRAMS / "crossan-extract",
-        "--modality",
-        "all",
-        *places,
-        "--max-bad",
-        "100%",
-        "--json",
-    ]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert ran.returncode == 0, ran.stderr
-    stores = {
-        store["modality"]: store for store in json.loads(ran.stdout.splitlines()[-1])["stores"]
-    }
+    reported = commands.finish(
+        "crossan-extract", "--modality", "all", *places, "--max-bad", "100%", "--json"
+    )
+    stores = {store["modality"]: store for store in reported["stores"]}
     for modality, count in named.items():
         reported = stores[modality]
         store = open_store(reported["store"])
@@ -86,7 +72,7 @@ def test_no_file_stops_the_batch(test_data, tmp_path):
     assert stores["text"]["quarantined"] == 0
 
 
-def test_the_three_real_videos_give_frames_and_sound(test_data, tmp_path):
+def test_the_three_real_videos_give_frames_and_sound(test_data, commands, tiny_backbones, tmp_path):
     videos = sorted((test_data / "microlens50k" / "videos").glob("*.mp4"))
     assert len(videos) == 3
     dataset = write_items(
@@ -98,12 +84,10 @@ def test_the_three_real_videos_give_frames_and_sound(test_data, tmp_path):
         "--cache",
         tmp_path / "c",
         "--backbone",
-        write_backbones(tmp_path / "tiny"),
+        tiny_backbones,
     ]
-    command = [PROGRAMS / "crossan-extract", "--modality", "video,audio", *places, "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
-    assert ran.returncode == 0, ran.stderr
-    for reported in json.loads(ran.stdout.splitlines()[-1])["stores"]:
+    done = commands.finish("crossan-extract", "--modality", "video,audio", *places, "--json")
+    for reported in done["stores"]:
         assert (reported["ok"], reported["forwarded"]) == (3, 3)
         rows = open_store(reported["store"]).load()
         assert len({row.tobytes() for row in rows}) == 3

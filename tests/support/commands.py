@@ -36,7 +36,7 @@ def run(command, *arguments):
     return result
 
 
-def training(place, settings, *more, out="r"):
+def training(place, settings, *more, out="r", device="cpu"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
     kind = _kind(settings, more)
     cache = ("--cache", place / "c") if kind.reads_hidden_states else ()
@@ -47,8 +47,7 @@ def training(place, settings, *more, out="r"):
         *cache,
         "--out",
         place / out,
-        "--device",
-        "cpu",
+        *(() if device is None else ("--device", device)),
         "--json",
         *given,
         *more,

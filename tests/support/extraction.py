@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
 
 from crossan.common.datasets import write_dataset
 from crossan.common.stores import fsck, logical_digest, open_store
-
-PROGRAMS = Path(sys.executable).parent
 
 
 def write_items(target, items):
@@ -35,17 +31,6 @@ def write_items(target, items):
         licence="ours",
         interactions=interactions,
         items=pa.table(columns),
-    )
-    return target
-
-
-def write_backbones(target):
-    """Write a folder of tiny backbones; return it."""
-    subprocess.run(
-        [PROGRAMS / "crossan", "backbones", "init-tiny", target],
-        check=True,
-        capture_output=True,
-        timeout=120,
     )
     return target
 

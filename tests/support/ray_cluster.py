@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
 
-from support.processes import descendants, is_alive
+from support.processes import command_line, descendants, is_alive
+from support.started import CEILING_S, PROGRAMS, finish, wait_until
 
-PROGRAMS = Path(sys.executable).parent
 
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ray_environment(tmp_path_factory):
-    """Keep Ray on the loopback interface and out of the home folder."""
+    """Keep Ray on the loopback interface and out of the home folder, and commands to what they are given."""
+    ours = {"RAY_ADDRESS", "WORLD_SIZE", "CROSSAN_DATASET", "CROSSAN_CACHE"}
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ours},
         "OMP_NUM_THREADS": "1",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         "RAY_AUTH_MODE": "token",
@@ -38,9 +37,7 @@ def ray_cluster(ray_environment):
     """Start a cluster of two cores; return its options for a command, and the process all others descend from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    temporary = tempfile.mkdtemp(
-        prefix="ray", dir="/tmp"
-    )  # short: a socket's path may have 107 bytes
+    temporary = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # a socket's path has <= 107 bytes
     options = [
         "--head",
         "--block",
@@ -48,27 +45,47 @@ def ray_cluster(ray_environment):
         "--num-cpus=2",
         "--object-store-memory=80000000",
     ]
-    head = subprocess.Popen(
-        [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
-        env=ray_environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    deadline = time.monotonic() + 60
-    while not list(Path(temporary).glob("session_*/sockets/raylet*")):
-        assert head.poll() is None, "ray start has ended"
-        assert time.monotonic() < deadline, "ray start was not ready within a minute"
-        time.sleep(0.1)
-    yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
-    left = descendants(head.pid)
-    head.terminate()
-    head.wait(timeout=60)
-    for process in left:
-        wait_until(lambda process=process: not is_alive(process), f"Ray's process {process} to end")
-    shutil.rmtree(temporary)
+    with (temporary / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
+            env=ray_environment, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until(
+            lambda: list(temporary.glob("session_*/sockets/raylet*")), "ray start", process=head
+        )
+        yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
+    finally:
+        left = descendants(head.pid)
+        head.terminate()
+        head.wait(CEILING_S)
+        for process in left:
+            wait_until(
+                lambda process=process: not is_alive(process), f"Ray's process {process} to end"
+            )
+        shutil.rmtree(temporary)
 
 
-def wait_until(is_so, what, seconds=60):
-    """Wait for something to be so, and fail where it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.02)
+@pytest.fixture
+def idle_ray_cluster(ray_cluster):
+    """Return the cluster once it is free of the workers of other tests, a failed one's too."""
+    wait_until(lambda: not workers_of(ray_cluster[1]), "the workers of an earlier job to end")
+    return ray_cluster
+
+
+def workers_of(head, kind=""):
+    """Return the process ids of the actors on a cluster, of one class where it is named."""
+    lines = {one: command_line(one) for one in descendants(head)}
+    return [
+        one
+        for one, line in lines.items()
+        if line.startswith(f"ray::{kind}") and not line.startswith("ray::IDLE")
+    ]
+
+
+def finish_job(process, exit_code=0):
+    """Wait for a command; return its result, None where it has none, and what it said: nothing of Ray's in either."""
+    printed, said = finish(process, exit_code)
+    assert len(printed.splitlines()) == (exit_code == 0), printed
+    assert "Traceback" not in said
+    return json.loads(printed) if printed else None, said

@@ -5,14 +5,13 @@ import torch
 import transformers
 
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones import write_tiny
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
+def tiny(tiny_backbones, tmp_path_factory):
     """Folders by family; ViViT is made here, the others by ``init-tiny``."""
-    out = tmp_path_factory.mktemp("tiny")
-    folders = write_tiny(out)
+    folders = {modality: tiny_backbones / modality.value for modality in Modality}
+    out = tmp_path_factory.mktemp("vivit")
     torch.manual_seed(0)
     config = transformers.VivitConfig(
         image_size=32, num_frames=4, tubelet_size=[2, 8, 8], hidden_size=32, num_hidden_layers=3,

@@ -13,7 +13,6 @@ from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import ClusterRequest
 from crossan.common.datasets import open_dataset, write_dataset
-from crossan.extract.backbones.tiny import write_tiny
 from crossan.extract.cluster.driver import extract_on_cluster
 from crossan.extract.cluster.worker import Worker, WorkerSetup
 from crossan.extract.job.plan import Shard
@@ -44,8 +43,8 @@ def request_of(tmp_path):
 
 
 @pytest.fixture
-def setup_of(request_of, tmp_path):
-    source = str(write_tiny(tmp_path / "tiny")[Modality.TEXT])
+def setup_of(request_of, tiny_backbones, tmp_path):
+    source = str(tiny_backbones / "text")
     mark = tmp_path / "mark"
     mark.touch()
 

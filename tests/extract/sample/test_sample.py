@@ -109,8 +109,9 @@ def test_a_clip_changes_over_time(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_sample(tmp_path):
-    dataset = write_sample(tmp_path / "d", seed=0)
+def test_the_whole_sample(toured):
+    folder = toured / "demo" / "dataset"
+    dataset = open_dataset(folder)
     assert (dataset.counts["items"], dataset.counts["users"]) == (300, 1_500)
     suffixes, bad, absent = collections.Counter(), collections.Counter(), 0
     decoders = {
@@ -118,7 +119,7 @@ def test_the_whole_sample(tmp_path):
         "video": lambda p: decode_video(p, frame_count=2),
         "audio": lambda p: decode_audio(p, sampling_rate=16_000),
     }
-    for row in open_dataset(tmp_path / "d").items().to_pylist():
+    for row in dataset.items().to_pylist():
         for kind, decode in decoders.items():
             path = row[kind] or (row["video"] if kind == "audio" else None)
             if path is None:
@@ -135,4 +136,4 @@ def test_the_whole_sample(tmp_path):
     assert bad == {"image": 2, "video": 2, "audio": 2}  # under the default --max-bad of 1 %
     assert absent > 16
     with pytest.raises(UsageError, match="a dataset is in this folder already"):
-        write_sample(tmp_path / "d", seed=0)
+        write_sample(folder, seed=0)
