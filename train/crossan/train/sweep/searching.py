@@ -163,7 +163,6 @@ class _Search:
 
         def note_end(order: Order, exit_code: int, reason: str) -> None:
             if not self._told.is_set() or exit_code == 0:
-                shown.close()  # a line of its own
                 self._note_end(by_name[order.name], exit_code, reason)
                 shown.advance(1)
 
