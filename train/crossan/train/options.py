@@ -177,8 +177,7 @@ Residence = Annotated[
     _Residence,
     typer.Option(
         "--residence",
-        help="Where hidden states are kept: with the model, in RAM, in their stores,"
-        " or the first of these that fits.",
+        help="Where hidden states are kept, with the model, in RAM or in their stores.",
         rich_help_panel=Panel.COMPUTES,
     ),
 ]
