@@ -61,7 +61,7 @@ def demo(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = 0,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole pipeline on the built-in sample: media, stores, a trained model, a report.
 
@@ -75,7 +75,7 @@ def demo(
         _run(command)
     results = {name: _read_result(out / "runs" / name) for name in ("crossan", "shuffled")}
     ratios = _ratios(results)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "results": results,

@@ -246,7 +246,7 @@ def extract(
             rich_help_panel=Panel.CLUSTER,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Compute the pooled hidden states of every item whose content the store does not hold yet.
 
@@ -307,11 +307,11 @@ def extract(
     results = []
     for result in _run_each(request, modalities, cluster, is_dry=dry_run):
         results.append(result)
-        if is_json:
+        if as_json:
             note(result.to_text())
         else:
             print(result.to_text(), flush=True)
-    if is_json:
+    if as_json:
         print_json({"stores": [result.to_dict() for result in results]})
     if not dry_run:
         check_bad_share(results, bad_share)

@@ -79,8 +79,8 @@ def test_an_encoding_that_lacks_a_sign_gets_an_escape():
     script = f"""
 import typer
 from crossan.common.console import print_json, run_command
-def command(is_json: bool = False) -> None:
-    if is_json:
+def command(as_json: bool = False) -> None:
+    if as_json:
         print_json({{"title": "größe 字"}})
         return
 {"".join("    " + line + chr(10) for line in SCRIPT.splitlines())}
@@ -89,7 +89,7 @@ run_command(command, "prog")
     environment = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"}
     plain, machine = (
         subprocess.run([sys.executable, "-c", script, *more], capture_output=True, env=environment)
-        for more in ([], ["--is-json"])
+        for more in ([], ["--as-json"])
     )
     assert plain.returncode == 0, plain.stderr
     assert b"[red]\\xfc[/red]" in plain.stdout

@@ -165,7 +165,7 @@ def train(
             rich_help_panel=Panel.CLUSTER,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on a dataset and rank the whole catalogue.
 
@@ -221,7 +221,7 @@ def train(
             result = train_run(settings, out, launch)
         if not place.ranks.is_first:
             return
-    if is_json:
+    if as_json:
         print_json(result)
     else:
         print_result(result)
@@ -245,7 +245,7 @@ def evaluate(
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch.
 
@@ -261,7 +261,7 @@ def evaluate(
     opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)
     result["permute_features"] = permute_features
-    if is_json:
+    if as_json:
         print_json(result)
     else:
         print_result(result)
@@ -290,7 +290,7 @@ def recommend(
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the items a run would show next to a user, or after a history.
 
@@ -314,7 +314,7 @@ def recommend(
         else history_of_items(opened, history or "")
     )
     items = recommend_items(opened, rows, top)
-    if is_json:
+    if as_json:
         print_json({"user": user, "items": items})
         return
     for place, item in enumerate(items, 1):

@@ -97,7 +97,7 @@ def import_dataset(
         Literal["ms", "s"],
         typer.Option("--time-unit", help="Unit of timestamps.", rich_help_panel=Panel.WHAT),
     ] = "ms",
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Turn published files into a dataset folder; media stay where they are.
 
@@ -128,7 +128,7 @@ def import_dataset(
         interactions=interaction_table,
         items=item_table,
     )
-    if is_json:
+    if as_json:
         print_json({"dataset": str(dataset.root), "name": dataset.name, **dataset.counts})
         return
     counts = ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
@@ -164,7 +164,7 @@ def check(
             rich_help_panel=Panel.COMPUTES,
         ),
     ] = 2,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine a dataset: counts, the protocol's share, media that are missing or broken.
 
@@ -178,7 +178,7 @@ def check(
     report = examine(
         open_dataset(dataset), max_items=max_items, min_items=min_items, workers=workers
     )
-    if is_json:
+    if as_json:
         print_json(report)
     else:
         _print_report(report)

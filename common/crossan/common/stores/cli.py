@@ -64,7 +64,7 @@ def list_stores(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the stores in a cache.
 
@@ -89,7 +89,7 @@ def list_stores(
             summaries.append(summary(path))
         except CrossanError as error:  # one unreadable store does not hide the others
             summaries.append({"store": str(path), "error": error.message})
-    if is_json:
+    if as_json:
         print_json({"stores": summaries})
         return
     _print_summaries(summaries)
@@ -98,7 +98,7 @@ def list_stores(
 
 
 @add_command(app, "verify")
-def verify_store(store: StoreFolder, is_json: AsJson = False) -> None:
+def verify_store(store: StoreFolder, as_json: AsJson = False) -> None:
     """Check sizes and the digests of all metadata, in milliseconds.
 
     Examples
@@ -107,11 +107,11 @@ def verify_store(store: StoreFolder, is_json: AsJson = False) -> None:
     """
     from crossan.common.stores.integrity import verify
 
-    _print_report(verify(store), store, is_json)
+    _print_report(verify(store), store, as_json)
 
 
 @add_command(app, "fsck")
-def fsck_store(store: StoreFolder, is_json: AsJson = False) -> None:
+def fsck_store(store: StoreFolder, as_json: AsJson = False) -> None:
     """Check every byte of a store.
 
     Examples
@@ -120,11 +120,11 @@ def fsck_store(store: StoreFolder, is_json: AsJson = False) -> None:
     """
     from crossan.common.stores.integrity import fsck
 
-    _print_report(fsck(store), store, is_json)
+    _print_report(fsck(store), store, as_json)
 
 
 @add_command(app, "digest")
-def digest(store: StoreFolder, is_json: AsJson = False) -> None:
+def digest(store: StoreFolder, as_json: AsJson = False) -> None:
     """Print the logical digest: equal for two stores that hold the same.
 
     Examples
@@ -136,7 +136,7 @@ def digest(store: StoreFolder, is_json: AsJson = False) -> None:
 
     opened = open_store(store)
     text = logical_digest(opened)
-    if is_json:
+    if as_json:
         print_json({"store": str(store), "version": opened.version, "digest": text})
     else:
         print(text)
@@ -163,8 +163,8 @@ def _cells(store: dict[str, Any]) -> list[str]:
     ]
 
 
-def _print_report(report: Report, store: Path, is_json: bool) -> None:
-    if is_json:
+def _print_report(report: Report, store: Path, as_json: bool) -> None:
+    if as_json:
         print_json(report.to_dict())
     else:
         for problem in report.problems:

@@ -49,7 +49,7 @@ _Revision = Annotated[
 
 
 @add_command(app, "ls")
-def list_presets(is_json: AsJson = False) -> None:
+def list_presets(as_json: AsJson = False) -> None:
     """List the backbones that have a name of their own, with their licences.
 
     Examples
@@ -60,7 +60,7 @@ def list_presets(is_json: AsJson = False) -> None:
     from crossan.extract.backbones.presets import PRESETS
 
     plugins = plugin_names()
-    if is_json:
+    if as_json:
         print_json({"backbones": [asdict(preset) for preset in PRESETS], "plugins": plugins})
         return
     print_table(
@@ -90,7 +90,7 @@ def info(
     backbone: _Source,
     modality: _Modality = None,
     revision: _Revision = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what fixes a checkpoint's numbers: revision, digests, layers, processor.
 
@@ -108,7 +108,7 @@ def info(
     loaded = load_backbone(kind, backbone, revision=revision)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
     report |= {"folder": str(snapshot.folder), "licence": preset.licence if preset else None}
-    if is_json:
+    if as_json:
         print_json(report)
         return
     identity, inputs = report["backbone"], report["inputs"]
@@ -152,7 +152,7 @@ def check(
             rich_help_panel=Panel.COMPUTES,
         ),
     ] = "auto",
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Try whether a backbone, of a plug-in above all, keeps what a job relies on.
 
@@ -167,7 +167,7 @@ def check(
     kind = _modality_of(backbone, revision, modality)
     checks = check_backbone(kind, backbone, revision=revision, device=device)
     holds = all(check.holds for check in checks)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "backbone": backbone,
@@ -208,7 +208,7 @@ def init_tiny(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = 0,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write tiny checkpoints with random weights, laid out as hub snapshots.
 
@@ -219,7 +219,7 @@ def init_tiny(
     from crossan.extract.backbones.tiny import write_tiny
 
     folders = {modality.value: str(folder) for modality, folder in write_tiny(out, seed).items()}
-    if is_json:
+    if as_json:
         print_json({"backbones": folders, "seed": seed})
         return
     print_fields(list(folders.items()))

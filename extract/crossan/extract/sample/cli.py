@@ -23,7 +23,7 @@ def sample(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = 0,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the built-in sample: 300 items with real-coded media, 1,500 users.
 
@@ -34,7 +34,7 @@ def sample(
     from crossan.extract.sample.build import write_sample
 
     dataset = write_sample(out, seed)
-    if is_json:
+    if as_json:
         print_json({"dataset": str(dataset.root), **dataset.counts})
     else:
         print(

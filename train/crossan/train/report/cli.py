@@ -33,7 +33,7 @@ def report(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write report.html: results, loss and metric curves, the gate heat map.
 
@@ -45,7 +45,7 @@ def report(
 
     target = out or run / "report.html"
     write_report([run] if compare is None else [run, compare], target)
-    if is_json:
+    if as_json:
         print_json({"report": str(target)})
     else:
         print(target)

@@ -156,7 +156,7 @@ def sweep(
             rich_help_panel=Panel.COMPUTES,
         ),
     ] = "auto",
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Train settings and seeds side by side, choose one by validation, and judge it on test.
 
@@ -200,7 +200,7 @@ def sweep(
     }
     base = run_settings(shared, config or [], assignments or [])
     report = run_sweep(requested, base, out, jobs=jobs, should_test=not no_test)
-    if is_json:
+    if as_json:
         print_json(report)
     else:
         print_report(report)

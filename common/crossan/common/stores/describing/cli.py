@@ -13,7 +13,7 @@ from crossan.common.stores.options import StoreFolder
 __all__ = ["card", "diff", "info"]
 
 
-def info(store: StoreFolder, is_json: AsJson = False) -> None:
+def info(store: StoreFolder, as_json: AsJson = False) -> None:
     """Say what one store holds, how it was made, and which of its layers carry no information.
 
     Examples
@@ -23,7 +23,7 @@ def info(store: StoreFolder, is_json: AsJson = False) -> None:
     from crossan.common.stores.describing.info import describe, info_fields
 
     described = describe(store)
-    if is_json:
+    if as_json:
         print_json(described)
     else:
         print_fields(info_fields(described))
@@ -44,7 +44,7 @@ def diff(
             "--version-b", min=1, help="Version of B; default: newest.", rich_help_panel=Panel.WHAT
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say in what two stores, or two versions of one, differ: recipe, items, values.
 
@@ -58,7 +58,7 @@ def diff(
     from crossan.common.stores.reader import open_store
 
     found = diff_stores(open_store(a, version_a), open_store(b, version_b))
-    if is_json:
+    if as_json:
         print_json(found.to_dict())
     else:
         print(found.to_text())
@@ -77,7 +77,7 @@ def card(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write README.md and card.json: where a store comes from and what may be done with it.
 
@@ -88,7 +88,7 @@ def card(
     from crossan.common.stores.describing.card import write_card
 
     readme, data = write_card(store, out)
-    if is_json:
+    if as_json:
         print_json({"readme": str(readme), "card": str(data)})
     else:
         print(f"{readme}\n{data}")

@@ -20,7 +20,7 @@ def merge_stores(
     sources: Annotated[
         list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")
     ],
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make one version of TARGET that lists the segments of all stores.
 
@@ -40,7 +40,7 @@ def merge_stores(
     done = merge(
         [FolderLocation(source) for source in sources], FolderLocation(target, is_linked=True)
     )
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(target),
@@ -55,7 +55,7 @@ def merge_stores(
         )
 
 
-def compact_store(store: StoreFolder, is_json: AsJson = False) -> None:
+def compact_store(store: StoreFolder, as_json: AsJson = False) -> None:
     """Write all segments of the newest version as one; crossan cache gc then removes the old ones.
 
     Examples
@@ -69,7 +69,7 @@ def compact_store(store: StoreFolder, is_json: AsJson = False) -> None:
 
     made = compact(store, version("crossan"))
     newest = read_version(store) if made is None else made
-    if is_json:
+    if as_json:
         print_json({"store": str(store), "version": newest.version, "compacted": made is not None})
     elif made is None:
         note(
@@ -105,7 +105,7 @@ def gc(
             "--dry-run", help="Say what would go; change nothing.", rich_help_panel=Panel.WHAT
         ),
     ] = False,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove the segments that no kept version lists.
 
@@ -118,7 +118,7 @@ def gc(
     from crossan.common.stores.growing.collect import collect
 
     done = collect(store, keep=keep, runs=runs or [], is_dry=dry_run)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(store),

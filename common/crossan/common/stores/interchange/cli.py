@@ -71,7 +71,7 @@ def import_features(
             "--stored-dtype", help="Type of the stored numbers.", rich_help_panel=Panel.WHAT
         ),
     ] = "float16",
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     r"""Make a store of features that others have computed.
 
@@ -96,7 +96,7 @@ def import_features(
         ids=ids,
     )
     made = importers.import_features(source, source_format, target)
-    if is_json:
+    if as_json:
         print_json({"store": str(made.store), "version": made.version, "items": made.items})
     else:
         print(f"{made.store}: version {made.version}, {made.items:,} items")
@@ -115,7 +115,7 @@ def export_features(
         int | None,
         typer.Option("--layer", help="Kept layer; default: the last.", rich_help_panel=Panel.WHAT),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one layer of a store as the feature files of MMRec.
 
@@ -128,7 +128,7 @@ def export_features(
 
     del target_format  # there is one; it is named so that another can come
     files = export_mmrec(open_store(store), out, layer)
-    if is_json:
+    if as_json:
         print_json({"files": [str(path) for path in files]})
     else:
         print("\n".join(map(str, files)))

@@ -34,7 +34,7 @@ def push(
             rich_help_panel=Panel.WHAT,
         ),
     ] = False,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send what REMOTE lacks of a store's newest version: segments first, the manifest last.
 
@@ -58,7 +58,7 @@ def push(
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
     done = transfer(FolderLocation(store), target)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "remote": address,
@@ -92,7 +92,7 @@ def pull(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring what a folder lacks of a store elsewhere.
 
@@ -112,7 +112,7 @@ def pull(
     done = transfer(
         location_of(address), FolderLocation(folder), version=version, is_source_first=True
     )
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(folder),
