@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
-
-import typer
+from typing import TYPE_CHECKING, NoReturn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster.options import Address, Engine
-from crossan.common.console import AsJson, Panel, complete_from, note, print_json, run_command
+from crossan.common.console import AsJson, note, print_json, run_command
 from crossan.common.stores.options import CacheFolder
+from crossan.extract.options import (
+    BackboneName,
+    BatchSize,
+    ClipsFolder,
+    CodecName,
+    Compile,
+    ComputeDtype,
+    DatasetFolder,
+    Device,
+    DryRun,
+    GpusPerWorker,
+    ItemMemory,
+    ItemSeconds,
+    Layers,
+    Limit,
+    MaxBad,
+    Modalities,
+    NumWorkers,
+    Pooling,
+    Repair,
+    Reuse,
+    Revision,
+    ShardText,
+    StoredDtype,
+    Workers,
+)
 
 if TYPE_CHECKING:
     from crossan.common.cluster import ClusterRequest
@@ -24,228 +48,33 @@ __all__ = ["extract", "main"]
 
 
 def extract(
-    modality: Annotated[
-        str,
-        typer.Option(
-            "--modality",
-            metavar="text,image,...",
-            autocompletion=complete_from([modality.value for modality in Modality] + ["all"]),
-            help="text, image, video or audio, a comma list of them, or all.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ],
-    dataset: Annotated[
-        Path,
-        typer.Option(
-            "--dataset",
-            metavar="FOLDER",
-            envvar="CROSSAN_DATASET",
-            show_default=False,
-            help="Dataset folder; default: the current folder.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = Path(),
+    modality: Modalities,
+    dataset: DatasetFolder = Path(),
     cache: CacheFolder = None,
-    backbone: Annotated[
-        str | None,
-        typer.Option(
-            "--backbone",
-            metavar="NAME",
-            help="Preset, hub id or folder, also one with a subfolder per modality;"
-            " default: the paper's.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(
-            "--revision",
-            help="Commit of the hub id; default: the one that the preset pins.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    layers: Annotated[
-        str,
-        typer.Option(
-            "--layers",
-            metavar="LAYERS",
-            autocompletion=complete_from(["half", "all"]),
-            help="Hidden states to keep: half, all, or a list such as 0,2,4.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = "half",
-    pooling: Annotated[
-        str | None,
-        typer.Option(
-            "--pooling",
-            metavar="POOLING",
-            help="cls, mean, ...; default: what the backbone's family is made for.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"],
-        typer.Option(
-            "--dtype",
-            help="Type to compute in.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = "float32",
-    stored_dtype: Annotated[
-        Literal["float16", "float32", "bfloat16"],
-        typer.Option(
-            "--stored-dtype",
-            help="Type of the stored numbers.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = "float16",
-    codec: Annotated[
-        Literal["raw", "zstd", "blosc"],
-        typer.Option(
-            "--codec",
-            help="How chunks are written: raw for trainers, which map it, the others for archives.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = "raw",
-    clips: Annotated[
-        Path | None,
-        typer.Option(
-            "--clips",
-            metavar="FOLDER",
-            help="Folder that keeps the decoded clips of videos, for the next backbone;"
-            " values differ slightly with it.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    reuse: Annotated[
-        str | None,
-        typer.Option(
-            "--reuse",
-            metavar="ADDRESS",
-            help="Store or cache (folder, s3://, https://) to take rows from where the content"
-            " is the same.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    repair: Annotated[
-        bool,
-        typer.Option(
-            "--repair",
-            help="Mend what crossan cache fsck names, and compute again what cannot be saved.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Say what would be done and how large it gets; write nothing.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            metavar="DEVICE",
-            autocompletion=complete_from(["auto", "cpu", "cuda"]),
-            help="auto, cpu, cuda, or one of several as cuda:1.",
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = "auto",
-    is_compiled: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Compile the backbone's blocks with torch.compile.",
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = False,
-    batch_size: Annotated[
-        str | None,
-        typer.Option(
-            "--batch-size",
-            metavar="N|auto",
-            help="Items per forward, or auto: tried once, then recorded with the store."
-            " Default: as recorded, else auto on an accelerator,"
-            " 16 titles, 8 images, 8 videos or 4 sounds elsewhere.",
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = None,
-    num_workers: Annotated[
-        int | None,
-        typer.Option(
-            "--num-workers",
-            min=0,
-            help="Processes that decode ahead of the forward; default: one per core, 16 at most.",
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = None,
-    shard: Annotated[
-        str,
-        typer.Option(
-            "--shard",
-            metavar="I/N",
-            help="This job's share of the batches, for example 3/16.",
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = "1/1",
-    max_bad: Annotated[
-        str,
-        typer.Option(
-            "--max-bad",
-            metavar="SHARE",
-            help="Share of items that may be missing or unreadable; above it exit 3.",
-            rich_help_panel=Panel.LIMITS,
-        ),
-    ] = "1%",
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            min=1,
-            help="Do at most so many items of each modality, then stop.",
-            rich_help_panel=Panel.LIMITS,
-        ),
-    ] = None,
-    item_seconds: Annotated[
-        float,
-        typer.Option(
-            "--item-seconds",
-            metavar="SECONDS",
-            help="Computing time that decoding one item may take; over it, it is quarantined.",
-            rich_help_panel=Panel.LIMITS,
-        ),
-    ] = 30.0,
-    item_memory: Annotated[
-        str,
-        typer.Option(
-            "--item-memory",
-            metavar="SIZE",
-            help="Memory that decoding one item may take.",
-            rich_help_panel=Panel.LIMITS,
-        ),
-    ] = "4GiB",
+    backbone: BackboneName = None,
+    revision: Revision = None,
+    layers: Layers = "half",
+    pooling: Pooling = None,
+    dtype: ComputeDtype = "float32",
+    stored_dtype: StoredDtype = "float16",
+    codec: CodecName = "raw",
+    clips: ClipsFolder = None,
+    reuse: Reuse = None,
+    repair: Repair = False,
+    dry_run: DryRun = False,
+    device: Device = "auto",
+    is_compiled: Compile = False,
+    batch_size: BatchSize = None,
+    num_workers: NumWorkers = None,
+    shard: ShardText = "1/1",
+    max_bad: MaxBad = "1%",
+    limit: Limit = None,
+    item_seconds: ItemSeconds = 30.0,
+    item_memory: ItemMemory = "4GiB",
     engine: Engine = "local",
     address: Address = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Ray workers; default: one per accelerator asked for, else one per node.",
-            rich_help_panel=Panel.CLUSTER,
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option(
-            "--gpus-per-worker",
-            min=0,
-            help="Accelerators, or a share of one, that each Ray worker holds.",
-            rich_help_panel=Panel.CLUSTER,
-        ),
-    ] = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     as_json: AsJson = False,
 ) -> None:
     r"""Compute the pooled hidden states of every item whose content the store does not hold yet.

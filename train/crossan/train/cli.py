@@ -10,11 +10,13 @@ import typer
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine
 from crossan.common.console import (
+    Column,
     Panel,
     complete_from,
     explains_options,
     note,
     print_json,
+    print_table,
     run_command,
 )
 from crossan.train.evaluation.printing import print_result
@@ -317,10 +319,18 @@ def recommend(
     if as_json:
         print_json({"user": user, "items": items})
         return
-    for place, item in enumerate(items, 1):
-        print(
-            f"{place:>3}  {item['score']:>9.4f}  {item['item_id']:<14} {item['title'] or '(no title)'}"
-        )
+    print_table(
+        [
+            Column("rank", is_number=True),
+            Column("score", is_number=True),
+            Column("item"),
+            Column("title"),
+        ],
+        [
+            [str(rank), f"{item['score']:.4f}", item["item_id"], item["title"] or "(no title)"]
+            for rank, item in enumerate(items, 1)
+        ],
+    )
 
 
 def main() -> NoReturn:
