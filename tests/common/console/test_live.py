@@ -94,6 +94,16 @@ def test_the_bar_takes_the_room_that_is_left(columns, has_bar):
     assert len(drawn) <= columns
 
 
+def test_a_line_that_is_too_long_loses_its_end():
+    script = (
+        "with progress('extract audio', 4, 'items') as counted:\n    counted.advance(1, 'x' * 60)\n"
+    )
+    (drawn,) = set(lines_of(run_script_in_terminal(AT_ONCE + script, columns=60)))
+    assert drawn.startswith("extract audio  1/4 items, ")
+    assert drawn.rstrip().endswith("x…")
+    assert len(drawn) <= 60
+
+
 def test_no_color_draws_without_colours():
     script = "with progress('write', 4, 'items') as counted:\n    counted.advance()\n"
     written = run_script_in_terminal(AT_ONCE + script, NO_COLOR="1")

@@ -12,10 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column
 from rich.text import Text
 
-__all__ = ["drawing_on", "live_display", "room_for_bar"]
+__all__ = ["drawing_on", "fit_line", "live_display"]
 
 _WIDEST_BAR = 40
 _NARROWEST_BAR = 8
+_FEWEST_FIGURES = 20
 
 
 class _VisibleCursorConsole(Console):
@@ -72,7 +73,15 @@ def live_display() -> Progress:
     )
 
 
-def room_for_bar(width: int, label: str, figures: str) -> int:
-    """Return the cells left for a bar; none where only a stump would fit."""
+def fit_line(width: int, label: str, figures: str) -> tuple[str, int]:
+    """Return the figures, cut at their end where the line is too short, and the bar's cells.
+
+    There is no bar where only a stump would fit.
+    """
     room = width - cell_len(label) - cell_len(figures) - 2
-    return min(room, _WIDEST_BAR) if room >= _NARROWEST_BAR else 0
+    if room < 0:
+        text = Text(figures)
+        # rich would take from the label as well, which says what the figures are of
+        text.truncate(max(width - cell_len(label) - 2, _FEWEST_FIGURES), overflow="ellipsis")
+        return text.plain, 0
+    return figures, min(room, _WIDEST_BAR) if room >= _NARROWEST_BAR else 0

@@ -45,15 +45,14 @@ class Screen:
 
     def show(self, line: Line) -> None:
         """Draw a line, or draw it anew."""
-        from crossan.common.console.drawing import live_display, room_for_bar
+        from crossan.common.console.drawing import fit_line, live_display
 
         with self._lock:
             if self._display is None:
                 self._display = live_display()
                 self._display.start()
             display, task = self._display, self._tasks.get(id(line))
-            figures = line.figures()
-            bar = room_for_bar(display.console.width, line.label, figures)
+            figures, bar = fit_line(display.console.width, line.label, line.figures())
             if task is None:
                 self._tasks[id(line)] = display.add_task(
                     line.label, total=line.total, completed=line.done, figures=figures, bar=bar
