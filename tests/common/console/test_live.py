@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from crossan.common.console import Progress, live
+from crossan.common.console import Progress, live, note
 from support.terminal import lines_of, run_script_in_terminal
 
 AT_ONCE = """
@@ -66,7 +66,7 @@ def work(name):
         for number in range(40):
             counted.advance()
             if number % 10 == 0:
-                note(f"note {name} {number} [bold]" + "x" * 100)
+                note(f"note {name} {number} [bold]" + "x" * 40)
                 print(f"warning {name} {number}", file=sys.stderr)
 with progress("all", 2, "lanes") as outer:
     lanes = [threading.Thread(target=work, args=(name,)) for name in ("a", "b")]
@@ -80,7 +80,7 @@ with progress("all", 2, "lanes") as outer:
     drawn = lines_of(written)
     for name in ("a", "b"):
         for number in (0, 10, 20, 30):
-            assert drawn.count(f"note {name} {number} [bold]" + "x" * 100) == 1
+            assert drawn.count(f"note {name} {number} [bold]" + "x" * 40) == 1
             assert drawn.count(f"warning {name} {number}") == 1
         assert any(line.startswith(f"{name} ") and "40/40 items" in line for line in drawn)
 
@@ -102,6 +102,15 @@ def test_a_line_that_is_too_long_loses_its_end():
     assert drawn.startswith("extract audio  1/4 items, ")
     assert drawn.rstrip().endswith("x…")
     assert len(drawn) <= 60
+
+
+def test_a_note_is_broken_between_words_on_a_terminal_alone(capsys):
+    path = "p" * 50
+    script = f"from crossan.common.console import note\nnote('  see {path} for the rest of it')"
+    written = run_script_in_terminal(script, columns=40)
+    assert written.splitlines() == ["  see", path, "for the rest of it"]
+    note(f"  see {path} for the rest of it")
+    assert capsys.readouterr().err == f"  see {path} for the rest of it\n"
 
 
 def test_no_color_draws_without_colours():

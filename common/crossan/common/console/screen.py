@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+from crossan.common.console.streams import broken_between_words, is_terminal
+
 __all__ = ["Line", "Screen", "screen"]
 
 
@@ -36,12 +38,16 @@ class Screen:
         self._tasks: dict[int, Any] = {}
 
     def say(self, message: str) -> None:
-        """Print one line on stderr, above whatever is in progress."""
+        """Print a message on stderr, above whatever is in progress.
+
+        On a terminal its lines are broken between words.
+        """
         with self._lock:
+            text = broken_between_words(message) if is_terminal(sys.stderr) else message
             if self._display is None:
-                print(message, file=sys.stderr, flush=True)
+                print(text, file=sys.stderr, flush=True)
             else:
-                self._display.console.print(message, soft_wrap=True)
+                self._display.console.print(text, soft_wrap=True)
 
     def show(self, line: Line) -> None:
         """Draw a line, or draw it anew."""

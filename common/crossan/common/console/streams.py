@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 from typing import TextIO
 
-__all__ = ["is_terminal", "never_fail_to_encode", "printable"]
+__all__ = ["broken_between_words", "is_terminal", "never_fail_to_encode", "printable"]
 
 _TERMINALS_THAT_CANNOT_DRAW = {"dumb", "unknown"}
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -26,6 +28,19 @@ def never_fail_to_encode() -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
+
+
+def broken_between_words(message: str) -> str:
+    """Return a message whose lines fit the terminal where their words do; words stay whole."""
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        part
+        for line in message.split("\n")
+        for part in textwrap.wrap(
+            line, width, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+        )
+        or [""]
+    )
 
 
 def printable(text: str) -> str:
