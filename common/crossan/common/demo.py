@@ -13,15 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.console import note, print_json
+from crossan.common.console import AsJson, Column, Panel, heading, note, print_json, print_table
 
 __all__ = ["demo"]
 
@@ -44,20 +43,32 @@ class DemoError(CrossanError):
     exit_code = 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    name: str
-    valid: float
-    test: float
-    cold: float | None
-
-
 def demo(
-    out: Path = typer.Option(Path("demo"), "--out", help="Folder for everything the demo writes."),
-    seed: int = typer.Option(0, "--seed", help="Seed of the sample, the backbones and the runs."),
-    as_json: bool = typer.Option(False, "--json", help="Print the figures as one JSON line."),
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Folder for everything the demo writes.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = Path("demo"),
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            help="Seed of the sample, the backbones and the runs.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the whole pipeline on the built-in sample: raw media, stores, a trained model, a report."""
+    """Run the whole pipeline on the built-in sample: media, stores, a trained model, a report.
+
+    Examples
+    --------
+    crossan demo --out demo
+    """
     start = time.monotonic()
     _prepare(out)
     for command in _commands(out, seed):
@@ -74,7 +85,7 @@ def demo(
             }
         )
     else:
-        print(_table(results))
+        _print_results(results)
     note(f"\nreport: {out / 'report.html'}    {time.monotonic() - start:.0f} s in all")
     _check(ratios)
 
@@ -133,7 +144,7 @@ def _commands(out: Path, seed: int) -> list[list[str]]:
 
 
 def _run(command: Sequence[str]) -> None:
-    note(f"\n$ {shlex.join(command)}")
+    heading(f"$ {shlex.join(command)}")
     program = Path(sys.executable).parent / command[0]
     finished = subprocess.run([str(program), *command[1:]], check=False, stdout=sys.stderr)
     if finished.returncode != 0:
@@ -162,32 +173,27 @@ def _ratio(ours: float, other: float) -> float:
     return ours / max(other, 1e-4)
 
 
-def _table(results: Mapping[str, Mapping[str, Any]]) -> str:
+def _print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
     trained, shuffled = results["crossan"], results["shuffled"]
-    popularity = trained["popularity"]
+    model = trained.get("model", "CROSSAN")
     rows = [
-        _Row("popularity", popularity["valid"]["hr@10"], popularity["test"]["hr@10"], None),
-        _Row(
-            "CROSSAN, features shuffled",
-            shuffled["valid"]["hr@10"],
-            shuffled["test"]["hr@10"],
-            shuffled["cold_test"]["hr@10"],
-        ),
-        _Row(
-            "CROSSAN",
-            trained["valid"]["hr@10"],
-            trained["test"]["hr@10"],
-            trained["cold_test"]["hr@10"],
-        ),
+        ("popularity", trained["popularity"] | {"cold_test": None}),
+        (f"{model}, features shuffled", shuffled),
+        (model, trained),
     ]
-    lines = [f"{'HR@10':<28}{'valid':>8}{'test':>8}{'cold':>8}"]
-    for row in rows:
-        cold = "-" if row.cold is None else f"{row.cold:.4f}"
-        lines.append(f"{row.name:<28}{row.valid:>8.4f}{row.test:>8.4f}{cold:>8}")
-    lines.append(
-        f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds"
+    splits = {"valid": "valid", "test": "test", "cold": "cold_test"}
+    print_table(
+        [Column("HR@10"), *(Column(name, is_number=True) for name in splits)],
+        [
+            [name, *(_hit_ratio(figures[split]) for split in splits.values())]
+            for name, figures in rows
+        ],
     )
-    return "\n".join(lines)
+    print(f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds")
+
+
+def _hit_ratio(figures: Mapping[str, float] | None) -> str:
+    return "-" if figures is None else f"{figures['hr@10']:.4f}"
 
 
 def _check(ratios: Mapping[str, float]) -> None:

@@ -1,14 +1,18 @@
-"""The ``crossan`` command: finds its groups by entry points, so that no layer imports one above it."""
+"""The ``crossan`` command, whose groups are found by entry points.
+
+No layer imports one above it that way.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import NoReturn
 
 import typer
 
-from crossan.common.console import app_settings, run_app
+from crossan.common.console import Version, add_command, app_settings, run_app
 
 __all__ = ["build_app", "main"]
 
@@ -17,7 +21,7 @@ _GROUP = "crossan.commands"
 
 def main() -> NoReturn:
     """Run ``crossan``, loading only the group that the command line names."""
-    run_app(build_app(_named_command(sys.argv[1:])), "crossan")
+    run_app(build_app(_named_command(_words())), "crossan")
 
 
 def build_app(only: str | None = None) -> typer.Typer:
@@ -28,45 +32,43 @@ def build_app(only: str | None = None) -> typer.Typer:
     only
         The one top-level name to load; None, or a name that does not exist, loads all of them.
     """
-    found = {point.name: point for point in entry_points(group=_GROUP)}
-    tops = sorted(name for name in found if "." not in name)
+    points = {point.name: point for point in entry_points(group=_GROUP)}
+    tops = sorted(name for name in points if "." not in name)
     if only in tops:
         tops = [only]
-    app = typer.Typer(
-        help="From raw titles, images, sounds and videos to a trained recommender.",
-        **app_settings(),
-    )
-    app.callback()(_version_callback)
+    app = typer.Typer(**(app_settings() | {"add_completion": True}))
+    app.callback()(_describe)
     for name in tops:
-        _attach(app, name, found)
+        _attach(app, name, points)
     return app
 
 
-def _attach(app: typer.Typer, name: str, found: dict[str, EntryPoint]) -> None:
-    target = found[name].load()
+def _attach(app: typer.Typer, name: str, points: dict[str, EntryPoint]) -> None:
+    target = points[name].load()
     if not isinstance(target, typer.Typer):
-        app.command(name=name)(target)
+        add_command(app, name)(target)
         return
-    for inner in sorted(inner for inner in found if inner.startswith(f"{name}.")):
-        target.command(name=inner.removeprefix(f"{name}."))(found[inner].load())
+    for inner in sorted(inner for inner in points if inner.startswith(f"{name}.")):
+        add_command(target, inner.removeprefix(f"{name}."))(points[inner].load())
     app.add_typer(target, name=name)
+
+
+def _words() -> list[str]:
+    """Return the words after the program's name, of the line that a shell completes if there is one."""
+    if "_CROSSAN_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    return (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()[1:]
 
 
 def _named_command(arguments: list[str]) -> str | None:
     return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        from importlib.metadata import version
+def _describe(version: Version = False) -> None:
+    """From raw titles, images, sounds and videos to a trained recommender.
 
-        typer.echo(version("crossan"))
-        raise typer.Exit
-
-
-def _version_callback(
-    version: bool = typer.Option(
-        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
-    ),
-) -> None:
-    """From raw titles, images, sounds and videos to a trained recommender."""
+    Examples
+    --------
+    crossan demo
+    crossan train --help
+    """

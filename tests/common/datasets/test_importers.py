@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from crossan.cache_schema.errors import DataError, UsageError
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.cli import app
+from support.refusals import refusal
 
 PAIRS_TSV = "1\t7 8 9\n2\t9 7\n"
 PAIRS_CSV = "user,item,timestamp\n1,8,2000\n1,7,1000\n1,9,3000\n2,9,1500\n2,7,1600\n"
@@ -175,10 +176,8 @@ def test_bad_sources_are_named(tmp_path, files, error, match):
 
 def test_usage_errors(tmp_path):
     source = make_microlens(tmp_path / "src")
-    with pytest.raises(
-        UsageError, match="--format csv: expected one of microlens, iisan, mmrec, table"
-    ):
-        run("import", "--format", "csv", source, "--out", tmp_path / "d")
+    csv = refusal(app, "import", "--format", "csv", source, "--out", tmp_path / "d")
+    assert csv.startswith("--format csv: expected one of microlens, iisan, mmrec, table\n")
     with pytest.raises(UsageError, match="--column user=who: expected OURS=THEIRS"):
         run("import", "--format", "table", source, "--out", tmp_path / "d", "--column", "user=who")
     with pytest.raises(UsageError, match="no such file or folder"):
@@ -227,7 +226,13 @@ def test_check_reports_the_contract(tmp_path):
         "missing-image",
         "broken-image",
     }
-    assert "kept: users 1" in run("check", tmp_path / "d")
+    shown = run("check", tmp_path / "d").splitlines()
+    assert shown[:2] == [
+        "dataset  2 users, 5 items, 6 interactions",
+        "kept     1 users, 5 items, 5 interactions (the last 13 of users with at least 5)",
+    ]
+    assert shown[2].split() == ["modality", "present", "absent", "missing", "broken"]
+    assert "image           0       3        1       1" in shown
 
 
 def test_microlens_50k_is_table_2(tmp_path, test_data):

@@ -41,8 +41,9 @@ def test_ls_lists_stores_and_takes_the_cache_from_the_environment(cache):
         found["quarantined"],
         found["version"],
     ) == (7, 5, 1, 1, 2)
-    text = run("ls", "--cache", cache).stdout
-    assert "version 2, 5 of 7 items ok, layers 0,2,4, dim 8, float16" in text
+    names, cells = run("ls", "--cache", cache).stdout.splitlines()
+    assert names.split() == ["store", "version", "ok", "items", "layers", "dim", "dtype"]
+    assert cells.split()[1:] == ["2", "5", "7", "0,2,4", "8", "float16"]
     assert last_json(run("ls", "--cache", cache, "--dataset", "other", "--json")) == {"stores": []}
 
 

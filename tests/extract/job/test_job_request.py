@@ -11,7 +11,6 @@ from crossan.extract.job.request import (
     backbone_source,
     decoded_together,
     parse_batch_size,
-    parse_choice,
     parse_limits,
     parse_share,
 )
@@ -28,13 +27,6 @@ def test_a_share_is_read_as_percent_or_fraction(text, share):
 def test_a_share_outside_its_range_is_refused(text):
     with pytest.raises(UsageError, match=r"--max-bad .*: expected a share such as 1% or 0.01"):
         parse_share(text, "--max-bad")
-
-
-def test_a_wrong_choice_names_the_nearest():
-    with pytest.raises(
-        UsageError, match=r"--codec zst: expected one of raw, zstd; did you mean 'zstd'\?"
-    ):
-        parse_choice("zst", "--codec", ("raw", "zstd"))
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,11 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
     assert lines[2].startswith('a="x"')
     assert "chosen" not in lines[2]
     assert lines[3] == 'failed: a="q", seed 4: it diverged'
-    assert lines[5].split("choice")[1].split()[0] == "0.5000"
+    assert lines[4:6] == [
+        'chosen by mean validation HR@10 alone: a="y"',
+        "its test figures, looked at after the choice:",
+    ]
+    assert lines[7].split()[0] == "0.5000"
 
 
 def test_nothing_chosen_is_said(capsys):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -10,35 +9,50 @@ import typer
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine
 from crossan.common.console import (
+    AsJson,
+    Column,
     Panel,
-    complete_from,
     explains_options,
     note,
     print_json,
+    print_table,
     run_command,
 )
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
-    AsJson,
-    BatchSize,
     CacheFolder,
     Config,
     DatasetFolder,
     Device,
     DropItems,
-    Epochs,
-    LearningRate,
     MaskHistory,
     MaxDeviceMemory,
     MaxRam,
     Modalities,
-    Patience,
     Residence,
     RunArgument,
-    Seed,
     explain_setting,
     modalities,
     run_settings,
+)
+from crossan.train.options.training import (
+    AllowOtherSpec,
+    Assignments,
+    BatchSize,
+    Epochs,
+    GpusPerWorker,
+    InitFrom,
+    LearningRate,
+    MaxItems,
+    Model,
+    OutFolder,
+    Patience,
+    Reference,
+    Resume,
+    Seed,
+    Stores,
+    ValidationOnly,
+    Workers,
 )
 
 __all__ = ["evaluate", "main", "recommend", "train"]
@@ -46,126 +60,36 @@ __all__ = ["evaluate", "main", "recommend", "train"]
 
 @explains_options(explain_setting)
 def train(
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="FOLDER", help="Run folder to write.", rich_help_panel=Panel.WHAT
-        ),
-    ],
+    out: OutFolder,
     dataset: DatasetFolder = None,
     cache: CacheFolder = None,
     modality: Modalities = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="What to train; the paper's model by default: crossan, frozen, sasrec, popularity.",
-            autocompletion=complete_from(["crossan", "frozen", "sasrec", "popularity"]),
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    store: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--store",
-            metavar="FOLDER",
-            help="Store folder, where there are several of one modality; repeatable.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
+    model: Model = None,
+    store: Stores = None,
     drop_items: DropItems = False,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            "--init",
-            metavar="RUN",
-            help="Begin with the best weights of this run.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue the run in --out if there is one.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = False,
-    allow_other_spec: Annotated[
-        bool,
-        typer.Option(
-            "--allow-other-spec",
-            help="Resume with other threads, another device or other library versions;"
-            " the numbers will differ.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = False,
-    is_validation_only: Annotated[
-        bool,
-        typer.Option(
-            "--validation-only",
-            help="Never look at test targets; the same command with --resume, without it, does.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = False,
+    init: InitFrom = None,
+    resume: Resume = False,
+    allow_other_spec: AllowOtherSpec = False,
+    is_validation_only: ValidationOnly = False,
     config: Config = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One setting, for example model.top_k=3; repeatable.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = None,
+    assignments: Assignments = None,
+    max_items: MaxItems = None,
+    mask_history: MaskHistory = None,
     lr: LearningRate = None,
     batch_size: BatchSize = None,
     epochs: Epochs = None,
     patience: Patience = None,
     seed: Seed = None,
-    max_items: Annotated[
-        int | None,
-        typer.Option(
-            "--max-items",
-            help="Items kept per user, the last ones; default: 13.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = None,
-    mask_history: MaskHistory = None,
-    is_reference: Annotated[
-        bool,
-        typer.Option(
-            "--reference",
-            help="Train by the slow, plain step, to compare with.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = False,
+    is_reference: Reference = False,
     device: Device = "auto",
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
     engine: Engine = "local",
     address: Address = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            help="Ranks on the cluster; default: one for each GPU asked for, or each node.",
-            rich_help_panel=Panel.CLUSTER,
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None,
-        typer.Option(
-            "--gpus-per-worker",
-            min=0,
-            help="1 for ranks with an accelerator each.",
-            rich_help_panel=Panel.CLUSTER,
-        ),
-    ] = None,
-    is_json: AsJson = False,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on a dataset and rank the whole catalogue.
 
@@ -221,7 +145,7 @@ def train(
             result = train_run(settings, out, launch)
         if not place.ranks.is_first:
             return
-    if is_json:
+    if as_json:
         print_json(result)
     else:
         print_result(result)
@@ -245,7 +169,7 @@ def evaluate(
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch.
 
@@ -261,7 +185,7 @@ def evaluate(
     opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)
     result["permute_features"] = permute_features
-    if is_json:
+    if as_json:
         print_json(result)
     else:
         print_result(result)
@@ -290,7 +214,7 @@ def recommend(
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
-    is_json: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print the items a run would show next to a user, or after a history.
 
@@ -314,13 +238,21 @@ def recommend(
         else history_of_items(opened, history or "")
     )
     items = recommend_items(opened, rows, top)
-    if is_json:
+    if as_json:
         print_json({"user": user, "items": items})
         return
-    for place, item in enumerate(items, 1):
-        print(
-            f"{place:>3}  {item['score']:>9.4f}  {item['item_id']:<14} {item['title'] or '(no title)'}"
-        )
+    print_table(
+        [
+            Column("rank", is_number=True),
+            Column("score", is_number=True),
+            Column("item"),
+            Column("title"),
+        ],
+        [
+            [str(rank), f"{item['score']:.4f}", item["item_id"], item["title"] or "(no title)"]
+            for rank, item in enumerate(items, 1)
+        ],
+    )
 
 
 def main() -> NoReturn:

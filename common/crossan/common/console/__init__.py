@@ -7,14 +7,16 @@ fast.
 
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.live import Progress, progress
-from crossan.common.console.messages import note, print_json
+from crossan.common.console.messages import heading, note, print_json
 from crossan.common.console.options import AsJson, complete_from
 from crossan.common.console.panels import Panel
 from crossan.common.console.program import Version, disk_full_error, run_app, run_command
+from crossan.common.console.tables import Column, print_fields, print_table
 from crossan.common.console.unknown_options import explains_options
 
 __all__ = [
     "AsJson",
+    "Column",
     "Panel",
     "Progress",
     "Version",
@@ -23,8 +25,11 @@ __all__ = [
     "complete_from",
     "disk_full_error",
     "explains_options",
+    "heading",
     "note",
+    "print_fields",
     "print_json",
+    "print_table",
     "progress",
     "run_app",
     "run_command",

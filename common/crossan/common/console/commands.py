@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from crossan.common.console.panels import Panel
 
-__all__ = ["Command", "Group", "add_command", "app_settings"]
+__all__ = ["Command", "Group", "add_command", "app_settings", "split_docstring"]
 
 _EXAMPLES = "Examples\n--------\n"
 _CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -32,6 +32,8 @@ _METAVARS = {
     "<path>": "PATH",
 }
 """What stands for a value, by what typer says of its type."""
+_WIDEST_CHOICES = 24
+"""Cells; wider ones would be broken in 80 columns, so they are named in the help itself."""
 
 
 class Command(TyperCommand):
@@ -41,8 +43,9 @@ class Command(TyperCommand):
     """
 
     def __init__(self, name: str | None, *, help: str | None = None, **given: Any) -> None:  # noqa: A002, ANN401 - typer's names
+        text, self.examples = split_docstring(help)
         given["context_settings"] = _CONTEXT | (given.get("context_settings") or {})
-        super().__init__(name, **(given | _split_help(help)))
+        super().__init__(name, help=text, **given)
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - a class that typer does not export
         """Return all options as the help shows them."""
@@ -51,6 +54,7 @@ class Command(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - classes that typer does not export
         """Print the help in colours that dark and light terminals show."""
         _use_readable_styles()
+        self.epilog = _epilog(self.examples)
         super().format_help(ctx, formatter)
 
 
@@ -58,7 +62,12 @@ class Group(TyperGroup):
     """Commands under one name, with a help like theirs."""
 
     def __init__(self, *, help: str | None = None, **given: Any) -> None:  # noqa: A002, ANN401 - typer's names
-        super().__init__(**(given | _split_help(help)))
+        text, self.examples = split_docstring(help)
+        super().__init__(help=text, **given)
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - a class that typer does not export
+        """Return the commands in the order of the alphabet."""
+        return sorted(super().list_commands(ctx))
 
     def get_params(self, ctx: Any) -> list[Any]:  # noqa: ANN401 - a class that typer does not export
         """Return all options as the help shows them."""
@@ -67,6 +76,7 @@ class Group(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - classes that typer does not export
         """Print the help in colours that dark and light terminals show."""
         _use_readable_styles()
+        self.epilog = _epilog(self.examples)
         super().format_help(ctx, formatter)
 
 
@@ -95,27 +105,25 @@ def add_command(app: typer.Typer, name: str) -> Callable[[Callable[..., Any]], C
     return app.command(name, cls=Command)
 
 
-def _split_help(docstring: str | None) -> dict[str, str]:
-    """Return a docstring's text and, as the help's last lines, its examples."""
+def split_docstring(docstring: str | None) -> tuple[str, list[str]]:
+    """Return a docstring's text, a line for each paragraph, and the lines of its examples."""
     text, _, examples = inspect.cleandoc(docstring or "").partition(_EXAMPLES)
     # typer keeps the line breaks of all but the first paragraph, wherever the terminal ends
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
-    parts = {"help": "\n\n".join(paragraphs).strip()}
-    if examples:
-        parts["epilog"] = _example_text(examples)
-    return parts
+    return "\n\n".join(paragraphs).strip(), inspect.cleandoc(examples).splitlines()
 
 
-def _example_text(examples: str) -> str:
+def _epilog(examples: list[str]) -> str | None:
+    if not examples:
+        return None
     from rich.markup import escape
 
-    lines = inspect.cleandoc(examples).splitlines()
-    starts = [not before.endswith("\\") for before in ["", *lines[:-1]]]
-    shown = [
-        escape(f"{'$' if is_start else ' '} {line}")
-        for line, is_start in zip(lines, starts, strict=True)
+    starts = [not before.endswith("\\") for before in ["", *examples[:-1]]]
+    prompted = [
+        f"{'$' if is_start else ' '} {line}"
+        for line, is_start in zip(examples, starts, strict=True)
     ]
-    return "\n".join(["[bold]Example[/bold]", *shown])
+    return "[bold]Example[/bold]\n" + escape("\n".join(prompted))
 
 
 def _shown_well(param: Any, ctx: Any) -> Any:  # noqa: ANN401 - classes that typer does not export
@@ -123,7 +131,12 @@ def _shown_well(param: Any, ctx: Any) -> Any:  # noqa: ANN401 - classes that typ
     if param.param_type_name == "option" and param.rich_help_panel is None:
         param.rich_help_panel = Panel.OTHER.value
     if param.metavar is None:
-        param.metavar = _METAVARS.get(str(param.display_type(ctx)))
+        label = str(param.display_type(ctx))
+        param.metavar = _METAVARS.get(label)
+        if "|" in label and len(label) > _WIDEST_CHOICES:
+            *others, last = label.strip("<>").split("|")
+            param.metavar = "NAME"
+            param.help = f"{(param.help or '').removesuffix('.')}: {', '.join(others)} or {last}."
     return param
 
 

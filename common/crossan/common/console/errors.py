@@ -1,20 +1,45 @@
-"""What is said of a wrong command line."""
+"""Errors as people read them, those of a wrong command line among them."""
 
 from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 
 import typer
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.common.console.messages import note
+from crossan.common.console.streams import is_terminal, printable
 from crossan.common.console.unknown_options import explanation_of
 
-__all__ = ["as_usage_error", "describe_unknown_option"]
+__all__ = ["as_usage_error", "describe_unknown_option", "did_you_mean", "print_error"]
 
-_WRONG_CHOICE = re.compile(r"'(?P<value>.*)' is not one of (?P<choices>'.*')\.", re.DOTALL)
+_WRONG_CHOICE = re.compile(r"(['\"])(?P<value>.*)\1 is not one of (?P<choices>'.*')\.", re.DOTALL)
 _PYDANTIC = "Value error, "
+
+
+def print_error(error: CrossanError) -> None:
+    """Print an error of ours on stderr: its kind, what is wrong, and what mends it.
+
+    On a terminal the kind is red and the remedy stands apart.
+    """
+    kind = type(error).__name__
+    if not is_terminal(sys.stderr):
+        note(f"{kind}: {error}")
+        return
+    from rich.text import Text
+
+    from crossan.common.console.drawing import drawing_on
+
+    message = "\n".join(map(printable, error.message.split("\n")))
+    text = Text.assemble((kind, "bold red"), f": {message}")
+    if error.remedy is not None:
+        remedy = "\n  ".join(map(printable, error.remedy.split("\n")))
+        text.append("\n\n  ").append(remedy, "bold")
+    # No line is broken here: a command that is copied from the screen stays whole.
+    drawing_on(sys.stderr).print(text, soft_wrap=True)
 
 
 def as_usage_error(error: typer.TyperException) -> UsageError:

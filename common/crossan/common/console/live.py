@@ -8,17 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from crossan.common.console.messages import note
+from crossan.common.console.screen import screen
+from crossan.common.console.streams import is_terminal
 
 __all__ = ["Progress", "progress"]
 
+_QUIET_SECONDS = 2.0
+_SECONDS_BETWEEN_DRAWINGS = 0.2
 _SECONDS_BETWEEN_PLAIN_LINES = 5.0
+_BYTES = "bytes"
+_BYTES_PER_MB = 1e6
 
 
 class Progress:
     """Count work done and say now and then how fast it goes and how long it will take.
 
-    On a terminal the line is rewritten in place; elsewhere one plain line
-    appears every few seconds. Nothing is printed for work under two seconds.
+    On a terminal one line is drawn in place, and goes when the work ends;
+    elsewhere one plain line appears every few seconds. Nothing is printed for
+    work under two seconds.
 
     Parameters
     ----------
@@ -27,54 +34,63 @@ class Progress:
     total
         How many units there are in all.
     unit
-        Name of one unit in the plural, for example ``"items"``.
+        Name of one unit in the plural, for example ``"items"``; ``"bytes"``
+        are printed as MB.
     """
 
     def __init__(self, label: str, total: int, unit: str) -> None:
-        self._label, self._total, self._unit = label, total, unit
-        self._done = 0
-        self._start = time.monotonic()
-        self._printed_at = self._start
-        self._is_terminal = sys.stderr.isatty()
-        self._has_open_line = False
+        self.label, self.total, self.done = label, total, 0
+        self._unit, self._detail = unit, ""
+        self._start = self._now = self._printed_at = time.monotonic()
+        self._is_live = is_terminal(sys.stderr)
+        self._is_closed = False
 
     def advance(self, count: int = 1, detail: str = "") -> None:
         """Add ``count`` finished units and print when it is time to."""
-        self._done += count
-        now = time.monotonic()
-        wait = 0.2 if self._is_terminal else _SECONDS_BETWEEN_PLAIN_LINES
-        if now - self._start < 2.0 or now - self._printed_at < wait:
+        self.done += count
+        self._detail = detail
+        self._now = time.monotonic()
+        wait = _SECONDS_BETWEEN_DRAWINGS if self._is_live else _SECONDS_BETWEEN_PLAIN_LINES
+        if self._now - self._start < _QUIET_SECONDS or self._now - self._printed_at < wait:
             return
-        self._printed_at = now
-        self._print(now, detail)
+        self._printed_at = self._now
+        if not self._is_live:
+            note(f"{self.label}: {self._joined(with_elapsed=False)}")
+        elif not self._is_closed:
+            screen.show(self)
+
+    def figures(self) -> str:
+        """Return counts, rate, times and the last detail, as a live line shows them."""
+        return self._joined(with_elapsed=True)
 
     def close(self) -> None:
-        """End a line that is still being rewritten."""
-        if self._has_open_line:
-            print(file=sys.stderr, flush=True)
-            self._has_open_line = False
+        """Take the live line away, for good."""
+        self._is_closed = True
+        screen.hide(self)
 
-    def _print(self, now: float, detail: str) -> None:
-        rate = self._done / max(now - self._start, 1e-9)
-        remaining = (self._total - self._done) / rate if rate > 0 else float("inf")
-        line = f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.1f}/s, ETA {_clock(remaining)}"
-        if detail:
-            line = f"{line}, {detail}"
-        if self._is_terminal:
-            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-            self._has_open_line = True
+    def _joined(self, *, with_elapsed: bool) -> str:
+        seconds = self._now - self._start
+        rate = self.done / max(seconds, 1e-9)
+        remaining = (self.total - self.done) / rate if rate > 0 else float("inf")
+        if self._unit == _BYTES:
+            counts = f"{self.done / _BYTES_PER_MB:,.1f}/{self.total / _BYTES_PER_MB:,.1f} MB"
+            speed = f"{rate / _BYTES_PER_MB:,.1f} MB/s"
         else:
-            note(line)
+            counts, speed = f"{self.done:,}/{self.total:,} {self._unit}", f"{rate:,.1f}/s"
+        parts = [counts, speed, f"ETA {_clock(remaining)}"]
+        if with_elapsed:
+            parts.insert(2, _clock(seconds))
+        return ", ".join([*parts, self._detail] if self._detail else parts)
 
 
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Progress]:
-    """Yield a `Progress` and close its line however the block ends."""
-    shown = Progress(label, total, unit)
+    """Yield a `Progress` and take its line away however the block ends."""
+    counted = Progress(label, total, unit)
     try:
-        yield shown
+        yield counted
     finally:
-        shown.close()
+        counted.close()
 
 
 def _clock(seconds: float) -> str:

@@ -5,14 +5,35 @@ from __future__ import annotations
 import json
 import sys
 
-__all__ = ["note", "print_json"]
+from crossan.common.console.screen import screen
+from crossan.common.console.streams import is_terminal
+
+__all__ = ["heading", "note", "print_json"]
 
 
 def note(message: str) -> None:
     """Print one line for people on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    screen.say(message)
+
+
+def heading(message: str) -> None:
+    """Print a line on stderr that begins a step, after an empty one; bold on a terminal."""
+    if is_terminal(sys.stderr):
+        from crossan.common.console.drawing import drawing_on
+
+        drawing_on(sys.stderr).print(f"\n{message}", style="bold", soft_wrap=True)
+    else:
+        note(f"\n{message}")
 
 
 def print_json(value: object) -> None:
-    """Print ``value`` as the one JSON line on stdout that ``--json`` promises."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    """Print ``value`` as the one JSON line on stdout that ``--json`` promises.
+
+    What the encoding of stdout lacks is escaped as JSON escapes it.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, allow_nan=False)
+    print(text, flush=True)

@@ -12,8 +12,9 @@ import typer
 
 from crossan.cache_schema.errors import CrossanError, ResourceError
 from crossan.common.console.commands import add_command, app_settings
-from crossan.common.console.errors import as_usage_error
+from crossan.common.console.errors import as_usage_error, print_error
 from crossan.common.console.messages import note
+from crossan.common.console.streams import never_fail_to_encode
 
 __all__ = ["Version", "disk_full_error", "run_app", "run_command"]
 
@@ -65,15 +66,16 @@ def run_command(command: Callable[..., Any], name: str) -> NoReturn:
 
 def _run(program: Any, name: str) -> NoReturn:  # noqa: ANN401 - a class that typer does not export
     signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
+    never_fail_to_encode()
     try:
         # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
         sys.exit(program.main(prog_name=name, standalone_mode=False) or 0)
     except CrossanError as error:
-        note(f"{type(error).__name__}: {error}")
+        print_error(error)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # whose help is printed already
-            note(f"UsageError: {as_usage_error(error)}")
+            print_error(as_usage_error(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         note(_INTERRUPTED)
@@ -89,7 +91,7 @@ def _run(program: Any, name: str) -> NoReturn:  # noqa: ANN401 - a class that ty
         full = disk_full_error(error)
         if full is None:
             raise
-        note(f"ResourceError: {full}")
+        print_error(full)
         sys.exit(full.exit_code)
 
 

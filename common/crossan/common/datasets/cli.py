@@ -3,57 +3,115 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import app_settings, note, print_json
+from crossan.common.console import (
+    AsJson,
+    Column,
+    Panel,
+    add_command,
+    app_settings,
+    note,
+    print_fields,
+    print_json,
+    print_table,
+)
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Import, examine and generate datasets.", **app_settings())
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-_Out = Annotated[Path, typer.Option("--out", help="Dataset folder to write.")]
+_MEDIA_COUNTS = ("present", "absent", "missing", "broken")
 
 
-@app.command("import")
+@add_command(app, "import")
 def import_dataset(
     source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the files to import.")],
-    out: _Out,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Dataset folder to write.", rich_help_panel=Panel.WHAT
+        ),
+    ],
     source_format: Annotated[
-        str, typer.Option("--format", help="microlens, iisan, mmrec or table.")
+        Literal["microlens", "iisan", "mmrec", "table"],
+        typer.Option("--format", help="How SRC is laid out.", rich_help_panel=Panel.WHAT),
     ],
     name: Annotated[
-        str | None, typer.Option("--name", help="Name of the dataset; default: that of OUT.")
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Name of the dataset; default: that of the folder.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option("--licence", help="Licence note to keep with the dataset.")
+        str | None,
+        typer.Option(
+            "--licence",
+            help="Licence note to keep with the dataset.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     interactions: Annotated[
-        Path | None, typer.Option(help="table, mmrec: one row per interaction, with a header.")
+        Path | None,
+        typer.Option(
+            "--interactions",
+            metavar="FILE",
+            help="One row per interaction, with a header (table, mmrec).",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     sequences: Annotated[
-        Path | None, typer.Option(help="table: lines of 'user TAB item item ...'.")
+        Path | None,
+        typer.Option(
+            "--sequences",
+            metavar="FILE",
+            help="Lines of 'user TAB item item ...' (table).",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     items: Annotated[
-        Path | None, typer.Option(help="table, mmrec: one row per item, with a header.")
+        Path | None,
+        typer.Option(
+            "--items",
+            metavar="FILE",
+            help="One row per item, with a header (table, mmrec).",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     column: Annotated[
-        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Name of a column, repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="OURS=THEIRS",
+            help="Name of a column; repeatable.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
-    time_unit: Annotated[str, typer.Option(help="Unit of timestamps: ms or s.")] = "ms",
-    is_json: _Json = False,
+    time_unit: Annotated[
+        Literal["ms", "s"],
+        typer.Option("--time-unit", help="Unit of timestamps.", rich_help_panel=Panel.WHAT),
+    ] = "ms",
+    as_json: AsJson = False,
 ) -> None:
-    """Turn published files into a dataset folder; media stay where they are."""
+    r"""Turn published files into a dataset folder; media stay where they are.
+
+    Examples
+    --------
+    crossan data import MicroLens-50k --format microlens --out microlens-50k
+    crossan data import files --format table --interactions files/log.csv \
+        --column user_id=user --column item_id=article --out news
+    """
     from crossan.common.datasets.folder import refuse_existing, write_dataset
     from crossan.common.datasets.importers import ImportSource, read_source
 
-    if time_unit not in {"ms", "s"}:
-        raise UsageError(f"--time-unit {time_unit}: expected ms or s")
     refuse_existing(out)
-    wanted = ImportSource(
+    request = ImportSource(
         root=source,
         interactions=interactions,
         sequences=sequences,
@@ -61,16 +119,16 @@ def import_dataset(
         columns=_parse_columns(column or []),
         time_unit=time_unit,
     )
-    found = read_source(source_format, wanted)
+    interaction_table, item_table = read_source(source_format, request)
     dataset = write_dataset(
         out,
         name=name or out.absolute().name,
         source_format=source_format,
         licence=licence or _LICENCES.get(source_format, "unknown: see the publisher"),
-        interactions=found[0],
-        items=found[1],
+        interactions=interaction_table,
+        items=item_table,
     )
-    if is_json:
+    if as_json:
         print_json({"dataset": str(dataset.root), "name": dataset.name, **dataset.counts})
         return
     counts = ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
@@ -78,25 +136,52 @@ def import_dataset(
     note(f"licence: {dataset.licence}")
 
 
-@app.command("check")
+@add_command(app, "check")
 def check(
-    dataset: Annotated[Path, typer.Argument(metavar="D", help="Dataset folder.")],
-    max_items: Annotated[int, typer.Option(help="Items kept per user, the last ones.")] = 13,
-    min_items: Annotated[int, typer.Option(help="Users with fewer interactions are left out.")] = 5,
-    workers: Annotated[int, typer.Option(help="Threads that decode media.", min=1)] = 2,
-    is_json: _Json = False,
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
+    max_items: Annotated[
+        int,
+        typer.Option(
+            "--max-items",
+            help="Items kept per user, the last ones.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = 13,
+    min_items: Annotated[
+        int,
+        typer.Option(
+            "--min-items",
+            help="Users with fewer interactions are left out.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = 5,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            help="Threads that decode media.",
+            min=1,
+            rich_help_panel=Panel.COMPUTES,
+        ),
+    ] = 2,
+    as_json: AsJson = False,
 ) -> None:
-    """Examine a dataset: counts, the protocol's share, media that are missing or broken."""
+    """Examine a dataset: counts, the protocol's share, media that are missing or broken.
+
+    Examples
+    --------
+    crossan data check demo/dataset
+    """
     from crossan.common.datasets.doctor import examine
     from crossan.common.datasets.folder import open_dataset
 
     report = examine(
         open_dataset(dataset), max_items=max_items, min_items=min_items, workers=workers
     )
-    if is_json:
+    if as_json:
         print_json(report)
     else:
-        _show(report)
+        _print_report(report)
 
 
 _LICENCES = {"microlens": "MicroLens research release: no redistribution"}
@@ -115,22 +200,23 @@ def _parse_columns(texts: list[str]) -> dict[str, str]:
     return columns
 
 
-def _show(report: dict[str, Any]) -> None:
-    print(
-        f"users {report['users']:,}   items {report['items']:,}   interactions {report['interactions']:,}"
-    )
+def _print_report(report: dict[str, Any]) -> None:
     kept = report["protocol"]
-    print(
-        f"kept: users {kept['users']:,}   items {kept['items']:,}   interactions {kept['interactions']:,}"
-        f"   (last {kept['max_items']} of users with at least {kept['min_items']})"
+    rule = f"(the last {kept['max_items']} of users with at least {kept['min_items']})"
+    print_fields([("dataset", _counts(report)), ("kept", f"{_counts(kept)} {rule}")])
+    print_table(
+        [Column("modality"), *(Column(kind, is_number=True) for kind in _MEDIA_COUNTS)],
+        [
+            [modality, *(f"{counts[kind]:,}" for kind in _MEDIA_COUNTS)]
+            for modality, counts in report["media"].items()
+        ],
     )
-    print(f"{'':<8}{'present':>9}{'absent':>9}{'missing':>9}{'broken':>9}")
-    for modality, counts in report["media"].items():
-        print(
-            f"{modality:<8}"
-            + "".join(f"{counts[kind]:>9,}" for kind in ("present", "absent", "missing", "broken"))
-        )
     for problem in report["problems"]:
         print(f"- {problem['what']}: {problem['count']:,}")
         for example in problem["examples"]:
             print(f"    {example}")
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    names = ("users", "items", "interactions")
+    return ", ".join(f"{counts[name]:,} {name}" for name in names)

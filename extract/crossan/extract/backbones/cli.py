@@ -8,9 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.console import app_settings, note, print_json
+from crossan.common.console import (
+    AsJson,
+    Column,
+    Panel,
+    add_command,
+    app_settings,
+    complete_from,
+    note,
+    print_fields,
+    print_json,
+    print_table,
+)
 
 __all__ = ["app"]
 
@@ -18,45 +28,76 @@ app = typer.Typer(
     help="Frozen backbones: presets, licences, tiny checkpoints to try.", **app_settings()
 )
 
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+_COLUMNS = ("name", "modality", "licence", "commercial", "hub id", "note")
+_Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Preset name, hub id or folder.")]
+_Modality = Annotated[
+    Modality | None,
+    typer.Option(
+        "--modality",
+        help="What it must read; default: what its config says.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+_Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision",
+        help="Branch, tag or commit of a hub id.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
 
 
-@app.command("ls")
-def list_presets(is_json: _Json = False) -> None:
-    """List the backbones that have a name of their own, with their licences."""
+@add_command(app, "ls")
+def list_presets(as_json: AsJson = False) -> None:
+    """List the backbones that have a name of their own, with their licences.
+
+    Examples
+    --------
+    crossan backbones ls
+    """
     from crossan.extract.backbones.plugins import plugin_names
     from crossan.extract.backbones.presets import PRESETS
 
     plugins = plugin_names()
-    if is_json:
+    if as_json:
         print_json({"backbones": [asdict(preset) for preset in PRESETS], "plugins": plugins})
         return
-    print(f"{'NAME':<14} {'MODALITY':<9} {'LICENCE':<13} {'COMMERCIAL':<11} {'HUB ID':<40} NOTE")
-    for preset in PRESETS:
-        allowed = "yes" if preset.is_commercial else "NO"
-        print(
-            f"{preset.name:<14} {preset.modality.value:<9} {preset.licence:<13} {allowed:<11} {preset.hub_id:<40} {preset.note}"
-        )
+    print_table(
+        [Column(name) for name in _COLUMNS],
+        [
+            [
+                preset.name,
+                preset.modality.value,
+                preset.licence,
+                "yes" if preset.is_commercial else "NO",
+                preset.hub_id,
+                preset.note,
+            ]
+            for preset in PRESETS
+        ],
+    )
     for model_type, distribution in plugins.items():
         note(f"Plug-in {distribution}: any checkpoint of model_type {model_type}.")
     note(
-        "Any BERT, ViT, AST, VideoMAE or ViViT checkpoint serves: --backbone HUB_ID_OR_FOLDER. Licences are those of the model cards."
+        "Any BERT, ViT, AST, VideoMAE or ViViT checkpoint serves: --backbone HUB_ID_OR_FOLDER."
+        " Licences are those of the model cards."
     )
 
 
-@app.command("info")
+@add_command(app, "info")
 def info(
-    backbone: Annotated[str, typer.Argument(help="Preset name, hub id or folder.")],
-    modality: Annotated[
-        str | None,
-        typer.Option("--modality", help="What it must read; default: what its config says."),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")
-    ] = None,
-    is_json: _Json = False,
+    backbone: _Source,
+    modality: _Modality = None,
+    revision: _Revision = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show what fixes a checkpoint's numbers: revision, digests, layers, processor."""
+    """Show what fixes a checkpoint's numbers: revision, digests, layers, processor.
+
+    Examples
+    --------
+    crossan backbones info bert-base
+    """
     from crossan.extract.backbones.backbone import load_backbone
     from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
@@ -67,50 +108,66 @@ def info(
     loaded = load_backbone(kind, backbone, revision=revision)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
     report |= {"folder": str(snapshot.folder), "licence": preset.licence if preset else None}
-    if is_json:
+    if as_json:
         print_json(report)
         return
-    identity = report["backbone"]
-    print(
-        f"id         {identity['id']}\nfamily     {identity['family']}\nrevision   {identity['revision']}"
+    identity, inputs = report["backbone"], report["inputs"]
+    print_fields(
+        [
+            ("id", str(identity["id"])),
+            ("family", str(identity["family"])),
+            ("revision", str(identity["revision"])),
+            ("modality", kind.value),
+            ("layers", f"{', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}"),
+            ("pooling", loaded.pooling),
+            ("final norm", str(report["capture"]["final_norm"])),
+            ("processor", f"{inputs['processor']} ({inputs['preparation']})"),
+            ("folder", str(snapshot.folder)),
+            ("licence", preset.licence if preset else "unknown: see its model card"),
+            *(
+                ("sha256", f"{digest}  {name}")
+                for name, digest in identity["weights_sha256"].items()
+            ),
+        ]
     )
-    print(
-        f"modality   {kind.value}\nlayers     {', '.join(map(str, loaded.layers))} (half)   width {loaded.dim}"
-    )
-    print(
-        f"pooling    {loaded.pooling}\nfinal norm {report['capture']['final_norm']}\nprocessor  {report['inputs']['processor']} ({report['inputs']['preparation']})\nfolder     {snapshot.folder}"
-    )
-    print(f"licence    {preset.licence if preset else 'unknown: see its model card'}")
-    for name, digest in identity["weights_sha256"].items():
-        print(f"sha256     {digest}  {name}")
     if loaded.pooling in {"cls", "special"}:
         note(
-            f"The {loaded.pooling} vector of hidden state 0 is the same for every item: it has read nothing yet."
+            f"The {loaded.pooling} vector of hidden state 0 is the same for every item:"
+            " it has read nothing yet."
         )
 
 
-@app.command("check")
+@add_command(app, "check")
 def check(
-    backbone: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Preset name, hub id or folder.")
-    ],
-    modality: Annotated[
-        str | None,
-        typer.Option("--modality", help="What it must read; default: what its config says."),
-    ] = None,
-    revision: Annotated[
-        str | None, typer.Option("--revision", help="Branch, tag or commit of a hub id.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, ...")] = "auto",
-    is_json: _Json = False,
+    backbone: _Source,
+    modality: _Modality = None,
+    revision: _Revision = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            help="auto, cpu, cuda, or one of several as cuda:1.",
+            autocompletion=complete_from(["auto", "cpu", "cuda"]),
+            rich_help_panel=Panel.COMPUTES,
+        ),
+    ] = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """Try whether a backbone, of a plug-in above all, keeps what a job relies on; exit 1 where it does not."""
+    """Try whether a backbone, of a plug-in above all, keeps what a job relies on.
+
+    The exit code is 1 where it does not.
+
+    Examples
+    --------
+    crossan backbones check demo/backbones/text --modality text
+    """
     from crossan.extract.backbones.conformance import check_backbone
 
     kind = _modality_of(backbone, revision, modality)
     checks = check_backbone(kind, backbone, revision=revision, device=device)
     holds = all(check.holds for check in checks)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "backbone": backbone,
@@ -126,34 +183,43 @@ def check(
         raise typer.Exit(1)
 
 
-def _modality_of(source: str, revision: str | None, asked: str | None) -> Modality:
-    """Return the modality asked for, or what the family of the checkpoint reads."""
+def _modality_of(source: str, revision: str | None, given: Modality | None) -> Modality:
+    """Return the modality that was given, or what the family of the checkpoint reads."""
     from crossan.extract.backbones.plugins import find_family
     from crossan.extract.backbones.presets import resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 
-    if asked is not None:
-        if asked not in list(Modality):
-            raise UsageError(f"--modality {asked}: expected one of {', '.join(Modality)}")
-        return Modality(asked)
+    if given is not None:
+        return given
     family = find_family(str(find_snapshot(*resolve(source, revision)).config.get("model_type")))
     return family.modality if family else Modality.TEXT
 
 
-@app.command("init-tiny")
+@add_command(app, "init-tiny")
 def init_tiny(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder for text/, image/, video/ and audio/.")
     ],
-    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")] = 0,
-    is_json: _Json = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            help="The same seed gives the same bytes.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = 0,
+    as_json: AsJson = False,
 ) -> None:
-    """Write tiny checkpoints with random weights, laid out as hub snapshots."""
+    """Write tiny checkpoints with random weights, laid out as hub snapshots.
+
+    Examples
+    --------
+    crossan backbones init-tiny tiny
+    """
     from crossan.extract.backbones.tiny import write_tiny
 
     folders = {modality.value: str(folder) for modality, folder in write_tiny(out, seed).items()}
-    if is_json:
+    if as_json:
         print_json({"backbones": folders, "seed": seed})
         return
-    for modality, folder in folders.items():
-        print(f"{modality:<6} {folder}")
+    print_fields(list(folders.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -21,7 +20,6 @@ __all__ = [
     "backbone_source",
     "decoded_together",
     "parse_batch_size",
-    "parse_choice",
     "parse_limits",
     "parse_share",
 ]
@@ -148,21 +146,6 @@ def parse_limits(seconds: float, memory: str) -> Limits:
         wall_seconds=_WALL_PER_COMPUTING * seconds,
         memory_bytes=parse_size(memory, "--item-memory"),
     )
-
-
-def parse_choice(text: str, flag: str, choices: tuple[str, ...]) -> str:
-    """Return ``text`` if it is one of ``choices``.
-
-    Raises
-    ------
-    UsageError
-        It is not.
-    """
-    if text not in choices:
-        close = difflib.get_close_matches(text, choices, n=1)
-        hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise UsageError(f"{flag} {text}: expected one of {', '.join(choices)}{hint}")
-    return text
 
 
 def backbone_source(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import print_json
+from crossan.common.console import AsJson, Panel, print_json
 
 __all__ = ["sample"]
 
@@ -15,17 +15,26 @@ __all__ = ["sample"]
 def sample(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Dataset folder to write.")],
     seed: Annotated[
-        int, typer.Option("--seed", help="The same seed gives the same bytes.", min=0)
+        int,
+        typer.Option(
+            "--seed",
+            help="The same seed gives the same bytes.",
+            min=0,
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = 0,
-    is_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write the built-in sample: 300 items with real-coded media, 1,500 users."""
+    """Write the built-in sample: 300 items with real-coded media, 1,500 users.
+
+    Examples
+    --------
+    crossan data sample sample
+    """
     from crossan.extract.sample.build import write_sample
 
     dataset = write_sample(out, seed)
-    if is_json:
+    if as_json:
         print_json({"dataset": str(dataset.root), **dataset.counts})
     else:
         print(

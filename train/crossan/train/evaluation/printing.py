@@ -4,33 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+from crossan.common.console import Column, print_table
+
 __all__ = ["print_result"]
+
+_METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
 
 
 def print_result(result: dict[str, Any]) -> None:
-    """Print the metrics of validation and test, and what stands beside them in ``result.json``."""
-    columns = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
-    print(f"{'':<18}" + "".join(f"{name.upper():>10}" for name in columns))
-    rows = [("valid", "CROSSAN", result["valid"])]
+    """Print the metrics of validation and test, and what else ``result.json`` says of test."""
+    model = result.get("model", "CROSSAN")
+    rows = [("valid", model, result["valid"])]
     if "test" in result:
-        popularity = [
-            (split, "popularity", result["popularity"][split]) for split in ("valid", "test")
+        popularity = result["popularity"]
+        rows += [
+            ("valid", "popularity", popularity["valid"]),
+            ("test", model, result["test"]),
+            ("test", "popularity", popularity["test"]),
         ]
-        rows += [popularity[0], ("test", "CROSSAN", result["test"]), popularity[1]]
-    for split, who, metrics in rows:
-        print(f"{split:<6}{who:<12}" + "".join(f"{metrics[name]:>10.4f}" for name in columns))
-    if "test" not in result:
-        return
+    print_table(
+        [
+            Column("targets"),
+            Column("ranked by"),
+            *(Column(name.upper(), is_number=True) for name in _METRICS),
+        ],
+        [
+            [split, ranker, *(f"{metrics[name]:.4f}" for name in _METRICS)]
+            for split, ranker, metrics in rows
+        ],
+    )
+    if "test" in result:
+        _print_test(result)
+
+
+def _print_test(result: dict[str, Any]) -> None:
     cold, users = result["cold_test"], result["users"]
     print(
-        f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f}, NDCG@10 {cold['ndcg@10']:.4f}"
+        f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f},"
+        f" NDCG@10 {cold['ndcg@10']:.4f}"
     )
-    shown = result["recommendations"]
+    lists = result["recommendations"]
     print(
-        f"lists of {shown['top']}: {shown['coverage']:.1%} of the catalogue, Gini {shown['gini']:.2f}, mean popularity"
-        f" {shown['mean_popularity']:.1f} against {shown['history_mean_popularity']:.1f} of the histories"
+        f"lists of {lists['top']}: {lists['coverage']:.1%} of the catalogue,"
+        f" Gini {lists['gini']:.2f}, mean popularity {lists['mean_popularity']:.1f}"
+        f" against {lists['history_mean_popularity']:.1f} of the histories"
     )
+    unwinnable = result["unwinnable_test_targets"]
     print(
         f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
-        f" unwinnable test targets {result['unwinnable_test_targets']:,} ({result['unwinnable_test_targets'] / users:.1%})"
+        f" unwinnable test targets {unwinnable:,} ({unwinnable / users:.1%})"
     )

@@ -161,18 +161,19 @@ class _Training:
         """
         reached, epoch = self.reached, self.reached.epoch + 1
         left = self._objective.batches(epoch)[reached.step :]
+        label = f"epoch {epoch}/{self._settings.max_epochs}"
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
         with (
-            progress(f"epoch {epoch}", sum(map(len, left)), "users") as shown,
+            progress(label, len(left), "steps") as steps,
             self._prepared(left) as losses,
         ):
-            for users, loss_of in zip(left, losses, strict=True):
+            for loss_of in losses:
                 if on_step is not None:
                     on_step()
                 self._take_step(loss_of)
-                shown.advance(len(users), self._latest_loss)
+                steps.advance(1, self._latest_loss)
                 self._agree()
                 if self._is_due:
                     self._save()

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from crossan.cache_schema.errors import ConfigError, CrossanError
-from crossan.common.console import explains_options, note, print_json
-from crossan.train.options import explain_setting, modalities, run_settings
+from crossan.common.console import (
+    AsJson,
+    Panel,
+    complete_from,
+    explains_options,
+    note,
+    print_json,
+)
+from crossan.train.options import (
+    CacheFolder,
+    Config,
+    DatasetFolder,
+    DropItems,
+    Modalities,
+    explain_setting,
+    modalities,
+    run_settings,
+)
 
 __all__ = ["sweep"]
 
@@ -21,42 +37,43 @@ class TrialsFailedError(CrossanError):
 
 @explains_options(explain_setting)
 def sweep(
-    out: Annotated[Path, typer.Option("--out", help="Sweep folder to write, or to go on with.")],
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", envvar="CROSSAN_DATASET", help="Dataset folder.")
-    ] = None,
-    cache: Annotated[
-        str | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
-    ] = None,
-    modality: Annotated[
-        str | None,
+    out: Annotated[
+        Path,
         typer.Option(
-            "--modality", help="For example text,image; default: all that the cache holds."
+            "--out",
+            metavar="FOLDER",
+            help="Sweep folder to write, or to go on with.",
+            rich_help_panel=Panel.WHAT,
         ),
-    ] = None,
-    drop_items: Annotated[
-        bool, typer.Option("--drop-items", help="Leave out items the stores cannot serve.")
+    ],
+    dataset: DatasetFolder = None,
+    cache: CacheFolder = None,
+    modality: Modalities = None,
+    drop_items: DropItems = False,
+    no_test: Annotated[
+        bool,
+        typer.Option(
+            "--no-test",
+            help="Stop after the choice: look at no test target at all.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = False,
-    config: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--config", help="TOML file of training settings; repeatable, later ones win."
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="One training setting for all trials; repeatable."
-        ),
-    ] = None,
     plan: Annotated[
         Path | None,
-        typer.Option("--sweep", metavar="FILE", help="TOML file of what the flags below say."),
+        typer.Option(
+            "--sweep",
+            metavar="FILE",
+            help="TOML file of what the options from --grid to --sampler-seed say.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            "--grid", metavar="KEY=A,B,...", help="Values to try of a training setting; repeatable."
+            "--grid",
+            metavar="KEY=A,B,...",
+            help="Values to try of a training setting; repeatable.",
+            rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
     ranges: Annotated[
@@ -65,44 +82,90 @@ def sweep(
             "--range",
             metavar="KEY=LOW:HIGH[:log]",
             help="Range to draw a training setting from; repeatable.",
+            rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="0,1,...", help="Seeds of every point [0].")
+        str | None,
+        typer.Option(
+            "--seeds",
+            metavar="0,1,...",
+            help="Seeds of every point; default: 0.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = None,
     sampler: Annotated[
-        str | None, typer.Option("--sampler", help="grid, random or optuna [grid].")
+        Literal["grid", "random", "optuna"] | None,
+        typer.Option(
+            "--sampler",
+            help="Where the points come from; default: grid.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Points to draw with random or optuna.")
+        int | None,
+        typer.Option(
+            "--trials",
+            help="Points to draw with random or optuna.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = None,
     sampler_seed: Annotated[
-        int | None, typer.Option("--sampler-seed", help="Seed of the draws [0].")
+        int | None,
+        typer.Option(
+            "--sampler-seed",
+            help="Seed of the draws; default: 0.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
+    ] = None,
+    config: Config = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One training setting for all trials; repeatable.",
+            rich_help_panel=Panel.SETTINGS,
+        ),
     ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(
-            "--jobs", min=1, help="Trials side by side [one a CUDA device, or one on the CPU]."
+            "--jobs",
+            min=1,
+            help="Trials side by side; default: one a CUDA device, or one on the CPU.",
+            rich_help_panel=Panel.COMPUTES,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="CPU threads of a trial [the cores divided by --jobs]."
+            "--threads",
+            min=1,
+            help="CPU threads of a trial; default: the cores divided by --jobs.",
+            rich_help_panel=Panel.COMPUTES,
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    no_test: Annotated[
-        bool,
-        typer.Option("--no-test", help="Stop after the choice: look at no test target at all."),
-    ] = False,
-    is_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object on stdout.")
-    ] = False,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device",
+            metavar="DEVICE",
+            autocompletion=complete_from(["auto", "cpu", "cuda"]),
+            help="auto, cpu or cuda; CUDA_VISIBLE_DEVICES names single devices.",
+            rich_help_panel=Panel.COMPUTES,
+        ),
+    ] = "auto",
+    as_json: AsJson = False,
 ) -> None:
-    """Train settings and seeds side by side, choose one by validation, and judge that one on test.
+    r"""Train settings and seeds side by side, choose one by validation, and judge it on test.
 
     The same command goes on with a sweep that was interrupted.
+
+    Examples
+    --------
+    crossan sweep --dataset data --cache cache --out sweeps/first \
+        --grid model.top_k=1,2 --seeds 0,1
     """
     from crossan.common.config import load_settings, settings_with
     from crossan.train.sweep.devices import device_kind
@@ -110,7 +173,7 @@ def sweep(
     from crossan.train.sweep.searching import run_sweep
     from crossan.train.sweep.settings import SweepSettings
 
-    asked = load_settings(SweepSettings, files=[] if plan is None else [plan], environment={})
+    requested = load_settings(SweepSettings, files=[] if plan is None else [plan], environment={})
     flags: dict[str, Any] = {
         "seeds": None if seeds is None else _list_of("--seeds", seeds),
         "sampler": sampler,
@@ -118,13 +181,14 @@ def sweep(
         "sampler_seed": sampler_seed,
         "threads": threads,
         "device": None if device == "auto" else device_kind(device),
-        "grid": asked.grid | {key: _list_of("--grid", text) for key, text in _pairs("--grid", grid)}
+        "grid": requested.grid
+        | {key: _list_of("--grid", text) for key, text in _pairs("--grid", grid)}
         if grid
         else None,
-        "range": asked.range | dict(_pairs("--range", ranges)) if ranges else None,
+        "range": requested.range | dict(_pairs("--range", ranges)) if ranges else None,
     }
-    asked = settings_with(
-        asked,
+    requested = settings_with(
+        requested,
         {name: value for name, value in flags.items() if value is not None},
         {name: f"--{name.replace('_', '-')}" for name in flags},
     )
@@ -135,8 +199,8 @@ def sweep(
         "--drop-items": drop_items or None,
     }
     base = run_settings(shared, config or [], assignments or [])
-    report = run_sweep(asked, base, out, jobs=jobs, should_test=not no_test)
-    if is_json:
+    report = run_sweep(requested, base, out, jobs=jobs, should_test=not no_test)
+    if as_json:
         print_json(report)
     else:
         print_report(report)

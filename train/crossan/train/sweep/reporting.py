@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crossan.common.console import Column, print_table
 from crossan.train.sweep.choosing import RULE, SettingResult
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import label_of
@@ -33,27 +34,24 @@ def selection_report(
 
 def print_report(report: Mapping[str, Any]) -> None:
     """Print every setting, best first, then the chosen one's figures on both splits."""
-    rows = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
-    width = max([len(label_of(row["point"])) for row in rows] + [len("setting")])
-    print(
-        f"{'setting':<{width}}  seeds  "
-        + "  ".join(f"{'valid ' + name.upper():<17}" for name in _COLUMNS).rstrip()
-    )
-    for row in rows:
-        mark = "  <- chosen" if row["point"] == report["chosen"]["point"] else ""
-        print(
-            f"{label_of(row['point']):<{width}}  {len(row['runs']):>5}  {_cells(row['valid'])}{mark}"
-        )
+    chosen = report["chosen"]
+    settings = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
+    columns = [Column("setting"), Column("seeds", is_number=True)]
+    columns += [Column(f"valid {name.upper()}") for name in _COLUMNS]
+    rows = [
+        [label_of(row["point"]), str(len(row["runs"])), *_cells(row["valid"]), _mark(row, chosen)]
+        for row in settings
+    ]
+    print_table([*columns, Column("")], rows)
     for failure in report["failed"]:
         print(f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}")
-    if report["chosen"] is None:
+    if chosen is None:
         print("no setting has figures of all its seeds, so none is chosen")
         return
-    print(f"chosen by mean validation HR@10 alone: {label_of(report['chosen']['point'])}")
+    print(f"chosen by mean validation HR@10 alone: {label_of(chosen['point'])}")
     if report["test"] is not None:
-        print(
-            f"{'its test figures, looked at after the choice':<{width + 7}}  {_cells(report['test'])}".rstrip()
-        )
+        print("its test figures, looked at after the choice:")
+        print_table([Column(f"test {name.upper()}") for name in _COLUMNS], [_cells(report["test"])])
 
 
 def _setting_report(setting: SettingResult) -> dict[str, Any]:
@@ -73,10 +71,14 @@ def _setting_report(setting: SettingResult) -> dict[str, Any]:
     }
 
 
-def _cells(figures: Mapping[str, Mapping[str, float | None]]) -> str:
+def _mark(row: Mapping[str, Any], chosen: Mapping[str, Any] | None) -> str:
+    return "<- chosen" if chosen is not None and row["point"] == chosen["point"] else ""
+
+
+def _cells(figures: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """Return mean and deviation of the columns, for example ``0.1234 ± 0.0012``."""
     cells = []
     for name in _COLUMNS:
         mean, deviation = figures[name]["mean"], figures[name]["sd"]
         cells.append(f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}"))
-    return "  ".join(f"{cell:<17}" for cell in cells).rstrip()
+    return cells

@@ -172,8 +172,6 @@ class _Search:
         def note_end(command: TrialCommand, exit_code: int, reason: str) -> None:
             # A trial that was interrupted with the sweep has not failed.
             if not self._interrupt.is_set() or exit_code == 0:
-                # The note needs a line of its own.
-                shown.close()
                 self._note_end(by_name[command.name], exit_code, reason)
                 shown.advance(1)
 

@@ -7,42 +7,58 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import print_json
+from crossan.common.console import AsJson, Panel, print_fields, print_json
+from crossan.common.stores.options import StoreFolder
 
 __all__ = ["card", "diff", "info"]
 
-_Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
+def info(store: StoreFolder, as_json: AsJson = False) -> None:
+    """Say what one store holds, how it was made, and which of its layers carry no information.
 
-def info(store: _Store, is_json: _Json = False) -> None:
-    """Say what one store holds, how it was made, and which of its hidden states carry no information."""
-    from crossan.common.stores.describing.info import describe, info_text
+    Examples
+    --------
+    crossan cache info demo/cache/sample/text/*
+    """
+    from crossan.common.stores.describing.info import describe, info_fields
 
     described = describe(store)
-    if is_json:
+    if as_json:
         print_json(described)
     else:
-        print(info_text(described))
+        print_fields(info_fields(described))
 
 
 def diff(
     a: Annotated[Path, typer.Argument(metavar="A", help="Folder of one store.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another.")],
     version_a: Annotated[
-        int | None, typer.Option("--version-a", min=1, help="Version of A; default: newest.")
+        int | None,
+        typer.Option(
+            "--version-a", min=1, help="Version of A; default: newest.", rich_help_panel=Panel.WHAT
+        ),
     ] = None,
     version_b: Annotated[
-        int | None, typer.Option("--version-b", min=1, help="Version of B; default: newest.")
+        int | None,
+        typer.Option(
+            "--version-b", min=1, help="Version of B; default: newest.", rich_help_panel=Panel.WHAT
+        ),
     ] = None,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say in what two stores, or two versions of one, differ: recipe, items, values. Exit 1 where they do."""
+    """Say in what two stores, or two versions of one, differ: recipe, items, values.
+
+    The exit code is 1 where they do.
+
+    Examples
+    --------
+    crossan cache diff cache/sample/text/bert-1 elsewhere/sample/text/bert-1
+    """
     from crossan.common.stores.describing.diff import diff_stores
     from crossan.common.stores.reader import open_store
 
     found = diff_stores(open_store(a, version_a), open_store(b, version_b))
-    if is_json:
+    if as_json:
         print_json(found.to_dict())
     else:
         print(found.to_text())
@@ -51,17 +67,28 @@ def diff(
 
 
 def card(
-    store: _Store,
+    store: StoreFolder,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to write to; default: the store's.")
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Folder to write to; default: the store's.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write README.md and card.json: where a store comes from and what may be done with it."""
+    """Write README.md and card.json: where a store comes from and what may be done with it.
+
+    Examples
+    --------
+    crossan cache card demo/cache/sample/text/* --out card
+    """
     from crossan.common.stores.describing.card import write_card
 
     readme, data = write_card(store, out)
-    if is_json:
+    if as_json:
         print_json({"readme": str(readme), "card": str(data)})
     else:
         print(f"{readme}\n{data}")

@@ -15,7 +15,7 @@ from crossan.common.stores.folders import read_identity
 from crossan.common.stores.reader import FeatureStore, open_store
 from crossan.common.stores.versions import list_versions, read_manifest
 
-__all__ = ["describe", "info_text", "layer_variance", "summary"]
+__all__ = ["describe", "info_fields", "layer_variance", "summary"]
 
 _SAMPLED_ITEMS = 4_096
 _NO_INFORMATION = 1e-6
@@ -109,41 +109,42 @@ def layer_variance(store: FeatureStore) -> tuple[list[float], list[float], int]:
     return variances, shares, len(rows)
 
 
-def info_text(described: dict[str, Any]) -> str:
-    """Return what ``crossan cache info`` prints for people."""
-    lines = {
+def info_fields(described: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what ``crossan cache info`` prints for people, names and values."""
+    layers = ", ".join(map(str, described["layers"]))
+    backbone = described["backbone"]
+    fields = {
         "store": described["store"],
-        "what": f"{described['modality']} hidden states of "
-        f"{described.get('dataset', 'a dataset')}, "
-        f"layers {', '.join(map(str, described['layers']))}, "
-        f"dim {described['dim']}, {described['stored_dtype']}",
-        "backbone": f"{described['backbone'].get('id')} at "
-        f"{described['backbone'].get('revision') or 'no revision'}",
+        "what": f"{described['modality']} hidden states of {described.get('dataset', 'a dataset')},"
+        f" layers {layers}, dim {described['dim']}, {described['stored_dtype']}",
+        "backbone": f"{backbone.get('id')} at {backbone.get('revision') or 'no revision'}",
         "pooling": str(described["capture"].get("pooling", "not recorded")),
         "items": ", ".join(f"{described[status.value]:,} {status.value}" for status in _KNOWN)
         + f" ({described['items']:,} in all)",
     }
     if described["version"]:
-        licences = described["licences"]
-        lines |= {
-            "licences": "; ".join(
-                f"{name}: {licence or 'not recorded'}" for name, licence in licences.items()
-            ),
-            "version": f"{described['version']} of {len(described['versions'])}, "
-            f"{described['segments']} segments",
-            "size": f"{described['bytes'] / 1e6:,.1f} MB on disk, "
-            f"{described['raw_bytes'] / 1e6:,.1f} MB of rows",
-            "made with": "; ".join(_producer_text(producer) for producer in described["producers"])
-            or "not recorded",
-            "variance": ", ".join(
-                f"layer {name}: {value:.3g}" for name, value in described["layer_variance"].items()
-            )
-            + f" (across {described['variance_items']:,} items)",
-        }
-    lines["fingerprint"] = described["fingerprint"]
-    width = max(map(len, lines))
-    shown = [f"{name:<{width}}  {value}" for name, value in lines.items()]
-    return "\n".join([*shown, *(f"note: {note}" for note in described["notes"])])
+        fields |= _version_fields(described)
+    fields["fingerprint"] = described["fingerprint"]
+    return [*fields.items(), *(("note", note) for note in described["notes"])]
+
+
+def _version_fields(described: dict[str, Any]) -> dict[str, str]:
+    return {
+        "licences": "; ".join(
+            f"{name}: {licence or 'not recorded'}"
+            for name, licence in described["licences"].items()
+        ),
+        "version": f"{described['version']} of {len(described['versions'])},"
+        f" {described['segments']} segments",
+        "size": f"{described['bytes'] / 1e6:,.1f} MB on disk,"
+        f" {described['raw_bytes'] / 1e6:,.1f} MB of rows",
+        "made with": "; ".join(_producer_text(producer) for producer in described["producers"])
+        or "not recorded",
+        "variance": ", ".join(
+            f"layer {name}: {value:.3g}" for name, value in described["layer_variance"].items()
+        )
+        + f" (across {described['variance_items']:,} items)",
+    }
 
 
 def _dataset_name(producers: list[dict[str, Any]], path: Path) -> str:

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import note, print_json
+from crossan.common.console import AsJson, Panel, note, print_json
+from crossan.common.stores.options import StoreFolder
 
 __all__ = ["compact_store", "gc", "merge_stores"]
-
-_Store = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def merge_stores(
@@ -22,11 +20,16 @@ def merge_stores(
     sources: Annotated[
         list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")
     ],
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make one version of TARGET that lists the segments of all stores; where they share items, later ones win.
+    """Make one version of TARGET that lists the segments of all stores.
 
-    Files on the same file system are linked, not copied.
+    Where stores share items, later ones win. Files on the same file system
+    are linked, not copied.
+
+    Examples
+    --------
+    crossan cache merge cache/sample/text/bert-1 colleague/sample/text/bert-1
     """
     from crossan.common.stores.folders import read_identity
     from crossan.common.stores.sharing.locations import FolderLocation
@@ -37,7 +40,7 @@ def merge_stores(
     done = merge(
         [FolderLocation(source) for source in sources], FolderLocation(target, is_linked=True)
     )
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(target),
@@ -52,8 +55,13 @@ def merge_stores(
         )
 
 
-def compact_store(store: _Store, is_json: _Json = False) -> None:
-    """Write all segments of the newest version as one; `crossan cache gc` then removes the old ones."""
+def compact_store(store: StoreFolder, as_json: AsJson = False) -> None:
+    """Write all segments of the newest version as one; crossan cache gc then removes the old ones.
+
+    Examples
+    --------
+    crossan cache compact demo/cache/sample/text/*
+    """
     from importlib.metadata import version
 
     from crossan.common.stores.growing.compact import compact
@@ -61,7 +69,7 @@ def compact_store(store: _Store, is_json: _Json = False) -> None:
 
     made = compact(store, version("crossan"))
     newest = read_version(store) if made is None else made
-    if is_json:
+    if as_json:
         print_json({"store": str(store), "version": newest.version, "compacted": made is not None})
     elif made is None:
         note(
@@ -72,29 +80,45 @@ def compact_store(store: _Store, is_json: _Json = False) -> None:
 
 
 def gc(
-    store: _Store,
+    store: StoreFolder,
     keep: Annotated[
-        int, typer.Option("--keep", min=1, help="How many of the last versions stay whole.")
+        int,
+        typer.Option(
+            "--keep",
+            min=1,
+            help="How many of the last versions stay whole.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = 3,
     runs: Annotated[
         list[Path] | None,
         typer.Option(
-            "--runs", help="Folder of runs whose cache.lock.json is honoured; repeatable."
+            "--runs",
+            metavar="FOLDER",
+            help="Folder of runs whose cache.lock.json is honoured; repeatable.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would go; change nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would go; change nothing.", rich_help_panel=Panel.WHAT
+        ),
     ] = False,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove the segments that no kept version lists.
 
     Kept are the last versions and those that runs have noted in the store or in --runs.
+
+    Examples
+    --------
+    crossan cache gc demo/cache/sample/text/* --keep 1 --dry-run
     """
     from crossan.common.stores.growing.collect import collect
 
     done = collect(store, keep=keep, runs=runs or [], is_dry=dry_run)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(store),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import print_json
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import AsJson, Panel, print_json
+from crossan.common.stores.options import CacheFolder, StoreFolder
 
 __all__ = ["export_features", "import_features"]
-
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def import_features(
@@ -20,73 +20,115 @@ def import_features(
         Path,
         typer.Argument(metavar="SRC", help="Folder of ITEM.pt files, .npy file, or MMRec folder."),
     ],
-    source_format: Annotated[str, typer.Option("--format", help="iisan, npy or mmrec.")],
-    modality: Annotated[str, typer.Option("--modality", help="text, image, video or audio.")],
-    dataset: Annotated[
-        str, typer.Option("--dataset", help="Name of the dataset the items belong to.")
+    source_format: Annotated[
+        Literal["iisan", "npy", "mmrec"],
+        typer.Option("--format", help="How SRC is laid out.", rich_help_panel=Panel.WHAT),
     ],
-    cache: Annotated[
-        Path | None, typer.Option("--cache", envvar="CROSSAN_CACHE", help="Folder of stores.")
-    ] = None,
+    modality: Annotated[
+        Modality,
+        typer.Option("--modality", help="What the features are of.", rich_help_panel=Panel.WHAT),
+    ],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            help="Name of the dataset the items belong to.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ],
+    cache: CacheFolder = None,
     backbone: Annotated[
-        str, typer.Option("--backbone", help="What made the features.")
+        str,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="What made the features.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = "imported",
     ids: Annotated[
-        Path | None, typer.Option("--ids", help="List of item ids, one a line (npy).")
+        Path | None,
+        typer.Option(
+            "--ids",
+            metavar="FILE",
+            help="List of item ids, one a line (npy).",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option("--layers", help="Numbers of the layers, such as 0,2,4.")
+        str | None,
+        typer.Option(
+            "--layers",
+            metavar="N,N,...",
+            help="Numbers of the layers, such as 0,2,4.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
     stored_dtype: Annotated[
-        str, typer.Option("--stored-dtype", help="float16, float32 or bfloat16.")
+        Literal["float16", "float32", "bfloat16"],
+        typer.Option(
+            "--stored-dtype", help="Type of the stored numbers.", rich_help_panel=Panel.WHAT
+        ),
     ] = "float16",
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Make a store of features that others have computed; .pt files are read without running what is in them."""
-    from crossan.cache_schema.modality import Modality
+    r"""Make a store of features that others have computed.
+
+    Files of torch (.pt) are read without running what is in them.
+
+    Examples
+    --------
+    crossan cache import features.npy --format npy --ids ids.txt \
+        --modality image --dataset toys --cache cache
+    """
     from crossan.common.stores.interchange import importers
 
-    if source_format not in importers.FORMATS:
-        raise UsageError(
-            f"--format {source_format}: expected one of {', '.join(importers.FORMATS)}"
-        )
-    if modality not in set(Modality):
-        raise UsageError(f"--modality {modality}: expected one of {', '.join(Modality)}")
     if cache is None:
         raise UsageError("no cache named", remedy="Give --cache FOLDER, or set CROSSAN_CACHE.")
     target = importers.ImportTarget(
         cache=cache,
         dataset=dataset,
-        modality=Modality(modality),
+        modality=modality,
         backbone=backbone,
         layers=_parse_layers(layers),
         stored_dtype=stored_dtype,
         ids=ids,
     )
     made = importers.import_features(source, source_format, target)
-    if is_json:
+    if as_json:
         print_json({"store": str(made.store), "version": made.version, "items": made.items})
     else:
         print(f"{made.store}: version {made.version}, {made.items:,} items")
 
 
 def export_features(
-    target_format: Annotated[str, typer.Argument(metavar="FORMAT", help="mmrec.")],
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    target_format: Annotated[Literal["mmrec"], typer.Argument(metavar="FORMAT", help="mmrec.")],
+    store: StoreFolder,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder to write to.", rich_help_panel=Panel.WHAT
+        ),
+    ],
     layer: Annotated[
-        int | None, typer.Option("--layer", help="Kept layer; default: the last.")
+        int | None,
+        typer.Option("--layer", help="Kept layer; default: the last.", rich_help_panel=Panel.WHAT),
     ] = None,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Write one layer of a store as the feature files of MMRec."""
+    """Write one layer of a store as the feature files of MMRec.
+
+    Examples
+    --------
+    crossan cache export mmrec demo/cache/sample/text/* --out mmrec
+    """
     from crossan.common.stores.interchange.mmrec import export_mmrec
     from crossan.common.stores.reader import open_store
 
-    if target_format != "mmrec":
-        raise UsageError(f"export {target_format}: expected mmrec")
+    del target_format  # there is one; it is named so that another can come
     files = export_mmrec(open_store(store), out, layer)
-    if is_json:
+    if as_json:
         print_json({"files": [str(path) for path in files]})
     else:
         print("\n".join(map(str, files)))

@@ -8,21 +8,22 @@ from typing import Annotated
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import note, print_json
+from crossan.common.console import AsJson, Panel, note, print_json
+from crossan.common.stores.options import CacheFolder, StoreFolder
 
 __all__ = ["pull", "push"]
 
 _STORE_DEPTH = 3
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def push(
-    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")],
+    store: StoreFolder,
     remote: Annotated[
         str,
         typer.Argument(
             metavar="REMOTE",
-            help="Folder or s3://BUCKET/PATH; with a slash at its end a cache, in which the store keeps its place.",
+            help="Folder or s3://BUCKET/PATH; with a slash at its end a cache, in which the store"
+            " keeps its place.",
         ),
     ],
     i_have_rights: Annotated[
@@ -30,13 +31,18 @@ def push(
         typer.Option(
             "--i-have-rights",
             help="Push although a licence of data or model restricts redistribution.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = False,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Send what REMOTE lacks of a store's newest version: segments first, the manifest last.
 
     A push that was cut off goes on with the same command.
+
+    Examples
+    --------
+    crossan cache push demo/cache/sample/text/* /shared/caches/
     """
     from crossan.common.stores.folders import read_identity
     from crossan.common.stores.sharing.locations import FolderLocation, location_of
@@ -52,7 +58,7 @@ def push(
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
     done = transfer(FolderLocation(store), target)
-    if is_json:
+    if as_json:
         print_json(
             {
                 "remote": address,
@@ -76,19 +82,27 @@ def pull(
             help="Store in a folder, at s3://BUCKET/PATH or https://HOST/PATH.",
         ),
     ],
-    cache: Annotated[
-        Path | None,
-        typer.Option("--cache", envvar="CROSSAN_CACHE", help="Cache that takes the store."),
-    ] = None,
+    cache: CacheFolder = None,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Folder of the store itself, instead of --cache.")
+        Path | None,
+        typer.Option(
+            "--to",
+            metavar="FOLDER",
+            help="Folder of the store itself, instead of --cache.",
+            rich_help_panel=Panel.WHAT,
+        ),
     ] = None,
-    is_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Bring what a folder lacks of a store elsewhere; every file is checked against its SHA-256 on arrival.
+    """Bring what a folder lacks of a store elsewhere.
 
-    A pull that was cut off goes on with the same command. What the store here
-    holds and REMOTE does not is kept, and wins where both know an item.
+    Every file is checked against its SHA-256 on arrival. A pull that was cut
+    off goes on with the same command. What the store here holds and REMOTE
+    does not is kept, and wins where both know an item.
+
+    Examples
+    --------
+    crossan cache pull s3://team/caches/sample/text/bert-1 --cache cache
     """
     from crossan.common.stores.sharing.locations import FolderLocation, location_of
     from crossan.common.stores.sharing.transfer import transfer
@@ -98,7 +112,7 @@ def pull(
     done = transfer(
         location_of(address), FolderLocation(folder), version=version, is_source_first=True
     )
-    if is_json:
+    if as_json:
         print_json(
             {
                 "store": str(folder),

@@ -1,0 +1,123 @@
+"""Arguments and options that several training commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from crossan.cache_schema.modality import Modality
+from crossan.common.console import Panel, complete_from
+
+__all__ = [
+    "CacheFolder",
+    "Config",
+    "DatasetFolder",
+    "Device",
+    "DropItems",
+    "MaskHistory",
+    "MaxDeviceMemory",
+    "MaxRam",
+    "Modalities",
+    "Residence",
+    "RunArgument",
+]
+
+# As `settings.HistoryMask` and `features.Residence`, which --help has no time to import; a test compares them.
+_HistoryMask = Literal["all", "unseen-only", "none"]
+_Residence = Literal["auto", "device", "host", "streamed"]
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+DatasetFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset",
+        metavar="FOLDER",
+        envvar="CROSSAN_DATASET",
+        help="Dataset folder; default: the current folder.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+CacheFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        envvar="CROSSAN_CACHE",
+        help="Folder of stores.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Modalities = Annotated[
+    str | None,
+    typer.Option(
+        "--modality",
+        metavar="text,image,...",
+        help="One of text, image, audio and video, or a comma list of them;"
+        " default: all that the cache holds.",
+        autocompletion=complete_from([modality.value for modality in Modality] + ["all"]),
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+DropItems = Annotated[
+    bool,
+    typer.Option(
+        "--drop-items",
+        help="Leave out items that the stores cannot serve.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Config = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="TOML file of settings; repeatable, later ones win.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+MaskHistory = Annotated[
+    _HistoryMask | None,
+    typer.Option(
+        "--mask-history",
+        help="Which of a user's items before the target are left out of the ranking.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, or one of several as cuda:1.",
+        autocompletion=complete_from(["auto", "cpu", "cuda"]),
+        rich_help_panel=Panel.COMPUTES,
+    ),
+]
+Residence = Annotated[
+    _Residence,
+    typer.Option(
+        "--residence",
+        help="Where hidden states are kept, with the model, in RAM or in their stores.",
+        rich_help_panel=Panel.COMPUTES,
+    ),
+]
+MaxRam = Annotated[
+    str | None,
+    typer.Option(
+        "--max-ram",
+        metavar="SIZE",
+        help="RAM for features, for example 8GiB; default: most of what is free.",
+        rich_help_panel=Panel.LIMITS,
+    ),
+]
+MaxDeviceMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-device-memory",
+        metavar="SIZE",
+        help="An accelerator's memory for features; default: most of what is free.",
+        rich_help_panel=Panel.LIMITS,
+    ),
+]

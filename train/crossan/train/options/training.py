@@ -1,0 +1,175 @@
+"""The options of ``crossan-train`` alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossan.common.console import Panel, complete_from
+
+__all__ = [
+    "AllowOtherSpec",
+    "Assignments",
+    "BatchSize",
+    "Epochs",
+    "GpusPerWorker",
+    "InitFrom",
+    "LearningRate",
+    "MaxItems",
+    "Model",
+    "OutFolder",
+    "Patience",
+    "Reference",
+    "Resume",
+    "Seed",
+    "Stores",
+    "ValidationOnly",
+    "Workers",
+]
+
+OutFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out", metavar="FOLDER", help="Run folder to write.", rich_help_panel=Panel.WHAT
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="What to train; the paper's model by default: crossan, frozen, sasrec, popularity.",
+        autocompletion=complete_from(["crossan", "frozen", "sasrec", "popularity"]),
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Stores = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="Store folder, where there are several of one modality; repeatable.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+InitFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--init",
+        metavar="RUN",
+        help="Begin with the best weights of this run.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Continue the run in --out if there is one.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+AllowOtherSpec = Annotated[
+    bool,
+    typer.Option(
+        "--allow-other-spec",
+        help="Resume with other threads, another device or other library versions;"
+        " the numbers will differ.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+ValidationOnly = Annotated[
+    bool,
+    typer.Option(
+        "--validation-only",
+        help="Never look at test targets; the same command with --resume, without it, does.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One setting, for example model.top_k=3; repeatable.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+MaxItems = Annotated[
+    int | None,
+    typer.Option(
+        "--max-items",
+        help="Items kept per user, the last ones; default: 13.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Reference = Annotated[
+    bool,
+    typer.Option(
+        "--reference",
+        help="Train by the slow, plain step, to compare with.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Ranks on the cluster; default: one for each GPU asked for, or each node.",
+        rich_help_panel=Panel.CLUSTER,
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-worker",
+        min=0,
+        help="1 for ranks with an accelerator each.",
+        rich_help_panel=Panel.CLUSTER,
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(
+        "--lr",
+        help="Learning rate of fusion and sequence encoder (optimiser.lr); the side adapters have"
+        " their own, optimiser.adapter_lr; default: 0.001.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        help="Users per step (batch_size); default: 128.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Epochs = Annotated[
+    int | None,
+    typer.Option(
+        "--epochs",
+        help="Epochs at most (max_epochs); default: 100.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        "--patience",
+        help="Epochs without a better validation HR@10 before training stops (patience);"
+        " default: 10.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        help="Seed of weights, order and dropout (seed); default: 0.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
