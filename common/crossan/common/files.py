@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ __all__ = [
     "read_regular",
     "remove_durably",
     "replace_durably",
+    "replace_unsynced",
     "require_plain",
     "write_durably",
 ]
@@ -135,14 +136,36 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     return True
 
 
-def replace_durably(path: Path, data: bytes) -> None:
-    """Replace whatever is at ``path`` by a file with all of ``data``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+def replace_durably(path: Path, data: bytes | memoryview) -> None:
+    """Replace whatever is at ``path`` by a file with all of ``data``.
+
+    No reader ever sees a part of it, and a crash leaves the file of before or this one.
+    """
     # The bytes are synced before the rename. The other way round a crash could leave the name
     # on a file whose bytes never reached the disk.
-    write_durably(temporary, data)
-    temporary.replace(path)
+    _replace(path, data, write_durably)
     fsync_folder(path.parent)
+
+
+def replace_unsynced(path: Path, data: bytes | memoryview) -> None:
+    """Replace whatever is at ``path`` without waiting for the disk.
+
+    No reader sees a part of it, but a machine that stops may leave a damaged
+    file: for files that can be made again and are checked when they are read.
+    """
+    _replace(path, data, lambda temporary, part: os.close(begin_write(temporary, part)))
+
+
+def _replace(
+    path: Path, data: bytes | memoryview, write: Callable[[Path, bytes | memoryview], None]
+) -> None:
+    # Not the process id alone: that of jobs in two containers is often the same.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    try:
+        write(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def remove_durably(path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.files import replace_durably
 from crossan.extract.job.media_list import Medium
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def write_quarantine(store: FeatureStore, modality: Modality, media: Sequence[Me
             }
             lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     target = Path(store.path) / QUARANTINE_FILE
-    # not the process id: that of jobs in two containers is often the same
-    temporary = target.with_name(f".{QUARANTINE_FILE}.{secrets.token_hex(8)}")
-    temporary.write_text("".join(lines), encoding="utf-8", errors="surrogatepass")
-    temporary.replace(target)
+    replace_durably(target, "".join(lines).encode(errors="surrogatepass"))
     return target
 
 

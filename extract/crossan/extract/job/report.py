@@ -6,7 +6,6 @@ It says how fast each stage was and what went wrong.
 from __future__ import annotations
 
 import json
-import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.modality import ItemStatus
+from crossan.common.files import replace_durably
 from crossan.common.stores import ItemRow
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.quarantine import split_reason
@@ -97,6 +97,4 @@ def gather_reports(parts: Sequence[Path], seconds: float) -> Path:
 
 def write_report(path: Path, report: Mapping[str, Any]) -> None:
     """Write a report over that of the job before, in one step."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    temporary.write_bytes(pretty_bytes(dict(report)))
-    temporary.replace(path)
+    replace_durably(path, pretty_bytes(dict(report)))

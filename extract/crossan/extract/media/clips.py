@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 from crossan.cache_schema.canonical import canonical_bytes, digest_of, field_of, parse_object
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
-from crossan.common.files import begin_write, blaming
+from crossan.common.files import blaming, replace_unsynced
 from crossan.extract.media.clip_parts import DamagedClipError
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.recipe import kept_clip_recipe
@@ -88,16 +87,11 @@ class ClipFolder:
             The disk is full, or the folder cannot be written.
         """
         path = self.path_of(digest)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         data = self._assemble(digest, clip)
         try:
             with blaming(path, len(data)):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    os.close(begin_write(temporary, data))
-                    temporary.replace(path)
-                finally:
-                    temporary.unlink(missing_ok=True)
+                replace_unsynced(path, data)
         except ResourceError:
             raise
         except OSError as error:

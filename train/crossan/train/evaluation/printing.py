@@ -13,24 +13,23 @@ _METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
 
 def print_result(result: dict[str, Any]) -> None:
     """Print the metrics of validation and test, and what else ``result.json`` says of test."""
-    model = result.get("model", "CROSSAN")
-    rows = [("valid", model, result["valid"])]
-    if "test" in result:
-        popularity = result["popularity"]
-        rows += [
-            ("valid", "popularity", popularity["valid"]),
-            ("test", model, result["test"]),
-            ("test", "popularity", popularity["test"]),
-        ]
+    rows = []
+    for split in ("valid", "test"):
+        if split not in result:
+            continue
+        rows.append((split, result["model"], result[split]))
+        # A run of popularity is its own baseline; a run without a test part has none recorded.
+        if "popularity" in result and result["model"] != "popularity":
+            rows.append((split, "popularity", result["popularity"][split]))
     print_table(
         [
             Column("targets"),
-            Column("ranked by"),
+            Column("model"),
             *(Column(name.upper(), is_number=True) for name in _METRICS),
         ],
         [
-            [split, ranker, *(f"{metrics[name]:.4f}" for name in _METRICS)]
-            for split, ranker, metrics in rows
+            [split, model, *(f"{metrics[name]:.4f}" for name in _METRICS)]
+            for split, model, metrics in rows
         ],
     )
     if "test" in result:

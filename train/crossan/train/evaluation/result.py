@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
+from crossan.common.files import replace_durably
 from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import summarise
@@ -115,6 +116,6 @@ def write_ranks(ranked: Ranked, path: Path) -> None:
         }
     )
     path.parent.mkdir(exist_ok=True)
-    staged = path.with_name(f"{path.name}.tmp")
-    pq.write_table(table, staged)
-    staged.replace(path)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    replace_durably(path, buffer.getvalue())

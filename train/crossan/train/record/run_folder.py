@@ -212,7 +212,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        return self._read(_RESULT)
+        return self._with_model(self._read(_RESULT))
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
         """Write ``validation.json``: the figures of a run that has not seen its test targets."""
@@ -220,7 +220,7 @@ class RunFolder:
 
     def validation(self) -> dict[str, Any] | None:
         """Return ``validation.json``, None before that, and for a run that was never asked to stop there."""
-        return self._read(_VALIDATION)
+        return self._with_model(self._read(_VALIDATION))
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
@@ -281,6 +281,12 @@ class RunFolder:
             f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}"
         )
         return [*earlier, before]
+
+    def _with_model(self, figures: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return figures with the name of the model, which runs did not always record."""
+        if figures is None or "model" in figures:
+            return figures
+        return {"model": self.settings().model.kind, **figures}
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self.path / name

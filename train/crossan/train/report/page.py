@@ -9,6 +9,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.files import replace_durably
 from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
 
@@ -54,27 +55,24 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     page = environment.get_template("page.html.jinja").render(
         title=opened[0]["name"],
         columns=_COLUMNS,
-        rows=[row for run in opened for row in _rows(run)] + _popularity_rows(opened[0]),
+        rows=[row for run in opened for row in _rows(run)] + _popularity_rows(opened),
         runs=opened,
         slices=[(title, _slice_rows(opened, key)) for key, title in _SLICES.items()],
-        loss=curve_figure({run["name"]: _curve(run, "loss") for run in opened}, "training loss"),
+        loss=curve_figure({run["label"]: _curve(run, "loss") for run in opened}, "training loss"),
         hit_ratio=curve_figure(
-            {run["name"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"
+            {run["label"]: _curve(run, "hr@10") for run in opened}, "validation HR@10"
         ),
         gain=curve_figure(
-            {run["name"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"
+            {run["label"]: _curve(run, "ndcg@10") for run in opened}, "validation NDCG@10"
         ),
         gates=[
-            (run["name"], gate_figure(run["gates"], run["modalities"]))
+            (run["label"], gate_figure(run["gates"], run["modalities"]))
             for run in opened
             if run["gates"] is not None
         ],
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside the page and renamed, so that a reader never sees half of it.
-    staged = out.with_name(f".{out.name}-{os.getpid()}")
-    staged.write_text(page, encoding="utf-8")
-    staged.replace(out)
+    replace_durably(out, page.encode())
 
 
 def _require_writable(out: Path) -> None:
@@ -116,12 +114,15 @@ def _read(path: Path, name: str) -> dict[str, Any]:
             remedy=f"crossan-train --config {path}/config.toml --out {path} --resume",
         )
     gates = read_gate_weights(folder.best_checkpoint().tensors["model"])
+    notes = [result["model"]]
+    if settings.features.permute_seed is not None:
+        notes.append("features shuffled")
     return {
         "name": name,
+        "label": f"{name} ({', '.join(notes)})",
         "result": result,
         "metrics": folder.metrics(),
         "config": (path / "config.toml").read_text(encoding="utf-8"),
-        "is_permuted": settings.features.permute_seed is not None,
         "modalities": [Modality(name) for name in folder.lock()["stores"]],
         "gates": None if gates is None else gates.tolist(),
     }
@@ -129,7 +130,7 @@ def _read(path: Path, name: str) -> dict[str, Any]:
 
 def _rows(run: dict[str, Any]) -> list[dict[str, Any]]:
     result = run["result"]
-    name = f"{run['name']} (features shuffled)" if run["is_permuted"] else run["name"]
+    name = run["label"]
     cold = result["cold_test"]
     cold_cells = dict.fromkeys(_COLUMNS) | {"hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]}
     return [
@@ -139,8 +140,11 @@ def _rows(run: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _popularity_rows(run: dict[str, Any]) -> list[dict[str, Any]]:
-    popularity = run["result"]["popularity"]
+def _popularity_rows(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of the baseline, none where a run of popularity has them already."""
+    if any(run["result"]["model"] == "popularity" for run in runs):
+        return []
+    popularity = runs[0]["result"]["popularity"]
     return [
         {"who": "popularity", "split": "validation", "values": popularity["valid"]},
         {"who": "popularity", "split": "test", "values": popularity["test"]},
@@ -152,21 +156,23 @@ def _slice_rows(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]
 
     The parts are in the order of the first run.
     """
-    slices = [(run["name"], run["result"]["slices"][key]) for run in runs]
+    slices = [(run["label"], run["result"]["slices"][key]) for run in runs]
     # A dict, not a set: it keeps the order of the first run and adds what only others have.
     parts = dict.fromkeys(part for _, of_run in slices for part in of_run)
     return [
-        {"part": part, "who": name, "users": of_run[part]["users"], "values": of_run[part]}
+        {"part": part, "who": label, "users": of_run[part]["users"], "values": of_run[part]}
         for part in parts
-        for name, of_run in slices
+        for label, of_run in slices
         if part in of_run
     ]
 
 
 def _curve(run: dict[str, Any], what: str) -> tuple[list[int], list[float]]:
     """Return the epochs of a run, and its training loss or one validation metric at each."""
-    lines = run["metrics"]
-    epochs = [line["epoch"] for line in lines]
-    if what == "loss":
-        return epochs, [line["loss"] for line in lines]
-    return epochs, [line["valid"][what] for line in lines]
+    points = [
+        (line["epoch"], line["loss"] if what == "loss" else line["valid"][what])
+        for line in run["metrics"]
+    ]
+    # A model that only counts has no loss.
+    points = [(epoch, value) for epoch, value in points if value is not None]
+    return [epoch for epoch, _ in points], [value for _, value in points]

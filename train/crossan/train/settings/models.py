@@ -7,13 +7,15 @@ its own by an entry point in the group ``crossan.models`` (see
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import OneOf, Settings
+from crossan.common.console import note
 from crossan.common.plugins import load_plugin, plugin_names
 from crossan.train.settings.paper import Paper
 
@@ -185,11 +187,37 @@ class _ModelClasses(Mapping[str, type[Settings]]):
             )
         return settings
 
+    def __contains__(self, kind: object) -> bool:
+        # Without loading anything: a package that is broken must not hide that it is installed.
+        return kind in _BUILT_IN or kind in plugin_names(MODELS_GROUP)
+
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*_BUILT_IN, *plugin_names(MODELS_GROUP)]))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def items(self) -> ItemsView[str, type[Settings]]:
+        """Return the classes that can be loaded, by kind.
+
+        A package that cannot be loaded is named, and breaks nothing but its own kinds.
+        """
+        return {kind: self[kind] for kind in self if _loads(kind)}.items()
+
+    def values(self) -> ValuesView[type[Settings]]:
+        """Return the classes that can be loaded."""
+        return dict(self.items()).values()
+
+
+@cache
+def _loads(kind: str) -> bool:
+    """Whether the settings class of a kind can be loaded; what cannot is named once."""
+    try:
+        model_settings_classes()[kind]
+    except ConfigError as error:
+        note(f"left out: {error}")
+        return False
+    return True
 
 
 def model_settings_classes() -> Mapping[str, type[Settings]]:

@@ -28,6 +28,8 @@ class TrialResult:
     """What came of a finished trial."""
 
     trial: Trial
+    model: str
+    """The kind of model that was trained."""
     valid: Mapping[str, float]
     """Validation metrics at the best epoch."""
     best_epoch: int
@@ -44,6 +46,7 @@ class TrialResult:
         """Build it from ``validation.json`` and the stores of ``cache.lock.json``."""
         return cls(
             trial,
+            str(figures["model"]),
             {str(name): float(value) for name, value in figures["valid"].items()},
             int(figures["best_epoch"]),
             int(figures["trainable_parameters"]),

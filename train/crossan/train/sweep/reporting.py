@@ -21,7 +21,10 @@ def selection_report(
     chosen: SettingResult | None,
     failures: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Return what was tried and chosen; nothing measured is in it, so the same sweep gives the same bytes."""
+    """Return what was tried and chosen.
+
+    No time or memory is in it, so the same sweep gives the same bytes.
+    """
     return {
         "rule": RULE,
         "sampler": sweep.sampler,
@@ -36,10 +39,16 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Print every setting, best first, then the chosen one's figures on both splits."""
     chosen = report["chosen"]
     settings = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
-    columns = [Column("setting"), Column("seeds", is_number=True)]
+    columns = [Column("setting"), Column("model"), Column("seeds", is_number=True)]
     columns += [Column(f"valid {name.upper()}") for name in _COLUMNS]
     rows = [
-        [label_of(row["point"]), str(len(row["runs"])), *_cells(row["valid"]), _mark(row, chosen)]
+        [
+            label_of(row["point"]),
+            row["model"],
+            str(len(row["runs"])),
+            *_cells(row["valid"]),
+            _mark(row, chosen),
+        ]
         for row in settings
     ]
     print_table([*columns, Column("")], rows)
@@ -48,7 +57,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     if chosen is None:
         print("no setting has figures of all its seeds, so none is chosen")
         return
-    print(f"chosen by mean validation HR@10 alone: {label_of(chosen['point'])}")
+    print(f"chosen by mean validation HR@10 alone: {label_of(chosen['point'])} ({chosen['model']})")
     if report["test"] is not None:
         print("its test figures, looked at after the choice:")
         print_table([Column(f"test {name.upper()}") for name in _COLUMNS], [_cells(report["test"])])
@@ -57,6 +66,7 @@ def print_report(report: Mapping[str, Any]) -> None:
 def _setting_report(setting: SettingResult) -> dict[str, Any]:
     return {
         "point": dict(setting.point),
+        "model": setting.results[0].model,
         "runs": [
             {
                 "run": result.trial.run_path,

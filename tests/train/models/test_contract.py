@@ -1,0 +1,234 @@
+"""What every model of the table keeps, whatever its kind: add a kind, and add its case here."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from crossan.cache_schema.modality import Modality
+from crossan.common.config import load_settings, to_toml
+from crossan.common.datasets import keep_sequences, open_dataset
+from crossan.train.evaluation.encoding import make_rankers
+from crossan.train.features import FeatureTable
+from crossan.train.models.recommender import ModelContext, item_rows_of
+from crossan.train.models.table import build_model, model_kinds
+from crossan.train.runs.facts import trainable_parameter_count
+from crossan.train.sequences.popularity import training_counts
+from crossan.train.sequences.splits import validation_split
+from crossan.train.settings import RunSettings
+from support.commands import train_in
+from support.fabricated import make_sequences, write_rows, write_small
+from support.outcomes import outcome
+from support.stopping import Died, die_at_step
+
+ITEMS, LAYERS, DIMS, LENGTH = 40, 2, (8, 6), 10
+"""As in `support.fabricated`, whose stores have 40 items and two layers."""
+WIDTH, BOTTLENECK = 16, 8
+
+SEQUENCE_ENCODER = LENGTH * WIDTH + 2 * WIDTH + 2 * (12 * WIDTH**2 + 9 * WIDTH)
+"""Positions, a norm, and two blocks: attention 4 W² without biases, feed-forward 8 W² + 5 W, two norms 4 W."""
+HEADS = sum(8 * 8 + 8 + 8 * WIDTH + WIDTH for _ in DIMS)
+ALIGN = 6 * 8 + 8
+"""The narrower store is brought to the width of the wider."""
+MOMEF = 2 * (WIDTH * WIDTH + WIDTH) + 2 * WIDTH * 2 + 2
+"""An expert for each modality, and a router over both."""
+GATES = LAYERS * 2 * 3
+ADAPTERS = LAYERS * 2 * (8 * BOTTLENECK + BOTTLENECK + BOTTLENECK * 8 + 8)
+IDS = ITEMS * WIDTH
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small model of a kind."""
+
+    parameters: int
+    """By the formula."""
+    floor: float
+    """Test HR@10 that it passes over items met in training, where there is something to learn."""
+    settings: tuple[str, ...] = ()
+
+
+CONTENT = ("model.width=16", "model.bottleneck_dim=8")
+CASES = {
+    "crossan": Case(GATES + ADAPTERS + HEADS + ALIGN + MOMEF + SEQUENCE_ENCODER, 0.8, CONTENT),
+    "frozen": Case(HEADS + ALIGN + MOMEF + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
+    "sasrec": Case(IDS + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
+    "popularity": Case(0, 0.8),
+}
+LEARNING = (
+    "optimiser.lr=0.01",
+    "optimiser.adapter_lr=0.01",
+    "optimiser.id_lr=0.01",
+    "batch_size=32",
+)
+
+
+def test_every_kind_has_a_case():
+    assert sorted(CASES) == sorted(model_kinds())
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return write_small(tmp_path_factory.mktemp("contract"))
+
+
+@pytest.fixture(scope="module")
+def kept(place):
+    return keep_sequences(open_dataset(place / "d").interactions(), max_items=13, min_items=5)
+
+
+def settings_of(kind, *more):
+    assignments = ["data.dataset=d", f"model.kind={kind}", *CASES[kind].settings, *more]
+    return load_settings(RunSettings, assignments=assignments, environment={}).model
+
+
+def make_features(order=None, absent=float("nan")):
+    """Return hidden states of two modalities, some absent, with the items in another order."""
+    generator = torch.Generator().manual_seed(3)
+    presence = torch.rand(ITEMS, 2, generator=generator) < 0.7
+    presence[~presence.any(dim=1), 1] = True
+    hidden = [torch.randn(ITEMS, LAYERS, dim, generator=generator) for dim in DIMS]
+    for modality, states in enumerate(hidden):
+        states[~presence[:, modality]] = absent
+    order = torch.arange(ITEMS) if order is None else order
+    modalities = (Modality.IMAGE, Modality.TEXT)
+    return FeatureTable(modalities, tuple(states[order] for states in hidden), presence[order])
+
+
+def build(kind, kept, features):
+    torch.manual_seed(0)
+    if not settings_of(kind).reads_hidden_states:
+        features = FeatureTable.without_content(ITEMS)
+    counts = training_counts(kept.training_items, ITEMS)
+    model = build_model(
+        settings_of(kind), ModelContext(features, kept.without_test(), counts, LENGTH)
+    )
+    generator = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():  # leave the start, where much is alike
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return model.eval(), features
+
+
+def scores_of(model, features, readers, items=slice(0, ITEMS)):
+    ranker = make_rankers(model, features, {"readers": readers})["readers"]
+    return ranker.scores(torch.arange(ranker.user_count), items).clone()
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_the_parameters_are_those_of_the_formula(kind, kept):
+    model, _ = build(kind, kept, make_features())
+    assert trainable_parameter_count(model) == CASES[kind].parameters
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_settings_survive_their_file(kind, tmp_path):
+    assignments = ["data.dataset=d", f"model.kind={kind}", *CASES[kind].settings]
+    settings = load_settings(RunSettings, assignments=assignments, environment={})
+    (tmp_path / "config.toml").write_text(to_toml(settings))
+    assert load_settings(RunSettings, files=[tmp_path / "config.toml"], environment={}) == settings
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_whatever_lies_in_an_absent_row_changes_no_score(kind, kept):
+    readers = validation_split(kept.without_test(), LENGTH)
+    nothing, garbage = (
+        scores_of(*build(kind, kept, make_features(absent=value)), readers)
+        for value in (float("nan"), 1e4)
+    )
+    assert nothing.isfinite().all()
+    assert torch.equal(nothing, garbage)
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_blocks_of_scores_are_parts_of_the_whole(kind, kept):
+    readers = validation_split(kept.without_test(), LENGTH)
+    model, features = build(kind, kept, make_features())
+    whole = scores_of(model, features, readers)
+    for items in (slice(0, 7), slice(7, 33), slice(33, ITEMS)):
+        assert torch.allclose(
+            scores_of(model, features, readers, items), whole[:, items], atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_items_in_another_order_have_the_same_scores(kind, kept):
+    """The catalogue's order means nothing: features, item rows and histories move along."""
+    readers = validation_split(kept.without_test(), LENGTH)
+    model, features = build(kind, kept, make_features())
+    scores = scores_of(model, features, readers)
+    order = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(2))
+    moved_model, moved_features = build(kind, kept, make_features(order))
+    weights = dict(model.state_dict())
+    weights |= {name: weights[name][order] for name in item_rows_of(model)}
+    moved_model.load_state_dict(weights)
+    place_of = order.argsort()
+    rows = place_of.numpy()
+    inputs = torch.where(readers.inputs < 0, readers.inputs, place_of[readers.inputs.clamp(min=0)])
+    moved = type(readers)(
+        inputs, place_of[readers.targets], [rows[history] for history in readers.histories]
+    )
+    moved_scores = scores_of(moved_model, moved_features, moved)
+    assert torch.allclose(moved_scores, scores[:, order], atol=1e-4)
+
+
+def train(place, kind, *more, out, epochs=3):
+    settings = (*CASES[kind].settings, *LEARNING, f"max_epochs={epochs}", "patience=20")
+    result = train_in(place, settings, "--model", kind, *more, out=out)
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_run_that_died_and_was_resumed_ends_in_the_same_bytes(place, tmp_path, kind, monkeypatch):
+    (tmp_path / "d").symlink_to(place / "d")
+    (tmp_path / "c").symlink_to(place / "c")
+    every = ("--set", "checkpoint.every_steps=3")
+    result = train(tmp_path, kind, *every, out="whole")
+    assert result["model"] == kind
+    is_trained = settings_of(kind).is_trained_by_steps
+    if is_trained:
+        with monkeypatch.context() as patch:
+            die_at_step(patch, 8)
+            with pytest.raises(Died):
+                train(tmp_path, kind, *every, out="r")
+    train(tmp_path, kind, *every, *(("--resume",) if is_trained else ()), out="r")
+    assert outcome(tmp_path / "r") == outcome(tmp_path / "whole")
+    train(tmp_path, kind, *every, "--resume", out="r")
+    assert outcome(tmp_path / "r") == outcome(tmp_path / "whole")
+
+
+def popular_sequences():
+    """Everybody meets the same eight items, in an order of their own, and now and then another."""
+    random = np.random.default_rng(5)
+    rows = []
+    for user in range(150):
+        hits = [f"i{item // 10}{item % 10}" for item in random.permutation(8)[:6]]
+        other = [f"i{random.integers(4)}{random.integers(8, 10)}"] if user % 5 == 0 else []
+        rows += [(f"u{user:03d}", item, time) for time, item in enumerate([*other, *hits])]
+    return rows
+
+
+def shuffled_items(rows):
+    """Give every event an item drawn from all alike, so that nobody's past tells of the future."""
+    random = np.random.default_rng(6)
+    return [(u, f"i{random.integers(4)}{random.integers(10)}", time) for u, _, time in rows]
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_planted_signal_is_found_and_noise_is_not(place, tmp_path, kind):
+    """Users keep to a topic that features show, or all to the same hits; ten of 40 items by chance are 0.25."""
+    rows = popular_sequences() if kind == "popularity" else make_sequences()
+    write_rows(tmp_path / "d", rows)
+    (tmp_path / "c").symlink_to(place / "c")
+    signal = train(tmp_path, kind, out="signal", epochs=12)
+    write_rows(tmp_path / "e" / "d", shuffled_items(rows))
+    (tmp_path / "e" / "c").symlink_to(place / "c")
+    noise = train(tmp_path / "e", kind, out="noise", epochs=12)
+    assert warm_hit_ratio(signal) > CASES[kind].floor
+    assert warm_hit_ratio(noise) < CASES[kind].floor / 2
+
+
+def warm_hit_ratio(result):
+    """Return HR@10 of targets that training met: no kind without content can know the others."""
+    return result["slices"]["target"]["warm"]["hr@10"]
