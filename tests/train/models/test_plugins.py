@@ -170,7 +170,8 @@ def test_the_kinds_are_known_without_loading_them(toy):
 
 
 def test_a_counting_model_runs_like_our_own(toy, place):
-    result = train(place, "--model", "next-item", "--set", "model.weight=2")
+    arguments = ("--model", "next-item", "--set", "model.weight=2")
+    result = train(place, *arguments, settings=())
     assert (result["model"], result["trainable_parameters"]) == ("next-item", 0)
     # users keep to a topic: the follower of an item is of its topic, the popular item of any
     assert result["valid"]["hr@10"] > 2 * result["popularity"]["valid"]["hr@10"]
@@ -178,10 +179,8 @@ def test_a_counting_model_runs_like_our_own(toy, place):
     assert (again["model"], again["test"]) == ("next-item", result["test"])
     shown = json.loads(run(recommend, place / "r", "--history", "i00,i01", "--json").stdout)
     assert shown["items"][0]["item_id"].startswith("i0")
-    assert (
-        train(place, "--model", "next-item", "--set", "model.weight=2", "--resume")["test"]
-        == result["test"]
-    )
+    resumed = train(place, *arguments, "--resume", settings=())
+    assert resumed["test"] == result["test"]
 
 
 def test_a_trained_model_runs_like_our_own(toy, place):

@@ -70,7 +70,7 @@ def test_the_page_shows_both_runs_and_needs_nothing_else(make_run, tmp_path):
         "0.3750",
         "0.0625",
         "7 cold targets",
-        "<td>9-16</td><td>ours</td><td>321</td>",
+        "<td>9-16</td><td>ours (crossan)</td><td>321</td>",
         "0.0123",
         "43.2%",
         "0.625",
@@ -113,7 +113,7 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(make_run, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "<h1>sweep1/r</h1>" in page
     for name in ("sweep1/r", "sweep2/r"):
-        assert page.count(f"<!-- {name} -->") == 3  # in the legend of every curve
+        assert page.count(f"<!-- {name} (crossan) -->") == 3  # in the legend of every curve
     assert _names([tmp_path / "a", tmp_path / "b/c"]) == ["a", "c"]
     assert _names([tmp_path / "a", tmp_path / "a/a"]) == ["a", "a/a"]
     assert _names([tmp_path / "a", tmp_path / "b/../a"]) == ["a", "a"]  # one run

@@ -24,7 +24,7 @@ def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s", versi
             "manifest": f"m{version}",
         }
     }
-    return TrialResult(Trial(point, seed), figures, 3, parameters, sequences, stores)
+    return TrialResult(Trial(point, seed), "crossan", figures, 3, parameters, sequences, stores)
 
 
 def setting(name, *hit_ratios, **more):
@@ -76,7 +76,7 @@ def test_spread_is_mean_and_the_samples_deviation():
 
 def test_by_type_no_test_figure_can_be_handed_to_the_choice():
     assert {field.name for field in dataclasses.fields(TrialResult)} == {
-        "trial", "valid", "best_epoch", "trainable_parameters", "sequences", "stores",
+        "trial", "model", "valid", "best_epoch", "trainable_parameters", "sequences", "stores",
     }  # fmt: skip
     handed = typing.get_type_hints(choose)["settings"]
     assert typing.get_args(handed) == (SettingResult,)
@@ -92,6 +92,7 @@ def test_by_type_no_test_figure_can_be_handed_to_the_choice():
 
 def test_test_figures_in_a_file_are_not_read():
     figures = {
+        "model": "crossan",
         "valid": {"hr@10": 0.1},
         "test": {"hr@10": 0.9},
         "best_epoch": 1,
