@@ -59,10 +59,10 @@ class Repaired:
 def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32]) -> Repaired:
     """Bring a damaged store back to a sound newest version.
 
-    It is for a job that then computes what was lost. Restored are ``store.json`` and the canary (the job knows both), the array
-    metadata (it follows from the rest), a manifest that its neighbours tell, and
-    segments that lost their manifest. A segment with other damage is left out of
-    the new version; those of its items that are sound go into a new segment.
+    It is for a job that then computes what was lost. Restored are ``store.json`` and the canary
+    (the job knows both), the array metadata (it follows from the rest), a manifest that its
+    neighbours tell, and segments that lost their manifest. A segment with other damage is left out
+    of the new version; those of its items that are sound go into a new segment.
 
     Parameters
     ----------
