@@ -1,4 +1,7 @@
-"""How one segment's hidden states lie in files: a Zarr v3 array whose chunks can be mapped side by side."""
+"""How one segment's hidden states lie in files.
+
+They are a Zarr v3 array whose chunks can be mapped side by side.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ ARRAY_NAME = "hidden_states"
 CRC_BYTES = 4
 """Bytes of the CRC32C that ends every chunk file."""
 PAGE_BYTES = 65_536
-"""Chunk bytes are a multiple of this, the largest page size in use, wherever the limits below leave one."""
+"""The largest page size in use; chunk bytes are a multiple where the limits below leave one."""
 MAX_CHUNK_ITEMS = 1_024
 MAX_CHUNK_BYTES = 16 * 2**20
 MAX_DECODED_CHUNK_BYTES = 64 * 2**20
@@ -34,7 +37,10 @@ MAX_DECODED_CHUNK_BYTES = 64 * 2**20
 
 
 class StoredDtype(NamedTuple):
-    """One way a value is stored: Zarr's name, NumPy's name, bytes, and the fill value in ``zarr.json``."""
+    """One way a value is stored, by Zarr's name and NumPy's.
+
+    ``fill_value`` is that of ``zarr.json``.
+    """
 
     zarr: str
     numpy: str
@@ -85,6 +91,7 @@ def chunk_item_count(row_bytes: int, item_count: int) -> int:
     step = PAGE_BYTES // math.gcd(PAGE_BYTES, row_bytes)
     if step > most:
         step = 1
+    # Largest counts first: the first that pads little is the answer.
     padding = {count: -max(item_count, 1) % count for count in range(most - most % step, 0, -step)}
     return next(
         (n for n, rows in padding.items() if rows * 32 <= item_count),
@@ -98,7 +105,7 @@ def chunk_path(number: int) -> str:
 
 
 def chunk_number(path: str) -> int | None:
-    """Return the number of the chunk at a path inside a segment, None where the path names no chunk."""
+    """Return the number of the chunk at a path inside a segment, None for another path."""
     match = _CHUNK_PATH.fullmatch(path)
     return int(match[1]) if match else None
 
@@ -128,7 +135,7 @@ class ArrayLayout:
 
     @property
     def chunk_bytes(self) -> int:
-        """Bytes of one decoded chunk; the last chunk is padded to it with the fill value."""
+        """Bytes of one decoded chunk, the last one padded with the fill value."""
         return self.chunk_items * self.row_bytes
 
     @property
@@ -168,14 +175,17 @@ class ArrayLayout:
         layout = cls._claimed(value, where)
         if layout.chunk_items < 1 or not 0 < layout.chunk_bytes <= MAX_DECODED_CHUNK_BYTES:
             raise StoreIntegrityError(
-                f"{where}: expected chunks of 1 to {MAX_DECODED_CHUNK_BYTES:,} bytes, found {layout.chunk_bytes:,}"
+                f"{where}: expected chunks of 1 to {MAX_DECODED_CHUNK_BYTES:,} bytes, "
+                f"found {layout.chunk_bytes:,}"
             )
+        # Comparing with what we would write refuses unknown keys and codecs without a list of them.
         expected = layout.to_zarr()
         for key in sorted(_ARRAY_KEYS | set(value)):
             if key not in value or key not in expected or value[key] != expected[key]:
                 shown = f"{value[key]!r:.120}" if key in value else "no such key"
                 raise StoreIntegrityError(
-                    f"{where}: expected {key} to be {expected.get(key, 'left out')!r}, found {shown}"
+                    f"{where}: expected {key} to be {expected.get(key, 'left out')!r}, "
+                    f"found {shown}"
                 )
         return layout
 
@@ -191,7 +201,8 @@ class ArrayLayout:
         )
         if stored_dtype not in STORED_DTYPES:
             raise StoreIntegrityError(
-                f"{where}: expected a stored dtype among {', '.join(STORED_DTYPES)}, found {stored_dtype!r}"
+                f"{where}: expected a stored dtype among {', '.join(STORED_DTYPES)}, "
+                f"found {stored_dtype!r}"
             )
         byte_count = STORED_DTYPES[stored_dtype].byte_count
         codec = next(
@@ -199,7 +210,8 @@ class ArrayLayout:
         )
         if codec is None:
             raise StoreIntegrityError(
-                f"{where}: expected the codecs of one of {', '.join(CODECS)}, found {value.get('codecs')!r:.200}"
+                f"{where}: expected the codecs of one of {', '.join(CODECS)}, "
+                f"found {value.get('codecs')!r:.200}"
             )
         return cls(
             item_count=shape[0],

@@ -28,7 +28,12 @@ def crc_tail(crc: int) -> bytes:
     return struct.pack("<I", crc)
 
 
-def check_chunk(payload: Any, tail: bytes, entry: FileEntry, path: Path) -> None:  # noqa: ANN401 - any buffer
+def check_chunk(
+    payload: Any,  # noqa: ANN401 - any buffer
+    tail: bytes,
+    entry: FileEntry,
+    path: Path,
+) -> None:
     """Compare a payload and the tail after it with the recorded CRC32C.
 
     Raises
@@ -61,7 +66,8 @@ def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.ND
     Returns
     -------
     numpy.ndarray
-        ``(chunk_items, layer, dim)`` in the stored dtype, read-only; of a raw chunk a view of ``mapped``.
+        ``(chunk_items, layer, dim)`` in the stored dtype, read-only; of a raw chunk a view of
+        ``mapped``.
 
     Raises
     ------
@@ -69,6 +75,7 @@ def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.ND
         It does not decode to exactly one chunk.
     """
     payload = memoryview(mapped)[:-CRC_BYTES]
+    # The CRC32C was compared before, but whoever made a hostile chunk made that too.
     if layout.codec != "raw":
         check_frame(payload, layout, str(path))
         return _decode_packed(mapped, layout, path)

@@ -1,4 +1,4 @@
-"""The logical digest: whether two stores hold the same, however their files are cut."""
+"""The logical digest, which tells whether two stores hold the same."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def logical_digest(store: FeatureStore) -> str:
     Segment boundaries, producers, times and the codec make no difference. Hashed are, one after
     another: ``crossan-logical-digest-1``, a line feed, the stored dtype, a line feed, the number
     of layers and the dim as little-endian uint32; then for each item, sorted by id, the byte count
-    of its id as little-endian uint32, its id in UTF-8, the byte count of its status as one byte, its
-    status, and for ``ok`` its row as stored, little-endian.
+    of its id as little-endian uint32, its id in UTF-8, the byte count of its status as one byte,
+    its status, and for ``ok`` its row as stored, little-endian.
 
     Raises
     ------
@@ -32,6 +32,7 @@ def logical_digest(store: FeatureStore) -> str:
     for rows in store.iter_stored():
         for stored in rows:
             item_id, status = str(store.item_ids[row]).encode(), str(store.status[row]).encode()
+            # Lengths before texts: otherwise id "a" with status "bc" would equal id "ab" with "c".
             digest.update(
                 struct.pack("<I", len(item_id)) + item_id + struct.pack("<B", len(status)) + status
             )

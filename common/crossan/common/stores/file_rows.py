@@ -29,7 +29,9 @@ def read_file_rows(
     columns: list[int] | None,
     out: npt.NDArray[Any],
 ) -> None:
-    """Copy rows of a chunk: ``out[targets[i]] = chunk[places[i]]``; its bytes are not checked here.
+    """Copy rows of one chunk from its file.
+
+    ``out[targets[i]] = chunk[places[i]]``. The bytes are not checked here.
 
     Parameters
     ----------
@@ -53,9 +55,10 @@ def read_file_rows(
     """
     layout = chunk.layout
     if layout.codec != "raw":
-        found = decode_chunk(os.pread(descriptor, chunk.entry.size, 0), layout, chunk.path)[places]
-        out[targets] = found if columns is None else found[:, columns]
+        rows = decode_chunk(os.pread(descriptor, chunk.entry.size, 0), layout, chunk.path)[places]
+        out[targets] = rows if columns is None else rows[:, columns]
         return
+    # Whole rows are read straight to where they go; some layers of them by way of scratch memory.
     is_whole = columns is None or columns == list(range(layout.layer_count))
     most = None if is_whole else max(1, _SCRATCH_BYTES // layout.row_bytes)
     for start, stop in _runs(places, targets, most):

@@ -1,4 +1,4 @@
-"""A zarr store whose keys are known beforehand: what our reading and writing stores share.
+"""What our reading and writing zarr stores share.
 
 Importing this module imports zarr, so import it where it is used.
 """
@@ -52,7 +52,7 @@ class FixedStore(Store):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Return the bytes at a key, or a part of them; None where there is no such key."""
+        """Return the bytes at a key, or a part of them, None where there is no such key."""
         if key not in self.keys:
             return None
         # Reading and summing 16 MiB would hold up every other array that zarr's one loop serves.
@@ -70,7 +70,7 @@ class FixedStore(Store):
         return key in self.keys
 
     async def delete(self, key: str) -> None:
-        """Refuse to delete anything: a segment never changes."""
+        """Refuse to delete anything, as a segment never changes."""
         raise StoreIntegrityError(
             f"{self.folder / key}: expected to keep it, found zarr deleting it"
         )

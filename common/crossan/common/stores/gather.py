@@ -37,16 +37,18 @@ os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads stay with t
 
 
 def on_all_cores(work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
-    """Call ``work`` for each task, on every core at once; of the errors, that of the earliest task is raised.
+    """Call ``work`` for each task, on every core at once.
 
     Each thread takes the next task when it has done one, the caller too: one
-    that starts late, or gets no core at all, holds nobody up.
+    that starts late, or gets no core at all, holds nobody up. Of several errors
+    that of the earliest task is raised.
     """
-    left = enumerate(tasks)
+    remaining = enumerate(tasks)
     errors: list[tuple[int, Exception]] = []
 
     def drain() -> None:
-        for number, task in left:
+        # One iterator for all threads: `next` of it is atomic, so no task is done twice.
+        for number, task in remaining:
             try:
                 work(task)
             except Exception as error:  # noqa: BLE001 - raised below
@@ -62,11 +64,13 @@ def on_all_cores(work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
             other.cancel()
         wait(others)
     if errors:
-        raise min(errors, key=lambda found: found[0])[1]
+        raise min(errors, key=lambda numbered: numbered[0])[1]
 
 
 def take_rows(source: npt.NDArray[Any], places: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
-    """Copy rows by place: ``out[i] = source[places[i]]``.
+    """Copy rows by number.
+
+    ``out[i] = source[places[i]]``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether a store's files are those its manifests record: every problem, not the first."""
+"""Whether a store's files are those that its manifests record."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ from crossan.common.stores.versions import check_chain, list_versions, read_mani
 
 __all__ = ["Problem", "Report", "fsck", "verify"]
 
-_REMEDY = "Run: crossan-extract --repair with the options of the store, or copy this file back from another copy of the store"
+_REMEDY = (
+    "Run: crossan-extract --repair with the options of the store, "
+    "or copy this file back from another copy of the store"
+)
 _REMEDY_EXTRA = "Move it out of the store."
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: a code for machines, the file, what is wrong with it, what to do."""
+    """One thing that is wrong, with a code for machines and what to do."""
 
     code: str
     where: str
@@ -74,7 +77,9 @@ class Report:
 
 
 def verify(store: Path | str) -> Report:
-    """Check the sizes of all files and the digests of all metadata: milliseconds; a flipped bit in a chunk escapes it.
+    """Check the sizes of all files and the digests of all metadata.
+
+    This takes milliseconds. A flipped bit in a chunk escapes it: see `fsck`.
 
     Raises
     ------
@@ -87,7 +92,9 @@ def verify(store: Path | str) -> Report:
 
 
 def fsck(store: Path | str) -> Report:
-    """Check every byte of a store: chunks by their recorded CRC32C, everything else by SHA-256.
+    """Check every byte of a store.
+
+    Chunks are held against their recorded CRC32C, everything else against its SHA-256.
 
     Raises
     ------
@@ -120,7 +127,8 @@ class _Inspection:
         identity = self._identity(newest)
         if newest is not None:
             self._read(CANARY, newest.canary_sha256)
-        # Segments of older versions may have been collected, or never pulled: those that lie here must be sound.
+        # Segments of older versions may have been collected, or never pulled. Those that lie here
+        # must be sound all the same.
         needed = {entry.segment_id for entry in newest.segments} if newest else set()
         listed = {entry.segment_id: entry for manifest in manifests for entry in manifest.segments}
         if has_whole_history:
@@ -149,8 +157,8 @@ class _Inspection:
         data = path.read_bytes()
         self._bytes_read += len(data)
         if sha256 is not None and sha256_hex(data) != sha256:
-            found = f"SHA-256 {sha256_hex(data)}" if data else "an empty file"
-            self._add("wrong-digest", path, f"expected SHA-256 {sha256}, found {found}")
+            shown = f"SHA-256 {sha256_hex(data)}" if data else "an empty file"
+            self._add("wrong-digest", path, f"expected SHA-256 {sha256}, found {shown}")
             return None
         return data
 
@@ -246,18 +254,19 @@ class _Inspection:
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            found = read_and_sum(descriptor, file.size - CRC_BYTES)
+            crc = read_and_sum(descriptor, file.size - CRC_BYTES)
             tail = int.from_bytes(
                 os.pread(descriptor, CRC_BYTES, max(0, file.size - CRC_BYTES)), "little"
             )
         finally:
             os.close(descriptor)
         self._bytes_read += file.size
-        if not found == tail == file.crc32c:
+        # The recorded one too: a chunk that was exchanged for another sound one has a fitting tail.
+        if not crc == tail == file.crc32c:
             self._add(
                 "wrong-crc",
                 path,
-                f"expected CRC32C {file.crc32c:08x}, found {found:08x} and {tail:08x} in its tail",
+                f"expected CRC32C {file.crc32c:08x}, found {crc:08x} and {tail:08x} in its tail",
             )
 
     def _unlisted_files(self, segment: Path, listed: set[str]) -> None:
@@ -271,7 +280,10 @@ class _Inspection:
                 )
 
     def _unlisted_segments(self, listed: set[str]) -> None:
-        """Notice a lost newest manifest: its segments lie there and no journal is about to commit them."""
+        """Notice a lost newest manifest by segments that no manifest lists.
+
+        Those that a journal is about to commit are none of them.
+        """
         folder, staging = self._store / "segments", self._store / "staging"
         names = (
             [JournalName.parse(path.name) for path in staging.iterdir()] if staging.is_dir() else []
@@ -279,5 +291,8 @@ class _Inspection:
         in_flight = {name.segment_id for name in names if name is not None}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name not in listed | in_flight and is_segment_id(path.name):
-                what = "expected every segment in a manifest, found this one in none: a manifest under versions/ was lost"
+                what = (
+                    "expected every segment in a manifest, found this one in none: "
+                    "a manifest under versions/ was lost"
+                )
                 self._add("unlisted-segment", path, what)

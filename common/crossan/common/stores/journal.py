@@ -1,4 +1,4 @@
-"""One process's unpublished work: durable batch by batch, published as whole segments."""
+"""One process's unpublished work, durable batch by batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ from crossan.common.files import blaming, fsync_folder, read_regular
 from crossan.common.owners import our_token
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.journal_names import FREE, JournalName, is_abandoned, job_digest
-from crossan.common.stores.records import ItemRow, StagedItem, encode_record, read_records
+from crossan.common.stores.records import (
+    ItemRow,
+    StagedItem,
+    check_item,
+    encode_record,
+    read_records,
+)
 from crossan.common.stores.segment_writer import write_segment
 from crossan.common.stores.stamps import next_stamp
 from crossan.common.stores.values import bits_dtype
@@ -37,7 +43,7 @@ _BUILD = "segment"
 
 
 class Journal:
-    """The staging journal of one job in one store; get one from `Journal.open`.
+    """The staging journal of one job in one store, as `Journal.open` gives it.
 
     Every `append` is durable when it returns. `publish` turns the items into one
     segment and one new version. A process killed anywhere loses at most the batch
@@ -50,9 +56,8 @@ class Journal:
         self._items: dict[str, StagedItem] = {}
         self._entries: dict[str, tuple[str | None, ItemStatus]] = {}
         self._first_append: float | None = None
-        self._is_publishing = (
-            True  # until an interrupted publication, should there be one, is finished
-        )
+        # Until `_settle` has finished an interrupted publication, should there be one.
+        self._is_publishing = True
         self._row_shape = (len(identity.layers), identity.dim)
         self._dtype = bits_dtype(identity.stored_dtype)
         self._log = self._open_log()
@@ -70,7 +75,8 @@ class Journal:
         folder
             Of the store.
         job
-            Name of the job, for example ``"shard 3/16"``; only journals of the same job are taken over.
+            Name of the job, for example ``"shard 3/16"``; only journals of the same job are taken
+            over.
 
         Raises
         ------
@@ -83,10 +89,11 @@ class Journal:
         staging.mkdir(exist_ok=True)
         owner = our_token()
         for path in sorted(staging.iterdir()):
-            left = JournalName.parse(path.name)
-            if left is None or left.job != job_digest(job) or not _is_left(path, left.owner):
+            name = JournalName.parse(path.name)
+            if name is None or name.job != job_digest(job) or not _is_left(path, name.owner):
                 continue
-            name = JournalName(left.job, owner, left.segment_id)
+            # Renaming is the claim: of several processes that look at once, one succeeds.
+            name = JournalName(name.job, owner, name.segment_id)
             try:
                 path.rename(staging / str(name))
             except FileNotFoundError:  # another process was faster
@@ -108,11 +115,13 @@ class Journal:
 
     @property
     def age_seconds(self) -> float:
-        """Seconds since its first item was appended or, in a journal taken over, since that; 0 when empty."""
+        """Seconds since its first item was appended or it was taken over, 0 when empty."""
         return 0.0 if self._first_append is None else time.monotonic() - self._first_append
 
     def append(self, batch: Sequence[ItemRow]) -> None:
-        """Add a batch as one record; it is on the disk when this returns. An item given again replaces its earlier row.
+        """Add a batch as one record.
+
+        It is on the disk when this returns. An item given again replaces its earlier row.
 
         Raises
         ------
@@ -125,7 +134,7 @@ class Journal:
         if not batch:
             return
         for item in batch:
-            self._check(item)
+            check_item(item, self._row_shape, self._dtype)
         self._settle()
         self._require_ours()
         start = os.fstat(self._log).st_size
@@ -137,14 +146,13 @@ class Journal:
                 os.fsync(self._log)
             is_durable = True
         finally:
-            if (
-                not is_durable
-            ):  # disk full, or a signal: leave no torn record for the next one to follow
+            # A full disk or a signal may have torn the record; the next one must not follow it.
+            if not is_durable:
                 os.ftruncate(self._log, start)
         self._hold(staged)
 
     def publish(self, producer: Mapping[str, Any]) -> int:
-        """Make one segment of what the journal holds, commit it as a new version, and empty the journal.
+        """Commit what the journal holds as one segment of a new version, and empty the journal.
 
         Parameters
         ----------
@@ -154,7 +162,8 @@ class Journal:
         Returns
         -------
         int
-            The version that holds the items; for an empty journal the newest, 0 where there is none.
+            The version that holds the items; for an empty journal the newest, 0 where there is
+            none.
         """
         self._settle()
         if not self._items:
@@ -173,7 +182,10 @@ class Journal:
         return self.publish(producer) if version is None else version
 
     def close(self) -> None:
-        """Let go of the journal: an empty one is removed, one with items is free for the next process to take over."""
+        """Let go of the journal.
+
+        An empty one is removed; one with items is free for the next process to take over.
+        """
         if self._log < 0:
             return
         os.close(self._log)
@@ -194,7 +206,11 @@ class Journal:
         return self._store / "segments" / self._name.segment_id
 
     def _settle(self) -> int | None:
-        """Finish a publication that got as far as the segment's folder; return the version that holds it."""
+        """Finish a publication that got as far as the segment's folder.
+
+        Returns the version that holds it, None where there was none to finish, or where a garbage
+        collection has dropped the segment meanwhile.
+        """
         if not self._is_publishing:
             return None
         version: int | None = None
@@ -205,15 +221,18 @@ class Journal:
             )
             if version is not None:
                 self._empty()
+        # The id is used up, also where a garbage collection has dropped it: the next segment needs
+        # another one.
         if self._segment.is_dir() or self._was_dropped():
             self._rename(JournalName(self._name.job, self._name.owner, new_segment_id()))
         self._is_publishing = False
         return version
 
     def _was_dropped(self) -> bool:
-        found = list_versions(self._store)
+        versions = list_versions(self._store)
         return (
-            bool(found) and self._name.segment_id in read_manifest(self._store, found[-1]).dropped
+            bool(versions)
+            and self._name.segment_id in read_manifest(self._store, versions[-1]).dropped
         )
 
     def _empty(self) -> None:
@@ -264,23 +283,6 @@ class Journal:
             raise BusyError(
                 f"{self._folder}: expected our own journal, found it taken over by another process",
                 remedy="Run the same command again.",
-            )
-
-    def _check(self, item: ItemRow) -> None:
-        if not item.item_id or "\0" in item.item_id:
-            raise ValueError(
-                f"expected an item id without NUL and not empty, found {item.item_id!r}"
-            )
-        if (item.row is not None) != (item.status is ItemStatus.OK):
-            raise ValueError(
-                f"item {item.item_id!r}: expected a row exactly when the status is ok, found {item.status}"
-            )
-        if item.row is not None and (
-            item.row.shape != self._row_shape or item.row.dtype != self._dtype
-        ):
-            raise ValueError(
-                f"item {item.item_id!r}: expected a row {self._row_shape} of {self._dtype}, "
-                f"found {item.row.shape} of {item.row.dtype}"
             )
 
 

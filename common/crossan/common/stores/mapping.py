@@ -1,4 +1,4 @@
-"""Chunk files as rows in memory: mapped side by side into one tensor where the page rule allows it."""
+"""Chunk files as rows in memory, side by side in one tensor where the page rule allows it."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = (
 )
 _FAILED = ctypes.c_void_p(-1).value
 _MOST_STITCHED = 32_768
-"""Chunks that are mapped side by side at most; the kernel allows a process 65,530 mappings by default."""
+"""Chunks mapped side by side at most, half of the mappings that the kernel allows a process."""
 
 
 class ChunkFile:
-    """One chunk file of a version: where it lies, what it must hold, how its array is cut."""
+    """One chunk file of a version, as its segment records it."""
 
     __slots__ = ("entry", "layout", "segment")
 
@@ -57,6 +57,7 @@ class ChunkFile:
             A link, no file, another size, or no payload at all.
         """
         require_plain(self.segment, self.entry.path)
+        # A pipe in the place of the file would block the open for ever, but for O_NONBLOCK.
         try:
             descriptor = os.open(
                 self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -65,14 +66,14 @@ class ChunkFile:
             raise StoreIntegrityError(
                 f"{self.path}: expected {self.entry.size:,} bytes, found no such file"
             ) from error
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
         problem = None
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(status.st_mode):
             problem = "expected a file, found something else"
-        elif found.st_size != self.entry.size:
-            problem = f"expected {self.entry.size:,} bytes, found {found.st_size:,} bytes"
-        elif found.st_size <= CRC_BYTES:
-            problem = f"expected a payload before the CRC32C, found {found.st_size} bytes"
+        elif status.st_size != self.entry.size:
+            problem = f"expected {self.entry.size:,} bytes, found {status.st_size:,} bytes"
+        elif status.st_size <= CRC_BYTES:
+            problem = f"expected a payload before the CRC32C, found {status.st_size} bytes"
         if problem is not None:
             os.close(descriptor)
             raise StoreIntegrityError(f"{self.path}: {problem}")
@@ -80,10 +81,13 @@ class ChunkFile:
 
 
 class Rows(Protocol):
-    """The rows of all chunks, in the order of the chunks; padding rows included."""
+    """The rows of all chunks in their order, padding rows included."""
 
     def chunk(self, number: int) -> npt.NDArray[Any]:
-        """Return one chunk as stored, ``(chunk_items, layer, dim)``; its bytes may not have been checked."""
+        """Return one chunk as stored, ``(chunk_items, layer, dim)``.
+
+        Its bytes may not have been checked.
+        """
 
     def check(self, number: int) -> None:
         """Compare a chunk's bytes with its recorded CRC32C.
@@ -96,19 +100,24 @@ class Rows(Protocol):
 
     @property
     def tensor(self) -> npt.NDArray[Any] | None:
-        """All rows as one array ``(row, layer, dim)``, None where the chunks could not be mapped side by side."""
+        """All rows as one array ``(row, layer, dim)``.
+
+        None where the chunks could not be mapped side by side.
+        """
 
 
 def map_chunks(chunks: Sequence[ChunkFile]) -> Rows:
-    """Map the chunk files of a version; every size is checked here, bytes when `Rows.check` is called.
+    """Map the chunk files of a version.
 
-    Whatever happens to the files' names afterwards, the rows stay readable.
+    Every size is checked here, bytes when `Rows.check` is called. Whatever happens to the files'
+    names afterwards, the rows stay readable.
 
     Raises
     ------
     StoreIntegrityError
         A file is not there or has another size.
     """
+    # Mappings begin at a page, so each chunk must end at one; the CRC32C after it stays outside.
     is_even = all(
         chunk.layout.codec == "raw"
         and chunk.layout.chunk_bytes % mmap.PAGESIZE == 0
@@ -127,11 +136,13 @@ class _Region:
 
     def __init__(self, byte_count: int) -> None:
         self.byte_count = byte_count
+        # Python's own mmap cannot map a second file into a range that it holds: MAP_FIXED does.
         self._map = ctypes.CDLL(None, use_errno=True).mmap
         self._map.restype = ctypes.c_void_p
         self._map.argtypes = [
-            ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
-        ]  # fmt: skip
+            *(ctypes.c_void_p, ctypes.c_size_t),
+            *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long),
+        ]
         self._unmap = ctypes.CDLL(None, use_errno=True).munmap
         self._unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self.address: int | None = None
@@ -154,6 +165,7 @@ class _Region:
             "data": (self.address, True),
         }
 
+    # NumPy keeps the region that an array was made of, so this runs after the last view is gone.
     def __del__(self) -> None:
         if self.address is not None:
             self._unmap(self.address, self.byte_count)
@@ -161,15 +173,15 @@ class _Region:
     def _called(
         self, address: int | None, byte_count: int, protection: int, flags: int, descriptor: int
     ) -> int:
-        found = self._map(address, byte_count, protection, flags, descriptor, 0)
-        if found is None or found == _FAILED:
+        mapped = self._map(address, byte_count, protection, flags, descriptor, 0)
+        if mapped is None or mapped == _FAILED:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-        return int(found)
+        return int(mapped)
 
 
 class _Stitched:
-    """Raw chunks mapped side by side: the store is one tensor."""
+    """Raw chunks mapped side by side, so that the store is one tensor."""
 
     def __init__(self, chunks: Sequence[ChunkFile]) -> None:
         self._chunks = chunks
@@ -183,6 +195,7 @@ class _Stitched:
                 self._tails.append(os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes))
             finally:
                 os.close(descriptor)
+        # All chunks have rows of one shape: `read_segment` has compared each with the identity.
         layout = chunks[0].layout
         flat = np.asarray(region).view(bits_dtype(layout.stored_dtype))
         self.tensor: npt.NDArray[Any] | None = flat.reshape(-1, layout.layer_count, layout.dim)
@@ -198,7 +211,7 @@ class _Stitched:
 
 
 class _Scattered:
-    """Chunks mapped one by one: packed ones, and those whose bytes no page divides."""
+    """Chunks mapped one by one, being packed or of bytes that no page divides."""
 
     tensor = None
 

@@ -19,6 +19,7 @@ from crossan.common.files import read_regular
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.index import StoreIndex
 from crossan.common.stores.item_index import STATUSES
+from crossan.common.stores.row_arguments import check_out, checked_rows
 from crossan.common.stores.segments import Segment, read_segment
 from crossan.common.stores.stored_rows import StoredRows
 from crossan.common.stores.values import bits_dtype, decode_rows, read_dtype
@@ -33,9 +34,10 @@ _OK = STATUSES.index(ItemStatus.OK)
 
 
 def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
-    """Open one version of a store; check everything about it but the bytes of the chunks, whose sizes are checked.
+    """Open one version of a store.
 
-    The chunks are mapped here, so that the version stays readable whatever a
+    Everything about it is checked but the bytes of the chunks, which are checked when they are
+    read; their sizes are. The chunks are mapped here, so that the version stays readable whatever a
     compaction or garbage collection does afterwards.
 
     Parameters
@@ -61,6 +63,7 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
     (2, 7, 768)
     """
     path = Path(path)
+    # Again where another process collects what this version lists before it is mapped.
     while True:
         identity = read_identity(path)
         manifest = read_version(path, version)
@@ -71,8 +74,8 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
             gone = {entry.segment_id for entry in manifest.segments} & set(newest.dropped)
             if gone and version is not None:
                 raise StoreNotFoundError(
-                    f"{path}: expected version {version}, found that a garbage collection has removed {len(gone)} of "
-                    f"its {len(manifest.segments)} segments",
+                    f"{path}: expected version {version}, found that a garbage collection has "
+                    f"removed {len(gone)} of its {len(manifest.segments)} segments",
                     remedy=f"Run: crossan cache info {path}",
                 ) from error
             if newest.version == manifest.version or version is not None:
@@ -81,10 +84,10 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
 
 
 def _open_version(path: Path, identity: StoreIdentity, manifest: Manifest) -> FeatureStore:
-    found = sha256_hex(read_regular(path, "store.json"))
-    if found != manifest.store_sha256:
+    digest = sha256_hex(read_regular(path, "store.json"))
+    if digest != manifest.store_sha256:
         raise StoreIntegrityError(
-            f"{path / 'store.json'}: expected SHA-256 {manifest.store_sha256}, found {found}",
+            f"{path / 'store.json'}: expected SHA-256 {manifest.store_sha256}, found {digest}",
             remedy=f"Run: crossan cache verify {path}",
         )
     segments = [read_segment(path, entry, identity) for entry in manifest.segments]
@@ -92,14 +95,17 @@ def _open_version(path: Path, identity: StoreIdentity, manifest: Manifest) -> Fe
 
 
 class FeatureStore:
-    """One version of a store; get one from `open_store`. Rows follow `item_ids`.
+    """One version of a store, as `open_store` gives it.
+
+    Rows follow `item_ids`.
 
     Attributes
     ----------
     path, version, identity, fingerprint
         Which store this is, and which version of it.
     item_ids
-        Every item the version knows, deleted ones left out, sorted by code point; ``(item,)`` of str.
+        Every item the version knows, deleted ones left out, sorted by code point; ``(item,)`` of
+        str.
     deleted_ids
         Items that were in the store once and are no more, sorted; ``(item,)`` of str.
     manifest_digest
@@ -134,7 +140,7 @@ class FeatureStore:
 
     @property
     def index_bytes(self) -> int:
-        """Memory that an open version takes beside the rows that are read: ids, statuses and where each row lies."""
+        """Memory that ids, statuses and row numbers of an open version take, in bytes."""
         return self._index.byte_count + self.presence.nbytes + self._rows.index_bytes
 
     @cached_property
@@ -154,7 +160,7 @@ class FeatureStore:
 
     @cached_property
     def stamps(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """When the entry of each item of `item_ids`, and of `deleted_ids`, was written: the higher, the later."""
+        """Stamps of `item_ids`, and of `deleted_ids`, higher where written later."""
         return self._index.stamps()
 
     def read(
@@ -165,7 +171,7 @@ class FeatureStore:
         *,
         is_mapped: bool = True,
     ) -> npt.NDArray[Any]:
-        """Return the hidden states of some items; NaN where the status is not ok.
+        """Return the hidden states of some items, NaN where the status is not ok.
 
         Parameters
         ----------
@@ -176,8 +182,9 @@ class FeatureStore:
         out
             C-contiguous array of the result's shape and of `dtype` to write into and return.
         is_mapped
-            Whether the rows are copied from the mapped files, all of whose pages that are touched count as memory
-            of this process from then on. False reads the files: nothing but the result is kept.
+            Whether the rows are copied from the mapped files. All pages of these that are touched
+            count as memory of this process from then on. False reads the files, so that nothing
+            but the result is kept.
 
         Returns
         -------
@@ -193,11 +200,12 @@ class FeatureStore:
         ValueError
             ``out`` does not fit.
         StoreIntegrityError
-            The bytes of a chunk, checked when it is first touched, are not those recorded. Names the file and items.
+            The bytes of a chunk, checked when it is first touched, are not those recorded. Names
+            the file and items.
         """
-        chosen = self._checked_rows(np.asarray(rows))
+        chosen = checked_rows(np.asarray(rows), len(self.item_ids))
         layer_count = len(self.layers if layers is None else layers)
-        self._check_out(out, (len(chosen), layer_count, self.dim))
+        check_out(out, (len(chosen), layer_count, self.dim), self.dtype)
         if self.identity.stored_dtype == "bfloat16":
             decoded = decode_rows(
                 self._read_stored(chosen, layers, None, is_mapped=is_mapped), "bfloat16"
@@ -206,7 +214,9 @@ class FeatureStore:
         return self._read_stored(chosen, layers, out, is_mapped=is_mapped)
 
     def load(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """Return the hidden states of every item, ``(item, layer, dim)``; NaN where the status is not ok.
+        """Return the hidden states of every item, ``(item, layer, dim)``.
+
+        NaN where the status is not ok.
 
         Parameters
         ----------
@@ -221,7 +231,7 @@ class FeatureStore:
             As `read`.
         """
         shape = (len(self.item_ids), len(self.layers), self.dim)
-        self._check_out(out, shape)
+        check_out(out, shape, self.dtype)
         if self.identity.stored_dtype == "bfloat16":
             return self.read(np.arange(shape[0]), out=out)
         if out is None:
@@ -248,13 +258,16 @@ class FeatureStore:
         return tuple(plain_array(*array) for array in self._arrays)
 
     def iter_stored(self, item_count: int = 1_024) -> Iterator[npt.NDArray[Any]]:
-        """Yield the stored bits of all items in order, ``(<= item_count, layer, dim)``; uint16 for bfloat16."""
+        """Yield the stored bits of all items in order, ``(<= item_count, layer, dim)``.
+
+        As uint16 for bfloat16.
+        """
         for start in range(0, len(self.item_ids), item_count):
             yield self.read_stored(np.arange(start, min(start + item_count, len(self.item_ids))))
 
     def read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the stored bits of some items, ``(n, layer, dim)``, as `read` finds them; uint16 for bfloat16."""
-        return self._read_stored(self._checked_rows(rows), None, None)
+        """Return the stored bits of some items, ``(n, layer, dim)``, as uint16 for bfloat16."""
+        return self._read_stored(checked_rows(rows, len(self.item_ids)), None, None)
 
     def _read_stored(
         self,
@@ -272,25 +285,6 @@ class FeatureStore:
             )
         (self._rows.gather if is_mapped else self._rows.gather_unmapped)(rows, columns, out)
         return out
-
-    def _check_out(self, out: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> None:
-        if out is not None and (
-            out.shape != shape or out.dtype != self.dtype or not out.flags.c_contiguous
-        ):
-            raise ValueError(
-                f"expected out {shape} of {self.dtype}, C-contiguous, found {out.shape} of {out.dtype}"
-            )
-
-    def _checked_rows(self, rows: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
-            raise IndexError(
-                f"expected one dimension of whole numbers, found {rows.ndim} of {rows.dtype}"
-            )
-        if rows.size and not 0 <= rows.min() <= rows.max() < len(self.item_ids):
-            raise IndexError(
-                f"expected rows from 0 to {len(self.item_ids) - 1}, found {rows.min()} to {rows.max()}"
-            )
-        return rows.astype(np.int64, copy=False)
 
     def _layer_columns(self, layers: Sequence[int]) -> list[int]:
         unknown = [layer for layer in layers if layer not in self.layers]

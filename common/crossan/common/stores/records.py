@@ -1,4 +1,4 @@
-"""Journal records: one batch as one checksummed run of bytes, whole or not there."""
+"""Journal records, each a batch as one checksummed run of bytes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.canonical import canonical_bytes, parse_object
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores.checksums import crc32c
 
-__all__ = ["ItemRow", "StagedItem", "encode_record", "read_records"]
+__all__ = ["ItemRow", "StagedItem", "check_item", "encode_record", "read_records"]
 
 _MAGIC = b"CRSJ"
 _HEADER = struct.Struct("<4sIQ")  # magic, bytes of the index, bytes of the rows
@@ -38,7 +39,11 @@ class ItemRow:
 
 @dataclass(frozen=True, slots=True)
 class StagedItem:
-    """An item to be written: as `ItemRow`, its row as an offset, in the journal's file, None where it has none."""
+    """An item to be written, as `ItemRow`, with its row as an offset.
+
+    The offset is into what the rows are read from, such as the journal's file, and None where the
+    item has no row.
+    """
 
     item_id: str
     content_digest: str | None
@@ -46,11 +51,34 @@ class StagedItem:
     reason: str | None
     offset: int | None
     stamp: int | None = None
-    """Of a segment that gathers what others have written: when this was. None: with the segment."""
+    """When it was written, where a segment gathers what others have written; None for now."""
+
+
+def check_item(item: ItemRow, row_shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
+    """Refuse an item that no store of these rows can hold.
+
+    Raises
+    ------
+    ValueError
+        An id that is empty or has a NUL, a row of another shape or dtype, a row without status ok
+        or status ok without one.
+    """
+    if not item.item_id or "\0" in item.item_id:
+        raise ValueError(f"expected an item id without NUL and not empty, found {item.item_id!r}")
+    if (item.row is not None) != (item.status is ItemStatus.OK):
+        raise ValueError(
+            f"item {item.item_id!r}: expected a row exactly when the status is ok, "
+            f"found {item.status}"
+        )
+    if item.row is not None and (item.row.shape != row_shape or item.row.dtype != dtype):
+        raise ValueError(
+            f"item {item.item_id!r}: expected a row {row_shape} of {dtype}, "
+            f"found {item.row.shape} of {item.row.dtype}"
+        )
 
 
 def encode_record(batch: Sequence[ItemRow], start: int) -> tuple[bytes, list[StagedItem]]:
-    """Return the bytes of one record and where its rows will lie when it is written at ``start``."""
+    """Return the bytes of one record, and where its rows lie once it is written at ``start``."""
     index = canonical_bytes(
         [
             [
@@ -76,7 +104,9 @@ def encode_record(batch: Sequence[ItemRow], start: int) -> tuple[bytes, list[Sta
 
 
 def read_records(descriptor: int, row_bytes: int) -> Iterator[tuple[list[StagedItem], int]]:
-    """Yield the items of each whole record and the offset of its end; stop at the first that is torn.
+    """Yield the items of each whole record and the offset of its end.
+
+    The first torn record ends it: a process died there, and nothing comes after.
 
     Parameters
     ----------

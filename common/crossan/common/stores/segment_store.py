@@ -1,4 +1,4 @@
-"""The zarr store that a segment's array is written to: it digests, syncs, and refuses.
+"""The zarr store that digests and syncs what a segment's array is made of.
 
 Importing this module imports zarr, so import it where it is used.
 """
@@ -74,13 +74,13 @@ class SegmentStore(FixedStore):
         self._pool = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="crossan-write")
 
     def __exit__(self, *raised: object) -> None:
-        """End the threads; what has not begun to be written is not written."""
+        """End the threads, and drop what they have not begun."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self.close()
 
     @property
     def keys(self) -> Collection[str]:
-        """The metadata that was written; chunks are never read back."""
+        """The metadata that was written, as chunks are never read back."""
         return self._metadata.keys()
 
     def read_whole(self, key: str) -> bytes:
@@ -133,7 +133,9 @@ class SegmentStore(FixedStore):
             self._settle()
 
     def finish(self) -> list[FileEntry]:
-        """Wait until every file is on the disk; folders are not synced.
+        """Wait until every file is on the disk.
+
+        Folders are not synced.
 
         Returns
         -------
@@ -155,8 +157,8 @@ class SegmentStore(FixedStore):
         ]
         if missing:
             raise StoreIntegrityError(
-                f"{self.folder}: expected zarr to write every file, found {len(missing):,} missing, "
-                f"first: {missing[0]}"
+                f"{self.folder}: expected zarr to write every file, "
+                f"found {len(missing):,} missing, first: {missing[0]}"
             )
         metadata = [
             FileEntry(key, len(data), sha256_hex(data))

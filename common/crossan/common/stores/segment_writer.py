@@ -59,7 +59,8 @@ def write_segment(
     producer
         Recorded as it is.
     holding
-        Of which written segments it holds the content, itself where that is written now, and the newest stamp.
+        Of which written segments it holds the content, itself where that is written now, and the
+        newest stamp.
 
     Returns
     -------

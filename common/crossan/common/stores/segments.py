@@ -1,4 +1,4 @@
-"""One segment's files: written whole from staged items, read back against their digests."""
+"""A segment opened for reading, its files compared with their digests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ Read = Callable[[str], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment opened for reading; its metadata has been checked, its chunks have not."""
+    """A segment opened for reading.
+
+    Its metadata was checked, its chunks were not.
+    """
 
     path: Path
     record: SegmentRecord
@@ -81,7 +84,9 @@ def read_record(read: Read, entry: SegmentEntry, where: str) -> SegmentRecord:
 def read_segment(
     store: Path, entry: SegmentEntry, identity: StoreIdentity, read: Read | None = None
 ) -> Segment:
-    """Open one segment: every file but the chunks is read and checked against its SHA-256.
+    """Open one segment.
+
+    Every file but the chunks is read, and compared with its SHA-256.
 
     Parameters
     ----------
@@ -104,16 +109,18 @@ def read_segment(
     path = store / "segments" / entry.segment_id
     if record.fingerprint != identity.fingerprint:
         raise StoreIntegrityError(
-            f"{path / 'segment.json'}: expected the fingerprint {identity.fingerprint}, found {record.fingerprint}"
+            f"{path / 'segment.json'}: expected the fingerprint {identity.fingerprint}, "
+            f"found {record.fingerprint}"
         )
     contents = {}
     for name in (GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX):
         contents[name] = read(f"segments/{entry.segment_id}/{name}")
-        if sha256_hex(contents[name]) != record.file(name).sha256:
-            found = sha256_hex(contents[name])
+        digest = sha256_hex(contents[name])
+        if digest != record.file(name).sha256:
             raise StoreIntegrityError(
-                f"{path / name}: expected SHA-256 {record.file(name).sha256}, found {found}"
+                f"{path / name}: expected SHA-256 {record.file(name).sha256}, found {digest}"
             )
+    # The allow-list comes first: nothing but our own code has seen this metadata yet.
     group_where, array_where = str(path / GROUP_METADATA), str(path / ARRAY_METADATA)
     if parse_object(contents[GROUP_METADATA], group_where) != group_metadata():
         raise StoreIntegrityError(
@@ -129,8 +136,8 @@ def read_segment(
 def _check_layout(
     layout: ArrayLayout, record: SegmentRecord, identity: StoreIdentity, where: str
 ) -> None:
-    # The codec may be another than the identity's: segments of two stores of one fingerprint can be merged.
-    found = (
+    # The codec may be another than the identity's: stores of one fingerprint can be merged.
+    claimed = (
         layout.item_count,
         layout.layer_count,
         layout.dim,
@@ -139,7 +146,7 @@ def _check_layout(
     )
     rows = record.row_count
     expected = (rows, len(identity.layers), identity.dim, identity.stored_dtype, len(record.chunks))
-    if found != expected:
+    if claimed != expected:
         raise StoreIntegrityError(
-            f"{where}: expected items, layers, dim, dtype and chunks {expected}, found {found}"
+            f"{where}: expected items, layers, dim, dtype and chunks {expected}, found {claimed}"
         )

@@ -1,4 +1,4 @@
-"""The rows of one version: checked when first touched, gathered or loaded with all cores."""
+"""The rows of one version, copied by all cores and checked when first touched."""
 
 from __future__ import annotations
 
@@ -102,6 +102,7 @@ class StoredRows:
         elif columns is None:
             take_rows(tensor, self._row_of[items], out)
         else:
+            # Seen as rows of single layers, the store gives some layers by the same plain take.
             _, layer_count, dim = tensor.shape
             places = self._row_of[items][:, None] * layer_count + np.array(columns, dtype=np.int64)
             take_rows(tensor.reshape(-1, dim), places.reshape(-1), out.reshape(-1, dim))
@@ -110,11 +111,13 @@ class StoredRows:
     def gather_unmapped(
         self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
     ) -> None:
-        """Do as `gather` by reading the files: no page of the store becomes memory of this process.
+        """Copy as `gather` does, but from the files.
 
-        A mapped row costs more than its bytes: the kernel maps what lies
-        around it, up to 2 MiB, and all of it counts as this process's memory.
+        No page of the store becomes memory of this process. A mapped row costs more than its
+        bytes: the kernel maps what lies around it, up to 2 MiB, and all of it counts as this
+        process's memory.
         """
+        # Sorted by chunk, so that each file is opened once.
         chunk_of = self._index.chunk_of[items]
         order = np.argsort(chunk_of, kind="stable")
         numbers, starts = np.unique(chunk_of[order], return_index=True)
@@ -131,9 +134,13 @@ class StoredRows:
         self._fill_gaps(items, out)
 
     def load(self, out: npt.NDArray[Any]) -> None:
-        """Copy the rows of all items to ``out``, ``(item, layer, dim)`` of floats, each chunk checked on the way."""
+        """Copy the rows of all items, each chunk checked on the way.
+
+        ``out`` is ``(item, layer, dim)`` of floats.
+        """
         if self._has_gaps:
             out[~self._presence] = np.nan
+        # Items without a row sort first: NOWHERE is below every row.
         order = np.argsort(self._row_of, kind="stable")[np.count_nonzero(~self._presence) :]
         numbers, starts = np.unique(self._index.chunk_of[order], return_index=True)
         bounds = [*starts, len(order)]
@@ -145,7 +152,10 @@ class StoredRows:
         )
 
     def _load_chunk(self, number: int, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
-        """Copy the rows of one chunk to the places of its ``items``, which come in the order of the rows."""
+        """Copy the rows of one chunk to the rows ``items`` of ``out``.
+
+        The items come in the order of the rows in the chunk.
+        """
         places = self._index.place_of[items]
         is_run = (
             places[0] == 0
@@ -153,7 +163,8 @@ class StoredRows:
             and items[-1] - items[0] == len(items) - 1
         )
         chunk = self._chunks[number]
-        # Both ascend without repeats: their ends, and the steps of one, tell that they are runs.
+        # A run of rows that becomes a run of items needs no scratch memory: read it in one go.
+        # Both ascend without repeats, so their ends, and the steps of one, tell that they are runs.
         is_run = is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all())
         if not is_run or self._read_chunk_file(chunk, out[items[0] : items[-1] + 1]) is None:
             self._read_rows(number, places, items, None, out)
@@ -166,28 +177,31 @@ class StoredRows:
         columns: list[int] | None,
         out: npt.NDArray[Any],
     ) -> None:
-        """Copy rows of one chunk from its file: ``out[targets[i]] = chunk[places[i]]``."""
+        """Copy rows of one chunk from its file, as `read_file_rows` does."""
         chunk = self._chunks[number]
         try:
             descriptor = chunk.open()
-        except StoreIntegrityError:  # collected since the version was opened; its mapping stays
+        except StoreIntegrityError:
+            # A garbage collection took the file since the version was opened; its mapping stays.
             if not self._is_checked[number]:
                 self._check(number)
-            found = self._files.chunk(number)[places]
-            out[targets] = found if columns is None else found[:, columns]
+            rows = self._files.chunk(number)[places]
+            out[targets] = rows if columns is None else rows[:, columns]
             return
         try:
             if not self._is_checked[number]:
                 is_sound = chunk.layout.codec == "raw" and self._sum(chunk, descriptor) is not None
-                self._note_checked(number) if is_sound else self._check(
-                    number
-                )  # which names what is wrong
+                # What is not sound is looked at again by `_check`, which names what is wrong.
+                self._note_checked(number) if is_sound else self._check(number)
             read_file_rows(chunk, descriptor, places, targets, columns, out)
         finally:
             os.close(descriptor)
 
     def _read_chunk_file(self, chunk: ChunkFile, out: npt.NDArray[Any]) -> int | None:
-        """Read the rows without the detour over the mapping; None where that does not do."""
+        """Read a whole raw chunk into ``out`` and return its CRC32C.
+
+        None where the file is gone or holds other bytes than recorded.
+        """
         try:
             descriptor = chunk.open()
         except StoreIntegrityError:
@@ -199,7 +213,10 @@ class StoredRows:
 
     @staticmethod
     def _sum(chunk: ChunkFile, descriptor: int, out: npt.NDArray[Any] | None = None) -> int | None:
-        """Return the CRC32C of a raw chunk's rows, None where the recorded one or the file's tail is another."""
+        """Return the CRC32C of a raw chunk's rows.
+
+        None where the recorded one, or that in the file's tail, is another.
+        """
         crc = read_and_sum(descriptor, chunk.layout.chunk_bytes, out)
         tail = os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes)
         return crc if crc == chunk.entry.crc32c and tail == crc_tail(crc) else None
@@ -217,10 +234,10 @@ class StoredRows:
         order = np.argsort(chunk_of, kind="stable")
         numbers, starts = np.unique(chunk_of[order], return_index=True)
         for number, start, stop in zip(numbers, starts, [*starts[1:], len(order)], strict=False):
-            places = order[start:stop]
+            targets = order[start:stop]
             if number != NOWHERE:
-                found = self._files.chunk(int(number))[self._index.place_of[items[places]]]
-                out[places] = found if columns is None else found[:, columns]
+                rows = self._files.chunk(int(number))[self._index.place_of[items[targets]]]
+                out[targets] = rows if columns is None else rows[:, columns]
 
     def _check_chunks_of(self, items: npt.NDArray[np.int64]) -> None:
         if self._is_all_checked:

@@ -68,7 +68,7 @@ def encode_rows(
 
 
 def decode_rows(stored: npt.NDArray[Any], stored_dtype: str) -> npt.NDArray[Any]:
-    """Return stored values as numbers: bfloat16 bits as float32, anything else as it is."""
+    """Return stored values as numbers, bfloat16 bits as float32."""
     if stored_dtype != "bfloat16":
         return stored
     return (stored.astype(np.uint32) << 16).view(np.float32)
@@ -92,6 +92,8 @@ def fill_rows(shape: tuple[int, ...], stored_dtype: str) -> npt.NDArray[Any]:
 
 def _to_bfloat16(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     bits = rows.view(np.uint32)
+    # Adding half of what is cut off, less one, carries above a tie; the lowest kept bit makes
+    # a tie carry too where the result would be odd.
     rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
     return np.where(np.isnan(rows), _BFLOAT16_NAN, rounded).astype(np.uint16)
 
@@ -99,8 +101,8 @@ def _to_bfloat16(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
 def _problem(values: npt.NDArray[np.float32], layer: int, largest: float) -> str:
     if np.isnan(values).any():
         return f"NaN in layer {layer}"
-    found = float(np.abs(values).max())
-    if np.isinf(found):
+    worst = float(np.abs(values).max())
+    if np.isinf(worst):
         return f"infinity in layer {layer}"
-    shown = f"{found:,.0f} > {largest:,.0f}" if largest < 1e9 else f"{found:.6g} > {largest:.6g}"
+    shown = f"{worst:,.0f} > {largest:,.0f}" if largest < 1e9 else f"{worst:.6g} > {largest:.6g}"
     return f"overflow in layer {layer}: {shown}"

@@ -57,11 +57,11 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
         if set(manifest.segments) <= set(read_version(path).segments):
             raise
         raise _rearranged(path, manifest) from error
-    made = commit(path, lambda newest: _replaced(newest, manifest, gathered))
+    version = commit(path, lambda newest: _replaced(newest, manifest, gathered))
     claim.release()
-    if made is None:
+    if version is None:
         raise _rearranged(path, manifest)
-    return made
+    return version
 
 
 def _write(path: Path, manifest: Manifest, version_of_crossan: str) -> tuple[Claim, SegmentEntry]:
@@ -93,8 +93,8 @@ def _write(path: Path, manifest: Manifest, version_of_crossan: str) -> tuple[Cla
 
 def _rearranged(path: Path, manifest: Manifest) -> BusyError:
     return BusyError(
-        f"{path}: expected the {len(manifest.segments)} segments of version {manifest.version} in the newest "
-        "version, found them rearranged by another process",
+        f"{path}: expected the {len(manifest.segments)} segments of version {manifest.version} "
+        "in the newest version, found them rearranged by another process",
         remedy=f"Run: crossan cache compact {path}",
     )
 
@@ -131,6 +131,7 @@ def _items(store: FeatureStore) -> list[StagedItem]:
 
 
 def _replaced(newest: Manifest | None, old: Manifest, gathered: SegmentEntry) -> Content | None:
+    # What others appended meanwhile comes after; anything else was rearranged under our hands.
     count = len(old.segments)
     if newest is None or newest.segments[:count] != old.segments:
         return None

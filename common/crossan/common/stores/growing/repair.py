@@ -1,4 +1,4 @@
-"""Mending a store without computing anything: what can be told from the rest is restored, what cannot is let go."""
+"""Mending a store without computing anything."""
 
 from __future__ import annotations
 
@@ -35,30 +35,34 @@ __all__ = ["Repaired", "repair"]
 
 @dataclass(slots=True)
 class Repaired:
-    """What a repair did; ``lost_items`` have to be computed again, where their media are still there."""
+    """What a repair did.
+
+    ``lost_items`` have to be computed again, where their media are still there.
+    """
 
     restored: list[str] = field(default_factory=list)
     """Files that are as they were again."""
     dropped_segments: list[str] = field(default_factory=list)
     rescued_items: int = 0
     lost_items: list[str] = field(default_factory=list)
-    """Known items whose hidden states are gone; those of an unreadable index are not known."""
+    """Known items whose hidden states are gone, those of an unreadable index left out."""
 
     def to_text(self) -> str:
         """Return one line for people."""
         return (
             f"{len(self.restored)} files restored, {len(self.dropped_segments)} segments dropped, "
-            f"{self.rescued_items:,} of their items rescued, {len(self.lost_items):,} to be computed again"
+            f"{self.rescued_items:,} of their items rescued, "
+            f"{len(self.lost_items):,} to be computed again"
         )
 
 
 def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32]) -> Repaired:
-    """Bring a damaged store back to a sound newest version, for a job that then computes what was lost.
+    """Bring a damaged store back to a sound newest version.
 
-    Restored are ``store.json`` and the canary (the job knows both), the array
-    metadata (it follows from the rest), a manifest that its neighbours tell, and
-    segments that lost their manifest. A segment with other damage is left out of
-    the new version; those of its items that are sound go into a new segment.
+    It is for a job that then computes what was lost. Restored are ``store.json`` and the canary
+    (the job knows both), the array metadata (it follows from the rest), a manifest that its
+    neighbours tell, and segments that lost their manifest. A segment with other damage is left out
+    of the new version; those of its items that are sound go into a new segment.
 
     Parameters
     ----------
@@ -94,7 +98,10 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
 
 
 def _mend_manifests(path: Path, done: Repaired) -> None:
-    """Restore each manifest that is damaged or gone from its neighbours; a damaged newest one is moved away."""
+    """Restore each manifest that is damaged or gone from its neighbours.
+
+    A damaged newest one is moved away: nothing tells what it listed.
+    """
     last = max(list_versions(path), default=0)
     sound = {
         version: manifest for version in range(1, last + 1) if (manifest := _sound(path, version))
@@ -110,19 +117,22 @@ def _mend_manifests(path: Path, done: Repaired) -> None:
             last -= 1
             continue
         candidates = _candidates(sound[version + 1], sound.get(version - 1), version)
-        found = next(
+        # The next manifest records the digest of this one, so a guess that fits is the manifest.
+        restored = next(
             (manifest for manifest in candidates if manifest.digest == sound[version + 1].parent),
             None,
         )
-        if found is None:
+        if restored is None:
             raise StoreIntegrityError(
-                f"{file}: expected the manifest with digest {sound[version + 1].parent}, found none that fits",
-                remedy="Copy this file back from another copy of the store, or extract into another --cache.",
+                f"{file}: expected the manifest with digest {sound[version + 1].parent}, "
+                "found none that fits",
+                remedy="Copy this file back from another copy of the store, "
+                "or extract into another --cache.",
             )
         if file.is_dir():
             file.rename(path / "staging" / f"damaged-{file.name}")
-        replace_durably(file, pretty_bytes(found.to_dict()))
-        sound[version] = found
+        replace_durably(file, pretty_bytes(restored.to_dict()))
+        sound[version] = restored
         done.restored.append(str(file))
 
 
@@ -134,7 +144,10 @@ def _sound(path: Path, version: int) -> Manifest | None:
 
 
 def _candidates(after: Manifest, before: Manifest | None, version: int) -> Iterator[Manifest]:
-    """Yield what a version may have listed: what its child lists less the last segments, or what its parent lists."""
+    """Yield the manifests that a lost version may have had.
+
+    It listed what its child lists less the last segments, or what its parent lists.
+    """
     fewer = (after.segments[:count] for count in range(len(after.segments), -1, -1))
     parents = [before.digest] if before else [None] if version == 1 else _parent_unknown()
     neighbours = [neighbour for neighbour in (after, before) if neighbour is not None]
@@ -152,7 +165,8 @@ def _candidates(after: Manifest, before: Manifest | None, version: int) -> Itera
 
 
 def _parent_unknown() -> list[str | None]:
-    return []  # two neighbouring manifests gone: their digests cannot be told
+    # Of two lost neighbours the older one's digest is recorded in the newer one alone.
+    return []
 
 
 def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
@@ -162,7 +176,7 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
         manifest = read_manifest(path, version)
         known |= {entry.segment_id for entry in manifest.segments} | set(manifest.dropped)
     folder = path / "segments"
-    lying = sorted(found.name for found in folder.iterdir()) if folder.is_dir() else []
+    lying = sorted(segment.name for segment in folder.iterdir()) if folder.is_dir() else []
     readable: dict[SegmentEntry, Holding] = {}
     for name in (name for name in lying if is_segment_id(name) and name not in known):
         try:
@@ -186,7 +200,10 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
 def _readopted(
     path: Path, newest: Manifest | None, found: dict[SegmentEntry, Holding]
 ) -> Content | None:
-    """List the found segments too, but not those whose content is listed: what an interrupted compaction left."""
+    """List the found segments too, but not those whose content is listed.
+
+    An interrupted compaction leaves such ones.
+    """
     listed = newest.segments if newest else ()
     known = found | {entry: _holding(path, entry) for entry in listed}
     united = unite(listed, list(found), known.__getitem__)
@@ -209,8 +226,10 @@ def _mend_identity(
         return
     if sha256_hex(data) != expected:
         raise StoreIntegrityError(
-            f"{file}: expected SHA-256 {expected}, found what this command's options do not give either",
-            remedy="Repeat the options that the store was begun with, --stored-dtype and --codec too.",
+            f"{file}: expected SHA-256 {expected}, "
+            "found what this command's options do not give either",
+            remedy="Repeat the options that the store was begun with, "
+            "--stored-dtype and --codec too.",
         )
     replace_durably(file, data)
     done.restored.append(str(file))
@@ -237,7 +256,10 @@ def _mend_canary(
 
 
 def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: Repaired) -> None:
-    """List in the place of each damaged segment what was rescued of it, so that what came later still wins."""
+    """List in the place of each damaged segment what was rescued of it.
+
+    In its place, so that what came later still wins.
+    """
     rescued = {wreck.entry: rescue(path, identity, wreck) for wreck in wrecks}
 
     def replaced(found: Manifest | None) -> Content | None:

@@ -1,4 +1,4 @@
-"""Looking into a damaged segment: what of it is sound, and getting that out."""
+"""What is sound of a damaged segment, and a new segment made of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ __all__ = ["Wreck", "examine", "lost_items", "rescue"]
 
 @dataclass(frozen=True, slots=True)
 class Wreck:
-    """A damaged segment: what is known of it, and the numbers of its damaged chunks."""
+    """What is known of a damaged segment, with the numbers of its damaged chunks."""
 
     entry: SegmentEntry
     record: SegmentRecord | None
@@ -78,10 +78,11 @@ def examine(
 
 
 def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, SegmentEntry]:
-    """Write what is sound of a damaged segment as a segment of its own, published but not listed yet.
+    """Write what is sound of a damaged segment as a new segment.
 
-    It says what it was rescued from, so that the damaged one takes its place
-    where a teammate has that whole. Therefore it is written even where nothing is sound.
+    It is published but not listed yet. It says what it was rescued from, so that the damaged one
+    takes its place where a teammate has that whole. Therefore it is written even where nothing is
+    sound.
 
     Returns
     -------
@@ -94,6 +95,7 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
     )
     items = _sound_items(wreck, segment) if segment else []
     chunk_items = segment.layout.chunk_items if segment else 1
+    # All chunks stay open: rows are asked for in the order of items, which is not that of chunks.
     chunks = {
         number: map_chunks([ChunkFile(segment.path, chunk, segment.layout)]).chunk(0)
         for number, chunk in enumerate(segment.record.chunks if segment else ())
@@ -119,7 +121,10 @@ def rescue(path: Path, identity: StoreIdentity, wreck: Wreck) -> tuple[Claim, Se
 
 
 def lost_items(wreck: Wreck) -> list[str]:
-    """Return the items whose rows lie in damaged chunks; none where the index is unreadable: they are not known."""
+    """Return the items whose rows lie in damaged chunks.
+
+    None where the index is unreadable, as they are not known then.
+    """
     if wreck.segment is None:
         return []
     items = wreck.segment.items
@@ -194,9 +199,8 @@ def _mend_metadata(
 
 
 def _chunk_items(record: SegmentRecord, identity: StoreIdentity, row_bytes: int) -> int:
-    if (
-        identity.codec == "raw" and record.chunks
-    ):  # what was written says more than what we would write
+    # What was written says more than what would be written today.
+    if identity.codec == "raw" and record.chunks:
         return max(1, (record.chunks[0].size - CRC_BYTES) // row_bytes)
     return chunk_item_count(row_bytes, record.row_count)
 
