@@ -10,9 +10,9 @@ from crossan.common.config import settings_in
 from crossan.train.settings import RunSettings
 from crossan.train.settings.describing import describe_settings
 from crossan.train.settings.page import settings_page
-from crossan.train.settings.printing import print_sections
 from crossan.train.settings_command import settings
 from support.commands import run
+from support.terminal import lines_of, run_script_in_terminal
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 NAMES = {setting.name for setting in settings_in(RunSettings)}
@@ -50,15 +50,14 @@ def test_off_a_terminal_a_setting_is_one_line():
     ]
 
 
-@pytest.mark.parametrize("width", [60, 80, 129, 130, 200])
-def test_no_line_is_longer_than_the_terminal_and_no_word_is_lost(width, capsys):
-    sections = describe_settings()
-    print_sections(sections, width)
-    printed = capsys.readouterr().out
-    tables = [line for line in printed.splitlines() if "  " in line]
+@pytest.mark.parametrize("width", [60, 80, 130, 200])
+def test_no_line_is_longer_than_the_terminal_and_no_word_is_lost(width):
+    script = "from crossan.train.settings_command import settings; settings()"
+    printed = run_script_in_terminal(script, columns=width)
+    tables = [line for line in lines_of(printed) if "  " in line]
     assert max(map(len, tables)) <= width
-    words = set(printed.split())
-    for section in sections:
+    words = set(" ".join(lines_of(printed)).split())
+    for section in describe_settings():
         for described in section.settings:
             assert described.name in words
             assert {word for word in described.meaning.split() if len(word) <= 20} <= words

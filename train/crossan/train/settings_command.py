@@ -50,7 +50,7 @@ def settings(
     from crossan.cache_schema.errors import UsageError
     from crossan.train.settings.describing import as_records, describe_settings
     from crossan.train.settings.page import settings_page
-    from crossan.train.settings.printing import print_sections, terminal_width
+    from crossan.train.settings.printing import print_sections
 
     if as_markdown:
         if model is not None or as_json:
@@ -61,4 +61,4 @@ def settings(
     if as_json:
         print_json({"model": model, "settings": as_records(sections)})
     else:
-        print_sections(sections, terminal_width())
+        print_sections(sections)
