@@ -20,7 +20,16 @@ import typer
 
 from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.console import AsJson, Column, Panel, heading, note, print_json, print_table
+from crossan.common.console import (
+    AsJson,
+    Column,
+    Panel,
+    heading,
+    note,
+    print_json,
+    print_table,
+    print_text,
+)
 
 __all__ = ["demo"]
 
@@ -189,7 +198,9 @@ def _print_results(results: Mapping[str, Mapping[str, Any]]) -> None:
             for name, figures in rows
         ],
     )
-    print(f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds")
+    print_text(
+        f"cold: {trained['cold_test']['targets']} test targets that no training sequence holds"
+    )
 
 
 def _hit_ratio(figures: Mapping[str, float] | None) -> str:

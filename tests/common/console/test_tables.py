@@ -13,7 +13,9 @@ LONG = "v" * 150
 SCRIPT = f"""
 from crossan.common.console import Column, print_fields, print_table
 print_table(
-    [Column("item"), Column("count", is_number=True)], [["[red]ü[/red]", "1,234"], ["{LONG}", "5"]]
+    [Column("item"), Column("count", is_number=True)],
+    [["[red]ü[/red]", "1,234"], ["{LONG}", "5"]],
+    title="all [items] there are",
 )
 print_fields([("title", "[bold]"), ("id", "{LONG}")])
 """
@@ -30,6 +32,11 @@ def test_off_a_terminal_a_row_is_one_plain_line(capsys):
         f"[red]ü[/red]{' ' * (len(LONG) - 12)}  1,234",
         f"{LONG}      5  x",
     ]
+
+
+def test_a_title_stands_above(capsys):
+    print_table([Column("a")], [["1"]], title="figures of [x]")
+    assert capsys.readouterr().out == "figures of [x]\na\n1\n"
 
 
 def test_wide_characters_count_twice(capsys):
@@ -66,6 +73,7 @@ def test_a_terminal_folds_what_is_too_wide(columns):
     written = run_script_in_terminal(SCRIPT, columns=columns)
     lines = lines_of(written)
     assert "\x1b[1m" in written  # the names are bold
+    assert lines[0].rstrip() == "all [items] there are"
     assert max(map(len, lines)) <= columns
     assert "".join(lines).count("v") == 2 * len(LONG)
     assert "…" not in written

@@ -115,13 +115,20 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
     assert report["chosen"]["point"] == {"a": "y"}
     print_report(report | {"test": settings[0].figures()})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[:5] == ['a="y"', "2", "0.7500", "±", "0.3536"]  # sqrt(2 * 0.25 ** 2)
+    assert lines[1].split()[:6] == [
+        'a="y"',
+        "crossan",
+        "2",
+        "0.7500",
+        "±",
+        "0.3536",
+    ]  # sqrt(2 * 0.25 ** 2)
     assert lines[1].endswith("<- chosen")
     assert lines[2].startswith('a="x"')
     assert "chosen" not in lines[2]
     assert lines[3] == 'failed: a="q", seed 4: it diverged'
     assert lines[4:6] == [
-        'chosen by mean validation HR@10 alone: a="y"',
+        'chosen by mean validation HR@10 alone: a="y" (crossan)',
         "its test figures, looked at after the choice:",
     ]
     assert lines[7].split()[0] == "0.5000"

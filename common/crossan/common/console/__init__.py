@@ -7,10 +7,11 @@ fast.
 
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.live import Progress, progress
-from crossan.common.console.messages import heading, note, print_json
+from crossan.common.console.messages import heading, note, print_json, print_text
 from crossan.common.console.options import AsJson, complete_from
 from crossan.common.console.panels import Panel
 from crossan.common.console.program import Version, disk_full_error, run_app, run_command
+from crossan.common.console.streams import is_terminal, printable
 from crossan.common.console.tables import Column, print_fields, print_table
 from crossan.common.console.unknown_options import explains_options
 
@@ -26,10 +27,13 @@ __all__ = [
     "disk_full_error",
     "explains_options",
     "heading",
+    "is_terminal",
     "note",
     "print_fields",
     "print_json",
     "print_table",
+    "print_text",
+    "printable",
     "progress",
     "run_app",
     "run_command",

@@ -6,9 +6,9 @@ import json
 import sys
 
 from crossan.common.console.screen import screen
-from crossan.common.console.streams import is_terminal
+from crossan.common.console.streams import broken_between_words, is_terminal
 
-__all__ = ["heading", "note", "print_json"]
+__all__ = ["heading", "note", "print_json", "print_text"]
 
 
 def note(message: str) -> None:
@@ -24,6 +24,11 @@ def heading(message: str) -> None:
         drawing_on(sys.stderr).print(f"\n{message}", style="bold", soft_wrap=True)
     else:
         note(f"\n{message}")
+
+
+def print_text(message: str) -> None:
+    """Print a result in words on stdout; on a terminal its lines are broken between words."""
+    print(broken_between_words(message) if is_terminal(sys.stdout) else message, flush=True)
 
 
 def print_json(value: object) -> None:

@@ -20,9 +20,13 @@ class Column:
     name: str
     is_number: bool = False
     """Numbers stand at the right, and never break over lines."""
+    is_whole: bool = False
+    """Whether texts never break over lines, either; a table of such columns needs their room."""
 
 
-def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str | None = None
+) -> None:
     """Print a table on stdout.
 
     Off a terminal a row is one line however long, with two blanks at least
@@ -35,12 +39,14 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
         Names and kinds of the columns.
     rows
         Cells of every row, as texts, in the columns' order.
+    title
+        A line above it.
     """
     safe = [[printable(cell) for cell in row] for row in rows]
     if is_terminal(sys.stdout):
-        _draw_table(columns, safe)
+        _draw_table(columns, safe, title)
     else:
-        for line in _plain_lines(columns, safe):
+        for line in [*([] if title is None else [title]), *_plain_lines(columns, safe)]:
             print(line)
     sys.stdout.flush()
 
@@ -66,7 +72,9 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     sys.stdout.flush()
 
 
-def _draw_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def _draw_table(
+    columns: Sequence[Column], rows: Sequence[Sequence[str]], title: str | None
+) -> None:
     from rich import box
     from rich.table import Table
 
@@ -79,11 +87,14 @@ def _draw_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
             column.name,
             justify=justify,  # type: ignore[arg-type]
             overflow="fold",
-            no_wrap=column.is_number,
+            no_wrap=column.is_number or column.is_whole,
         )
     for row in rows:
         table.add_row(*row)
-    drawing_on(sys.stdout).print(table)
+    console = drawing_on(sys.stdout)
+    if title is not None:
+        console.print(title, style="bold cyan")
+    console.print(table)
 
 
 def _plain_lines(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:

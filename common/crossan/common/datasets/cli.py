@@ -18,6 +18,8 @@ from crossan.common.console import (
     print_fields,
     print_json,
     print_table,
+    print_text,
+    printable,
 )
 
 __all__ = ["app"]
@@ -132,7 +134,7 @@ def import_dataset(
         print_json({"dataset": str(dataset.root), "name": dataset.name, **dataset.counts})
         return
     counts = ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
-    print(f"{dataset.root}: {counts}")
+    print_text(f"{dataset.root}: {counts}")
     note(f"licence: {dataset.licence}")
 
 
@@ -212,9 +214,9 @@ def _print_report(report: dict[str, Any]) -> None:
         ],
     )
     for problem in report["problems"]:
-        print(f"- {problem['what']}: {problem['count']:,}")
+        print_text(f"- {problem['what']}: {problem['count']:,}")
         for example in problem["examples"]:
-            print(f"    {example}")
+            print_text(f"    {printable(example)}")
 
 
 def _counts(counts: dict[str, Any]) -> str:

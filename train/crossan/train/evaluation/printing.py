@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossan.common.console import Column, print_table
+from crossan.common.console import Column, print_table, print_text
 
 __all__ = ["print_result"]
 
@@ -38,18 +38,18 @@ def print_result(result: dict[str, Any]) -> None:
 
 def _print_test(result: dict[str, Any]) -> None:
     cold, users = result["cold_test"], result["users"]
-    print(
+    print_text(
         f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f},"
         f" NDCG@10 {cold['ndcg@10']:.4f}"
     )
     lists = result["recommendations"]
-    print(
+    print_text(
         f"lists of {lists['top']}: {lists['coverage']:.1%} of the catalogue,"
         f" Gini {lists['gini']:.2f}, mean popularity {lists['mean_popularity']:.1f}"
         f" against {lists['history_mean_popularity']:.1f} of the histories"
     )
     unwinnable = result["unwinnable_test_targets"]
-    print(
+    print_text(
         f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
         f" unwinnable test targets {unwinnable:,} ({unwinnable / users:.1%})"
     )

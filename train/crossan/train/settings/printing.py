@@ -6,8 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from crossan.common.console import Column, print_fields, print_table
-from crossan.common.console.streams import is_terminal
+from crossan.common.console import Column, is_terminal, print_table
 from crossan.train.settings.describing import Description, Section, default_text
 
 __all__ = ["print_sections"]
@@ -15,27 +14,26 @@ __all__ = ["print_sections"]
 _ROOM = 36
 """Characters that the meaning must have beside the other columns; with fewer they go into it."""
 _GAP = 3
-"""Characters between two columns that are drawn."""
 
 
 def print_sections(sections: Sequence[Section]) -> None:
     """Print a table for each group of settings on stdout."""
     tables = [_wide_table(section) for section in sections]
-    if is_terminal(sys.stdout) and any(_room(table) < _ROOM for table in tables):
-        tables = [_narrow_table(section) for section in sections]
-    for number, (section, (head, *rows)) in enumerate(zip(sections, tables, strict=True)):
+    if is_terminal(sys.stdout):
+        width = shutil.get_terminal_size().columns
+        if any(width - _width_but_meaning(table) < _ROOM for table in tables):
+            tables = [_narrow_table(section) for section in sections]
+    for number, (section, (names, *rows)) in enumerate(zip(sections, tables, strict=True)):
         title = ": ".join(filter(None, (section.name or "run", section.meaning)))
-        print("\n" * bool(number) + title)
-        if section.kinds:
-            print_fields(section.kinds)
+        if number:
             print()
-        print_table([Column(name) for name in head], rows)
-
-
-def _room(table: Sequence[Sequence[str]]) -> int:
-    """Return the characters that the terminal has beside all columns but the last."""
-    columns = list(zip(*table, strict=True))[:-1]
-    return shutil.get_terminal_size().columns - sum(max(map(len, one)) + _GAP for one in columns)
+        columns = [Column(name, is_whole=name != "meaning") for name in names]
+        if not section.kinds:
+            print_table(columns, rows, title)
+            continue
+        print_table([Column("kind", is_whole=True), Column("meaning")], section.kinds, title)
+        print()
+        print_table(columns, rows)
 
 
 def _wide_table(section: Section) -> list[list[str]]:
@@ -64,3 +62,8 @@ def _narrow(section: Section, described: Description) -> list[str]:
         f"Models: {section.models_text(described)}." if section.kinds else "",
     ]
     return [described.name, default_text(described), " ".join(filter(None, parts))]
+
+
+def _width_but_meaning(rows: Sequence[Sequence[str]]) -> int:
+    """Return the characters of all columns but the last, the gaps behind them included."""
+    return sum(max(map(len, column)) + _GAP for column in [*zip(*rows, strict=True)][:-1])

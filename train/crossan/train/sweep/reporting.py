@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crossan.common.console import Column, print_table
+from crossan.common.console import Column, print_table, print_text
 from crossan.train.sweep.choosing import RULE, SettingResult
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import label_of
@@ -53,14 +53,20 @@ def print_report(report: Mapping[str, Any]) -> None:
     ]
     print_table([*columns, Column("")], rows)
     for failure in report["failed"]:
-        print(f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}")
+        print_text(
+            f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}"
+        )
     if chosen is None:
-        print("no setting has figures of all its seeds, so none is chosen")
+        print_text("no setting has figures of all its seeds, so none is chosen")
         return
-    print(f"chosen by mean validation HR@10 alone: {label_of(chosen['point'])} ({chosen['model']})")
+    label = f"{label_of(chosen['point'])} ({chosen['model']})"
+    print_text(f"chosen by mean validation HR@10 alone: {label}")
     if report["test"] is not None:
-        print("its test figures, looked at after the choice:")
-        print_table([Column(f"test {name.upper()}") for name in _COLUMNS], [_cells(report["test"])])
+        print_table(
+            [Column(f"test {name.upper()}") for name in _COLUMNS],
+            [_cells(report["test"])],
+            title="its test figures, looked at after the choice:",
+        )
 
 
 def _setting_report(setting: SettingResult) -> dict[str, Any]:
