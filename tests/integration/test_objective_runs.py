@@ -6,7 +6,6 @@ import pytest
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from support.commands import train_in
-from support.fabricated import write_small
 from support.stopping import Died, die_at_step
 
 SETTINGS = (
@@ -44,11 +43,6 @@ def outcome(run_folder):
         for path in paths
         if "previous" not in str(path)
     }
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return write_small(tmp_path_factory.mktemp("objectives"))
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from support.commands import training
-from support.fabricated import write_small
 from support.outcomes import outcome
 from support.ray_cluster import finish_job, workers_of
 from support.started import PROGRAMS, start, wait_until
@@ -20,11 +19,6 @@ pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[
 pytestmark = pytest.mark.slow
 
 SETTINGS = (*UNEVEN, "max_epochs=30")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return write_small(tmp_path_factory.mktemp("ray"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from support.commands import training
-from support.fabricated import write_small
 from support.outcomes import MEASURED, outcome
 from support.processes import is_alive
 from support.started import CEILING_S, PROGRAMS, finish
@@ -27,11 +26,6 @@ from support.torchrun import (
 pytestmark = pytest.mark.slow
 
 EPOCHS = 40
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return write_small(tmp_path_factory.mktemp("torchrun"))
 
 
 def words(out, *more, epochs=EPOCHS):

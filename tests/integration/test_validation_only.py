@@ -13,7 +13,7 @@ from crossan.train.runs.planning import RunPlan
 from crossan.train.runs.training import train
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from support.commands import train_in
-from support.fabricated import make_sequences, write_rows, write_small
+from support.fabricated import make_sequences, write_rows
 from support.outcomes import MEASURED
 from support.stopping import at_step, before_steps
 
@@ -41,11 +41,6 @@ def trained(run):
 
 def unmeasured(result):
     return {key: value for key, value in result.items() if key not in MEASURED}
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return write_small(tmp_path_factory.mktemp("validation-only"))
 
 
 @pytest.fixture(scope="module")

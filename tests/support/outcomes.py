@@ -7,6 +7,11 @@ import json
 MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
 
 
+def unmeasured(result):
+    """Return a result without what was measured."""
+    return {key: value for key, value in result.items() if key not in MEASURED}
+
+
 def outcome(run):
     """Return the figures of a run folder as values, and its metrics, ranks, weights and optimiser as bytes."""
     result = json.loads((run / "result.json").read_text())
@@ -16,7 +21,7 @@ def outcome(run):
         for file in ("model", "optimiser")
     ]
     return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
+        "result": unmeasured(result),
         "metrics": (run / "metrics.jsonl").read_bytes(),
         "ranks": (run / "eval" / "per_user.parquet").read_bytes(),
         **{file: (run / file).read_bytes() for file in files if (run / file).is_file()},

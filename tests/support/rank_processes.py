@@ -17,6 +17,7 @@ from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
 from support.small_models import make_features, make_model
+from support.started import CEILING_S
 
 
 class RankProcesses:
@@ -46,14 +47,16 @@ class RankProcesses:
         for end in ends:
             end.send((case, arguments))
         for end in ends:
-            assert end.poll(60), "no answer within a minute"
+            assert end.poll(CEILING_S), f"no answer within {CEILING_S} s"
         return [end.recv() for end in ends]
 
     def close(self):
         for end in self._ends:
             end.send(None)
         for process in self.processes:
-            process.join(30)
+            process.join(CEILING_S)
+            if process.is_alive():
+                process.kill()
             assert process.exitcode == 0
 
 

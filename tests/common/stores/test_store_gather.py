@@ -41,16 +41,16 @@ def test_threads_that_are_busy_hold_nobody_up():
     until, begun = threading.Event(), threading.Barrier(gather._pool()._max_workers + 1)
 
     def occupy():
-        begun.wait(10)
-        until.wait(10)
+        begun.wait(60)
+        return until.wait(60)
 
     busy = [gather._pool().submit(occupy) for _ in range(gather._pool()._max_workers)]
-    begun.wait(10)
+    begun.wait(60)
     done = []
     on_all_cores(done.append, range(9))
     assert done == list(range(9))
     until.set()
-    assert [found.result() for found in busy] == [None] * len(busy)
+    assert [found.result() for found in busy] == [True] * len(busy)
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -27,6 +29,13 @@ SHORT = [[PADDING] * (LENGTH - 1) + [0, 1]]
 SILENT = [[PADDING] * LENGTH + [3], [PADDING, 0, 1, 2, 0, 5]]
 """The first user has nothing to predict."""
 ALL_SILENT = [[PADDING] * LENGTH + [3], [PADDING] * LENGTH + [0]]
+
+
+def test_a_copy_in_another_process_is_told_to_end_by_itself():
+    ranks = Ranks(1, 3)
+    ranks.told_to_end.set()
+    copy = pickle.loads(pickle.dumps(ranks))
+    assert (copy.number, copy.count, copy.told_to_end.is_set()) == (1, 3, False)
 
 
 @pytest.fixture(scope="module", params=[2, 3])

@@ -60,9 +60,8 @@ def on_all_cores(work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
     try:
         drain()
     finally:
-        for other in others:
-            other.cancel()
-        wait(others)
+        # Not for one that was cancelled: the pool marks it as done when a thread comes free.
+        wait([other for other in others if not other.cancel()])
     if errors:
         raise min(errors, key=lambda numbered: numbered[0])[1]
 

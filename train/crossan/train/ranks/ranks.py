@@ -44,6 +44,10 @@ class Ranks:
         self.told_to_end = threading.Event()
         """Set by a caller that cannot send this process a signal."""
 
+    def __reduce__(self) -> tuple[type[Ranks], tuple[int, int]]:
+        # A worker on a cluster is handed a copy: the event is this process's, and has a lock.
+        return Ranks, (self.number, self.count)
+
     @property
     def is_first(self) -> bool:
         """Whether this process writes the run folder and prints."""
