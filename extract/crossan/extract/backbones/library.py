@@ -34,7 +34,6 @@ def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # n
         # and give other numbers under the same fingerprint.
         ast.is_speech_available = lambda: False
     with warnings.catch_warnings():
-        # AST's published settings leave one of 128 mel filters empty. That is so, and not the
-        # user's to mend.
+        # AST's published settings leave one of 128 mel filters empty, and a user cannot change it.
         warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
         return getattr(transformers, class_name).from_pretrained(folder, local_files_only=True)

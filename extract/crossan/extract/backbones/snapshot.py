@@ -14,7 +14,8 @@ from crossan.extract.media.digests import content_digest
 
 __all__ = ["Snapshot", "find_snapshot"]
 
-# No *.bin and no *.py: pickled weights and a checkpoint's own code are never run, nor downloaded.
+# No *.bin and no *.py: pickled weights and a checkpoint's own code are never loaded, so they are
+# not downloaded either.
 _PATTERNS = ["*.json", "*.txt", "*.safetensors"]
 _VOLATILE = {
     "_name_or_path",

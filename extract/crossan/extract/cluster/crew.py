@@ -51,8 +51,8 @@ class HiredCrew:
         self._ray, self._crew, self._setup = ray, crew, setup
         self._lost_errors = lost_errors(ray)
         self._make_worker = ray.remote(num_cpus=crew.cpus, num_gpus=crew.gpus)(Worker)
-        # Restarted as often as it takes: a job must not end over a board, whose counts are but for
-        # the progress.
+        # Restarted as often as it takes: a job must not end because its board, which is mostly for
+        # the progress, was lost.
         self._board = ray.remote(num_cpus=0, max_restarts=-1)(Board).remote()
         self._calls: dict[Any, _Call] = {}
         self._idle: list[Any] = []

@@ -31,7 +31,7 @@ def task_count(item_count: int) -> int:
     several tasks for each worker, but not so many that reading the lists of
     dataset and store, once for each task, would count.
     """
-    # The number of workers has no part in it, so that another crew continues with the same tasks.
+    # The number of workers does not count, so that another crew can continue with the same tasks.
     small = min(_TASKS_OF_A_MIDDLING_JOB, math.ceil(item_count / _SMALLEST_TASK))
     return max(small, math.ceil(item_count / _LARGEST_TASK))
 

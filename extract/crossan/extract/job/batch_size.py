@@ -103,12 +103,13 @@ def try_batch_sizes(encoder: Encoder, clock: Callable[[], float] = time.perf_cou
     ResourceError
         Not even one item fits.
     """
-    # Of the longest canary input alone: titles differ in length, and the longest batch has to fit.
+    # All sizes are tried with the longest canary input: titles differ in length, and the longest
+    # batch has to fit.
     canary = [encoder.prepare(medium) for medium in canary_inputs(encoder)]
     inputs = max(canary, key=lambda made: sum(map(len, made.values())))
     best: _Trial | None = None
     size, flat = 1, 0
-    # Two sizes without a gain, not one: a single one may just have been interrupted.
+    # Two sizes without a gain, not one, because one slow trial may be chance.
     while size <= _LARGEST and flat < 2:
         try:
             trial = _Trial(size, _rate(encoder, [inputs] * size, clock))

@@ -75,7 +75,7 @@ def compute(
     ResourceError
         No memory for a single item, no space on the disk, or no process could be started.
     """
-    by_lane = {id(stream.lane): stream for stream in streams}
+    by_lane = {stream.lane: stream for stream in streams}
     names = ",".join(stream.lane.encoder.modality.value for stream in streams)
     total = sum(stream.lane.item_count for stream in streams)
     largest = max((len(findings) for stream in streams for findings in stream.lane.work), default=1)
@@ -85,10 +85,11 @@ def compute(
         with clock.measure("computing"), progress(f"extract {names}", total, "items") as shown:
             writer: Writer[tuple[Stream, Forwarded]] = Writer(partial(_write, clock, shown))
             try:
-                # Closed at once, not when collected: the workers behind it must end with an error.
+                # Closed here, not when it is garbage collected: after an error the workers behind
+                # it must end.
                 with closing(prepared_batches(lanes, read)) as batches:  # type: ignore[type-var]
                     for lane, batch in _awaited(batches, clock, told_to_end):
-                        stream = by_lane[id(lane)]
+                        stream = by_lane[lane]
                         with clock.measure("forwarding"):
                             forwarded = stream.forward.begin(batch)
                         with clock.measure("awaiting_writer"):

@@ -63,19 +63,18 @@ def prepared_batches(lanes: Sequence[Lane], read: Read) -> Iterator[tuple[Lane, 
         Answers orders in their order, reading ahead as far as it sees fit.
     """
     visits = list(_visits(lanes))
-    # By identity: a lane cannot be hashed, as it counts its notes.
-    waiting: dict[int, list[Prepared]] = {id(lane): [] for lane in lanes}
-    sizes = {id(lane): map(len, lane.work) for lane in lanes}
-    size = {id(lane): next(sizes[id(lane)], 0) for lane in lanes}
+    waiting: dict[Lane, list[Prepared]] = {lane: [] for lane in lanes}
+    sizes = {lane: map(len, lane.work) for lane in lanes}
+    size = {lane: next(sizes[lane], 0) for lane in lanes}
     with closing(_prepared_items(visits, read)) as items:  # type: ignore[type-var]
         for lane, item in items:
-            batch = waiting[id(lane)]
+            batch = waiting[lane]
             batch.append(item)
             lane.notes.update(item.outcome.notes)
             # A lane's items come in the order of its batches, so counting tells where one ends.
-            if len(batch) == size[id(lane)]:
+            if len(batch) == size[lane]:
                 yield lane, batch
-                waiting[id(lane)], size[id(lane)] = [], next(sizes[id(lane)], 0)
+                waiting[lane], size[lane] = [], next(sizes[lane], 0)
 
 
 def _prepared_items(visits: Sequence[_Visit], read: Read) -> Iterator[tuple[Lane, Prepared]]:
@@ -87,10 +86,8 @@ def _prepared_items(visits: Sequence[_Visit], read: Read) -> Iterator[tuple[Lane
                 if answer is not None:
                     yield lane, prepared(finding, answer[lane.encoder.modality])
                 elif finding.status is not None:
-                    yield (
-                        lane,
-                        Prepared(finding, MediumOutcome(None, finding.status, finding.reason)),
-                    )
+                    outcome = MediumOutcome(None, finding.status, finding.reason)
+                    yield lane, Prepared(finding, outcome)
                 else:
                     yield lane, prepare_title(finding, lane.encoder)
 

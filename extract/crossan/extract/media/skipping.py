@@ -103,7 +103,8 @@ def plan_skips(
     shown = sorted(order)
     if len(set(order)) < len(order) or shown[0] != order[0]:
         return None
-    # Such a decoder holds back too few frames and drops some, and which depends on what it decodes.
+    # A decoder that holds back fewer frames than this drops some, and which ones depends on what
+    # it decodes.
     if _reorder_depth(order) > stream.codec_context.reorder_depth:
         return None
     if stream.codec_context.name == "hevc" and not all(map(_has_one_sublayer, frames)):

@@ -51,7 +51,7 @@ def write_sound(folder: Path, item: SampleItem, random: np.random.Generator) -> 
     """Write a sound of the topic's pitch and timbre, and return its file name."""
     suffix = _SOUND_SUFFIXES[item.number % len(_SOUND_SUFFIXES)]
     name = f"{item.number:03d}{suffix}"
-    # Opus knows 48 kHz and parts of it, and libopus takes the whole.
+    # Opus encodes at 48 kHz and some fractions of it.
     rate = _OPUS_RATE if suffix == ".ogg" else _SOUND_RATE
     codec = {".ogg": "libopus", ".flac": "flac", ".wav": "pcm_s16le"}[suffix]
     with av.open(str(folder / name), "w", options=_BIT_EXACT) as container:

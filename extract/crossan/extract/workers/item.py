@@ -13,7 +13,7 @@ from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_image
 from crossan.extract.media.clip import ClipReader
 
-__all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "lost"]
+__all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "same_for_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,15 @@ class ItemReader:
         try:
             decoded = self._decode(order)
         except FileNotFoundError:
-            return lost(order, f"missing: no file at {order.path}", ItemStatus.MISSING)
+            return same_for_all(order, f"missing: no file at {order.path}", ItemStatus.MISSING)
         except MemoryError as error:
             detail = str(error) or "no memory left"
-            return lost(order, f"{MediaFault.OVER_MEMORY.value}: decoding: {detail}")
+            return same_for_all(order, f"{MediaFault.OVER_MEMORY.value}: decoding: {detail}")
         except ResourceError:
             # An OSError as well, but of our own disk, not of the item.
             raise
         except OSError as error:
-            return lost(order, f"unreadable: {error.strerror or error}")
+            return same_for_all(order, f"unreadable: {error.strerror or error}")
         return {
             modality: self._prepare(modality, *decoded[modality]) for modality in order.modalities
         }
@@ -113,7 +113,7 @@ class ItemReader:
             return MediumOutcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
 
 
-def lost(
+def same_for_all(
     order: DecodeOrder, reason: str, status: ItemStatus = ItemStatus.QUARANTINED
 ) -> dict[Modality, MediumOutcome]:
     """Return the same status and reason for every modality of an order."""

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from crossan.cache_schema.modality import Modality
 from crossan.extract.media import MediaFault
-from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome, lost
+from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome, same_for_all
 from crossan.extract.workers.worker import Limits, LostWorker, Worker
 
 __all__ = ["Limits", "Stopped", "WorkerPool"]
@@ -20,7 +20,7 @@ _ATTEMPTS = 3
 """How many workers may die over one item before it is taken for the cause."""
 
 _ORDERS_EACH = 2
-"""One that a worker reads, and one that waits in its socket so that it need not."""
+"""One that a worker reads, and one in its socket so that the worker need not wait."""
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -124,7 +124,7 @@ class _Feeder:
     def stop(self) -> None:
         """End the worker, whatever it is doing.
 
-        The exchange must be closed, for else the feeder starts another.
+        The exchange must be closed, or the feeder starts another.
         """
         # Held in a variable, for the feeder's own thread may set the attribute to None meanwhile.
         worker = self._worker
@@ -132,8 +132,7 @@ class _Feeder:
             worker.kill()
 
     def _hold_orders(self) -> bool:
-        # With an order in hand there is an answer to wait for: only without one is it right to wait
-        # for the exchange.
+        # With an order in hand the feeder has an answer to wait for, so it is patient only without.
         while len(self._held) < _ORDERS_EACH:
             taken = self._exchange.take(is_patient=not self._held)
             if taken is None:
@@ -172,7 +171,9 @@ class _Feeder:
             self._pool.lost_count += 1
         # A crash may be the machine's doing, short of memory for instance; a limit is the item's.
         if loss.fault is not MediaFault.CRASHED or self._deaths == _ATTEMPTS:
-            self._settle(lost(self._held[0][1], f"{loss.fault.value}: {loss}"), loss.seconds)
+            self._settle(
+                same_for_all(self._held[0][1], f"{loss.fault.value}: {loss}"), loss.seconds
+            )
 
     def _end_worker(self) -> None:
         if self._worker is not None:

@@ -88,7 +88,7 @@ class Worker:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._errors,
-                    # Ctrl-C goes to every process of the terminal's session; it is the job's alone.
+                    # Ctrl-C goes to the whole process group, and is the job's alone to answer.
                     start_new_session=True,
                     env={**os.environ, **_ONE_THREAD, "PYTHONPATH": search_path},
                 )
