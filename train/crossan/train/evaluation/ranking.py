@@ -1,12 +1,14 @@
 """Ranks of held-out items over the whole catalogue, and the best-scored items of every user.
 
 The rank of a target is one more than the number of other items whose score is
-at least as high, to rounding: ties count against the target, so a model that
-scores everything alike is ranked last, not first. A masked item (the user's
-history) counts for nobody; a target that is itself masked is ranked last of all.
+at least as high, up to rounding. Ties count against the target, so a model that
+scores everything alike is ranked last, not first. A masked item (one of the
+user's history) counts as lower than any target; a target that is itself masked
+is ranked last of all.
 
-Ranks are counted, nothing is ever sorted. Scores come a block of users by a
-block of items at a time, as many as stay in the processor's cache.
+Ranks need no sorting: the lower scores are counted. Scores are computed for a
+block of users and a block of items at a time, as many as stay in the
+processor's cache.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ __all__ = ["ranks_by_counting", "top_items"]
 _SCORES_PER_BLOCK = {"cpu": 2_500_000, "cuda": 50_000_000}
 """By kind of device.
 
-About 10 MB of float32 stay in a processor's cache; an accelerator wants more at a time."""
+About 10 MB of float32 stay in a processor's cache; an accelerator is only busy
+with more at a time.
+"""
 _LEAST_USERS_PER_BLOCK = 64
 """For fewer users at a time, reading the item vectors costs more than multiplying them."""
 
@@ -61,7 +65,8 @@ def ranks_by_counting(
         return ranks
     blocks = _Blocks.of(ranker)
     is_lower = torch.empty(0, dtype=torch.bool, device=ranker.device)
-    # In the order of their targets, so that those of one block of users lie in few blocks of items.
+    # Users in the order of their targets, so that the targets of one block of users are in few
+    # blocks of items: each of those has to be scored twice (see `_count_lower`).
     for users in targets.argsort(stable=True).split(blocks.users_at_once):
         if is_lower.numel() < len(users) * blocks.items_at_once:
             is_lower = is_lower.new_empty(len(users) * blocks.items_at_once)
@@ -91,13 +96,12 @@ def top_items(ranker: Ranker, histories: Histories, count: int) -> Tensor:
         best: Tensor | None = None
         for items in blocks.ranges():
             scores = masked.apply(ranker.scores(users, items), items.start)
-            values, places = scores.topk(min(count, scores.shape[1]), dim=1)
+            block_best, columns = scores.topk(min(count, scores.shape[1]), dim=1)
             if best is None:
-                best = values.new_full((len(users), count), float("-inf"))
+                best = block_best.new_full((len(users), count), float("-inf"))
             # The best so far compete with the best of this block, each with its catalogue row.
-            values, chosen = torch.cat([best, values], dim=1).topk(count, dim=1)
-            rows = torch.cat([rows, places + items.start], dim=1).gather(1, chosen)
-            best = values
+            best, winners = torch.cat([best, block_best], dim=1).topk(count, dim=1)
+            rows = torch.cat([rows, columns + items.start], dim=1).gather(1, winners)
         is_empty = best == float("-inf") if best is not None else rows < 0
         parts.append(rows.masked_fill(is_empty, -1).cpu())
     return torch.cat(parts)
@@ -144,7 +148,7 @@ class _Masked:
             is_target = items == targets[users].cpu().numpy()[rows]
         if mask_history == "unseen-only":
             rows, items, is_target = rows[~is_target], items[~is_target], is_target[~is_target]
-        # By item, so that those of one block of items are a run that two binary searches find.
+        # Sorted by item, so that those of one block of items are a slice between two searches.
         order = np.argsort(items, kind="stable")
         self._items = items[order]
         self._rows = torch.from_numpy(rows[order]).to(users.device)
@@ -182,6 +186,8 @@ def _count_lower(
     ranges = blocks.ranges()
     block_of_target = targets // blocks.items_at_once
     with_targets = block_of_target.unique().tolist()
+    # A target's score comes out of the same block as those of other items, not from a product of
+    # its own, which would round in another way: an item equal to the target must tie with it.
     target_scores: Tensor | None = None
     for block in with_targets:
         block_scores = ranker.scores(users, ranges[block])
@@ -191,6 +197,7 @@ def _count_lower(
         columns = targets[inside] - ranges[block].start
         target_scores[inside] = block_scores[inside, columns]
     assert target_scores is not None  # every user has a target, so some block held one
+    # A score this little below the target's may be a tie that was rounded. It counts against it.
     least = target_scores - ranker.rounding(users, targets)
     lower = torch.zeros_like(targets)
     # The ranker still holds the block that was scored last: count that one first, before the
@@ -204,5 +211,6 @@ def _count_lower(
         torch.lt(block_scores, least.unsqueeze(1), out=comparison)
         # Bytes add up ten times as fast as bools.
         lower += comparison.view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
+    # No item counts as lower than a target that is masked, so its rank is the last.
     lower[masked.hidden_targets] = 0
     return lower

@@ -115,8 +115,8 @@ class StreamedFeatures:
         if len(missing) == len(rows):
             self._stored.read(modality, rows, out.numpy())
             return out
-        # All rows are copied from RAM, with anything for those that RAM lacks, and these are then
-        # written over. Picking the others out first would cost more than the copies.
+        # All rows are copied from RAM in one call, with anything for those that RAM lacks. These
+        # are then written over.
         _take(self._in_ram[modality], slots, out)
         scratch = self._stored.empty(modality, min(SCRATCH_ROWS, len(missing))).numpy()
         for start in range(0, len(missing), SCRATCH_ROWS):

@@ -99,6 +99,7 @@ def _cuda_count() -> int:
 def _cuda_names() -> list[str]:
     """Return the name that selects each device in ``CUDA_VISIBLE_DEVICES``."""
     count = _cuda_count()
-    # The names that this process was given, because a trial does not inherit their numbering.
+    # The names that this process was given: numbers counted within them would select other devices
+    # in a trial.
     given = [name.strip() for name in os.environ.get(_VISIBLE, "").split(",") if name.strip()]
     return (given or [str(number) for number in range(count)])[:count]

@@ -23,14 +23,14 @@ from crossan.train.sweep.points import Point
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import Trial
 
-__all__ = ["Failure", "SweepFolder"]
+__all__ = ["SweepFolder", "TrialFailure"]
 
 _SWEEP, _BASE, _POINTS = "sweep.toml", "config.toml", "points.json"
 _SECONDS_BETWEEN_REFRESHES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class TrialFailure:
     """Why a trial has no metrics."""
 
     exit_code: int | None
@@ -125,16 +125,18 @@ class SweepFolder:
         run = self.run(trial)
         return run.lock()["stores"] if (run.path / LOCK_FILE).is_file() else None
 
-    def failure(self, trial: Trial) -> Failure | None:
+    def failure(self, trial: Trial) -> TrialFailure | None:
         """Return why a trial failed, or None where it did not."""
         path = self._failure_path(trial)
-        return Failure(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+        if not path.is_file():
+            return None
+        return TrialFailure(**json.loads(path.read_text(encoding="utf-8")))
 
-    def write_failure(self, trial: Trial, exit_code: int | None, reason: str) -> Failure:
+    def write_failure(self, trial: Trial, exit_code: int | None, reason: str) -> TrialFailure:
         """Record why a trial failed."""
         # Exit code 1 is any bug or error without a code of its own: the file tells a divergence.
         has_diverged = exit_code == 1 and (self.run(trial).path / "divergence.json").is_file()
-        failure = Failure(exit_code, reason, is_final=exit_code is None or has_diverged)
+        failure = TrialFailure(exit_code, reason, is_final=exit_code is None or has_diverged)
         path = self._failure_path(trial)
         path.parent.mkdir(exist_ok=True)
         replace_durably(path, pretty_bytes(asdict(failure)))
