@@ -69,18 +69,19 @@ def ray_cluster(ray_environment):
 @pytest.fixture
 def idle_ray_cluster(ray_cluster):
     """Return the cluster once it is free of the workers of other tests, a failed one's too."""
-    wait_until(lambda: not workers_of(ray_cluster[1]), "the workers of an earlier job to end")
+    wait_until(
+        lambda: not workers_of(ray_cluster[1], *OUR_ACTORS), "the end of an earlier job", pause=0.1
+    )
     return ray_cluster
 
 
-def workers_of(head, kind=""):
-    """Return the process ids of the actors on a cluster, of one class where it is named."""
-    lines = {one: command_line(one) for one in descendants(head)}
-    return [
-        one
-        for one, line in lines.items()
-        if line.startswith(f"ray::{kind}") and not line.startswith("ray::IDLE")
-    ]
+OUR_ACTORS = ("Board", "RankWorker", "Worker")
+
+
+def workers_of(head, *classes):
+    """Return the process ids of the actors of some classes on a cluster."""
+    names = tuple(f"ray::{name}" for name in classes)
+    return [one for one in descendants(head) if command_line(one).startswith(names)]
 
 
 def finish_job(process, exit_code=0):
