@@ -121,7 +121,7 @@ def train(
     }
     if cluster is not None and is_validation_only:
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
-    with joined(device) as place:
+    with joined(device) as process:
         from crossan.train.features import Placement
         from crossan.train.runs.launch import Launch
         from crossan.train.runs.training import train_run
@@ -129,9 +129,9 @@ def train(
 
         settings = run_settings(flags, config or [], assignments or [])
         launch = Launch(
-            device=place.device,
+            device=process.device,
             placement=Placement.parse(residence, max_ram, max_device_memory),
-            ranks=place.ranks,
+            ranks=process.ranks,
             may_resume=resume,
             may_differ=allow_other_spec,
         )
@@ -143,7 +143,7 @@ def train(
             result = train_without_test(settings, out, launch)
         else:
             result = train_run(settings, out, launch)
-        if not place.ranks.is_first:
+        if not process.ranks.is_first:
             return
     if as_json:
         print_json(result)

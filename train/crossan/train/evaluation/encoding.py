@@ -39,7 +39,7 @@ _USERS_PER_BLOCK = 4096
 
 
 class HasHistory(Protocol):
-    """Users by what they had: a split, or a history that somebody typed."""
+    """Users by what they had, a split or a history that somebody typed."""
 
     @property
     def inputs(self) -> Tensor:
@@ -102,7 +102,9 @@ def encode_users(model: SequenceModel, item_vectors: Tensor, inputs: Tensor) -> 
 def make_rankers(
     model: nn.Module, features: Features, readers: Mapping[str, HasHistory]
 ) -> dict[str, Ranker]:
-    """Return a ranker for every group of users, by name; item vectors are encoded once.
+    """Return a ranker for every group of users, by name.
+
+    Item vectors are encoded once for all groups.
 
     Parameters
     ----------

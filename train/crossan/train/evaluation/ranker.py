@@ -1,4 +1,4 @@
-"""What ranking sees of a model: scores of some users and a range of items.
+"""What ranking sees of a model.
 
 Evaluation, recommendation and export see no more of a model than `Ranker`.
 """
@@ -24,7 +24,7 @@ processors, so equal vectors can differ by two or three of these."""
 
 
 class Ranker(Protocol):
-    """Scores of a fixed list of users over the catalogue; users are counted from 0."""
+    """Scores of a fixed list of users, counted from 0, over the catalogue."""
 
     @property
     def user_count(self) -> int:
@@ -114,7 +114,7 @@ class VectorRanker:
 
 
 class CountRanker:
-    """Score by counts: what all users share, and what each user's history adds to it.
+    """Score by counts that all users share and what each user's history adds to them.
 
     Parameters
     ----------
@@ -148,16 +148,16 @@ class CountRanker:
         """Return the scores of some users and a range of catalogue rows, ``(users, items)``."""
         first, end, _ = items.indices(self.item_count)
         scores = self._base[first:end].repeat(len(users), 1)
-        for place, user in enumerate(users.tolist()):
+        for row, user in enumerate(users.tolist()):
             rows, gains = self._model.scores_after(self._histories[user])
             if not len(rows):
                 continue
             is_inside = (rows >= first) & (rows < end)
             chosen = torch.from_numpy(rows[is_inside] - first).to(scores.device)
-            scores[place, chosen] += torch.from_numpy(gains[is_inside]).to(scores)
+            scores[row, chosen] += torch.from_numpy(gains[is_inside]).to(scores)
         return scores
 
     def rounding(self, users: Tensor, targets: Tensor) -> Tensor:
-        """Return zeros: counts are exact, so only equal scores tie."""
+        """Return zeros, as counts are exact and only equal scores tie."""
         del targets
         return self._base.new_zeros(len(users))

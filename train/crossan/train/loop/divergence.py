@@ -1,4 +1,4 @@
-"""A training that diverged: what is recorded of it, and the error that names it."""
+"""The record of a training that diverged, and the error that names it."""
 
 from __future__ import annotations
 

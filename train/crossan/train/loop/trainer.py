@@ -1,4 +1,4 @@
-"""The training loop: steps over users and early stopping, resumable after any step.
+"""The training loop, resumable after any step.
 
 An epoch takes its steps, ranks the validation targets, and stops the training
 where validation HR@10 has not risen for a while.
@@ -90,8 +90,8 @@ def fit(
     StoreIntegrityError
         The best checkpoint of a resumed run is damaged.
     """
-    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as told:
-        training = _Training(model, features, data, settings, run, told, ranks)
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
+        training = _Training(model, features, data, settings, run, interrupt, ranks)
         training.begin()
         while not training.is_over:
             training.take_epoch(on_step)
@@ -108,7 +108,7 @@ def fit(
 
 
 class _Training:
-    """One call of `fit`: its parts and how far it got."""
+    """The parts of one call of `fit` and how far it got."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class _Training:
             self._check_losses()
 
     def _validate(self) -> None:
-        """Close the epoch: rank the validation targets and write its line."""
+        """Close the epoch by ranking the validation targets and writing its line."""
         self._check_losses()
         reached, epoch = self.reached, self.reached.epoch + 1
         mask_history = self._settings.mask_history

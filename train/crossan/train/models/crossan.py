@@ -1,4 +1,4 @@
-"""CROSSAN, the paper's model: side-adapter towers, MOMEF and a sequence encoder (Eqs. 5-6)."""
+"""CROSSAN, the paper's model of side-adapter towers, MOMEF and a sequence encoder (Eqs. 5-6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen features as they are, the baseline of the side adapters: the highest kept layer alone."""
+"""Frozen features without side adapters, the baseline that shows what these add."""
 
 from __future__ import annotations
 

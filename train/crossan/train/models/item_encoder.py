@@ -1,4 +1,8 @@
-"""From the hidden states of an item to its vector: towers, and a fusion by name (``model.fusion``)."""
+"""From the hidden states of an item to its vector.
+
+Towers make one output per modality, and a fusion, chosen by name
+(``model.fusion``), makes one vector of them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ absent modality is zero."""
 
 
 class ItemEncoder(nn.Module):
-    """Towers and their fusion: one vector per item.
+    """Make one vector per item by towers and their fusion.
 
     Shapes
     ------

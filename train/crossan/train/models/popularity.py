@@ -1,4 +1,4 @@
-"""Popularity as a recommender: everybody is shown the items with the highest training counts."""
+"""Popularity as a recommender, which shows everybody the items with the highest counts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Popularity(nn.Module):
         return self.counts
 
     def scores_after(self, history: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return nothing: a history changes no count."""
+        """Return nothing, as a history changes no count."""
         del history
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
 

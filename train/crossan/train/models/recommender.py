@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ModelContext:
-    """What a model is built for: nothing in it leads to a test target."""
+    """What a model is built for, with no test target in reach."""
 
     features: Features
     """Hidden states of the catalogue; without a modality where the kind reads none."""
@@ -76,7 +76,7 @@ def item_rows_of(model: nn.Module) -> tuple[str, ...]:
 
 @runtime_checkable
 class CountingModel(Protocol):
-    """A model whose scores are counts of what users did: it is built, not trained."""
+    """A model whose scores are counts of what users did, built and not trained."""
 
     def base_scores(self) -> Tensor:
         """Return the scores of all items for a user without a history, ``(items,)``."""

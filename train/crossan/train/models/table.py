@@ -1,4 +1,4 @@
-"""The table of models: every kind by its name, and where it is built.
+"""The table of models by their kinds.
 
 A model is added by a file in this folder, a settings class in
 `crossan.train.settings.models` and a line here. Another package adds one by an

@@ -1,7 +1,8 @@
-"""What training minimises, by name (``objective.kind``): where the negatives of a prediction come from.
+"""What training minimises, by name (``objective.kind``).
 
-What belongs here chooses columns for the cross entropy of
-`crossan.train.objectives.loss` and remembers what that takes from step to step.
+What belongs here chooses where the negatives of a prediction come from, as columns
+for the cross entropy of `crossan.train.objectives.loss`, and remembers what that
+takes from step to step.
 """
 
 from crossan.train.objectives.objective import Objective, SequenceLoss, SequenceObjective

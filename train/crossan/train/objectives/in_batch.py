@@ -1,4 +1,8 @@
-"""The paper's objective, Eqs. 7-8: negatives are the other users' items of the batch, debiased by popularity."""
+"""The paper's objective, in-batch debiased cross entropy (Eqs. 7-8).
+
+The negatives of a prediction are the items of the other users in the batch. Popular
+items are there more often, which the popularity term corrects.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ __all__ = ["InBatch"]
 
 
 class InBatch:
-    """In-batch debiased cross entropy; nothing is remembered.
+    """In-batch debiased cross entropy, which remembers nothing between steps.
 
     Parameters
     ----------
@@ -37,4 +41,4 @@ class InBatch:
         return {}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Do nothing: there is nothing to remember."""
+        """Do nothing, as there is nothing to remember."""

@@ -17,13 +17,19 @@ __all__ = ["Objective", "SequenceLoss", "SequenceObjective"]
 
 
 class Objective(Protocol):
-    """What training minimises: the batches of an epoch and a loss for each of them."""
+    """What training minimises.
+
+    An objective gives the batches of an epoch and a loss for each of them.
+    """
 
     def batches(self, epoch: int) -> Sequence[Tensor]:
-        """Return what every step of an epoch learns from; the same for the same epoch."""
+        """Return what every step of an epoch learns from.
+
+        It is the same for the same epoch, so that a resumed run finds its place.
+        """
 
     def items_of(self, batch: Tensor) -> Tensor:
-        """Return the catalogue rows in a batch, each once; a divergence names them."""
+        """Return the catalogue rows in a batch, each once, for a divergence to name."""
 
     def prepare(self, features: Features, batch: Tensor) -> Prepared:
         """Prepare the loss of a batch.
@@ -49,7 +55,7 @@ class SequenceLoss(Protocol):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """Return what is remembered, by name; nothing where nothing is."""
+        """Return what is remembered, by name."""
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Remember what `state` returned."""

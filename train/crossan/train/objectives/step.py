@@ -1,4 +1,4 @@
-"""From a batch of sequences to its loss, in two ways: the one that trains and its slow twin."""
+"""From a batch of sequences to its loss, by the way that trains and by its slow twin."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ __all__ = [
 ]
 
 LossOfBatch = Callable[[SequenceModel, Features, Tensor, Tensor], Tensor]
-"""What both ways are: model, features, ``(users, position)`` catalogue rows padded with `PADDING`, log p of the
-catalogue ``(items,)`` to the loss."""
+"""What both ways are.
+
+From model, features, ``(users, position)`` catalogue rows padded with `PADDING`
+and log p of the catalogue ``(items,)`` to the loss."""
 Prepared = Callable[[SequenceModel], Tensor]
-"""The rest of a step, from the model to the loss: what of it needs no weights is done. Called once."""
+"""The rest of a step, from the model to the loss, called once.
+
+What needs no weights is done already."""
 
 
 def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
-    """Find the unique items of a batch and begin to gather them; its loss encodes each of them once.
+    """Find the unique items of a batch and begin to gather them.
 
-    The sequences lie best on the CPU, wherever the model is: every index is
+    The loss that is returned encodes each of them once. The sequences lie best on the CPU, wherever the model is: every index is
     found there, and the device never waits for a count.
     """
     columns = batch_columns(sequences)
@@ -62,11 +66,12 @@ def prepare_by_position(features: Features, sequences: Tensor, log_popularity: T
 def loss_by_position(
     model: SequenceModel, features: Features, sequences: Tensor, log_popularity: Tensor
 ) -> Tensor:
-    """Return the same loss as vectorised code first writes it: every position gathered, encoded and scored for itself.
+    """Return the same loss with every position gathered, encoded and scored for itself.
 
-    Padding included, under masks; plain modules, plain autograd, one logit per
-    prediction and position, all in memory: ``--reference``. Without dropout the
-    loss and every gradient equal `loss_of_batch`'s to rounding.
+    This is what vectorised code first looks like, padding included, under
+    masks: plain modules, plain autograd, one logit per prediction and position,
+    all in memory. ``--reference`` trains by it. Without dropout the loss and
+    every gradient equal those of `loss_of_batch` to rounding.
     """
     sequences = sequences.to(features.presence.device)
     is_real, rows = sequences != PADDING, sequences.clamp(min=0).flatten()
@@ -76,12 +81,12 @@ def loss_by_position(
     is_predicting = is_real[:, :-1] & is_real[:, 1:]
     predicting = user_vectors[is_predicting]  # (predictions, width)
     following = sequences[:, 1:][is_predicting]
-    wanted = (predicting * placed[:, 1:][is_predicting]).sum(dim=1) - log_popularity[following]
+    positive = (predicting * placed[:, 1:][is_predicting]).sum(dim=1) - log_popularity[following]
     is_own = (sequences.unsqueeze(2) == rows).any(dim=1)  # (users, users * position)
     is_negative = (~is_own & is_real.flatten())[is_predicting.nonzero()[:, 0]]
     scores = predicting @ vectors.T - log_popularity[rows]  # (predictions, users * position)
     negatives = scores.masked_fill(~is_negative, float("-inf"))
     loss: Tensor = (
-        torch.cat([wanted.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - wanted
+        torch.cat([positive.unsqueeze(1), negatives], dim=1).logsumexp(dim=1) - positive
     ).sum()
-    return loss / max(len(wanted), 1)
+    return loss / max(len(positive), 1)

@@ -1,4 +1,4 @@
-"""The table of objectives: every one by its name (``objective.kind``).
+"""The table of objectives by their names (``objective.kind``).
 
 Another package adds one by an entry point in the group ``crossan.objectives``,
 named as the kind, whose target is an `ObjectiveEntry`.

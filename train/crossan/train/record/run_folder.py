@@ -1,4 +1,4 @@
-"""The run folder: what a run read, how it went, what it found."""
+"""The run folder, which records what a run read, how it went and what came of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import load_settings, settings_differences, to_toml
-from crossan.common.console import note
 from crossan.common.files import remove_durably, replace_durably
 from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.pins import LOCK_FILE, pin_version
@@ -25,7 +24,7 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
-from crossan.train.record.spec import Spec, provenance, spec_differences
+from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
 
 __all__ = ["RANKS_FILE", "RunFolder"]
@@ -43,7 +42,7 @@ RANKS_FILE = "eval/per_user.parquet"
 
 
 class RunFolder:
-    """One training's folder; every file in it is written whole.
+    """The folder of one training, in which every file is written whole.
 
     Parameters
     ----------
@@ -64,9 +63,9 @@ class RunFolder:
         settings, spec
             What fixes the run's numbers; recorded in ``config.toml`` and ``env.json``.
         may_resume
-            Whether a run that lies there is gone on with.
+            Whether a run in the folder is resumed.
         may_differ
-            Whether it may be gone on with on another spec.
+            Whether it may be resumed on another spec.
 
         Raises
         ------
@@ -81,7 +80,8 @@ class RunFolder:
         environment: dict[str, Any] = {"spec": spec, **provenance()}
         if self.holds_run() and may_resume:
             self._require_same(settings)
-            environment["earlier"] = self._earlier_specs(spec, may_differ=may_differ)
+            recorded = self._read("env.json") or {}
+            environment["earlier"] = earlier_specs(self.path, recorded, spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
             raise UsageError(
@@ -89,18 +89,21 @@ class RunFolder:
             )
         self.path.mkdir(parents=True, exist_ok=True)
         claim(self.path, "trains")
-        for place in self.path.iterdir():
-            if _TORN.fullmatch(place.name):
-                place.unlink()
-        self._write(
-            "env.json", json.dumps(environment, indent=2) + "\n"
-        )  # first: a config.toml tells of a run
+        for entry in self.path.iterdir():
+            if _TORN.fullmatch(entry.name):
+                entry.unlink()
+        # In this order: a folder with a config.toml holds a run, and a run has an env.json.
+        self._write("env.json", json.dumps(environment, indent=2) + "\n")
         self._write("config.toml", to_toml(settings))
         (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
 
     def release(self, owner: str | None = None) -> None:
-        """Let other processes have the folder; nothing happens where it is not ours, or that of ``owner``, known to be dead."""
+        """Let other processes have the folder.
+
+        Nothing happens where it is not ours. With ``owner``, a process known to be
+        dead, it is released where it is that one's.
+        """
         release(self.path, owner)
 
     def holds_run(self) -> bool:
@@ -126,13 +129,19 @@ class RunFolder:
     def lock_stores(
         self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
     ) -> None:
-        """Record the stores in ``cache.lock.json``, as `crossan.train.features.sources.lock_entries` describes them, and pin their versions."""
+        """Record the stores in ``cache.lock.json`` and pin their versions.
+
+        `crossan.train.features.sources.lock_entries` makes the entries.
+        """
         self._write(LOCK_FILE, json.dumps({"stores": entries}, indent=2) + "\n")
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)
 
     def lock(self) -> dict[str, Any]:
-        """Return ``cache.lock.json``: ``{"stores": {modality: {"store", "fingerprint", "version", "manifest", "layers", "dim"}}}``.
+        """Return what ``cache.lock.json`` holds.
+
+        That is ``{"stores": {modality: {"store", "fingerprint", "version", "manifest",
+        "layers", "dim"}}}``.
 
         Raises
         ------
@@ -148,7 +157,9 @@ class RunFolder:
         return parse_object(path.read_bytes(), str(path))
 
     def locked_stores(self) -> dict[Modality, FeatureStore] | None:
-        """Open the recorded stores at their recorded versions; None where none are recorded yet.
+        """Open the recorded stores at their recorded versions.
+
+        The result is None where none are recorded yet.
 
         Raises
         ------
@@ -162,12 +173,14 @@ class RunFolder:
             store = open_store(entry["store"], entry["version"])
             if store.fingerprint != entry["fingerprint"]:
                 raise IncompatibleError(
-                    f"{entry['store']}: the run recorded fingerprint {entry['fingerprint'][:12]}, found {store.fingerprint[:12]}"
+                    f"{entry['store']}: the run recorded fingerprint"
+                    f" {entry['fingerprint'][:12]}, found {store.fingerprint[:12]}"
                 )
             if store.manifest_digest != entry.get("manifest", store.manifest_digest):
                 raise IncompatibleError(
-                    f"{entry['store']}: the run recorded version {entry['version']} with the digest {entry['manifest'][:12]}, "
-                    f"found a version {entry['version']} with {store.manifest_digest[:12]}: its history was rewritten"
+                    f"{entry['store']}: the run recorded version {entry['version']} with the"
+                    f" digest {entry['manifest'][:12]}, found a version {entry['version']} with"
+                    f" {store.manifest_digest[:12]}: its history was rewritten"
                 )
             stores[Modality(name)] = store
         return stores
@@ -179,13 +192,13 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of ``metrics.jsonl``; a torn last line is left out."""
+        """Return the lines of ``metrics.jsonl``, without a torn last one."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
         return [json.loads(line) for line in lines]
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Put these lines in the place of all there are: a resumed run writes the later ones again."""
+        """Replace all lines of ``metrics.jsonl``, of which a resumed run writes the later ones again."""
         self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def write_divergence(self, facts: Mapping[str, Any]) -> Path:
@@ -194,15 +207,18 @@ class RunFolder:
         return self.path / _DIVERGENCE
 
     def write_initial(self, facts: Mapping[str, Any]) -> None:
-        """Write ``init.json``: the run, epoch and sha256 of the weights that training began from."""
+        """Write ``init.json``, the run, epoch and sha256 of the weights that training began from."""
         self._write(_INITIAL, json.dumps(facts, indent=2) + "\n")
 
     def initial(self) -> dict[str, Any] | None:
-        """Return ``init.json``, None where training began from random weights, or has not begun."""
+        """Return ``init.json``, None where training began from random weights or not at all."""
         return self._read(_INITIAL)
 
     def forget_figures(self) -> None:
-        """Remove what was found with weights that are about to change; ``result.json`` first, which tells of a finished run."""
+        """Remove the figures of weights that are about to change.
+
+        ``result.json`` goes first, as it tells of a finished run.
+        """
         for name in (_RESULT, _VALIDATION, RANKS_FILE):
             remove_durably(self.path / name)
 
@@ -215,11 +231,11 @@ class RunFolder:
         return self._with_model(self._read(_RESULT))
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
-        """Write ``validation.json``: the figures of a run that has not seen its test targets."""
+        """Write ``validation.json``, the figures of a run that has not seen its test targets."""
         self._write(_VALIDATION, json.dumps(figures, indent=2) + "\n")
 
     def validation(self) -> dict[str, Any] | None:
-        """Return ``validation.json``, None before that, and for a run that was never asked to stop there."""
+        """Return ``validation.json``, None where the run has not written it."""
         return self._with_model(self._read(_VALIDATION))
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
@@ -249,10 +265,10 @@ class RunFolder:
         return load_checkpoint(self.path / "checkpoints", BEST)
 
     def _is_vacant(self) -> bool:
-        """Whether nothing lies there but what a process killed in `begin` may have left."""
+        """Whether the folder holds only what a process killed in `begin` may have left."""
         return self.path.is_dir() and all(
-            place.name in {OWNER_FILE, "env.json"} or _TORN.fullmatch(place.name)
-            for place in self.path.iterdir()
+            entry.name in {OWNER_FILE, "env.json"} or _TORN.fullmatch(entry.name)
+            for entry in self.path.iterdir()
         )
 
     def _require_same(self, settings: RunSettings) -> None:
@@ -263,24 +279,6 @@ class RunFolder:
                 f"--resume {self.path}: the run there has other settings\n  {listed}",
                 remedy="Leave the settings as they were, or start another run with another --out",
             )
-
-    def _earlier_specs(self, spec: Spec, *, may_differ: bool) -> list[Any]:
-        """Return the specs that the run was trained on before this one, the latest last."""
-        recorded = self._read("env.json") or {}
-        before, earlier = recorded.get("spec", {}), recorded.get("earlier", [])
-        changed = spec_differences(before, spec)
-        if not changed:
-            return list(earlier)
-        listed = "\n  ".join(changed)
-        if not may_differ:
-            raise IncompatibleError(
-                f"--resume {self.path}: the run there was trained on another spec, and its numbers depend on it\n  {listed}",
-                remedy="Go on where it was begun (threads: OMP_NUM_THREADS), or accept other numbers: --allow-other-spec",
-            )
-        note(
-            f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}"
-        )
-        return [*earlier, before]
 
     def _with_model(self, figures: dict[str, Any] | None) -> dict[str, Any] | None:
         """Return figures with the name of the model, which runs did not always record."""

@@ -18,7 +18,17 @@ from typing import Any
 
 import torch
 
-__all__ = ["Spec", "current_spec", "exact_kernels", "provenance", "spec_differences"]
+from crossan.cache_schema.errors import IncompatibleError
+from crossan.common.console import note
+
+__all__ = [
+    "Spec",
+    "current_spec",
+    "earlier_specs",
+    "exact_kernels",
+    "provenance",
+    "spec_differences",
+]
 
 Spec = dict[str, str | int | None]
 """Facts by name, all of which must be the same where a run is resumed."""
@@ -64,6 +74,45 @@ def spec_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+def earlier_specs(
+    folder: Path, recorded: Mapping[str, Any], spec: Spec, *, may_differ: bool
+) -> list[Any]:
+    """Return the specs that a run was trained on before this one, the latest last.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    recorded
+        What its ``env.json`` holds.
+    spec
+        The spec of this process.
+    may_differ
+        Whether the run may be resumed on another spec.
+
+    Raises
+    ------
+    IncompatibleError
+        The specs differ and ``may_differ`` is not set.
+    """
+    before, earlier = recorded.get("spec", {}), recorded.get("earlier", [])
+    changed = spec_differences(before, spec)
+    if not changed:
+        return list(earlier)
+    listed = "\n  ".join(changed)
+    if not may_differ:
+        raise IncompatibleError(
+            f"--resume {folder}: the run there was trained on another spec, and its numbers"
+            f" depend on it\n  {listed}",
+            remedy="Go on where it was begun (threads: OMP_NUM_THREADS), or accept other"
+            " numbers: --allow-other-spec",
+        )
+    note(
+        f"going on with another spec, so the numbers are no longer those of one machine\n  {listed}"
+    )
+    return [*earlier, before]
 
 
 def provenance() -> dict[str, Any]:

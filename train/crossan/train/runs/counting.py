@@ -1,4 +1,7 @@
-"""A run of a model that only counts: no step is taken, the run folder is like any other."""
+"""A run of a model that only counts.
+
+No step is taken, and the run folder is like any other.
+"""
 
 from __future__ import annotations
 

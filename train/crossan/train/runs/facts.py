@@ -1,4 +1,4 @@
-"""What only training knows of a run: its size, its epochs, its seconds and its memory."""
+"""What only training knows of a run, such as its seconds and its memory."""
 
 from __future__ import annotations
 

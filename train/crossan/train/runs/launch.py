@@ -12,7 +12,7 @@ __all__ = ["Launch"]
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Where and by whom a run is trained; its settings say what."""
+    """Where and by whom a run is trained, whatever its settings are."""
 
     device: str = "auto"
     """Where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ..."""

@@ -47,7 +47,7 @@ __all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run"]
 
 @dataclass(frozen=True, slots=True)
 class TrainableRun:
-    """What training and selecting see of a run: nothing here leads to a test target."""
+    """What training and selecting see of a run, with no test target in reach."""
 
     folder: RunFolder
     settings: RunSettings
@@ -185,7 +185,7 @@ def assemble(
 
 
 def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
-    """Return the run that lies there if training goes on with the versions that it recorded, None otherwise."""
+    """Return the run in a folder, None unless training resumes the versions that it recorded."""
     if not (folder.path / LOCK_FILE).is_file():
         return None
     entries = folder.lock()["stores"]
@@ -213,7 +213,8 @@ def _load_features(
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(
-                f"features.storage=int8: {modality.value} with a relative error of {mean:.2%}, {largest:.2%} at most"
+                f"features.storage=int8: {modality.value} with a relative error of {mean:.2%},"
+                f" {largest:.2%} at most"
             )
     counts = training_counts(kept.training_items, stored.item_count)
     # A training ends every epoch with an evaluation, so it gathers the blocks of both.
@@ -242,8 +243,8 @@ def best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
     best = folder.best_checkpoint()
     if best.state.get("epoch") != epoch:
         raise StoreIntegrityError(
-            f"{folder.path}: expected the weights of epoch {epoch} in checkpoints/{BEST}, found those of epoch"
-            f" {best.state.get('epoch')}",
+            f"{folder.path}: expected the weights of epoch {epoch} in checkpoints/{BEST},"
+            f" found those of epoch {best.state.get('epoch')}",
             remedy="Resume it with the max_epochs and patience it had before",
         )
     return best.tensors["model"]

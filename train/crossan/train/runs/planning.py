@@ -1,4 +1,4 @@
-"""From settings to a run that can begin: everything settled and checked, nothing written."""
+"""From settings to a run that can begin, with everything checked and nothing written."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RunPlan(Generic[RunT]):
 
 
 def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[OpenedRun]:
-    """Load everything that a run reads and check it; nothing is written.
+    """Load everything that a run reads and check it, without writing anything.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:
-    """Return what a model computes in; one that only counts has buffers alone."""
+    """Return the dtype of a model, of which one that only counts has buffers alone."""
     return next(chain(model.parameters(), model.buffers())).dtype
 
 

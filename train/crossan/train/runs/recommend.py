@@ -27,15 +27,15 @@ def history_of_user(run: OpenedRun, user: str) -> np.ndarray:
         No such user, or one with too few interactions.
     """
     users = run.kept.user_ids
-    place = int(np.searchsorted(users, user))
-    if place == len(users) or users[place] != user:
+    row = int(np.searchsorted(users, user))
+    if row == len(users) or users[row] != user:
         close = difflib.get_close_matches(user, users[:10_000].tolist(), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise UsageError(
             f"--user {user}: not among the run's {len(users):,} users (those with at least"
             f" {run.settings.data.min_items} interactions){hint}"
         )
-    return run.kept.sequence(place)
+    return run.kept.sequence(row)
 
 
 def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
@@ -51,7 +51,8 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise UsageError(
-            f"--history {text}: not in the catalogue of {len(known):,} items: {', '.join(unknown) or 'nothing named'}"
+            f"--history {text}: not in the catalogue of {len(known):,} items:"
+            f" {', '.join(unknown) or 'nothing named'}"
         )
     return np.array([known[name] for name in names], dtype=np.int64)
 

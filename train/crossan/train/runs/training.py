@@ -1,4 +1,7 @@
-"""A run from its settings to ``result.json``, in three steps: plan, claim, train."""
+"""A run from its settings to ``result.json``.
+
+Three functions in a row make it: `plan_run`, `claim` and `train`.
+"""
 
 from __future__ import annotations
 

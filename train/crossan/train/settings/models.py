@@ -174,7 +174,10 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
 
 
 class _ModelClasses(Mapping[str, type[Settings]]):
-    """The settings class of every kind; those of other packages are loaded when asked for."""
+    """The settings class of every kind.
+
+    Those of other packages are loaded when they are asked for.
+    """
 
     def __getitem__(self, kind: str) -> type[Settings]:
         if kind not in plugin_names(MODELS_GROUP):
@@ -211,7 +214,10 @@ class _ModelClasses(Mapping[str, type[Settings]]):
 
 @cache
 def _loads(kind: str) -> bool:
-    """Whether the settings class of a kind can be loaded; what cannot is named once."""
+    """Whether the settings class of a kind can be loaded.
+
+    A package that cannot be loaded is named once, on stderr.
+    """
     try:
         model_settings_classes()[kind]
     except ConfigError as error:
@@ -221,7 +227,9 @@ def _loads(kind: str) -> bool:
 
 
 def model_settings_classes() -> Mapping[str, type[Settings]]:
-    """Return the settings class of every kind, ours first; looking up a kind loads its package.
+    """Return the settings class of every kind, ours first.
+
+    Looking up a kind of another package loads that.
 
     Raises
     ------
