@@ -6,7 +6,6 @@ mostly came too early or too late to stop anything fails.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -14,6 +13,8 @@ import time
 
 import pytest
 
+from support import outcomes
+from support.commands import training
 from support.fabricated import write_small
 from support.processes import is_alive
 
@@ -28,35 +29,16 @@ SETTINGS = (
     "max_epochs=8",
     "checkpoint.every_steps=7",
 )
-MEASURED = ("run", "seconds_per_epoch", "peak_memory_bytes")
 
 
 def arguments(place, out):
-    given = [part for setting in SETTINGS for part in ("--set", setting)]
-    places = [
-        "--dataset",
-        place / "d",
-        "--cache",
-        place / "c",
-        "--out",
-        out,
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    return [*places, *given, "--resume"]
+    return training(place, SETTINGS, "--resume", out=out)
 
 
 def outcome(run):
-    """Return what the kills must not change: result, metrics, ranks, the weights and the optimiser, byte for byte."""
-    result = json.loads((run / "result.json").read_text())
-    files = ("last/model", "last/optimiser", "last/random", "best/model")
-    return {
-        "result": {key: value for key, value in result.items() if key not in MEASURED},
-        "metrics": (run / "metrics.jsonl").read_bytes(),
-        "ranks": (run / "eval" / "per_user.parquet").read_bytes(),
-        **{file: (run / "checkpoints" / f"{file}.safetensors").read_bytes() for file in files},
-    }
+    """Return what the kills must not change: what a run comes to, and the state of its random numbers, byte for byte."""
+    random_state = run / "checkpoints" / "last" / "random.safetensors"
+    return {**outcomes.outcome(run), "random": random_state.read_bytes()}
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.extract.backbones import load_backbone
 from crossan.extract.cli import main
+from support.extraction import places
 
 ITEM_COUNT = 13
 PROGRAMS = Path(sys.executable).parent
@@ -80,12 +81,7 @@ def crossan_extract(monkeypatch, capsys):
 def extract(crossan_extract, dataset, tmp_path, tiny_backbones):
     """Return the command with dataset, cache and backbones filled in; later options win."""
     common = [
-        "--dataset",
-        dataset,
-        "--cache",
-        tmp_path / "c",
-        "--backbone",
-        tiny_backbones,
+        *places(dataset, tmp_path / "c", tiny_backbones),
         "--max-bad",
         "100%",
         "--json",
@@ -194,12 +190,7 @@ def test_the_result_for_people_is_one_line_per_store_and_its_place(
     crossan_extract, dataset, tmp_path, tiny_backbones
 ):
     arguments = [
-        "--dataset",
-        dataset,
-        "--cache",
-        tmp_path / "c",
-        "--backbone",
-        tiny_backbones / "text",
+        *places(dataset, tmp_path / "c", tiny_backbones / "text"),
     ]
     code, printed, _ = crossan_extract("--modality", "text", *arguments)
     assert code == 0
@@ -350,12 +341,7 @@ def test_wrong_usage_is_named_with_its_exit_code(
     crossan_extract, dataset, tiny_backbones, tmp_path, arguments, code, message
 ):
     given = [
-        "--dataset",
-        dataset,
-        "--cache",
-        tmp_path / "c",
-        "--backbone",
-        tiny_backbones,
+        *places(dataset, tmp_path / "c", tiny_backbones),
         *arguments,
     ]
     ended, _, said = crossan_extract(*given)

@@ -10,7 +10,7 @@ import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from support.extraction import write_items
+from support.extraction import places, write_items
 
 pytestmark = pytest.mark.data
 
@@ -37,16 +37,9 @@ def _edge_dataset(folder, out):
 
 def test_no_file_stops_the_batch(test_data, commands, tiny_backbones, tmp_path):
     named = _edge_dataset(test_data / "edge_media", tmp_path / "d")
-    places = [
-        "--dataset",
-        tmp_path / "d",
-        "--cache",
-        tmp_path / "c",
-        "--backbone",
-        tiny_backbones,
-    ]
+    arguments = places(tmp_path / "d", tmp_path / "c", tiny_backbones)
     reported = commands.finish(
-        "crossan-extract", "--modality", "all", *places, "--max-bad", "100%", "--json"
+        "crossan-extract", "--modality", "all", *arguments, "--max-bad", "100%", "--json"
     )
     stores = {store["modality"]: store for store in reported["stores"]}
     for modality, count in named.items():
@@ -78,15 +71,8 @@ def test_the_three_real_videos_give_frames_and_sound(test_data, commands, tiny_b
     dataset = write_items(
         tmp_path / "d", [{"item_id": video.stem, "video": str(video)} for video in videos]
     )
-    places = [
-        "--dataset",
-        dataset,
-        "--cache",
-        tmp_path / "c",
-        "--backbone",
-        tiny_backbones,
-    ]
-    done = commands.finish("crossan-extract", "--modality", "video,audio", *places, "--json")
+    arguments = places(dataset, tmp_path / "c", tiny_backbones)
+    done = commands.finish("crossan-extract", "--modality", "video,audio", *arguments, "--json")
     for reported in done["stores"]:
         assert (reported["ok"], reported["forwarded"]) == (3, 3)
         rows = open_store(reported["store"]).load()

@@ -23,6 +23,7 @@ from crossan.common.datasets import write_dataset
 from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.extract.backbones import load_backbone
 from crossan.extract.job.canary import canary_features
+from support.extraction import places
 from support.processes import descendants
 from support.ray_cluster import finish_job, workers_of
 from support.started import PROGRAMS, start, wait_until
@@ -72,12 +73,7 @@ def command(commands, dataset, tiny_backbones, ray_environment):
         arguments = [
             "--modality",
             "image",
-            "--dataset",
-            dataset,
-            "--cache",
-            cache,
-            "--backbone",
-            tiny_backbones,
+            *places(dataset, cache, tiny_backbones),
         ]
         arguments += ["--batch-size", "4", "--max-bad", "1%", "--json", *options]
         if is_forked:

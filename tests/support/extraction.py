@@ -35,6 +35,11 @@ def write_items(target, items):
     return target
 
 
+def places(dataset, cache, backbone):
+    """Return the arguments of ``crossan-extract`` that name them."""
+    return ["--dataset", dataset, "--cache", cache, "--backbone", backbone]
+
+
 class Extraction:
     """Runs ``crossan-extract`` on one dataset and one cache folder.
 

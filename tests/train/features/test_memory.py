@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from support.sparse import write_sparse_place
+from support.sparse import PER_USER, write_sparse_place
 
 # The peak is the process's own: ru_maxrss begins with the parent's.
 TRAIN = """
@@ -19,6 +19,8 @@ finally:
 """
 LAYERS, DIM = 12, 768  # 18 KiB a row
 MIB = 1 << 20
+BATCH_BYTES = 64 * PER_USER * LAYERS * DIM * 2
+"""15 MiB: users, their items, and a row of half precision each."""
 
 
 def train(place, *limits):
@@ -73,5 +75,7 @@ def test_the_budget_is_kept(tmp_path):
     assert small[0].startswith("features: streamed from 281 MiB")
     assert large[0].startswith("features: streamed from 281 MiB")
     assert whole[0].startswith("features: all 281 MiB in RAM")
-    assert large[1] - small[1] < 138 * MIB  # 192 - 64, and 10 for what pages are taken in
+    # 192 - 64, 10 for what pages are taken in, and a batch: the one made ahead by the prefetching
+    # thread is there at the peak of one training and not at that of another, as threads happen to run.
+    assert large[1] - small[1] < 128 * MIB + 10 * MIB + BATCH_BYTES
     assert whole[1] - small[1] > 150 * MIB

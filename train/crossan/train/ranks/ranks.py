@@ -45,7 +45,7 @@ class Ranks:
         """Set by a caller that cannot send this process a signal."""
 
     def __reduce__(self) -> tuple[type[Ranks], tuple[int, int]]:
-        # A worker on a cluster is handed a copy: the event is this process's, and has a lock.
+        """Have a copy in another process, as a worker on a cluster is handed, begin with an event of its own."""
         return Ranks, (self.number, self.count)
 
     @property
