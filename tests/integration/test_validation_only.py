@@ -8,9 +8,12 @@ import typing
 import pytest
 
 from crossan.common.datasets import KeptSequences
-from crossan.train.runs.opening import OpenedRun, TrainableRun
+from crossan.train.loop.trainable import TrainableRun
+from crossan.train.loop.trainer import fit
+from crossan.train.ranks.ranks import Ranks
+from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.planning import RunPlan
-from crossan.train.runs.training import train
+from crossan.train.runs.training import train_without_test
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows
@@ -102,11 +105,13 @@ def reachable(kind, found):
 
 
 def test_by_type_nothing_that_training_is_handed_leads_to_the_test_part():
-    handed = [hint for name, hint in typing.get_type_hints(train).items() if name != "return"]
-    assert handed == [RunPlan[TrainableRun]]
+    hints = typing.get_type_hints(fit)
+    handed = [hint for name, hint in hints.items() if name != "return"]
+    assert handed[:2] == [TrainableRun, Ranks]
+    assert typing.get_type_hints(train_without_test)["plan"] == RunPlan[TrainableRun]
     # The plan's run has the type that the plan is of; what else a plan has is the same for all.
     others = [hint for name, hint in typing.get_type_hints(RunPlan).items() if name != "run"]
-    for hint in (TrainableRun, *others):
+    for hint in (*handed, *others):
         assert not {KeptSequences, TestSplit, OpenedRun} & reachable(hint, set())
     assert KeptSequences in reachable(OpenedRun, set())  # so the walk does find it where it is
     for split in (train_split, validation_split):

@@ -123,9 +123,9 @@ def train(
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
     with joined(device) as process:
         from crossan.train.features import Placement
+        from crossan.train.runs import training
         from crossan.train.runs.launch import Launch
-        from crossan.train.runs.training import train_run
-        from crossan.train.runs.validation_only import train_without_test
+        from crossan.train.runs.planning import claim, plan_run
 
         settings = run_settings(flags, config or [], assignments or [])
         launch = Launch(
@@ -140,9 +140,14 @@ def train(
 
             result = train_on_cluster(settings, out, cluster, launch)
         elif is_validation_only:
-            result = train_without_test(settings, out, launch)
+            # Nothing else keeps the plan with the test part, so nothing below can reach it.
+            seen = plan_run(settings, out, launch).without_test()
+            with claim(seen):
+                result = training.train_without_test(seen)
         else:
-            result = train_run(settings, out, launch)
+            plan = plan_run(settings, out, launch)
+            with claim(plan):
+                result = training.train(plan)
         if not process.ranks.is_first:
             return
     if as_json:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -52,24 +53,28 @@ def run_app(app: typer.Typer, name: str) -> NoReturn:
     command line with 2. SIGTERM is raised as `SystemExit` with code 143, so
     ``finally`` blocks run.
     """
-    _run(typer.main.get_command(app), name)
+    with _exit_codes():
+        sys.exit(typer.main.get_command(app).main(prog_name=name, standalone_mode=False) or 0)
 
 
 def run_command(command: Callable[..., Any], name: str) -> NoReturn:
-    """Run one function as the whole program ``name``."""
+    """Run one function as the whole program ``name``, as `run_app` does."""
     app = typer.Typer(**(app_settings() | {"add_completion": True}))
     add_command(app, name)(command)
     program = typer.main.get_command(app)
     program.params.append(_version_option())
-    _run(program, name)
+    with _exit_codes():
+        sys.exit(program.main(prog_name=name, standalone_mode=False) or 0)
 
 
-def _run(program: Any, name: str) -> NoReturn:  # noqa: ANN401 - a class that typer does not export
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn what ends a program into its exit code, and print it without a traceback."""
     signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
     never_fail_to_encode()
     try:
         # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
-        sys.exit(program.main(prog_name=name, standalone_mode=False) or 0)
+        yield
     except CrossanError as error:
         print_error(error)
         sys.exit(error.exit_code)

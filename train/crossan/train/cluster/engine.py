@@ -55,7 +55,7 @@ def train_on_cluster(
     Parameters
     ----------
     settings, out
-        As for `crossan.train.runs.training.train_run`.
+        As for `crossan.train.runs.planning.plan_run`.
     cluster
         The cluster, and how many ranks to start.
     launch

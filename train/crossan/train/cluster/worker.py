@@ -146,7 +146,8 @@ class RankWorker:
         import torch.distributed as dist
 
         from crossan.train.ranks.joining import MOST_WAITING, process_group
-        from crossan.train.runs.training import train_run
+        from crossan.train.runs.planning import claim, plan_run
+        from crossan.train.runs.training import train
 
         task = self._task
         if task.folder.is_dir():
@@ -164,7 +165,9 @@ class RankWorker:
             )
         with process_group(store, number, task.rank_count, task.launch.device) as ranks:
             ranks.told_to_end = self._told_to_end
-            return train_run(task.settings, task.out, replace(task.launch, ranks=ranks))
+            plan = plan_run(task.settings, task.out, replace(task.launch, ranks=ranks))
+            with claim(plan):
+                return train(plan)
 
     def _unfit(self) -> Failure | None:
         """Return why this node cannot take part, or None where it can."""

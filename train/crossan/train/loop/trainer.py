@@ -10,74 +10,55 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.evaluation.encoding import EvaluationStoppedError
-from crossan.train.features import Features
 from crossan.train.features.prefetch import prepared_ahead
+from crossan.train.loop.counting import count
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.saver import Progress, Saver
+from crossan.train.loop.trainable import TrainableRun, announce
 from crossan.train.loop.validation import say_epoch, validate
 from crossan.train.loop.warm_start import load_initial_weights
+from crossan.train.models.recommender import CountingModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import ALONE, Ranks
-from crossan.train.record.run_folder import RunFolder
-from crossan.train.sequences.splits import TrainSplit, ValidationSplit
-from crossan.train.settings import RunSettings
+from crossan.train.sequences.popularity import log_popularity, training_counts
+from crossan.train.sequences.splits import train_split, validation_split
 
-__all__ = ["TrainingData", "fit"]
+__all__ = ["fit"]
 
 _SEED_STRIDE = 1_000_003
 """Keeps the random streams of neighbouring seeds apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """What is learned from, and what tells when to stop."""
-
-    train: TrainSplit
-    validation: ValidationSplit
-    log_popularity: Tensor
-    """Log p of the whole catalogue, ``(items,)``, where the model computes."""
-    item_ids: np.ndarray
-    """The catalogue, ``(items,)``."""
-
-
 def fit(
-    model: SequenceModel,
-    features: Features,
-    data: TrainingData,
-    settings: RunSettings,
-    run: RunFolder,
-    ranks: Ranks = ALONE,
-    on_step: Callable[[], None] | None = None,
+    run: TrainableRun, ranks: Ranks = ALONE, on_step: Callable[[], None] | None = None
 ) -> Progress:
-    """Train until early stopping, from the run folder's newest checkpoint where there is one.
+    """Train a run until early stopping and return how far it got.
 
-    Every random choice follows from the seed, the epoch number and the states
-    of torch's generators, which a checkpoint holds: a run resumed after any
-    step equals one that was never interrupted. SIGTERM and Ctrl-C finish the
-    step in hand, write a checkpoint and end with 143 and 130. Several ranks take
-    every step, save, stop and fail together.
+    It goes on from the newest checkpoint in the run folder, where there is one,
+    and the best weights are in the folder then. Every random choice follows from
+    the seed, the epoch number and the states of torch's generators, which a
+    checkpoint holds: a run resumed after any step equals one that was never
+    interrupted. SIGTERM and Ctrl-C finish the step in hand, write a checkpoint
+    and end with 143 and 130. Several ranks take every step, save, stop and fail
+    together. A model that only counts takes no step.
 
     Parameters
     ----------
-    model, features, data, settings
-        What is trained, on what, and how.
     run
-        The folder that checkpoints and metrics are written to.
+        What is trained, on what, and where it is recorded.
     ranks
         The processes that train together.
     on_step
@@ -90,8 +71,11 @@ def fit(
     StoreIntegrityError
         The best checkpoint of a resumed run is damaged.
     """
+    announce(run, ranks.count)
+    if isinstance(run.model, CountingModel):
+        return count(run)
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
-        training = _Training(model, features, data, settings, run, interrupt, ranks)
+        training = _Training(run, interrupt, ranks)
         training.begin()
         while not training.is_over:
             training.take_epoch(on_step)
@@ -110,31 +94,32 @@ def fit(
 class _Training:
     """The parts of one call of `fit` and how far it got."""
 
-    def __init__(
-        self,
-        model: SequenceModel,
-        features: Features,
-        data: TrainingData,
-        settings: RunSettings,
-        run: RunFolder,
-        told: ToldToEnd,
-        ranks: Ranks,
-    ) -> None:
-        self._model, self._features, self._data, self._settings = model, features, data, settings
-        self._run, self._told, self._ranks = run, told, ranks
-        self._optimiser = make_optimiser(model.parameter_groups(), settings.optimiser)
-        context = ObjectiveContext(settings, data.train, data.log_popularity, ranks)
+    def __init__(self, run: TrainableRun, interrupt: ToldToEnd, ranks: Ranks) -> None:
+        if not isinstance(run.model, SequenceModel):
+            raise TypeError(f"expected a SequenceModel, got {type(run.model).__name__}")
+        self._model, self._features, self._settings = run.model, run.features, run.settings
+        self._run, self._interrupt, self._ranks = run, interrupt, ranks
+        length = run.settings.data.input_length
+        self._validation = validation_split(run.seen, length)
+        counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
+        log_p = log_popularity(counts).to(run.device)
+        context = ObjectiveContext(run.settings, train_split(run.seen, length), log_p, ranks)
         self._objective = make_objective(context)
-        self._saver = Saver(model, self._optimiser, self._objective, run, settings.checkpoint)
-        self._sum_gradients = GradientSum(model.parameters(), ranks) if ranks.count > 1 else None
-        self._window = LossWindow(features.presence.device)
+        self._optimiser = make_optimiser(self._model.parameter_groups(), run.settings.optimiser)
+        self._saver = Saver(
+            self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
+        )
+        self._sum_gradients = None
+        if ranks.count > 1:
+            self._sum_gradients = GradientSum(self._model.parameters(), ranks)
+        self._window = LossWindow(run.device)
         self._latest_loss = ""
         self.told, self._is_due = 0, False
         """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
         self.reached = self._saver.restore()
-        weights = weights_digest(model) if ranks.count > 1 else ""
+        weights = weights_digest(self._model) if ranks.count > 1 else ""
         ranks.require_same({"checkpoint": str(self.reached), "weights": weights})
-        run.write_metrics(self.reached.metrics)
+        run.folder.write_metrics(self.reached.metrics)
         self._lap_begun = time.monotonic()
 
     @property
@@ -145,14 +130,14 @@ class _Training:
     def begin(self) -> None:
         """Take the weights of another run where one is named, and drop figures that grow old."""
         if self._settings.init is not None and self._saver.newest is None:
-            load_initial_weights(
-                self._model, Path(self._settings.init), self._run, self._data.item_ids
-            )
+            item_ids = self._run.seen.item_ids
+            init = Path(self._settings.init)
+            load_initial_weights(self._model, init, self._run.folder, item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
         self._agree()
         if not self.is_over:
             # They are of the epochs so far: nobody may take them for those of what comes.
-            self._run.forget_figures()
+            self._run.folder.forget_figures()
 
     def take_epoch(self, on_step: Callable[[], None] | None) -> None:
         """Take the steps that are left of the epoch, then rank the validation targets.
@@ -172,7 +157,8 @@ class _Training:
             for loss_of in losses:
                 if on_step is not None:
                     on_step()
-                self._take_step(loss_of)
+                self._seed_step()
+                self._descend(loss_of(self._model))
                 steps.advance(1, self._latest_loss)
                 self._agree()
                 if self._is_due:
@@ -192,8 +178,8 @@ class _Training:
 
     def _agree(self) -> None:
         """Settle with the other ranks whether to end, and whether a checkpoint is due."""
-        is_told = self._told.is_set() or self._ranks.told_to_end.is_set()
-        our_signal = (self._told.number or signal.SIGTERM) if is_told else 0
+        is_told = self._interrupt.is_set() or self._ranks.told_to_end.is_set()
+        our_signal = (self._interrupt.number or signal.SIGTERM) if is_told else 0
         # Only the first rank writes, so only its clock counts.
         is_due_here = self._ranks.is_first and self._saver.is_due
         self.told, is_due = self._ranks.highest(our_signal, is_due_here)
@@ -214,11 +200,13 @@ class _Training:
     def _prepare(self, batch: Tensor) -> Prepared:
         return self._objective.prepare(self._features, batch)
 
-    def _take_step(self, loss_of: Prepared) -> None:
-        """Take one step, without waiting for its loss."""
+    def _seed_step(self) -> None:
+        """Have several ranks draw the same dropout again when the step is repeated."""
         if self._sum_gradients is not None:
             seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
-        loss = loss_of(self._model)
+
+    def _descend(self, loss: Tensor) -> None:
+        """Take the step down the gradient of a loss, without waiting for its value."""
         self._optimiser.zero_grad()
         loss.backward()
         if self._sum_gradients is not None:
@@ -239,10 +227,10 @@ class _Training:
             valid = validate(
                 self._model,
                 self._features,
-                self._data.validation,
+                self._validation,
                 mask_history,
                 self._ranks,
-                self._told,
+                self._interrupt,
             )
         except EvaluationStoppedError:
             return
@@ -254,7 +242,7 @@ class _Training:
         if is_best:
             reached.best_epoch, reached.best_hr = epoch, valid["hr@10"]
             self._saver.keep_best(epoch, valid["hr@10"])
-        self._run.append_metrics(line)
+        self._run.folder.append_metrics(line)
         self._lap()
         say_epoch(self._settings, reached, loss, valid)
 
@@ -296,4 +284,5 @@ class _Training:
             if newest is None
             else f"the checkpoint of {newest} is kept"
         )
-        return record_divergence(self._run, what, epoch, step, items, self._data.item_ids, kept)
+        item_ids = self._run.seen.item_ids
+        return record_divergence(self._run.folder, what, epoch, step, items, item_ids, kept)

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from crossan.train.loop.saver import Progress
+from crossan.train.loop.trainable import trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
 
-__all__ = ["trainable_parameter_count", "training_facts"]
+__all__ = ["training_facts"]
 
 
 def training_facts(model: nn.Module, folder: RunFolder, reached: Progress) -> dict[str, Any]:
@@ -25,11 +26,6 @@ def training_facts(model: nn.Module, folder: RunFolder, reached: Progress) -> di
         "seconds_per_epoch": reached.seconds / reached.epoch,
         "peak_memory_bytes": _peak_memory(next(chain(model.parameters(), model.buffers())).device),
     }
-
-
-def trainable_parameter_count(model: nn.Module) -> int:
-    """Return how many numbers training changes."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -13,7 +13,7 @@ from torch import nn
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
-from crossan.common.datasets import Dataset, KeptSequences, SelectionSequences, open_dataset
+from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
@@ -27,6 +27,7 @@ from crossan.train.features import (
     place_features,
 )
 from crossan.train.features.sources import RecordedRun, keep_served
+from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_choice
 from crossan.train.models.recommender import ModelContext, item_rows_of
 from crossan.train.models.table import build_model
@@ -42,18 +43,7 @@ from crossan.train.settings import (
     kept_layers,
 )
 
-__all__ = ["OpenedRun", "TrainableRun", "assemble", "best_weights", "open_run"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainableRun:
-    """What training and selecting see of a run, with no test target in reach."""
-
-    folder: RunFolder
-    settings: RunSettings
-    seen: SelectionSequences
-    features: Features
-    model: nn.Module
+__all__ = ["OpenedRun", "assemble", "best_weights", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)

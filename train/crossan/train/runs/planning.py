@@ -20,15 +20,16 @@ from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
+from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.recommender import item_rows_of
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
-from crossan.train.record.spec import Spec, current_spec
+from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.launch import Launch
-from crossan.train.runs.opening import OpenedRun, TrainableRun, assemble
+from crossan.train.runs.opening import OpenedRun, assemble
 from crossan.train.settings import RunSettings, kept_layers
 
 __all__ = ["RunPlan", "claim", "plan_run"]
@@ -111,6 +112,8 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
 def claim(plan: RunPlan[RunT]) -> Iterator[None]:
     """Hold the run folder for the block and record in it what the run reads.
 
+    Within the block torch uses only kernels whose results repeat.
+
     Raises
     ------
     UsageError
@@ -135,7 +138,8 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
         if item_rows_of(plan.run.model):
             first(lambda: settle_catalogue(folder.path, plan.item_ids))
         first(lambda: settle_sequences(folder.path, plan.sequence_facts))
-        yield
+        with exact_kernels():
+            yield
     finally:
         folder.release()
 

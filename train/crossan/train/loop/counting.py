@@ -10,8 +10,8 @@ import time
 from crossan.train.evaluation.encoding import make_rankers, target_ranks
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.loop.saver import Progress
+from crossan.train.loop.trainable import TrainableRun
 from crossan.train.record.checkpoint import BEST, Checkpoint
-from crossan.train.runs.opening import TrainableRun
 from crossan.train.sequences.splits import validation_split
 
 __all__ = ["count"]
