@@ -9,7 +9,7 @@ import time
 
 from crossan.train.evaluation.encoding import make_rankers, target_ranks
 from crossan.train.evaluation.metrics import summarise
-from crossan.train.loop.saver import Progress
+from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.record.checkpoint import BEST, Checkpoint
 from crossan.train.sequences.splits import validation_split
@@ -17,7 +17,7 @@ from crossan.train.sequences.splits import validation_split
 __all__ = ["count"]
 
 
-def count(run: TrainableRun) -> Progress:
+def count(run: TrainableRun) -> TrainingProgress:
     """Write the counts as the weights of epoch 1 and return that one epoch was done.
 
     The model counted when it was built. A run that is resumed counts again:
@@ -33,7 +33,7 @@ def count(run: TrainableRun) -> Progress:
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
     line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True}
     run.folder.write_metrics([line])
-    return Progress(
+    return TrainingProgress(
         epoch=1,
         best_epoch=1,
         best_hr=valid["hr@10"],

@@ -23,14 +23,14 @@ from crossan.train.record.checkpoint import (
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import CheckpointSettings, RunSettings
 
-__all__ = ["Progress", "Saver"]
+__all__ = ["Saver", "TrainingProgress"]
 
 _MOST_TIME_IN_SAVING = 0.05
 """Share of the time that writing checkpoints may take."""
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """How far training is, and everything that a resumed run must know besides its tensors."""
 
     epoch: int = 0
@@ -88,7 +88,7 @@ class Saver:
         self.newest: str | None = None
         """The progress of the newest checkpoint in words; None before there is one."""
 
-    def restore(self) -> Progress:
+    def restore(self) -> TrainingProgress:
         """Put the newest whole checkpoint back and return its progress.
 
         Without one, this is the progress of a training that has not begun.
@@ -102,7 +102,7 @@ class Saver:
         """
         newest = self._run.newest_checkpoint()
         if newest is None:
-            return Progress()
+            return TrainingProgress()
         load_weights(self._model, newest.tensors["model"], str(self._run.path))
         restore_optimiser(self._optimiser, newest.tensors["optimiser"])
         self._objective.restore(newest.tensors.get("objective", {}))
@@ -110,7 +110,7 @@ class Saver:
         # A run that was begun on the CPU has no state of a device.
         if self._device.type == "cuda" and "device" in newest.tensors["random"]:
             torch.cuda.set_rng_state(newest.tensors["random"]["device"], self._device)
-        progress = Progress(**newest.state["progress"])
+        progress = TrainingProgress(**newest.state["progress"])
         self._require_best(progress)
         self.newest = str(progress)
         note(f"going on after {progress}")
@@ -139,7 +139,7 @@ class Saver:
         }
         self._unwritten_best = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: TrainingProgress) -> None:
         """Write the best weights if they are new, and then everything else."""
         start = time.monotonic()
         # The best first. After a kill between the two, the steps since the checkpoint before are
@@ -168,7 +168,7 @@ class Saver:
             states["device"] = torch.cuda.get_rng_state(self._device)
         return states
 
-    def _require_best(self, progress: Progress) -> None:
+    def _require_best(self, progress: TrainingProgress) -> None:
         """Check the best checkpoint now, before hours of training rely on it."""
         if not progress.best_epoch:
             return

@@ -24,7 +24,7 @@ from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
-from crossan.train.loop.saver import Progress, Saver
+from crossan.train.loop.saver import Saver, TrainingProgress
 from crossan.train.loop.trainable import TrainableRun, announce
 from crossan.train.loop.validation import say_epoch, validate
 from crossan.train.loop.warm_start import load_initial_weights
@@ -44,7 +44,7 @@ _SEED_STRIDE = 1_000_003
 
 def fit(
     run: TrainableRun, ranks: Ranks = ALONE, on_step: Callable[[], None] | None = None
-) -> Progress:
+) -> TrainingProgress:
     """Train a run until early stopping and return how far it got.
 
     It goes on from the newest checkpoint in the run folder, where there is one,

@@ -10,7 +10,7 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
-from crossan.train.loop.saver import Progress
+from crossan.train.loop.saver import TrainingProgress
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.splits import ValidationSplit
@@ -50,7 +50,7 @@ def validate(
 
 
 def say_epoch(
-    settings: RunSettings, reached: Progress, loss: float, valid: dict[str, float]
+    settings: RunSettings, reached: TrainingProgress, loss: float, valid: dict[str, float]
 ) -> None:
     """Tell people how an epoch went and how long the rest may take."""
     seconds_per_epoch = reached.seconds / reached.epoch

@@ -9,14 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from crossan.train.loop.saver import Progress
+from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
 
 __all__ = ["training_facts"]
 
 
-def training_facts(model: nn.Module, folder: RunFolder, reached: Progress) -> dict[str, Any]:
+def training_facts(
+    model: nn.Module, folder: RunFolder, reached: TrainingProgress
+) -> dict[str, Any]:
     """Return parameters, epochs, seconds per epoch and bytes of memory at the most."""
     return {
         "trainable_parameters": trainable_parameter_count(model),
