@@ -54,46 +54,43 @@ def written(run):
         return 0
 
 
-def wait_for_checkpoint(process, run, before):
-    """Wait until the run has a checkpoint other than that of ``before``, or ends."""
-    while is_alive(process) and written(run) in (0, before):
-        time.sleep(0.002)
+def wait_for_checkpoints(process, run, count):
+    """Wait until a run has written so many checkpoints more, or ends."""
+    for _ in range(count):
+        before = written(run)
+        while is_alive(process) and written(run) in (0, before):
+            time.sleep(0.002)
 
 
 @pytest.fixture(scope="module")
 def whole(commands, place):
-    """Return the outcome of an uninterrupted run, how many seconds it took, and for how many it had a checkpoint."""
-    commands.finish("crossan-train", *arguments(place, place / "warm"))
-    begun = time.monotonic()
-    process = commands.begin("crossan-train", *arguments(place, place / "whole"))
-    wait_for_checkpoint(process, place / "whole", 0)
-    saved = time.monotonic()
-    assert commands.end() == 0, commands.output()
-    ended = time.monotonic()
-    return outcome(place / "whole"), ended - begun, ended - saved
+    """Return the outcome of an uninterrupted run."""
+    commands.finish("crossan-train", *arguments(place, place / "whole"))
+    return outcome(place / "whole")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_runs_killed_three_times_end_as_the_uninterrupted_one(commands, place, whole, tmp_path):
-    """The first kill comes at any moment of the run, the others at any moment after a checkpoint of their own."""
-    expected, seconds, saving = whole
+    """The first kill may come before there is a checkpoint, the others after one to four of their own.
+
+    How far a run has come is told by its checkpoints, of which it writes 12, and
+    not by the clock: so a loaded machine does not change where the kills fall.
+    """
     chance, stopped, inside = random.Random(0), 0, 0
     for number in range(RUNS):
         out = tmp_path / str(number)
         for kill in range(KILLS):
-            before = written(out)
             process = commands.begin("crossan-train", *arguments(place, out))
-            if kill:
-                wait_for_checkpoint(process, out, before)
-            time.sleep(chance.uniform(0, 0.5 * saving if kill else seconds))
-            os.kill(
-                process, signal.SIGKILL
-            )  # the zygote has not waited for it, so the id is still its own
+            wait_for_checkpoints(
+                process, out, chance.randint(1, 4) if kill else chance.randint(0, 2)
+            )
+            time.sleep(chance.uniform(0, 0.05))
+            os.kill(process, signal.SIGKILL)  # nobody has waited for it, so the id is its own
             stopped += commands.end() == -signal.SIGKILL
             inside += (out / "checkpoints").is_dir() and not (out / "result.json").exists()
         commands.finish("crossan-train", *arguments(place, out))
-        assert outcome(out) == expected, number
+        assert outcome(out) == whole, number
     assert stopped > 0.6 * KILLS * RUNS
     assert inside > 0.3 * KILLS * RUNS, (stopped, inside)
 
@@ -101,7 +98,6 @@ def test_runs_killed_three_times_end_as_the_uninterrupted_one(commands, place, w
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_a_kill_in_place_of_any_sync_or_rename_is_mended(commands, place, whole, tmp_path):
-    expected, *_ = whole
     chance = random.Random(1)
     for number in range(RUNS):
         out = tmp_path / str(number)
@@ -109,4 +105,4 @@ def test_a_kill_in_place_of_any_sync_or_rename_is_mended(commands, place, whole,
             commands.begin("crossan-train", *arguments(place, out), after=chance.randint(1, 60))
             assert commands.end() in (0, -signal.SIGKILL), commands.output()
         commands.finish("crossan-train", *arguments(place, out))
-        assert outcome(out) == expected, number
+        assert outcome(out) == whole, number
