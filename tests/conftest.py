@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = [
     "support.started",  # first, as others import it
@@ -21,6 +22,11 @@ if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 ):  # as a shell's background job begins; ours and our commands' tests need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A busy machine is slow, not wrong: only pytest's own timeout ends a test.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.cluster.options import Address, Engine
+from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
 from crossan.common.console import AsJson, note, print_json, run_command
 from crossan.common.stores.options import CacheFolder
 from crossan.extract.options import (
@@ -21,7 +21,6 @@ from crossan.extract.options import (
     DatasetFolder,
     Device,
     DryRun,
-    GpusPerWorker,
     ItemMemory,
     ItemSeconds,
     Layers,
@@ -35,7 +34,6 @@ from crossan.extract.options import (
     Revision,
     ShardText,
     StoredDtype,
-    Workers,
 )
 
 if TYPE_CHECKING:

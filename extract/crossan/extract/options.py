@@ -20,7 +20,6 @@ __all__ = [
     "DatasetFolder",
     "Device",
     "DryRun",
-    "GpusPerWorker",
     "ItemMemory",
     "ItemSeconds",
     "Layers",
@@ -34,7 +33,6 @@ __all__ = [
     "Revision",
     "ShardText",
     "StoredDtype",
-    "Workers",
 ]
 
 Modalities = Annotated[
@@ -236,23 +234,5 @@ ItemMemory = Annotated[
         metavar="SIZE",
         help="Memory that decoding one item may take.",
         rich_help_panel=Panel.LIMITS,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        help="Ray workers; default: one per accelerator asked for, else one per node.",
-        rich_help_panel=Panel.CLUSTER,
-    ),
-]
-GpusPerWorker = Annotated[
-    float | None,
-    typer.Option(
-        "--gpus-per-worker",
-        min=0,
-        help="Accelerators, or a share of one, that each Ray worker holds.",
-        rich_help_panel=Panel.CLUSTER,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.cluster.options import Address, Engine
+from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
 from crossan.common.console import (
     AsJson,
     Column,
@@ -40,7 +40,6 @@ from crossan.train.options.training import (
     Assignments,
     BatchSize,
     Epochs,
-    GpusPerWorker,
     InitFrom,
     LearningRate,
     MaxItems,
@@ -52,7 +51,6 @@ from crossan.train.options.training import (
     Seed,
     Stores,
     ValidationOnly,
-    Workers,
 )
 
 __all__ = ["evaluate", "main", "recommend", "train"]

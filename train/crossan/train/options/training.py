@@ -14,7 +14,6 @@ __all__ = [
     "Assignments",
     "BatchSize",
     "Epochs",
-    "GpusPerWorker",
     "InitFrom",
     "LearningRate",
     "MaxItems",
@@ -26,7 +25,6 @@ __all__ = [
     "Seed",
     "Stores",
     "ValidationOnly",
-    "Workers",
 ]
 
 OutFolder = Annotated[
@@ -111,24 +109,6 @@ Reference = Annotated[
         "--reference",
         help="Train by the slow, plain step, to compare with.",
         rich_help_panel=Panel.SETTINGS,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        help="Ranks on the cluster; default: one for each GPU asked for, or each node.",
-        rich_help_panel=Panel.CLUSTER,
-    ),
-]
-GpusPerWorker = Annotated[
-    float | None,
-    typer.Option(
-        "--gpus-per-worker",
-        min=0,
-        help="1 for ranks with an accelerator each.",
-        rich_help_panel=Panel.CLUSTER,
     ),
 ]
 LearningRate = Annotated[
