@@ -9,9 +9,17 @@ from importlib.metadata import EntryPoint, entry_points
 
 from crossan.cache_schema.errors import ConfigError
 
-__all__ = ["load_plugin", "plugin_names", "require_known"]
+__all__ = [
+    "PLUGIN_ERRORS",
+    "distribution_of",
+    "label_of",
+    "load_plugin",
+    "plugin_names",
+    "require_known",
+    "rivals_of",
+]
 
-_BROKEN = (
+PLUGIN_ERRORS = (
     ImportError,
     SyntaxError,
     NameError,
@@ -22,7 +30,10 @@ _BROKEN = (
     OSError,
     RuntimeError,
 )
-"""What importing a module raises when it was written for something else."""
+"""What importing a module, or calling its function, raises when it was written for something else.
+
+KeyboardInterrupt, SystemExit and MemoryError are not among them: they are not the plug-in's fault.
+"""
 
 
 @cache
@@ -64,25 +75,42 @@ def load_plugin(group: str, name: str, taken: Collection[str]) -> object:
         The part cannot be loaded, or two parts share the name.
     """
     points = list(entry_points(group=group, name=name))
-    others = ["crossan itself"] if name in taken else [_label(point) for point in points[1:]]
-    if others:
+    rivals = rivals_of(points, is_ours=name in taken)
+    if rivals:
         raise ConfigError(
-            f"{group}: {_label(points[0])} is also brought by {others[0]}",
-            remedy=f"pip uninstall {_distribution(points[0])}",
+            f"{group}: {label_of(points[0])} is also brought by {rivals[0]}",
+            remedy=f"pip uninstall {distribution_of(points[0])}",
         )
     try:
         loaded: object = points[0].load()
-    except _BROKEN as error:
+    except PLUGIN_ERRORS as error:
         raise ConfigError(
-            f"{group}: {_label(points[0])} could not be loaded: {type(error).__name__}: {error}",
-            remedy=f"pip install --upgrade {_distribution(points[0])}",
+            f"{group}: {label_of(points[0])} could not be loaded: {type(error).__name__}: {error}",
+            remedy=f"pip install --upgrade {distribution_of(points[0])}",
         ) from error
     return loaded
 
 
-def _label(point: EntryPoint) -> str:
-    return f"{point.name} = {point.value} of {_distribution(point)}"
+def rivals_of(points: Sequence[EntryPoint], *, is_ours: bool) -> list[str]:
+    """Return who else brings the first of some entry points of one name.
+
+    Two parts of one name would make results depend on which was installed last.
+
+    Parameters
+    ----------
+    points
+        All entry points of the name, at least one.
+    is_ours
+        Whether we bring a part of this name ourselves.
+    """
+    return ["crossan itself"] if is_ours else [label_of(point) for point in points[1:]]
 
 
-def _distribution(point: EntryPoint) -> str:
+def label_of(point: EntryPoint) -> str:
+    """Return an entry point as its package declares it, with the name of the package."""
+    return f"{point.name} = {point.value} of {distribution_of(point)}"
+
+
+def distribution_of(point: EntryPoint) -> str:
+    """Return the name of the package that brings an entry point."""
     return point.dist.name if point.dist is not None else "an unknown distribution"

@@ -13,31 +13,18 @@ from typing import Any
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.plugins import PLUGIN_ERRORS, distribution_of, label_of, rivals_of
 from crossan.extract.backbones.families import FAMILIES, Family
 
 __all__ = ["family_of", "find_family", "plugin_names"]
 
 _GROUP = "crossan.backbones"
 
-# What importing a module or calling its function raises when it is written for something else.
-# What is not among them (KeyboardInterrupt, SystemExit, MemoryError) is not the plug-in's fault.
-_PLUGIN_ERRORS = (
-    ImportError,
-    SyntaxError,
-    NameError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    OSError,
-    RuntimeError,
-)
-
 
 def plugin_names() -> dict[str, str]:
     """Return the distribution of each plug-in family by ``model_type``, loading none."""
     points = sorted(metadata.entry_points(group=_GROUP))
-    return {point.name: _distribution(point) for point in points}
+    return {point.name: distribution_of(point) for point in points}
 
 
 def find_family(model_type: str) -> Family | None:
@@ -54,13 +41,12 @@ def find_family(model_type: str) -> Family | None:
     built_in = FAMILIES.get(model_type)
     if not points:
         return built_in
-    # Two packages with one name would make the numbers depend on which was installed last.
-    rivals = ["crossan itself"] if built_in else [_describe(point) for point in points[1:]]
+    rivals = rivals_of(points, is_ours=built_in is not None)
     if rivals:
         raise UsageError(
-            f"backbone plug-in {_describe(points[0])}: "
+            f"backbone plug-in {label_of(points[0])}: "
             f"model_type {model_type} is also brought by {rivals[0]}",
-            remedy=f"pip uninstall {_distribution(points[0])}  (or rename its entry point)",
+            remedy=f"pip uninstall {distribution_of(points[0])}  (or rename its entry point)",
         )
     return _load_plugin(points[0])
 
@@ -92,14 +78,14 @@ def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Fam
 
 
 def _load_plugin(point: metadata.EntryPoint) -> Family:
-    plugin = f"backbone plug-in {_describe(point)}"
+    plugin = f"backbone plug-in {label_of(point)}"
     try:
         target = point.load()
         family = target if isinstance(target, Family) else target()
-    except _PLUGIN_ERRORS as error:
+    except PLUGIN_ERRORS as error:
         raise UsageError(
             f"{plugin} could not be loaded: {type(error).__name__}: {error}",
-            remedy=f"pip install --upgrade {_distribution(point)}",
+            remedy=f"pip install --upgrade {distribution_of(point)}",
         ) from error
     if not isinstance(family, Family):
         raise UsageError(f"{plugin}: expected a Family, found {type(family).__name__}")
@@ -108,11 +94,3 @@ def _load_plugin(point: metadata.EntryPoint) -> Family:
             f"{plugin}: expected a Family with model_type {point.name}, found {family.model_type}"
         )
     return family
-
-
-def _describe(point: metadata.EntryPoint) -> str:
-    return f"{point.name} = {point.value} of {_distribution(point)}"
-
-
-def _distribution(point: metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "an unknown distribution"
