@@ -45,7 +45,10 @@ class Ranks:
         """Set by a caller that cannot send this process a signal."""
 
     def __reduce__(self) -> tuple[type[Ranks], tuple[int, int]]:
-        """Have a copy in another process, as a worker on a cluster is handed, begin with an event of its own."""
+        """Return what makes the same ranks in another process.
+
+        The event stays behind: it is this process's own, and its lock cannot be pickled.
+        """
         return Ranks, (self.number, self.count)
 
     @property
