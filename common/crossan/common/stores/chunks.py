@@ -89,7 +89,7 @@ def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.ND
 
 def _decode_packed(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.NDArray[Any]:
     # Importing zarr takes longer than opening a store, and a raw store never needs it.
-    from crossan.common.stores.plain_arrays import decode_with_zarr
+    from crossan.common.stores.zarr_decoding import decode_with_zarr
 
     try:
         rows = decode_with_zarr(mapped, layout)

@@ -9,54 +9,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import zarr
 from zarr.abc.buffer import Buffer as AnyBuffer
-from zarr.buffer.cpu import Buffer
-from zarr.storage import MemoryStore, StorePath
+from zarr.storage import StorePath
 
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import ARRAY_NAME, CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import ITEM_INDEX, FileEntry, SegmentRecord
 from crossan.common.files import read_regular
-from crossan.common.stores.chunks import MappedChunk, check_chunk
+from crossan.common.stores.chunks import check_chunk
 from crossan.common.stores.fixed_store import FixedStore
 from crossan.common.stores.mapping import ChunkFile
 from crossan.common.stores.packed_frames import check_frame
 
-__all__ = ["VerifiedStore", "decode_with_zarr", "plain_array"]
-
-
-def decode_with_zarr(mapped: MappedChunk, layout: ArrayLayout) -> npt.NDArray[Any]:
-    """Decode one chunk whose bytes and headers were checked.
-
-    Parameters
-    ----------
-    mapped
-        The whole chunk file.
-    layout
-        Of the array the chunk belongs to.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(chunk_items, layer, dim)`` in the stored dtype.
-
-    Raises
-    ------
-    RuntimeError, ValueError
-        zarr's codecs refuse the bytes, or they decode to another size.
-    """
-    # The array in the file ends before the padding rows; one of exactly this chunk has them.
-    one_chunk = replace(layout, item_count=layout.chunk_items)
-    store = MemoryStore({"c/0/0/0": Buffer.from_bytes(memoryview(mapped))}, read_only=True)
-    return np.asarray(zarr.Array.from_dict(StorePath(store), one_chunk.to_zarr())[:])
+__all__ = ["VerifiedStore", "plain_array"]
 
 
 def plain_array(segment: Path, record: SegmentRecord, layout: ArrayLayout) -> zarr.Array[Any]:
