@@ -26,7 +26,7 @@ from support.hostile.mutations import mutated
 from support.hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
 from support.hostile.titles import hostile_titles
 from support.processes import Watch, can_trace, read_trace, traced
-from support.started import PROGRAMS
+from support.started import PROGRAMS, start
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)
@@ -139,8 +139,8 @@ class Extracted:
         own = {name: str(self.own) for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR", "HF_HOME")}
         begun = time.monotonic()
         with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
-            process = subprocess.Popen(
-                command if log is None else traced(command, log),
+            process = start(
+                *(command if log is None else traced(command, log)),
                 cwd=self.own,
                 env={**os.environ, **own, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
                 stdin=subprocess.DEVNULL,

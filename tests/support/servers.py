@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 
+from support.started import CEILING_S, wait_until
+
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
@@ -36,22 +38,19 @@ def s3_server(tmp_path_factory):
         )
     address = f"http://127.0.0.1:{port}"
     try:
-        _wait_for(address, server)
+        wait_until(lambda: _answers(address), "the S3 server answers", server, pause=0.05)
         yield address
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(CEILING_S)
 
 
-def _wait_for(address, server):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/moto-api/"):
-                return
-        except OSError:
-            time.sleep(0.05)
-    pytest.fail("the S3 server did not start")
+def _answers(address):
+    try:
+        with urllib.request.urlopen(f"{address}/moto-api/"):
+            return True
+    except OSError:
+        return False
 
 
 @pytest.fixture
