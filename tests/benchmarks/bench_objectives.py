@@ -17,22 +17,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from train_shape import DIM, INPUT_LENGTH, ITEMS, LAYERS, read_training_parts
+from train_shape import DIM, ITEMS, LAYERS, build, read_training_parts
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
-from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives import Objective, make_objective
+from crossan.train.objectives import Objective, ObjectiveContext, make_objective
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import TrainSplit
-from crossan.train.settings import DataSettings, ModelSettings, ObjectiveSettings, RunSettings
+from crossan.train.settings import (
+    CrossanSettings,
+    DataSettings,
+    ObjectiveSettings,
+    RunSettings,
+    SasrecSettings,
+    SequenceSettings,
+)
 
-MODELS = {
-    "text": ModelSettings(top_k=1),
-    "text and ids": ModelSettings(top_k=1, id_embedding=True),
-    "ids alone": ModelSettings(content=False, id_embedding=True),
+MODELS: dict[str, SequenceSettings] = {
+    "text": CrossanSettings(top_k=1),
+    "text and ids": CrossanSettings(top_k=1, id_embedding=True),
+    "ids alone": SasrecSettings(),
 }
 _WARM_UP = 8
 """Steps before the first that is timed: the memory is full then."""
@@ -49,8 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sequences = read_training_parts(arguments.data / "microlens100k_halfreal" / "pairs.tsv")
     sequences = sequences[np.random.default_rng(0).permutation(len(sequences))]
-    train, first = TrainSplit(sequences), sequences[: arguments.users]
-    log_p = log_popularity(training_counts(sequences[sequences != PADDING].numpy(), ITEMS))
+    first = sequences[: arguments.users]
     hidden = torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_()
     text = FeatureTable((Modality.TEXT,), (hidden,), torch.ones(ITEMS, 1, dtype=torch.bool))
     print(
@@ -61,41 +65,39 @@ def main() -> None:
         "| model | objective | s a step (CPU s) | ratio (of CPU s) | remembered MB |\n|---|---|---|---|---|"
     )
     for name in arguments.only:
-        shape = MODELS[name]
-        features = text if shape.content else FeatureTable.without_content(ITEMS)
-        torch.manual_seed(0)
-        model = SequenceModel.build(
-            features.dims,
-            features.layer_count,
-            INPUT_LENGTH,
-            shape,
-            torch.ones(ITEMS, dtype=torch.bool),
+        reads = MODELS[name].reads_hidden_states
+        features = text if reads else FeatureTable.without_content(ITEMS)
+        compare(name, features, TrainSplit(sequences), arguments.users, arguments.repeats)
+
+
+def objectives_of(settings: SequenceSettings, train: TrainSplit) -> dict[str, Objective]:
+    """Return an objective of every kind, for a run of a model."""
+    rows = train.sequences[train.sequences != PADDING]
+    log_p = log_popularity(training_counts(rows.numpy(), ITEMS))
+    data = DataSettings(dataset="D")
+    return {
+        kind: make_objective(
+            ObjectiveContext(
+                RunSettings(data=data, model=settings, objective=ObjectiveSettings(kind=kind)),
+                train,
+                log_p,
+            )
         )
-        compare(name, model, features, train, log_p, arguments.users, arguments.repeats)
-
-
-def compare(
-    name: str,
-    model: SequenceModel,
-    features: FeatureTable,
-    train: TrainSplit,
-    log_p: Tensor,
-    users: int,
-    repeats: int,
-) -> None:
-    """Take steps of every objective in turn and print their rows; an encoding of the whole catalogue has its own."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    every = RunSettings(data=DataSettings(dataset="D"))
-    kinds = {
-        kind: every.model_copy(update={"objective": ObjectiveSettings(kind=kind)}) for kind in KINDS
+        for kind in KINDS
     }
-    objectives = {kind: make_objective(one, train, log_p) for kind, one in kinds.items()}
+
+
+def compare(name: str, features: FeatureTable, train: TrainSplit, users: int, repeats: int) -> None:
+    """Take steps of every objective in turn and print their rows; an encoding of the whole catalogue has its own."""
+    torch.manual_seed(0)
+    model = build(MODELS[name], features)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    objectives = objectives_of(MODELS[name], train)
 
     def step(objective: Objective, number: int) -> None:
         optimiser.zero_grad()
-        objective.prepare(features, train.sequences[number * users : (number + 1) * users])(
-            model
-        ).backward()
+        batch = torch.arange(number * users, (number + 1) * users)
+        objective.prepare(features, batch)(model).backward()
         optimiser.step()
 
     _, first = timed(partial(step, objectives["catalogue"], 0))

@@ -33,33 +33,30 @@ COMMON = (
     "batch_size=512",
     "optimiser.lr=1e-3",
     "optimiser.adapter_lr=1e-3",
-    "model.bottleneck_dim=64",
-    "model.top_k=1",
     "model.dropout=0.3",
     "max_epochs=30",
     "patience=3",
 )
-IDS, FROZEN, CATALOGUE = (
-    "model.id_embedding=true",
-    "model.adapters=false",
-    "objective.kind=catalogue",
-)
-CROSS_BATCH = "objective.kind=cross-batch"
+SASREC = ("model.kind=sasrec",)
+FROZEN = ("model.kind=frozen", "model.top_k=1")
+ADAPTERS = ("model.kind=crossan", "model.top_k=1", "model.bottleneck_dim=64")
+IDS = "model.id_embedding=true"
+CATALOGUE, CROSS_BATCH = "objective.kind=catalogue", "objective.kind=cross-batch"
 RATES = ("optimiser.id_lr=3e-4", "optimiser.adapter_lr=3e-3")
 """The best on validation of those tried: what is said of an item learns fast, what it is slowly."""
 RUNS: dict[str, tuple[str | None, tuple[str, ...]]] = {
-    "ids (SASRec)": (None, ("model.content=false", IDS)),
-    "ids (SASRec), whole catalogue": (None, ("model.content=false", IDS, CATALOGUE)),
-    "TF-IDF, frozen": ("tfidf", (FROZEN,)),
-    "TF-IDF, side adapters": ("tfidf", ()),
-    "TF-IDF, frozen, ids": ("tfidf", (FROZEN, IDS)),
-    "TF-IDF, side adapters, ids": ("tfidf", (IDS,)),
-    "TF-IDF, side adapters, ids, other rates": ("tfidf", (IDS, *RATES)),
-    "TF-IDF, side adapters, ids, cross-batch": ("tfidf", (IDS, CROSS_BATCH)),
-    "TF-IDF, side adapters, ids, whole catalogue": ("tfidf", (IDS, CATALOGUE)),
-    "random BERT, frozen": ("bert", (FROZEN,)),
-    "random BERT, side adapters": ("bert", ()),
-    "random BERT, side adapters, ids": ("bert", (IDS,)),
+    "ids (SASRec)": (None, SASREC),
+    "ids (SASRec), whole catalogue": (None, (*SASREC, CATALOGUE)),
+    "TF-IDF, frozen": ("tfidf", FROZEN),
+    "TF-IDF, side adapters": ("tfidf", ADAPTERS),
+    "TF-IDF, frozen, ids": ("tfidf", (*FROZEN, IDS)),
+    "TF-IDF, side adapters, ids": ("tfidf", (*ADAPTERS, IDS)),
+    "TF-IDF, side adapters, ids, other rates": ("tfidf", (*ADAPTERS, IDS, *RATES)),
+    "TF-IDF, side adapters, ids, cross-batch": ("tfidf", (*ADAPTERS, IDS, CROSS_BATCH)),
+    "TF-IDF, side adapters, ids, whole catalogue": ("tfidf", (*ADAPTERS, IDS, CATALOGUE)),
+    "random BERT, frozen": ("bert", FROZEN),
+    "random BERT, side adapters": ("bert", ADAPTERS),
+    "random BERT, side adapters, ids": ("bert", (*ADAPTERS, IDS)),
 }
 """Name to the cache it reads and its settings."""
 DIM = 256

@@ -30,6 +30,7 @@ from train_shape import (
     ITEMS,
     LAYERS,
     SHAPE,
+    build,
     read_training_parts,
     resident_bytes,
     step_operations,
@@ -39,7 +40,6 @@ from train_shape import (
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import (
     batch_columns,
     debiased_cross_entropy,
@@ -53,7 +53,7 @@ from crossan.train.objectives.step import (
 )
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
-from crossan.train.settings import ModelSettings
+from crossan.train.settings import CrossanSettings
 
 MEASURES = ("step", "iisan", "loss", "peak", "overhead", "memory", "prefetch", "streamed", "start")
 WAYS: dict[str, LossOfBatch] = {"ours": loss_of_batch, "reference": loss_by_position}
@@ -78,7 +78,7 @@ def main() -> None:
         parser.error(
             f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA"
         )
-    bench = Bench(pairs, arguments.repeats, ModelSettings(compute=arguments.compute))
+    bench = Bench(pairs, arguments.repeats, CrossanSettings(compute=arguments.compute))
     if arguments.measure_memory:
         print(bench.peak_bytes(WAYS[arguments.measure_memory]))
         return
@@ -109,7 +109,7 @@ class Seconds:
 class Bench:
     """Random hidden states of the paper's size, real sequences, a model with its optimiser."""
 
-    def __init__(self, pairs: Path, repeats: int, shape: ModelSettings) -> None:
+    def __init__(self, pairs: Path, repeats: int, shape: CrossanSettings) -> None:
         self.repeats = repeats
         self.compute_dtype = torch.bfloat16 if shape.compute == "bfloat16" else torch.float32
         torch.manual_seed(0)
@@ -122,7 +122,7 @@ class Bench:
         self.counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
         self.log_popularity = log_popularity(self.counts)
         self.feature_bytes = resident_bytes()
-        self.model = SequenceModel.build([DIM] * len(Modality), LAYERS, INPUT_LENGTH, shape)
+        self.model = build(shape, self.features)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     def batch(self, users: int) -> Tensor:
@@ -157,7 +157,7 @@ class Bench:
         )
         print_line(
             f"step, B = {users:,} ({sequences.numel():,} positions, {len(items):,} items, {len(items.unique()):,} unique;"
-            f" {users / ours.wall:,.0f} users/s) against `reference=true`",
+            f" {users / ours.wall:,.0f} users/s) against `--reference`",
             ours, other, other.wall / ours.wall, ">= 7" if users >= 1024 else ">= 3.5",
         )  # fmt: skip
 

@@ -13,11 +13,14 @@ from torch import Tensor
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
-from crossan.train.features import FeatureTable, StoredStates
+from crossan.train.features import Features, FeatureTable, StoredStates
+from crossan.train.models.recommender import ModelContext
+from crossan.train.models.sequence_model import SequenceModel
+from crossan.train.models.table import build_model
 from crossan.train.objectives.loss import batch_columns
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import pad_left
-from crossan.train.settings import ModelSettings
+from crossan.train.settings import CrossanSettings, SequenceSettings
 
 __all__ = [
     "DIM",
@@ -25,6 +28,7 @@ __all__ = [
     "ITEMS",
     "LAYERS",
     "SHAPE",
+    "build",
     "read_training_parts",
     "resident_bytes",
     "step_operations",
@@ -32,7 +36,16 @@ __all__ = [
 ]
 
 ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
-SHAPE = ModelSettings()
+SHAPE = CrossanSettings()
+
+
+def build(settings: SequenceSettings, features: Features) -> SequenceModel:
+    """Return a sequence model over all items, each of which counts as trained, with random weights."""
+    # No sequence is read to build a sequence model.
+    context = ModelContext(features, None, np.ones(ITEMS, np.int64), INPUT_LENGTH)  # type: ignore[arg-type]
+    model = build_model(settings, context)
+    assert isinstance(model, SequenceModel)
+    return model
 
 
 def read_training_parts(pairs: Path) -> Tensor:

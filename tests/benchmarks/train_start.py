@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from train_shape import INPUT_LENGTH, ITEMS, SHAPE
+from train_shape import INPUT_LENGTH, ITEMS, SHAPE, build
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import open_store
 from crossan.train.features import Demand, Placement, StoredStates, place_features
-from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.step import prepare_batch
 
 
@@ -35,7 +34,7 @@ def seconds_to_first_step(folder: Path) -> str:
     stored = StoredStates(stores, stores[Modality.TEXT].item_ids)
     demand = Demand(rows_at_once=128 * (INPUT_LENGTH + 1), counts=np.zeros(ITEMS, np.int64))
     features = place_features(stored, Placement("device"), torch.device("cpu"), demand)
-    model = SequenceModel.build(features.dims, features.layer_count, INPUT_LENGTH, SHAPE)
+    model = build(SHAPE, features)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     optimiser.zero_grad()
     sequences = torch.from_numpy(

@@ -16,7 +16,7 @@ class FrozenTowers(nn.Module):
     """Apply the heads to the highest kept hidden state of every modality.
 
     There is no gate and no adapter, and lower layers are not read
-    (``model.adapters=false``). Shapes, and the Linear(dim_m, dim) of stores with
+    (``model.kind=frozen``). Shapes, and the Linear(dim_m, dim) of stores with
     different widths, are those of `SideAdapterTowers`.
 
     Parameters
