@@ -169,7 +169,9 @@ def test_a_wrong_assignment_is_named(tmp_path, kind, assignments, message):
 
 @BOTH
 def test_a_kind_is_checked_as_a_whole(tmp_path, kind):
-    with pytest.raises(ConfigError, match=r"settings: model: expected width to be divisible"):
+    with pytest.raises(
+        ConfigError, match=r"^--set model.heads=3: model: expected width to be divisible"
+    ):
         load(kind, tmp_path, assignments=["model.heads=3"])
 
 

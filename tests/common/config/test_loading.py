@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
+from pydantic import model_validator
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import (
@@ -254,9 +255,48 @@ def test_a_name_that_others_may_add_to_is_checked():
     assert load_settings(Named, assignments=["fusion=mean"], environment={}).fusion == "mean"
     with pytest.raises(
         ConfigError,
-        match=r"--set fusion=momf: fusion: expected one of momef, mean; did you mean 'momef'\?, got",
+        match=r"--set fusion=momf: fusion: expected one of momef, mean, got 'momf'; did you mean 'momef'\?$",
     ):
         load_settings(Named, assignments=["fusion=momf"], environment={})
+
+
+class Fitting(Settings):
+    low: int = 0
+    high: int = 9
+
+    @model_validator(mode="after")
+    def _ascend(self):
+        if self.low > self.high:
+            raise ValueError(f"expected low up to high, got {self.low} and {self.high}")
+        return self
+
+
+class Around(Settings):
+    inner: Fitting = Fitting()
+    seed: int = 0
+    low: int = 0
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.inner.high == self.seed:
+            raise ValueError("expected another seed than inner.high")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["inner.low=3", "inner.high=2"], "inner: expected low up to high, got 3 and 2"),
+        (["low=1", "inner.low=12"], "inner: expected low up to high, got 12 and 9"),
+        (["seed=2", "low=7", "inner.high=2"], "expected another seed than inner.high"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_named_by_who_gave_them(assignments, message):
+    named = [one for one in assignments if not one.startswith("low=")]
+    labels = " ".join(f"--set {one}" for one in named)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(Around, assignments=assignments, environment={})
+    assert str(caught.value) == f"{labels}: {message}"  # and no dump of all other settings
 
 
 class Partly(Settings):

@@ -136,9 +136,12 @@ def test_a_trial_is_the_base_with_its_values():
     [
         (
             {"optimiser.lrr": 0.5},
-            "sweep: unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'",
+            "optimiser.lrr=0.5: unknown setting 'optimiser.lrr'; did you mean 'optimiser.lr'",
         ),
-        ({"optimiser.lr": -1}, "sweep: optimiser.lr: Input should be greater than 0, got -1"),
+        (
+            {"optimiser.lr": -1},
+            "optimiser.lr=-1: optimiser.lr: Input should be greater than 0, got -1",
+        ),
         ({"model.width": 3}, "expected width to be divisible by heads"),
         ({"model.compute": "auto"}, "expected float32 or bfloat16 in a sweep"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,12 +159,25 @@ def _describe(
 ) -> str:
     """Return a line that says who gave a wrong value, for which setting, and what it was."""
     parts = _without_tags(wrong["loc"], chosen)
+    name, message = ".".join(parts), wrong["msg"].removeprefix("Value error, ")
+    if name in chosen:
+        # Settings of a group do not fit together: the message says which, and what they are. The
+        # value would be the whole group.
+        guilty = " ".join(_labels_of_named(message, name, labels))
+        return ": ".join(filter(None, (guilty, name, message)))
     # The nearest name around the error that somebody gave: a whole list may be given by a file,
     # while the error is in one of its entries.
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     label = next((labels[name] for name in names if name in labels), "settings")
-    message = wrong["msg"].removeprefix("Value error, ")
-    return f"{label}: {'.'.join(parts) or 'settings'}: {message}, got {wrong['input']!r}"
+    problem, hint, nearest_name = message.partition("; did you mean")
+    return f"{label}: {name}: {problem}, got {wrong['input']!r}{hint}{nearest_name}"
+
+
+def _labels_of_named(message: str, group: str, labels: Mapping[str, str]) -> Sequence[str]:
+    """Return who gave the settings of a group that a message names, each once."""
+    prefix = f"{group}." if group else ""
+    named = {f"{prefix}{word}" for word in re.findall(r"[\w.]+", message)}
+    return list(dict.fromkeys(label for name, label in labels.items() if name in named))
 
 
 def _without_tags(location: Sequence[int | str], chosen: Mapping[str, Chosen]) -> list[str]:

@@ -83,7 +83,10 @@ def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
     UsageError
         The compute type is left to a probe.
     """
-    settings = settings_with(base, {**trial.point, "seed": trial.seed}, "sweep")
+    values = {**trial.point, "seed": trial.seed}
+    settings = settings_with(
+        base, values, {name: f"{name}={toml_value(value)}" for name, value in values.items()}
+    )
     # Trials of one sweep that chose differently would not be comparable.
     if isinstance(settings.model, CrossanSettings) and settings.model.compute == "auto":
         raise UsageError(
