@@ -354,8 +354,8 @@ def test_no_cache_is_named_with_the_remedy(crossan_extract, dataset, monkeypatch
     monkeypatch.delenv("CROSSAN_CACHE", raising=False)
     code, _, said = crossan_extract("--modality", "text", "--dataset", dataset)
     assert code == 2
-    assert "no cache given" in said
-    assert "Give --cache FOLDER or set CROSSAN_CACHE." in said
+    assert "expected a folder of stores, found neither the flag nor CROSSAN_CACHE" in said
+    assert "Give --cache FOLDER or set CROSSAN_CACHE" in said
 
 
 def test_help_is_fast_and_loads_nothing_heavy():

@@ -89,6 +89,7 @@ def extract(
     """
     from crossan.common.cluster import parse_engine
     from crossan.common.modalities import parse_modalities
+    from crossan.common.stores.folders import require_cache
     from crossan.extract.job.plan import Shard
     from crossan.extract.job.request import (
         JobRequest,
@@ -101,14 +102,9 @@ def extract(
     modalities = parse_modalities(modality)
     bad_share = parse_share(max_bad, "--max-bad")
     fixed_size, is_automatic = parse_batch_size(batch_size)
-    if cache is None:
-        raise UsageError(
-            "no cache given: name the folder for the stores",
-            remedy="Give --cache FOLDER or set CROSSAN_CACHE.",
-        )
     request = JobRequest(
         dataset=dataset,
-        cache=cache,
+        cache=require_cache(cache),
         backbone=backbone,
         revision=revision,
         layers=layers,

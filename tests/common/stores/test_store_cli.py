@@ -56,7 +56,7 @@ def test_ls_shows_an_unreadable_store_beside_the_others(cache):
 
 
 def test_ls_needs_a_cache(tmp_path):
-    with pytest.raises(UsageError, match="no cache named"):
+    with pytest.raises(UsageError, match="--cache: expected a folder of stores"):
         raise run("ls", CROSSAN_CACHE="").exception
     with pytest.raises(UsageError, match=r"no cache at .*nowhere: expected a folder of stores"):
         raise run("ls", "--cache", tmp_path / "nowhere").exception

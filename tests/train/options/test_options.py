@@ -12,16 +12,13 @@ from crossan.train import features, options
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.options import SETTING_OF_FLAG, explain_setting, run_settings
 from crossan.train.settings import RunSettings
-from crossan.train.settings.run import HistoryMask
 from crossan.train.sweep.cli import sweep
 from support.commands import run
 from support.refusals import refusal
 
 
-def test_the_choices_are_those_of_the_settings_and_of_the_features():
-    mask, _ = get_args(options.MaskHistory)
+def test_the_choices_are_those_of_the_features():
     residence, _ = get_args(options.Residence)
-    assert get_args(get_args(mask)[0]) == get_args(HistoryMask)
     assert get_args(residence) == get_args(features.Residence)
 
 

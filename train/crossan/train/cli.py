@@ -18,9 +18,9 @@ from crossan.common.console import (
     print_table,
     run_command,
 )
+from crossan.common.stores.options import CacheFolder
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
-    CacheFolder,
     Config,
     DatasetFolder,
     Device,
@@ -102,7 +102,7 @@ def train(
     cluster = parse_engine(engine, address, workers, gpus_per_worker)
     flags = {
         "--dataset": dataset,
-        "--cache": cache,
+        "--cache": None if cache is None else str(cache),
         "--modality": modalities(modality),
         "--store": store or None,
         "--drop-items": drop_items or None,

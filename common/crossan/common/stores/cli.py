@@ -74,10 +74,9 @@ def list_stores(
     """
     from crossan.cache_schema.errors import CrossanError, UsageError
     from crossan.common.stores.describing.info import summary
-    from crossan.common.stores.folders import find_stores
+    from crossan.common.stores.folders import find_stores, require_cache
 
-    if cache is None:
-        raise UsageError("no cache named", remedy="Give --cache FOLDER, or set CROSSAN_CACHE.")
+    cache = require_cache(cache)
     if not cache.is_dir():
         raise UsageError(
             f"no cache at {cache}: expected a folder of stores",

@@ -11,7 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes, sha256_hex
-from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.errors import (
+    IncompatibleError,
+    StoreIntegrityError,
+    StoreNotFoundError,
+    UsageError,
+)
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
@@ -23,6 +28,7 @@ __all__ = [
     "find_stores",
     "read_canary",
     "read_identity",
+    "require_cache",
     "store_folder",
 ]
 
@@ -30,6 +36,24 @@ CANARY = "canary/features.npy"
 CANARY_ITEM_COUNT = 4
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 80
+
+
+def require_cache(
+    cache: Path | None, remedy: str = "Give --cache FOLDER or set CROSSAN_CACHE"
+) -> Path:
+    """Return the folder of stores that a command was given.
+
+    Raises
+    ------
+    UsageError
+        It was given none.
+    """
+    if cache is None:
+        raise UsageError(
+            "--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE",
+            remedy=remedy,
+        )
+    return cache
 
 
 def find_stores(

@@ -14,6 +14,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
+from crossan.common.stores.folders import require_cache
 from crossan.train.settings import DataSettings
 
 __all__ = [
@@ -60,11 +61,7 @@ def cache_folder(data: DataSettings) -> Path:
     UsageError
         No folder was named.
     """
-    if data.cache is None:
-        raise UsageError(
-            "--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE"
-        )
-    return Path(data.cache)
+    return require_cache(None if data.cache is None else Path(data.cache))
 
 
 def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, FeatureStore]:

@@ -5,7 +5,6 @@ Nothing here loads torch or pydantic's models, so that ``--help`` stays fast.
 
 from crossan.train.options.flags import SETTING_OF_FLAG, explain_setting, modalities, run_settings
 from crossan.train.options.shared import (
-    CacheFolder,
     Config,
     DatasetFolder,
     Device,
@@ -20,7 +19,6 @@ from crossan.train.options.shared import (
 
 __all__ = [
     "SETTING_OF_FLAG",
-    "CacheFolder",
     "Config",
     "DatasetFolder",
     "Device",

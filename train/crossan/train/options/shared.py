@@ -9,9 +9,9 @@ import typer
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import Panel, complete_from
+from crossan.common.history_mask import HistoryMask
 
 __all__ = [
-    "CacheFolder",
     "Config",
     "DatasetFolder",
     "Device",
@@ -24,8 +24,7 @@ __all__ = [
     "RunArgument",
 ]
 
-# As `settings.HistoryMask` and `features.Residence`, which --help has no time to import; a test compares them.
-_HistoryMask = Literal["all", "unseen-only", "none"]
+# As `features.Residence`, which --help has no time to import. A test compares them.
 _Residence = Literal["auto", "device", "host", "streamed"]
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
@@ -36,16 +35,6 @@ DatasetFolder = Annotated[
         metavar="FOLDER",
         envvar="CROSSAN_DATASET",
         help="Dataset folder; default: the current folder.",
-        rich_help_panel=Panel.WHAT,
-    ),
-]
-CacheFolder = Annotated[
-    str | None,
-    typer.Option(
-        "--cache",
-        metavar="FOLDER",
-        envvar="CROSSAN_CACHE",
-        help="Folder of stores.",
         rich_help_panel=Panel.WHAT,
     ),
 ]
@@ -78,7 +67,7 @@ Config = Annotated[
     ),
 ]
 MaskHistory = Annotated[
-    _HistoryMask | None,
+    HistoryMask | None,
     typer.Option(
         "--mask-history",
         help="Which of a user's items before the target are left out of the ranking.",

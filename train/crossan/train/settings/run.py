@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import Kinds, OneOf, Settings
+from crossan.common.history_mask import HistoryMask
 from crossan.common.plugins import plugin_names
 from crossan.train.settings.models import (
     CrossanSettings,
@@ -35,10 +36,6 @@ OBJECTIVES = ("in-batch", "catalogue", "cross-batch")
 OBJECTIVES_GROUP = "crossan.objectives"
 """Entry points by which other packages add objectives: the name is that of ``objective.kind``, the
 target a `crossan.train.objectives.table.ObjectiveEntry`."""
-
-HistoryMask = Literal["all", "unseen-only", "none"]
-"""Which of a user's items before the target are left out of the ranking: all of
-them, all but the target itself where it repeats, or none."""
 
 
 def _objectives() -> list[str]:

@@ -17,8 +17,8 @@ from crossan.common.console import (
     note,
     print_json,
 )
+from crossan.common.stores.options import CacheFolder
 from crossan.train.options import (
-    CacheFolder,
     Config,
     DatasetFolder,
     DropItems,
@@ -194,7 +194,7 @@ def sweep(
     )
     shared = {
         "--dataset": dataset,
-        "--cache": cache,
+        "--cache": None if cache is None else str(cache),
         "--modality": modalities(modality),
         "--drop-items": drop_items or None,
     }

@@ -82,12 +82,11 @@ def import_features(
     crossan cache import features.npy --format npy --ids ids.txt \
         --modality image --dataset toys --cache cache
     """
+    from crossan.common.stores.folders import require_cache
     from crossan.common.stores.interchange import importers
 
-    if cache is None:
-        raise UsageError("no cache named", remedy="Give --cache FOLDER, or set CROSSAN_CACHE.")
     target = importers.ImportTarget(
-        cache=cache,
+        cache=require_cache(cache),
         dataset=dataset,
         modality=modality,
         backbone=backbone,

@@ -140,12 +140,9 @@ def _split_version(remote: str) -> tuple[str, int | None]:
 
 def _folder_in(cache: Path | None, address: str) -> Path:
     from crossan.cache_schema.modality import Modality
+    from crossan.common.stores.folders import require_cache
 
-    if cache is None:
-        raise UsageError(
-            "no cache named",
-            remedy="Give --cache FOLDER, set CROSSAN_CACHE, or name the folder: --to F",
-        )
+    cache = require_cache(cache, "Give --cache FOLDER, set CROSSAN_CACHE, or name a folder: --to F")
     path = address.split("://", 1)[-1]
     parts = [
         part
