@@ -1,12 +1,10 @@
 """docs/howto/bring-your-own-backbone.md, block by block: two plug-ins, installed as a distribution, checked and used."""
 
-import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +18,10 @@ from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import check_backbone, load_backbone
 from crossan.extract.backbones.plugins import find_family, plugin_names
+from support.distributions import Page, lay_out, look_anew
 
-HOWTO = (Path(__file__).parents[3] / "docs" / "howto" / "bring-your-own-backbone.md").read_text(
-    encoding="utf-8"
-)
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", HOWTO, re.DOTALL)
-PYTHON = {
-    text.splitlines()[0].removeprefix("# "): text for kind, text in BLOCKS if kind == "python"
-}
-(TOML,) = [text for kind, text in BLOCKS if kind == "toml"]
-SHELL = [text.strip() for kind, text in BLOCKS if kind == "sh"]
+PAGE = Page("bring-your-own-backbone.md")
+GROUP = "crossan.backbones"
 
 
 @pytest.fixture(autouse=True)
@@ -46,33 +38,19 @@ def install(tmp_path, monkeypatch):
     site = tmp_path / "site"
     monkeypatch.syspath_prepend(site)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
-    before = set(sys.modules)
 
     def install(name, files, points):
-        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        lines = "".join(f"{key} = {value}\n" for key, value in points.items())
-        (info / "entry_points.txt").write_text(f"[crossan.backbones]\n{lines}")
-        for file, text in files.items():
-            (site / file).write_text(text)
-        importlib.invalidate_caches()
+        lay_out(site, name, files, {GROUP: points})
+        look_anew()
 
     yield install
-    for added in [
-        module for module in sys.modules if module not in before and module.startswith("shop_")
-    ]:
-        del sys.modules[added]
+    look_anew()
 
 
 @pytest.fixture
 def shop(install):
     """Install the package of the how-to."""
-    install(
-        "shop-backbones",
-        PYTHON,
-        tomllib.loads(TOML)["project"]["entry-points"]["crossan.backbones"],
-    )
+    install("shop-backbones", PAGE.files, PAGE.points[GROUP])
 
 
 @pytest.fixture
@@ -108,8 +86,8 @@ def clip(shop, tmp_path):
 
 
 def test_the_howto_has_the_blocks_that_are_run_here():
-    assert list(PYTHON) == ["shop_clip.py", "shop_patchnet.py"]
-    assert [line.split()[:2] for line in SHELL] == [
+    assert list(PAGE.files) == ["shop_clip.py", "shop_patchnet.py"]
+    assert [line.split()[:2] for line in PAGE.shell] == [
         ["crossan", "backbones"],
         ["crossan-extract", "--modality"],
     ]
@@ -153,9 +131,9 @@ def test_an_own_pooling_and_an_own_model_that_crossan_knows_nothing_of(patchnet)
 
 
 def test_the_commands_of_the_howto_run(patchnet, tmp_path):
-    done = subprocess.run(SHELL[0], shell=True, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(PAGE.shell[0], shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    shown = re.findall(r"^    ok +([^:]*)", HOWTO, re.MULTILINE)
+    shown = re.findall(r"^    ok +([^:]*)", PAGE.text, re.MULTILINE)
     assert re.findall(r"^ok +([^:]*)", done.stdout, re.MULTILINE) == shown
     listed = subprocess.run(
         "crossan backbones ls --json", shell=True, cwd=tmp_path, capture_output=True, check=True

@@ -1,159 +1,65 @@
-"""Models, fusions and objectives of another distribution, with no change in crossan."""
+"""docs/howto/bring-your-own-model.md, block by block: models, a fusion and an objective of another distribution."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.common import plugins
 from crossan.train.cli import evaluate, recommend
+from crossan.train.cli import train as train_command
 from crossan.train.models.table import model_kinds
-from crossan.train.settings import models
+from crossan.train.objectives import ObjectiveContext, make_objective
+from crossan.train.objectives.step import loss_by_position
+from crossan.train.sequences.padding import PADDING
+from crossan.train.sequences.splits import TrainSplit
+from crossan.train.settings import DataSettings, ObjectiveSettings, RunSettings
 from crossan.train.settings_command import settings as settings_command
 from support.commands import run, train_in
+from support.distributions import Page, lay_out, look_anew
 from support.fabricated import write_small
+from support.small_models import ITEM_COUNT, make_features, make_model
 
-ENTRIES = '''
-"""What the distribution adds; no torch is imported here, so that settings are read without it."""
-
-from typing import ClassVar, Literal
-
-from pydantic import Field
-
+PAGE = Page("bring-your-own-model.md")
+BROKEN = """
 from crossan.train.models.table import ModelEntry
-from crossan.train.settings import ContentSettings, ModelSettings
+from shop_kinds import NextItemSettings
 
-
-class NextItemSettings(ModelSettings):
-    """Items that followed the last one."""
-
-    kind: Literal["next-item"] = "next-item"
-    weight: float = Field(default=1.0, gt=0)
-    """What one follower counts beside popularity."""
-
-    is_trained_by_steps: ClassVar[bool] = False
-
-
-class LastLayerSettings(ContentSettings):
-    """The mean of the highest hidden states."""
-
-    kind: Literal["last-layer"] = "last-layer"
-
-
-NEXT_ITEM = ModelEntry(NextItemSettings, "toy.models:build_next_item")
-LAST_LAYER = ModelEntry(LastLayerSettings, "toy.models:build_last_layer")
-NO_SETTINGS = ModelEntry(str, "toy.models:build_next_item")
-NO_BUILDER = ModelEntry(NextItemSettings, "toy.models:nothing_of_this_name")
-'''
-
-MODELS = """
-import numpy as np
-import torch
-from torch import nn
-
-from crossan.train.layers.frozen_towers import FrozenTowers
-from crossan.train.models.item_encoder import ItemEncoder
-from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
-from crossan.train.objectives import Gathers, ObjectiveEntry
-from crossan.train.objectives.in_batch import InBatch
-from crossan.train.objectives.step import prepare_batch
-
-
-class NextItem(nn.Module):
-    def __init__(self, counts, followers):
-        super().__init__()
-        self.register_buffer("counts", torch.from_numpy(counts.astype(np.float32)))
-        self.register_buffer("followers", torch.from_numpy(followers))
-
-    def base_scores(self):
-        return self.counts / 1000
-
-    def scores_after(self, history):
-        gains = self.followers[int(history[-1])].numpy()
-        rows = gains.nonzero()[0]
-        return rows, gains[rows]
-
-
-def build_next_item(settings, context):
-    followers = np.zeros((len(context.counts),) * 2, dtype=np.float32)
-    seen = context.seen
-    for user in range(len(seen.user_ids)):
-        items = seen.sequence(user)[:-1]  # without the validation target
-        np.add.at(followers, (items[:-1], items[1:]), settings.weight)
-    return NextItem(context.counts, followers)
-
-
-class Mean(nn.Module):
-    def forward(self, outputs, presence):
-        return outputs.sum(dim=1) / presence.sum(dim=1, keepdim=True)
-
-
-def make_mean(modality_count, width):
-    return Mean()
-
-
-def build_last_layer(settings, context):
-    encoder = ItemEncoder(FrozenTowers(context.features.dims, settings.width), Mean())
-    return SequenceModel(encoder, make_sequence_encoder(settings, context.input_length))
-
-
-def make_doubled(context):
-    def prepare(features, sequences, log_popularity):
-        loss = prepare_batch(features, sequences, log_popularity)
-        return lambda model: 2 * loss(model)
-
-    return context.over_sequences(InBatch(context.log_popularity, prepare))
-
-
-DOUBLED = ObjectiveEntry(make_doubled, lambda settings, trained, items: Gathers(trained))
+NO_SETTINGS = ModelEntry(str, "shop_next_item:build")
+NO_BUILDER = ModelEntry(NextItemSettings, "shop_next_item:nothing_of_this_name")
 """
-
-POINTS = """
-[crossan.models]
-next-item = toy.entries:NEXT_ITEM
-last-layer = toy.entries:LAST_LAYER
-no-settings = toy.entries:NO_SETTINGS
-no-builder = toy.entries:NO_BUILDER
-not-there = toy.nowhere:ENTRY
-{more}
-
-[crossan.fusions]
-mean = toy.models:make_mean
-
-[crossan.objectives]
-doubled = toy.models:DOUBLED
-"""
+BROKEN_POINTS = {
+    "no-settings": "shop_broken:NO_SETTINGS",
+    "no-builder": "shop_broken:NO_BUILDER",
+    "not-there": "shop_nowhere:ENTRY",
+}
 
 QUICK = ("model.width=16", "optimiser.lr=0.01", "batch_size=32", "max_epochs=4")
 
 
-def install(folder, more=""):
-    """Lay the distribution out as an installer would."""
-    (folder / "toy").mkdir(parents=True)
-    (folder / "toy" / "__init__.py").touch()
-    (folder / "toy" / "entries.py").write_text(ENTRIES)
-    (folder / "toy" / "models.py").write_text(MODELS)
-    (folder / "toy-1.0.dist-info").mkdir()
-    (folder / "toy-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n"
-    )
-    (folder / "toy-1.0.dist-info" / "entry_points.txt").write_text(POINTS.format(more=more))
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Return a function that installs a distribution for the test."""
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
 
+    def install(*distribution):
+        lay_out(tmp_path / "site", *distribution)
+        look_anew()
 
-def forget():
-    """Have the next look at distributions be a fresh one, as in another process."""
-    plugins.plugin_names.cache_clear()
-    models._loads.cache_clear()
+    yield install
+    monkeypatch.undo()
+    look_anew()
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    install(tmp_path / "site")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    forget()
-    yield
-    monkeypatch.undo()
-    forget()
+def shop(installed):
+    """Install what the how-to adds, and what of another distribution is broken."""
+    installed("shop-models", PAGE.files, PAGE.points)
+    installed("shop-broken", {"shop_broken.py": BROKEN}, {"crossan.models": BROKEN_POINTS})
 
 
 @pytest.fixture
@@ -165,11 +71,11 @@ def train(place, *more, out="r", settings=QUICK):
     return json.loads(train_in(place, settings, *more, out=out).stdout.splitlines()[-1])
 
 
-def test_the_kinds_are_known_without_loading_them(toy):
+def test_the_kinds_are_known_without_loading_them(shop):
     assert {"crossan", "next-item", "last-layer", "not-there"} <= set(model_kinds())
 
 
-def test_a_counting_model_runs_like_our_own(toy, place):
+def test_a_counting_model_runs_like_our_own(shop, place):
     arguments = ("--model", "next-item", "--set", "model.weight=2")
     result = train(place, *arguments, settings=())
     assert (result["model"], result["trainable_parameters"]) == ("next-item", 0)
@@ -183,14 +89,14 @@ def test_a_counting_model_runs_like_our_own(toy, place):
     assert resumed["test"] == result["test"]
 
 
-def test_a_trained_model_runs_like_our_own(toy, place):
+def test_a_trained_model_runs_like_our_own(shop, place):
     result = train(place, "--model", "last-layer")
     assert result["model"] == "last-layer"
     assert result["valid"]["hr@10"] > result["popularity"]["valid"]["hr@10"]
     assert json.loads(run(evaluate, place / "r", "--json").stdout)["valid"] == result["valid"]
 
 
-def test_a_fusion_takes_the_place_of_momef(toy, place):
+def test_a_fusion_takes_the_place_of_momef(shop, place):
     plain, mean = (
         train(place, "--model", "frozen", *more, out=out)
         for out, more in (("plain", ()), ("mean", ("--set", "model.fusion=mean")))
@@ -199,32 +105,74 @@ def test_a_fusion_takes_the_place_of_momef(toy, place):
     assert plain["trainable_parameters"] - mean["trainable_parameters"] == momef
 
 
-def test_an_objective_is_minimised(toy, place):
-    def losses(out):
-        lines = (place / out / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line)["loss"] for line in lines]
+def test_an_objective_is_minimised(shop, place):
+    settings = (*QUICK, "objective.kind=half-debiased")
+    json.loads(train_in(place, settings, "--model", "frozen").stdout.splitlines()[-1])
+    lines = [json.loads(line) for line in (place / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
 
-    still = (
-        *QUICK[:1],
-        "optimiser.lr=1e-12",
-        "optimiser.adapter_lr=1e-12",
-        "max_epochs=1",
-        "model.dropout=0",
+
+def test_half_debiased_is_the_paper_s_loss_with_half_of_log_p(shop):
+    model = make_model([5], "sum", 0)
+    features = make_features([5], torch.Generator().manual_seed(1))
+    sequences = torch.tensor([[PADDING, PADDING, 0, 1, 2, 3], [PADDING, 4, 5, 6, 1, 0]])
+    log_p = torch.linspace(-3, -1, ITEM_COUNT).double()
+    settings = RunSettings(
+        data=DataSettings(dataset="d"), objective=ObjectiveSettings(kind="half-debiased")
     )
-    train(place, "--model", "frozen", out="plain", settings=still)
-    train(
-        place, "--model", "frozen", "--set", "objective.kind=doubled", out="twice", settings=still
+    objective = make_objective(ObjectiveContext(settings, TrainSplit(sequences), log_p))
+    loss = objective.prepare(features, torch.tensor([0, 1]))(model)
+    plain = loss_by_position(model, features, sequences, log_p / 2)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-9)
+    assert loss.item() != pytest.approx(
+        loss_by_position(model, features, sequences, log_p).item(), rel=1e-3
     )
-    assert losses("twice") == pytest.approx([2 * loss for loss in losses("plain")], rel=1e-5)
 
 
-def test_its_settings_are_printed_like_ours(toy):
+def test_the_page_has_the_blocks_that_are_run_here():
+    assert list(PAGE.files) == [
+        "shop_kinds.py",
+        "shop_next_item.py",
+        "shop_last_layer.py",
+        "shop_objective.py",
+    ]
+    assert list(PAGE.points) == ["crossan.models", "crossan.fusions", "crossan.objectives"]
+
+
+def test_the_commands_of_the_page_run(shop, place, monkeypatch):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("CROSSAN_DATASET", str(place / "d"))
+    monkeypatch.setenv("CROSSAN_CACHE", str(place / "c"))
+    (block,) = PAGE.shell
+    programs = {"crossan-train": train_command, "crossan evaluate": evaluate}
+    programs["crossan settings"] = settings_command
+    for line in block.splitlines():
+        (program,) = [name for name in programs if line.startswith(f"{name} ")]
+        run(programs[program], *shlex.split(line.removeprefix(program)))
+    results = {
+        path.name: json.loads((path / "result.json").read_text())["model"]
+        for path in (place / "runs").iterdir()
+    }
+    assert results == {"next-item": "next-item", "last-layer": "last-layer", "mean": "frozen"}
+
+
+def test_settings_and_entries_load_no_torch(shop, tmp_path):
+    """The settings of a package are read by commands that must stay quick."""
+    script = "import sys, shop_kinds; print('torch' in sys.modules)"
+    path = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_its_settings_are_printed_like_ours(shop):
     printed = run(settings_command, "next-item")
     assert "model.weight" in printed.stdout
     assert "What one follower counts beside popularity" in printed.stdout
 
 
-def test_a_broken_package_breaks_only_its_own_kinds(toy, place):
+def test_a_broken_package_breaks_only_its_own_kinds(shop, place):
     printed = run(settings_command)
     assert "model.top_k" in printed.stdout
     named = [line for line in printed.stderr.splitlines() if line.startswith("left out")]
@@ -239,30 +187,28 @@ def test_a_broken_package_breaks_only_its_own_kinds(toy, place):
     ("arguments", "message"),
     [
         (("--model", "next-itm"), r"got 'next-itm'; did you mean 'next-item'\?"),
-        (("--model", "not-there"), r"crossan\.models: not-there = toy\.nowhere:ENTRY of toy could not be loaded: ModuleNotFoundError"),
+        (("--model", "not-there"), r"crossan\.models: not-there = shop_nowhere:ENTRY of shop-broken could not be loaded: ModuleNotFoundError"),
         (("--model", "no-settings"), r"expected a ModelEntry with settings for the model 'no-settings'"),
         (("--model", "no-builder"), r"kind"),
         (("--set", "model.fusion=men"), r"model\.fusion: .*did you mean 'mean'\?"),
-        (("--set", "objective.kind=double"), r"objective\.kind: .*did you mean 'doubled'\?"),
+        (("--set", "objective.kind=half-debiasd"), r"objective\.kind: .*did you mean 'half-debiased'\?"),
         (("--model", "next-item", "--set", "model.weigt=2"), r"did you mean 'model\.weight'\?"),
         (("--model", "next-item", "--set", "model.weight=0"), r"model\.weight: Input should be greater than 0"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_named(toy, place, arguments, message):
+def test_what_does_not_fit_is_named(shop, place, arguments, message):
     with pytest.raises(ConfigError, match=message) as refused:
         train(place, *arguments, settings=())
     assert refused.value.exit_code == 2
     assert not (place / "r").exists()
 
 
-def test_a_name_of_ours_cannot_be_taken(tmp_path, place, monkeypatch):
-    install(tmp_path / "site", more="sasrec = toy.entries:NEXT_ITEM")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    forget()
+def test_a_name_of_ours_cannot_be_taken(installed, place):
+    points = {"crossan.models": {"sasrec": "shop_kinds:NEXT_ITEM"}}
+    installed("shop-models", PAGE.files, points)
     with pytest.raises(
-        ConfigError, match="sasrec = toy.entries:NEXT_ITEM of toy is also brought by crossan itself"
+        ConfigError,
+        match="sasrec = shop_kinds:NEXT_ITEM of shop-models is also brought by crossan itself",
     ) as refused:
         train(place, "--model", "sasrec", settings=())
-    assert refused.value.remedy == "pip uninstall toy"
-    monkeypatch.undo()
-    forget()
+    assert refused.value.remedy == "pip uninstall shop-models"
