@@ -1,6 +1,7 @@
 """What people and scripts see: exit codes without a traceback, progress with an ETA."""
 
 import errno
+import os
 
 import pytest
 import typer
@@ -69,6 +70,49 @@ def test_interruption_is_130(monkeypatch, capsys):
 
     assert run(command, monkeypatch) == 130
     assert "interrupted; what was finished is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    ],
+)
+def test_a_path_that_the_system_refuses_is_2_and_named(number, monkeypatch, capsys):
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "some/where")
+
+    assert run(command, monkeypatch) == 2
+    assert capsys.readouterr().err == (
+        f"UsageError: some/where: the system refuses this path: {os.strerror(number)}\n"
+    )
+
+
+def test_a_folder_in_the_place_of_a_file_is_2(monkeypatch, capsys, tmp_path):
+    def command() -> None:
+        tmp_path.read_text()
+
+    assert run(command, monkeypatch) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "Input/output error", "x"), PermissionError(errno.EPERM, "no process")],
+)
+def test_an_os_error_that_is_no_refusal_of_a_path_keeps_its_traceback(error, monkeypatch):
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(OSError, match=error.strerror):
+        run_command(command, "prog")
 
 
 def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):
