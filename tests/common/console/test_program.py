@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 
 import pytest
 import typer
@@ -17,7 +18,17 @@ from crossan.cache_schema.errors import (
     StoreNotFoundError,
 )
 from crossan.common import console
-from crossan.common.console import Progress, explains_options, live, run_command
+from crossan.common.console import (
+    Column,
+    Progress,
+    explains_options,
+    live,
+    note,
+    print_table,
+    print_text,
+    progress,
+    run_command,
+)
 
 
 def run(command, monkeypatch, arguments=()):
@@ -176,3 +187,20 @@ def test_a_command_explains_an_option_that_it_does_not_have(typed, message, monk
 
     assert run(command, monkeypatch, typed) == 2
     assert capsys.readouterr().err == f"UsageError: {message}\n  Run: prog --help\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_closed_stream_is_no_reason_to_fail(name, is_refused, monkeypatch):
+    def command() -> None:
+        note("for people")
+        print_table([Column("item")], [["i1"]])
+        print_text("a result")
+        with progress("work", 1, "items") as shown:
+            shown.advance(1)
+        if is_refused:
+            raise DataError("expected this, found that")
+
+    monkeypatch.setattr(sys, name, None)
+    assert run(command, monkeypatch) == (3 if is_refused else 0)
+    getattr(sys, name).close()

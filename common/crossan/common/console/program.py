@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.errors import as_usage_error, print_error
 from crossan.common.console.messages import note
-from crossan.common.console.streams import never_fail_to_encode
+from crossan.common.console.streams import never_fail_to_encode, open_closed_streams
 
 __all__ = ["Version", "file_system_error", "run_app", "run_command"]
 
@@ -66,6 +66,7 @@ def run_command(command: Callable[..., Any], name: str) -> NoReturn:
 
 def _run(program: Any, name: str) -> NoReturn:  # noqa: ANN401 - a class that typer does not export
     signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
+    open_closed_streams()
     never_fail_to_encode()
     try:
         # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
