@@ -40,10 +40,25 @@ class LastLayerSettings(ContentSettings):
     kind: Literal["last-layer"] = "last-layer"
 
 
+class BuiltBy(ModelSettings):
+    """A kind for each way to be built wrongly."""
+
+
+class NoBuilderSettings(BuiltBy):
+    kind: Literal["no-builder"] = "no-builder"
+
+
+class NoModelSettings(BuiltBy):
+    kind: Literal["no-model"] = "no-model"
+    anything: dict[str, int] = Field(default_factory=dict)
+    """A type that no setting of ours has."""
+
+
 NEXT_ITEM = ModelEntry(NextItemSettings, "toy.models:build_next_item")
 LAST_LAYER = ModelEntry(LastLayerSettings, "toy.models:build_last_layer")
 NO_SETTINGS = ModelEntry(str, "toy.models:build_next_item")
-NO_BUILDER = ModelEntry(NextItemSettings, "toy.models:nothing_of_this_name")
+NO_BUILDER = ModelEntry(NoBuilderSettings, "toy.models:nothing_of_this_name")
+NO_MODEL = ModelEntry(NoModelSettings, "toy.models:build_no_model")
 '''
 
 MODELS = """
@@ -83,6 +98,10 @@ def build_next_item(settings, context):
     return NextItem(context.counts, followers)
 
 
+def build_no_model(settings, context):
+    return nn.Linear(1, 1)  # a module, which nothing can rank by
+
+
 class Mean(nn.Module):
     def forward(self, outputs, presence):
         return outputs.sum(dim=1) / presence.sum(dim=1, keepdim=True)
@@ -114,6 +133,8 @@ next-item = toy.entries:NEXT_ITEM
 last-layer = toy.entries:LAST_LAYER
 no-settings = toy.entries:NO_SETTINGS
 no-builder = toy.entries:NO_BUILDER
+no-model = toy.entries:NO_MODEL
+other-kind = toy.entries:NEXT_ITEM
 not-there = toy.nowhere:ENTRY
 {more}
 
@@ -227,11 +248,11 @@ def test_its_settings_are_printed_like_ours(toy):
 def test_a_broken_package_breaks_only_its_own_kinds(toy, place):
     printed = run(settings_command)
     assert "model.top_k" in printed.stdout
+    assert "model.anything" in printed.stdout  # its type is unknown to us, which hides nothing
     named = [line for line in printed.stderr.splitlines() if line.startswith("left out")]
-    assert sorted(
-        (kind for kind in ("no-settings", "not-there") if any(kind in line for line in named)),
-        reverse=True,
-    ) == ["not-there", "no-settings"]
+    broken = ("no-settings", "not-there", "other-kind")
+    assert len(named) == len(broken)
+    assert all(any(kind in line for line in named) for kind in broken)
     assert train(place, "--model", "frozen")["model"] == "frozen"
 
 
@@ -241,7 +262,9 @@ def test_a_broken_package_breaks_only_its_own_kinds(toy, place):
         (("--model", "next-itm"), r"got 'next-itm'; did you mean 'next-item'\?"),
         (("--model", "not-there"), r"crossan\.models: not-there = toy\.nowhere:ENTRY of toy could not be loaded: ModuleNotFoundError"),
         (("--model", "no-settings"), r"expected a ModelEntry with settings for the model 'no-settings'"),
-        (("--model", "no-builder"), r"kind"),
+        (("--model", "no-builder"), r"expected the model 'no-builder' to be built by 'package\.module:function', got 'toy\.models:nothing_of_this_name'"),
+        (("--model", "no-model"), r"expected the model 'no-model' to be a SequenceModel, or an nn\.Module that is a CountingModel, got one of Linear"),
+        (("--model", "other-kind"), r"expected the field 'kind' of NextItemSettings to have the name of its entry point, 'other-kind', got 'next-item'"),
         (("--set", "model.fusion=men"), r"model\.fusion: .*did you mean 'mean'\?"),
         (("--set", "objective.kind=double"), r"objective\.kind: .*did you mean 'doubled'\?"),
         (("--model", "next-item", "--set", "model.weigt=2"), r"did you mean 'model\.weight'\?"),
