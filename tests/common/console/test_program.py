@@ -1,6 +1,8 @@
 """What people and scripts see: exit codes without a traceback, progress with an ETA."""
 
 import errno
+import os
+import sys
 
 import pytest
 import typer
@@ -16,7 +18,17 @@ from crossan.cache_schema.errors import (
     StoreNotFoundError,
 )
 from crossan.common import console
-from crossan.common.console import Progress, explains_options, live, run_command
+from crossan.common.console import (
+    Column,
+    Progress,
+    explains_options,
+    live,
+    note,
+    print_table,
+    print_text,
+    progress,
+    run_command,
+)
 
 
 def run(command, monkeypatch, arguments=()):
@@ -69,6 +81,49 @@ def test_interruption_is_130(monkeypatch, capsys):
 
     assert run(command, monkeypatch) == 130
     assert "interrupted; what was finished is kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    ],
+)
+def test_a_path_that_the_system_refuses_is_2_and_named(number, monkeypatch, capsys):
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "some/where")
+
+    assert run(command, monkeypatch) == 2
+    assert capsys.readouterr().err == (
+        f"UsageError: some/where: the system refuses this path: {os.strerror(number)}\n"
+    )
+
+
+def test_a_folder_in_the_place_of_a_file_is_2(monkeypatch, capsys, tmp_path):
+    def command() -> None:
+        tmp_path.read_text()
+
+    assert run(command, monkeypatch) == 2
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.EIO, "Input/output error", "x"), PermissionError(errno.EPERM, "no process")],
+)
+def test_an_os_error_that_is_no_refusal_of_a_path_keeps_its_traceback(error, monkeypatch):
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(OSError, match=error.strerror):
+        run_command(command, "prog")
 
 
 def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):
@@ -132,3 +187,20 @@ def test_a_command_explains_an_option_that_it_does_not_have(typed, message, monk
 
     assert run(command, monkeypatch, typed) == 2
     assert capsys.readouterr().err == f"UsageError: {message}\n  Run: prog --help\n"
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_closed_stream_is_no_reason_to_fail(name, is_refused, monkeypatch):
+    def command() -> None:
+        note("for people")
+        print_table([Column("item")], [["i1"]])
+        print_text("a result")
+        with progress("work", 1, "items") as shown:
+            shown.advance(1)
+        if is_refused:
+            raise DataError("expected this, found that")
+
+    monkeypatch.setattr(sys, name, None)
+    assert run(command, monkeypatch) == (3 if is_refused else 0)
+    getattr(sys, name).close()

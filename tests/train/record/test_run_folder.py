@@ -10,6 +10,8 @@ from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.config import to_toml
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
+from crossan.train.sweep.folder import SweepFolder
+from crossan.train.sweep.settings import SweepSettings
 from support.killing import Killed, die_at
 
 SETTINGS = RunSettings(data=DataSettings(dataset="D", cache="C"))
@@ -60,6 +62,25 @@ def test_somebody_elses_file_is_not_vacant(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
         RunFolder(tmp_path).begin(SETTINGS, SPEC, may_resume=True)
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(tmp_path):
+    (tmp_path / "r").write_text("mine")
+    with pytest.raises(UsageError, match="expected an empty folder, found a file"):
+        RunFolder(tmp_path / "r").begin(SETTINGS, SPEC, may_resume=False)
+
+
+def test_the_folder_of_a_sweep_is_no_run(tmp_path):
+    folder = SweepFolder(tmp_path / "s")
+    with folder.claimed(SweepSettings(), SETTINGS):
+        pass
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+    run, message = RunFolder(folder.path), r"s: expected a run, found a sweep; see .*s/runs$"
+    with pytest.raises(UsageError, match=message):
+        run.settings()
+    with pytest.raises(UsageError, match=message):
+        run.begin(SETTINGS, SPEC, may_resume=True)
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
 
 
 def test_every_spec_that_a_run_was_trained_on_is_recorded(tmp_path):

@@ -3,8 +3,8 @@
 import pytest
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.common.config import load_settings
-from crossan.train.settings import CrossanSettings
+from crossan.common.config import FlagValue, load_settings
+from crossan.train.settings import CrossanSettings, RunSettings
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,34 @@ def test_layers_may_be_chosen():
     assert load_settings(
         CrossanSettings, assignments=["layers=[0, 6, 12]"], environment={}
     ).layers == (0, 6, 12)
+
+
+OLD_FLAGS = {
+    "sasrec": ("model.content=false", "model.id_embedding=true"),
+    "frozen": ("model.adapters=false",),
+    "crossan": ("model.content=true", "model.adapters=true"),
+}
+
+
+@pytest.mark.parametrize("old", OLD_FLAGS)
+@pytest.mark.parametrize("kind", ["crossan", "frozen", "sasrec", "popularity"])
+def test_a_kind_beside_the_flags_of_before_must_be_theirs(old, kind):
+    dataset = FlagValue("--dataset", "data.dataset", "d")
+    flags = [dataset, FlagValue("--model", "model.kind", kind)]
+    if old == kind:
+        run = load_settings(RunSettings, flags=flags, assignments=OLD_FLAGS[old], environment={})
+        assert run.model.kind == kind
+        return
+    with pytest.raises(
+        ConfigError, match=f"^--model {kind}.*: expected model.kind={old}, .*got {kind}$"
+    ):
+        load_settings(RunSettings, flags=flags, assignments=OLD_FLAGS[old], environment={})
+
+
+def test_a_kind_on_the_command_line_wins_over_a_file_of_before(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text('[data]\ndataset = "d"\n[model]\ncontent = false\nid_embedding = true\n')
+    flags = [FlagValue("--model", "model.kind", "frozen")]
+    assert load_settings(RunSettings, files=[config], environment={}).model.kind == "sasrec"
+    run = load_settings(RunSettings, files=[config], flags=flags, environment={})
+    assert run.model.kind == "frozen"

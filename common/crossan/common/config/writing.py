@@ -31,6 +31,10 @@ def toml_value(value: object) -> str:
     """
     import tomlkit
 
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        table.update({key: _lists(entry) for key, entry in value.items()})
+        return table.as_string()
     return tomlkit.item(_lists(value)).as_string()
 
 
@@ -53,7 +57,8 @@ def _for_reading(
 ) -> dict[str, Any]:
     """Return values in the order people read them.
 
-    The kind comes first, then other values, then groups.     TOML wants groups behind values in any case: what follows a ``[group]`` line is in that group.
+    The kind comes first, then other values, then groups. TOML wants groups
+    behind values in any case: what follows a ``[group]`` line is in that group.
     """
     fields = {} if settings is None else type(settings).model_fields
     kind = None if group is None else group.by

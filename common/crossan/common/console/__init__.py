@@ -10,7 +10,7 @@ from crossan.common.console.live import Progress, progress
 from crossan.common.console.messages import heading, note, print_json, print_text
 from crossan.common.console.options import AsJson, complete_from
 from crossan.common.console.panels import Panel
-from crossan.common.console.program import Version, disk_full_error, run_app, run_command
+from crossan.common.console.program import Version, file_system_error, run_app, run_command
 from crossan.common.console.streams import is_terminal, printable
 from crossan.common.console.tables import Column, print_fields, print_table
 from crossan.common.console.unknown_options import explains_options
@@ -24,8 +24,8 @@ __all__ = [
     "add_command",
     "app_settings",
     "complete_from",
-    "disk_full_error",
     "explains_options",
+    "file_system_error",
     "heading",
     "is_terminal",
     "note",

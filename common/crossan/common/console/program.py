@@ -11,13 +11,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from crossan.cache_schema.errors import CrossanError, ResourceError
+from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.errors import as_usage_error, print_error
 from crossan.common.console.messages import note
-from crossan.common.console.streams import never_fail_to_encode
+from crossan.common.console.streams import never_fail_to_encode, open_closed_streams
 
-__all__ = ["Version", "disk_full_error", "run_app", "run_command"]
+__all__ = ["Version", "file_system_error", "run_app", "run_command"]
 
 _INTERRUPTED_EXIT_CODE = 130
 _INTERRUPTED = (
@@ -71,6 +71,7 @@ def run_command(command: Callable[..., Any], name: str) -> NoReturn:
 def _exit_codes() -> Iterator[None]:
     """Turn what ends a program into its exit code, and print it without a traceback."""
     signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
+    open_closed_streams()
     never_fail_to_encode()
     try:
         # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
@@ -93,23 +94,31 @@ def _exit_codes() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        full = disk_full_error(error)
-        if full is None:
+        ours = file_system_error(error)
+        if ours is None:
             raise
-        print_error(full)
-        sys.exit(full.exit_code)
+        print_error(ours)
+        sys.exit(ours.exit_code)
 
 
-def disk_full_error(error: OSError) -> ResourceError | None:
-    """Return our error for a full disk or quota, None for any other `OSError`."""
+def file_system_error(error: OSError) -> CrossanError | None:
+    """Return our error for an `OSError` that the user can mend, None for any other.
+
+    The disk or a quota is full, or the system refuses a path: no right to it, a read-only disk, a
+    file where a folder is needed or the other way round.
+    """
     import errno
     from pathlib import Path
 
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return None
-    from crossan.common.files import disk_full
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        from crossan.common.files import disk_full
 
-    return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
+        return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
+    refusals = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
+    # Without a path it is about something else, for example a socket or another process.
+    if error.errno in refusals | {errno.ELOOP, errno.ENAMETOOLONG} and error.filename:
+        return UsageError(f"{error.filename}: the system refuses this path: {error.strerror}")
+    return None
 
 
 def _takes_version(version: Version = False) -> None:

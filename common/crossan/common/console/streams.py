@@ -7,9 +7,16 @@ import shutil
 import sys
 import textwrap
 import unicodedata
+from pathlib import Path
 from typing import TextIO
 
-__all__ = ["broken_between_words", "is_terminal", "never_fail_to_encode", "printable"]
+__all__ = [
+    "broken_between_words",
+    "is_terminal",
+    "never_fail_to_encode",
+    "open_closed_streams",
+    "printable",
+]
 
 _TERMINALS_THAT_CANNOT_DRAW = {"dumb", "unknown"}
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
@@ -21,6 +28,14 @@ _TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 def is_terminal(stream: TextIO) -> bool:
     """Return whether a stream is a terminal that can draw."""
     return stream.isatty() and os.environ.get("TERM") not in _TERMINALS_THAT_CANNOT_DRAW
+
+
+def open_closed_streams() -> None:
+    """Let stdout and stderr go nowhere where the process was started without them."""
+    for name in ("stdout", "stderr"):
+        # Python has None in the place of a stream whose descriptor was closed, as `>&-` does.
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def never_fail_to_encode() -> None:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import Failure
-from crossan.common.console import disk_full_error
+from crossan.common.console import file_system_error
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.cluster.tasks import ClusterTask
 from crossan.extract.job.prepare import Encoder
@@ -164,10 +164,10 @@ class Worker:
         except CrossanError as error:
             return CallOutcome(failure=Failure.of(error))
         except OSError as error:
-            full = disk_full_error(error)
-            if full is None:
+            ours = file_system_error(error)
+            if ours is None:
                 raise
-            return CallOutcome(failure=Failure.of(full))
+            return CallOutcome(failure=Failure.of(ours))
 
     def _load(self) -> WatchedEncoder:
         import torch

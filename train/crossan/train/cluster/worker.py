@@ -21,7 +21,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, IncompatibleError
 from crossan.common.cluster import Failure
-from crossan.common.console import disk_full_error
+from crossan.common.console import file_system_error
 from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
@@ -127,10 +127,10 @@ class RankWorker:
         except CrossanError as error:
             return RankOutcome(failure=self._named(error, number))
         except OSError as error:
-            full = disk_full_error(error)
-            if full is None:
+            ours = file_system_error(error)
+            if ours is None:
                 raise
-            return RankOutcome(failure=self._named(full, number))
+            return RankOutcome(failure=self._named(ours, number))
 
     def said(self) -> list[str]:
         """Return the lines printed since the last call."""

@@ -56,9 +56,21 @@ def build_model(settings: ModelSettings, context: ModelContext) -> nn.Module:
     Raises
     ------
     ConfigError
-        The package that brings the kind offers nothing that can be built.
+        The package that brings the kind offers nothing that can be built, or what it builds cannot
+        be trained or ranked.
     """
-    return _builder(settings.kind)(settings, context)
+    from torch import nn
+
+    from crossan.train.models.recommender import CountingModel
+    from crossan.train.models.sequence_model import SequenceModel
+
+    model = _builder(settings.kind)(settings, context)
+    if not isinstance(model, nn.Module) or not isinstance(model, SequenceModel | CountingModel):
+        raise ConfigError(
+            f"{MODELS_GROUP}: expected the model '{settings.kind}' to be a SequenceModel, or an"
+            f" nn.Module that is a CountingModel, got one of {type(model).__name__}"
+        )
+    return model
 
 
 def _builder(kind: str) -> Callable[[Any, ModelContext], nn.Module]:

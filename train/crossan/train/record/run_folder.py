@@ -27,7 +27,7 @@ from crossan.train.record.checkpoint import (
 from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
 
-__all__ = ["RANKS_FILE", "RunFolder"]
+__all__ = ["RANKS_FILE", "SWEEP_FILE", "RunFolder"]
 
 _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 """Name of what a killed process had not finished writing (`crossan.common.files`)."""
@@ -39,6 +39,8 @@ _DIVERGENCE, _INITIAL = "divergence.json", "init.json"
 _RESULT, _VALIDATION = "result.json", "validation.json"
 RANKS_FILE = "eval/per_user.parquet"
 """The rank of every user's targets."""
+SWEEP_FILE = "sweep.toml"
+"""What tells a sweep's folder, which has a ``config.toml`` too, from a run's."""
 
 
 class RunFolder:
@@ -84,8 +86,9 @@ class RunFolder:
             environment["earlier"] = earlier_specs(self.path, recorded, spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
+            what = "files in it" if self.path.is_dir() else "a file"
             raise UsageError(
-                f"--out {self.path}: expected an empty folder, found files in it", remedy=remedy
+                f"--out {self.path}: expected an empty folder, found {what}", remedy=remedy
             )
         self.path.mkdir(parents=True, exist_ok=True)
         claim(self.path, "trains")
@@ -119,6 +122,8 @@ class RunFolder:
             No run lies there.
         """
         config = self.path / "config.toml"
+        if (self.path / SWEEP_FILE).is_file():
+            raise UsageError(f"{self.path}: expected a run, found a sweep; see {self.path}/runs")
         if not self.holds_run():
             raise UsageError(
                 f"no run at {self.path}: expected config.toml there, found none",

@@ -41,10 +41,11 @@ def _kind_of_value(annotation: Any) -> str:  # noqa: ANN401 - annotations have n
         return f"list of {_plural(get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return ", ".join(str(member.value) for member in annotation)
-    try:
+    if annotation in _NAMES:
         return _NAMES[annotation]
-    except KeyError:
-        raise TypeError(f"expected a type that can be described, got {annotation}") from None
+    # A setting of another package may have any type; shown as code, it hides no other setting.
+    is_plain = isinstance(annotation, type) and not get_args(annotation)
+    return annotation.__name__ if is_plain else str(annotation).removeprefix("typing.")
 
 
 def _plural(annotation: Any) -> str:  # noqa: ANN401 - annotations have no common type

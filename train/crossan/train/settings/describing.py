@@ -157,14 +157,18 @@ def _described(
     settings: Iterable[Setting], model: str | None, run: type[Settings]
 ) -> tuple[Description, ...]:
     """Return the settings of a group, those that kinds share once."""
-    models_by_description: dict[Description, tuple[str, ...]] = {}
+    merged: list[Description] = []
     for setting in settings:
         described = _description(setting, model, run)
-        before = models_by_description.get(described, ())
-        models_by_description[described] = before + _models_of(setting)
-    return tuple(
-        replace(described, models=models) for described, models in models_by_description.items()
-    )
+        # Compared, not hashed: the default of another package's setting may be a dict.
+        known = [replace(other, models=()) for other in merged]
+        if described not in known:
+            merged.append(described)
+            known.append(described)
+        number = known.index(described)
+        models = merged[number].models + _models_of(setting)
+        merged[number] = replace(described, models=models)
+    return tuple(merged)
 
 
 def _description(setting: Setting, model: str | None, run: type[Settings]) -> Description:
@@ -182,16 +186,12 @@ def _description(setting: Setting, model: str | None, run: type[Settings]) -> De
     paper = next((mark for mark in field.metadata if isinstance(mark, Paper)), None)
     return Description(
         name=setting.name,
-        default=_hashable(to_jsonable_python(default)),
+        default=to_jsonable_python(default),
         is_required=is_required,
         allowed=allowed,
         meaning=_meaning(setting),
         paper=paper,
     )
-
-
-def _hashable(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _meaning(setting: Setting) -> str:

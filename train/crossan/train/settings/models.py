@@ -188,6 +188,11 @@ class _ModelClasses(Mapping[str, type[Settings]]):
                 f"{MODELS_GROUP}: expected a ModelEntry with settings for the model '{kind}', a"
                 f" subclass of ModelSettings, got {settings!r}"
             )
+        if (named := settings.model_fields["kind"].default) != kind:
+            raise ConfigError(
+                f"{MODELS_GROUP}: expected the field 'kind' of {settings.__name__} to have the name"
+                f" of its entry point, '{kind}', got {named!r}"
+            )
         return settings
 
     def __contains__(self, kind: object) -> bool:
@@ -249,17 +254,26 @@ def upgraded_model(values: dict[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        Without content there were only the ids, and these were switched off.
+        Without content there were only the ids, and these were switched off; or the kind is given
+        too, and is another than that of the flags.
     """
     if not {"content", "adapters"} & values.keys():
         return values
     has_content, has_adapters = values.pop("content", True), values.pop("adapters", True)
-    if has_content is not False and has_adapters is not False:
-        return values
-    kind: type[Settings] = FrozenSettings
+    kind: type[Settings] = CrossanSettings
     if has_content is False:
         if values.get("id_embedding") is False:
             raise ValueError("expected content, id_embedding or both, got neither")
         kind = SasrecSettings
-    read = {name: value for name, value in values.items() if name in kind.model_fields}
-    return {**read, "kind": kind.model_fields["kind"].default}
+    elif has_adapters is False:
+        kind = FrozenSettings
+    name = kind.model_fields["kind"].default
+    if values.get("kind", name) != name:
+        raise ValueError(
+            f"expected model.kind={name}, which content and adapters stood for, or these left out,"
+            f" got {values['kind']}"
+        )
+    if kind is CrossanSettings:
+        return values
+    read = {key: value for key, value in values.items() if key in kind.model_fields}
+    return {**read, "kind": name}

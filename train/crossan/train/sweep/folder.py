@@ -16,7 +16,7 @@ from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
 from crossan.common.files import replace_durably
 from crossan.common.stores.pins import LOCK_FILE
-from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.run_folder import SWEEP_FILE, RunFolder
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult
 from crossan.train.sweep.points import Point
@@ -25,7 +25,7 @@ from crossan.train.sweep.trials import Trial
 
 __all__ = ["SweepFolder", "TrialFailure"]
 
-_SWEEP, _BASE, _POINTS = "sweep.toml", "config.toml", "points.json"
+_BASE, _POINTS = "config.toml", "points.json"
 _SECONDS_BETWEEN_REFRESHES = 60.0
 
 
@@ -59,7 +59,7 @@ class SweepFolder:
 
     def recorded(self) -> SweepSettings | None:
         """Return the settings of the sweep in this folder, or None."""
-        path = self.path / _SWEEP
+        path = self.path / SWEEP_FILE
         if not path.is_file():
             return None
         return load_settings(SweepSettings, files=[path], environment={})
@@ -89,7 +89,7 @@ class SweepFolder:
         try:
             # In this order: a folder with a sweep.toml counts as a sweep, and needs the other file.
             replace_durably(self.path / _BASE, to_toml(base).encode())
-            replace_durably(self.path / _SWEEP, to_toml(sweep).encode())
+            replace_durably(self.path / SWEEP_FILE, to_toml(sweep).encode())
             yield
         finally:
             release(self.path)
