@@ -1,4 +1,4 @@
-"""What README, CONTRIBUTING and docs/ name exists: modules and what is in them, files, links, settings."""
+"""What README, CONTRIBUTING, CHANGELOG and docs/ name exists: modules and what is in them, files, links, settings."""
 
 import importlib
 import re
@@ -15,7 +15,7 @@ from crossan.train.settings.run import OBJECTIVES_GROUP
 
 ROOT = Path(__file__).parents[2]
 ROOTS = ("cache_schema", "common", "extract", "train")
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 DOTTED = re.compile(r"(?<![\w./-])crossan(?:\.[A-Za-z_]\w*)+")
 PATH = re.compile(rf"(?<![\w./-])(?:{'|'.join(ROOTS)}|tests|docs|crossan|\.ci)/[\w./-]*[\w/]")
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([\w-]+))?\)|src(?:set)?=\"([^\"]+)\"")
