@@ -112,6 +112,13 @@ NOT_OURS = {"model.weight", "group.key"}
 """A setting of the model that bring-your-own-model.md adds, and one that stands for any."""
 
 
+def test_make_targets_exist(page):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"(?:^    |`)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M))
+    assert sorted(named - targets) == []
+
+
 def test_the_pages_are_read_at_all():
     """A pattern that matches nothing would let everything pass."""
     text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
