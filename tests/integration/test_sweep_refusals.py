@@ -81,6 +81,6 @@ def test_what_every_trial_would_stop_at_is_told_before_anything_starts(place, tm
         UsageError, match="model.top_k: expected at most 2, the modalities in use, got 3"
     ):
         run_sweep(place, "--grid", "model.top_k=1,3", out=tmp_path / "s")
-    with pytest.raises(StoreNotFoundError, match="expected a audio store, found none"):
+    with pytest.raises(StoreNotFoundError, match="expected a store of audio, found none"):
         run_sweep(place, "--set", 'data.modality=["audio"]', out=tmp_path / "s")
     assert not (tmp_path / "s").exists()

@@ -227,7 +227,7 @@ def test_recommend_refuses_strangers(small, arguments, match):
         (
             ("--modality", "video"),
             StoreNotFoundError,
-            "(?s)expected a video store, found none.*crossan-extract --modality video",
+            "(?s)expected a store of video, found none.*crossan-extract --modality video",
         ),
         (("--modality", "text"), UsageError, "model.top_k: expected at most 1"),
         (("--device", "quantum"), UsageError, "--device quantum: not available on this machine"),

@@ -1,4 +1,6 @@
-"""``crossan demo``: the whole pipeline on the built-in sample, each step a command the reader can run.
+"""``crossan demo``, the whole pipeline on the built-in sample.
+
+Each step is a command that the reader can run.
 
 The demo only runs other commands, as processes of their own: it shows what a
 user would type, and it imports neither a backbone nor a trainer.

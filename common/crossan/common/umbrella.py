@@ -54,7 +54,7 @@ def _attach(app: typer.Typer, name: str, points: dict[str, EntryPoint]) -> None:
 
 
 def _words() -> list[str]:
-    """Return the words after the program's name, of the line that a shell completes if there is one."""
+    """Return the words after the program's name; of a line that a shell completes, its words."""
     if "_CROSSAN_COMPLETE" not in os.environ:
         return sys.argv[1:]
     return (os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")).split()[1:]

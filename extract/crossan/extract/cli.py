@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
-from crossan.common.console import AsJson, note, print_json, run_command
+from crossan.common.console import AsJson, Device, note, print_json, run_command
 from crossan.common.stores.options import CacheFolder
 from crossan.extract.options import (
     BackboneName,
@@ -19,7 +19,6 @@ from crossan.extract.options import (
     Compile,
     ComputeDtype,
     DatasetFolder,
-    Device,
     DryRun,
     ItemMemory,
     ItemSeconds,

@@ -18,7 +18,6 @@ __all__ = [
     "Compile",
     "ComputeDtype",
     "DatasetFolder",
-    "Device",
     "DryRun",
     "ItemMemory",
     "ItemSeconds",
@@ -151,16 +150,6 @@ DryRun = Annotated[
         "--dry-run",
         help="Say what would be done and how large it gets; write nothing.",
         rich_help_panel=Panel.WHAT,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        autocompletion=complete_from(["auto", "cpu", "cuda"]),
-        help="auto, cpu, cuda, or one of several as cuda:1.",
-        rich_help_panel=Panel.COMPUTES,
     ),
 ]
 Compile = Annotated[

@@ -114,13 +114,13 @@ def test_rows_of_single_numbers_follow_their_items_too():
 
 def test_a_catalogue_is_recorded_once_and_any_other_is_refused(tmp_path):
     ids = np.array(["a", "b,c", "ü", "v 1\n"])
-    settle_catalogue(tmp_path, ids)
-    settle_catalogue(tmp_path, ids)
+    settle_catalogue(tmp_path, ids, "Begin anew")
+    settle_catalogue(tmp_path, ids, "Begin anew")
     assert read_catalogue(tmp_path).tolist() == ids.tolist()
     with pytest.raises(
         IncompatibleError, match=r"its 4 items, found 3: 1 new, 2 gone, first: z"
     ) as refused:
-        settle_catalogue(tmp_path, np.array(["a", "b,c", "z"]))
+        settle_catalogue(tmp_path, np.array(["a", "b,c", "z"]), "Begin anew")
     assert refused.value.exit_code == 5
     assert read_catalogue(tmp_path).tolist() == ids.tolist()
 
@@ -130,7 +130,7 @@ def test_a_catalogue_that_cannot_be_read_is_named(tmp_path):
         StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"
     ):
         read_catalogue(tmp_path)
-    settle_catalogue(tmp_path, np.array(["a"]))
+    settle_catalogue(tmp_path, np.array(["a"]), "Begin anew")
     path = tmp_path / "catalogue.parquet"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(

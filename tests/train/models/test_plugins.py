@@ -15,6 +15,7 @@ from crossan.train.cli import train as train_command
 from crossan.train.models.table import model_kinds
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.objectives.step import loss_by_position
+from crossan.train.options.shared import complete_model
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import DataSettings, ObjectiveSettings, RunSettings
@@ -98,6 +99,18 @@ def train(place, *more, out="r", settings=QUICK):
 
 def test_the_kinds_are_known_without_loading_them(shop):
     assert {"crossan", "next-item", "last-layer", "not-there"} <= set(model_kinds())
+
+
+def test_tab_completes_them_without_loading_them(shop, capsys):
+    assert complete_model("n") == [
+        "next-item",
+        "no-builder",
+        "no-model",
+        "no-settings",
+        "not-there",
+    ]
+    assert complete_model("sas") == ["sasrec"]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_counting_model_runs_like_our_own(shop, place):

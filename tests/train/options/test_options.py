@@ -11,15 +11,22 @@ from crossan.common.console import run_command
 from crossan.train import features, options
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.options import SETTING_OF_FLAG, explain_setting, run_settings
+from crossan.train.options.training import Model
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.cli import sweep
-from support.commands import run
+from support.commands import OURS, run
 from support.refusals import refusal
 
 
 def test_the_choices_are_those_of_the_features():
     residence, _ = get_args(options.Residence)
     assert get_args(residence) == get_args(features.Residence)
+
+
+def test_the_help_of_model_names_every_kind_of_ours():
+    _, option = get_args(Model)
+    named = option.help.rpartition(": ")[2].removesuffix(".").split(", ")
+    assert named == list(OURS)
 
 
 @pytest.mark.parametrize(

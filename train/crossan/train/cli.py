@@ -11,6 +11,7 @@ from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Worke
 from crossan.common.console import (
     AsJson,
     Column,
+    Device,
     Panel,
     explains_options,
     note,
@@ -23,7 +24,6 @@ from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
     Config,
     DatasetFolder,
-    Device,
     DropItems,
     MaskHistory,
     MaxDeviceMemory,

@@ -11,14 +11,9 @@ from typing import Annotated
 import typer
 
 from crossan.common.console import AsJson, Panel, print_json
+from crossan.train.options.shared import complete_model
 
 __all__ = ["settings"]
-
-
-def _complete_model(incomplete: str) -> list[str]:
-    from crossan.train.settings.describing import model_kinds
-
-    return [kind for kind in model_kinds() if kind.startswith(incomplete)]
 
 
 def settings(
@@ -27,7 +22,7 @@ def settings(
         typer.Argument(
             metavar="MODEL",
             help="Print what this kind of model has, without the settings of others.",
-            autocompletion=_complete_model,
+            autocompletion=complete_model,
         ),
     ] = None,
     as_markdown: Annotated[

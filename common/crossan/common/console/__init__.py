@@ -8,7 +8,7 @@ fast.
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.live import Progress, progress
 from crossan.common.console.messages import heading, note, print_json, print_text
-from crossan.common.console.options import AsJson, complete_from
+from crossan.common.console.options import AsJson, Device, complete_from
 from crossan.common.console.panels import Panel
 from crossan.common.console.program import Version, file_system_error, run_app, run_command
 from crossan.common.console.streams import is_terminal, printable
@@ -18,6 +18,7 @@ from crossan.common.console.unknown_options import explains_options
 __all__ = [
     "AsJson",
     "Column",
+    "Device",
     "Panel",
     "Progress",
     "Version",

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AsJson", "complete_from"]
+from crossan.common.console.panels import Panel
+
+__all__ = ["AsJson", "Device", "complete_from"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -25,3 +27,15 @@ def complete_from(names: Sequence[str]) -> Callable[[str], list[str]]:
         ]
 
     return complete
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        help="auto, cpu, cuda, or one of several as cuda:1.",
+        autocompletion=complete_from(["auto", "cpu", "cuda"]),
+        rich_help_panel=Panel.COMPUTES,
+    ),
+]

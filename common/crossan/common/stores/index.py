@@ -47,7 +47,6 @@ class StoreIndex:
         # below, and would be in memory twice.
         self._data = [segment.items.data for segment in segments]
         self._stamps = [segment.items.stamps for segment in segments]
-        counts = [len(segment.items.item_ids) for segment in segments]
         everything: npt.NDArray[np.str_] = _joined(
             [segment.items.item_ids for segment in segments], np.str_
         )
@@ -57,20 +56,12 @@ class StoreIndex:
         self._deleted = chosen[is_deleted]
         self.deleted_ids: npt.NDArray[np.str_] = everything[self._deleted]
         chosen = chosen[~is_deleted]
-        self._chosen, self._starts = chosen, np.cumsum([0, *counts])
+        self._chosen = chosen
         # A store of one segment, sorted and without tombstones, needs no copy of its ids.
         is_unchanged = len(chosen) == len(everything) and bool((chosen[1:] > chosen[:-1]).all())
         self.item_ids: npt.NDArray[np.str_] = everything if is_unchanged else everything[chosen]
         self.statuses: npt.NDArray[np.uint8] = codes[chosen]
         self.chunk_of, self.place_of = self._locate(segments)
-
-    @property
-    def segment_of(self) -> npt.NDArray[np.int64]:
-        """Number of the segment that holds the newest entry of each item."""
-        numbers: npt.NDArray[np.int64] = (
-            np.searchsorted(self._starts, self._chosen, side="right") - 1
-        )
-        return numbers
 
     @property
     def byte_count(self) -> int:

@@ -12,10 +12,10 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import (
     AsJson,
     Column,
+    Device,
     Panel,
     add_command,
     app_settings,
-    complete_from,
     note,
     print_fields,
     print_json,
@@ -142,16 +142,7 @@ def check(
     backbone: _Source,
     modality: _Modality = None,
     revision: _Revision = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device",
-            metavar="DEVICE",
-            help="auto, cpu, cuda, or one of several as cuda:1.",
-            autocompletion=complete_from(["auto", "cpu", "cuda"]),
-            rich_help_panel=Panel.COMPUTES,
-        ),
-    ] = "auto",
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Try whether a backbone, of a plug-in above all, keeps what a job relies on.

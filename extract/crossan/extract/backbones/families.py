@@ -86,13 +86,6 @@ class Family:
                 f"pooling {pooling} is neither built in nor in pool_functions"
             )
 
-    @property
-    def loader_name(self) -> str:
-        """What loads the model, for messages."""
-        if self.load_model is None:
-            return str(self.model_class)
-        return f"{self.load_model.__module__}.{self.load_model.__qualname__}"
-
 
 FAMILIES: Mapping[str, Family] = {
     family.model_type: family

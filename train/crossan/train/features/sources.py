@@ -172,7 +172,7 @@ def lock_entries(
 def _the_only(candidates: Sequence[Path], modality: Modality, data: DataSettings) -> Path:
     if not candidates:
         raise StoreNotFoundError(
-            f"{data.cache}: expected a {modality.value} store, found none",
+            f"{data.cache}: expected a store of {modality.value}, found none",
             remedy=_extract_command([modality], data),
         )
     if len(candidates) > 1:

@@ -119,7 +119,7 @@ def load_initial_weights(
 
 def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return what gives the weights their meaning, by the names that users know."""
-    facts = {"modalities": ", ".join(stores)}
+    facts = {"modalities": ", ".join(stores) or "none"}
     for name, entry in stores.items():
         facts[f"{name}, kept layers"] = ", ".join(map(str, entry["layers"]))
         facts[f"{name}, width of hidden states"] = str(entry["dim"])

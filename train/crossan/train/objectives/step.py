@@ -36,8 +36,8 @@ What needs no weights is done already."""
 def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
     """Find the unique items of a batch and begin to gather them.
 
-    The loss that is returned encodes each of them once. The sequences lie best on the CPU, wherever the model is: every index is
-    found there, and the device never waits for a count.
+    The loss that is returned encodes each of them once. The sequences lie best on the CPU,
+    wherever the model is: every index is made there, and the device never waits for a count.
     """
     columns = batch_columns(sequences)
     return partial(_loss_of_prepared, columns, features.fetch(columns.items), log_popularity)

@@ -7,7 +7,6 @@ from crossan.train.options.flags import SETTING_OF_FLAG, explain_setting, modali
 from crossan.train.options.shared import (
     Config,
     DatasetFolder,
-    Device,
     DropItems,
     MaskHistory,
     MaxDeviceMemory,
@@ -21,7 +20,6 @@ __all__ = [
     "SETTING_OF_FLAG",
     "Config",
     "DatasetFolder",
-    "Device",
     "DropItems",
     "MaskHistory",
     "MaxDeviceMemory",

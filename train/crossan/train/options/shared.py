@@ -14,7 +14,6 @@ from crossan.common.history_mask import HistoryMask
 __all__ = [
     "Config",
     "DatasetFolder",
-    "Device",
     "DropItems",
     "MaskHistory",
     "MaxDeviceMemory",
@@ -22,10 +21,19 @@ __all__ = [
     "Modalities",
     "Residence",
     "RunArgument",
+    "complete_model",
 ]
 
 # As `features.Residence`, which --help has no time to import. A test compares them.
 _Residence = Literal["auto", "device", "host", "streamed"]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the kinds of model that a word may become, those of other packages among them."""
+    from crossan.train.settings.models import model_settings_classes
+
+    return [kind for kind in model_settings_classes() if kind.startswith(incomplete)]
+
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
 DatasetFolder = Annotated[
@@ -72,16 +80,6 @@ MaskHistory = Annotated[
         "--mask-history",
         help="Which of a user's items before the target are left out of the ranking.",
         rich_help_panel=Panel.SETTINGS,
-    ),
-]
-Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="DEVICE",
-        help="auto, cpu, cuda, or one of several as cuda:1.",
-        autocompletion=complete_from(["auto", "cpu", "cuda"]),
-        rich_help_panel=Panel.COMPUTES,
     ),
 ]
 Residence = Annotated[

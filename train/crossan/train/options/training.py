@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import Panel, complete_from
+from crossan.common.console import Panel
+from crossan.train.options.shared import complete_model
 
 __all__ = [
     "AllowOtherSpec",
@@ -39,7 +40,7 @@ Model = Annotated[
         "--model",
         metavar="NAME",
         help="What to train; the paper's model by default: crossan, frozen, sasrec, popularity.",
-        autocompletion=complete_from(["crossan", "frozen", "sasrec", "popularity"]),
+        autocompletion=complete_model,
         rich_help_panel=Panel.WHAT,
     ),
 ]

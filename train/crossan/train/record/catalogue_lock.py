@@ -23,7 +23,7 @@ __all__ = ["carry_item_rows", "read_catalogue", "settle_catalogue"]
 _FILE = "catalogue.parquet"
 
 
-def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
+def settle_catalogue(folder: Path, item_ids: np.ndarray, remedy: str) -> None:
     """Record the catalogue in a run folder, or compare it with the one that is recorded.
 
     Parameters
@@ -32,6 +32,8 @@ def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
         The run folder.
     item_ids
         The catalogue, ``(items,)``, sorted.
+    remedy
+        What the user can do where they differ.
 
     Raises
     ------
@@ -47,10 +49,10 @@ def settle_catalogue(folder: Path, item_ids: np.ndarray) -> None:
     if not np.array_equal(recorded, item_ids):
         gone, new = np.setdiff1d(recorded, item_ids), np.setdiff1d(item_ids, recorded)
         raise IncompatibleError(
-            f"--resume {folder}: this run has a vector for each of its {len(recorded):,} items,"
+            f"--resume {folder}: this run has a row for each of its {len(recorded):,} items,"
             f" found {len(item_ids):,}: {len(new):,} new, {len(gone):,} gone,"
             f" first: {[*new, *gone][0]}",
-            remedy=f"Begin another run from its weights: --init {folder} --out {folder}-2",
+            remedy=remedy,
         )
 
 

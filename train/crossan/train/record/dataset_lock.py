@@ -30,7 +30,7 @@ def sequence_facts(kept: KeptSequences) -> dict[str, int | str]:
     }
 
 
-def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
+def settle_sequences(folder: Path, facts: Mapping[str, int | str], remedy: str) -> None:
     """Record `sequence_facts` in a run folder, or compare them with those that are recorded.
 
     The best epoch was chosen by the validation targets of the old sequences, so
@@ -42,6 +42,8 @@ def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
         The run folder.
     facts
         Those of the dataset as it is now.
+    remedy
+        What the user can do where they differ.
 
     Raises
     ------
@@ -63,7 +65,7 @@ def settle_sequences(folder: Path, facts: Mapping[str, int | str]) -> None:
         raise IncompatibleError(
             f"--resume {folder}: the dataset has changed since this run was started:"
             f" expected {_in_words(recorded)}, found {_in_words(facts)}",
-            remedy=f"Begin another run from its weights: --init {folder} --out {folder}-2",
+            remedy=remedy,
         )
 
 

@@ -203,7 +203,7 @@ class RunFolder:
         return [json.loads(line) for line in lines]
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Replace all lines of ``metrics.jsonl``, of which a resumed run writes the later ones again."""
+        """Replace all lines of ``metrics.jsonl``; a resumed run writes the later ones again."""
         self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def write_divergence(self, facts: Mapping[str, Any]) -> Path:
@@ -212,7 +212,7 @@ class RunFolder:
         return self.path / _DIVERGENCE
 
     def write_initial(self, facts: Mapping[str, Any]) -> None:
-        """Write ``init.json``, the run, epoch and sha256 of the weights that training began from."""
+        """Write ``init.json``, which says what run, epoch and weights training began from."""
         self._write(_INITIAL, json.dumps(facts, indent=2) + "\n")
 
     def initial(self) -> dict[str, Any] | None:

@@ -124,6 +124,7 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
         Another process trains in it.
     """
     folder, launch = plan.run.folder, plan.launch
+    remedy = _another_run(plan.run.settings, folder.path)
     first = launch.ranks.from_first
     first(
         lambda: folder.begin(
@@ -136,12 +137,19 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
     try:
         folder.lock_stores(plan.store_entries, plan.stores)
         if item_rows_of(plan.run.model):
-            first(lambda: settle_catalogue(folder.path, plan.item_ids))
-        first(lambda: settle_sequences(folder.path, plan.sequence_facts))
+            first(lambda: settle_catalogue(folder.path, plan.item_ids, remedy))
+        first(lambda: settle_sequences(folder.path, plan.sequence_facts, remedy))
         with exact_kernels():
             yield
     finally:
         folder.release()
+
+
+def _another_run(settings: RunSettings, folder: Path) -> str:
+    """Return how to go on with data on which a run cannot be resumed."""
+    if settings.model.is_trained_by_steps:
+        return f"Begin another run from its weights: --init {folder} --out {folder}-2"
+    return f"Begin another run: --out {folder}-2"  # without steps nothing begins from weights
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:

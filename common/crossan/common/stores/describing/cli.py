@@ -57,12 +57,12 @@ def diff(
     from crossan.common.stores.describing.diff import diff_stores
     from crossan.common.stores.reader import open_store
 
-    found = diff_stores(open_store(a, version_a), open_store(b, version_b))
+    difference = diff_stores(open_store(a, version_a), open_store(b, version_b))
     if as_json:
-        print_json(found.to_dict())
+        print_json(difference.to_dict())
     else:
-        print(found.to_text())
-    if not found.is_equal:
+        print(difference.to_text())
+    if not difference.is_equal:
         raise typer.Exit(1)
 
 

@@ -165,10 +165,10 @@ def _folder_in(cache: Path | None, address: str) -> Path:
 def _require_rights(store: Path, address: str) -> None:
     from crossan.common.stores.describing.licences import restrictions
 
-    found = restrictions(store)
-    if found:
+    reasons = restrictions(store)
+    if reasons:
         raise UsageError(
             f"{address} may be public, and {store} may not be passed on freely:\n  "
-            + "\n  ".join(found),
+            + "\n  ".join(reasons),
             remedy="If you may pass it on, say so: --i-have-rights",
         )
