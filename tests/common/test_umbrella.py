@@ -84,7 +84,7 @@ def test_an_unknown_command_ends_with_two_and_names_the_nearest():
     unknown = subprocess.run([str(program), "tarin"], capture_output=True, text=True, check=False)
     assert unknown.returncode == 2
     assert unknown.stderr == (
-        "UsageError: no such command 'tarin'. Did you mean 'train'?\n  Run: crossan --help\n"
+        "UsageError: no such command 'tarin'; did you mean 'train'?\n  Run: crossan --help\n"
     )
 
 

@@ -70,7 +70,7 @@ def test_a_wrong_command_names_the_nearest():
     app = typer.Typer(**app_settings())
     for name in ("train", "evaluate"):
         add_command(app, name)(lambda: None)
-    assert refusal(app, "trian").startswith("no such command 'trian'. Did you mean 'train'?\n")
+    assert refusal(app, "trian").startswith("no such command 'trian'; did you mean 'train'?\n")
 
 
 def test_an_unknown_option_names_the_nearest_that_there_is():

@@ -111,5 +111,6 @@ def _options_of(error: typer.TyperException) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    """Return typer's sentence as ours begin and end."""
+    """Return typer's sentences as ours begin, go on and end."""
+    text = text.replace(". Did you mean", "; did you mean")
     return text[:1].lower() + text[1:].removesuffix(".")
