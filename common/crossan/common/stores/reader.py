@@ -36,8 +36,8 @@ _OK = STATUSES.index(ItemStatus.OK)
 def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
     """Open one version of a store.
 
-    Everything about it is checked but the bytes of the chunks, which are checked when they are
-    read; their sizes are. The chunks are mapped here, so that the version stays readable whatever a
+    Everything about it is checked but the bytes of the chunks: they are checked when they are read,
+    and their sizes here. The chunks are mapped here, so that the version stays readable whatever a
     compaction or garbage collection does afterwards.
 
     Parameters
@@ -50,7 +50,7 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
     Raises
     ------
     StoreNotFoundError
-        No store lies there, or it has no such version (any more), or none yet.
+        There is no store, or it does not have this version.
     StoreIntegrityError
         A file is not what the manifest records. Names the file.
     IncompatibleError
