@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.train.cli import train
+from crossan.train.evaluation import together
 from crossan.train.loop import loss_window as losses
-from crossan.train.loop import validation
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.in_batch import InBatch
@@ -70,7 +70,7 @@ def test_a_signal_finishes_the_step_in_hand(place, whole, monkeypatch, at, numbe
 
 
 def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypatch):
-    real, calls = validation.encode_items, []
+    real, calls = together.encode_items, []
 
     def encode(*arguments):
         calls.append(None)
@@ -78,7 +78,7 @@ def test_a_signal_during_validation_does_not_wait_for_it(place, whole, monkeypat
             os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments)
 
-    monkeypatch.setattr(validation, "encode_items", encode)
+    monkeypatch.setattr(together, "encode_items", encode)
     result = attempt(train, *training(place, SETTINGS))
     assert result.exit_code == 143
     assert f"checkpoint of epoch 2, step {STEPS_PER_EPOCH} written" in result.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event
 
 from crossan.common.console import note
-from crossan.train.evaluation.encoding import encode_items, encode_users, target_ranks
+from crossan.train.evaluation.encoding import encode_users, target_ranks
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
@@ -34,10 +34,7 @@ def validate(
     EvaluationStoppedError
         A rank was told to end meanwhile.
     """
-    if ranks.count == 1:
-        item_vectors = encode_items(model, features, told_to_end)
-    else:
-        item_vectors = encode_items_together(ranks, model, features, told_to_end)
+    item_vectors = encode_items_together(ranks, model, features, told_to_end)
 
     def figures() -> dict[str, float]:
         user_vectors = encode_users(model, item_vectors, split.inputs)
