@@ -19,7 +19,7 @@ CYAN = "\x1b[36m"
 
 def shown_at(monkeypatch, times, unit, total, counts):
     clock = iter(times)
-    monkeypatch.setattr(live.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(live, "monotonic", lambda: next(clock))
     counted = Progress("extract text", total, unit)
     for count in counts:
         counted.advance(count)

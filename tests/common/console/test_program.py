@@ -157,7 +157,7 @@ def test_success_is_0_and_json_is_the_last_line_of_stdout(monkeypatch, capsys):
 
 def test_progress_says_rate_and_eta_after_two_seconds(monkeypatch, capsys):
     clock = iter([0.0, 1.0, 10.0, 11.0])
-    monkeypatch.setattr(live.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(live, "monotonic", lambda: next(clock))
     shown = Progress("extract text", 100, "items")
     shown.advance(5)  # one second in: quiet
     shown.advance(15)  # 20 items in 10 s: 2 a second, 80 left

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from crossan.common.console.messages import note
 from crossan.common.console.screen import screen
@@ -41,7 +41,7 @@ class Progress:
     def __init__(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.done = label, total, 0
         self._unit, self._detail = unit, ""
-        self._start = self._now = self._printed_at = time.monotonic()
+        self._start = self._now = self._printed_at = monotonic()
         self._is_live = is_terminal(sys.stderr)
         self._is_closed = False
 
@@ -49,7 +49,7 @@ class Progress:
         """Add ``count`` finished units and print when it is time to."""
         self.done += count
         self._detail = detail
-        self._now = time.monotonic()
+        self._now = monotonic()
         wait = _SECONDS_BETWEEN_DRAWINGS if self._is_live else _SECONDS_BETWEEN_PLAIN_LINES
         if self._now - self._start < _QUIET_SECONDS or self._now - self._printed_at < wait:
             return
