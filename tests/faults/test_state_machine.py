@@ -44,7 +44,7 @@ from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
-EXAMPLES = 2_000 if IS_FULL else 40
+EXAMPLES = 2_000 if IS_FULL else 28
 MEMORY = Path("/dev/shm")
 IDENTITY = StoreIdentity(
     modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8

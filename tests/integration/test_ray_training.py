@@ -18,7 +18,7 @@ from support.torchrun import AS_MODULE, TORCHRUN, UNEVEN, wait_for_epochs
 pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[ray]'")
 pytestmark = pytest.mark.slow
 
-SETTINGS = (*UNEVEN, "max_epochs=30")
+SETTINGS = (*UNEVEN, "max_epochs=20")
 
 
 @pytest.fixture(scope="module")

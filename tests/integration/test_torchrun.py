@@ -25,7 +25,7 @@ from support.torchrun import (
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 40
+EPOCHS = 24
 
 
 def words(out, *more, epochs=EPOCHS):
