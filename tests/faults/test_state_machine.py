@@ -2,7 +2,7 @@
 
 Each place may be compacted, also while it knows less than the others.
 
-``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 40; each
+``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 28; each
 rule must come up. They run in a process of their own, this file's program: it
 forks a child for each kill, and to fork a small process takes a hundredth of
 the time that it takes to fork a session of tests.
