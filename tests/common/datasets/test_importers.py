@@ -162,7 +162,7 @@ def test_table_with_a_column_mapping(tmp_path):
         (
             {"a_pairs.csv": "user,item,timestamp\n1,2,noon\n", "a_titles.csv": "2,x\n"},
             DataError,
-            "numeric timestamps",
+            "column timestamp, row 1: expected a time, a number or ISO 8601, found 'noon'",
         ),
     ],
 )

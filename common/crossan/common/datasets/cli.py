@@ -96,9 +96,13 @@ def import_dataset(
         ),
     ] = None,
     time_unit: Annotated[
-        Literal["ms", "s"],
-        typer.Option("--time-unit", help="Unit of timestamps.", rich_help_panel=Panel.WHAT),
-    ] = "ms",
+        Literal["auto", "s", "ms", "us", "ns"],
+        typer.Option(
+            "--time-unit",
+            help="Unit of timestamps that are numbers; auto: the one that puts all in 1990 to 2100.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     r"""Turn published files into a dataset folder; media stay where they are.

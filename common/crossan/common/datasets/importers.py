@@ -13,7 +13,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.common.datasets.tables import pick_columns, read_sequences, read_table, to_milliseconds
+from crossan.common.datasets.columns import ids_of, texts_of
+from crossan.common.datasets.tables import pick_columns, read_sequences, read_table
+from crossan.common.datasets.times import TimeUnit, milliseconds_of
 
 __all__ = ["FORMATS", "ImportSource", "read_source"]
 
@@ -49,7 +51,7 @@ class ImportSource:
     items: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     """From our name of a column to the name in the files."""
-    time_unit: str = "ms"
+    time_unit: TimeUnit = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +159,13 @@ FORMATS: Mapping[str, Callable[[ImportSource], _Tables]] = {
 def _interactions_from(path: Path, source: ImportSource) -> pa.Table:
     names = _mapped(_INTERACTION_COLUMNS, source.columns)
     table = pick_columns(read_table(path), path, names, required=("user_id", "item_id"))
-    times = to_milliseconds(table.column("timestamp"), source.time_unit, path)
-    return table.set_column(2, "timestamp", times)
+    times, _ = milliseconds_of(
+        table.column("timestamp"), source.time_unit, source=path, name="timestamp"
+    )
+    ids = {
+        name: ids_of(table.column(name), source=path, name=name) for name in ("user_id", "item_id")
+    }
+    return pa.table({**ids, "timestamp": times})
 
 
 def _items_from(path: Path | None, source: ImportSource) -> pa.Table:
@@ -167,15 +174,17 @@ def _items_from(path: Path | None, source: ImportSource) -> pa.Table:
     table = pick_columns(
         read_table(path), path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",)
     )
-    for number, name in enumerate(table.column_names):
+    columns = {"item_id": ids_of(table.column("item_id"), source=path, name="item_id")}
+    for name in ("title", *_MEDIA_FOLDERS):
+        columns[name] = texts_of(table.column(name), source=path, name=name)
         if name in _MEDIA_FOLDERS:
             # A relative path is relative to the table that names it, not to where we run.
             paths = [
                 str((path.parent / value).absolute()) if value else None
-                for value in table.column(name).to_pylist()
+                for value in columns[name].to_pylist()
             ]
-            table = table.set_column(number, name, pa.array(paths, pa.string()))
-    return table
+            columns[name] = pa.array(paths, pa.string())
+    return pa.table(columns)
 
 
 def _mapped(

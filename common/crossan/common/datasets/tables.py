@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import DataError, UsageError
 
-__all__ = ["pick_columns", "read_sequences", "read_table", "to_milliseconds"]
+__all__ = ["pick_columns", "read_sequences", "read_table"]
 
 
 def read_table(path: Path) -> pa.Table:
@@ -71,6 +70,7 @@ def pick_columns(
         flag that names one.
     """
     columns = {}
+    doubled = {name for name in table.column_names if table.column_names.count(name) > 1}
     for ours, theirs in names.items():
         name = next((name for name in theirs if name in table.column_names), None)
         if name is None and ours in required:
@@ -79,6 +79,8 @@ def pick_columns(
                 f"found {', '.join(table.column_names)}",
                 remedy=f"Name it: --column {ours}=THEIR_NAME",
             )
+        if name in doubled:
+            raise DataError(f"{source}, row 1: expected one column {name}, found several")
         columns[ours] = (
             pa.nulls(table.num_rows, pa.string()) if name is None else table.column(name)
         )
@@ -125,25 +127,6 @@ def read_sequences(path: Path) -> pa.Table:
     return pa.table(
         {"user_id": users, "item_id": items, "timestamp": pa.nulls(len(items), pa.int64())}
     )
-
-
-def to_milliseconds(column: pa.ChunkedArray, unit: str, source: Path) -> pa.ChunkedArray:
-    """Turn timestamps in ``unit``, "s" or "ms", into int64 milliseconds.
-
-    Nulls stay.
-
-    Raises
-    ------
-    DataError
-        A value is not a number.
-    """
-    try:
-        # By way of text: Arrow casts a text such as "1e9" to a float but not to an integer, and the
-        # column may be of either kind.
-        numbers = pc.cast(pc.cast(column, pa.string()), pa.float64())
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{source}: expected numeric timestamps: {error}") from None
-    return pc.cast(pc.round(pc.multiply(numbers, 1000.0 if unit == "s" else 1.0)), pa.int64())
 
 
 def _split_header(header: str, delimiter: str) -> list[list[str]]:

@@ -1,0 +1,43 @@
+"""What an item id or a user id can be, in every dataset and every store."""
+
+from __future__ import annotations
+
+__all__ = ["LONGEST_ID_BYTES", "id_fault", "shortened"]
+
+LONGEST_ID_BYTES = 1_024
+"""The longest id, in bytes of UTF-8.
+
+Tables of ids have one width, that of the longest: one id of a megabyte would make
+every other a megabyte.
+"""
+
+_SHOWN_CHARACTERS = 40
+
+
+def id_fault(text: str) -> str | None:
+    """Return why a text is no id, for the end of a message, and None for an id.
+
+    An id is 1 to 1,024 bytes of UTF-8 without NUL.
+    """
+    if not text:
+        return "expected an id, found an empty text"
+    if "\0" in text:
+        return f"expected an id without NUL, found {shortened(text)}"
+    try:
+        byte_count = len(text.encode())
+    except UnicodeEncodeError:
+        return f"expected an id of valid Unicode, found {shortened(text)}"
+    if byte_count > LONGEST_ID_BYTES:
+        return (
+            f"expected an id of at most {LONGEST_ID_BYTES:,} bytes, "
+            f"found {byte_count:,}: {shortened(text)}"
+        )
+    return None
+
+
+def shortened(value: object) -> str:
+    """Return ``repr(value)`` for a message, cut after 40 characters."""
+    shown = repr(value)
+    if len(shown) <= _SHOWN_CHARACTERS:
+        return shown
+    return f"{shown[:_SHOWN_CHARACTERS]}... ({len(shown):,} characters)"
