@@ -1,9 +1,10 @@
 # Two commands matter: `make demo` and `make test`. Each installs what it needs into $(VENV) first.
 PYTHON ?= python3
 VENV ?= .venv
+LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check faults bench-store bench-extract bench-train clean
+.PHONY: demo test test-lowest lint check faults bench-store bench-extract bench-train clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -18,6 +19,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 check: lint test
+
+# The lowest versions that pyproject.toml allows, on the tests that extract, store and train from end to end.
+# Deprecation warnings of old releases are no faults of ours.
+test-lowest: $(LOWEST)/.installed
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
 
 # The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
 faults: $(VENV)/.installed-dev
@@ -36,7 +42,7 @@ bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,3 +53,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,dev]'
 	touch $@ $(VENV)/.installed
+
+# What the tests themselves need has no floors to try: it comes in the versions of constraints.txt.
+$(LOWEST)/.installed: pyproject.toml constraints.txt constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet -c constraints-lowest.txt -e '.[extract,report,s3,optuna]'
+	$(LOWEST)/bin/pip install --quiet -c constraints.txt pytest pytest-timeout pytest-xdist hypothesis
+	touch $@
