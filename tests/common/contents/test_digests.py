@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from crossan.extract.media import digests
+from crossan.common.contents import digests
 
 
 def settle(path):
