@@ -22,6 +22,7 @@ from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.trainer import fit
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.run_folder import RANKS_FILE
+from crossan.train.runs.contents import counts_of
 from crossan.train.runs.facts import training_facts
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan
@@ -85,6 +86,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         "users": len(run.seen.user_ids),
         "items": len(run.seen.item_ids),
         "sequences": sequences_digest(run.seen),
+        "contents": counts_of(plan.verdicts),
         "mask_history": run.settings.mask_history,
         **candidate_figures(
             [validation_split(run.seen, run.settings.data.input_length)],
@@ -119,4 +121,5 @@ def evaluate_run(
         "run": str(run.folder.path),
         "model": run.settings.model.kind,
         **figures_of(ranked),
+        "contents": counts_of(run.verdicts),
     }
