@@ -26,11 +26,11 @@ from base_backbones import write_backbone
 from extract_baselines import decoding_cpu, naive_loop
 
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.contents.media_list import read_media
 from crossan.common.datasets import write_dataset
 from crossan.extract.backbones import Backbone, load_backbone
 from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.memory import peak_bytes
-from crossan.extract.job.media_list import read_media
 from crossan.extract.job.plan import Shard, plan_batches
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_together

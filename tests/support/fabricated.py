@@ -5,6 +5,7 @@ import pyarrow as pa
 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.contents.digests import text_digest
 from crossan.common.datasets import write_dataset
 from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, store_folder
 
@@ -26,23 +27,46 @@ def make_sequences(seed=0):
     return rows
 
 
-def write_rows(folder, rows, items=None, order=None):
+def digest_of_title(item):
+    return text_digest(f"title of {item}")
+
+
+def write_rows(folder, rows, items=None, order=None, titles=None, media=None):
+    """Write a dataset named small; ``titles`` by item id replace some, ``media`` are paths by column and item."""
+    titles, media = titles or {}, media or {}
     items = items or [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
     if order is not None:
         rows = [rows[n] for n in order.permutation(len(rows))]
         items = [items[n] for n in order.permutation(len(items))]
-    nothing = pa.nulls(len(items), pa.string())
+    paths = {
+        column: pa.array([media.get(column, {}).get(item) for item in items], pa.string())
+        for column in ("image", "video", "audio")
+    }
     return write_dataset(
         folder, name="small", source_format="test", licence="none",
         interactions=pa.table({"user_id": [r[0] for r in rows], "item_id": [r[1] for r in rows], "timestamp": [r[2] for r in rows]}),
-        items=pa.table({"item_id": items, "title": [f"title of {i}" for i in items], "image": nothing, "video": nothing, "audio": nothing}),
+        items=pa.table({"item_id": items, "title": [titles.get(i, f"title of {i}") for i in items], **paths}),
     )  # fmt: skip
 
 
 def write_store(
-    cache, modality, *, items=None, layers=(0, 1), absent=(), name="made-up", order=None
+    cache,
+    modality,
+    *,
+    items=None,
+    layers=(0, 1),
+    absent=(),
+    name="made-up",
+    order=None,
+    digest_of=None,
 ):
-    """Write a store whose rows show the topic, plus the item's own noise."""
+    """Write a store whose rows show the topic, plus the item's own noise.
+
+    ``digest_of`` gives each item's content digest; the default is that of its title in the text
+    store, and none in others, as the dataset has nothing else.
+    """
+    if digest_of is None and modality is Modality.TEXT:
+        digest_of = digest_of_title
     identity = StoreIdentity(
         modality=modality,
         backbone={"id": name},
@@ -63,7 +87,8 @@ def write_store(
         )
         assert problems == [None]
         status = ItemStatus.ABSENT if item in absent else ItemStatus.OK
-        batch.append(ItemRow(item, None, status, None, None if item in absent else stored[0]))
+        digest = None if digest_of is None else digest_of(item)
+        batch.append(ItemRow(item, digest, status, None, None if item in absent else stored[0]))
     journal.append(batch)
     journal.publish({})
     journal.close()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import UsageError
-from crossan.extract.job.media_list import Medium
+from crossan.common.contents.media_list import Medium
 from crossan.extract.job.plan import Shard, plan_batches
 
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.contents.media_list import Medium
 from crossan.extract.job.lanes import Lane, prepared_batches
-from crossan.extract.job.media_list import Medium
 from crossan.extract.job.worklist import Finding
 from crossan.extract.workers import MediumOutcome
 

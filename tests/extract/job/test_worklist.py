@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.extract.job.media_list import Medium
+from crossan.common.contents.media_list import Medium
 from crossan.extract.job.worklist import Finding, look_at, look_at_batches, take_first, unsettled
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import Modality
+from crossan.common.contents.digests import content_digest
 from crossan.extract.media import (
     AbsentMedium,
     ClipReader,
@@ -22,7 +23,6 @@ from crossan.extract.media import (
     media_recipe,
 )
 from crossan.extract.media.clip_parts import pack_frames, pack_sound, unpack_frames, unpack_sound
-from crossan.extract.media.digests import content_digest
 
 FRAMES, SOUND = frozenset({Modality.VIDEO}), frozenset({Modality.AUDIO})
 BOTH = FRAMES | SOUND

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crossan.cache_schema.modality import Modality
+from crossan.common.contents.digests import content_digest
 from crossan.extract.media import ClipReader, MediaNote
 from crossan.extract.media.clip_parts import pack_frames, pack_sound
 from crossan.extract.media.clips import ClipFolder, KeptClip
-from crossan.extract.media.digests import content_digest
 
 DIGEST = hashlib.sha256(b"a video").hexdigest()
 CLIP = KeptClip(pack_frames(np.full((2, 8, 12, 3), 99, np.uint8)), (MediaNote.PADDED,))

@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.train.evaluation import ranking
-from crossan.train.evaluation.metrics import hr_at, mrr_at, ndcg_at, summarise
+from crossan.train.evaluation.metrics import (
+    CUTOFFS,
+    UNREACHABLE,
+    hr_at,
+    mrr_at,
+    ndcg_at,
+    summarise,
+)
 from crossan.train.evaluation.ranker import VectorRanker
-from crossan.train.evaluation.ranking import ranks_by_counting, top_items
+from crossan.train.evaluation.ranking import fewest_candidates, ranks_by_counting, top_items
 from crossan.train.sequences.popularity import log_popularity, training_counts
 
 
@@ -83,7 +90,7 @@ def slow_rank(scores, target, history, mask_history):
     if mask_history == "unseen-only":
         masked.discard(target)
     if target in masked:
-        return len(scores)
+        return UNREACHABLE
     return 1 + sum(
         scores[j] >= scores[target] for j in range(len(scores)) if j != target and j not in masked
     )
@@ -128,6 +135,44 @@ def test_blocks_and_masks_agree_with_a_loop(
             mask_history,
         )
     assert fast == slow
+
+
+@given(
+    st.integers(1, 55),
+    st.sampled_from(["all", "unseen-only", "none"]),
+    st.sampled_from(CUTOFFS),
+    st.data(),
+)
+def test_metrics_of_a_small_catalogue_agree_with_lists_cut_at_k(item_count, mask_history, k, data):
+    """Of a list that leaves out what is masked, whether or not it is shorter than K."""
+    rows = st.integers(0, item_count - 1)
+    history, target = data.draw(st.lists(rows, max_size=12)), data.draw(rows)
+    scores = data.draw(
+        st.lists(st.integers(-99, 99), min_size=item_count, max_size=item_count, unique=True)
+    )
+    masked = set() if mask_history == "none" else set(history)
+    if mask_history == "unseen-only":
+        masked.discard(target)
+    candidates = [row for row in range(item_count) if row not in masked]
+    shown = sorted(candidates, key=lambda row: -scores[row])[:k]
+    place = shown.index(target) + 1 if target in shown else None
+    ranks = torch.tensor(
+        rank_all(
+            torch.ones(1, 1), torch.tensor([scores]).float().T, [target], [history], mask_history
+        )
+    )
+    assert hr_at(ranks, k).item() == (place is not None)
+    assert mrr_at(ranks, k).item() == pytest.approx(0 if place is None else 1 / place)
+    assert ndcg_at(ranks, k).item() == pytest.approx(
+        0 if place is None else 1 / math.log2(place + 1)
+    )
+    histories = [np.array(history, dtype=np.int64), np.zeros(0, np.int64)]
+    fewest = fewest_candidates(item_count, torch.tensor([target, 0]), histories, mask_history)
+    assert fewest == len(candidates)
+
+
+def test_among_nobody_every_item_is_a_candidate():
+    assert fewest_candidates(7, torch.zeros(0, dtype=torch.int64), [], "all") == 7
 
 
 def test_nobody_has_no_rank():

@@ -111,10 +111,17 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         "exit_code": 1,
         "reason": "it diverged",
     }
-    report = selection_report(SweepSettings(seeds=(0, 1)), settings, choose(settings), [failed])
+    report = selection_report(
+        SweepSettings(seeds=(0, 1)),
+        settings,
+        choose(settings),
+        [failed],
+        {"text": {"compared": 40, "stale": 2, "not_here": 0, "unrecorded": 0}},
+    )
     assert report["chosen"]["point"] == {"a": "y"}
     print_report(report | {"test": settings[0].figures()})
     lines = capsys.readouterr().out.splitlines()
+    assert "items with other contents than their hidden states: text 2 of 40" in lines
     assert lines[1].split()[:6] == [
         'a="y"',
         "crossan",
@@ -135,5 +142,5 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
 
 
 def test_nothing_chosen_is_said(capsys):
-    print_report(selection_report(SweepSettings(), [], None, []) | {"test": None})
+    print_report(selection_report(SweepSettings(), [], None, [], {}) | {"test": None})
     assert "none is chosen" in capsys.readouterr().out

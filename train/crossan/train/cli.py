@@ -22,6 +22,7 @@ from crossan.common.console import (
 from crossan.common.stores.options import CacheFolder
 from crossan.train.evaluation.printing import print_result
 from crossan.train.options import (
+    AllowStale,
     Config,
     DatasetFolder,
     DropItems,
@@ -39,6 +40,7 @@ from crossan.train.options.training import (
     AllowOtherSpec,
     Assignments,
     BatchSize,
+    Compared,
     Epochs,
     InitFrom,
     LearningRate,
@@ -65,6 +67,8 @@ def train(
     model: Model = None,
     store: Stores = None,
     drop_items: DropItems = False,
+    allow_stale: AllowStale = False,
+    compared: Compared = None,
     init: InitFrom = None,
     resume: Resume = False,
     allow_other_spec: AllowOtherSpec = False,
@@ -132,6 +136,8 @@ def train(
             ranks=process.ranks,
             may_resume=resume,
             may_differ=allow_other_spec,
+            may_be_stale=allow_stale,
+            compared=compared,
         )
         if cluster is not None:
             from crossan.train.cluster.engine import train_on_cluster
@@ -168,6 +174,7 @@ def evaluate(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
+    allow_stale: AllowStale = False,
     device: Device = "auto",
     residence: Residence = "auto",
     max_ram: MaxRam = None,
@@ -185,7 +192,13 @@ def evaluate(
     from crossan.train.runs.training import evaluate_run
 
     placement = Placement.parse(residence, max_ram, max_device_memory)
-    opened = open_run(run, device=device, permute_seed=permute_features, placement=placement)
+    opened = open_run(
+        run,
+        device=device,
+        permute_seed=permute_features,
+        placement=placement,
+        may_be_stale=allow_stale,
+    )
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)
     result["permute_features"] = permute_features
     if as_json:
@@ -213,6 +226,7 @@ def recommend(
         int,
         typer.Option("--top", help="How many items.", min=1, rich_help_panel=Panel.WHAT),
     ] = 10,
+    allow_stale: AllowStale = False,
     device: Device = "auto",
     residence: Residence = "auto",
     max_ram: MaxRam = None,
@@ -229,11 +243,15 @@ def recommend(
         raise UsageError("recommend: expected one of --user and --history")
 
     from crossan.train.features import Placement
+    from crossan.train.runs.contents import counts_of
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
 
     opened = open_run(
-        run, device=device, placement=Placement.parse(residence, max_ram, max_device_memory)
+        run,
+        device=device,
+        placement=Placement.parse(residence, max_ram, max_device_memory),
+        may_be_stale=allow_stale,
     )
     rows = (
         history_of_user(opened, user)
@@ -242,7 +260,7 @@ def recommend(
     )
     items = recommend_items(opened, rows, top)
     if as_json:
-        print_json({"user": user, "items": items})
+        print_json({"user": user, "items": items, "contents": counts_of(opened.verdicts)})
         return
     print_table(
         [

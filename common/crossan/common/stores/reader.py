@@ -153,9 +153,9 @@ class FeatureStore:
         """Why an item is not ok, None where there is no reason."""
         return self._index.texts("reason")
 
-    @cached_property
+    @property
     def content_digests(self) -> list[str | None]:
-        """SHA-256 of each item's medium, None where there is none."""
+        """SHA-256 of each item's medium, None where there is none; read anew at each use."""
         return self._index.texts("content_digest")
 
     @cached_property

@@ -10,7 +10,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.extract.media.digests import content_digest
+from crossan.common.contents.digests import content_digest
 
 __all__ = ["Snapshot", "find_snapshot"]
 

@@ -17,12 +17,12 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import ClusterRequest, Crew, fit_crew
 from crossan.common.cluster.connection import connected, nodes_of
 from crossan.common.console import note
+from crossan.common.contents.media_list import Medium, read_media
 from crossan.common.datasets import open_dataset
 from crossan.common.stores import open_store
 from crossan.extract.cluster.crew import HiredCrew
 from crossan.extract.cluster.tasks import cut_tasks
 from crossan.extract.cluster.worker import WorkerSetup
-from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import Shard
 from crossan.extract.job.quarantine import write_quarantine
 from crossan.extract.job.report import gather_reports

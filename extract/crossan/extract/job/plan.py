@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crossan.cache_schema.errors import UsageError
-from crossan.extract.job.media_list import Medium
+from crossan.common.contents.media_list import Medium
 
 __all__ = ["Batch", "Shard", "plan_batches"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.contents.media_list import Medium
 from crossan.common.files import replace_durably
-from crossan.extract.job.media_list import Medium
 
 if TYPE_CHECKING:
     from crossan.common.stores import FeatureStore

@@ -17,13 +17,13 @@ from crossan.cache_schema.errors import StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
+from crossan.common.contents.media_list import Medium, read_media
 from crossan.common.datasets import Dataset, open_dataset
 from crossan.common.stores import FeatureStore, create_store, open_store, read_canary, store_folder
 from crossan.common.stores.canary import check_canary
 from crossan.common.stores.growing.repair import repair
 from crossan.extract.job.batch_size import find_batch_size, settle_batch_size
 from crossan.extract.job.canary import canary_features
-from crossan.extract.job.media_list import Medium, read_media
 from crossan.extract.job.plan import plan_batches
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import split_reason
@@ -185,6 +185,6 @@ def recorded_in(store: FeatureStore | None) -> Recorded:
 
 
 def _look() -> Callable[[Medium], Finding]:
-    from crossan.extract.media.digests import content_digest, text_digest
+    from crossan.common.contents.digests import content_digest, text_digest
 
     return partial(look_at, digest_of_file=content_digest, digest_of_text=text_digest)

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from crossan.cache_schema.modality import ItemStatus
-from crossan.extract.job.media_list import Medium
+from crossan.common.contents.media_list import Medium
 from crossan.extract.job.plan import Batch
 
 __all__ = ["Finding", "Recorded", "look_at", "look_at_batches", "take_first", "unsettled"]

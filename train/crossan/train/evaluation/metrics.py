@@ -7,10 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["CUTOFFS", "hr_at", "mrr_at", "ndcg_at", "summarise"]
+__all__ = ["CUTOFFS", "UNREACHABLE", "hr_at", "mrr_at", "ndcg_at", "summarise"]
 
 CUTOFFS = (5, 10, 20, 50)
 """The paper's K are 10 and 20."""
+UNREACHABLE = 2**53
+"""Rank of a target that its user's history masks, which no cut-off reaches.
+
+It is the largest that a double holds exactly, so it survives JSON and pandas.
+"""
 
 
 def hr_at(ranks: Tensor, k: int) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
 
-__all__ = ["print_result"]
+__all__ = ["print_result", "print_stale"]
 
 _METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
 
@@ -34,6 +35,18 @@ def print_result(result: dict[str, Any]) -> None:
     )
     if "test" in result:
         _print_test(result)
+    print_stale(result["contents"])
+
+
+def print_stale(contents: Mapping[str, Mapping[str, int]]) -> None:
+    """Print which hidden states are not of the items' own contents, nothing where all are."""
+    stale = [
+        f"{modality} {counts['stale']:,} of {counts['compared']:,}"
+        for modality, counts in contents.items()
+        if counts["stale"]
+    ]
+    if stale:
+        print_text(f"items with other contents than their hidden states: {', '.join(stale)}")
 
 
 def _print_test(result: dict[str, Any]) -> None:

@@ -3,8 +3,8 @@
 The rank of a target is one more than the number of other items whose score is
 at least as high, up to rounding. Ties count against the target, so a model that
 scores everything alike is ranked last, not first. A masked item (one of the
-user's history) counts as lower than any target; a target that is itself masked
-is ranked last of all.
+user's history) counts as lower than any target. A target that is itself masked
+is no candidate, so it has no place among them: its rank is `UNREACHABLE`.
 
 Ranks need no sorting: the lower scores are counted. Scores are computed for a
 block of users and a block of items at a time, as many as stay in the
@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossan.train.evaluation.metrics import UNREACHABLE
 from crossan.train.evaluation.ranker import Ranker
+from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import HistoryMask
 
-__all__ = ["ranks_by_counting", "top_items"]
+__all__ = ["fewest_candidates", "ranks_by_counting", "top_items"]
 
 _SCORES_PER_BLOCK = {"cpu": 2_500_000, "cuda": 50_000_000}
 """By kind of device.
@@ -58,7 +60,7 @@ def ranks_by_counting(
     Returns
     -------
     Tensor
-        1-based ranks, ``(users,)`` int64.
+        1-based ranks, ``(users,)`` int64; `UNREACHABLE` where the target is masked.
     """
     ranks = torch.zeros(ranker.user_count, dtype=torch.int64, device=ranker.device)
     if not len(targets):
@@ -72,8 +74,24 @@ def ranks_by_counting(
             is_lower = is_lower.new_empty(len(users) * blocks.items_at_once)
         masked = _Masked(histories, users, targets, mask_history)
         lower = _count_lower(ranker, blocks, users, targets[users], masked, is_lower)
-        ranks[users] = ranker.item_count - lower
+        block_ranks = ranker.item_count - lower
+        # Ranked last it would still be a hit where a cut-off reaches the whole catalogue.
+        block_ranks[masked.hidden_targets] = UNREACHABLE
+        ranks[users] = block_ranks
     return ranks
+
+
+def fewest_candidates(
+    item_count: int, targets: Tensor, histories: Histories, mask_history: HistoryMask
+) -> int:
+    """Return the smallest number of items that any user's target is ranked among.
+
+    Masked items are no candidates. Parameters are as for `ranks_by_counting`; the result is
+    ``item_count`` where nobody is ranked.
+    """
+    users = torch.arange(len(targets))
+    masked = _Masked(histories, users, targets.cpu(), mask_history)
+    return item_count - int(masked.count_per_user(item_count).max(initial=0))
 
 
 @torch.inference_mode()
@@ -155,6 +173,11 @@ class _Masked:
         self.hidden_targets = torch.from_numpy(np.unique(rows[is_target])).to(users.device)
         """Users of the block, counted from 0, whose target is masked."""
 
+    def count_per_user(self, item_count: int) -> CatalogueRows:
+        """Return how many items are masked for each user that has any, repeats counted once."""
+        pairs = np.unique(self._rows.cpu().numpy() * item_count + self._items)
+        return np.unique(pairs // item_count, return_counts=True)[1]
+
     def apply(self, scores: Tensor, start: int) -> Tensor:
         """Set the masked items of a block to -inf in place.
 
@@ -211,6 +234,4 @@ def _count_lower(
         torch.lt(block_scores, least.unsqueeze(1), out=comparison)
         # Bytes add up ten times as fast as bools.
         lower += comparison.view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
-    # No item counts as lower than a target that is masked, so its rank is the last.
-    lower[masked.hidden_targets] = 0
     return lower

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor, nn
 
+from crossan.common.console import note
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.files import replace_durably
 from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
-from crossan.train.evaluation.metrics import summarise
-from crossan.train.evaluation.ranking import top_items
+from crossan.train.evaluation.metrics import CUTOFFS, summarise
+from crossan.train.evaluation.ranking import fewest_candidates, top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask
 
-__all__ = ["Ranked", "figures_of", "rank_everyone", "write_ranks"]
+__all__ = ["Ranked", "candidate_figures", "figures_of", "rank_everyone", "write_ranks"]
 
 _TOP = 10
 """Length of the lists whose coverage and popularity are measured."""
@@ -93,7 +94,34 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
         "items": len(kept.item_ids),
         "unwinnable_test_targets": unwinnable_test_targets(kept),
         "mask_history": ranked.mask_history,
+        **candidate_figures(splits.values(), len(kept.item_ids), ranked.mask_history),
     }
+
+
+def candidate_figures(
+    splits: Iterable[ValidationSplit | TestSplit], item_count: int, mask_history: HistoryMask
+) -> dict[str, Any]:
+    """Return how few items a target is ranked among, and the cut-offs that are not below that.
+
+    The metrics at such a cut-off say nothing of a model: whatever is ranked is a
+    hit. A line says so.
+
+    Returns
+    -------
+    dict
+        ``fewest_candidates`` and ``cutoffs_reached``, for ``result.json``.
+    """
+    fewest = min(
+        fewest_candidates(item_count, split.targets, split.histories, mask_history)
+        for split in splits
+    )
+    reached = [k for k in CUTOFFS if k >= fewest]
+    if reached:
+        note(
+            f"some targets are ranked among {fewest:,} items only: whatever the model,"
+            f" metrics at {', '.join(map(str, reached))} count all of these as hits"
+        )
+    return {"fewest_candidates": fewest, "cutoffs_reached": reached}
 
 
 def write_ranks(ranked: Ranked, path: Path) -> None:

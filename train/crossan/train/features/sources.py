@@ -22,6 +22,7 @@ __all__ = [
     "Served",
     "cache_folder",
     "choose_stores",
+    "extract_command",
     "keep_served",
     "lock_entries",
 ]
@@ -173,7 +174,7 @@ def _the_only(candidates: Sequence[Path], modality: Modality, data: DataSettings
     if not candidates:
         raise StoreNotFoundError(
             f"{data.cache}: expected a store of {modality.value}, found none",
-            remedy=_extract_command([modality], data),
+            remedy=extract_command([modality], data),
         )
     if len(candidates) > 1:
         listed = "\n  ".join(str(path) for path in candidates)
@@ -250,7 +251,7 @@ def _unserved(
         for m, items in lacking.items()
     ]
     # An earlier run cannot drop items: it was trained on their rows.
-    extract = f"Run: {_extract_command(lacking, data)}"
+    extract = f"Run: {extract_command(lacking, data)}"
     return DataError(
         "\n  ".join(["the stores do not hold every item of the dataset", *lines]),
         remedy=extract if recorded else f"{extract}  (or --drop-items)",
@@ -273,7 +274,7 @@ def _bare(
     if recorded.may_follow:
         return DataError(
             problem,
-            remedy=f"Add their media to the dataset and run: {_extract_command(stores, data)}",
+            remedy=f"Add their media to the dataset and run: {extract_command(stores, data)}",
         )
     pinned = ", ".join(f"{m.value} {store.version}" for m, store in stores.items())
     return DataError(
@@ -282,6 +283,7 @@ def _bare(
     )
 
 
-def _extract_command(modalities: Iterable[Modality], data: DataSettings) -> str:
+def extract_command(modalities: Iterable[Modality], data: DataSettings) -> str:
+    """Return the command that extracts some modalities into a run's cache."""
     names = ",".join(modality.value for modality in modalities)
     return f"crossan-extract --modality {names} --dataset {data.dataset} --cache {data.cache}"

@@ -5,6 +5,7 @@ Nothing here loads torch or pydantic's models, so that ``--help`` stays fast.
 
 from crossan.train.options.flags import SETTING_OF_FLAG, explain_setting, modalities, run_settings
 from crossan.train.options.shared import (
+    AllowStale,
     Config,
     DatasetFolder,
     DropItems,
@@ -18,6 +19,7 @@ from crossan.train.options.shared import (
 
 __all__ = [
     "SETTING_OF_FLAG",
+    "AllowStale",
     "Config",
     "DatasetFolder",
     "DropItems",

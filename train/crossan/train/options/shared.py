@@ -12,6 +12,7 @@ from crossan.common.console import Panel, complete_from
 from crossan.common.history_mask import HistoryMask
 
 __all__ = [
+    "AllowStale",
     "Config",
     "DatasetFolder",
     "DropItems",
@@ -62,6 +63,15 @@ DropItems = Annotated[
     typer.Option(
         "--drop-items",
         help="Leave out items that the stores cannot serve.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+AllowStale = Annotated[
+    bool,
+    typer.Option(
+        "--allow-stale",
+        help="Go on where titles or files are not those that the stores were made from;"
+        " the result says so.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

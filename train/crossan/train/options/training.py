@@ -14,6 +14,7 @@ __all__ = [
     "AllowOtherSpec",
     "Assignments",
     "BatchSize",
+    "Compared",
     "Epochs",
     "InitFrom",
     "LearningRate",
@@ -76,6 +77,16 @@ AllowOtherSpec = Annotated[
         "--allow-other-spec",
         help="Resume with other threads, another device or other library versions;"
         " the numbers will differ.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Compared = Annotated[
+    Path | None,
+    typer.Option(
+        "--compared",
+        metavar="FILE",
+        hidden=True,
+        help="What a sweep has compared for its trials: contents.json in its folder.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from crossan.train.features import Placement
 from crossan.train.ranks.ranks import ALONE, Ranks
@@ -28,3 +29,9 @@ class Launch:
 
     may_differ: bool = False
     """Whether it may be continued on another machine class or with other libraries."""
+
+    may_be_stale: bool = False
+    """Whether items may have other contents than those that the stores were made from."""
+
+    compared: Path | None = None
+    """File by which a sweep tells its trials what it has compared already."""

@@ -16,7 +16,6 @@ from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, open_dataset
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
-from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
@@ -26,7 +25,7 @@ from crossan.train.features import (
     StoredStates,
     place_features,
 )
-from crossan.train.features.sources import RecordedRun, keep_served
+from crossan.train.features.sources import RecordedRun, Served
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_choice
 from crossan.train.models.recommender import ModelContext, item_rows_of
@@ -35,6 +34,7 @@ from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import (
     ContentSettings,
@@ -56,6 +56,8 @@ class OpenedRun:
     kept: KeptSequences
     features: Features
     model: nn.Module
+    verdicts: Verdicts
+    """How the contents of its items compare with its stores."""
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -70,12 +72,14 @@ def open_run(
     device: str = "auto",
     permute_seed: int | None = None,
     placement: Placement = Placement(),  # noqa: B008 - frozen
+    may_be_stale: bool = False,
 ) -> OpenedRun:
     """Open a run with the weights of its best epoch.
 
     Its stores are read at the versions it was trained on; one that does not
-    serve every item of the dataset, which has gained some, is read at its
-    newest version. With ``drop_items`` they stay: what they lack is left out.
+    serve every item of the dataset, which has gained some or changed some, is
+    read at its newest version. With ``drop_items`` they stay: what they lack is
+    left out.
 
     Parameters
     ----------
@@ -87,13 +91,15 @@ def open_run(
         Shuffle the hidden states between items, for this evaluation alone.
     placement
         Where they live; no number depends on it.
+    may_be_stale
+        Whether items may have other contents than those that the stores were made from.
 
     Raises
     ------
     UsageError
         No run there, or none that finished an epoch.
     DataError
-        Items of the dataset that no version of a store serves.
+        Items of the dataset that no version of a store serves, or that are stale.
     """
     folder = RunFolder(path)
     settings = folder.settings()
@@ -107,8 +113,10 @@ def open_run(
         )
     dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
     permuted = () if permute_seed is None else (permute_seed,)
+    recorded = RecordedRun(folder.path, may_follow=True)
+    serving = serve(dataset, stores, settings.data, recorded, Comparing(may_be_stale))
     run = assemble(
-        settings, folder, dataset, stores, chosen, placement, permuted, is_training=False
+        settings, folder, dataset, serving, chosen, placement, permuted, is_training=False
     )
     weights = best.tensors["model"]
     if rows := item_rows_of(run.model):
@@ -124,7 +132,7 @@ def assemble(
     settings: RunSettings,
     folder: RunFolder,
     dataset: Dataset,
-    stores: Mapping[Modality, FeatureStore],
+    serving: tuple[Served, Verdicts],
     device: torch.device,
     placement: Placement,
     permute_seeds: Sequence[int] = (),
@@ -139,8 +147,8 @@ def assemble(
         The run's.
     folder
         Where it lies.
-    dataset, stores
-        What it reads; no store without content.
+    dataset, serving
+        What it reads, as `serve` gives it.
     device
         Where it computes.
     placement
@@ -153,12 +161,9 @@ def assemble(
     Raises
     ------
     CrossanError
-        Items that cannot be served, or stores that do not fit the settings or each other.
+        Stores that do not fit the settings or each other.
     """
-    recorded = (
-        _recorded(folder, stores) if is_training else RecordedRun(folder.path, may_follow=True)
-    )
-    served = keep_served(dataset, stores, settings.data, recorded)
+    served, verdicts = serving
     kept, stores = served.kept, served.stores
     features: Features = FeatureTable.without_content(len(kept.item_ids), device)
     if settings.model.reads_hidden_states:
@@ -171,20 +176,7 @@ def assemble(
     counts = training_counts(kept.training_items, len(kept.item_ids))
     context = ModelContext(features, kept.without_test(), counts, settings.data.input_length)
     model = build_model(settings.model, context)
-    return OpenedRun(folder, settings, dataset, kept, features, model.to(device))
-
-
-def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
-    """Return the run in a folder, None unless training resumes the versions that it recorded."""
-    if not (folder.path / LOCK_FILE).is_file():
-        return None
-    entries = folder.lock()["stores"]
-    recorded = {name: (entry["store"], entry["version"]) for name, entry in entries.items()}
-    opened = {
-        modality.value: (str(store.path.absolute()), store.version)
-        for modality, store in stores.items()
-    }
-    return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
+    return OpenedRun(folder, settings, dataset, kept, features, model.to(device), verdicts)
 
 
 def _load_features(

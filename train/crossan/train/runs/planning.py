@@ -19,15 +19,23 @@ from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
-from crossan.train.features.sources import cache_folder, choose_stores, lock_entries
+from crossan.common.stores.pins import LOCK_FILE
+from crossan.train.features.sources import (
+    RecordedRun,
+    cache_folder,
+    choose_stores,
+    lock_entries,
+)
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.recommender import item_rows_of
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.runs.compute import settle_compute
+from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, assemble
 from crossan.train.settings import RunSettings, kept_layers
@@ -51,6 +59,8 @@ class RunPlan(Generic[RunT]):
     """What ``dataset.lock.json`` will say of the sequences."""
     item_ids: np.ndarray
     """The catalogue, ``(items,)``."""
+    verdicts: Verdicts
+    """How the contents of its items compare with the stores."""
 
     def without_test(self: RunPlan[OpenedRun]) -> RunPlan[TrainableRun]:
         """Return the plan of the same run with no test target in reach."""
@@ -62,6 +72,7 @@ class RunPlan(Generic[RunT]):
             self.store_entries,
             self.sequence_facts,
             self.item_ids,
+            self.verdicts,
         )
 
 
@@ -99,13 +110,15 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
         require_carried_over(settings, entries, Path(settings.init))
     # The ranks of one machine share its memory.
     placement = replace(launch.placement, sharers=launch.ranks.on_this_machine())
-    run = assemble(settings, folder, dataset, stores, device, placement)
+    comparing = Comparing(launch.may_be_stale, launch.compared, launch.ranks)
+    serving = serve(dataset, stores, settings.data, _recorded(folder, stores), comparing)
+    run = assemble(settings, folder, dataset, serving, device, placement)
     _require_predictions(run)
     spec = current_spec(device, _dtype_of(run.model), launch.ranks.count)
     read = {"dataset digest": dataset.digest, "stores": entries}
     launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
     facts = sequence_facts(run.kept)
-    return RunPlan(run, launch, spec, stores, entries, facts, run.kept.item_ids)
+    return RunPlan(run, launch, spec, stores, entries, facts, run.kept.item_ids, run.verdicts)
 
 
 @contextmanager
@@ -143,6 +156,19 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
             yield
     finally:
         folder.release()
+
+
+def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
+    """Return the run in a folder, None unless training resumes the versions that it recorded."""
+    if not (folder.path / LOCK_FILE).is_file():
+        return None
+    entries = folder.lock()["stores"]
+    recorded = {name: (entry["store"], entry["version"]) for name, entry in entries.items()}
+    opened = {
+        modality.value: (str(store.path.absolute()), store.version)
+        for modality, store in stores.items()
+    }
+    return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
 
 
 def _another_run(settings: RunSettings, folder: Path) -> str:

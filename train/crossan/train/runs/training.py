@@ -12,14 +12,21 @@ from __future__ import annotations
 from typing import Any
 
 from crossan.common.datasets.protocol import sequences_digest
-from crossan.train.evaluation.result import figures_of, rank_everyone, write_ranks
+from crossan.train.evaluation.result import (
+    candidate_figures,
+    figures_of,
+    rank_everyone,
+    write_ranks,
+)
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.trainer import fit
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.run_folder import RANKS_FILE
+from crossan.train.runs.contents import counts_of
 from crossan.train.runs.facts import training_facts
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan
+from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import HistoryMask
 
 __all__ = ["evaluate_run", "train", "train_without_test"]
@@ -79,7 +86,13 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         "users": len(run.seen.user_ids),
         "items": len(run.seen.item_ids),
         "sequences": sequences_digest(run.seen),
+        "contents": counts_of(plan.verdicts),
         "mask_history": run.settings.mask_history,
+        **candidate_figures(
+            [validation_split(run.seen, run.settings.data.input_length)],
+            len(run.seen.item_ids),
+            run.settings.mask_history,
+        ),
         **training_facts(run.model, run.folder, reached),
     }
     run.folder.write_validation(figures)
@@ -108,4 +121,5 @@ def evaluate_run(
         "run": str(run.folder.path),
         "model": run.settings.model.kind,
         **figures_of(ranked),
+        "contents": counts_of(run.verdicts),
     }

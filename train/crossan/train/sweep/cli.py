@@ -19,6 +19,7 @@ from crossan.common.console import (
 )
 from crossan.common.stores.options import CacheFolder
 from crossan.train.options import (
+    AllowStale,
     Config,
     DatasetFolder,
     DropItems,
@@ -50,6 +51,7 @@ def sweep(
     cache: CacheFolder = None,
     modality: Modalities = None,
     drop_items: DropItems = False,
+    allow_stale: AllowStale = False,
     no_test: Annotated[
         bool,
         typer.Option(
@@ -199,7 +201,9 @@ def sweep(
         "--drop-items": drop_items or None,
     }
     base = run_settings(shared, config or [], assignments or [])
-    report = run_sweep(requested, base, out, jobs=jobs, should_test=not no_test)
+    report = run_sweep(
+        requested, base, out, jobs=jobs, should_test=not no_test, may_be_stale=allow_stale
+    )
     if as_json:
         print_json(report)
     else:

@@ -23,8 +23,10 @@ from crossan.train.sweep.points import Point
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import Trial
 
-__all__ = ["SweepFolder", "TrialFailure"]
+__all__ = ["COMPARED_FILE", "SweepFolder", "TrialFailure"]
 
+COMPARED_FILE = "contents.json"
+"""How the contents of the items compare with the stores of the base settings."""
 _BASE, _POINTS = "config.toml", "points.json"
 _SECONDS_BETWEEN_REFRESHES = 60.0
 
@@ -51,10 +53,13 @@ class SweepFolder:
     ----------
     path
         The folder.
+    may_be_stale
+        Whether trials may read items that are stale in their stores.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, may_be_stale: bool = False) -> None:
         self.path = path
+        self._flags = ("--allow-stale",) if may_be_stale else ()
         self._refreshed_at = time.monotonic()
 
     def recorded(self) -> SweepSettings | None:
@@ -104,7 +109,8 @@ class SweepFolder:
     def arguments(self, trial: Trial) -> tuple[str, ...]:
         """Return the arguments with which ``crossan-train`` starts or resumes a trial."""
         config, out = str(self.path / _BASE), str(self.path / trial.run_path)
-        return ("--config", config, *trial.assignments(), "--out", out, "--resume")
+        flags = ("--compared", str(self.path / COMPARED_FILE), *self._flags)
+        return ("--config", config, *trial.assignments(), "--out", out, "--resume", *flags)
 
     def log(self, trial: Trial) -> Path:
         """Return the file that keeps a trial's output."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
+from crossan.train.evaluation.printing import print_stale
 from crossan.train.sweep.choosing import RULE, SettingResult
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import label_of
@@ -20,6 +21,7 @@ def selection_report(
     settings: Sequence[SettingResult],
     chosen: SettingResult | None,
     failures: Sequence[Mapping[str, Any]],
+    contents: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     """Return what was tried and chosen.
 
@@ -32,6 +34,7 @@ def selection_report(
         "settings": [_setting_report(setting) for setting in settings],
         "failed": list(failures),
         "chosen": None if chosen is None else _setting_report(chosen),
+        "contents": {modality: dict(counts) for modality, counts in contents.items()},
     }
 
 
@@ -56,6 +59,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         print_text(
             f"failed: {label_of(failure['point'])}, seed {failure['seed']}: {failure['reason']}"
         )
+    print_stale(report["contents"])
     if chosen is None:
         print_text("no setting has figures of all its seeds, so none is chosen")
         return

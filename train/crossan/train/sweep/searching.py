@@ -6,20 +6,18 @@ It tries settings, chooses one by validation, and only then looks at test.
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.console import Progress, note, progress
-from crossan.common.datasets import open_dataset
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
-from crossan.train.features.sources import choose_stores, keep_served, lock_entries
-from crossan.train.models.item_encoder import require_choice
-from crossan.train.settings import ContentSettings, RunSettings, kept_layers
+from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
-from crossan.train.sweep.folder import SweepFolder
+from crossan.train.sweep.folder import COMPARED_FILE, SweepFolder
+from crossan.train.sweep.inputs import SweepInputs, require_trainable
 from crossan.train.sweep.judging import judge_on_test
 from crossan.train.sweep.points import Point, corners, drawn_points, grid_points
 from crossan.train.sweep.processes import TrialCommand, run_commands
@@ -33,7 +31,13 @@ __all__ = ["run_sweep"]
 
 
 def run_sweep(
-    requested: SweepSettings, base: RunSettings, out: Path, *, jobs: int | None, should_test: bool
+    requested: SweepSettings,
+    base: RunSettings,
+    out: Path,
+    *,
+    jobs: int | None,
+    should_test: bool,
+    may_be_stale: bool = False,
 ) -> dict[str, Any]:
     """Start or resume the sweep in ``out`` and return its report, which is ``sweep.json`` too.
 
@@ -50,6 +54,8 @@ def run_sweep(
         the CPU.
     should_test
         Whether the chosen setting is judged on test in the end.
+    may_be_stale
+        Whether items may have other contents than those that the stores were made from.
 
     Raises
     ------
@@ -57,15 +63,16 @@ def run_sweep(
         A setting, the dataset, the cache or the folder does not allow the sweep
         to start, or trials read different stores.
     """
-    base, folder = base.anywhere(), SweepFolder(out)
+    base, folder = base.anywhere(), SweepFolder(out, may_be_stale=may_be_stale)
     sweep = _resolved(requested, folder.recorded(), jobs)
-    stores = _require_trainable(_checked_settings(sweep, base), base)
+    inputs = require_trainable(_checked_settings(sweep, base), base, may_be_stale=may_be_stale)
     slots = make_slots(str(sweep.device), jobs, sweep.threads)
     with (
         folder.claimed(sweep, base),
         finishing_on(signal.SIGTERM, signal.SIGINT, work="checkpoints of the trials") as interrupt,
     ):
-        search = _Search(sweep, base, stores, folder, slots, interrupt)
+        inputs.write_comparison(folder.path / COMPARED_FILE)
+        search = _Search(sweep, base, inputs, folder, slots, interrupt)
         search.run()
         report = None
         if not interrupt.is_set():
@@ -84,7 +91,7 @@ def _conclude(
     """Choose a setting, and then judge it on test."""
     settings = search.finished_settings()
     chosen = choose(settings) if settings else None
-    report = selection_report(search.sweep, settings, chosen, search.failures())
+    report = selection_report(search.sweep, settings, chosen, search.failures(), search.contents)
     # Written before anybody looks at test targets: the choice cannot be revised by them.
     search.folder.write("selection.json", report)
     report["sweep"], report["test"] = str(search.folder.path), None
@@ -103,13 +110,14 @@ class _Search:
         self,
         sweep: SweepSettings,
         base: RunSettings,
-        base_stores: Mapping[str, Mapping[str, Any]],
+        inputs: SweepInputs,
         folder: SweepFolder,
         slots: Sequence[Slot],
         interrupt: ToldToEnd,
     ) -> None:
         self.sweep, self.folder = sweep, folder
-        self._base, self._base_stores = base, base_stores
+        self.contents = inputs.contents()
+        self._base, self._base_stores = base, inputs.entries(base)
         self._slots, self._interrupt = slots, interrupt
         self._read = StoresRead()
         self._points: list[Point] = []
@@ -280,18 +288,3 @@ def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettin
     for seed in sweep.seeds:
         trial_settings(base, Trial({}, seed))
     return [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
-
-
-def _require_trainable(
-    settings: Sequence[RunSettings], base: RunSettings
-) -> dict[str, dict[str, Any]]:
-    """Return the stores that trials read, after checks of all that would stop every trial."""
-    dataset = open_dataset(base.data.dataset)
-    reading = [each for each in settings if each.model.reads_hidden_states]
-    stores = choose_stores(base.data, dataset) if reading else {}
-    # Only for its errors.
-    keep_served(dataset, stores, base.data)
-    for each in reading:
-        if isinstance(each.model, ContentSettings):
-            require_choice(each.model, len(each.data.modality or stores))
-    return lock_entries(stores, kept_layers(base.model))

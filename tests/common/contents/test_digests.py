@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from crossan.extract.media import digests
+from crossan.common.contents import digests
 
 
 def settle(path):
@@ -77,3 +77,36 @@ def test_a_small_file_is_simply_hashed(tmp_path, monkeypatch):
     path.write_bytes(b"abc")
     assert digests.content_digest(path) == hashlib.sha256(b"abc").hexdigest()
     assert not (tmp_path / "cache").exists()
+
+
+def test_many_files_are_hashed_at_once_and_remembered_however_small(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(digests, "_FRESH_S", -3600.0)
+    monkeypatch.setattr(digests, "_REMEMBERED_AT_ONCE", 3)
+    paths = [tmp_path / f"x{k}" for k in range(10)]
+    for k, path in enumerate(paths):
+        path.write_bytes(b"%d" % k)
+        settle(path)
+    expected = [hashlib.sha256(b"%d" % k).hexdigest() for k in range(10)]
+    assert digests.file_digests(paths, "test") == expected
+
+    def refuse(*_):
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(digests.hashlib, "file_digest", refuse)
+    assert digests.file_digests(paths, "test") == expected
+    # Another process may have put another picture under the same name.
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    paths[4].write_bytes(b"!")
+    expected[4] = hashlib.sha256(b"!").hexdigest()
+    assert digests.file_digests(paths, "test") == expected
+
+
+def test_what_is_no_file_has_no_digest(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    odd = [tmp_path, tmp_path / "pipe", tmp_path / "dangling", tmp_path / ("x" * 300)]
+    assert digests.file_digests(odd, "test") == [None] * 4
+    assert digests.file_digests([], "test") == []

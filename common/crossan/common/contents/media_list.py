@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from crossan.common.datasets import Dataset
 
-__all__ = ["Medium", "read_media"]
+__all__ = ["Medium", "media_names", "read_media"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +35,6 @@ class Medium:
 def read_media(dataset: Dataset, modality: Modality) -> list[Medium]:
     """Return one `Medium` per item of the dataset, sorted by item id.
 
-    An item whose audio is null is heard through its video. A title without a
-    visible character counts as none.
-
     Raises
     ------
     DataError
@@ -46,27 +43,37 @@ def read_media(dataset: Dataset, modality: Modality) -> list[Medium]:
     table = dataset.items()
     item_ids = [str(item_id) for item_id in _column(table, "item_id")]
     _check_ids(item_ids, dataset)
+    named = zip(item_ids, media_names(table, modality), strict=True)
     if modality is Modality.TEXT:
-        titles = zip(item_ids, _column(table, "title"), strict=True)
-        media = [
-            Medium(item_id, title=title if title and title.strip() else None)
-            for item_id, title in titles
-        ]
+        media = [Medium(item_id, title=title) for item_id, title in named]
     else:
-        paths = zip(item_ids, _paths(table, modality), strict=True)
         media = [
-            Medium(item_id, path=dataset.media_path(path) if path else None)
-            for item_id, path in paths
+            Medium(item_id, path=None if path is None else dataset.media_path(path))
+            for item_id, path in named
         ]
     return sorted(media, key=lambda medium: medium.item_id)
 
 
-def _paths(table: pa.Table, modality: Modality) -> list[str | None]:
-    paths = _column(table, modality.value)
-    if modality is not Modality.AUDIO:
-        return paths
-    videos = _column(table, Modality.VIDEO.value)
-    return [path or video for path, video in zip(paths, videos, strict=True)]
+def media_names(table: pa.Table, modality: Modality) -> list[str | None]:
+    """Return the title of each item, or the path of its file, None where it has neither.
+
+    An item whose audio is null is heard through its video. A title without a
+    visible character counts as none.
+
+    Parameters
+    ----------
+    table
+        Items of a dataset, as `Dataset.items` gives them.
+    modality
+        What is read of them.
+    """
+    names = _column(table, "title" if modality is Modality.TEXT else modality.value)
+    if modality is Modality.TEXT:
+        return [title if title and title.strip() else None for title in names]
+    if modality is Modality.AUDIO:
+        videos = _column(table, Modality.VIDEO.value)
+        names = [path or video for path, video in zip(names, videos, strict=True)]
+    return [path or None for path in names]
 
 
 def _column(table: pa.Table, name: str) -> list[str | None]:
