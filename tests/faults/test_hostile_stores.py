@@ -23,22 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crossan.cache_schema.canonical import digest_of, pretty_bytes, sha256_hex
+from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import CrossanError
 from crossan.common.stores import fsck, open_store
+from support.redigest import redigest
 
 STORES = 1_667 if os.environ.get("CROSSAN_FAULTS") == "full" else 40
 """Per kind of store, of which there are three."""
 MEMORY, SECONDS = 512 * 2**20, 5
-_NOT_A_STORE = (
-    ValueError,
-    KeyError,
-    TypeError,
-    OSError,
-    AttributeError,
-    RecursionError,
-    IndexError,
-)
 WORDS = [
     None, True, -1, 0, 1, 2**40, 2**63, 10**400, 1.5, "", "..", "/etc/passwd", "a/../b", "\0", [], {}, [[]] * 50, "x" * 70_000,
     {"id": "numcodecs.pickle"}, {"name": "sharding_indexed"}, "pickle", "NaN", [2**40, 2, 64],
@@ -67,39 +59,6 @@ def put(value, path, new):
     for key in path[:-1]:
         value = value[key]
     value[path[-1]] = new
-
-
-def redigest(store):
-    """Make every digest agree with what lies there now, as an attacker would."""
-    entries = {}
-    for record in sorted(store.glob("segments/*/segment.json")):
-        try:
-            value = json.loads(record.read_text())
-            for file in value["files"]:
-                found = record.parent / file["path"]
-                data = found.read_bytes()
-                file.update(size=len(data), sha256=sha256_hex(data))
-                if "crc32c" in file:
-                    file["crc32c"] = f"{google_crc32c.value(data[:-4]):08x}"
-            record.write_bytes(pretty_bytes(value))
-        except _NOT_A_STORE:
-            pass
-        if record.is_file():
-            entries[record.parent.name] = sha256_hex(record.read_bytes())
-    parent = None
-    for path in sorted(store.glob("versions/*.json")):
-        try:
-            value = json.loads(path.read_text())
-            for segment in value["segments"]:
-                segment["sha256"] = entries.get(segment["id"], segment["sha256"])
-            value["store_sha256"] = sha256_hex((store / "store.json").read_bytes())
-            value["parent"] = parent
-            value["digest"] = parent = digest_of(
-                {key: inner for key, inner in value.items() if key != "digest"}
-            )
-            path.write_bytes(pretty_bytes(value))
-        except _NOT_A_STORE:
-            return
 
 
 def change_json(chance, store):

@@ -89,7 +89,7 @@ class StoreIdentity:
         if not 0 < self.row_bytes <= MAX_DECODED_CHUNK_BYTES:
             raise UsageError(
                 f"dim: expected a row of 1 to {MAX_DECODED_CHUNK_BYTES:,} bytes, "
-                f"found {len(self.layers)} layers of width {self.dim}"
+                f"found {len(self.layers)} layers of width {self.dim!r:.40}"
             )
 
     @property

@@ -30,6 +30,8 @@ CRC_BYTES = 4
 """Bytes of the CRC32C that ends every chunk file."""
 PAGE_BYTES = 65_536
 """The largest page size in use; chunk bytes are a multiple where the limits below leave one."""
+LARGEST_COUNT = 2**48
+"""The most items, layers, values or bytes that metadata may claim."""
 MAX_CHUNK_ITEMS = 1_024
 MAX_CHUNK_BYTES = 16 * 2**20
 MAX_DECODED_CHUNK_BYTES = 64 * 2**20
@@ -247,7 +249,7 @@ def _counts(value: object, key: str, where: str) -> tuple[int, int, int]:
     if (
         isinstance(value, list)
         and len(value) == 3
-        and all(type(count) is int and count >= 0 for count in value)
+        and all(type(count) is int and 0 <= count <= LARGEST_COUNT for count in value)
     ):
         return value[0], value[1], value[2]
     raise StoreIntegrityError(f"{where}: expected {key} to be three counts, found {value!r:.80}")

@@ -17,6 +17,8 @@ from crossan.cache_schema.segment import is_segment_id, is_sha256
 __all__ = ["Manifest", "SegmentEntry", "version_name", "version_number"]
 
 _VERSION_NAME = re.compile(r"([0-9]{6,9})\.json")
+_LAST_VERSION = 999_999_999  # more digits have no file name
+_MOST_SEGMENTS = 100_000  # two years of a segment each ten minutes, if nobody ever compacts
 
 
 def version_name(version: int) -> str:
@@ -113,25 +115,21 @@ class Manifest:
                 f"{where}: expected content with the digest {digest}, found {recorded}"
             )
         check_schema_version(value, where)
+        listed = field_of(value, "segments", list, where)
+        if len(listed) > _MOST_SEGMENTS:
+            raise StoreIntegrityError(
+                f"{where}: expected up to {_MOST_SEGMENTS:,} segments, found {len(listed):,}"
+            )
         parent = field_of(value, "parent", str, where) if value.get("parent") is not None else None
         manifest = cls(
             version=field_of(value, "version", int, where),
             parent=parent,
             store_sha256=field_of(value, "store_sha256", str, where),
             canary_sha256=field_of(value, "canary_sha256", str, where),
-            segments=tuple(
-                _segment_entry(entry, where) for entry in field_of(value, "segments", list, where)
-            ),
+            segments=tuple(_segment_entry(entry, where) for entry in listed),
             dropped=tuple(field_of(value, "dropped", list, where)),
         )
-        if not all(
-            isinstance(dropped, str) and is_segment_id(dropped) for dropped in manifest.dropped
-        ):
-            raise StoreIntegrityError(
-                f"{where}: expected segment ids in 'dropped', found {manifest.dropped!r:.80}"
-            )
-        if len({entry.segment_id for entry in manifest.segments}) != len(manifest.segments):
-            raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
+        manifest._check(where)
         # Last, compare the whole content with what we would write. This finds keys that no check
         # above reads.
         if value != manifest.to_dict():
@@ -139,6 +137,24 @@ class Manifest:
                 f"{where}: expected the keys {', '.join(manifest.to_dict())}, found others too"
             )
         return manifest
+
+    def _check(self, where: str) -> None:
+        if not 1 <= self.version <= _LAST_VERSION:
+            raise StoreIntegrityError(
+                f"{where}: expected a version from 1 to {_LAST_VERSION:,}, found {self.version}"
+            )
+        digests = [self.store_sha256, self.canary_sha256, *([self.parent] if self.parent else [])]
+        if not all(is_sha256(digest) for digest in digests) or self.parent == "":
+            raise StoreIntegrityError(
+                f"{where}: expected the SHA-256 of store.json, canary and parent, "
+                f"found {digests!r:.250}"
+            )
+        if not all(isinstance(dropped, str) and is_segment_id(dropped) for dropped in self.dropped):
+            raise StoreIntegrityError(
+                f"{where}: expected segment ids in 'dropped', found {self.dropped!r:.80}"
+            )
+        if len({entry.segment_id for entry in self.segments}) != len(self.segments):
+            raise StoreIntegrityError(f"{where}: expected every segment once, found one repeated")
 
 
 def _segment_entry(value: object, where: str) -> SegmentEntry:

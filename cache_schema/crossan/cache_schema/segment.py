@@ -15,7 +15,7 @@ from typing import Any
 from crossan.cache_schema.canonical import SCHEMA_VERSION, field_of
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import check_schema_version
-from crossan.cache_schema.layout import ARRAY_NAME, chunk_number
+from crossan.cache_schema.layout import ARRAY_NAME, LARGEST_COUNT, chunk_number
 
 __all__ = [
     "ARRAY_METADATA",
@@ -102,7 +102,7 @@ class FileEntry:
         Raises
         ------
         StoreIntegrityError
-            A path that no segment has, a size below zero, or a digest of another form.
+            A path that no segment has, a size that no file has, or a digest of another form.
         """
         path = field_of(value, "path", str, where)
         size, sha256 = field_of(value, "size", int, where), field_of(value, "sha256", str, where)
@@ -113,7 +113,11 @@ class FileEntry:
                 f"{where}: expected a path that a segment has, found {path!r:.80}"
             )
         crc = field_of(value, "crc32c", str, where) if is_chunk else None
-        if size < 0 or not is_sha256(sha256) or (crc is not None and not _CRC.fullmatch(crc)):
+        if (
+            not 0 <= size <= LARGEST_COUNT
+            or not is_sha256(sha256)
+            or (crc is not None and not _CRC.fullmatch(crc))
+        ):
             raise StoreIntegrityError(
                 f"{where}: expected size and digests of {path}, found {value!r:.200}"
             )
@@ -267,10 +271,10 @@ class SegmentRecord:
             raise StoreIntegrityError(
                 f"{where}: expected a stamp from 0 to {_LAST_STAMP}, found {self.stamp}"
             )
-        if not 0 <= self.row_count <= self.item_count:
+        if not 0 <= self.row_count <= self.item_count <= LARGEST_COUNT:
             raise StoreIntegrityError(
                 f"{where}: expected no more rows than items, "
-                f"found {self.row_count} rows of {self.item_count} items"
+                f"found {self.row_count!r:.20} rows of {self.item_count!r:.20} items"
             )
         others = sorted(entry.path for entry in self.files if entry.crc32c is None)
         if others != sorted([GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX]):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from crossan.cache_schema.canonical import parse_object, sha256_hex
 from crossan.cache_schema.errors import (
@@ -15,20 +15,21 @@ from crossan.cache_schema.errors import (
     StoreNotFoundError,
 )
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
+from crossan.cache_schema.layout import ArrayLayout
 from crossan.cache_schema.manifest import Manifest, SegmentEntry
 from crossan.cache_schema.segment import (
     ARRAY_METADATA,
     ITEM_INDEX,
-    FileEntry,
     SegmentRecord,
     is_segment_id,
 )
 from crossan.common.files import require_plain
+from crossan.common.stores.findings import Problem, Report
 from crossan.common.stores.folders import CANARY
-from crossan.common.stores.gather import read_and_sum
-from crossan.common.stores.item_index import parse_items
+from crossan.common.stores.item_index import SegmentItems, parse_items
 from crossan.common.stores.journal_names import JournalName
+from crossan.common.stores.segments import check_layout
+from crossan.common.stores.soundness import find_flaws
 from crossan.common.stores.versions import check_chain, list_versions, read_manifest
 
 __all__ = ["Problem", "Report", "fsck", "verify"]
@@ -38,42 +39,7 @@ _REMEDY = (
     "or copy this file back from another copy of the store"
 )
 _REMEDY_EXTRA = "Move it out of the store."
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong, with a code for machines and what to do."""
-
-    code: str
-    where: str
-    what: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `verify` or `fsck` found out about the newest version of a store."""
-
-    problems: tuple[Problem, ...]
-    items: int
-    """Items in the indexes that could be read, superseded ones counted once."""
-    segments: int
-    bytes_read: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no problem."""
-        return not self.problems
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON that ``crossan cache verify`` prints."""
-        return {
-            "ok": self.ok,
-            "problems": [asdict(problem) for problem in self.problems],
-            "items": self.items,
-            "segments": self.segments,
-            "bytes_read": self.bytes_read,
-        }
+_SHOWN_ITEMS = 3
 
 
 def verify(store: Path | str) -> Report:
@@ -94,7 +60,8 @@ def verify(store: Path | str) -> Report:
 def fsck(store: Path | str) -> Report:
     """Check every byte of a store.
 
-    Chunks are held against their recorded CRC32C, everything else against its SHA-256.
+    Each file is compared with its SHA-256, and a chunk with its CRC32C too. The hidden
+    states of items that are ok must be finite.
 
     Raises
     ------
@@ -227,47 +194,50 @@ class _Inspection:
                 where,
                 f"expected fingerprint {identity.fingerprint}, found {record.fingerprint}",
             )
-        for file in record.files:
-            self._chunk(relative, file) if file.crc32c is not None else self._metadata(
-                relative, file, record
-            )
+        self._contents(relative, record, identity)
         self._unlisted_files(
             self._store / relative, {file.path for file in record.files} | {"segment.json"}
         )
 
-    def _metadata(self, segment: str, file: FileEntry, record: SegmentRecord) -> None:
-        data = self._read(f"{segment}/{file.path}", file.sha256, file.size)
-        if data is None:
-            return
-        where = str(self._store / segment / file.path)
-        try:
-            if file.path == ITEM_INDEX:
-                self._item_ids.update(parse_items(data, record, where).item_ids.tolist())
-            elif file.path == ARRAY_METADATA:
-                ArrayLayout.from_zarr(parse_object(data, where), where)
-        except CrossanError as error:
-            self._caught(where, error)
+    def _contents(
+        self, segment: str, record: SegmentRecord, identity: StoreIdentity | None
+    ) -> None:
+        items, layout = None, None
+        for file in (file for file in record.files if file.crc32c is None):
+            data = self._read(f"{segment}/{file.path}", file.sha256, file.size)
+            where = str(self._store / segment / file.path)
+            try:
+                if data is not None and file.path == ITEM_INDEX:
+                    items = parse_items(data, record, where)
+                    self._item_ids.update(items.item_ids.tolist())
+                elif data is not None and file.path == ARRAY_METADATA:
+                    claimed = ArrayLayout.from_zarr(parse_object(data, where), where)
+                    if identity is not None:
+                        check_layout(claimed, record, identity, where)
+                        layout = claimed
+            except CrossanError as error:
+                self._caught(where, error)
+        if self._is_deep:
+            self._chunks(segment, record, layout, items)
+        else:
+            for file in record.chunks:
+                self._stat(f"{segment}/{file.path}", file.size)
 
-    def _chunk(self, segment: str, file: FileEntry) -> None:
-        path = self._stat(f"{segment}/{file.path}", file.size)
-        if path is None or not self._is_deep:
-            return
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            crc = read_and_sum(descriptor, file.size - CRC_BYTES)
-            tail = int.from_bytes(
-                os.pread(descriptor, CRC_BYTES, max(0, file.size - CRC_BYTES)), "little"
-            )
-        finally:
-            os.close(descriptor)
-        self._bytes_read += file.size
-        # The recorded one too: a chunk that was exchanged for another sound one has a fitting tail.
-        if not crc == tail == file.crc32c:
-            self._add(
-                "wrong-crc",
-                path,
-                f"expected CRC32C {file.crc32c:08x}, found {crc:08x} and {tail:08x} in its tail",
-            )
+    def _chunks(
+        self,
+        segment: str,
+        record: SegmentRecord,
+        layout: ArrayLayout | None,
+        items: SegmentItems | None,
+    ) -> None:
+        flaws = find_flaws(self._store / segment, record, layout)
+        for number, file in enumerate(record.chunks):
+            flaw = flaws.get(number)
+            if flaw is None or flaw.code not in {"link", "missing-file", "wrong-size"}:
+                self._bytes_read += file.size
+            if flaw is not None:
+                named = "" if items is None or not flaw.rows else _first_items(items, flaw.rows)
+                self._add(flaw.code, self._store / segment / file.path, flaw.what + named)
 
     def _unlisted_files(self, segment: Path, listed: set[str]) -> None:
         for path in sorted(segment.rglob("*")):
@@ -296,3 +266,10 @@ class _Inspection:
                     "a manifest under versions/ was lost"
                 )
                 self._add("unlisted-segment", path, what)
+
+
+def _first_items(items: SegmentItems, rows: Sequence[int]) -> str:
+    item_ids = items.item_ids[np.isin(items.rows, rows)]
+    return f", of the items {', '.join(map(str, item_ids[:_SHOWN_ITEMS]))}" + (
+        " and others" if len(item_ids) > _SHOWN_ITEMS else ""
+    )

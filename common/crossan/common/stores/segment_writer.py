@@ -20,6 +20,7 @@ from crossan.cache_schema.segment import ITEM_INDEX, FileEntry, Holding, Segment
 from crossan.common.files import fsync_folder, write_durably
 from crossan.common.stores.item_index import index_bytes
 from crossan.common.stores.records import StagedItem
+from crossan.common.stores.soundness import require_finite
 from crossan.common.stores.values import bits_dtype, fill_rows
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ def write_segment(
     -------
     str
         SHA-256 of ``segment.json``.
+
+    Raises
+    ------
+    StoreIntegrityError
+        A row holds NaN or infinity.
     """
     with_rows = [item for item in items if item.offset is not None]
     row_bytes = (
@@ -81,7 +87,13 @@ def write_segment(
     )
     folder.mkdir()
     offsets = [item.offset for item in with_rows if item.offset is not None]
-    group, array, *chunks = write_array(folder, layout, offsets, read_rows)
+
+    def read_finite(some: Sequence[int]) -> npt.NDArray[Any]:
+        rows = read_rows(some)
+        require_finite(rows, identity.stored_dtype, str(folder))
+        return rows
+
+    group, array, *chunks = write_array(folder, layout, offsets, read_finite)
     index = index_bytes(items)
     write_durably(folder / ITEM_INDEX, index)
     record = SegmentRecord(

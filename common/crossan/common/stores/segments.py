@@ -29,6 +29,7 @@ from crossan.common.stores.item_index import SegmentItems, parse_items
 __all__ = [
     "Read",
     "Segment",
+    "check_layout",
     "read_record",
     "read_segment",
 ]
@@ -127,15 +128,22 @@ def read_segment(
             f"{group_where}: expected a Zarr v3 group without attributes, found something else"
         )
     layout = ArrayLayout.from_zarr(parse_object(contents[ARRAY_METADATA], array_where), array_where)
-    _check_layout(layout, record, identity, array_where)
+    check_layout(layout, record, identity, array_where)
     return Segment(
         path, record, layout, parse_items(contents[ITEM_INDEX], record, str(path / ITEM_INDEX))
     )
 
 
-def _check_layout(
+def check_layout(
     layout: ArrayLayout, record: SegmentRecord, identity: StoreIdentity, where: str
 ) -> None:
+    """Compare an array's layout with what its segment and store record.
+
+    Raises
+    ------
+    StoreIntegrityError
+        Another number of rows, layers, values or chunks, or another dtype.
+    """
     # The codec may be another than the identity's: stores of one fingerprint can be merged.
     claimed = (
         layout.item_count,

@@ -10,16 +10,18 @@ import pytest
 from crossan.cache_schema.errors import BusyError, StoreIntegrityError
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, fsck, logical_digest, open_store
+from crossan.common.stores.describing.info import describe
+from crossan.common.stores.describing.licences import licences_of, restrictions
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.pins import pin_version, pinned_versions
 from crossan.common.stores.versions import read_version
 
 
-def append(path, rows):
+def append(path, rows, producer=None):
     journal = Journal.open(path, "shard 1/1")
     journal.append(rows)
-    version = journal.publish({})
+    version = journal.publish(producer or {})
     journal.close()
     return version
 
@@ -39,6 +41,33 @@ def test_compaction_changes_no_item(store):
 def test_one_segment_is_compact(store):
     compact(store, "test")
     assert compact(store, "test") is None
+
+
+def test_compaction_lists_who_made_what_it_gathers(store, make_rows):
+    of_all = {"dataset": "toys", "backbone_licence": "MIT"}
+    free = {**of_all, "data_licence": "CC0-1.0", "torch": "2.1"}
+    restricted = {**of_all, "data_licence": "for research only", "torch": "2.2"}
+    for number, producer in enumerate((free, restricted, free)):
+        append(store, make_rows(range(10 + number, 11 + number)), {**producer, "seconds": 1.5})
+    first, second, third = (record.segment_id for record in open_store(store).records[2:])
+    licences, reasons = licences_of(store), restrictions(store)
+    assert licences == {"backbone": "MIT", "data": "CC0-1.0; for research only"}
+    assert reasons == [
+        "data licence CC0-1.0; for research only: it restricts who may use it",
+    ]
+    compact(store, "1.0")
+    append(store, make_rows(range(14, 15)), {**free, "seconds": 4})
+    fourth = open_store(store).records[-1].segment_id
+    compact(store, "1.0")  # of a compaction
+    described = describe(store)
+    assert (described["licences"], restrictions(store)) == (licences, reasons)
+    assert described["dataset"] == "toys"
+    assert [producer["torch"] for producer in described["producers"]] == ["2.1", "2.2"]
+    gathered = open_store(store).records[0].producer["gathered"]
+    assert gathered[-2:] == [
+        {**free, "seconds": 7.0, "segments": [first, third, fourth]},
+        {**restricted, "seconds": 1.5, "segments": [second]},
+    ]
 
 
 def test_compaction_forgets_what_tombstones_hide_but_keeps_the_tombstones(store):

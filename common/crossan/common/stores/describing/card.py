@@ -46,7 +46,7 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
     licences: dict[str, str | None] = described.get("licences", {"backbone": None, "data": None})
     known = {licence for licence in licences.values() if licence}
     # The card's header has room for one licence: it may only name one that covers everything.
-    is_one = len(known) == 1 and all(licences.values())
+    is_one = len(known) == 1 and all(licences.values()) and "; " not in min(known)
     size = next((label for limit, label in _SIZES if described["items"] < limit), "1M<n<10M")
     front = [
         "---",

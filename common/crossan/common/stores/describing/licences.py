@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossan.common.files import read_regular
+from crossan.common.stores.provenance import origins_of
 from crossan.common.stores.segments import read_record
 from crossan.common.stores.versions import read_version
 
 __all__ = ["forbids_redistribution", "licences_of", "restrictions"]
 
+_BETWEEN = "; "
 _PERMISSIVE = (
     "apache-2.0",
     "mit",
@@ -32,8 +34,17 @@ def forbids_redistribution(licence: str | None) -> str | None:
     Parameters
     ----------
     licence
-        SPDX name, or the note of a data set; None where it is not known.
+        SPDX name, or the note of a data set; None where it is not known. Several,
+        with ``"; "`` between them, forbid what any of them forbids.
     """
+    for one in (licence or "").split(_BETWEEN):
+        reason = _reason(one or None)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _reason(licence: str | None) -> str | None:
     if licence is None or licence.lower().startswith("unknown"):
         return "the licence is not known"
     text = licence.lower()
@@ -48,24 +59,26 @@ def forbids_redistribution(licence: str | None) -> str | None:
 def licences_of(path: Path) -> dict[str, str | None]:
     """Return the licences of backbone and data that the newest version records.
 
-    A licence that no producer recorded is None.
+    Where several are recorded, all are named, with ``"; "`` between them. A licence
+    that no producer recorded is None.
     """
-    licences: dict[str, str | None] = {"backbone": None, "data": None}
-    # Oldest segment first, so the latest word on each licence stays.
+    recorded: dict[str, dict[str, None]] = {"backbone": {}, "data": {}}
     for producer in producers_of(path):
-        for name in licences:
+        for name, licences in recorded.items():
             licence = producer.get(f"{name}_licence")
             if licence:
-                licences[name] = str(licence)
-    return licences
+                licences[str(licence)] = None
+    return {name: _BETWEEN.join(licences) or None for name, licences in recorded.items()}
 
 
 def producers_of(path: Path) -> list[dict[str, object]]:
-    """Return the producer record of each segment of the newest version, oldest first."""
-    segments = read_version(path).segments
+    """Return who made the rows of the newest version, oldest segment first."""
     return [
-        dict(read_record(lambda key: read_regular(path, key), entry, str(path)).producer)
-        for entry in segments
+        origin
+        for entry in read_version(path).segments
+        for origin in origins_of(
+            read_record(lambda key: read_regular(path, key), entry, str(path)).producer
+        )
     ]
 
 

@@ -14,6 +14,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import new_segment_id
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.folders import read_identity
+from crossan.common.stores.provenance import gathered_producers
 from crossan.common.stores.reader import FeatureStore
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.segment_writer import write_segment
@@ -26,7 +27,8 @@ __all__ = ["compact"]
 def compact(path: Path, version_of_crossan: str) -> Manifest | None:
     """Write the content of a store's newest version as one segment, and make that the next version.
 
-    Segments appended meanwhile stay after it. The old segments stay in the
+    What their producers record, licences and datasets among it, is listed in the new
+    one. Segments appended meanwhile stay after it. The old segments stay in the
     folder for older versions, until a garbage collection. Each item's row keeps
     the stamp it was written with, so that it neither hides nor is hidden by what
     teammates have written meanwhile.
@@ -81,6 +83,7 @@ def _write(path: Path, manifest: Manifest, version_of_crossan: str) -> tuple[Cla
         _items(store),
         lambda rows: store.read_stored(np.array(rows, dtype=np.int64)),
         {
+            **gathered_producers(store.records),
             "crossan": version_of_crossan,
             "compacted": len(manifest.segments),
             "of_version": manifest.version,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from crossan.cache_schema.canonical import pretty_bytes, sha256_hex
-from crossan.cache_schema.errors import CrossanError, IncompatibleError, StoreIntegrityError
+from crossan.cache_schema.errors import CrossanError, IncompatibleError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import (
     CRC_BYTES,
@@ -27,14 +26,13 @@ from crossan.cache_schema.segment import (
     new_segment_id,
 )
 from crossan.common.files import read_regular, replace_durably
-from crossan.common.stores.chunks import crc_tail
 from crossan.common.stores.claims import Claim
-from crossan.common.stores.gather import read_and_sum
 from crossan.common.stores.item_index import NO_ROW, STATUSES
 from crossan.common.stores.mapping import ChunkFile, map_chunks
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.segment_writer import write_segment
 from crossan.common.stores.segments import Segment, read_record, read_segment
+from crossan.common.stores.soundness import find_flaws
 
 __all__ = ["Wreck", "examine", "lost_items", "rescue"]
 
@@ -69,11 +67,7 @@ def examine(
     except CrossanError:
         return Wreck(entry, record, None, frozenset())
     _move_strangers(path, folder, record, restored)
-    bad = frozenset(
-        number
-        for number, chunk in enumerate(record.chunks)
-        if not _is_sound(ChunkFile(folder, chunk, segment.layout))
-    )
+    bad = frozenset(find_flaws(folder, record, segment.layout))
     return Wreck(entry, record, segment, bad) if bad else None
 
 
@@ -150,21 +144,6 @@ def _sound_items(wreck: Wreck, segment: Segment) -> list[StagedItem]:
         )
         if str(item_id) not in lost
     ]
-
-
-def _is_sound(chunk: ChunkFile) -> bool:
-    try:
-        descriptor = chunk.open()
-    except StoreIntegrityError:
-        return False
-    try:
-        byte_count = chunk.entry.size - CRC_BYTES
-        crc = read_and_sum(descriptor, byte_count)
-        return crc == chunk.entry.crc32c and os.pread(
-            descriptor, CRC_BYTES, byte_count
-        ) == crc_tail(crc)
-    finally:
-        os.close(descriptor)
 
 
 def _mend_metadata(

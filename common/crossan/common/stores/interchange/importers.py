@@ -106,7 +106,12 @@ def import_features(source: Path, source_format: str, target: ImportTarget) -> I
     )
     folder = store_folder(target.cache, target.dataset, identity)
     create_store(folder, identity, np.zeros((4, *shape), np.float32))
-    version_number = _write(folder, identity, read(source, target), count, source_format)
+    producer = {
+        "crossan": version("crossan"),
+        "imported_from": source_format,
+        "dataset": target.dataset,
+    }
+    version_number = _write(folder, identity, read(source, target), count, producer)
     return ImportedStore(store=folder, version=version_number, items=count)
 
 
@@ -115,12 +120,11 @@ def _write(
     identity: StoreIdentity,
     items: Iterator[ItemStates],
     count: int,
-    source_format: str,
+    producer: dict[str, Any],
 ) -> int:
     from crossan.common.stores.reader import open_store
     from crossan.common.stores.versions import list_versions
 
-    producer = {"crossan": version("crossan"), "imported_from": source_format}
     journal = Journal.open(folder, "import")
     try:
         # What an earlier, cut-off import has written: journalled, or published already.
