@@ -5,16 +5,16 @@ Media stay where they are: the items table holds absolute paths.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.common.datasets.columns import ids_of, texts_of
-from crossan.common.datasets.tables import pick_columns, read_sequences, read_table
+from crossan.common.datasets.line_tables import read_sequences, read_titles
+from crossan.common.datasets.tables import pick_columns
 from crossan.common.datasets.times import TimeUnit, milliseconds_of
 
 __all__ = ["FORMATS", "ImportSource", "read_source"]
@@ -86,7 +86,7 @@ def _read_microlens(source: ImportSource) -> _Tables:
         interactions = _interactions_from(pairs, source)
     else:
         interactions = read_sequences(_the_only(source.root, ("*_pairs.tsv",)))
-    titles = _read_titles(_the_only(source.root, ("*_titles.csv", "*_title*.csv")))
+    titles = read_titles(_the_only(source.root, ("*_titles.csv", "*_title*.csv")), ",").by_item
     media = {kind: _media_by_id(source.root, kind) for kind in _MEDIA_FOLDERS}
     # A media folder may hold more than this edition of the data set: files of items that neither
     # the interactions nor the titles name stay out.
@@ -103,15 +103,9 @@ def _read_microlens(source: ImportSource) -> _Tables:
 
 def _read_iisan(source: ImportSource) -> _Tables:
     interactions = read_sequences(_the_only(source.root, ("*_users.tsv", "*_pairs.tsv")))
-    titles: dict[str, str | None] = {}
+    # IISAN's own reader knows no quoting.
     path = _the_only(source.root, ("*_items.tsv",))
-    for number, line in enumerate(_lines(path), 1):
-        item, tab, title = line.partition("\t")
-        if not tab:
-            raise DataError(
-                f"{path}, line {number}: expected 'item TAB title', found {line[:60]!r}"
-            )
-        _put_title(titles, item, title, path, number)
+    titles = read_titles(path, "\t", may_quote=False).by_item
     images = _media_by_id(source.root, "image")
     ids = list(titles)
     nothing: list[str | None] = [None] * len(ids)
@@ -158,7 +152,7 @@ FORMATS: Mapping[str, Callable[[ImportSource], _Tables]] = {
 
 def _interactions_from(path: Path, source: ImportSource) -> pa.Table:
     names = _mapped(_INTERACTION_COLUMNS, source.columns)
-    table = pick_columns(read_table(path), path, names, required=("user_id", "item_id"))
+    table = pick_columns(path, names, required=("user_id", "item_id"))
     times, _ = milliseconds_of(
         table.column("timestamp"), source.time_unit, source=path, name="timestamp"
     )
@@ -171,9 +165,7 @@ def _interactions_from(path: Path, source: ImportSource) -> pa.Table:
 def _items_from(path: Path | None, source: ImportSource) -> pa.Table:
     if path is None:
         return pa.table({name: pa.array([], pa.string()) for name in _ITEM_COLUMNS})
-    table = pick_columns(
-        read_table(path), path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",)
-    )
+    table = pick_columns(path, _mapped(_ITEM_COLUMNS, source.columns), required=("item_id",))
     columns = {"item_id": ids_of(table.column("item_id"), source=path, name="item_id")}
     for name in ("title", *_MEDIA_FOLDERS):
         columns[name] = texts_of(table.column(name), source=path, name=name)
@@ -191,53 +183,6 @@ def _mapped(
     known: Mapping[str, Sequence[str]], columns: Mapping[str, str]
 ) -> dict[str, Sequence[str]]:
     return {ours: (columns[ours],) if ours in columns else theirs for ours, theirs in known.items()}
-
-
-def _read_titles(path: Path) -> dict[str, str | None]:
-    """Read the titles of MicroLens.
-
-    Some editions have a header and RFC 4180 quoting. Others have neither, and commas
-    inside titles.
-    """
-    lines = _lines(path)
-    titles: dict[str, str | None] = {}
-    if lines and lines[0].replace('"', "").lower() == "item,title":
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            for row in list(csv.reader(text))[1:]:
-                if row and len(row) != 2:
-                    raise DataError(
-                        f"{path}: expected item and title, "
-                        f"found {len(row)} fields for item {row[0]}"
-                    )
-                if row:
-                    _put_title(titles, row[0], row[1], path, len(titles) + 2)
-        return titles
-    for number, line in enumerate(lines, 1):
-        item, comma, title = line.partition(",")
-        if not comma:
-            raise DataError(f"{path}, line {number}: expected 'item,title', found {line[:60]!r}")
-        _put_title(titles, item, title, path, number)
-    return titles
-
-
-def _put_title(
-    titles: dict[str, str | None], item: str, title: str, path: Path, number: int
-) -> None:
-    if item in titles:
-        raise DataError(f"{path}, entry {number}: item {item} was already given on an earlier line")
-    titles[item] = title.strip() or None
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        # Not splitlines(): it also splits at characters such as U+2028 that stand inside titles.
-        return [
-            line.rstrip("\r")
-            for line in path.read_text(encoding="utf-8-sig").split("\n")
-            if line.rstrip("\r")
-        ]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text: {error}") from None
 
 
 def _media_by_id(root: Path, kind: str) -> dict[str, str]:

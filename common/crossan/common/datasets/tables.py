@@ -1,62 +1,84 @@
-"""Reading CSV, TSV and parquet of unknown origin into Arrow columns of text."""
+"""Reading CSV, TSV and parquet of unknown origin, no row of which may be lost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import DataError, ResourceError, UsageError
+from crossan.cache_schema.item_id import shortened
+from crossan.common.datasets.parquet import opened_parquet
+from crossan.common.datasets.quoting import Quoting, RowShape, decide_quoting, split_row, text_lines
 
-__all__ = ["pick_columns", "read_sequences", "read_table"]
+__all__ = ["column_names", "pick_columns", "read_table", "read_text"]
+
+_FORMATS_BY_MAGIC = {
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+}
+_PARQUET_MAGIC = b"PAR1"
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a parquet, or a CSV/TSV with a header and RFC 4180 quoting, every column as text.
+def column_names(path: Path) -> list[str]:
+    """Return the names of a table's columns, of a text those in its first line.
+
+    Raises
+    ------
+    UsageError, DataError, ResourceError
+        As `read_table`.
+    """
+    if _is_parquet(path):
+        with opened_parquet(path) as file:
+            return list(file.schema_arrow.names)
+    return _Text(path).names
+
+
+def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
+    """Read a parquet, or a CSV or TSV with a header, whose columns are all text.
+
+    A text table may quote fields by RFC 4180 or not at all, see `decide_quoting`.
+    Its empty fields are null and its empty lines no rows.
+
+    Parameters
+    ----------
+    path
+        The file. What it is decides what it is read as, not its suffix.
+    columns
+        The columns to read, all by default.
 
     Raises
     ------
     UsageError
         There is no file at ``path``.
     DataError
-        The file is not such a table.
+        The file is not such a table. The message names the line.
+    ResourceError
+        The file cannot be read.
     """
-    try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as file:
-                return file.read(use_threads=False)
-        with path.open(encoding="utf-8-sig") as lines:
-            header = lines.readline().rstrip("\r\n")
-        delimiter = "\t" if "\t" in header else ","
-        # Without types Arrow guesses, and an item id such as 007 would become the number 7.
-        names = next(iter(_split_header(header, delimiter)), [])
-        return pa_csv.read_csv(
-            path,
-            parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=pa_csv.ConvertOptions(
-                column_types={name: pa.string() for name in names},
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected a table with a header: {error}") from None
+    if _is_parquet(path):
+        with opened_parquet(path) as file:
+            names = file.schema_arrow.names
+            chosen = [name for name in names if columns is None or name in columns]
+            # Not read_table: one of its threads may still run when the interpreter ends.
+            return file.read(columns=chosen, use_threads=False)
+    return _Text(path).read(columns)
 
 
 def pick_columns(
-    table: pa.Table, source: Path, names: Mapping[str, Sequence[str]], required: Sequence[str]
+    path: Path, names: Mapping[str, Sequence[str]], required: Sequence[str]
 ) -> pa.Table:
-    """Return the columns under our names.
+    """Return the columns of a table under our names, and read no others.
 
     Parameters
     ----------
-    table
-        What was read from ``source``.
+    path
+        A file as for `read_table`.
     names
         From our name of a column to the names that it may have in the table. The first
         that exists is taken.
@@ -68,68 +90,140 @@ def pick_columns(
     UsageError
         A required column is missing. The message lists the columns that exist, and the
         flag that names one.
+    DataError
+        A column exists twice.
     """
-    columns = {}
-    doubled = {name for name in table.column_names if table.column_names.count(name) > 1}
-    for ours, theirs in names.items():
-        name = next((name for name in theirs if name in table.column_names), None)
+    existing = column_names(path)
+    chosen = {
+        ours: next((name for name in theirs if name in existing), None)
+        for ours, theirs in names.items()
+    }
+    for ours, name in chosen.items():
         if name is None and ours in required:
-            raise UsageError(
-                f"{source}: expected a column for {ours} ({', '.join(theirs)}), "
-                f"found {', '.join(table.column_names)}",
-                remedy=f"Name it: --column {ours}=THEIR_NAME",
+            raise _missing_column(path, f"{ours} ({', '.join(names[ours])})", ours, existing)
+        if name is not None and existing.count(name) > 1:
+            raise DataError(
+                f"{path}, row 1: expected one column {name}, found {existing.count(name)}"
             )
-        if name in doubled:
-            raise DataError(f"{source}, row 1: expected one column {name}, found several")
-        columns[ours] = (
-            pa.nulls(table.num_rows, pa.string()) if name is None else table.column(name)
-        )
-    return pa.table(columns)
+    table = read_table(path, [name for name in chosen.values() if name is not None])
+    return pa.table(
+        {
+            ours: pa.nulls(table.num_rows, pa.string()) if name is None else table.column(name)
+            for ours, name in chosen.items()
+        }
+    )
 
 
-def read_sequences(path: Path) -> pa.Table:
-    """Read ``user TAB item item ...`` lines into interactions without timestamps.
-
-    Each line names its oldest item first.
+def read_text(path: Path) -> bytes:
+    """Return the UTF-8 of a text file, without a byte order mark.
 
     Raises
     ------
     UsageError
         There is no file at ``path``.
     DataError
-        A line without exactly one tab, or a user on two lines.
+        The file is no UTF-8 text, or holds a NUL. The message names the line.
+    ResourceError
+        The file cannot be read.
     """
-    users: list[str] = []
-    items: list[str] = []
-    seen: set[str] = set()
+    text = _read_bytes(path)
+    for magic, what in _FORMATS_BY_MAGIC.items():
+        if text.startswith(magic):
+            raise DataError(f"{path}: expected UTF-8 text, found {what}")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
+        text.decode()
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected UTF-8 text: {error}") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        user, tab, rest = line.partition("\t")
-        if not tab or "\t" in rest.strip() or not rest.split():
-            raise DataError(
-                f"{path}, line {number}: expected 'user TAB item item ...', found {line[:60]!r}"
+        number = text.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}, line {number:,}: expected UTF-8 text: {error.reason}") from None
+    nul = text.find(b"\0")
+    if nul >= 0:
+        number = text.count(b"\n", 0, nul) + 1
+        raise DataError(f"{path}, line {number:,}: expected text, found a NUL")
+    return text.removeprefix(b"\xef\xbb\xbf")
+
+
+class _Text:
+    """A text table whose header was read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.text = read_text(path)
+        _, header = next(text_lines(self.text), (1, ""))
+        if not header:
+            raise DataError(f"{path}, line 1: expected a table with a header, found nothing")
+        delimiter = "\t" if "\t" in header else ","
+        names = split_row(header, delimiter)
+        self.shape = RowShape(path, delimiter, len(names))
+        self.names = names
+
+    def read(self, columns: Collection[str] | None) -> pa.Table:
+        quoting = None
+        if b'"' in self.text:
+            quoting = decide_quoting(self.text, self.shape)
+        elif b"\r" in self.text.replace(b"\r\n", b""):
+            self._check_lines()
+        chosen = [name for name in self.names if columns is None or name in columns]
+        is_quoted = quoting is not None and quoting.is_syntax
+        try:
+            table = pa_csv.read_csv(
+                pa.BufferReader(self.text),
+                parse_options=pa_csv.ParseOptions(
+                    delimiter=self.shape.delimiter,
+                    quote_char='"' if is_quoted else False,
+                    newlines_in_values=is_quoted,
+                ),
+                # Without types Arrow guesses, and an id such as 007 would become the number 7.
+                convert_options=pa_csv.ConvertOptions(
+                    column_types={name: pa.string() for name in self.names},
+                    include_columns=chosen,
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
             )
-        if user in seen:
+        except pa.ArrowInvalid as error:
+            self._check_lines()
+            raise DataError(f"{self.path}: expected a table with a header: {error}") from None
+        self._check_count(table, quoting)
+        return table
+
+    def _check_lines(self) -> None:
+        """Raise about the first line that is no row, of a table without quotation marks."""
+        for number, line in text_lines(self.text):
+            if not self.shape.is_line(line):
+                raise self.shape.fault(number, line)
+
+    def _check_count(self, table: pa.Table, quoting: Quoting | None) -> None:
+        if quoting is not None and table.num_rows != quoting.row_count - 1:
             raise DataError(
-                f"{path}, line {number}: user {user} was already given on an earlier line"
+                f"{self.path}: expected {quoting.row_count - 1:,} rows, found {table.num_rows:,}"
             )
-        seen.add(user)
-        sequence = rest.split()
-        users += [user] * len(sequence)
-        items += sequence
-    return pa.table(
-        {"user_id": users, "item_id": items, "timestamp": pa.nulls(len(items), pa.int64())}
+
+
+def _missing_column(
+    path: Path, what: str, ours: str, existing: list[str]
+) -> DataError | UsageError:
+    shown = ", ".join(shortened(name)[1:-1] for name in existing)
+    hint = ""
+    if any(name.replace(".", "", 1).isdigit() for name in existing):
+        hint = " (the first line must be a header, is it a row?)"
+    return UsageError(
+        f"{path}: expected a column for {what}, found {shown}{hint}",
+        remedy=f"Name it: --column {ours}=THEIR_NAME",
     )
 
 
-def _split_header(header: str, delimiter: str) -> list[list[str]]:
-    import csv
+def _is_parquet(path: Path) -> bool:
+    start = _read_bytes(path, len(_PARQUET_MAGIC))
+    return path.suffix == ".parquet" or start == _PARQUET_MAGIC
 
-    return list(csv.reader([header], delimiter=delimiter))
+
+def _read_bytes(path: Path, count: int = -1) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: expected a file, found a folder") from None
+    except OSError as error:
+        raise ResourceError(f"{path}: cannot be read: {error.strerror}") from None

@@ -1,0 +1,152 @@
+"""Reading the line formats of published data sets, titles and sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.item_id import id_fault, shortened
+from crossan.common.datasets.quoting import (
+    RowShape,
+    decide_quoting,
+    quoted_rows,
+    split_row,
+    text_lines,
+)
+from crossan.common.datasets.tables import read_text
+
+__all__ = ["Titles", "read_sequences", "read_titles"]
+
+_ID_HEADERS = {"item", "items", "itemid", "itemids", "id", "iid", "video", "videoid", "vid"}
+_USER_HEADERS = {"user", "users", "userid", "userids", "uid"}
+"""What a header calls ids, in lower case without blanks, dots, dashes and underscores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Titles:
+    """The titles of a file."""
+
+    by_item: dict[str, str | None]
+    """From item id to title, None for a blank one, in file order."""
+    header: str | None
+    """The header, which is no item; None where the file has none."""
+
+
+def read_titles(path: Path, delimiter: str, *, may_quote: bool = True) -> Titles:
+    """Read lines of ``item DELIMITER title``, with or without a header.
+
+    Parameters
+    ----------
+    path
+        The file.
+    delimiter
+        What parts item and title. Where nothing is quoted, a title may hold it.
+    may_quote
+        Whether fields may be quoted by RFC 4180, if the file reads so (`decide_quoting`).
+        Otherwise each line is an item.
+
+    Raises
+    ------
+    UsageError
+        There is no file at ``path``.
+    DataError
+        A line without title, an item on two lines, an id that is none. The message names
+        the line.
+    """
+    titles: dict[str, str | None] = {}
+    header = None
+    for number, fields in _title_rows(path, delimiter, may_quote):
+        item, title = fields[0], fields[-1]
+        if not titles and header is None and _simplified(item) in _ID_HEADERS:
+            header = delimiter.join(fields)
+            if delimiter in title:
+                raise _title_error(path, delimiter, number, header)
+            continue
+        fault = id_fault(item)
+        if fault is None and item in titles:
+            fault = f"item {item} was already given on an earlier line"
+        if fault is not None:
+            raise DataError(f"{path}, line {number:,}: {fault}")
+        titles[item] = title.strip() or None
+    return Titles(titles, header)
+
+
+def _title_rows(path: Path, delimiter: str, may_quote: bool) -> Iterator[tuple[int, list[str]]]:
+    text = read_text(path)
+    shape = RowShape(path, delimiter, 2, rest_is_last=True)
+    if may_quote and b'"' in text and decide_quoting(text, shape).is_syntax:
+        for number, lines in quoted_rows(text, shape):
+            yield number, split_row("\n".join(lines), delimiter)
+        return
+    for number, line in text_lines(text):
+        item, parted, title = line.partition(delimiter)
+        if not parted or "\r" in line:
+            raise _title_error(path, delimiter, number, line)
+        yield number, [item, title]
+
+
+def _title_error(path: Path, delimiter: str, number: int, line: str) -> DataError:
+    expected = "item TAB title" if delimiter == "\t" else f"item{delimiter}title"
+    return DataError(f"{path}, line {number:,}: expected '{expected}', found {shortened(line)}")
+
+
+def read_sequences(path: Path) -> pa.Table:
+    """Read ``user TAB item item ...`` lines into interactions without timestamps.
+
+    Each line names its oldest item first. Only the blank of ASCII parts items: an id
+    can hold others.
+
+    Raises
+    ------
+    UsageError
+        There is no file at ``path``.
+    DataError
+        A line without exactly one tab, a user on two lines, an id that is none, a header.
+    """
+    users: list[str] = []
+    items: list[str] = []
+    seen: set[str] = set()
+    for number, line in text_lines(read_text(path)):
+        if not line.strip():
+            continue
+        user, tab, rest = line.partition("\t")
+        sequence = [item for item in rest.strip(" \t").split(" ") if item]
+        if not tab or not sequence or "\t" in rest.strip(" \t") or "\r" in line:
+            raise DataError(
+                f"{path}, line {number:,}: expected 'user TAB item item ...', "
+                f"found {shortened(line)}"
+            )
+        if not seen and _is_header(user, sequence):
+            raise DataError(
+                f"{path}, line {number:,}: expected 'user TAB item item ...', "
+                f"found a header: {shortened(line)}",
+                remedy="Remove the header",
+            )
+        fault = id_fault(user)
+        if user in seen:
+            fault = f"user {user} was already given on an earlier line"
+        fault = fault or next(filter(None, map(id_fault, sequence)), None)
+        if fault is not None:
+            raise DataError(f"{path}, line {number:,}: {fault}")
+        seen.add(user)
+        users += [user] * len(sequence)
+        items += sequence
+    return pa.table(
+        {
+            "user_id": pa.array(users, pa.string()),
+            "item_id": pa.array(items, pa.string()),
+            "timestamp": pa.nulls(len(items), pa.int64()),
+        }
+    )
+
+
+def _is_header(user: str, sequence: list[str]) -> bool:
+    return _simplified(user) in _USER_HEADERS and _simplified(sequence[0]) in _ID_HEADERS
+
+
+def _simplified(name: str) -> str:
+    return name.strip().lower().translate(dict.fromkeys(map(ord, "_-. ")))

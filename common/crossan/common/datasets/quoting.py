@@ -1,0 +1,238 @@
+"""Whether the quotation marks of a text table are syntax or part of its titles.
+
+CSV quotes fields by RFC 4180. Yet many tables, TSV above all, are written line by
+line without any quoting, and then a title that begins with a quotation mark would
+swallow the rows up to the next one. The file decides by how it reads either way,
+and one that gives different rows either way is refused.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.item_id import shortened
+
+__all__ = ["Quoting", "RowShape", "decide_quoting", "quoted_rows", "split_row", "text_lines"]
+
+_IS_NEEDED = re.compile(r'[\t,;"\r\n]|^\s|\s$')
+"""For what some writer quotes a field; Excel does for a comma in a TSV."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowShape:
+    """What the rows of a text table look like."""
+
+    path: Path
+    delimiter: str
+    field_count: int
+    rest_is_last: bool = False
+    """Whether the last field of a line without quoting holds further delimiters, as titles do."""
+
+    def is_line(self, line: str) -> bool:
+        """Return whether a line is a row where quotation marks mean nothing."""
+        surplus = line.count(self.delimiter) + 1 - self.field_count
+        return "\r" not in line and (surplus == 0 or (self.rest_is_last and surplus > 0))
+
+    def fault(self, number: int, line: str) -> DataError:
+        """Return the error about a line that is no row."""
+        what = "a carriage return within a line" if "\r" in line else shortened(line)
+        return DataError(
+            f"{self.path}, line {number:,}: expected {self.field_count} fields, found {what}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Quoting:
+    """How a text table is to be read."""
+
+    is_syntax: bool
+    """Whether quotation marks quote fields. Otherwise they are part of what lies between."""
+    row_count: int
+    """Rows with the header."""
+
+
+def decide_quoting(text: bytes, shape: RowShape) -> Quoting:
+    """Decide what the quotation marks of a table mean.
+
+    They quote where every row then has its fields. But each line is a row, and the
+    marks stay in it, where they do not give a table, where a field that is not quoted
+    holds a mark, and where a TSV quotes a field needlessly and others of the column
+    not at all.
+
+    Raises
+    ------
+    DataError
+        Neither way gives a table, or a field spans lines that could be rows themselves.
+        The message names the line.
+    """
+    by_line = _count_lines(text, shape)
+    quoted = _count_quoted(text, shape)
+    if isinstance(quoted, DataError):
+        if isinstance(by_line, DataError):
+            raise DataError(f"{quoted.message}\n  without quoting: {by_line.message}")
+        return Quoting(is_syntax=False, row_count=by_line)
+    if isinstance(by_line, int):
+        is_raw = quoted.is_loose or (shape.delimiter == "\t" and _quotes_needlessly(text, shape))
+        if is_raw:
+            return Quoting(is_syntax=False, row_count=by_line)
+    if quoted.doubtful is not None:
+        raise quoted.doubtful
+    return Quoting(is_syntax=True, row_count=quoted.row_count)
+
+
+def text_lines(text: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the number, from 1, and the text of each line that is not empty.
+
+    Only a line feed, with or without a carriage return before it, ends a line:
+    characters such as U+2028 stand inside titles.
+    """
+    for number, line in _all_lines(text):
+        if line not in {"", "\r"}:
+            yield number, line.removesuffix("\r")
+
+
+def split_row(row: str, delimiter: str) -> list[str]:
+    """Return the fields of a row in which quotation marks are syntax."""
+    return [
+        plain or quoted.replace('""', '"')
+        for quoted, plain in _field_pattern(delimiter).findall(row)
+    ]
+
+
+def quoted_rows(text: bytes, shape: RowShape) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row whose fields may be quoted, as the number of its first line and its lines.
+
+    Raises
+    ------
+    DataError
+        A row with other fields, or a mark that nothing closes.
+    """
+    is_strict, is_loose = (_row_pattern(shape, pattern) for pattern in _FIELDS)
+    lines: list[str] = []
+    is_open = False
+    first = 0
+    for number, line in _all_lines(text):
+        stripped = line.removesuffix("\r")
+        if not lines:
+            if not stripped:
+                continue
+            first = number
+            if '"' not in stripped and not is_strict(stripped):
+                raise shape.fault(number, stripped)
+            if is_loose(stripped):
+                yield number, [stripped]
+                continue
+        is_open ^= line.count('"') % 2 == 1
+        # Within quotation marks a carriage return is part of the field.
+        lines.append(line if is_open else stripped)
+        if not is_open:
+            if not is_strict("\n".join(lines)):
+                raise shape.fault(first, lines[0])
+            yield first, lines
+            lines = []
+    if lines:
+        raise DataError(
+            f"{shape.path}, line {first:,}: nothing closes a quotation mark: {shortened(lines[0])}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Quoted:
+    """A table in which quotation marks are syntax."""
+
+    row_count: int
+    is_loose: bool
+    """Whether a field that is not quoted holds a mark, which RFC 4180 forbids."""
+    doubtful: DataError | None
+    """The first row of several lines each of which could be a row."""
+
+
+def _count_quoted(text: bytes, shape: RowShape) -> _Quoted | DataError:
+    is_strict = _row_pattern(shape, _FIELDS[0])
+    row_count = 0
+    is_loose = False
+    openings: set[bool] = set()  # whether lines that are rows begin with a mark
+    doubtful: dict[bool, DataError] = {}  # by whether all of the lines do
+    try:
+        for number, lines in quoted_rows(text, shape):
+            row_count += 1
+            if len(lines) == 1:
+                openings.add(lines[0][0] == '"')
+                is_loose = is_loose or not ('"' not in lines[0] or is_strict(lines[0]))
+            elif all(shape.is_line(line.removesuffix("\r")) for line in lines):
+                doubtful.setdefault(
+                    all(line[:1] == '"' for line in lines),
+                    _doubt(shape, number, lines),
+                )
+    except DataError as fault:
+        return fault
+    if openings == {True}:
+        # Every field of this table is quoted, so that a line which does not begin with a mark
+        # goes on from the line before.
+        doubtful.pop(False, None)
+    return _Quoted(row_count, is_loose, next(iter(doubtful.values()), None))
+
+
+def _doubt(shape: RowShape, number: int, lines: list[str]) -> DataError:
+    return DataError(
+        f"{shape.path}, line {number:,}: a quotation mark opens that line "
+        f"{number + len(lines) - 1:,} closes, and each of these lines could be a row, "
+        f"found {shortened(lines[0])}",
+        remedy="Quote every field of the table, or write it as parquet",
+    )
+
+
+def _count_lines(text: bytes, shape: RowShape) -> int | DataError:
+    count = 0
+    for number, line in text_lines(text):
+        if not shape.is_line(line):
+            return shape.fault(number, line)
+        count += 1
+    return count
+
+
+def _quotes_needlessly(text: bytes, shape: RowShape) -> bool:
+    """Return whether a column has fields quoted without need beside some that are not quoted.
+
+    No program that quotes writes so: it quotes where it must, or all of a column. Then
+    the marks belong to the texts, such as titles that are a quotation.
+    """
+    fields = _field_pattern(shape.delimiter)
+    needless: set[int] = set()
+    bare: set[int] = set()
+    rows = quoted_rows(text, shape)
+    next(rows, None)  # a header is often bare
+    for _, lines in rows:
+        for number, (quoted, plain) in enumerate(fields.findall("\n".join(lines))):
+            if plain and plain != "NA":
+                bare.add(number)
+            elif quoted and not _IS_NEEDED.search(quoted):
+                needless.add(number)
+    return bool(needless & bare)
+
+
+_FIELDS = (
+    r'(?:"(?:[^"]|"")*"|[^"\r\n{delimiter}]*)',
+    r'(?:"(?:[^"]|"")*"|[^"\r\n{delimiter}][^\r\n{delimiter}]*|)',
+)
+"""A field by RFC 4180, and one that may hold marks though it is not quoted."""
+
+
+def _row_pattern(shape: RowShape, field: str) -> Callable[[str], object]:
+    field = field.replace("{delimiter}", shape.delimiter)
+    return re.compile(shape.delimiter.join([field] * shape.field_count)).fullmatch
+
+
+def _field_pattern(delimiter: str) -> re.Pattern[str]:
+    """Match one field after another, what is between quotation marks or what is not quoted."""
+    return re.compile(rf'(?:^|{delimiter})(?:"((?:[^"]|"")*)"|([^{delimiter}]*))')
+
+
+def _all_lines(text: bytes) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(io.TextIOWrapper(io.BytesIO(text), "utf-8", newline="\n"), 1):
+        yield number, line.removesuffix("\n")

@@ -1,0 +1,222 @@
+"""Text tables, quoted or not: the rows that were written, or an error."""
+
+import csv
+import io
+import re
+from contextlib import suppress
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossan.cache_schema.errors import CrossanError, DataError, UsageError
+from crossan.common.datasets.line_tables import read_sequences, read_titles
+from crossan.common.datasets.tables import column_names, pick_columns, read_table
+
+ODD_TITLES = {2: '"Loud" speaker', 4: '"unclosed start', 7: 'tail quote"'}
+
+
+def written(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows_of(path):
+    table = read_table(path)
+    return [list(row.values()) for row in table.to_pylist()]
+
+
+def as_raw(rows, delimiter):
+    return "".join(delimiter.join(row) + "\n" for row in rows)
+
+
+def quoting_where(is_quoted):
+    def write(rows, delimiter):
+        def field(text, column):
+            if not is_quoted(text, delimiter, column):
+                return text
+            return '"' + text.replace('"', '""') + '"'
+
+        lines = (delimiter.join(field(text, n) for n, text in enumerate(row)) for row in rows)
+        return "".join(line + "\n" for line in lines)
+
+    return write
+
+
+def needs(text, delimiter, _column):
+    return re.search(rf'["\r\n{delimiter}]', text) is not None
+
+
+QUOTING_WRITERS = {
+    "minimal": quoting_where(needs),
+    "everything": quoting_where(lambda text, delimiter, column: True),
+    "one column": quoting_where(lambda text, delimiter, column: column == 1),
+    "the empty": quoting_where(lambda text, *where: not text or needs(text, *where)),
+    "spreadsheet": quoting_where(
+        lambda text, delimiter, column: (
+            needs(text, delimiter, column) or re.search(r"[\t,;]|^\s|\s$", text) is not None
+        )
+    ),
+}
+
+
+def strict_rows(text, delimiter):
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return [[field or None for field in row] for row in reader if row][1:]
+
+
+# pandas writes "" for an empty text beside nothing for a missing one: a title of two marks is none.
+raw_titles = st.text('"ab ,\u2028\u0085é', max_size=5).filter(lambda title: title != '""')
+quoted_titles = st.text('"ab ,\t\n\r\u2028\u0085é', max_size=5)
+line_ends = st.sampled_from(["\n", "\r\n"])
+marks = st.sampled_from([b"", b"\xef\xbb\xbf"])
+
+
+@given(st.lists(quoted_titles, min_size=1, max_size=4), st.data())
+def test_a_quoted_table_gives_its_rows_or_an_error(tmp_path_factory, titles, data):
+    delimiter = data.draw(st.sampled_from([",", "\t"]))
+    writer = data.draw(st.sampled_from(sorted(QUOTING_WRITERS)))
+    rows = [[str(number), title, "x"] for number, title in enumerate(titles)]
+    text = QUOTING_WRITERS[writer]([["item_id", "title", "kind"], *rows], delimiter)
+    path = written(tmp_path_factory.mktemp("t") / "t.csv", data.draw(marks) + text.encode())
+    try:
+        result = rows_of(path)
+    except DataError as error:
+        result = error
+    if isinstance(result, DataError):
+        assert (bool(re.search(r"line \d", result.message)), writer == "everything") == (
+            True,
+            False,
+        )
+        return
+    assert result == [[number, title or None, kind] for number, title, kind in rows]
+
+
+@given(st.lists(raw_titles, min_size=1, max_size=4), st.data())
+def test_a_table_without_quoting_gives_its_rows_or_an_error(tmp_path_factory, titles, data):
+    delimiter = data.draw(st.sampled_from([",", "\t"]))
+    rows = [[str(number), title.replace(delimiter, "")] for number, title in enumerate(titles)]
+    text = as_raw([["item_id", "title"], *rows], delimiter)
+    lines = text.replace("\n", data.draw(line_ends))
+    path = written(tmp_path_factory.mktemp("t") / "t.csv", data.draw(marks) + lines.encode())
+    try:
+        result = rows_of(path)
+    except DataError as error:
+        result = error
+    if isinstance(result, DataError):
+        assert re.search(r"line \d", result.message)
+        return
+    assert len(result) == len(rows)
+    if result != [[number, title or None] for number, title in rows]:
+        # The same bytes would be written by a program that quotes.
+        assert result == strict_rows(text, delimiter)
+        filled = [["item_id", "title"], *([field or "" for field in row] for row in result)]
+        written_again = [write(filled, delimiter) for write in QUOTING_WRITERS.values()]
+        assert delimiter == "," or text in written_again
+
+
+def test_texts_over_several_lines_are_read_where_every_field_is_quoted(tmp_path):
+    rows = [["item_id", "title"], ["1", "one,\r\ntwo, three"], ["2", "a\n\nb"]]
+    text = QUOTING_WRITERS["everything"](rows, ",")
+    assert rows_of(written(tmp_path / "t.csv", text)) == rows[1:]
+    assert read_titles(written(tmp_path / "t.csv", text), ",").by_item == dict(rows[1:])
+
+
+def test_marks_that_do_not_quote_stay_in_titles_and_swallow_no_row(tmp_path):
+    titles = [ODD_TITLES.get(number, f"title {number}") for number in range(9)]
+    rows = [[str(number), title] for number, title in enumerate(titles)]
+    path = written(tmp_path / "items.tsv", as_raw([["item_id", "title"], *rows], "\t"))
+    assert rows_of(path) == rows
+
+
+def test_titles_whose_quotation_could_swallow_rows_are_refused_with_the_line(tmp_path):
+    text = 'item,title\n1,"ok"\n2,"unclosed\n3,c\n4,d"\n5,e\n6,f\n'
+    path = written(tmp_path / "x_titles.csv", text)
+    for read in (read_table, lambda path: read_titles(path, ",")):
+        with pytest.raises(DataError, match=r"x_titles.csv, line 3: .* line 5 closes"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("item_id,title\n1,a\n2,b,c\n", "line 3: expected 2 fields, found '2,b,c'"),
+        ('item_id,title\n1,"a" b, c\n', "line 2: expected 2 fields"),
+        ('item_id,title\n1,"a, b\n', "line 2: nothing closes a quotation mark"),
+        ("item_id,title\n1,a\rb\n", "line 2: .*carriage return"),
+        ("item_id,title\n\n1,a\0b\n", "line 3: expected text, found a NUL"),
+        (b"item_id,title\n1,\xff\n", "line 2: expected UTF-8"),
+        ("item_id,title\n1,a\n".encode("utf-16"), "expected UTF-8 text, found UTF-16"),
+        (b"\x1f\x8b\x08\0", "expected UTF-8 text, found a gzip file"),
+        ("", "line 1: expected a table with a header"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_with_its_line(tmp_path, text, fault):
+    path = written(tmp_path / "t.csv", text)
+    with pytest.raises(DataError, match=rf"t.csv(, |: ){fault}"):
+        read_table(path)
+
+
+def test_only_the_columns_that_are_named_are_read_and_no_doubled_one(tmp_path):
+    path = tmp_path / "t.parquet"
+    columns = [pa.array([1]), pa.array([[1.0, 2.0]]), pa.array([3]), pa.array([4])]
+    pq.write_table(pa.table(columns, names=["id", "embedding", "title", "title"]), path)
+    assert column_names(path) == ["id", "embedding", "title", "title"]
+    assert read_table(path, ["id"]).column_names == ["id"]
+    assert pick_columns(path, {"item_id": ["id"]}, ["item_id"]).to_pylist() == [{"item_id": 1}]
+    with pytest.raises(DataError, match="t.parquet, row 1: expected one column title, found 2"):
+        pick_columns(path, {"item_id": ["id"], "title": ["title"]}, ["item_id"])
+
+
+def test_a_table_without_a_header_is_refused(tmp_path):
+    path = written(tmp_path / "log.csv", "12,345,1700000000\n")
+    with pytest.raises(UsageError, match="found 12, 345, 1700000000 .the first line must be"):
+        pick_columns(path, {"user_id": ["user_id"]}, ["user_id"])
+
+
+@given(st.binary(max_size=40), st.integers(0, 400), st.sampled_from(["", ".parquet", ".csv"]))
+def test_a_damaged_table_is_a_typed_error(tmp_path_factory, junk, place, suffix):
+    path = tmp_path_factory.mktemp("t") / f"t{suffix}"
+    pq.write_table(pa.table({"item_id": [1, 2], "title": ["a", None]}), path)
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + junk + data[place + len(junk) :])
+    with suppress(CrossanError):
+        read_table(path)
+
+
+def test_titles_without_quoting_hold_the_delimiter_and_any_mark(tmp_path):
+    text = '7,seven, with "quotes"\n8,"eight\n9,\nid\u2028x,l\u0085m\n'
+    titles = read_titles(written(tmp_path / "t.csv", text), ",")
+    expected = {"7": 'seven, with "quotes"', "8": '"eight', "9": None, "id\u2028x": "l\u0085m"}
+    assert (titles.by_item, titles.header) == (expected, None)
+
+
+@pytest.mark.parametrize("header", ["item,title", "item_id,title", '"Item ID","Title"', "id,name"])
+def test_a_header_is_no_item(tmp_path, header):
+    titles = read_titles(written(tmp_path / "t.csv", f"{header}\n1,a\n"), ",")
+    assert titles.by_item == {"1": "a"}
+    assert titles.header is not None
+
+
+def test_only_the_blank_of_ascii_parts_items(tmp_path):
+    ids = ["a\u00a0b", "e\u3000f", "g\u2028h", "i\x0bj"]
+    path = written(tmp_path / "p.tsv", f"u v\t{'  '.join(ids)} \r\n\n")
+    table = read_sequences(path)
+    assert table.column("item_id").to_pylist() == ids
+    assert table.column("user_id").to_pylist() == ["u v"] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("user_id\titem_ids\nu\ta\n", "line 1: .*found a header"),
+        (f"u\ta\nv\t{'x' * 1025} b\n", "line 2: expected an id of at most 1,024 bytes"),
+        ("\ta b\n", "line 1: expected an id, found an empty text"),
+        ("u\ta\rb\n", "line 1: expected 'user TAB item item ...'"),
+    ],
+)
+def test_sequences_that_are_none_are_named_with_their_line(tmp_path, text, fault):
+    with pytest.raises(DataError, match=f"p.tsv, {fault}"):
+        read_sequences(written(tmp_path / "p.tsv", text))
