@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import DataError, UsageError
+from crossan.common.datasets.publishing import TABLES_FOLDER, publish_files
 
-__all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "Dataset", "open_dataset", "write_dataset"]
+__all__ = [
+    "INTERACTION_SCHEMA",
+    "ITEM_SCHEMA",
+    "Dataset",
+    "file_of",
+    "open_dataset",
+    "refuse_existing",
+    "write_dataset",
+]
 
 INTERACTION_SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
@@ -49,18 +56,27 @@ class Dataset:
     counts: Mapping[str, int]
     digest: str
     """SHA-256 over both tables' values in file order, 64 hexadecimal digits."""
+    tables: str | None = None
+    """Folder below ``root`` with the tables of a write that was cut off, see `publish_files`."""
 
     def interactions(self) -> pa.Table:
         """Return ``user_id``, ``item_id``, ``timestamp`` in file order."""
-        return _read_table(self.root / "interactions.parquet", INTERACTION_SCHEMA)
+        return _read_table(file_of(self, "interactions.parquet"), INTERACTION_SCHEMA)
 
     def items(self) -> pa.Table:
         """Return ``item_id``, ``title``, ``image``, ``video``, ``audio`` in file order."""
-        return _read_table(self.root / "items.parquet", ITEM_SCHEMA)
+        return _read_table(file_of(self, "items.parquet"), ITEM_SCHEMA)
 
     def media_path(self, path: str) -> Path:
         """Return the full path of a medium that the items table names."""
         return self.root / path
+
+
+def file_of(dataset: Dataset, name: str) -> Path:
+    """Return where a file of a dataset folder lies."""
+    # A file that is no longer on its way has been moved to its usual name.
+    on_its_way = dataset.root / (dataset.tables or "") / name
+    return on_its_way if on_its_way.exists() else dataset.root / name
 
 
 def open_dataset(root: Path | str) -> Dataset:
@@ -82,6 +98,9 @@ def open_dataset(root: Path | str) -> Dataset:
             raise DataError(
                 f"{description}: expected format version {_FORMAT_VERSION}, found {version!r}"
             )
+        tables = fields.get("tables")
+        if tables is not None and TABLES_FOLDER.fullmatch(str(tables)) is None:
+            raise DataError(f"{description}: expected tables in a folder of ours, found {tables!r}")
         return Dataset(
             root=root.absolute(),
             name=str(fields["name"]),
@@ -89,6 +108,7 @@ def open_dataset(root: Path | str) -> Dataset:
             licence=str(fields["licence"]),
             counts={str(key): int(value) for key, value in fields["counts"].items()},
             digest=str(fields["digest"]),
+            tables=tables,
         )
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
@@ -107,19 +127,39 @@ def write_dataset(
     licence: str,
     interactions: pa.Table,
     items: pa.Table,
+    record: bytes | None = None,
+    is_replaced: bool = False,
 ) -> Dataset:
     """Write a dataset folder.
 
-    Files in ``out`` that are not ours, such as media, stay.
+    Files in ``out`` that are not ours, such as media, stay. Cut off at any moment,
+    the folder holds what it held before, or all that is new.
+
+    Parameters
+    ----------
+    out
+        The folder, made where it does not exist.
+    name, source_format, licence
+        Content of ``dataset.json``.
+    interactions, items
+        Tables that can be cast to `INTERACTION_SCHEMA` and `ITEM_SCHEMA`.
+    record
+        Content of ``import.json``; None for no such file.
+    is_replaced
+        Whether a dataset in ``out`` gives way to this one.
 
     Raises
     ------
     UsageError
-        There is a dataset in ``out`` already.
+        There is a dataset in ``out`` already, and it is not to be replaced.
     DataError
         A null or repeated item id, or an interaction without user or item.
+    BusyError
+        Another process writes a dataset there.
+    ResourceError
+        The disk is full.
     """
-    refuse_existing(out)
+    refuse_existing(out, is_replaced=is_replaced)
     interactions, items = interactions.cast(INTERACTION_SCHEMA), items.cast(ITEM_SCHEMA)
     _check(interactions, items)
     description = {
@@ -134,28 +174,32 @@ def write_dataset(
         },
         "digest": _digest(interactions, items),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    # Inside `out`, so that the renames below stay within one file system.
-    staged = Path(tempfile.mkdtemp(prefix=".writing-", dir=out))
-    try:
-        pq.write_table(interactions, staged / "interactions.parquet")
-        pq.write_table(items, staged / "items.parquet")
-        (staged / "dataset.json").write_text(
-            json.dumps(description, indent=2, ensure_ascii=False) + "\n", "utf-8"
-        )
-        # dataset.json goes last: it is what makes a folder a dataset, so one that was cut off
-        # before never looks like a whole one.
-        for file in ("interactions.parquet", "items.parquet", "dataset.json"):
-            (staged / file).replace(out / file)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    files = {
+        "interactions.parquet": lambda path: pq.write_table(interactions, path),
+        "items.parquet": lambda path: pq.write_table(items, path),
+    }
+    if record is not None:
+        files["import.json"] = lambda path: path.write_bytes(record)
+    publish_files(out, description, files)
     return open_dataset(out)
 
 
-def refuse_existing(out: Path) -> None:
-    """Raise `UsageError` if ``out`` holds a dataset, is no folder, or cannot be written to."""
-    if (out / "dataset.json").exists():
-        raise UsageError(f"--out {out}: a dataset is in this folder already", remedy=f"rm -r {out}")
+def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
+    """Raise `UsageError` if ``out`` holds a dataset, is no folder, or cannot be written to.
+
+    Parameters
+    ----------
+    out
+        Where a dataset is to be written.
+    is_replaced
+        Whether a dataset that is there already may be replaced.
+    """
+    if (out / "dataset.json").exists() and not is_replaced:
+        raise UsageError(
+            f"--out {out}: a dataset is in this folder already",
+            remedy="Choose another folder; crossan data import can put another in its place, "
+            "with --replace",
+        )
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, found a file")
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
