@@ -29,6 +29,7 @@ from crossan.extract.options import (
     NumWorkers,
     Pooling,
     Repair,
+    ReplaceContents,
     Reuse,
     Revision,
     ShardText,
@@ -58,6 +59,7 @@ def extract(
     clips: ClipsFolder = None,
     reuse: Reuse = None,
     repair: Repair = False,
+    replace_contents: ReplaceContents = False,
     dry_run: DryRun = False,
     device: Device = "auto",
     is_compiled: Compile = False,
@@ -121,6 +123,7 @@ def extract(
         codec=codec,
         limit=limit,
         is_repair=repair,
+        may_replace=replace_contents,
         reuse=reuse,
     )
     cluster = parse_engine(

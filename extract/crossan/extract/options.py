@@ -28,6 +28,7 @@ __all__ = [
     "NumWorkers",
     "Pooling",
     "Repair",
+    "ReplaceContents",
     "Reuse",
     "Revision",
     "ShardText",
@@ -141,6 +142,15 @@ Repair = Annotated[
     typer.Option(
         "--repair",
         help="Mend what crossan cache fsck names, and compute again what cannot be saved.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+ReplaceContents = Annotated[
+    bool,
+    typer.Option(
+        "--replace-contents",
+        help="Compute the items again although most have another title or file than the store"
+        " was made from.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -22,6 +22,7 @@ def _result(ok, missing, quarantined, **changes):
         "statuses": Counter({"ok": ok, "missing": missing, "quarantined": quarantined}),
         "reasons": Counter({"truncated": quarantined}),
         "forwarded": 7,
+        "replaced": 0,
         "seconds": 1.25,
     }
     return JobResult(**(values | changes))
@@ -38,6 +39,7 @@ def test_json_has_the_promised_keys():
         "missing": 3,
         "quarantined": 7,
         "forwarded": 7,
+        "replaced": 0,
         "seconds": 1.25,
     }
 

@@ -166,6 +166,7 @@ def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float
         statuses=statuses,
         reasons=reasons,
         forwarded=sum(result.forwarded for result in results),
+        replaced=sum(result.replaced for result in results),
         seconds=seconds,
         report=gather_reports(reports, seconds),
     )

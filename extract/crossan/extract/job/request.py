@@ -55,6 +55,8 @@ class JobRequest:
     """What one item may cost a worker."""
     clips: Path | None = None
     """Folder that keeps decoded clips for the next backbone."""
+    may_replace: bool = False
+    """Whether most items may have other contents than those that the store was made from."""
     device: str = "auto"
     dtype: str = "float32"
     stored_dtype: str = "float16"

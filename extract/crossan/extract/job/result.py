@@ -45,6 +45,8 @@ class JobResult:
     """Items that this job sent through the backbone."""
     seconds: float
     """Wall time, without the loading of the backbone."""
+    replaced: int = 0
+    """Items whose rows were made from another title or file, or will be in a dry run."""
     report: Path | None = None
     """Where the job's report lies; None for a dry run."""
     outlook: Outlook | None = None
@@ -64,7 +66,8 @@ class JobResult:
             "fingerprint": self.fingerprint,
         }
         report |= {status.value: self.statuses[status] for status in _SHOWN_STATUSES}
-        report |= {"forwarded": self.forwarded, "seconds": round(self.seconds, 3)}
+        report |= {"forwarded": self.forwarded, "replaced": self.replaced}
+        report["seconds"] = round(self.seconds, 3)
         if self.report is not None:
             report["report"] = str(self.report)
         if self.outlook is not None:
@@ -78,17 +81,18 @@ class JobResult:
         counts = ", ".join(
             f"{self.statuses[status]:,} {status.value}" for status in _SHOWN_STATUSES
         )
+        replaced = f", rows replaced {self.replaced:,}" if self.replaced else ""
         if self.outlook is not None:
             size = f"{self.outlook.estimated_bytes / 1e6:,.1f} MB"
             return (
                 f"{self.modality.value}: {self.item_count:,} items, recorded {counts}; "
-                f"to forward {self.outlook.to_forward:,}, about {size} in {self.store}"
+                f"to forward {self.outlook.to_forward:,}{replaced}, about {size} in {self.store}"
             )
         never = self.item_count - sum(self.statuses.values())
         rest = f", {never:,} not extracted yet" if never else ""
         return (
             f"{self.modality.value}: {counts}{rest}; "
-            f"forwarded {self.forwarded:,} in {self.seconds:.1f} s\n"
+            f"forwarded {self.forwarded:,}{replaced} in {self.seconds:.1f} s\n"
             f"  {self.store} version {self.version}"
         )
 

@@ -21,6 +21,7 @@ from crossan.extract.job.compute import Stream, compute
 from crossan.extract.job.lanes import Lane
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import write_quarantine
+from crossan.extract.job.replacing import Replaced
 from crossan.extract.job.report import report_file, write_report
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult, Outlook, count_statuses
@@ -63,7 +64,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     clock = StageClock(request.worker_count)
     with ExitStack() as open_journals:
         jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
-        streams = [stream for _, _, stream in jobs]
+        streams = [stream for _, _, stream, _ in jobs]
         with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
             pool = WorkerPool(
                 _reader(request, encoders), request.worker_count, request.limits, told_to_end
@@ -73,11 +74,11 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
             for stream in streams:
                 stream.publish()
     results = []
-    for task, batch_size, stream in jobs:
+    for task, batch_size, stream, replaced in jobs:
         store = newest(task.folder)
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
-        result = _result(task, store, stream.tally.forwarded, None)
+        result = _result(task, store, stream.tally.forwarded, replaced, None)
         report = _report(task, batch_size, stream, pool, clock, result)
         write_report(report_file(task.folder, request.shard), report)
         results.append(result)
@@ -94,11 +95,11 @@ def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
     """
     task = Task.open(request, encoder)
     store = newest(task.folder)
-    work = task.remaining(recorded_in(store), task.planned_batch_size())
+    work, replaced = task.remaining(recorded_in(store), task.planned_batch_size())
     to_forward = sum(finding.status is None for findings in work for finding in findings)
     estimated_bytes = to_forward * task.identity.row_bytes
     outlook = Outlook(to_forward=to_forward, estimated_bytes=estimated_bytes)
-    return _result(task, store, 0, outlook)
+    return _result(task, store, 0, replaced, outlook)
 
 
 def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
@@ -118,7 +119,9 @@ def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
     return ItemReader(preparers, clips)
 
 
-def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Task, int, Stream]:
+def _begin(
+    task: Task, clock: StageClock, open_journals: ExitStack
+) -> tuple[Task, int, Stream, Replaced]:
     """Open the store and the journal of a task, and find out what remains to be done."""
     canary = task.begin_store()
     batch_size = task.settle_batch_size()
@@ -126,7 +129,8 @@ def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Tas
     journal = Journal.open(task.folder, f"shard {task.request.shard}")
     open_journals.callback(journal.close)
     with clock.measure("looking"):
-        work = task.remaining({**recorded_in(newest(task.folder)), **journal.entries}, batch_size)
+        recorded = {**recorded_in(newest(task.folder)), **journal.entries}
+        work, replaced = task.remaining(recorded, batch_size)
     # A job that appends nothing may run on any machine.
     if work:
         task.check_canary(canary)
@@ -138,7 +142,7 @@ def _begin(task: Task, clock: StageClock, open_journals: ExitStack) -> tuple[Tas
         task.request.stored_dtype,
         publish=lambda: journal.publish(task.producer(batch_size)),
     )
-    return task, batch_size, stream
+    return task, batch_size, stream, replaced
 
 
 def _report(
@@ -174,7 +178,11 @@ def _report(
 
 
 def _result(
-    task: Task, store: FeatureStore | None, forwarded: int, outlook: Outlook | None
+    task: Task,
+    store: FeatureStore | None,
+    forwarded: int,
+    replaced: Replaced,
+    outlook: Outlook | None,
 ) -> JobResult:
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -190,6 +198,7 @@ def _result(
         statuses=statuses,
         reasons=reasons,
         forwarded=forwarded,
+        replaced=len(replaced.item_ids),
         seconds=time.monotonic() - task.started,
         report=report_file(task.folder, task.request.shard) if outlook is None else None,
         outlook=outlook,

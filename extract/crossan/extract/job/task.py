@@ -27,6 +27,7 @@ from crossan.extract.job.canary import canary_features
 from crossan.extract.job.plan import plan_batches
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import split_reason
+from crossan.extract.job.replacing import Replaced, find_replaced, joined, settle_replaced
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.worklist import (
     Finding,
@@ -126,10 +127,22 @@ class Task:
         """Return the batch size that a job would plan with, recording and trying nothing."""
         return find_batch_size(self.folder, self.encoder.modality, self.request.batch_size)
 
-    def remaining(self, recorded: Recorded, batch_size: int) -> list[tuple[Finding, ...]]:
+    def remaining(
+        self, recorded: Recorded, batch_size: int
+    ) -> tuple[list[tuple[Finding, ...]], Replaced]:
         """Return this shard's batches without the items that need nothing done.
 
         Every file of the shard is hashed, so that changed content is noticed.
+
+        Returns
+        -------
+        tuple
+            The batches, and the items whose recorded content is not the dataset's.
+
+        Raises
+        ------
+        IncompatibleError
+            The store was made from other contents, as that of another dataset.
         """
         is_text = self.encoder.modality is Modality.TEXT
         # The plan is of the whole dataset, done or not: an item keeps its batch mates, and so its
@@ -137,12 +150,15 @@ class Task:
         plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)
         batches = self.request.shard.take(plan)
         item_count = sum(map(len, batches))
-        work = []
+        work, looked_at = [], []
         with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
             for findings in look_at_batches(batches, _look(), self.request.worker_count):
                 work.append(unsettled(findings, recorded))
+                looked_at.append(find_replaced(findings, recorded))
                 shown.advance(len(findings))
-        return take_first([findings for findings in work if findings], self.request.limit)
+        replaced = joined(looked_at)
+        settle_replaced(replaced, self.dataset, self.folder, may_replace=self.request.may_replace)
+        return take_first([findings for findings in work if findings], self.request.limit), replaced
 
     def producer(self, batch_size: int) -> dict[str, Any]:
         """Return the provenance of a segment."""
