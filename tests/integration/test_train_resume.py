@@ -134,7 +134,8 @@ def test_a_damaged_best_checkpoint_is_told_before_training_goes_on(place, monkey
     best = place / "r" / "checkpoints" / "best" / "model.safetensors"
     best.write_bytes(best.read_bytes()[:-1])
     with pytest.raises(
-        StoreIntegrityError, match=r"(?s)best epoch, \d, cannot be used.*--resume then begins anew"
+        StoreIntegrityError,
+        match=r"(?s)best epoch, \d, cannot be used.*another folder: --out .*r-2",
     ):
         run_train(place, "--resume")
 

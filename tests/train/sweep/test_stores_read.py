@@ -29,7 +29,7 @@ def test_another_version_is_refused_and_both_trials_are_named(read):
     message = (
         r"trials of one sweep read different stores, so their figures cannot be compared\n"
         r"  text: version 1 \(manifest aaaa\) of /c/text in runs/one; version 2 \(manifest bbbb\) of /c/text in runs/two\n"
-        r"  Remove the run folder of the trial that is odd"
+        r"  Sweep into another --out with the stores named"
     )
     with pytest.raises(IncompatibleError, match=message) as refused:
         read.add(

@@ -153,6 +153,6 @@ def _recorded(folder: Path) -> int | None:
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise StoreIntegrityError(
             f'{path}: expected {{"batch_size": N}} with N at least 1',
-            remedy=f"rm {path}, then give --batch-size N",
+            remedy=f"Move {path} aside, then give --batch-size N",
         )
     return size

@@ -185,6 +185,6 @@ class Saver:
             raise StoreIntegrityError(
                 f"the checkpoint of the best epoch, {progress.best_epoch}, cannot be used:"
                 f" {error.message}",
-                remedy=f"Remove {self._run.path / 'checkpoints'}: --resume then begins anew"
-                " and ends in the same weights",
+                remedy=f"Begin it again in another folder: --out {self._run.path}-2, where it ends"
+                " in the same weights",
             ) from None

@@ -61,7 +61,7 @@ def judge_on_test(
         raise ChosenRunError(
             f"{len(failed)} of the chosen setting's {len(trials)} runs"
             f" could not be judged on test\n  {listed}",
-            remedy="Remove the cause and run the same command again",
+            remedy="Mend the cause and run the same command again",
         )
     results = [folder.run(trial).result() for trial in trials]
     metrics = [result["test"] for result in results if result is not None]

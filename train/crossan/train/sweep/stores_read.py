@@ -78,8 +78,7 @@ class StoresRead:
             raise IncompatibleError(
                 "trials of one sweep read different stores,"
                 f" so their figures cannot be compared\n  {listed}",
-                remedy="Remove the run folder of the trial that is odd and run the same command"
-                " again, or sweep into another --out with the stores named: --modality, --store",
+                remedy="Sweep into another --out with the stores named: --modality, --store",
             )
 
 
