@@ -13,6 +13,7 @@ from pathlib import Path
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 
 __all__ = [
+    "LARGEST_METADATA",
     "begin_write",
     "blaming",
     "create_exclusively",
@@ -26,6 +27,9 @@ __all__ = [
     "require_plain",
     "write_durably",
 ]
+
+LARGEST_METADATA = 64 * 2**20
+"""Bytes of a file of metadata at most, on a disk or a server; ours are far below."""
 
 
 @contextmanager
@@ -196,17 +200,29 @@ def require_plain(root: Path, relative: str) -> Path:
     return path
 
 
-def read_regular(root: Path, relative: str) -> bytes:
+def read_regular(root: Path, relative: str, largest: int = LARGEST_METADATA) -> bytes:
     """Read a file below ``root``, following no link.
+
+    Parameters
+    ----------
+    root
+        A folder.
+    relative
+        Path of the file inside.
+    largest
+        Bytes that are taken at most.
 
     Raises
     ------
     StoreIntegrityError
-        A part of the path is a symbolic link, or there is no regular file.
+        A part of the path is a symbolic link, there is no regular file, or it is larger.
     """
     path = require_plain(root, relative)
     if not path.is_file():
         raise StoreIntegrityError(
             f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}"
         )
+    size = path.stat().st_size
+    if size > largest:
+        raise StoreIntegrityError(f"{path}: expected at most {largest:,} bytes, found {size:,}")
     return path.read_bytes()

@@ -23,7 +23,7 @@ from crossan.cache_schema.segment import (
     SegmentRecord,
     is_segment_id,
 )
-from crossan.common.files import require_plain
+from crossan.common.files import LARGEST_METADATA, require_plain
 from crossan.common.stores.findings import Problem, Report
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.item_index import SegmentItems, parse_items
@@ -120,6 +120,11 @@ class _Inspection:
         """Return a file's bytes, None (and a problem) when they are not what is recorded."""
         path = self._stat(relative, size)
         if path is None:
+            return None
+        largest = LARGEST_METADATA if size is None else max(size, LARGEST_METADATA)
+        if path.stat().st_size > largest:
+            found = f"{path.stat().st_size:,}"
+            self._add("wrong-size", path, f"expected at most {largest:,} bytes, found {found}")
             return None
         data = path.read_bytes()
         self._bytes_read += len(data)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from crossan.cache_schema.canonical import parse_object, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
@@ -21,9 +22,7 @@ from crossan.cache_schema.segment import (
     ITEM_INDEX,
     SegmentRecord,
 )
-from crossan.common.files import (
-    read_regular,
-)
+from crossan.common.files import LARGEST_METADATA, read_regular
 from crossan.common.stores.item_index import SegmentItems, parse_items
 
 __all__ = [
@@ -34,8 +33,15 @@ __all__ = [
     "read_segment",
 ]
 
-Read = Callable[[str], bytes]
-"""From a path inside a store to the bytes there."""
+_LARGEST_INDEX = 2 * 2**30
+"""Bytes of an item index at most: Parquet of thirty million items."""
+
+
+class Read(Protocol):
+    """From a path inside a store to the bytes there."""
+
+    def __call__(self, key: str, largest: int = ..., /) -> bytes:
+        """Return the bytes, and raise `StoreIntegrityError` where there are more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Segment:
     items: SegmentItems
 
 
-def read_record(read: Read, entry: SegmentEntry, where: str) -> SegmentRecord:
+def read_record(read: Callable[[str], bytes], entry: SegmentEntry, where: str) -> SegmentRecord:
     """Read the ``segment.json`` of one segment of a version.
 
     Parameters
@@ -115,7 +121,9 @@ def read_segment(
         )
     contents = {}
     for name in (GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX):
-        contents[name] = read(f"segments/{entry.segment_id}/{name}")
+        largest = _LARGEST_INDEX if name == ITEM_INDEX else LARGEST_METADATA
+        size = min(record.file(name).size, largest)
+        contents[name] = read(f"segments/{entry.segment_id}/{name}", size)
         digest = sha256_hex(contents[name])
         if digest != record.file(name).sha256:
             raise StoreIntegrityError(

@@ -43,6 +43,8 @@ from crossan.common.stores.sharing.locations import Location
 
 __all__ = ["adds_nothing", "follows", "manifest_of", "unite"]
 
+_MOST_FOLLOWED = 10_000
+"""Versions that a history is followed back. A server may go on for ever."""
 HoldingOf = Callable[[SegmentEntry], Holding]
 """From a segment's entry to what it holds of which written segments."""
 
@@ -71,7 +73,8 @@ def manifest_of(location: Location, version: int) -> Manifest:
 def follows(location: Location, newest: Manifest | None, last: Manifest) -> list[Manifest] | None:
     """Return the versions that lead from ``newest`` to ``last``, oldest first.
 
-    None where ``last`` does not descend from ``newest``.
+    None where ``last`` does not descend from ``newest``, or only by more versions than are
+    worth reading one by one.
 
     Parameters
     ----------
@@ -91,6 +94,8 @@ def follows(location: Location, newest: Manifest | None, last: Manifest) -> list
         chain.append(manifest)
         if manifest.version == 1:
             break
+        if len(chain) == _MOST_FOLLOWED:
+            return None
         parent = manifest_of(location, manifest.version - 1)
         if parent.digest != manifest.parent:
             raise StoreIntegrityError(

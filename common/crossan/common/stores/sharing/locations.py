@@ -1,103 +1,63 @@
-"""The locations where a store can be, and what all of them can do.
-
-A location is a folder, or objects under an address.
-"""
+"""The locations where a store can be: a folder, or objects under an address."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import (
+    LARGEST_METADATA,
     create_exclusively,
     disk_full,
     read_regular,
+    replace_durably,
     require_plain,
     write_durably,
 )
 from crossan.common.stores.claims import Claim
+from crossan.common.stores.sharing.location import (
+    Advance,
+    Location,
+    Readable,
+    arrived,
+    in_parallel,
+)
+from crossan.common.stores.sharing.object_location import ObjectLocation
+from crossan.common.stores.sharing.objects import ObjectRemote
+from crossan.common.stores.soundness import find_flaws
 from crossan.common.stores.versions import list_versions
-
-if TYPE_CHECKING:
-    from crossan.common.stores.sharing.objects import ObjectRemote
 
 __all__ = ["FolderLocation", "Location", "ObjectLocation", "Readable", "location_of"]
 
-_FOLDER_WORKERS = 4
-_OBJECT_WORKERS = 8
+_WORKERS = 4
 _FOLDERS = ("canary", "segments", "versions", "staging")
-Advance = Callable[[int], None]
-"""Called with the number of bytes that have arrived."""
 
 
-class Readable(Protocol):
-    """Files under one address.
+def location_of(text: str, *, is_read_back: bool = False) -> Location:
+    """Return the location that a path or an address names.
 
-    Keys are paths inside the store.
+    Parameters
+    ----------
+    text
+        The path or address.
+    is_read_back
+        Whether a check of what lies there reads every object of a bucket, as it reads
+        every file of a folder.
+
+    Raises
+    ------
+    UsageError
+        An address of another kind.
     """
-
-    @property
-    def url(self) -> str:
-        """The folder or address as people read it."""
-
-    def read(self, key: str) -> bytes | None:
-        """Return the bytes of a file, None where there is none."""
-
-
-class Location(Readable, Protocol):
-    """One store, wherever it is."""
-
-    def newest_version(self) -> int:
-        """Return the highest version that has a manifest, 0 for none."""
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Create a file with all of ``data`` or not at all.
-
-        False where the file exists already.
-        """
-
-    def holds(self, segment_id: str) -> bool:
-        """Whether the location has the whole segment, in a manifest or not."""
-
-    def put_segment(
-        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
-    ) -> int:
-        """Copy a segment from another location and check its bytes against its record.
-
-        Where an earlier copy was cut off, this one goes on.
-
-        Parameters
-        ----------
-        record
-            The content of ``data``.
-        data
-            The bytes of its ``segment.json``.
-
-        Returns
-        -------
-        int
-            How many files travelled, without those that had arrived before.
-        """
-
-    def settle(self) -> None:
-        """Give up the claims on the segments that were put, as a manifest lists them now."""
-
-
-def location_of(text: str) -> Location:
-    """Return the location that a path or an address names."""
     if "://" not in text:
         return FolderLocation(Path(text))
     if text.split("://", 1)[0] not in {"s3", "https", "http"}:
         raise UsageError(f"{text}: expected a folder, s3://BUCKET/PATH or https://HOST/PATH")
-    from crossan.common.stores.sharing.objects import ObjectRemote
-
-    return ObjectLocation(ObjectRemote.open(text))
+    return ObjectLocation(ObjectRemote.open(text), is_read_back=is_read_back)
 
 
 class FolderLocation:
@@ -120,9 +80,11 @@ class FolderLocation:
         """Return the highest version that has a manifest, 0 for none."""
         return max(list_versions(self.path), default=0)
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, largest: int = LARGEST_METADATA) -> bytes | None:
         """Return the bytes of a file, None where there is none."""
-        return read_regular(self.path, key) if require_plain(self.path, key).is_file() else None
+        if not require_plain(self.path, key).is_file():
+            return None
+        return read_regular(self.path, key, largest)
 
     def create(self, key: str, data: bytes) -> bool:
         """Create a file with all of ``data`` or not at all.
@@ -159,12 +121,50 @@ class FolderLocation:
             advance(entry.size)
             return is_new
 
-        file_count = _in_parallel(_FOLDER_WORKERS, put, record.files)
+        file_count = in_parallel(_WORKERS, put, record.files)
         # One that was cut off may be left from an earlier try, and may be torn.
         (claim.build / "segment.json").unlink(missing_ok=True)
         write_durably(claim.build / "segment.json", data)
         claim.publish()
         return file_count + 1
+
+    def unsound(self, record: SegmentRecord, source: Readable) -> list[FileEntry]:
+        """Return the files of a segment that are missing or hold other bytes than recorded.
+
+        Every byte is read.
+        """
+        del source
+        segment = self.path / "segments" / record.segment_id
+        flaws = find_flaws(segment, record, None)
+        bad = {record.chunks[number] for number in flaws}
+        return [
+            entry
+            for entry in record.files
+            if entry in bad or (entry.crc32c is None and not _is_sound(segment, entry))
+        ]
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put a file in the place of whatever is there.
+
+        What is no file, or no folder on the way to it, is moved to ``staging/``. Whoever has
+        the old file open keeps it.
+        """
+        target = self.path
+        *folders, name = key.split("/")
+        for part in folders:
+            target = target / part
+            if target.is_symlink() or (target.exists() and not target.is_dir()):
+                self._set_aside(target)
+            target.mkdir(exist_ok=True)
+        target = target / name
+        if target.is_symlink() or (target.exists() and not target.is_file()):
+            self._set_aside(target)
+        replace_durably(target, data)
+
+    def _set_aside(self, path: Path) -> None:
+        staging = self.path / "staging"
+        staging.mkdir(exist_ok=True)
+        path.rename(staging / f"damaged-{path.name}-{secrets.token_hex(4)}")
 
     def settle(self) -> None:
         """Give up the claims on the segments that were put, as a manifest lists them now."""
@@ -189,81 +189,8 @@ class FolderLocation:
             and _linked(source.path, key, target, entry)
         )
         if not is_put:
-            write_durably(target, _arrived(source, key, entry))
+            write_durably(target, arrived(source, key, entry))
         return True
-
-
-class ObjectLocation:
-    """A store as objects on S3, or on a plain web server to read from."""
-
-    def __init__(self, remote: ObjectRemote) -> None:
-        self._remote, self.url = remote, remote.url
-
-    def newest_version(self) -> int:
-        """Return the highest version that has a manifest, 0 for none."""
-        return self._remote.newest_version()
-
-    def read(self, key: str) -> bytes | None:
-        """Return the bytes of an object, None where there is none."""
-        return self._remote.read(key)
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Create an object with ``data``.
-
-        True also where an object with exactly these bytes exists, False where it holds others.
-        """
-        if self._remote.is_read_only:
-            raise UsageError(f"{self.url}: a web server can be pulled from, not pushed to")
-        return self._remote.create(key, data)
-
-    def holds(self, segment_id: str) -> bool:
-        """Whether the address has the whole segment, whose ``segment.json`` is sent last."""
-        return self._remote.read(f"segments/{segment_id}/segment.json") is not None
-
-    def put_segment(
-        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
-    ) -> int:
-        """Send the files that have not arrived yet, ``segment.json`` last."""
-        prefix = f"segments/{record.segment_id}/"
-        arrived_sizes = self._remote.sizes(prefix)
-
-        def put(entry: FileEntry) -> bool:
-            key = prefix + entry.path
-            # An object exists whole or not at all, so its size is enough to know it.
-            is_new = arrived_sizes.get(key) != entry.size
-            if is_new:
-                self._create(key, _arrived(source, key, entry))
-            advance(entry.size)
-            return is_new
-
-        file_count = _in_parallel(_OBJECT_WORKERS, put, record.files)
-        self._create(f"{prefix}segment.json", data)
-        return file_count + 1
-
-    def settle(self) -> None:
-        """Nothing to give up."""
-
-    def _create(self, key: str, data: bytes) -> None:
-        if not self.create(key, data):
-            raise StoreIntegrityError(
-                f"{self.url}/{key}: expected our {len(data):,} bytes, found other bytes"
-            )
-
-
-def _arrived(source: Readable, key: str, entry: FileEntry) -> bytes:
-    data = source.read(key)
-    where = f"{source.url}/{key}"
-    if data is None:
-        raise StoreIntegrityError(f"{where}: expected {entry.size:,} bytes, found no such file")
-    if len(data) != entry.size or sha256_hex(data) != entry.sha256:
-        is_folder = isinstance(source, FolderLocation)  # fsck works on folders only
-        remedy = f"Run: crossan cache fsck {source.url}" if is_folder else None
-        raise StoreIntegrityError(
-            f"{where}: expected {entry.size:,} bytes with SHA-256 {entry.sha256}, "
-            f"found {len(data):,} with {sha256_hex(data)}",
-            remedy=remedy,
-        )
-    return data
 
 
 def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
@@ -278,15 +205,8 @@ def _linked(store: Path, key: str, target: Path, entry: FileEntry) -> bool:
     return True
 
 
-def _in_parallel(
-    worker_count: int, put: Callable[[FileEntry], bool], entries: Sequence[FileEntry]
-) -> int:
-    """Put the files and return how many of them travelled."""
-    with ThreadPoolExecutor(worker_count, thread_name_prefix="crossan-transfer") as pool:
-        waiting = [pool.submit(put, entry) for entry in entries]
-        try:
-            return sum(done.result() for done in waiting)
-        # The first error, or Ctrl-C, ends the transfer: files that have not begun need not travel.
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def _is_sound(segment: Path, entry: FileEntry) -> bool:
+    try:
+        return sha256_hex(read_regular(segment, entry.path, entry.size)) == entry.sha256
+    except StoreIntegrityError:
+        return False

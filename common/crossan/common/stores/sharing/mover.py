@@ -15,6 +15,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import SegmentRecord, new_segment_id
 from crossan.common.console import progress
+from crossan.common.files import LARGEST_METADATA
 from crossan.common.stores.canary import check_canary
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record
@@ -224,8 +225,8 @@ class _Renamed:
     def url(self) -> str:
         return self.location.url
 
-    def read(self, key: str) -> bytes | None:
-        return self.location.read(key.replace(self.shown_as, self.segment_id, 1))
+    def read(self, key: str, largest: int = LARGEST_METADATA) -> bytes | None:
+        return self.location.read(key.replace(self.shown_as, self.segment_id, 1), largest)
 
 
 def _checked(location: Location, key: str, sha256: str) -> bytes:

@@ -1,35 +1,29 @@
 """The objects of one store under an address.
 
-S3 can be pushed to and pulled from, a plain web server only pulled from.
+S3 can be pushed to and pulled from, a plain web server only pulled from. Nothing that a
+server answers is believed: what is asked for is bounded in number and in bytes.
 """
 
 from __future__ import annotations
 
-import os
-import random
 import re
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import RemoteError, StoreIntegrityError, UsageError
 from crossan.cache_schema.manifest import version_name, version_number
+from crossan.common.files import LARGEST_METADATA
+from crossan.common.stores.sharing.buckets import BucketFolder, Stored
+from crossan.common.stores.sharing.retries import bucket_errors, try_again_and_again, web_errors
+from crossan.common.stores.sharing.web import LOOPBACK, WebFolder
 
 __all__ = ["ObjectRemote"]
 
-_MOST_TRIES = 10
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-_LARGEST_OBJECT = 2 * 2**30
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_TIMEOUTS: dict[str, Any] = {
-    "connect_timeout": timedelta(seconds=10),
-    "timeout": timedelta(seconds=60),
-}
-_NO_RETRIES: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=60)}
-"""We try again ourselves, so that every failure counts."""
+_LAST_VERSION = 999_999_999  # more digits have no file name
 
 Result = TypeVar("Result")
 
@@ -47,10 +41,8 @@ class ObjectRemote:
     ----------
     url
         Address as people read it.
-    store
-        The library obstore's object for the address, prefix included.
-    is_read_only
-        Whether nothing can be created or listed.
+    folder
+        Its objects, each asked for once. Those on a web server are only read.
     sleep
         Called with the seconds to wait before another try.
     """
@@ -58,13 +50,16 @@ class ObjectRemote:
     def __init__(
         self,
         url: str,
-        store: Any,  # noqa: ANN401 - a type of obstore's
+        folder: BucketFolder | WebFolder,
         *,
-        is_read_only: bool,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self.url, self.is_read_only = url, is_read_only
-        self._store, self._sleep = store, sleep
+        self.url, self._folder, self._sleep = url, folder, sleep
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nothing can be created or listed."""
+        return isinstance(self._folder, WebFolder)
 
     @classmethod
     def open(cls, url: str, *, sleep: Callable[[float], object] = time.sleep) -> ObjectRemote:
@@ -77,73 +72,44 @@ class ObjectRemote:
         Raises
         ------
         UsageError
-            Another address, or the extra ``s3`` is not installed.
+            Another address, or the extra ``s3`` is not installed, which S3 needs.
         """
-        try:
-            from obstore.store import HTTPStore, S3Store
-        except ImportError as error:
-            raise UsageError(
-                f"{url}: expected the extra 's3', found no obstore",
-                remedy="Run: pip install 'crossan[s3]'",
-            ) from error
         url = url.rstrip("/")
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            is_loopback, _ = parts.hostname in LOOPBACK, parts.port  # no number raises
+        except ValueError as error:
+            raise UsageError(f"{url}: expected an address: {error}") from error
         if parts.scheme == "s3":
-            if not parts.netloc:
-                raise UsageError(f"{url}: expected s3://BUCKET/PATH")
-            endpoint = (
-                os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-            )
-            store = S3Store(
-                parts.netloc,
-                prefix=parts.path.strip("/") or None,
-                client_options=_options(endpoint),
-                retry_config=_NO_RETRIES,
-            )
-            return cls(url, store, is_read_only=False, sleep=sleep)
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            return cls(url, BucketFolder.open(url, parts), sleep=sleep)
+        if parts.scheme == "http" and not is_loopback:
             raise UsageError(
                 f"{url}: expected https://, found http://",
                 remedy="Use https://, so that nobody on the way can change the store",
             )
-        return cls(
-            url,
-            HTTPStore.from_url(url, client_options=_options(url), retry_config=_NO_RETRIES),
-            is_read_only=True,
-            sleep=sleep,
-        )
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise UsageError(f"{url}: expected https://HOST/PATH")
+        return cls(url, WebFolder(url), sleep=sleep)
 
-    def read(self, key: str) -> bytes | None:
+    def read(self, key: str, largest: int = LARGEST_METADATA) -> bytes | None:
         """Return an object's bytes, None where there is none.
+
+        Parameters
+        ----------
+        key
+            Path inside the store.
+        largest
+            Bytes that are taken at most.
 
         Raises
         ------
         RemoteError
             Ten tries failed, or access is denied.
         StoreIntegrityError
-            It is larger than any file of a store.
+            It is larger.
         """
-
-        def get() -> bytes | None:
-            import obstore
-
-            try:
-                answer = obstore.get(self._store, _checked(key))
-            except (obstore.exceptions.NotFoundError, FileNotFoundError):
-                return None
-            # The size is known before the body arrives, so a hostile server cannot fill memory.
-            size = int(answer.meta["size"])
-            if size > _LARGEST_OBJECT:
-                raise StoreIntegrityError(
-                    f"{self.url}/{key}: expected at most {_LARGEST_OBJECT:,} bytes, found {size:,}"
-                )
-            data = bytes(answer.bytes())
-            # A connection that ended early counts as one that failed, and is tried again.
-            if len(data) != size:
-                raise ConnectionError(f"expected {size:,} bytes, {len(data):,} arrived")
-            return data
-
-        return self._tried(f"read {key}", get)
+        _checked(key)
+        return self._tried(f"read {key}", lambda: self._folder.get(key, largest))
 
     def create(self, key: str, data: bytes) -> bool:
         """Create an object unless one exists.
@@ -162,49 +128,52 @@ class ObjectRemote:
         RemoteError
             Ten tries failed, or access is denied.
         """
+        _checked(key)
+        is_ours = self._tried(f"create {key}", lambda: self._bucket.create(key, data))
+        return is_ours or self.read(key, max(len(data), LARGEST_METADATA)) == data
 
-        def put() -> bool:
-            import obstore
-
-            try:
-                obstore.put(self._store, _checked(key), data, mode="create", use_multipart=False)
-            except (
-                obstore.exceptions.AlreadyExistsError,
-                obstore.exceptions.PreconditionError,
-                FileExistsError,
-            ):
-                return False
-            return True
-
-        return self._tried(f"create {key}", put) or self.read(key) == data
-
-    def sizes(self, prefix: str) -> dict[str, int]:
-        """Return the bytes of every object under a prefix, by key.
+    def replace(self, key: str, data: bytes) -> None:
+        """Put an object in the place of whatever is there.
 
         Raises
         ------
         RemoteError
             Ten tries failed, or access is denied.
         """
+        _checked(key)
+        self._tried(f"replace {key}", lambda: self._bucket.replace(key, data))
 
-        def listed() -> dict[str, int]:
-            import obstore
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Return the bytes of every object under a prefix, by key."""
+        return {key: stored.size for key, stored in self.listed(prefix).items()}
 
-            pages = obstore.list(self._store, prefix=_checked(prefix))
-            return {str(entry["path"]): int(entry["size"]) for page in pages for entry in page}
+    def listed(self, prefix: str) -> dict[str, Stored]:
+        """Return what the server says of every object under a prefix, by key.
 
-        return self._tried(f"list {prefix}", listed)
+        Raises
+        ------
+        RemoteError
+            Ten tries failed, or access is denied.
+        """
+        _checked(prefix)
+        return self._tried(f"list {prefix}", lambda: self._bucket.listed(prefix))
 
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none.
 
-        A web server lists nothing, so it is asked for one manifest after another.
+        A web server lists nothing, so it is asked for one manifest after another, sixty
+        times at most.
+
+        Raises
+        ------
+        RemoteError
+            The server answers with something else where a manifest, or nothing, was expected.
         """
         if not self.is_read_only:
             versions = [version_number(key.rpartition("/")[2]) for key in self.sizes("versions/")]
             return max((version for version in versions if version is not None), default=0)
         missing = 1
-        while self._has_version(missing):
+        while missing <= _LAST_VERSION and self._has_version(missing):
             missing *= 2
         # Versions have no gap, so bisection finds the last one: `existing` exists, or is 0, and
         # `missing` does not.
@@ -218,52 +187,42 @@ class ObjectRemote:
         return existing
 
     def _has_version(self, version: int) -> bool:
-        return self.read(f"versions/{version_name(version)}") is not None
+        key = f"versions/{version_name(version)}"
+        data = self.read(key)
+        if data is None:
+            return False
+        where = f"{self.url}/{key}"
+        try:
+            recorded = parse_object(data, where).get("version", version)
+        except StoreIntegrityError as error:
+            raise _no_manifest(where, error.message.removeprefix(f"{where}: ")) from error
+        # Some servers answer every address with one page, and with the status of success.
+        if recorded != version:
+            raise _no_manifest(where, f"expected version {version}, found {recorded!r:.40}")
+        return True
+
+    @property
+    def _bucket(self) -> BucketFolder:
+        if isinstance(self._folder, WebFolder):
+            raise UsageError(f"{self.url}: a web server can be pulled from, not pushed to")
+        return self._folder
 
     def _tried(self, what: str, call: Callable[[], Result]) -> Result:
-        from obstore import exceptions
-
-        # Another try changes nothing about these.
-        final = (
-            exceptions.PermissionDeniedError,
-            exceptions.UnauthenticatedError,
-            exceptions.InvalidPathError,
-            exceptions.NotSupportedError,
-            exceptions.NotFoundError,
-            FileNotFoundError,
-            PermissionError,
+        errors = web_errors() if self.is_read_only else bucket_errors()
+        return try_again_and_again(
+            call, what=what, where=self.url, errors=errors, sleep=self._sleep
         )
-        wait = _FIRST_WAIT_S
-        for number in range(1, _MOST_TRIES + 1):
-            try:
-                return call()
-            except final as error:
-                raise RemoteError(
-                    f"{self.url}: cannot {what}: {_first_line(error)}",
-                    remedy="Check the address, and the credentials such as AWS_ACCESS_KEY_ID",
-                ) from error
-            except (exceptions.BaseError, OSError) as error:
-                if number == _MOST_TRIES:
-                    raise RemoteError(
-                        f"{self.url}: could not {what} in {number} tries: {_first_line(error)}",
-                        remedy="Run the same command again",
-                    ) from error
-                # Full jitter: clients that failed together do not come back together.
-                self._sleep(random.uniform(0, wait))  # noqa: S311 - jitter, no secret
-                wait = min(2 * wait, _LONGEST_WAIT_S)
-        raise AssertionError("unreachable")
 
 
-def _options(url: str) -> Any:  # noqa: ANN401 - a type of obstore's
-    parts = urlsplit(url)
-    return {**_TIMEOUTS, "allow_http": parts.scheme == "http" and parts.hostname in _LOOPBACK}
+def _no_manifest(where: str, found: str) -> RemoteError:
+    return RemoteError(
+        f"{where}: expected a manifest or no answer, found something else: {found}",
+        remedy="Check the address: it must be that of a store, on a server that has no page "
+        "for what it does not have",
+    )
 
 
 def _checked(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise StoreIntegrityError(f"expected the path of a file in a store, found {key!r:.80}")
     return key
-
-
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

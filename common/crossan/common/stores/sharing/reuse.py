@@ -15,6 +15,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import CRC_BYTES
 from crossan.cache_schema.modality import ItemStatus
+from crossan.common.files import LARGEST_METADATA
 from crossan.common.stores.chunks import check_chunk, decode_chunk
 from crossan.common.stores.index import NOWHERE, StoreIndex
 from crossan.common.stores.journal import ItemRow
@@ -84,8 +85,8 @@ class Donor:
         if not version:
             raise StoreNotFoundError(f"--reuse {location.url}: expected a version, found none")
 
-        def read(key: str) -> bytes:
-            return _read(location, key)
+        def read(key: str, largest: int = LARGEST_METADATA) -> bytes:
+            return _read(location, key, largest)
 
         path = Path(location.url)
         entries = manifest_of(location, version).segments
@@ -128,7 +129,8 @@ class Donor:
     def _chunk(self, number: int) -> np.ndarray:
         segment, inner = self._chunks[number]
         entry = segment.record.chunks[inner]
-        data = _read(self._location, f"segments/{segment.record.segment_id}/{entry.path}")
+        key = f"segments/{segment.record.segment_id}/{entry.path}"
+        data = _read(self._location, key, entry.size)
         path = segment.path / entry.path
         # The size comes first: the checksum is cut off the end, so there have to be enough bytes.
         if len(data) != entry.size or len(data) <= CRC_BYTES:
@@ -137,8 +139,8 @@ class Donor:
         return decode_chunk(data, segment.layout, path)
 
 
-def _read(location: Location, key: str) -> bytes:
-    data = location.read(key)
+def _read(location: Location, key: str, largest: int) -> bytes:
+    data = location.read(key, largest)
     if data is None:
         raise StoreIntegrityError(f"{location.url}/{key}: expected a file, found nothing")
     return data

@@ -1,0 +1,109 @@
+"""A store as objects in a bucket, or on a web server to read from."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from crossan.cache_schema.canonical import sha256_hex
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.segment import FileEntry, SegmentRecord
+from crossan.common.files import LARGEST_METADATA
+from crossan.common.stores.sharing.location import Advance, Readable, arrived, in_parallel
+from crossan.common.stores.sharing.objects import ObjectRemote
+
+__all__ = ["ObjectLocation"]
+
+_WORKERS = 8
+_MD5 = re.compile(r"[0-9a-f]{32}")
+"""An ETag of this form is the MD5 of the object; servers that encrypt or stripe give others."""
+
+
+class ObjectLocation:
+    """A store as objects on S3, or on a plain web server to read from.
+
+    Parameters
+    ----------
+    remote
+        The objects.
+    is_read_back
+        Whether `unsound` reads every object. False compares its size, and its MD5 where the
+        server's ETag is one.
+    """
+
+    def __init__(self, remote: ObjectRemote, *, is_read_back: bool = False) -> None:
+        self._remote, self.url, self._is_read_back = remote, remote.url, is_read_back
+
+    def newest_version(self) -> int:
+        """Return the highest version that has a manifest, 0 for none."""
+        return self._remote.newest_version()
+
+    def read(self, key: str, largest: int = LARGEST_METADATA) -> bytes | None:
+        """Return the bytes of an object, None where there is none."""
+        return self._remote.read(key, largest)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Create an object with ``data``.
+
+        True also where an object with exactly these bytes exists, False where it holds others.
+        """
+        return self._remote.create(key, data)
+
+    def holds(self, segment_id: str) -> bool:
+        """Whether the address has the whole segment, whose ``segment.json`` is sent last."""
+        return self._remote.read(f"segments/{segment_id}/segment.json") is not None
+
+    def put_segment(
+        self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
+    ) -> int:
+        """Send the files that have not arrived yet, ``segment.json`` last."""
+        prefix = f"segments/{record.segment_id}/"
+        arrived_sizes = self._remote.sizes(prefix)
+
+        def put(entry: FileEntry) -> bool:
+            key = prefix + entry.path
+            # An object exists whole or not at all, so its size is enough to know it.
+            is_new = arrived_sizes.get(key) != entry.size
+            if is_new:
+                self._create(key, arrived(source, key, entry))
+            advance(entry.size)
+            return is_new
+
+        file_count = in_parallel(_WORKERS, put, record.files)
+        self._create(f"{prefix}segment.json", data)
+        return file_count + 1
+
+    def unsound(self, record: SegmentRecord, source: Readable) -> list[FileEntry]:
+        """Return the objects of a segment that are missing or hold other bytes than recorded."""
+        prefix = f"segments/{record.segment_id}/"
+        stored = self._remote.listed(prefix)
+        bad: list[FileEntry] = []
+
+        def look(entry: FileEntry) -> bool:
+            key = prefix + entry.path
+            size, etag = stored.get(key, (-1, ""))
+            is_same = size == entry.size
+            if is_same and self._is_read_back:
+                is_same = sha256_hex(self.read(key, entry.size) or b"") == entry.sha256
+            elif is_same and _MD5.fullmatch(etag):
+                ours = arrived(source, key, entry)
+                is_same = hashlib.md5(ours, usedforsecurity=False).hexdigest() == etag
+            if not is_same:
+                bad.append(entry)
+            return not is_same
+
+        in_parallel(_WORKERS, look, record.files)
+        return sorted(bad, key=lambda entry: record.files.index(entry))
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put an object in the place of whatever is there."""
+        self._remote.replace(key, data)
+
+    def settle(self) -> None:
+        """Nothing to give up."""
+
+    def _create(self, key: str, data: bytes) -> None:
+        if not self.create(key, data):
+            raise StoreIntegrityError(
+                f"{self.url}/{key}: expected our {len(data):,} bytes, found other bytes"
+            )
