@@ -54,12 +54,12 @@ QUOTING_WRITERS = {
     "everything": quoting_where(lambda text, delimiter, column: True),
     "one column": quoting_where(lambda text, delimiter, column: column == 1),
     "the empty": quoting_where(lambda text, *where: not text or needs(text, *where)),
-    "spreadsheet": quoting_where(
-        lambda text, delimiter, column: (
-            needs(text, delimiter, column) or re.search(r"[\t,;]|^\s|\s$", text) is not None
-        )
-    ),
 }
+# Some programs quote for more than they must.
+for reason in (r"[,;]", r"^\s|\s$", r"[,;]|^\s|\s$"):
+    QUOTING_WRITERS[reason] = quoting_where(
+        lambda text, *where, reason=reason: needs(text, *where) or re.search(reason, text)
+    )
 
 
 def strict_rows(text, delimiter):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import DataError, UsageError
 from crossan.common.datasets.publishing import TABLES_FOLDER, publish_files
+from crossan.common.datasets.typed_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, read_typed, typed
 
 __all__ = [
     "INTERACTION_SCHEMA",
@@ -24,20 +25,6 @@ __all__ = [
     "refuse_existing",
     "write_dataset",
 ]
-
-INTERACTION_SCHEMA = pa.schema(
-    [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
-)
-"""One row per interaction. The timestamp is in milliseconds, null for file order."""
-
-ITEM_SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")]
-)
-"""One row per item.
-
-Paths are relative to the folder or absolute. Where audio is null the sound track
-of the video is meant.
-"""
 
 _FORMAT_VERSION = 1
 
@@ -61,15 +48,18 @@ class Dataset:
 
     def interactions(self) -> pa.Table:
         """Return ``user_id``, ``item_id``, ``timestamp`` in file order."""
-        return _read_table(file_of(self, "interactions.parquet"), INTERACTION_SCHEMA)
+        return self._read("interactions", INTERACTION_SCHEMA)
 
     def items(self) -> pa.Table:
         """Return ``item_id``, ``title``, ``image``, ``video``, ``audio`` in file order."""
-        return _read_table(file_of(self, "items.parquet"), ITEM_SCHEMA)
+        return self._read("items", ITEM_SCHEMA)
 
     def media_path(self, path: str) -> Path:
         """Return the full path of a medium that the items table names."""
         return self.root / path
+
+    def _read(self, what: str, schema: pa.Schema) -> pa.Table:
+        return read_typed(file_of(self, f"{what}.parquet"), schema, self.counts.get(what, 0))
 
 
 def file_of(dataset: Dataset, name: str) -> Path:
@@ -142,7 +132,8 @@ def write_dataset(
     name, source_format, licence
         Content of ``dataset.json``.
     interactions, items
-        Tables that can be cast to `INTERACTION_SCHEMA` and `ITEM_SCHEMA`.
+        Tables with the columns of `INTERACTION_SCHEMA` and `ITEM_SCHEMA`, in types that
+        can become theirs.
     record
         Content of ``import.json``; None for no such file.
     is_replaced
@@ -153,15 +144,16 @@ def write_dataset(
     UsageError
         There is a dataset in ``out`` already, and it is not to be replaced.
     DataError
-        A null or repeated item id, or an interaction without user or item.
+        A repeated item id, or a value that is none, such as an id of more than 1,024
+        bytes. The message names column and row.
     BusyError
         Another process writes a dataset there.
     ResourceError
         The disk is full.
     """
     refuse_existing(out, is_replaced=is_replaced)
-    interactions, items = interactions.cast(INTERACTION_SCHEMA), items.cast(ITEM_SCHEMA)
-    _check(interactions, items)
+    interactions = typed(interactions, INTERACTION_SCHEMA, out / "interactions.parquet")
+    items = typed(items, ITEM_SCHEMA, out / "items.parquet")
     description = {
         "format_version": _FORMAT_VERSION,
         "name": name,
@@ -205,36 +197,6 @@ def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK):
         raise UsageError(f"--out {out}: {parent} cannot be written to")
-
-
-def _read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    try:
-        # Not read_table: one of its threads may still run when the interpreter ends, and abort it.
-        with pq.ParquetFile(path) as file:
-            table = file.read(use_threads=False)
-        return table.select(schema.names).cast(schema)
-    except FileNotFoundError:
-        raise DataError(f"{path}: expected a parquet table, found no file") from None
-    except (pa.ArrowInvalid, KeyError, OSError) as error:
-        raise DataError(
-            f"{path}: expected columns {', '.join(schema.names)} in a parquet table: {error}"
-        ) from None
-
-
-def _check(interactions: pa.Table, items: pa.Table) -> None:
-    for table, column in ((interactions, "user_id"), (interactions, "item_id"), (items, "item_id")):
-        nulls = table.column(column).null_count
-        if nulls:
-            raise DataError(f"expected every row to have a {column}, found {nulls:,} without")
-    item_ids = items.column("item_id")
-    if len(item_ids.unique()) != len(item_ids):
-        counts = item_ids.value_counts()
-        repeated = sorted(
-            entry["values"].as_py() for entry in counts if entry["counts"].as_py() > 1
-        )
-        raise DataError(
-            f"expected each item id once, found {len(repeated):,} repeated, first: {repeated[0]}"
-        )
 
 
 def _digest(interactions: pa.Table, items: pa.Table) -> str:

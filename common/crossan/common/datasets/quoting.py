@@ -19,8 +19,9 @@ from crossan.cache_schema.item_id import shortened
 
 __all__ = ["Quoting", "RowShape", "decide_quoting", "quoted_rows", "split_row", "text_lines"]
 
-_IS_NEEDED = re.compile(r'[\t,;"\r\n]|^\s|\s$')
-"""For what some writer quotes a field; Excel does for a comma in a TSV."""
+_MUST_QUOTE = re.compile(r'[\t"\r\n]')
+_MAY_QUOTE = re.compile(r"[,;]|^\s|\s$")
+"""For what some programs quote a field of a TSV, as Excel does for a comma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,21 +200,30 @@ def _count_lines(text: bytes, shape: RowShape) -> int | DataError:
 def _quotes_needlessly(text: bytes, shape: RowShape) -> bool:
     """Return whether a column has fields quoted without need beside some that are not quoted.
 
-    No program that quotes writes so: it quotes where it must, or all of a column. Then
-    the marks belong to the texts, such as titles that are a quotation.
+    No program that quotes writes so: it quotes all of a column, or every field with
+    certain characters. Then the marks belong to the texts, such as titles that are a
+    quotation.
     """
     fields = _field_pattern(shape.delimiter)
-    needless: set[int] = set()
-    bare: set[int] = set()
+    bare_reasons: dict[int, set[str]] = {}
+    quoted_reasons: dict[int, set[frozenset[str]]] = {}
     rows = quoted_rows(text, shape)
     next(rows, None)  # a header is often bare
     for _, lines in rows:
-        for number, (quoted, plain) in enumerate(fields.findall("\n".join(lines))):
+        for column, (quoted, plain) in enumerate(fields.findall("\n".join(lines))):
             if plain and plain != "NA":
-                bare.add(number)
-            elif quoted and not _IS_NEEDED.search(quoted):
-                needless.add(number)
-    return bool(needless & bare)
+                bare_reasons.setdefault(column, set()).update(_reasons(plain))
+            elif quoted and not _MUST_QUOTE.search(quoted):
+                quoted_reasons.setdefault(column, set()).add(_reasons(quoted))
+    return any(
+        reasons <= bare_reasons[column]
+        for column in quoted_reasons.keys() & bare_reasons.keys()
+        for reasons in quoted_reasons[column]
+    )
+
+
+def _reasons(field: str) -> frozenset[str]:
+    return frozenset(reason.strip() for reason in _MAY_QUOTE.findall(field))
 
 
 _FIELDS = (

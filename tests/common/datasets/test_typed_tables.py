@@ -1,0 +1,95 @@
+"""The tables of a dataset folder that someone else wrote: right, or refused."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from crossan.cache_schema.errors import DataError
+from crossan.common.datasets import open_dataset, write_dataset
+
+NOTHING = pa.nulls(2, pa.string())
+INTERACTIONS = {"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [1, 2]}
+ITEMS = {"item_id": ["a", "b"], "title": ["A", None], "image": NOTHING, "video": NOTHING}
+
+
+def write(folder, *, interactions=(), items=()):
+    return write_dataset(
+        folder,
+        name="d",
+        source_format="test",
+        licence="none",
+        interactions=pa.table({**INTERACTIONS, **dict(interactions)}),
+        items=pa.table({**ITEMS, "audio": NOTHING, **dict(items)}),
+    )
+
+
+UNUSABLE = [
+    ("item_id", ["a", ""], "row 2: expected an id, found an empty text"),
+    ("item_id", ["a\0", "b"], "row 1: expected an id without NUL"),
+    ("item_id", ["a", "x" * 30_000], "row 2: expected an id of at most 1,024 bytes, found 30,000"),
+    ("item_id", ["a", None], "row 2: expected an id, found null"),
+    ("item_id", [b"a", b"\xff"], "row 2: expected UTF-8"),
+    ("item_id", ["a", "a"], "row 1: expected each item id once, found 1 repeated, first: a"),
+    ("item_id", [["a"], ["b"]], "row 1: expected ids, found the type list"),
+    ("title", [["a"], ["b"]], "row 1: expected text, found the type list"),
+    ("image", ["a", "b\0"], "row 2: expected a path, found one with a NUL"),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "fault"), UNUSABLE)
+def test_unusable_values_are_neither_written_nor_read(tmp_path, name, values, fault):
+    with pytest.raises(DataError, match=f"items.parquet, column {name}, {fault}"):
+        write(tmp_path / "new", items={name: values})
+    dataset = write(tmp_path / "d")
+    table = pq.read_table(dataset.root / "items.parquet").to_pydict()
+    pq.write_table(pa.table({**table, name: values}), dataset.root / "items.parquet")
+    with pytest.raises(DataError, match=f"items.parquet, column {name}, {fault}"):
+        dataset.items()
+
+
+@pytest.mark.parametrize(
+    ("columns", "fault"),
+    [
+        ({"user_id": ["u", "x" * 1025]}, "column user_id, row 2: .*at most 1,024 bytes"),
+        ({"timestamp": [0.5, 1.5]}, "column timestamp: expected milliseconds as int64"),
+        ({"timestamp": pa.array([1, 2**63], pa.uint64())}, "column timestamp: .*9223372036854"),
+    ],
+)
+def test_unusable_interactions_are_refused(tmp_path, columns, fault):
+    with pytest.raises(DataError, match=f"interactions.parquet, {fault}"):
+        write(tmp_path / "d", interactions=columns)
+
+
+def test_other_types_of_the_same_values_are_read(tmp_path):
+    dataset = write(tmp_path / "d")
+    table = pa.table(
+        {
+            **{name: pa.nulls(2, pa.null()) for name in ("image", "video", "audio")},
+            "title": pa.array(["A", None], pa.large_string()),
+            "item_id": pa.array([7, 8]),
+            "embedding": [[0.5], [1.5]],
+        }
+    )
+    pq.write_table(table, dataset.root / "items.parquet")
+    assert dataset.items().column("item_id").to_pylist() == ["7", "8"]
+    assert dataset.items().column("title").to_pylist() == ["A", None]
+
+
+def test_a_small_file_of_very_many_rows_is_not_read(tmp_path):
+    dataset = write(tmp_path / "d")
+    bomb = dataset.root / "items.parquet"
+    many = 2_000_000
+    columns = {name: pa.nulls(many, pa.string()) for name in ("title", "image", "video", "audio")}
+    item_ids = pa.DictionaryArray.from_arrays(pa.nulls(many, pa.int32()).fill_null(0), ["a"])
+    pq.write_table(pa.table({"item_id": item_ids, **columns}), bomb)
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(DataError, match="items.parquet: expected 2 rows, .*found 2,000,000"):
+        dataset.items()
+    # Where dataset.json says so, too, they are still one id.
+    description = json.loads((dataset.root / "dataset.json").read_text())
+    description["counts"]["items"] = many
+    (dataset.root / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match="row 1: expected each item id once, found 1 repeated"):
+        open_dataset(dataset.root).items()
