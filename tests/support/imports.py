@@ -29,14 +29,19 @@ def make(folder, **files):
 def imported(source, out, *options):
     """Import; return the report and the rows of both tables."""
     said = json.loads(run("import", source, "--out", out, "--json", *options).splitlines()[-1])
-    dataset = open_dataset(out)
-    rows = [
-        [tuple(row.values()) for row in table.to_pylist()]
-        for table in (dataset.interactions(), dataset.items())
-    ]
+    rows = rows_of(out)
     assert json.loads((out / "import.json").read_bytes())["imported"] == said["report"]
     return said["report"], *rows
 
 
 LOG = "user_id,item_id,timestamp\nu,1,1700000003\nu,2,1700000001\nv,1,1700000002\nv,3,1700000004\n"
 ITEMS = "item_id,title\n1,one\n2,two\n9,nine\n"
+
+
+def rows_of(folder):
+    """Return the rows of the interactions and of the items of a dataset folder."""
+    dataset = open_dataset(folder)
+    return [
+        [tuple(row.values()) for row in table.to_pylist()]
+        for table in (dataset.interactions(), dataset.items())
+    ]

@@ -152,10 +152,10 @@ def test_ids_that_are_written_differently_meet_and_it_is_said(tmp_path, spelt, d
 
 def test_interactions_that_meet_no_item_are_refused_with_examples_of_both(tmp_path):
     source = make(tmp_path / "s", interactions_csv=LOG, items_csv="item_id,title\nx1,a\nx2,b\n")
-    with pytest.raises(DataError, match="found none of 3") as refused:
+    with pytest.raises(DataError, match="found none of them among 3") as refused:
         run("import", source, "--out", tmp_path / "d")
-    assert "interactions name: 1, 2, 3" in refused.value.message
-    assert "items list: x1, x2" in refused.value.message
+    assert "interactions.csv names: 1, 2, 3" in refused.value.message
+    assert "items.csv lists: x1, x2" in refused.value.message
     assert not (tmp_path / "d").exists()
 
 
@@ -195,7 +195,7 @@ def test_a_refused_import_leaves_the_dataset_that_was_to_be_replaced(tmp_path):
     source = make(tmp_path / "s", interactions_csv=LOG)
     _, before, _ = imported(source, tmp_path / "d")
     (source / "items.csv").write_text("item_id,title\nx,y\n")
-    with pytest.raises(DataError, match="found none of 3"):
+    with pytest.raises(DataError, match="found none of them among 3"):
         run("import", source, "--out", tmp_path / "d", "--replace")
     assert open_dataset(tmp_path / "d").interactions().num_rows == len(before)
 

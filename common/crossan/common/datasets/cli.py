@@ -31,10 +31,12 @@ from crossan.common.datasets.options import (
     media_folders,
     parse_columns,
 )
+from crossan.common.datasets.update_command import update
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Import, examine and generate datasets.", **app_settings())
+add_command(app, "update")(update)
 
 _MEDIA_COUNTS = ("present", "absent", "missing", "broken")
 _LICENCES = {"microlens": "MicroLens research release: no redistribution"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import BusyError, DataError, UsageError
 from crossan.common.datasets.publishing import TABLES_FOLDER, publish_files
 
 __all__ = [
@@ -129,6 +129,7 @@ def write_dataset(
     items: pa.Table,
     record: bytes | None = None,
     is_replaced: bool = False,
+    basis: Dataset | None = None,
 ) -> Dataset:
     """Write a dataset folder.
 
@@ -147,6 +148,8 @@ def write_dataset(
         Content of ``import.json``; None for no such file.
     is_replaced
         Whether a dataset in ``out`` gives way to this one.
+    basis
+        The dataset in ``out`` that the new one was made from; None for any.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def write_dataset(
     DataError
         A null or repeated item id, or an interaction without user or item.
     BusyError
-        Another process writes a dataset there.
+        Another process writes a dataset there, or has written another than ``basis``.
     ResourceError
         The disk is full.
     """
@@ -180,7 +183,15 @@ def write_dataset(
     }
     if record is not None:
         files["import.json"] = lambda path: path.write_bytes(record)
-    publish_files(out, description, files)
+
+    def check_basis() -> None:
+        if basis is not None and open_dataset(out).digest != basis.digest:
+            raise BusyError(
+                f"{out}: another process has written this dataset meanwhile",
+                remedy="Run the same command again",
+            )
+
+    publish_files(out, description, files, check_basis)
     return open_dataset(out)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from crossan.common.datasets.folder import ITEM_SCHEMA
 from crossan.common.datasets.formats import FORMATS, ImportSource, SourceTables, choose_format
 from crossan.common.datasets.formats.source import FILE_MODALITIES
 from crossan.common.datasets.formats.tabular import require_used
-from crossan.common.datasets.joins import match_ids
+from crossan.common.datasets.joins import join_of, match_ids
 from crossan.common.datasets.media_files import match_media
 from crossan.common.datasets.report import (
     Examples,
@@ -30,13 +29,15 @@ from crossan.common.datasets.times import TimeReading
 
 __all__ = [
     "Imported",
-    "add_media",
+    "add_files",
     "add_unlisted",
     "join_interactions",
+    "look_for_paths",
     "read_source",
-    "read_tables",
     "repeated_rows",
+    "requested",
     "time_range",
+    "title_join",
 ]
 
 
@@ -71,10 +72,13 @@ def read_source(source_format: str | None, source: ImportSource) -> Imported:
         Files that do not hold what their format says, or parts that have no id in
         common.
     """
-    chosen, decided, tables = read_tables(source_format, source)
-    interactions, join = join_interactions(tables)
+    chosen, decided, tables = _read_tables(source_format, source)
+    listed = tables.items.column("item_id").to_pylist()
+    interactions, join = join_interactions(tables, listed, tables.files[-1].name)
     items = add_unlisted(tables.items, interactions.column("item_id"))
-    items, media = add_media(items, tables, source.media)
+    paths = look_for_paths(items)
+    items, files = add_files(items, {**tables.media_folders, **requested(source)}, source.media)
+    media = (*paths, *files)
     folders = [Path(folder) for reading in media for folder in reading.folders]
     return Imported(
         interactions,
@@ -84,7 +88,7 @@ def read_source(source_format: str | None, source: ImportSource) -> Imported:
             format=chosen,
             format_decided=decided,
             tables=tables.readings,
-            joins=() if join is None else (join, *_title_join(items)),
+            joins=() if join is None else (join, title_join(items)),
             media=media,
             times=time_range(tables.times),
             repeated_interactions=repeated_rows(interactions),
@@ -93,7 +97,7 @@ def read_source(source_format: str | None, source: ImportSource) -> Imported:
     )
 
 
-def read_tables(source_format: str | None, source: ImportSource) -> tuple[str, str, SourceTables]:
+def _read_tables(source_format: str | None, source: ImportSource) -> tuple[str, str, SourceTables]:
     """Return the name of the format, how it was decided, and what it reads."""
     if source_format is not None and source_format not in FORMATS:
         raise UsageError(f"--format {source_format}: expected one of {', '.join(FORMATS)}")
@@ -110,55 +114,42 @@ def read_tables(source_format: str | None, source: ImportSource) -> tuple[str, s
 
 
 def join_interactions(
-    tables: SourceTables, known: Iterable[str] = ()
+    tables: SourceTables, listed: Sequence[str], where: str
 ) -> tuple[pa.Table, Join | None]:
-    """Give the interactions the item ids of the items table.
+    """Give the interactions the item ids of a list of items.
 
     Parameters
     ----------
     tables
         What was read.
-    known
-        Item ids of a dataset that the interactions are added to.
+    listed
+        Item ids that are known.
+    where
+        What lists them, for the message.
 
     Returns
     -------
     tuple
-        The interactions; the join, None where there are no items to join with.
+        The interactions; the join, None where either side is empty.
 
     Raises
     ------
     DataError
-        No item id of the interactions is an item's.
+        No item id of the interactions is in the list.
     """
     interactions = tables.interactions
-    listed = dict.fromkeys([*known, *tables.items.column("item_id").to_pylist()])
     used = interactions.column("item_id").unique().to_pylist()
-    if not listed:
+    if not listed or not used:
         return interactions, None
     matching = match_ids(used, listed)
-    right = tables.readings[-1].holds if tables.items.num_rows else "items"
-    if used and not matching.partners:
+    if not matching.partners:
         raise DataError(
-            f"{tables.files[0]}: expected items that {tables.files[-1]} lists, found none of "
-            f"{len(used):,}\n"
-            f"  interactions name: {', '.join(Examples.of(used).examples)}\n"
-            f"  {right} list: {', '.join(Examples.of(listed).examples)}",
+            f"{tables.files[0]}: expected items of {where}, found none of them among {len(used):,}"
+            f"\n  {tables.files[0].name} names: {', '.join(Examples.of(used).examples)}"
+            f"\n  {where} lists: {', '.join(Examples.of(listed).examples)}",
             remedy="Write the ids alike in both, or choose the columns: --column item_id=NAME",
         )
-    met = set(matching.partners.values())
-    by_difference: dict[str, list[str]] = defaultdict(list)
-    for item, difference in matching.loosely.items():
-        by_difference[difference].append(f"{item} = {matching.partners[item]}")
-    join = Join(
-        left="items of interactions",
-        right=right,
-        matched=len(matching.partners),
-        loosely={difference: len(pairs) for difference, pairs in by_difference.items()},
-        loose_examples=tuple(pairs[0] for pairs in by_difference.values()),
-        unmatched=Examples.of(item for item in used if item not in matching.partners),
-        unused=Examples.of(item for item in listed if item not in met),
-    )
+    join = join_of("items of interactions", "items", used, listed, matching)
     if not matching.loosely:
         return interactions, join
     ids = pc.dictionary_encode(interactions.column("item_id")).combine_chunks()
@@ -178,18 +169,25 @@ def add_unlisted(items: pa.Table, used: pa.ChunkedArray) -> pa.Table:
     )
 
 
-def add_media(
-    items: pa.Table, tables: SourceTables, requested: Mapping[Modality, Path]
-) -> tuple[pa.Table, tuple[MediaReading, ...]]:
-    """Give the items the files that are named for them.
+def requested(source: ImportSource) -> dict[Modality, list[Path]]:
+    """Return the folders that the user named, as `add_files` takes them."""
+    return {modality: [folder] for modality, folder in source.media.items()}
 
-    A folder that the user named counts before a path in the table, which counts
-    before a folder that belongs to the format.
+
+def add_files(
+    items: pa.Table,
+    folders: Mapping[Modality, Sequence[Path]],
+    is_requested: Container[Modality],
+) -> tuple[pa.Table, tuple[MediaReading, ...]]:
+    """Give the items the files in folders that are named for them.
+
+    Such a file counts before a path that the item has; an item without such a file
+    keeps its path.
 
     Returns
     -------
     tuple
-        The items; what became of the files, for each modality that has any.
+        The items; what became of the files, for each modality that has folders.
 
     Raises
     ------
@@ -199,16 +197,14 @@ def add_media(
     ids = items.column("item_id").to_pylist()
     readings: list[MediaReading] = []
     for modality in FILE_MODALITIES:
-        paths = items.column(modality).to_pylist()
-        if any(paths):
-            readings.append(_look_for_paths(modality, ids, paths))
-        folders = [requested[modality]] if modality in requested else []
-        folders = folders or list(tables.media_folders.get(modality, ()))
-        if not folders:
+        if not folders.get(modality):
             continue
-        files, reading = match_media(folders, modality, ids, is_requested=modality in requested)
+        files, reading = match_media(
+            folders[modality], modality, ids, is_requested=modality in is_requested
+        )
         readings.append(reading)
-        paths = [files.get(item, path) for item, path in zip(ids, paths, strict=True)]
+        before = items.column(modality).to_pylist()
+        paths = [files.get(item, path) for item, path in zip(ids, before, strict=True)]
         column = items.column_names.index(modality)
         items = items.set_column(column, modality.value, pa.array(paths, pa.string()))
     return items, tuple(readings)
@@ -238,32 +234,41 @@ def time_range(times: TimeReading) -> TimeRange:
     return TimeRange(unit=unit, decided=times.how, first=first, last=last, doubt=times.doubt)
 
 
-def _title_join(items: pa.Table) -> tuple[Join, ...]:
+def title_join(items: pa.Table) -> Join:
+    """Return how many items have a title."""
     titles = items.column("title").to_pylist()
     titled = [bool(title and title.strip()) for title in titles]
     ids = items.column("item_id").to_pylist()
     untitled = Examples.of(item for item, has in zip(ids, titled, strict=True) if not has)
-    return (Join(left="items", right="titles", matched=sum(titled), unmatched=untitled),)
+    return Join(left="items", right="titles", matched=sum(titled), unmatched=untitled)
 
 
-def _look_for_paths(
-    modality: Modality, ids: Sequence[str], paths: Sequence[str | None]
-) -> MediaReading:
-    named = [path for path in paths if path]
-    missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - a million
-    return MediaReading(
-        modality=modality.value,
-        source="column",
-        files=len(named),
-        join=Join(
+def look_for_paths(items: pa.Table) -> tuple[MediaReading, ...]:
+    """Say which of the paths in a table of items lead to a file."""
+    readings = []
+    for modality in FILE_MODALITIES:
+        paths = items.column(modality).to_pylist()
+        named = [path for path in paths if path]
+        if not named:
+            continue
+        missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - a million
+        ids = items.column("item_id").to_pylist()
+        join = Join(
             left="items",
             right=f"{modality.value} files",
             matched=len(named) - len(missing),
             unmatched=Examples.of(item for item, path in zip(ids, paths, strict=True) if not path),
-            unused=Examples(),
-        ),
-        passed_over={"no such file": Examples.of(missing)} if missing else {},
-    )
+        )
+        readings.append(
+            MediaReading(
+                modality=modality.value,
+                source="column",
+                files=len(named),
+                join=join,
+                passed_over={"no such file": Examples.of(missing)} if missing else {},
+            )
+        )
+    return tuple(readings)
 
 
 def _unread(root: Path, read: Sequence[Path], items: pa.Table) -> Examples:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Matching", "match_ids"]
+from crossan.common.datasets.report import Examples, Join
+
+__all__ = ["Matching", "join_of", "match_ids"]
 
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0*")
 _DIGITS = re.compile(r"[0-9]+")
@@ -52,6 +54,35 @@ def match_ids(left: Collection[str], right: Collection[str]) -> Matching:
                 partners[lefts[key]] = rights[key]
                 loosely[lefts[key]] = difference
     return Matching(partners, loosely)
+
+
+def join_of(
+    left: str, right: str, lefts: Iterable[str], rights: Iterable[str], matching: Matching
+) -> Join:
+    """Return what the report says of two lists of ids that were matched.
+
+    Parameters
+    ----------
+    left, right
+        What the lists are of.
+    lefts, rights
+        The lists.
+    matching
+        Of the two.
+    """
+    met = set(matching.partners.values())
+    pairs: dict[str, list[str]] = defaultdict(list)
+    for text, difference in matching.loosely.items():
+        pairs[difference].append(f"{text} = {matching.partners[text]}")
+    return Join(
+        left=left,
+        right=right,
+        matched=len(matching.partners),
+        loosely={difference: len(texts) for difference, texts in pairs.items()},
+        loose_examples=tuple(texts[0] for texts in pairs.values()),
+        unmatched=Examples.of(text for text in lefts if text not in matching.partners),
+        unused=Examples.of(text for text in rights if text not in met),
+    )
 
 
 def _only_ones(texts: Collection[str], normal: Callable[[str], str]) -> dict[str, str]:

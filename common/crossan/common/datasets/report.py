@@ -149,13 +149,13 @@ class ImportRecord(_Said):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
-def read_record(folder: Path) -> ImportRecord:
-    """Read what a dataset folder keeps of its import.
+def read_record(path: Path) -> ImportRecord:
+    """Read the ``import.json`` of a dataset.
 
     A folder that was made otherwise, or whose record is damaged, has an empty
     record: nothing but what is printed depends on it.
     """
     try:
-        return ImportRecord.model_validate_json((folder / IMPORT_FILE).read_bytes())
+        return ImportRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return ImportRecord()

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.datasets.folder import INTERACTION_SCHEMA, ITEM_SCHEMA
 from crossan.common.datasets.media_files import folders_by_name
 from crossan.common.datasets.report import TableReading
 from crossan.common.datasets.times import TimeReading, TimeUnit
@@ -18,6 +19,7 @@ __all__ = [
     "FILE_MODALITIES",
     "ImportSource",
     "SourceTables",
+    "empty_interactions",
     "empty_items",
     "find",
     "folders_in",
@@ -62,11 +64,14 @@ class SourceTables:
     """Folders of media that belong to the format."""
 
 
+def empty_interactions() -> pa.Table:
+    """Return a table of no interactions."""
+    return INTERACTION_SCHEMA.empty_table()
+
+
 def empty_items() -> pa.Table:
     """Return a table of no items."""
-    return pa.table(
-        {name: pa.array([], pa.string()) for name in ("item_id", "title", *FILE_MODALITIES)}
-    )
+    return ITEM_SCHEMA.empty_table()
 
 
 def folders_in(root: Path) -> dict[Modality, list[Path]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from crossan.common.datasets.formats.source import (
     FILE_MODALITIES,
     ImportSource,
     SourceTables,
+    empty_interactions,
     empty_items,
 )
 from crossan.common.datasets.formats.time_columns import unread_times
@@ -41,28 +43,37 @@ __all__ = [
 FILE_ORDER = TimeReading("none", "no timestamps: file order")
 
 
-def tables_of(source: ImportSource, interactions: Path, items: Path | None) -> SourceTables:
-    """Read one table of interactions and, where there is one, one of items.
+def tables_of(source: ImportSource, interactions: Path | None, items: Path | None) -> SourceTables:
+    """Read interactions and items, each where there is a file of them.
 
     Raises
     ------
     UsageError
-        A column is missing or ambiguous.
+        A column is missing or ambiguous, or interactions come from two files.
     DataError
         A file does not hold such a table.
     """
-    table, times, reading = interactions_from(interactions, source)
+    if source.interactions is not None and source.sequences is not None:
+        raise UsageError("--interactions and --sequences: give one of them")
+    table, times = empty_interactions(), FILE_ORDER
     item_table = empty_items()
-    readings: tuple[TableReading, ...] = (reading,)
+    readings: list[TableReading] = []
+    log = source.sequences or interactions
+    if source.sequences is not None:
+        table, reading = sequences_from(source.sequences)
+        readings.append(reading)
+    elif interactions is not None:
+        table, times, reading = interactions_from(interactions, source)
+        readings.append(reading)
     if items is not None:
-        item_table, item_reading = items_from(items, source)
-        readings = (reading, item_reading)
+        item_table, reading = items_from(items, source)
+        readings.append(reading)
     return SourceTables(
         interactions=table,
         items=item_table,
         times=times,
-        readings=readings,
-        files=(interactions, *((items,) if items else ())),
+        readings=tuple(readings),
+        files=tuple(path for path in (log, items) if path is not None),
     )
 
 
@@ -74,8 +85,11 @@ def sequences_from(path: Path) -> tuple[pa.Table, TableReading]:
 
 def titles_reading(path: Path, holds: str, titles: Titles) -> TableReading:
     """Return what the report says of a file of titles."""
-    notes = () if titles.header is None else (f"header {titles.header}",)
-    return TableReading(file=str(path), holds=holds, rows=len(titles.by_item), notes=notes)
+    columns = {}
+    if titles.header is not None:
+        names = re.split(r"[,\t]", titles.header, maxsplit=1)
+        columns = {"item_id": names[0], "title": names[-1]}
+    return TableReading(file=str(path), holds=holds, rows=len(titles.by_item), columns=columns)
 
 
 def interactions_from(
