@@ -177,7 +177,7 @@ def test_bad_sources_are_named(tmp_path, files, error, match):
 def test_usage_errors(tmp_path):
     source = make_microlens(tmp_path / "src")
     csv = refusal(app, "import", "--format", "csv", source, "--out", tmp_path / "d")
-    assert csv.startswith("--format csv: expected one of microlens, iisan, mmrec, table\n")
+    assert csv.startswith("--format csv: expected one of microlens, iisan, mmrec, recbole, table\n")
     with pytest.raises(UsageError, match="--column user=who: expected OURS=THEIRS"):
         run("import", "--format", "table", source, "--out", tmp_path / "d", "--column", "user=who")
     with pytest.raises(UsageError, match="no such file or folder"):

@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import CrossanError, DataError, UsageError
+from crossan.common.datasets.formats import ImportSource
+from crossan.common.datasets.formats.tabular import interactions_from, items_from
 from crossan.common.datasets.line_tables import read_sequences, read_titles
-from crossan.common.datasets.tables import column_names, pick_columns, read_table
+from crossan.common.datasets.tables import column_names, read_table
 
 ODD_TITLES = {2: '"Loud" speaker', 4: '"unclosed start', 7: 'tail quote"'}
 
@@ -165,15 +167,14 @@ def test_only_the_columns_that_are_named_are_read_and_no_doubled_one(tmp_path):
     pq.write_table(pa.table(columns, names=["id", "embedding", "title", "title"]), path)
     assert column_names(path) == ["id", "embedding", "title", "title"]
     assert read_table(path, ["id"]).column_names == ["id"]
-    assert pick_columns(path, {"item_id": ["id"]}, ["item_id"]).to_pylist() == [{"item_id": 1}]
     with pytest.raises(DataError, match="t.parquet, row 1: expected one column title, found 2"):
-        pick_columns(path, {"item_id": ["id"], "title": ["title"]}, ["item_id"])
+        items_from(path, ImportSource(root=tmp_path))
 
 
 def test_a_table_without_a_header_is_refused(tmp_path):
     path = written(tmp_path / "log.csv", "12,345,1700000000\n")
     with pytest.raises(UsageError, match="found 12, 345, 1700000000 .the first line must be"):
-        pick_columns(path, {"user_id": ["user_id"]}, ["user_id"])
+        interactions_from(path, ImportSource(root=tmp_path))
 
 
 @given(st.binary(max_size=40), st.integers(0, 400), st.sampled_from(["", ".parquet", ".csv"]))

@@ -1,4 +1,4 @@
-"""``crossan data``: import a dataset and examine it."""
+"""``crossan data``: import a dataset, add to it and examine it."""
 
 from __future__ import annotations
 
@@ -7,31 +7,46 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from crossan.cache_schema.errors import UsageError
 from crossan.common.console import (
     AsJson,
     Column,
     Panel,
     add_command,
     app_settings,
-    note,
     print_fields,
     print_json,
     print_table,
     print_text,
     printable,
 )
+from crossan.common.datasets.options import (
+    Audio,
+    Columns,
+    Images,
+    Interactions,
+    Items,
+    Sequences,
+    TimeUnitOption,
+    Video,
+    media_folders,
+    parse_columns,
+)
+from crossan.common.datasets.update_command import update
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Import, examine and generate datasets.", **app_settings())
+add_command(app, "update")(update)
 
 _MEDIA_COUNTS = ("present", "absent", "missing", "broken")
+_LICENCES = {"microlens": "MicroLens research release: no redistribution"}
 
 
 @add_command(app, "import")
 def import_dataset(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="Folder of the files to import.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="Folder of the files, or one table.")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -39,9 +54,13 @@ def import_dataset(
         ),
     ],
     source_format: Annotated[
-        Literal["microlens", "iisan", "mmrec", "table"],
-        typer.Option("--format", help="How SRC is laid out.", rich_help_panel=Panel.WHAT),
-    ],
+        Literal["microlens", "iisan", "mmrec", "recbole", "table"] | None,
+        typer.Option(
+            "--format",
+            help="How SRC is laid out; default: what its files show.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -59,87 +78,66 @@ def import_dataset(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
-    interactions: Annotated[
-        Path | None,
+    interactions: Interactions = None,
+    sequences: Sequences = None,
+    items: Items = None,
+    images: Images = None,
+    video: Video = None,
+    audio: Audio = None,
+    column: Columns = None,
+    time_unit: TimeUnitOption = "auto",
+    replace: Annotated[
+        bool,
         typer.Option(
-            "--interactions",
-            metavar="FILE",
-            help="One row per interaction, with a header (table, mmrec).",
+            "--replace",
+            help="Put it in the place of the dataset in FOLDER; other files there stay.",
             rich_help_panel=Panel.WHAT,
         ),
-    ] = None,
-    sequences: Annotated[
-        Path | None,
-        typer.Option(
-            "--sequences",
-            metavar="FILE",
-            help="Lines of 'user TAB item item ...' (table).",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(
-            "--items",
-            metavar="FILE",
-            help="One row per item, with a header (table, mmrec).",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="OURS=THEIRS",
-            help="Name of a column; repeatable.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    time_unit: Annotated[
-        Literal["auto", "s", "ms", "us", "ns"],
-        typer.Option(
-            "--time-unit",
-            help="Unit of timestamps that are numbers; auto: the one that puts all in 1990 to 2100.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = "auto",
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     r"""Turn published files into a dataset folder; media stay where they are.
 
+    It says what was read, matched and left out, and keeps that in FOLDER/import.json.
+
     Examples
     --------
-    crossan data import MicroLens-50k --format microlens --out microlens-50k
-    crossan data import files --format table --interactions files/log.csv \
-        --column user_id=user --column item_id=article --out news
+    crossan data import MicroLens-50k --out microlens-50k
+    crossan data import log.csv --items items.csv --images covers \
+        --column item_id=article --out news
     """
     from crossan.common.datasets.folder import refuse_existing, write_dataset
-    from crossan.common.datasets.importers import ImportSource, read_source
+    from crossan.common.datasets.formats import ImportSource
+    from crossan.common.datasets.importing import read_source
+    from crossan.common.datasets.printing import print_written
+    from crossan.common.datasets.report import ImportRecord
 
-    refuse_existing(out)
-    request = ImportSource(
-        root=source,
-        interactions=interactions,
-        sequences=sequences,
-        items=items,
-        columns=_parse_columns(column or []),
-        time_unit=time_unit,
+    refuse_existing(out, is_replaced=replace)
+    is_table = source.is_file() and interactions is None and sequences is None
+    imported = read_source(
+        source_format,
+        ImportSource(
+            root=source,
+            interactions=source if is_table else interactions,
+            sequences=sequences,
+            items=items,
+            columns=parse_columns(column or []),
+            time_unit=time_unit,
+            media=media_folders(images, video, audio),
+        ),
     )
-    interaction_table, item_table = read_source(source_format, request)
+    report = imported.report
     dataset = write_dataset(
         out,
         name=name or out.absolute().name,
-        source_format=source_format,
-        licence=licence or _LICENCES.get(source_format, "unknown: see the publisher"),
-        interactions=interaction_table,
-        items=item_table,
+        source_format=report.format,
+        licence=licence or _LICENCES.get(report.format, "unknown: see the publisher"),
+        interactions=imported.interactions,
+        items=imported.items,
+        record=ImportRecord(imported=report).to_bytes(),
+        is_replaced=replace,
     )
-    if as_json:
-        print_json({"dataset": str(dataset.root), "name": dataset.name, **dataset.counts})
-        return
-    counts = ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
-    print_text(f"{dataset.root}: {counts}")
-    note(f"licence: {dataset.licence}")
+    print_written(dataset, report, as_json=as_json)
 
 
 @add_command(app, "check")
@@ -188,22 +186,6 @@ def check(
         print_json(report)
     else:
         _print_report(report)
-
-
-_LICENCES = {"microlens": "MicroLens research release: no redistribution"}
-
-
-def _parse_columns(texts: list[str]) -> dict[str, str]:
-    ours_known = ("user_id", "item_id", "timestamp", "title", "image", "video", "audio")
-    columns = {}
-    for text in texts:
-        ours, equals, theirs = text.partition("=")
-        if not equals or not theirs or ours not in ours_known:
-            raise UsageError(
-                f"--column {text}: expected OURS=THEIRS with OURS one of {', '.join(ours_known)}"
-            )
-        columns[ours] = theirs
-    return columns
 
 
 def _print_report(report: dict[str, Any]) -> None:

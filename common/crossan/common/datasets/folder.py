@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import BusyError, DataError, UsageError
 from crossan.common.datasets.publishing import TABLES_FOLDER, publish_files
 from crossan.common.datasets.typed_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, read_typed, typed
 
@@ -119,6 +119,7 @@ def write_dataset(
     items: pa.Table,
     record: bytes | None = None,
     is_replaced: bool = False,
+    basis: Dataset | None = None,
 ) -> Dataset:
     """Write a dataset folder.
 
@@ -138,6 +139,8 @@ def write_dataset(
         Content of ``import.json``; None for no such file.
     is_replaced
         Whether a dataset in ``out`` gives way to this one.
+    basis
+        The dataset in ``out`` that the new one was made from; None for any.
 
     Raises
     ------
@@ -147,7 +150,7 @@ def write_dataset(
         A repeated item id, or a value that is none, such as an id of more than 1,024
         bytes. The message names column and row.
     BusyError
-        Another process writes a dataset there.
+        Another process writes a dataset there, or has written another than ``basis``.
     ResourceError
         The disk is full.
     """
@@ -172,7 +175,15 @@ def write_dataset(
     }
     if record is not None:
         files["import.json"] = lambda path: path.write_bytes(record)
-    publish_files(out, description, files)
+
+    def check_basis() -> None:
+        if basis is not None and open_dataset(out).digest != basis.digest:
+            raise BusyError(
+                f"{out}: another process has written this dataset meanwhile",
+                remedy="Run the same command again",
+            )
+
+    publish_files(out, description, files, check_basis)
     return open_dataset(out)
 
 

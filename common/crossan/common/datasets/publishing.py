@@ -31,7 +31,12 @@ Write = Callable[[Path], None]
 """Writes a new file at the path that it is given."""
 
 
-def publish_files(out: Path, description: Mapping[str, Any], files: Mapping[str, Write]) -> None:
+def publish_files(
+    out: Path,
+    description: Mapping[str, Any],
+    files: Mapping[str, Write],
+    check: Callable[[], None] = lambda: None,
+) -> None:
     """Make ``description`` and the files the dataset in a folder.
 
     Whatever else lies in the folder stays.
@@ -44,6 +49,8 @@ def publish_files(out: Path, description: Mapping[str, Any], files: Mapping[str,
         What ``dataset.json`` is to hold.
     files
         From the name of each other file to what writes it.
+    check
+        Called when no other process can write any more; what it raises ends the write.
 
     Raises
     ------
@@ -54,6 +61,7 @@ def publish_files(out: Path, description: Mapping[str, Any], files: Mapping[str,
     """
     out.mkdir(parents=True, exist_ok=True)
     with _claimed(out):
+        check()
         _remove_remains(out)
         staged = out / f".tables-{secrets.token_hex(8)}"
         staged.mkdir()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from crossan.cache_schema.errors import DataError, ResourceError, UsageError
-from crossan.cache_schema.item_id import shortened
 from crossan.common.datasets.parquet import opened_parquet
 from crossan.common.datasets.quoting import Quoting, RowShape, decide_quoting, split_row, text_lines
 
-__all__ = ["column_names", "pick_columns", "read_table", "read_text"]
+__all__ = ["column_names", "read_table", "read_text"]
 
 _FORMATS_BY_MAGIC = {
     b"\xff\xfe": "UTF-16 text",
@@ -68,50 +67,6 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
             # Not read_table: one of its threads may still run when the interpreter ends.
             return file.read(columns=chosen, use_threads=False)
     return _Text(path).read(columns)
-
-
-def pick_columns(
-    path: Path, names: Mapping[str, Sequence[str]], required: Sequence[str]
-) -> pa.Table:
-    """Return the columns of a table under our names, and read no others.
-
-    Parameters
-    ----------
-    path
-        A file as for `read_table`.
-    names
-        From our name of a column to the names that it may have in the table. The first
-        that exists is taken.
-    required
-        Our names of the columns that must exist. Others become null.
-
-    Raises
-    ------
-    UsageError
-        A required column is missing. The message lists the columns that exist, and the
-        flag that names one.
-    DataError
-        A column exists twice.
-    """
-    existing = column_names(path)
-    chosen = {
-        ours: next((name for name in theirs if name in existing), None)
-        for ours, theirs in names.items()
-    }
-    for ours, name in chosen.items():
-        if name is None and ours in required:
-            raise _missing_column(path, f"{ours} ({', '.join(names[ours])})", ours, existing)
-        if name is not None and existing.count(name) > 1:
-            raise DataError(
-                f"{path}, row 1: expected one column {name}, found {existing.count(name)}"
-            )
-    table = read_table(path, [name for name in chosen.values() if name is not None])
-    return pa.table(
-        {
-            ours: pa.nulls(table.num_rows, pa.string()) if name is None else table.column(name)
-            for ours, name in chosen.items()
-        }
-    )
 
 
 def read_text(path: Path) -> bytes:
@@ -197,19 +152,6 @@ class _Text:
             raise DataError(
                 f"{self.path}: expected {quoting.row_count - 1:,} rows, found {table.num_rows:,}"
             )
-
-
-def _missing_column(
-    path: Path, what: str, ours: str, existing: list[str]
-) -> DataError | UsageError:
-    shown = ", ".join(shortened(name)[1:-1] for name in existing)
-    hint = ""
-    if any(name.replace(".", "", 1).isdigit() for name in existing):
-        hint = " (the first line must be a header, is it a row?)"
-    return UsageError(
-        f"{path}: expected a column for {what}, found {shown}{hint}",
-        remedy=f"Name it: --column {ours}=THEIR_NAME",
-    )
 
 
 def _is_parquet(path: Path) -> bool:

@@ -1,0 +1,168 @@
+"""Tables with a header, in whatever layout they lie."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from crossan.cache_schema.errors import UsageError
+from crossan.common.datasets.columns import ids_of, texts_of
+from crossan.common.datasets.formats.columns_of import (
+    INTERACTION_NAMES,
+    ITEM_NAMES,
+    Chosen,
+    choose_columns,
+    plain_name,
+)
+from crossan.common.datasets.formats.source import (
+    FILE_MODALITIES,
+    ImportSource,
+    SourceTables,
+    empty_interactions,
+    empty_items,
+)
+from crossan.common.datasets.formats.time_columns import unread_times
+from crossan.common.datasets.line_tables import Titles, read_sequences
+from crossan.common.datasets.report import TableReading
+from crossan.common.datasets.tables import column_names, read_table
+from crossan.common.datasets.times import TimeReading, milliseconds_of
+
+__all__ = [
+    "FILE_ORDER",
+    "interactions_from",
+    "items_from",
+    "require_used",
+    "sequences_from",
+    "tables_of",
+    "titles_reading",
+]
+
+FILE_ORDER = TimeReading("none", "no timestamps: file order")
+
+
+def tables_of(source: ImportSource, interactions: Path | None, items: Path | None) -> SourceTables:
+    """Read interactions and items, each where there is a file of them.
+
+    Raises
+    ------
+    UsageError
+        A column is missing or ambiguous, or interactions come from two files.
+    DataError
+        A file does not hold such a table.
+    """
+    if source.interactions is not None and source.sequences is not None:
+        raise UsageError("--interactions and --sequences: give one of them")
+    table, times = empty_interactions(), FILE_ORDER
+    item_table = empty_items()
+    readings: list[TableReading] = []
+    log = source.sequences or interactions
+    if source.sequences is not None:
+        table, reading = sequences_from(source.sequences)
+        readings.append(reading)
+    elif interactions is not None:
+        table, times, reading = interactions_from(interactions, source)
+        readings.append(reading)
+    if items is not None:
+        item_table, reading = items_from(items, source)
+        readings.append(reading)
+    return SourceTables(
+        interactions=table,
+        items=item_table,
+        times=times,
+        readings=tuple(readings),
+        files=tuple(path for path in (log, items) if path is not None),
+    )
+
+
+def sequences_from(path: Path) -> tuple[pa.Table, TableReading]:
+    """Read lines of ``user TAB item item ...``."""
+    table = read_sequences(path)
+    return table, TableReading(file=str(path), holds="interactions", rows=table.num_rows)
+
+
+def titles_reading(path: Path, holds: str, titles: Titles) -> TableReading:
+    """Return what the report says of a file of titles."""
+    columns = {}
+    if titles.header is not None:
+        names = re.split(r"[,\t]", titles.header, maxsplit=1)
+        columns = {"item_id": names[0], "title": names[-1]}
+    return TableReading(file=str(path), holds=holds, rows=len(titles.by_item), columns=columns)
+
+
+def interactions_from(
+    path: Path, source: ImportSource
+) -> tuple[pa.Table, TimeReading, TableReading]:
+    """Read a table with one row per interaction."""
+    chosen = choose_columns(
+        column_names(path), path, INTERACTION_NAMES, source.columns, ("user_id", "item_id")
+    )
+    table = read_table(path, set(chosen.columns.values()))
+    columns = {
+        ours: ids_of(table.column(chosen.columns[ours]), source=path, name=chosen.columns[ours])
+        for ours in ("user_id", "item_id")
+    }
+    times = FILE_ORDER
+    columns["timestamp"] = pa.nulls(table.num_rows, pa.int64())
+    if "timestamp" in chosen.columns:
+        name = chosen.columns["timestamp"]
+        columns["timestamp"], times = milliseconds_of(
+            table.column(name), source.time_unit, source=path, name=name
+        )
+    return pa.table(columns), times, _reading(path, "interactions", table.num_rows, chosen)
+
+
+def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading]:
+    """Read a table with one row per item; relative paths are relative to the table."""
+    chosen = choose_columns(column_names(path), path, ITEM_NAMES, source.columns, ("item_id",))
+    table = read_table(path, set(chosen.columns.values()))
+    columns = {}
+    for ours in ("item_id", "title", *FILE_MODALITIES):
+        theirs = chosen.columns.get(ours)
+        if theirs is None:
+            columns[ours] = pa.nulls(table.num_rows, pa.string())
+        elif ours == "item_id":
+            columns[ours] = ids_of(table.column(theirs), source=path, name=theirs)
+        else:
+            columns[ours] = texts_of(table.column(theirs), source=path, name=theirs)
+        if theirs is not None and ours in FILE_MODALITIES:
+            paths = [
+                str((path.parent / value).absolute()) if value else None
+                for value in columns[ours].to_pylist()
+            ]
+            columns[ours] = pa.array(paths, pa.string())
+    return pa.table(columns), _reading(path, "items", table.num_rows, chosen)
+
+
+def _reading(path: Path, holds: str, row_count: int, chosen: Chosen) -> TableReading:
+    return TableReading(
+        file=str(path),
+        holds=holds,
+        rows=row_count,
+        columns=dict(chosen.columns),
+        ignored=chosen.ignored,
+        unread_times=unread_times(path, chosen.ignored) if holds == "interactions" else (),
+    )
+
+
+def require_used(requested: Mapping[str, str], readings: Sequence[TableReading]) -> None:
+    """Refuse a requested column that was taken from no table: it may be misspelt.
+
+    Raises
+    ------
+    UsageError
+        The message lists the columns that there are.
+    """
+    for ours, theirs in requested.items():
+        taken = [plain_name(reading.columns.get(ours, "")) for reading in readings]
+        if plain_name(theirs) in taken:
+            continue
+        present = sorted(
+            {name for reading in readings for name in (*reading.columns.values(), *reading.ignored)}
+        )
+        raise UsageError(
+            f"--column {ours}={theirs}: expected a column of a table that can hold {ours}, "
+            f"found {', '.join(present) or 'no table with named columns'}"
+        )
