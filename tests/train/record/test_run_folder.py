@@ -54,7 +54,7 @@ def test_what_a_run_read_is_found_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "r" / "config.toml").write_text(to_toml(settings))  # as runs were recorded before
     folder.begin(settings, SPEC, may_resume=True)
     monkeypatch.chdir("/")
-    with pytest.raises(UsageError, match=r"\n  data.dataset: "):
+    with pytest.raises(UsageError, match=r"\n  data.store: "):
         folder.begin(settings, SPEC, may_resume=True)
 
 

@@ -32,6 +32,8 @@ from crossan.train.options import (
     Modalities,
     Residence,
     RunArgument,
+    RunCache,
+    RunDataset,
     explain_setting,
     modalities,
     run_settings,
@@ -163,6 +165,8 @@ def train(
 
 def evaluate(
     run: RunArgument,
+    dataset: RunDataset = None,
+    cache: RunCache = None,
     mask_history: MaskHistory = None,
     permute_features: Annotated[
         int | None,
@@ -186,6 +190,7 @@ def evaluate(
     Examples
     --------
     crossan evaluate runs/first --mask-history none
+    crossan evaluate moved/first --dataset data --cache cache
     """
     from crossan.train.features import Placement
     from crossan.train.runs.opening import open_run
@@ -198,9 +203,11 @@ def evaluate(
         permute_seed=permute_features,
         placement=placement,
         may_be_stale=allow_stale,
+        dataset=dataset,
+        cache=cache,
     )
     result = evaluate_run(opened, mask_history or opened.settings.mask_history)
-    result["permute_features"] = permute_features
+    result |= {"permute_features": permute_features, "dataset_changed": opened.is_changed}
     if as_json:
         print_json(result)
     else:
@@ -209,6 +216,8 @@ def evaluate(
 
 def recommend(
     run: RunArgument,
+    dataset: RunDataset = None,
+    cache: RunCache = None,
     user: Annotated[
         str | None,
         typer.Option("--user", help="A user of the dataset.", rich_help_panel=Panel.WHAT),
@@ -252,6 +261,8 @@ def recommend(
         device=device,
         placement=Placement.parse(residence, max_ram, max_device_memory),
         may_be_stale=allow_stale,
+        dataset=dataset,
+        cache=cache,
     )
     rows = (
         history_of_user(opened, user)

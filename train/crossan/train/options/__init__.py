@@ -15,6 +15,8 @@ from crossan.train.options.shared import (
     Modalities,
     Residence,
     RunArgument,
+    RunCache,
+    RunDataset,
 )
 
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "Modalities",
     "Residence",
     "RunArgument",
+    "RunCache",
+    "RunDataset",
     "explain_setting",
     "modalities",
     "run_settings",

@@ -22,6 +22,8 @@ __all__ = [
     "Modalities",
     "Residence",
     "RunArgument",
+    "RunCache",
+    "RunDataset",
     "complete_model",
 ]
 
@@ -37,6 +39,25 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")]
+# Not from the environment: a run knows its own data, which another folder replaces on demand only.
+RunDataset = Annotated[
+    Path | None,
+    typer.Option(
+        "--dataset",
+        metavar="FOLDER",
+        help="Where the run's dataset lies now; default: where it was trained on it.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+RunCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="FOLDER",
+        help="Where the run's stores lie now; default: where it was trained on them.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
 DatasetFolder = Annotated[
     str | None,
     typer.Option(

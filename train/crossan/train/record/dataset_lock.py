@@ -12,7 +12,7 @@ from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.common.files import replace_durably
 
-__all__ = ["sequence_facts", "settle_sequences"]
+__all__ = ["changed_sequences", "sequence_facts", "settle_sequences"]
 
 _FILE = "dataset.lock.json"
 
@@ -56,17 +56,35 @@ def settle_sequences(folder: Path, facts: Mapping[str, int | str], remedy: str) 
     if not path.is_file():
         replace_durably(path, (json.dumps(facts, indent=2) + "\n").encode())
         return
+    changed = changed_sequences(folder, facts)
+    if changed is not None:
+        raise IncompatibleError(
+            f"--resume {folder}: the dataset has changed since this run was started: {changed}",
+            remedy=remedy,
+        )
+
+
+def changed_sequences(folder: Path, facts: Mapping[str, int | str]) -> str | None:
+    """Return in words how `sequence_facts` differ from those recorded in a run folder.
+
+    None where they do not, or where none are recorded.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The record is damaged.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
     recorded = parse_object(path.read_bytes(), str(path))
     if recorded.keys() != facts.keys():
         raise StoreIntegrityError(
             f"{path}: expected {', '.join(facts)}, found {', '.join(recorded) or 'nothing'}"
         )
-    if recorded != facts:
-        raise IncompatibleError(
-            f"--resume {folder}: the dataset has changed since this run was started:"
-            f" expected {_in_words(recorded)}, found {_in_words(facts)}",
-            remedy=remedy,
-        )
+    if recorded == facts:
+        return None
+    return f"expected {_in_words(recorded)}, found {_in_words(facts)}"
 
 
 def _in_words(facts: Mapping[str, int | str]) -> str:

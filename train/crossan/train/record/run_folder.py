@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import parse_object
-from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
-from crossan.common.stores import FeatureStore, open_store
+from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.record.checkpoint import (
     BEST,
@@ -24,6 +24,7 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
+from crossan.train.record.locked_stores import open_locked
 from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
 
@@ -80,6 +81,7 @@ class RunFolder:
         """
         settings = settings.anywhere()
         environment: dict[str, Any] = {"spec": spec, **provenance()}
+        environment["folder"] = str(self.path.absolute())
         if self.holds_run() and may_resume:
             self._require_same(settings)
             recorded = self._read("env.json") or {}
@@ -161,34 +163,22 @@ class RunFolder:
             )
         return parse_object(path.read_bytes(), str(path))
 
-    def locked_stores(self) -> dict[Modality, FeatureStore] | None:
-        """Open the recorded stores at their recorded versions.
+    def locked_stores(self, cache: Path | None = None) -> dict[Modality, FeatureStore] | None:
+        """Open the recorded stores at their recorded versions, see `open_locked`.
 
         The result is None where none are recorded yet.
-
-        Raises
-        ------
-        IncompatibleError
-            A store there is not the one that was recorded, or a version not the same.
         """
         if not (self.path / LOCK_FILE).is_file():
             return None
-        stores = {}
-        for name, entry in self.lock()["stores"].items():
-            store = open_store(entry["store"], entry["version"])
-            if store.fingerprint != entry["fingerprint"]:
-                raise IncompatibleError(
-                    f"{entry['store']}: the run recorded fingerprint"
-                    f" {entry['fingerprint'][:12]}, found {store.fingerprint[:12]}"
-                )
-            if store.manifest_digest != entry.get("manifest", store.manifest_digest):
-                raise IncompatibleError(
-                    f"{entry['store']}: the run recorded version {entry['version']} with the"
-                    f" digest {entry['manifest'][:12]}, found a version {entry['version']} with"
-                    f" {store.manifest_digest[:12]}: its history was rewritten"
-                )
-            stores[Modality(name)] = store
-        return stores
+        return open_locked(self.lock()["stores"], self.path, self.old_path(), cache)
+
+    def old_path(self) -> Path | None:
+        """Return where the folder lay when the run was last trained, None where none is recorded.
+
+        It lies elsewhere now where it was moved.
+        """
+        recorded = (self._read("env.json") or {}).get("folder")
+        return Path(recorded) if isinstance(recorded, str) else None
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
@@ -277,7 +267,11 @@ class RunFolder:
         )
 
     def _require_same(self, settings: RunSettings) -> None:
-        changed = settings_differences(self.settings().anywhere(), settings, but=_MAY_CHANGE)
+        before = self.settings().anywhere()
+        # Whether a dataset or cache elsewhere holds the same is for their locks to say.
+        moved = {name: getattr(settings.data, name) for name in ("dataset", "cache")}
+        before = before.model_copy(update={"data": before.data.model_copy(update=moved)})
+        changed = settings_differences(before, settings, but=_MAY_CHANGE)
         if changed:
             listed = "\n  ".join(changed)
             raise UsageError(

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from crossan.common.console import AsJson, Panel, note, print_json
-from crossan.train.options import RunArgument
+from crossan.train.options import RunArgument, RunCache, RunDataset
 
 __all__ = ["report"]
 
 
 def report(
     run: RunArgument,
+    dataset: RunDataset = None,
+    cache: RunCache = None,
     compare: Annotated[
         Path | None,
         typer.Option(
@@ -41,10 +43,11 @@ def report(
     --------
     crossan report runs/first --compare runs/second --out report.html
     """
-    from crossan.train.report.page import write_report
+    from crossan.train.report.page import Elsewhere, write_report
 
     target = out or run / "report.html"
-    write_report([run] if compare is None else [run, compare], target)
+    runs = [run] if compare is None else [run, compare]
+    write_report(runs, target, Elsewhere(dataset, cache))
     if as_json:
         print_json({"report": str(target)})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.files import replace_durably
 from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.inputs import open_inputs
 
-__all__ = ["write_report"]
+__all__ = ["Elsewhere", "write_report"]
 
 _COLUMNS = ("hr@5", "hr@10", "hr@20", "hr@50", "ndcg@10", "ndcg@20", "mrr@10")
 _SLICES = {
@@ -27,11 +29,24 @@ The values are the headings that the page shows.
 """
 
 
-def write_report(runs: Sequence[Path], out: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Where the user says that the runs' data lie now."""
+
+    dataset: Path | None = None
+    cache: Path | None = None
+
+
+def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhere()) -> None:
     """Write the page for one run, or for a run and its twin.
+
+    A page is made of the run folders alone. Where the user says where the data
+    lie, these are compared with what the runs recorded.
 
     Raises
     ------
+    IncompatibleError
+        They are not what a run was trained on.
     UsageError
         A run is not finished, ``out`` cannot be a file, or ``crossan[report]``
         is not installed.
@@ -46,6 +61,9 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         raise UsageError(
             f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'"
         ) from None
+    if elsewhere != Elsewhere():
+        for path in runs:
+            open_inputs(RunFolder(path), elsewhere.dataset, elsewhere.cache)
     opened = [_read(path, name) for path, name in zip(runs, _names(runs), strict=True)]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -117,6 +135,8 @@ def _read(path: Path, name: str) -> dict[str, Any]:
     notes = [result["model"]]
     if settings.features.permute_seed is not None:
         notes.append("features shuffled")
+    if any(counts["stale"] for counts in result.get("contents", {}).values()):
+        notes.append("stale contents")
     return {
         "name": name,
         "label": f"{name} ({', '.join(notes)})",

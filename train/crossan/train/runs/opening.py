@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
-from crossan.common.datasets import Dataset, KeptSequences, open_dataset
+from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
@@ -25,7 +25,7 @@ from crossan.train.features import (
     StoredStates,
     place_features,
 )
-from crossan.train.features.sources import RecordedRun, Served
+from crossan.train.features.sources import Served
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_choice
 from crossan.train.models.recommender import ModelContext, item_rows_of
@@ -35,6 +35,7 @@ from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.contents import Comparing, Verdicts, serve
+from crossan.train.runs.inputs import open_inputs
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import (
     ContentSettings,
@@ -58,6 +59,8 @@ class OpenedRun:
     model: nn.Module
     verdicts: Verdicts
     """How the contents of its items compare with its stores."""
+    is_changed: bool = False
+    """Whether the dataset is another one than the run was trained on."""
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -73,6 +76,8 @@ def open_run(
     permute_seed: int | None = None,
     placement: Placement = Placement(),  # noqa: B008 - frozen
     may_be_stale: bool = False,
+    dataset: Path | None = None,
+    cache: Path | None = None,
 ) -> OpenedRun:
     """Open a run with the weights of its best epoch.
 
@@ -93,30 +98,33 @@ def open_run(
         Where they live; no number depends on it.
     may_be_stale
         Whether items may have other contents than those that the stores were made from.
+    dataset, cache
+        Where the user says that the run's data lie now, see `open_inputs`.
 
     Raises
     ------
     UsageError
-        No run there, or none that finished an epoch.
+        No run there, or none that finished an epoch, or its data is gone.
+    IncompatibleError
+        The dataset or a store is not the one that the run recorded.
     DataError
         Items of the dataset that no version of a store serves, or that are stale.
     """
     folder = RunFolder(path)
-    settings = folder.settings()
-    stores = folder.locked_stores()
-    best = folder.best_checkpoint()
-    if stores is None:
-        raise UsageError(f"{path}: expected cache.lock.json, found none")
+    inputs = open_inputs(folder, dataset, cache)
+    settings, best = inputs.settings, folder.best_checkpoint()
     if permute_seed is not None and not settings.model.reads_hidden_states:
         raise UsageError(
             f"--permute-features: {path} is a run of {settings.model.kind}, which reads no features"
         )
-    dataset, chosen = open_dataset(settings.data.dataset), pick_device(device)
+    chosen = pick_device(device)
     permuted = () if permute_seed is None else (permute_seed,)
-    recorded = RecordedRun(folder.path, may_follow=True)
-    serving = serve(dataset, stores, settings.data, recorded, Comparing(may_be_stale))
+    serving = serve(
+        inputs.dataset, inputs.stores, settings.data, inputs.recorded, Comparing(may_be_stale)
+    )
+    is_changed = inputs.warn_if_changed(serving[0].kept)
     run = assemble(
-        settings, folder, dataset, serving, chosen, placement, permuted, is_training=False
+        settings, folder, inputs.dataset, serving, chosen, placement, permuted, is_training=False
     )
     weights = best.tensors["model"]
     if rows := item_rows_of(run.model):
@@ -125,7 +133,7 @@ def open_run(
         nothing = {name: torch.zeros_like(state[name], device="cpu") for name in rows}
         weights = carry_item_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
     load_weights(run.model, weights, str(path))
-    return run
+    return replace(run, is_changed=is_changed)
 
 
 def assemble(

@@ -103,7 +103,11 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     settings = settle_compute(settings, folder, device, launch)
     stores: Mapping[Modality, FeatureStore] = {}
     if reads_stores:
-        recorded = folder.locked_stores() if launch.may_resume else None
+        recorded = None
+        if launch.may_resume and folder.holds_run():
+            cache = settings.anywhere().data.cache
+            has_moved = cache is not None and cache != folder.settings().data.cache
+            recorded = folder.locked_stores(Path(cache) if cache and has_moved else None)
         stores = recorded or choose_stores(settings.data, dataset)
     entries = lock_entries(stores, kept_layers(settings.model))
     if settings.init is not None and not folder.holds_run():
@@ -163,10 +167,10 @@ def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> Rec
     if not (folder.path / LOCK_FILE).is_file():
         return None
     entries = folder.lock()["stores"]
-    recorded = {name: (entry["store"], entry["version"]) for name, entry in entries.items()}
+    # Not by path: the stores may have been moved since.
+    recorded = {name: (entry["fingerprint"], entry["version"]) for name, entry in entries.items()}
     opened = {
-        modality.value: (str(store.path.absolute()), store.version)
-        for modality, store in stores.items()
+        modality.value: (store.fingerprint, store.version) for modality, store in stores.items()
     }
     return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
 
