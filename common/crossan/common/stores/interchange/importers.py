@@ -21,7 +21,7 @@ from crossan.cache_schema.item_id import id_fault, shortened
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import progress
 from crossan.common.datasets.columns import ids_of
-from crossan.common.datasets.tables import column_names, pick_columns, read_text
+from crossan.common.datasets.tables import column_names, read_table, read_text
 from crossan.common.stores.folders import create_store, store_folder
 from crossan.common.stores.interchange.tensor_archive import read_tensors
 from crossan.common.stores.journal import ItemRow, Journal
@@ -225,15 +225,15 @@ def _mapped_ids(path: Path) -> list[str]:
     is no other column.
     """
     names = column_names(path)
-    if "itemID" not in names:
+    if names.count("itemID") != 1:
         raise DataError(
             f"{path}: expected a table with the column itemID, found {shortened(','.join(names))}"
         )
-    others = [name for name in names if name != "itemID"]
-    table = pick_columns(path, {"number": ["itemID"], "id": others[:1] or ["itemID"]}, ("number",))
+    # The first other column, or itemID itself.
+    chosen = ["itemID", min(names, key=lambda name: name == "itemID")]
+    table = read_table(path, chosen)
     numbers, ids = (
-        ids_of(table.column(column), source=path, name=column).to_pylist()
-        for column in ("number", "id")
+        ids_of(table.column(column), source=path, name=column).to_pylist() for column in chosen
     )
     by_number = dict(zip(numbers, ids, strict=True))
     ordered = [by_number.get(str(number)) for number in range(len(numbers))]
