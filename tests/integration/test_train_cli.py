@@ -197,6 +197,11 @@ def test_recommend_leaves_out_what_was_seen(small, sequences):
     [
         (("--user", "u0x1"), "--user u0x1: not among the run's 150 users .*did you mean 'u0.1'"),
         (("--history", "i01,nope"), "--history i01,nope: not in the catalogue of 40 items: nope"),
+        (
+            ("--user", "u" * 30_000),
+            "--user: expected a user id of at most 1,024 bytes, found 30,000",
+        ),
+        (("--history", "x" * 30_000), "--history xxx.*: not in the catalogue of 40 items: xxx"),
         ((), "expected one of --user and --history"),
     ],
 )

@@ -14,22 +14,27 @@ every other a megabyte.
 _SHOWN_CHARACTERS = 40
 
 
-def id_fault(text: str) -> str | None:
-    """Return why a text is no id, for the end of a message, and None for an id.
+def id_fault(text: str, what: str = "an id") -> str | None:
+    """Return why a text is no id, as the end of a message, and None for an id.
 
     An id is 1 to 1,024 bytes of UTF-8 without NUL.
+
+    Parameters
+    ----------
+    text
+        What should be an id.
+    what
+        What the message calls it.
     """
-    if not text:
-        return "expected an id, found an empty text"
-    if "\0" in text:
-        return f"expected an id without NUL, found {shortened(text)}"
+    if not text or "\0" in text:
+        return f"expected {what} without NUL and not empty, found {shortened(text)}"
     try:
         byte_count = len(text.encode())
     except UnicodeEncodeError:
-        return f"expected an id of valid Unicode, found {shortened(text)}"
+        return f"expected {what} of valid Unicode, surrogates not allowed, found {shortened(text)}"
     if byte_count > LONGEST_ID_BYTES:
         return (
-            f"expected an id of at most {LONGEST_ID_BYTES:,} bytes, "
+            f"expected {what} of at most {LONGEST_ID_BYTES:,} bytes, "
             f"found {byte_count:,}: {shortened(text)}"
         )
     return None

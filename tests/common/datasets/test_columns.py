@@ -26,7 +26,7 @@ def test_ids_are_the_texts_of_what_a_column_holds(column, ids):
     ("column", "fault"),
     [
         (pa.array(["a", None]), "row 2: expected an id, found null"),
-        (pa.array(["a", ""]), "row 2: expected an id, found an empty text"),
+        (pa.array(["a", ""]), "row 2: expected an id without NUL and not empty, found ''"),
         (pa.array(["a\0"]), "row 1: expected an id without NUL"),
         (pa.array(["ü" * 512, "ü" * 513]), "row 2: expected an id of at most 1,024 bytes"),
         (pa.array([b"\xff"]), "row 1: expected UTF-8"),

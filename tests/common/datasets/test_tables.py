@@ -55,6 +55,9 @@ QUOTING_WRITERS = {
     "minimal": quoting_where(needs),
     "everything": quoting_where(lambda text, delimiter, column: True),
     "one column": quoting_where(lambda text, delimiter, column: column == 1),
+    "one column, where it has a text": quoting_where(
+        lambda text, delimiter, column: column == 1 and text
+    ),
     "the empty": quoting_where(lambda text, *where: not text or needs(text, *where)),
 }
 # Some programs quote for more than they must.
@@ -114,9 +117,9 @@ def test_a_table_without_quoting_gives_its_rows_or_an_error(tmp_path_factory, ti
     if result != [[number, title or None] for number, title in rows]:
         # The same bytes would be written by a program that quotes.
         assert result == strict_rows(text, delimiter)
-        filled = [["item_id", "title"], *([field or "" for field in row] for row in result)]
+        filled = [[field or "" for field in row] for row in result]
         written_again = [write(filled, delimiter) for write in QUOTING_WRITERS.values()]
-        assert delimiter == "," or text in written_again
+        assert delimiter == "," or text.partition("\n")[2] in written_again
 
 
 def test_texts_over_several_lines_are_read_where_every_field_is_quoted(tmp_path):
@@ -214,7 +217,7 @@ def test_only_the_blank_of_ascii_parts_items(tmp_path):
     [
         ("user_id\titem_ids\nu\ta\n", "line 1: .*found a header"),
         (f"u\ta\nv\t{'x' * 1025} b\n", "line 2: expected an id of at most 1,024 bytes"),
-        ("\ta b\n", "line 1: expected an id, found an empty text"),
+        ("\ta b\n", "line 1: expected an id without NUL and not empty, found ''"),
         ("u\ta\rb\n", "line 1: expected 'user TAB item item ...'"),
     ],
 )

@@ -26,7 +26,7 @@ def write(folder, *, interactions=(), items=()):
 
 
 UNUSABLE = [
-    ("item_id", ["a", ""], "row 2: expected an id, found an empty text"),
+    ("item_id", ["a", ""], "row 2: expected an id without NUL and not empty, found ''"),
     ("item_id", ["a\0", "b"], "row 1: expected an id without NUL"),
     ("item_id", ["a", "x" * 30_000], "row 2: expected an id of at most 1,024 bytes, found 30,000"),
     ("item_id", ["a", None], "row 2: expected an id, found null"),

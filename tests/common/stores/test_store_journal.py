@@ -251,6 +251,7 @@ def test_segment_without_a_row_reads_as_nan(empty):
             "expected an item id without NUL and not empty, found ''",
         ),
         (ItemRow("a\0", None, ItemStatus.ABSENT), "expected an item id without NUL"),
+        (ItemRow("a" * 1025, None, ItemStatus.ABSENT), "at most 1,024 bytes, found 1,025"),
         (ItemRow("\ud800", None, ItemStatus.ABSENT), "surrogates not allowed"),
         (
             ItemRow("a", None, ItemStatus.OK),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.item_id import id_fault
 from crossan.cache_schema.modality import Modality
 
 if TYPE_CHECKING:
@@ -89,13 +90,9 @@ def _check_ids(item_ids: list[str], dataset: Dataset) -> None:
             remedy=remedy,
         )
     # A store refuses such ids too, but only when their rows are written.
-    unusable = [item_id for item_id in item_ids if not item_id or "\0" in item_id]
-    if unusable:
-        raise DataError(
-            f"dataset {dataset.root}: "
-            f"expected item ids without NUL and not empty, found {unusable[0]!r}",
-            remedy=remedy,
-        )
+    fault = next(filter(None, (id_fault(item_id, "item ids") for item_id in item_ids)), None)
+    if fault is not None:
+        raise DataError(f"dataset {dataset.root}: {fault}", remedy=remedy)
     repeated = [item_id for item_id, count in Counter(item_ids).items() if count > 1]
     if repeated:
         raise DataError(

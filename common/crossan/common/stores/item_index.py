@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.item_id import LONGEST_ID_BYTES
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import SegmentRecord
 from crossan.common.stores.records import StagedItem
@@ -77,12 +78,14 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
         statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
         rows = table.column("row").cast(pa.int64()).fill_null(-1).to_numpy()
         item_ids = table.column("item_id").cast(pa.string())
+        item_ids.validate(full=True)  # its UTF-8, at which Arrow does not look when it reads
         if _STAMP in names:
             stamps = _stamps(data, record, where)
         else:
             # A view of one number, so that the stamps of a million items take eight bytes.
             stamps = np.broadcast_to(np.int64(record.stamp), row_count)
-    except (pa.ArrowException, OSError) as error:
+    # UnicodeDecodeError: Arrow takes the names of columns as they come.
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreIntegrityError(
             f"{where}: expected a Parquet file of {', '.join(_COLUMNS)}: {error}"
         ) from error
@@ -127,6 +130,11 @@ def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.in
 def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 - pyarrow is untyped
     import pyarrow.compute as pc
 
+    # Before the table below is made: each of its rows has the width of the longest id.
+    if (pc.max(pc.binary_length(column)).as_py() or 1) > LONGEST_ID_BYTES:
+        raise StoreIntegrityError(
+            f"{where}: expected item ids of at most {LONGEST_ID_BYTES:,} bytes, found a longer one"
+        )
     longest = pc.max(pc.utf8_length(column)).as_py() or 1
     item_ids = np.empty(len(column), dtype=f"U{longest}")
     # In blocks: a million Python strings at once take 60 MiB.

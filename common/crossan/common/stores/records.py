@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.canonical import canonical_bytes, parse_object
+from crossan.cache_schema.item_id import id_fault
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores.checksums import crc32c
 
@@ -60,11 +61,12 @@ def check_item(item: ItemRow, row_shape: tuple[int, int], dtype: np.dtype[Any]) 
     Raises
     ------
     ValueError
-        An id that is empty or has a NUL, a row of another shape or dtype, a row without status ok
+        An id that is none (`id_fault`), a row of another shape or dtype, a row without status ok
         or status ok without one.
     """
-    if not item.item_id or "\0" in item.item_id:
-        raise ValueError(f"expected an item id without NUL and not empty, found {item.item_id!r}")
+    fault = id_fault(item.item_id, "an item id")
+    if fault is not None:
+        raise ValueError(fault)
     if (item.row is not None) != (item.status is ItemStatus.OK):
         raise ValueError(
             f"item {item.item_id!r}: expected a row exactly when the status is ok, "

@@ -115,6 +115,7 @@ def test_items_without_states_are_zeros_that_are_named(store, tmp_path):
         ("a\nb\n", r"f\.npy: expected floats of shape \(2, dim\) .* found float32 \(3, 2\)"),
         ("a\nb\nb\n", r"ids\.txt: expected each item id once"),
         ("a\nb\n\n", r"ids\.txt: expected each item id once, found one repeated or empty"),
+        ("a\u2028b\nc\nd" + "x" * 1024, r"ids\.txt, item 3: .*at most 1,024 bytes, found 1,025"),
     ],
 )
 def test_ids_that_do_not_fit_are_named(tmp_path, ids, message):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.item_id import id_fault, shortened
 from crossan.train.evaluation.encoding import make_rankers
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
@@ -26,6 +27,10 @@ def history_of_user(run: OpenedRun, user: str) -> np.ndarray:
     UsageError
         No such user, or one with too few interactions.
     """
+    # Before NumPy gives every user the width of this one to compare them.
+    fault = id_fault(user, "a user id")
+    if fault is not None:
+        raise UsageError(f"--user: {fault}")
     users = run.kept.user_ids
     row = int(np.searchsorted(users, user))
     if row == len(users) or users[row] != user:
@@ -46,13 +51,14 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     UsageError
         No item, or one that is not in the catalogue.
     """
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip(" ") for name in text.split(",") if name.strip(" ")]
     known = {str(item): row for row, item in enumerate(run.kept.item_ids)}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
+        shown = ", ".join(shortened(name)[1:-1] for name in unknown[:5])
         raise UsageError(
-            f"--history {text}: not in the catalogue of {len(known):,} items:"
-            f" {', '.join(unknown) or 'nothing named'}"
+            f"--history {shortened(text)[1:-1]}: not in the catalogue of {len(known):,} items:"
+            f" {shown or 'nothing named'}"
         )
     return np.array([known[name] for name in names], dtype=np.int64)
 

@@ -5,7 +5,6 @@ They are IISAN's tensors per item, one array with a list of ids, and MMRec's fil
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +17,11 @@ import numpy.typing as npt
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.item_id import id_fault, shortened
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import progress
+from crossan.common.datasets.columns import ids_of
+from crossan.common.datasets.tables import column_names, read_table, read_text
 from crossan.common.stores.folders import create_store, store_folder
 from crossan.common.stores.interchange.tensor_archive import read_tensors
 from crossan.common.stores.journal import ItemRow, Journal
@@ -76,6 +78,9 @@ def import_features(source: Path, source_format: str, target: ImportTarget) -> I
     # The files are read twice, so that memory holds one item at a time. The digest of all values
     # is part of the identity, and so of the name of the folder that the first row goes to.
     for item_id, states in read(source, target):
+        fault = id_fault(item_id, "an item id")
+        if fault is not None:
+            raise DataError(f"{source}: {fault}")
         shape = states.shape if shape is None else shape
         if states.shape != shape:
             raise DataError(
@@ -199,7 +204,9 @@ def _npy(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
         raise DataError(
             f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line"
         )
-    ids = target.ids.read_text(encoding="utf-8").splitlines()
+    # Not splitlines(): an id can hold a character such as U+2028.
+    ids = read_text(target.ids).decode().removesuffix("\n").split("\n")
+    ids = [item_id.removesuffix("\r") for item_id in ids]
     yield from _rows_of_array(source, ids, target.ids)
 
 
@@ -217,25 +224,25 @@ def _mapped_ids(path: Path) -> list[str]:
     They are in the column beside ``itemID``, or are the numbers themselves where there
     is no other column.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: expected MMRec's item mapping: {error.strerror}") from error
-    header = text.partition("\n")[0]
-    delimiter = "\t" if "\t" in header else ","
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    if not rows or "itemID" not in rows[0]:
-        raise DataError(f"{path}: expected a table with the column itemID, found {header!r:.80}")
-    others = [name for name in rows[0] if name != "itemID"]
-    try:
-        ordered = sorted(rows, key=lambda row: int(row["itemID"]))
-        if [int(row["itemID"]) for row in ordered] != list(range(len(ordered))):
-            raise ValueError("numbers with a gap or a repeat")
-    except ValueError as error:
+    names = column_names(path)
+    if names.count("itemID") != 1:
         raise DataError(
-            f"{path}: expected itemID from 0 to {len(rows) - 1} once each, found {error}"
-        ) from error
-    return [row[others[0]] if others else row["itemID"] for row in ordered]
+            f"{path}: expected a table with the column itemID, found {shortened(','.join(names))}"
+        )
+    # The first other column, or itemID itself.
+    chosen = ["itemID", min(names, key=lambda name: name == "itemID")]
+    table = read_table(path, chosen)
+    numbers, ids = (
+        ids_of(table.column(column), source=path, name=column).to_pylist() for column in chosen
+    )
+    by_number = dict(zip(numbers, ids, strict=True))
+    ordered = [by_number.get(str(number)) for number in range(len(numbers))]
+    if None in ordered:
+        raise DataError(
+            f"{path}: expected itemID from 0 to {len(numbers) - 1} once each, "
+            "found numbers with a gap or a repeat"
+        )
+    return [item_id for item_id in ordered if item_id is not None]
 
 
 def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Iterator[ItemStates]:
@@ -250,6 +257,10 @@ def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Iterator[
         )
     if len(set(ids)) != len(ids) or "" in ids:
         raise DataError(f"{list_path}: expected each item id once, found one repeated or empty")
+    for number, item_id in enumerate(ids, 1):
+        fault = id_fault(item_id, "an item id")
+        if fault is not None:
+            raise DataError(f"{list_path}, item {number:,}: {fault}")
     # By id, as every format: the digest must not depend on the order of the rows in the file.
     for number in sorted(range(len(ids)), key=lambda number: ids[number]):
         states = np.asarray(array[number], dtype=np.float32)
