@@ -410,6 +410,16 @@ def test_reuse_takes_what_a_teammate_has_computed_and_computes_the_rest(extract,
     )  # batches of other items: rounding
 
 
+def test_reuse_finds_the_rows_of_a_dataset_that_has_another_name_now(extract, dataset, tmp_path):
+    extract("text", "--cache", tmp_path / "theirs")
+    description = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps({**description, "name": "renamed"}))
+    code, result, said = extract("text", "--reuse", tmp_path / "theirs")
+    assert code == 0, said
+    assert "renamed" in result["stores"][0]["store"]
+    assert result["stores"][0]["forwarded"] == 0
+
+
 def test_reuse_of_another_recipe_or_of_nothing_is_refused(extract, tmp_path):
     other = extract("text", "--layers", "0", "--cache", tmp_path / "other")[1]["stores"][0]
     code, _, said = extract("text", "--reuse", other["store"])

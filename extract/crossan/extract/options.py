@@ -132,8 +132,8 @@ Reuse = Annotated[
     typer.Option(
         "--reuse",
         metavar="ADDRESS",
-        help="Store or cache (folder, s3://, https://) to take rows from where the content"
-        " is the same.",
+        help="Store or cache (folder, s3://, https://), of any dataset, to take rows from"
+        " where the content is the same.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -176,19 +176,22 @@ def check(
     --------
     crossan data check demo/dataset
     """
-    from crossan.common.datasets.doctor import examine
+    from crossan.common.datasets.doctor import examine, require_match
     from crossan.common.datasets.folder import open_dataset
 
-    report = examine(
-        open_dataset(dataset), max_items=max_items, min_items=min_items, workers=workers
-    )
+    opened = open_dataset(dataset)
+    report = examine(opened, max_items=max_items, min_items=min_items, workers=workers)
     if as_json:
         print_json(report)
     else:
         _print_report(report)
+    require_match(opened)
 
 
 def _print_report(report: dict[str, Any]) -> None:
+    from crossan.common.datasets.printing import print_import, print_times
+    from crossan.common.datasets.report import ImportReport, TimeRange
+
     kept = report["protocol"]
     rule = f"(the last {kept['max_items']} of users with at least {kept['min_items']})"
     print_fields([("dataset", _counts(report)), ("kept", f"{_counts(kept)} {rule}")])
@@ -203,6 +206,11 @@ def _print_report(report: dict[str, Any]) -> None:
         print_text(f"- {problem['what']}: {problem['count']:,}")
         for example in problem["examples"]:
             print_text(f"    {printable(example)}")
+    print_times(TimeRange.model_validate(report["times"]))
+    for command in ("imported", "updated"):
+        if report[command] is not None:
+            print_text(f"\nits last {report[command]['command']}")
+            print_import(ImportReport.model_validate(report[command]))
 
 
 def _counts(counts: dict[str, Any]) -> str:

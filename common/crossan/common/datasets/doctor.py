@@ -12,15 +12,18 @@ from typing import Any
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
-from crossan.common.datasets.folder import Dataset
+from crossan.common.datasets.folder import Dataset, file_of
+from crossan.common.datasets.importing import repeated_rows
 from crossan.common.datasets.protocol import (
     KeptSequences,
     cold_test_targets,
     keep_sequences,
     unwinnable_test_targets,
 )
+from crossan.common.datasets.report import IMPORT_FILE, Examples, read_record
+from crossan.common.datasets.time_ranges import stored_range
 
-__all__ = ["examine"]
+__all__ = ["examine", "require_match"]
 
 _SHOWN = 5
 _KNOWN_COUNTS = {
@@ -47,6 +50,7 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
         Threads that decode media.
     """
     interactions, items = dataset.interactions(), dataset.items()
+    record = read_record(file_of(dataset, IMPORT_FILE))
     kept = keep_sequences(interactions, max_items=max_items, min_items=min_items)
     problems = [
         *_count_problems(dataset),
@@ -72,7 +76,28 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
         "cold_test_targets": cold_test_targets(kept),
         "unwinnable_test_targets": unwinnable_test_targets(kept),
         "problems": problems,
+        "times": stored_range(interactions.column("timestamp")).model_dump(mode="json"),
+        **record.model_dump(mode="json"),
     }
+
+
+def require_match(dataset: Dataset) -> None:
+    """Refuse a dataset whose interactions name no item that it lists.
+
+    Raises
+    ------
+    DataError
+        The message has examples of both.
+    """
+    used = dataset.interactions().column("item_id").unique().to_pylist()
+    listed = dataset.items().column("item_id").to_pylist()
+    if used and listed and not set(used) & set(listed):
+        raise DataError(
+            f"{dataset.root}: expected interactions with its items, found none"
+            f"\n  interactions name: {', '.join(Examples.of(used).examples)}"
+            f"\n  items are: {', '.join(Examples.of(listed).examples)}",
+            remedy="Import it anew from its tables: crossan data import",
+        )
 
 
 def _problem(
@@ -106,6 +131,14 @@ def _id_problems(
     if repeated:
         yield _problem("duplicate-item", "items.parquet lists an item more than once", repeated)
     unlisted = sorted(set(interactions.column("item_id").to_pylist()) - set(listed))
+    repeated_interactions = repeated_rows(interactions)
+    if repeated_interactions.count:
+        yield _problem(
+            "repeated-interaction",
+            "interactions with the user, item and time of an earlier one",
+            repeated_interactions.examples,
+            count=repeated_interactions.count,
+        )
     if unlisted:
         yield _problem(
             "unlisted-item", "interactions name items that items.parquet does not list", unlisted
@@ -131,7 +164,6 @@ def _target_problems(kept: KeptSequences) -> Iterator[dict[str, Any]]:
         what = (
             f"{unwinnable / target_count:.1%} of test targets are in their user's history "
             "already: unwinnable when masked"
-            "unwinnable when masked"
         )
         yield _problem("unwinnable-target", what, count=unwinnable)
 
@@ -189,12 +221,14 @@ def _probe_all(
 
 
 def _probe_one(path: Path, probe: Probe) -> tuple[str, str]:
-    if not path.is_file():
-        return "missing", ""
     try:
+        if not path.is_file():
+            return "missing", ""
         return ("absent", "") if probe(path) is ItemStatus.ABSENT else ("present", "")
     except DataError as error:
         return "broken", error.message
+    except OSError as error:
+        return "broken", f"cannot be read: {error.strerror}"
 
 
 def _find_probe(modality: Modality) -> Probe:

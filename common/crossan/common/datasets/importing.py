@@ -23,9 +23,8 @@ from crossan.common.datasets.report import (
     ImportReport,
     Join,
     MediaReading,
-    TimeRange,
 )
-from crossan.common.datasets.times import TimeReading
+from crossan.common.datasets.time_ranges import time_range
 
 __all__ = [
     "Imported",
@@ -36,7 +35,6 @@ __all__ = [
     "read_source",
     "repeated_rows",
     "requested",
-    "time_range",
     "title_join",
 ]
 
@@ -221,17 +219,6 @@ def repeated_rows(interactions: pa.Table) -> Examples:
         count=(pc.sum(repeated.column("count_all")).as_py() or 0) - repeated.num_rows,
         examples=tuple(f"{row['user_id']} {row['item_id']} {row['timestamp']}" for row in shown),
     )
-
-
-def time_range(times: TimeReading) -> TimeRange:
-    """Return what the report says of the timestamps."""
-    unit = "file order" if times.unit == "none" else times.unit
-    ends = times.dates or (times.first, times.last)
-    first, last = (
-        end if end is None else str(end) if isinstance(end, int) else end.isoformat()
-        for end in ends
-    )
-    return TimeRange(unit=unit, decided=times.how, first=first, last=last, doubt=times.doubt)
 
 
 def title_join(items: pa.Table) -> Join:

@@ -8,10 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crossan.cache_schema.errors import DataError
+from crossan.common.datasets.time_ranges import DATES_BEGIN_MS
 
 __all__ = ["is_new"]
-
-_DATES_MS = 631_152_000_000  # 1990; numbers that only order the rows are smaller
 
 Flags = npt.NDArray[np.bool_]
 Int64Array = npt.NDArray[np.int64]
@@ -48,7 +47,7 @@ def is_new(log: pa.Table, known: pa.Table) -> Flags:
             )
         return _is_new_in_sequence(log, known)
     ends = [pc.min_max(column).as_py() for column in (times, known_times)]
-    if (ends[0]["min"] >= _DATES_MS) != (ends[1]["min"] >= _DATES_MS):
+    if (ends[0]["min"] >= DATES_BEGIN_MS) != (ends[1]["min"] >= DATES_BEGIN_MS):
         ranges = [f"{end['min']:,} to {end['max']:,}" for end in ends]
         raise DataError(
             f"expected timestamps like those of the dataset, {ranges[1]} ms, found {ranges[0]} ms",

@@ -28,7 +28,6 @@ from crossan.common.datasets.importing import (
     look_for_paths,
     repeated_rows,
     requested,
-    time_range,
 )
 from crossan.common.datasets.joins import join_of, match_ids
 from crossan.common.datasets.log_rows import is_new
@@ -40,6 +39,7 @@ from crossan.common.datasets.report import (
     Join,
     read_record,
 )
+from crossan.common.datasets.time_ranges import time_range
 
 __all__ = ["update_dataset"]
 

@@ -29,7 +29,7 @@ def reuse_rows(
     Parameters
     ----------
     address
-        Of a store, or of a cache that holds one under the same name.
+        Of a store, or of a cache, whose stores of the same fingerprint count under any dataset.
     folder
         Of the store that is filled.
     identity
@@ -51,12 +51,17 @@ def reuse_rows(
             ids_by_digest.setdefault(finding.digest, []).append(finding.medium.item_id)
     if not ids_by_digest:
         return list(work)
-    # Within a cache a store lies at DATASET/MODALITY/NAME, and in a donor's cache at the same.
-    donor = Donor.open(address, "/".join(folder.parts[-3:]), identity)
     taken: set[str] = set()
-    for rows in donor.rows(ids_by_digest):
-        journal.append(rows)
-        taken.update(row.item_id for row in rows)
+    # Within a cache a store lies at DATASET/MODALITY/NAME.
+    for donor in Donor.find_all(address, "/".join(folder.parts[-3:]), identity):
+        digests: set[str | None] = set()
+        for rows in donor.rows(ids_by_digest):
+            journal.append(rows)
+            taken.update(row.item_id for row in rows)
+            digests.update(row.content_digest for row in rows)
+        ids_by_digest = {
+            digest: ids for digest, ids in ids_by_digest.items() if digest not in digests
+        }
     note(f"--reuse {address}: {len(taken):,} items taken from there")
     left = [
         tuple(finding for finding in findings if finding.medium.item_id not in taken)

@@ -131,3 +131,10 @@ class BucketFolder:
             for page in pages
             for entry in page
         }
+
+    def folders(self, prefix: str | None) -> list[str]:
+        """Return what lies between a prefix and the next slash, for all objects below it."""
+        import obstore
+
+        entries = obstore.list_with_delimiter(self._store, prefix=prefix)
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in entries["common_prefixes"])

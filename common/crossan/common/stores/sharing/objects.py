@@ -158,6 +158,22 @@ class ObjectRemote:
         _checked(prefix)
         return self._tried(f"list {prefix}", lambda: self._bucket.listed(prefix))
 
+    def folders(self, prefix: str = "") -> list[str]:
+        """Return what lies between a prefix and the next slash, for all objects below it.
+
+        A web server lists nothing: there are none.
+
+        Raises
+        ------
+        RemoteError
+            Ten tries failed, or access is denied.
+        """
+        if self.is_read_only:
+            return []
+        where = _checked(prefix) if prefix else None
+        names = self._tried(f"list {prefix or self.url}", lambda: self._bucket.folders(where))
+        return [name for name in names if _KEY.fullmatch(name)]
+
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none.
 

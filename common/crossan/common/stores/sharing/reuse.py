@@ -17,6 +17,7 @@ from crossan.cache_schema.layout import CRC_BYTES
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.files import LARGEST_METADATA
 from crossan.common.stores.chunks import check_chunk, decode_chunk
+from crossan.common.stores.folders import find_stores
 from crossan.common.stores.index import NOWHERE, StoreIndex
 from crossan.common.stores.journal import ItemRow
 from crossan.common.stores.segments import Segment, read_segment
@@ -29,7 +30,7 @@ __all__ = ["Donor"]
 class Donor:
     """The newest version of a store elsewhere, read a chunk at a time.
 
-    Get one from `Donor.open`.
+    Get one from `Donor.find_all`.
     """
 
     def __init__(self, location: Location, segments: list[Segment]) -> None:
@@ -42,38 +43,55 @@ class Donor:
         self._index = StoreIndex(segments)
 
     @classmethod
-    def open(cls, address: str, inside: str, identity: StoreIdentity) -> Donor:
-        """Open the store at an address, or the store of that name in the cache at it.
+    def find_all(cls, address: str, inside: str, identity: StoreIdentity) -> list[Donor]:
+        """Open the store at an address, or those of the same fingerprint in the cache at it.
 
         Parameters
         ----------
         address
             A folder, ``s3://`` or ``https://`` address of a store or of a cache.
         inside
-            Path of the store inside a cache, ``dataset/modality/name``.
+            Path of the store inside a cache, ``dataset/modality/name``. It comes first;
+            stores of other datasets follow, but for a web server, which lists nothing.
         identity
             Identity of the store to be filled.
 
         Raises
         ------
         StoreNotFoundError
-            There is no such store at the address.
+            There is no such store at the address, or none with a version.
         IncompatibleError
             A store of another fingerprint.
         """
         address = address.rstrip("/")
         # The address itself comes first: a cache has no store.json of its own.
-        for candidate in (address, f"{address}/{inside}"):
-            location = location_of(candidate)
-            data = location.read("store.json")
-            if data is not None:
-                break
+        if location_of(address).read("store.json") is not None:
+            stores = [address]
         else:
+            paths = dict.fromkeys([inside, *_paths_in(address, identity)])
+            stores = [f"{address}/{path}" for path in paths]
+            stores = [store for store in stores if location_of(store).read("store.json")]
+        if not stores:
             raise StoreNotFoundError(
-                f"--reuse {address}: expected a store, or a cache with {inside}, found neither"
+                f"--reuse {address}: expected a store, or a cache with {inside} or another "
+                f"{identity.modality.value} store of the fingerprint "
+                f"{identity.fingerprint[:12]}, found neither"
             )
+        donors = [cls._open(location_of(store), identity) for store in stores]
+        whole = [donor for donor in donors if donor is not None]
+        if not whole:
+            raise StoreNotFoundError(
+                f"--reuse {address}: expected a version in {', '.join(stores)}, found none"
+            )
+        return whole
+
+    @classmethod
+    def _open(cls, location: Location, identity: StoreIdentity) -> Donor | None:
+        """Open one store, None where it has no version yet."""
         where = f"{location.url}/store.json"
-        recorded = StoreIdentity.from_dict(parse_object(data, where), where)
+        recorded = StoreIdentity.from_dict(
+            parse_object(_read(location, "store.json", LARGEST_METADATA), where), where
+        )
         # Equal fingerprints are what makes a row from there equal to one computed here.
         if recorded.fingerprint != identity.fingerprint:
             raise IncompatibleError(
@@ -83,7 +101,7 @@ class Donor:
             )
         version = location.newest_version()
         if not version:
-            raise StoreNotFoundError(f"--reuse {location.url}: expected a version, found none")
+            return None
 
         def read(key: str, largest: int = LARGEST_METADATA) -> bytes:
             return _read(location, key, largest)
@@ -137,6 +155,24 @@ class Donor:
             raise StoreIntegrityError(f"{path}: expected {entry.size:,} bytes, found {len(data):,}")
         check_chunk(memoryview(data)[:-CRC_BYTES], data[-CRC_BYTES:], entry, path)
         return decode_chunk(data, segment.layout, path)
+
+
+def _paths_in(cache: str, identity: StoreIdentity) -> list[str]:
+    """Return the stores of a cache that can have the fingerprint, ``dataset/modality/name``."""
+    modality, ending = identity.modality, f"-{identity.fingerprint[:12]}"
+    if "://" not in cache:
+        paths = [str(path.relative_to(cache)) for path in find_stores(cache, modality=modality)]
+    else:
+        # Two lists for each dataset, and not one of every chunk that there is.
+        from crossan.common.stores.sharing.objects import ObjectRemote
+
+        remote = ObjectRemote.open(cache)
+        paths = [
+            f"{dataset}/{modality.value}/{name}"
+            for dataset in remote.folders()
+            for name in remote.folders(f"{dataset}/{modality.value}/")
+        ]
+    return [path for path in paths if path.endswith(ending)]
 
 
 def _read(location: Location, key: str, largest: int) -> bytes:
