@@ -39,7 +39,7 @@ def test_targets_that_are_all_masked_are_no_hits_at_any_cutoff(tmp_path, kind):
     assert result["valid"]["hr@5"] == 1.0
     # Six different items come before the test target: three are left to rank.
     assert (result["fewest_candidates"], result["cutoffs_reached"]) == (3, list(CUTOFFS))
-    assert "some targets are ranked among 3 items only" in trained.stderr
+    assert "cut-offs 5, 10, 20, 50 are not below the 3 items that some" in trained.stderr
 
 
 def test_what_is_masked_by_choice_only_is_ranked_without(tmp_path):
@@ -49,4 +49,4 @@ def test_what_is_masked_by_choice_only_is_ranked_without(tmp_path):
     result = json.loads(evaluated.stdout)
     assert result["test"]["hr@10"] == 1.0  # nine items have nine ranks
     assert (result["fewest_candidates"], result["cutoffs_reached"]) == (9, [10, 20, 50])
-    assert "metrics at 10, 20, 50 count all of these as hits" in evaluated.stderr
+    assert "cut-offs 10, 20, 50 are not below the 9 items that some" in evaluated.stderr

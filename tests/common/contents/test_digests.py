@@ -55,6 +55,17 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path, monkeypatch):
     assert digests.content_digest(path) == hashlib.sha256(b"abc").hexdigest()
 
 
+def test_a_user_without_a_home_has_no_memory(tmp_path, monkeypatch):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(digests.Path, "home", nobody)
+    monkeypatch.setattr(digests, "_SMALL_BYTES", 0)
+    (tmp_path / "x").write_bytes(b"abc")
+    assert digests.content_digest(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
 def test_many_threads_and_odd_names_share_one_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(digests, "_FRESH_S", -3600.0)

@@ -179,7 +179,11 @@ def _connect() -> sqlite3.Connection:
     """Open the memory anew."""
     # Each time, because a connection may cross neither threads nor a fork; opening one costs a
     # fraction of a hash.
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossan"
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossan"
+    except RuntimeError as error:
+        # A container's user without a name and HOME.
+        raise FileNotFoundError(str(error)) from None
     folder.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(folder / "digests.sqlite", timeout=5.0)
     connection.execute("PRAGMA journal_mode = WAL")

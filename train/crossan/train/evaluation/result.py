@@ -118,8 +118,8 @@ def candidate_figures(
     reached = [k for k in CUTOFFS if k >= fewest]
     if reached:
         note(
-            f"some targets are ranked among {fewest:,} items only: whatever the model,"
-            f" metrics at {', '.join(map(str, reached))} count all of these as hits"
+            f"cut-offs {', '.join(map(str, reached))} are not below the {fewest:,} items that some"
+            " targets are ranked among: whatever the model, these are hits"
         )
     return {"fewest_candidates": fewest, "cutoffs_reached": reached}
 

@@ -70,7 +70,8 @@ def open_locked(
 
 def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
     for folder in (recorded, moved):
-        if (folder / "store.json").is_file():
+        # Not Path.is_file, which raises where somebody else's folder may not be entered.
+        if os.access(folder / "store.json", os.R_OK):
             return folder
     raise StoreNotFoundError(
         f"{recorded}: expected the {modality} store that the run was trained on, found none",

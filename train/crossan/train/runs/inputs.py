@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ def open_inputs(folder: RunFolder, dataset: Path | None, cache: Path | None) -> 
 
 def _where_it_lies(was_at: Path, folder: RunFolder) -> Path:
     for path in (was_at, moved_along(was_at, folder.old_path(), folder.path)):
-        if (path / "dataset.json").is_file():
+        # Not Path.is_file, which raises where somebody else's folder may not be entered.
+        if os.access(path / "dataset.json", os.R_OK):
             return path
     raise UsageError(
         f"{was_at}: expected the dataset that {folder.path} was trained on, found none",
@@ -99,7 +101,7 @@ def _cache_now(settings: RunSettings, folder: RunFolder, cache: Path | None) -> 
         return None if cache is None else str(cache.absolute())
     was_at = Path(settings.data.cache)
     moved = moved_along(was_at, folder.old_path(), folder.path)
-    return str(moved if moved.is_dir() and not was_at.is_dir() else was_at)
+    return str(moved if os.access(moved, os.R_OK) and not os.access(was_at, os.R_OK) else was_at)
 
 
 def _require_same_data(inputs: RunInputs) -> None:
