@@ -46,12 +46,17 @@ def require_cache(
     Raises
     ------
     UsageError
-        It was given none.
+        It was given none, or a store.
     """
     if cache is None:
         raise UsageError(
             "--cache: expected a folder of stores, found neither the flag nor CROSSAN_CACHE",
             remedy=remedy,
+        )
+    if (cache / "store.json").is_file():
+        raise UsageError(
+            f"{cache}: expected a folder of stores, found a store itself",
+            remedy="Name the folder that holds it in DATASET/MODALITY/NAME",
         )
     return cache
 

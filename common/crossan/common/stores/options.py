@@ -9,7 +9,7 @@ import typer
 
 from crossan.common.console import Panel
 
-__all__ = ["CacheFolder", "StoreFolder"]
+__all__ = ["AllowOtherContents", "CacheFolder", "StoreFolder"]
 
 StoreFolder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of one store.")]
 CacheFolder = Annotated[
@@ -19,6 +19,14 @@ CacheFolder = Annotated[
         metavar="FOLDER",
         envvar="CROSSAN_CACHE",
         help="Folder of stores.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+AllowOtherContents = Annotated[
+    bool,
+    typer.Option(
+        "--allow-other-contents",
+        help="Unite stores whose datasets or contents differ.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -29,6 +29,7 @@ __all__ = [
     "Read",
     "Segment",
     "check_layout",
+    "read_index",
     "read_record",
     "read_segment",
 ]
@@ -88,6 +89,37 @@ def read_record(read: Callable[[str], bytes], entry: SegmentEntry, where: str) -
     return record
 
 
+def read_index(read: Read, record: SegmentRecord, where: str) -> bytes:
+    """Read the item index of one segment.
+
+    Parameters
+    ----------
+    read
+        From a path inside the store to the bytes there.
+    record
+        The content of the segment's ``segment.json``.
+    where
+        The store's folder or address, for messages.
+
+    Raises
+    ------
+    StoreIntegrityError
+        It holds other bytes than the record says.
+    """
+    return _read_metadata(read, record, ITEM_INDEX, where)
+
+
+def _read_metadata(read: Read, record: SegmentRecord, name: str, where: str) -> bytes:
+    entry, path = record.file(name), f"segments/{record.segment_id}/{name}"
+    largest = _LARGEST_INDEX if name == ITEM_INDEX else LARGEST_METADATA
+    data = read(path, min(entry.size, largest))
+    if sha256_hex(data) != entry.sha256:
+        raise StoreIntegrityError(
+            f"{where}/{path}: expected SHA-256 {entry.sha256}, found {sha256_hex(data)}"
+        )
+    return data
+
+
 def read_segment(
     store: Path, entry: SegmentEntry, identity: StoreIdentity, read: Read | None = None
 ) -> Segment:
@@ -119,16 +151,10 @@ def read_segment(
             f"{path / 'segment.json'}: expected the fingerprint {identity.fingerprint}, "
             f"found {record.fingerprint}"
         )
-    contents = {}
-    for name in (GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX):
-        largest = _LARGEST_INDEX if name == ITEM_INDEX else LARGEST_METADATA
-        size = min(record.file(name).size, largest)
-        contents[name] = read(f"segments/{entry.segment_id}/{name}", size)
-        digest = sha256_hex(contents[name])
-        if digest != record.file(name).sha256:
-            raise StoreIntegrityError(
-                f"{path / name}: expected SHA-256 {record.file(name).sha256}, found {digest}"
-            )
+    contents = {
+        name: _read_metadata(read, record, name, str(store))
+        for name in (GROUP_METADATA, ARRAY_METADATA, ITEM_INDEX)
+    }
     # The allow-list comes first: nothing but our own code has seen this metadata yet.
     group_where, array_where = str(path / GROUP_METADATA), str(path / ARRAY_METADATA)
     if parse_object(contents[GROUP_METADATA], group_where) != group_metadata():

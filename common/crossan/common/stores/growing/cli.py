@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crossan.common.console import AsJson, Panel, note, print_json
-from crossan.common.stores.options import StoreFolder
+from crossan.common.stores.options import AllowOtherContents, StoreFolder
 
 __all__ = ["compact_store", "gc", "merge_stores"]
 
@@ -20,25 +20,31 @@ def merge_stores(
     sources: Annotated[
         list[Path], typer.Argument(metavar="STORE...", help="Stores of the same fingerprint.")
     ],
+    allow_other_contents: AllowOtherContents = False,
     as_json: AsJson = False,
 ) -> None:
     """Make one version of TARGET that lists the segments of all stores.
 
-    Where stores share items, later ones win. Files on the same file system
-    are linked, not copied.
+    Of an item that several have, the row that was written later counts. Files on the
+    same file system are linked, not copied.
 
     Examples
     --------
     crossan cache merge cache/sample/text/bert-1 colleague/sample/text/bert-1
     """
     from crossan.common.stores.folders import read_identity
+    from crossan.common.stores.sharing.addresses import require_store_source, require_store_target
     from crossan.common.stores.sharing.locations import FolderLocation
     from crossan.common.stores.sharing.transfer import merge
 
+    require_store_target(str(target), may_be_empty=True)
     for source in sources:
+        require_store_source(str(source))
         read_identity(source)
     done = merge(
-        [FolderLocation(source) for source in sources], FolderLocation(target, is_linked=True)
+        [FolderLocation(source) for source in sources],
+        FolderLocation(target, is_linked=True),
+        are_other_contents_allowed=allow_other_contents,
     )
     if as_json:
         print_json(

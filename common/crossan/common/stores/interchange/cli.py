@@ -124,7 +124,9 @@ def export_features(
     """
     from crossan.common.stores.interchange.mmrec import export_mmrec
     from crossan.common.stores.reader import open_store
+    from crossan.common.stores.sharing.addresses import require_file_target
 
+    require_file_target(out)
     del target_format  # there is one; it is named so that another can come
     files = export_mmrec(open_store(store), out, layer)
     if as_json:

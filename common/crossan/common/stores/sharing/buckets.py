@@ -121,6 +121,14 @@ class BucketFolder:
 
         obstore.put(self._store, key, data, mode="overwrite", use_multipart=False)
 
+    def names(self) -> set[str]:
+        """Return the first part of the path of every object."""
+        import obstore
+
+        found = obstore.list_with_delimiter(self._store)
+        paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+        return {str(path).strip("/").split("/")[0] for path in paths}
+
     def listed(self, prefix: str) -> dict[str, Stored]:
         """Return what the server says of every object under a prefix, by key."""
         import obstore

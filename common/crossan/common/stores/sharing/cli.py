@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.console import AsJson, Panel, note, print_json
-from crossan.common.stores.options import CacheFolder, StoreFolder
+from crossan.common.stores.options import AllowOtherContents, CacheFolder, StoreFolder
+
+if TYPE_CHECKING:
+    from crossan.common.stores.sharing.mover import Transferred
 
 __all__ = ["pull", "push"]
 
-_STORE_DEPTH = 3
+Verify = Annotated[
+    bool | None,
+    typer.Option(
+        "--verify/--no-verify",
+        help="Read every object that a bucket has already (default: sizes and MD5); or believe"
+        " what is there.",
+        show_default=False,
+        rich_help_panel=Panel.WHAT,
+    ),
+]
 
 
 def push(
@@ -22,8 +34,8 @@ def push(
         str,
         typer.Argument(
             metavar="REMOTE",
-            help="Folder or s3://BUCKET/PATH; with a slash at its end a cache, in which the store"
-            " keeps its place.",
+            help="Store at a folder or s3://BUCKET/PATH, also a new one; with a slash at its end"
+            " a cache, in which the store keeps its place.",
         ),
     ],
     i_have_rights: Annotated[
@@ -34,30 +46,35 @@ def push(
             rich_help_panel=Panel.WHAT,
         ),
     ] = False,
+    allow_other_contents: AllowOtherContents = False,
+    verify: Verify = None,
     as_json: AsJson = False,
 ) -> None:
     """Send what REMOTE lacks of a store's newest version: segments first, the manifest last.
 
-    A push that was cut off goes on with the same command.
+    What is there already is checked, and sent again where it is damaged. A push that was
+    cut off goes on with the same command.
 
     Examples
     --------
     crossan cache push demo/cache/sample/text/* /shared/caches/
     """
     from crossan.common.stores.folders import read_identity
+    from crossan.common.stores.sharing.addresses import require_store_target, store_in_cache
     from crossan.common.stores.sharing.locations import FolderLocation, location_of
     from crossan.common.stores.sharing.transfer import transfer
 
     read_identity(store)
-    address = (
-        remote
-        if not remote.endswith("/")
-        else remote + "/".join(store.absolute().parts[-_STORE_DEPTH:])
-    )
-    target = location_of(address)
+    address = store_in_cache(remote, store) if remote.endswith("/") else remote
+    require_store_target(address)
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
-    done = transfer(FolderLocation(store), target)
+    done = transfer(
+        FolderLocation(store),
+        location_of(address, is_read_back=verify is True),
+        are_other_contents_allowed=allow_other_contents,
+        are_files_checked=verify is not False,
+    )
     if as_json:
         print_json(
             {
@@ -66,12 +83,11 @@ def push(
                 "segments": done.segments,
                 "files": done.file_count,
                 "bytes": done.byte_count,
+                "mended": list(done.mended),
             }
         )
     else:
-        print(
-            f"{address}: version {done.version}, {done.segments} segments sent ({done.byte_count:,} bytes)"
-        )
+        print(f"{address}: {_travelled(done, 'sent')}")
 
 
 def pull(
@@ -92,25 +108,36 @@ def pull(
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
+    allow_other_contents: AllowOtherContents = False,
+    verify: Verify = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring what a folder lacks of a store elsewhere.
+    """Bring what a folder lacks of a store elsewhere, and what is damaged in it.
 
-    Every file is checked against its SHA-256 on arrival. A pull that was cut
-    off goes on with the same command. What the store here holds and REMOTE
-    does not is kept, and wins where both know an item.
+    Every file is checked against its SHA-256 on arrival, and those that are here
+    already are read. A pull that was cut off goes on with the same command. What the
+    store here holds and REMOTE does not is kept; of an item that both have changed
+    the row that was written later counts.
 
     Examples
     --------
     crossan cache pull s3://team/caches/sample/text/bert-1 --cache cache
     """
+    from crossan.common.stores.sharing.addresses import require_store_source, require_store_target
     from crossan.common.stores.sharing.locations import FolderLocation, location_of
     from crossan.common.stores.sharing.transfer import transfer
 
     address, version = _split_version(remote)
+    require_store_source(address)
     folder = to if to is not None else _folder_in(cache, address)
+    require_store_target(str(folder), may_be_empty=True)
     done = transfer(
-        location_of(address), FolderLocation(folder), version=version, is_source_first=True
+        location_of(address),
+        FolderLocation(folder),
+        version=version,
+        is_source_first=True,
+        are_other_contents_allowed=allow_other_contents,
+        are_files_checked=verify is not False,
     )
     if as_json:
         print_json(
@@ -120,12 +147,11 @@ def pull(
                 "segments": done.segments,
                 "files": done.file_count,
                 "bytes": done.byte_count,
+                "mended": list(done.mended),
             }
         )
     else:
-        print(
-            f"{folder}: version {done.version}, {done.segments} segments arrived ({done.byte_count:,} bytes)"
-        )
+        print(f"{folder}: {_travelled(done, 'arrived')}")
         note(f"check it with: crossan cache verify {folder}")
 
 
@@ -139,27 +165,19 @@ def _split_version(remote: str) -> tuple[str, int | None]:
 
 
 def _folder_in(cache: Path | None, address: str) -> Path:
-    from crossan.cache_schema.modality import Modality
     from crossan.common.stores.folders import require_cache
+    from crossan.common.stores.sharing.addresses import place_in_cache
 
     cache = require_cache(cache, "Give --cache FOLDER, set CROSSAN_CACHE, or name a folder: --to F")
-    path = address.split("://", 1)[-1]
-    parts = [
-        part
-        for part in (Path(path).absolute().parts if "://" not in address else path.split("/"))
-        if part
-    ]
-    tail = parts[-_STORE_DEPTH:]
-    if (
-        len(tail) < _STORE_DEPTH
-        or tail[1] not in set(Modality)
-        or any(part in {"..", "."} for part in tail)
-    ):
-        raise UsageError(
-            f"{address}: expected an address that ends in DATASET/MODALITY/NAME, found {'/'.join(tail)}",
-            remedy="Name the folder the store goes to: --to FOLDER",
-        )
-    return cache.joinpath(*tail)
+    return cache.joinpath(*place_in_cache(address))
+
+
+def _travelled(done: Transferred, verb: str) -> str:
+    mended = f", {len(done.mended):,} damaged files replaced" if done.mended else ""
+    return (
+        f"version {done.version}, {done.segments} segments {verb} "
+        f"({done.byte_count:,} bytes){mended}"
+    )
 
 
 def _require_rights(store: Path, address: str) -> None:

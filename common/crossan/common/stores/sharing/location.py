@@ -49,6 +49,9 @@ class Location(Readable, Protocol):
     def holds(self, segment_id: str) -> bool:
         """Whether the location has the whole segment, in a manifest or not."""
 
+    def has_part(self, segment_id: str) -> bool:
+        """Whether anything of the segment is where published segments are."""
+
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:

@@ -99,6 +99,10 @@ class FolderLocation:
         """Whether the folder has the whole segment, which is published by one rename."""
         return (self.path / "segments" / segment_id / "segment.json").is_file()
 
+    def has_part(self, segment_id: str) -> bool:
+        """Whether anything lies where the segment would."""
+        return os.path.lexists(self.path / "segments" / segment_id)
+
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:

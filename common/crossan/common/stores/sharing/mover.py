@@ -40,6 +40,8 @@ class Transferred:
     What had arrived when an earlier transfer was cut off is not counted.
     """
     byte_count: int
+    mended: tuple[str, ...] = ()
+    """Paths inside the store of files that were damaged at the target and are whole again."""
 
 
 class Mover:
@@ -48,6 +50,7 @@ class Mover:
     def __init__(self, source: Location, target: Location) -> None:
         self._source, self._target = source, target
         self.segment_count = self.file_count = self.byte_count = 0
+        self.mended: tuple[str, ...] = ()
         self._renamed: dict[SegmentEntry, SegmentEntry] = {}
         self._records: dict[SegmentEntry, tuple[SegmentRecord, bytes]] = {}
 
@@ -59,6 +62,7 @@ class Mover:
             segments=self.segment_count,
             file_count=self.file_count,
             byte_count=self.byte_count,
+            mended=self.mended,
         )
 
     def begin(self, requested: Manifest) -> None:

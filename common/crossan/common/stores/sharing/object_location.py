@@ -9,6 +9,7 @@ from crossan.cache_schema.canonical import sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import LARGEST_METADATA
+from crossan.common.stores.sharing.buckets import Stored
 from crossan.common.stores.sharing.location import Advance, Readable, arrived, in_parallel
 from crossan.common.stores.sharing.objects import ObjectRemote
 
@@ -53,21 +54,26 @@ class ObjectLocation:
         """Whether the address has the whole segment, whose ``segment.json`` is sent last."""
         return self._remote.read(f"segments/{segment_id}/segment.json") is not None
 
+    def has_part(self, segment_id: str) -> bool:
+        """Whether the address has the whole segment: what is there of others is looked at then."""
+        return self.holds(segment_id)
+
     def put_segment(
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:
         """Send the files that have not arrived yet, ``segment.json`` last."""
         prefix = f"segments/{record.segment_id}/"
-        arrived_sizes = self._remote.sizes(prefix)
+        stored = self._remote.listed(prefix)
+        unsound = set(self._unsound(record, source, stored))
 
         def put(entry: FileEntry) -> bool:
             key = prefix + entry.path
-            # An object exists whole or not at all, so its size is enough to know it.
-            is_new = arrived_sizes.get(key) != entry.size
-            if is_new:
+            if entry in unsound and key in stored:
+                self.replace(key, arrived(source, key, entry))
+            elif entry in unsound:
                 self._create(key, arrived(source, key, entry))
             advance(entry.size)
-            return is_new
+            return entry in unsound
 
         file_count = in_parallel(_WORKERS, put, record.files)
         self._create(f"{prefix}segment.json", data)
@@ -75,8 +81,12 @@ class ObjectLocation:
 
     def unsound(self, record: SegmentRecord, source: Readable) -> list[FileEntry]:
         """Return the objects of a segment that are missing or hold other bytes than recorded."""
+        return self._unsound(record, source, self._remote.listed(f"segments/{record.segment_id}/"))
+
+    def _unsound(
+        self, record: SegmentRecord, source: Readable, stored: dict[str, Stored]
+    ) -> list[FileEntry]:
         prefix = f"segments/{record.segment_id}/"
-        stored = self._remote.listed(prefix)
         bad: list[FileEntry] = []
 
         def look(entry: FileEntry) -> bool:
@@ -93,7 +103,7 @@ class ObjectLocation:
             return not is_same
 
         in_parallel(_WORKERS, look, record.files)
-        return sorted(bad, key=lambda entry: record.files.index(entry))
+        return [entry for entry in record.files if entry in bad]
 
     def replace(self, key: str, data: bytes) -> None:
         """Put an object in the place of whatever is there."""

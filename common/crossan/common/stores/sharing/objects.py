@@ -174,6 +174,16 @@ class ObjectRemote:
         names = self._tried(f"list {prefix or self.url}", lambda: self._bucket.folders(where))
         return [name for name in names if _KEY.fullmatch(name)]
 
+    def names(self) -> set[str]:
+        """Return the first part of the path of every object, as a folder's listing.
+
+        Raises
+        ------
+        RemoteError
+            Ten tries failed, or access is denied.
+        """
+        return self._tried("list it", self._bucket.names)
+
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none.
 

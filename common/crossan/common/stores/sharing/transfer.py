@@ -12,20 +12,32 @@ from crossan.cache_schema.errors import BusyError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest
 from crossan.common.stores.sharing.lineage import follows, manifest_of
 from crossan.common.stores.sharing.locations import FolderLocation, Location
+from crossan.common.stores.sharing.mending import mend, require_sound
 from crossan.common.stores.sharing.mover import Mover, Transferred
+from crossan.common.stores.sharing.strangers import require_one_dataset
 from crossan.common.stores.versions import Content
 
 __all__ = ["Transferred", "merge", "transfer"]
 
 _MOST_ROUNDS = 100
+_REMEDY = (
+    "Keep them in two stores, as they are; where the row that was written later is meant to "
+    "count for each item, repeat with --allow-other-contents"
+)
 
 
 def transfer(
-    source: Location, target: Location, *, version: int | None = None, is_source_first: bool = False
+    source: Location,
+    target: Location,
+    *,
+    version: int | None = None,
+    is_source_first: bool = False,
+    are_other_contents_allowed: bool = False,
+    are_files_checked: bool = True,
 ) -> Transferred:
     """Bring what a version of ``source`` holds to ``target``.
 
-    Only segments that the target lacks travel.
+    Only segments that the target lacks travel, and files that are damaged there.
 
     Where the source's history continues the target's, its manifests are taken
     as they are, and versions keep their numbers. Where both have gone on, the
@@ -41,18 +53,25 @@ def transfer(
     is_source_first
         Only for stores from before there were stamps, where both have gone on. True lets the
         target's own segments win over the source's (a pull), False the source's (a push).
+    are_other_contents_allowed
+        Unite stores that are strangers and differ in dataset or contents: of each item the row
+        that was written later wins.
+    are_files_checked
+        Read what the target has of the source's segments, and replace what is damaged. False
+        believes that a segment which is there is sound.
 
     Raises
     ------
     StoreNotFoundError
         The source has no such version, or none at all.
     IncompatibleError
-        Another fingerprint, or canaries that differ.
+        Another fingerprint, canaries that differ, or strangers of different datasets.
     StoreIntegrityError
         Bytes of the source are not those recorded. Nothing of them is listed at the target.
     """
     requested = _requested(source, version)
     mover = Mover(source, target)
+    mover.mended = tuple(mend(source, target, requested, are_files_checked=are_files_checked))
     mover.begin(requested)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
@@ -65,6 +84,8 @@ def transfer(
         # A straight continuation keeps the source's manifests and numbers. It is not possible where
         # the target has versions of its own, or where a collection or repair left something out.
         chain = follows(source, newest, requested)
+        if chain is None and newest is not None and not are_other_contents_allowed:
+            require_one_dataset([(target, newest), (source, requested)], _REMEDY)
         if chain and mover.can_take_all(newest, chain):
             new_version = mover.take_all(chain)
         else:
@@ -78,19 +99,46 @@ def transfer(
     )
 
 
-def merge(sources: Sequence[FolderLocation], target: FolderLocation) -> Transferred:
+def merge(
+    sources: Sequence[FolderLocation],
+    target: FolderLocation,
+    *,
+    are_other_contents_allowed: bool = False,
+) -> Transferred:
     """Make one version of ``target`` that lists the segments of all sources too.
 
     Of an item that several have, the row that was written later wins. The target
     links to the sources' files where it lies on the same file system.
 
+    Parameters
+    ----------
+    sources
+        Stores of one fingerprint and one dataset.
+    target
+        Another one, which need not exist.
+    are_other_contents_allowed
+        As for `transfer`.
+
     Raises
     ------
     IncompatibleError
-        Another fingerprint, or canaries that differ.
+        Another fingerprint, canaries that differ, or strangers of different datasets.
+    StoreIntegrityError
+        A file of a source is damaged. Nothing is changed then.
     """
     movers = [Mover(source, target) for source in sources]
     requested = [_requested(source, None) for source in sources]
+    # A store that exists is only compared with here; the target may not be one yet.
+    reference = sources[0] if target.read("store.json") is None else target
+    for source, manifest in zip(sources, requested, strict=True):
+        Mover(source, reference).begin(manifest)
+    if not are_other_contents_allowed:
+        existing = _newest(target)
+        stores = [*zip(sources, requested, strict=True)]
+        require_one_dataset([*([(target, existing)] if existing else []), *stores], _REMEDY)
+    # All of it before the first file is linked: a merge is done whole, or not begun.
+    for source, manifest in zip(sources, requested, strict=True):
+        require_sound(source, manifest, target)
     for mover, manifest in zip(movers, requested, strict=True):
         mover.begin(manifest)
     for _ in range(_MOST_ROUNDS):
