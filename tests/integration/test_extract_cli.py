@@ -156,6 +156,7 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
         "missing",
         "quarantined",
         "forwarded",
+        "replaced",
         "seconds",
         "report",
     ]
