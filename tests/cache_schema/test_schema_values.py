@@ -52,6 +52,19 @@ def test_written_json_reads_back(value):
     assert parse_object(data, "x.json") == {"value": value}
 
 
+@pytest.mark.parametrize("levels", [1, 63, 64, 65, 500, 900, 20_000])
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_values_are_nested_in_up_to_64_levels(levels, opened, closed):
+    """Deeper ones take the stack of whatever writes, copies or compares them."""
+    inner = opened * (levels - 1) + "1" + closed * (levels - 1)
+    data = f'{{"a": {inner}, "b": "{"[" * 100}", "c": {[[]] * 100}}}'.encode()
+    if levels <= 64:
+        assert parse_object(data, "x.json")["b"] == "[" * 100
+    else:
+        with pytest.raises(StoreIntegrityError, match=r"x\.json: .*nested"):
+            parse_object(data, "x.json")
+
+
 @pytest.mark.parametrize(
     ("data", "found"),
     [
@@ -60,7 +73,7 @@ def test_written_json_reads_back(value):
         (b'{"a": 1, "a": 2}', "a key is repeated"),
         (b'{"a": NaN}', "NaN is not JSON"),
         (b"\xff{}", "2 bytes|3 bytes"),
-        (b"[" * 100_000, "recursion"),
+        (b"[" * 100_000, "nested too deeply"),
     ],
 )
 def test_what_is_no_json_object_is_refused(data, found):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from typing import Any, NoReturn, TypeVar
 
 from crossan.cache_schema.errors import StoreIntegrityError
 
 __all__ = [
+    "LARGEST_FILE",
     "SCHEMA_VERSION",
     "canonical_bytes",
     "digest_of",
     "field_of",
+    "parse_json",
     "parse_object",
     "pretty_bytes",
     "sha256_hex",
@@ -20,6 +24,18 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 """Version of everything this package describes; a reader refuses a higher one."""
+
+LARGEST_FILE = 64 * 2**20
+"""Bytes of JSON that a reader takes.
+
+A parsed value takes about ten times the memory of its text.
+"""
+
+_LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""What a text has that spells a surrogate; two of them may be a pair, which is one character."""
+
+_MOST_LEVELS = 64
+"""Of lists and objects inside each other; whatever writes or compares a value recurses."""
 
 Expected = TypeVar("Expected")
 
@@ -63,10 +79,43 @@ def digest_of(value: object) -> str:
     return sha256_hex(canonical_bytes(value))
 
 
-def parse_object(data: bytes, where: str) -> dict[str, Any]:
-    """Read one JSON object and refuse what JSON leaves open.
+def parse_json(data: bytes) -> Any:  # noqa: ANN401 - a JSON value is any of JSON's types
+    """Read one JSON value and refuse what JSON leaves open, or no reader should take.
 
-    Repeated keys, NaN and infinities are refused.
+    That is repeated keys, NaN and infinities, numbers beyond the range of a
+    float or of thousands of digits, lone surrogates, other encodings than UTF-8,
+    values nested so deeply that reading them takes the whole stack, and more than
+    `LARGEST_FILE` bytes.
+
+    Raises
+    ------
+    ValueError
+        It is one of these. The message says what, and not where.
+    """
+    if len(data) > LARGEST_FILE:
+        raise ValueError(f"expected at most {LARGEST_FILE:,} bytes, found {len(data):,}")
+    try:
+        # Plain json.loads keeps the last of two equal keys and accepts NaN. Two readers could then
+        # disagree on one file that has one digest.
+        value = json.loads(
+            data.decode(),
+            object_pairs_hook=_without_repeats,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except RecursionError as error:
+        raise ValueError(f"values are nested too deeply: {error}") from error
+    if _LONE_SURROGATE.search(data):
+        # Such a text can be neither written nor printed.
+        json.dumps(value, ensure_ascii=False).encode()
+    # Most files have fewer brackets than that, and then no walk is needed.
+    if data.count(b"[") + data.count(b"{") > _MOST_LEVELS and _levels(value) > _MOST_LEVELS:
+        raise ValueError(f"values are nested in more than {_MOST_LEVELS} levels")
+    return value
+
+
+def parse_object(data: bytes, where: str) -> dict[str, Any]:
+    """Read one JSON object as `parse_json` reads it.
 
     Parameters
     ----------
@@ -81,12 +130,8 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
         The bytes are not one such object.
     """
     try:
-        # Plain json.loads keeps the last of two equal keys and accepts NaN. Two readers could then
-        # disagree on one file that has one digest.
-        value = json.loads(
-            data.decode(), object_pairs_hook=_without_repeats, parse_constant=_refuse_constant
-        )
-    except (ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except ValueError as error:
         raise StoreIntegrityError(
             f"{where}: expected one JSON object, found {_summary(data)}: {error}"
         ) from error
@@ -117,12 +162,37 @@ def field_of(value: dict[str, Any], key: str, kind: type[Expected], where: str) 
     return content
 
 
+def _levels(value: object) -> int:
+    """Return in how many lists and objects the innermost value lies.
+
+    Counting stops one level above the most that is allowed.
+    """
+    count, layer = 0, [value]
+    while layer and count <= _MOST_LEVELS:
+        inner: list[object] = []
+        for one in layer:
+            if isinstance(one, dict):
+                inner += one.values()
+            elif isinstance(one, list):
+                inner += one
+        layer = [one for one in inner if isinstance(one, dict | list)]
+        count += 1
+    return count
+
+
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # A repeated key makes the dict shorter than the list of pairs it was built from.
     value = dict(pairs)
     if len(value) != len(pairs):
         raise ValueError("a key is repeated")
     return value
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.20} is beyond the range of a float")
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:

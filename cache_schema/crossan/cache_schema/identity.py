@@ -77,14 +77,16 @@ class StoreIdentity:
         if self.stored_dtype not in STORED_DTYPES:
             raise UsageError(
                 f"stored dtype: expected one of {', '.join(STORED_DTYPES)}, "
-                f"found {self.stored_dtype!r}"
+                f"found {self.stored_dtype!r:.80}"
             )
         if self.codec not in CODECS:
-            raise UsageError(f"codec: expected one of {', '.join(CODECS)}, found {self.codec!r}")
+            raise UsageError(
+                f"codec: expected one of {', '.join(CODECS)}, found {self.codec!r:.80}"
+            )
         layers = self.capture.get("layers")
         if not _are_layers(layers):
             raise UsageError(
-                f"kept layers: expected increasing layer numbers from 0, found {layers!r}"
+                f"kept layers: expected increasing layer numbers from 0, found {layers!r:.200}"
             )
         if not 0 < self.row_bytes <= MAX_DECODED_CHUNK_BYTES:
             raise UsageError(
@@ -131,7 +133,7 @@ class StoreIdentity:
             raise StoreIntegrityError(
                 f"{where}: expected the keys {', '.join(sorted(known))}; "
                 f"missing: {', '.join(sorted(known - set(value))) or 'none'}, "
-                f"unknown: {', '.join(sorted(set(value) - known)) or 'none'}"
+                f"unknown: {', '.join(sorted(set(value) - known)) or 'none':.200}"
             )
         for name in ("backbone", "inputs", "capture"):
             field_of(value, name, dict, where)
@@ -141,7 +143,7 @@ class StoreIdentity:
         try:
             return cls(**value)
         except ValueError as error:
-            raise StoreIntegrityError(f"{where}: {error}") from error
+            raise StoreIntegrityError(f"{where}: {error!s:.500}") from error
 
 
 def check_schema_version(value: dict[str, Any], where: str) -> None:

@@ -14,26 +14,14 @@ from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.growing.repair import repair
 from crossan.common.stores.soundness import require_finite, rows_not_finite
 from crossan.common.stores.values import encode_rows
-from support.redigest import redigest
+from support.chunk_edits import put_bits, unseen_edit
 
-GENERATOR = 0x11EDC6F41
-"""The polynomial of CRC32C, x^32 first: adding a multiple of it keeps the sum."""
 NOT_FINITE = {
     "float16": [0x7C00, 0xFC00, 0x7E00, 0x7C01],
     "float32": [0x7F800000, 0xFF800000, 0x7FC00000, 0x7F800001],
     "bfloat16": [0x7F80, 0xFF80, 0x7FC0, 0x7F81],
 }
 """Infinity, minus infinity, a quiet and a signalling NaN."""
-
-
-def unseen_edit(data, first_bit):
-    """Return other bytes with the same CRC32C: 33 bits from one on have changed."""
-    edited = bytearray(data)
-    for power in range(33):
-        if GENERATOR >> (32 - power) & 1:
-            bit = first_bit + power  # the sum takes the lowest bit of a byte first
-            edited[bit // 8] ^= 1 << bit % 8
-    return bytes(edited)
 
 
 @pytest.mark.parametrize("codec", ["raw", "zstd", "blosc"])
@@ -54,15 +42,11 @@ def test_an_edit_that_keeps_the_crc_is_found(begin_store, make_identity, append_
     assert fsck(folder).ok
 
 
-def put_bits(store, row, bits, stored_dtype):
+def spoil(store, row, bits, stored_dtype):
     """Put a value into a row of the first chunk, and make every digest fit."""
     (chunk,) = store.glob("segments/*/hidden_states/c/0/0/0")
-    payload = bytearray(chunk.read_bytes()[:-4])
     width = 4 if stored_dtype == "float32" else 2
-    start = (row * 24 + 17) * width  # 3 layers of 8 values a row
-    payload[start : start + width] = bits.to_bytes(width, "little")
-    chunk.write_bytes(bytes(payload) + crc32c(bytes(payload)).to_bytes(4, "little"))
-    redigest(store)
+    put_bits(chunk, (row * 24 + 17) * width, bits.to_bytes(width, "little"))  # 3 layers of 8 values
     return chunk
 
 
@@ -76,7 +60,7 @@ def test_a_row_of_an_item_that_is_ok_holds_numbers(
     folder = begin_store(make_identity(stored_dtype=stored_dtype))
     append_to(folder, range(5), stored_dtype)
     assert fsck(folder).ok
-    chunk = put_bits(folder, 3, bits, stored_dtype)
+    chunk = spoil(folder, 3, bits, stored_dtype)
     (problem,) = fsck(folder).problems
     assert (problem.code, problem.where) == ("not-finite", str(chunk))
     assert "found NaN or infinity in 1 rows, of the items v00003" in problem.what
@@ -94,7 +78,7 @@ def test_padding_may_be_nan_and_is(begin_store, make_identity, append_to):
 def test_what_fsck_names_a_repair_leaves_out(begin_store, make_identity, append_to):
     folder = begin_store(make_identity())
     append_to(folder, range(5))
-    put_bits(folder, 3, 0x7E00, "float16")
+    spoil(folder, 3, 0x7E00, "float16")
     done = repair(folder, make_identity(), np.zeros((4, 3, 8), np.float32))
     assert "v00003" in done.lost_items
     assert fsck(folder).ok
@@ -103,7 +87,7 @@ def test_what_fsck_names_a_repair_leaves_out(begin_store, make_identity, append_
 def test_a_compaction_writes_no_row_that_is_not_a_number(begin_store, make_identity, append_to):
     folder = begin_store(make_identity())
     append_to(folder, range(5))
-    put_bits(folder, 3, 0x7E00, "float16")
+    spoil(folder, 3, 0x7E00, "float16")
     append_to(folder, range(10, 12))
     with pytest.raises(StoreIntegrityError, match="expected finite hidden states for each item"):
         compact(folder, "test")

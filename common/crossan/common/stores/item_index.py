@@ -16,7 +16,8 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.item_id import LONGEST_ID_BYTES
 from crossan.cache_schema.modality import ItemStatus
-from crossan.cache_schema.segment import SegmentRecord
+from crossan.cache_schema.segment import ITEM_INDEX, SegmentRecord
+from crossan.common.stores.index_bounds import require_bounded, require_short_texts
 from crossan.common.stores.records import StagedItem
 
 __all__ = ["NO_ROW", "STATUSES", "SegmentItems", "index_bytes", "parse_items", "read_texts"]
@@ -27,6 +28,7 @@ NO_ROW = -1
 _OK = STATUSES.index(ItemStatus.OK)
 _BLOCK = 65_536
 _COLUMNS = ("item_id", "content_digest", "status", "reason", "row")
+_TEXTS = ("item_id", "content_digest", "status", "reason")
 _STAMP = "stamp"
 
 
@@ -67,12 +69,16 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
     import pyarrow.compute as pc
 
     try:
-        names, row_count = _read_schema(data)
+        names, metadata = _read_schema(data)
+        row_count = int(metadata.num_rows)
+        require_bounded(metadata, len(data), where)
         if tuple(names) not in (_COLUMNS, (*_COLUMNS, _STAMP)) or row_count != record.item_count:
             raise StoreIntegrityError(
                 f"{where}: expected {record.item_count:,} items with {', '.join(_COLUMNS)}, "
                 f"found {row_count:,} with {', '.join(names)}"
             )
+        # Before a row is read: what a file asks for may be any number of times its size.
+        require_short_texts(data, _TEXTS, where)
         table = _read_columns(data, ["item_id", "status", "row"])
         known = pa.array([status.value for status in STATUSES])
         statuses = pc.index_in(table.column("status").cast(pa.string()), known).combine_chunks()
@@ -110,8 +116,15 @@ def parse_items(data: bytes, record: SegmentRecord, where: str) -> SegmentItems:
 
 def read_texts(data: bytes, column: str) -> list[str | None]:
     """Return ``content_digest`` or ``reason`` of each item of an index that was parsed before."""
-    texts: list[str | None] = _read_columns(data, [column]).column(0).to_pylist()
-    return texts
+    import pyarrow as pa
+
+    texts = _read_columns(data, [column]).column(0)
+    try:
+        texts.validate(full=True)  # its UTF-8, at which Arrow does not look when it reads
+    except pa.ArrowInvalid as error:
+        raise StoreIntegrityError(f"{ITEM_INDEX}: {column}: {error}") from error
+    content: list[str | None] = texts.to_pylist()
+    return content
 
 
 def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.int64]:
@@ -148,12 +161,12 @@ def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 
     return item_ids
 
 
-def _read_schema(data: bytes) -> tuple[list[str], int]:
+def _read_schema(data: bytes) -> tuple[list[str], Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(pa.BufferReader(data)) as file:
-        return list(file.schema_arrow.names), int(file.metadata.num_rows)
+        return list(file.schema_arrow.names), file.metadata
 
 
 def _read_columns(data: bytes, names: list[str]) -> Any:  # noqa: ANN401 - pyarrow is untyped

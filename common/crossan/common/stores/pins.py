@@ -5,7 +5,6 @@ Runs leave them, so that no garbage collection takes a version from a run.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -72,28 +71,63 @@ def pinned_versions(store: Path, runs: Iterable[Path] = ()) -> list[Pin]:
     """
     pins = []
     for path in sorted((store / "pins").glob("*.json")):
-        value = parse_object(read_regular(store, f"pins/{path.name}"), str(path))
-        holder = field_of(value, "holder", str, str(path))
-        if field_of(value, "host", str, str(path)) != os.uname().nodename or Path(holder).exists():
-            pins.append(Pin(field_of(value, "version", int, str(path)), holder))
+        pin, host = _noted(store, path)
+        if host != os.uname().nodename or _exists(pin.holder, path):
+            pins.append(pin)
     for folder in runs:
         for path in sorted(folder.rglob(LOCK_FILE)):
             pins += [Pin(version, str(path)) for version in _locked(path, store)]
     return pins
 
 
-def _locked(path: Path, store: Path) -> list[int]:
+def _noted(store: Path, path: Path) -> tuple[Pin, str]:
+    """Return what one note says, and the host that left it."""
+    where = str(path)
+    value = parse_object(read_regular(store, f"pins/{path.name}"), where)
+    pin = Pin(_version_of(value, where), field_of(value, "holder", str, where))
+    return pin, field_of(value, "host", str, where)
+
+
+def _exists(holder: str, note: Path) -> bool:
+    problem = StoreIntegrityError(
+        f"{note}: expected 'holder' to hold the path of a file, found {holder!r:.80}"
+    )
+    if "\0" in holder:
+        raise problem
     try:
-        stores: dict[str, Any] = json.loads(path.read_text())["stores"]
-        return [
-            int(locked["version"])
-            for locked in stores.values()
-            # By name too: the run may have seen the store under another mount point. A store's
-            # name ends in its fingerprint, so another store hardly ever has it.
-            if Path(locked["store"]).absolute() == store.absolute()
-            or Path(locked["store"]).name == store.name
+        return Path(holder).exists()
+    except OSError as error:  # longer than any path
+        raise problem from error
+
+
+def _locked(path: Path, store: Path) -> list[int]:
+    """Return the versions of a store that a run's file names."""
+    real, where = path.resolve(), str(path)
+    try:
+        stores = field_of(
+            parse_object(read_regular(real.parent, real.name), where), "stores", dict, where
+        )
+        entries = [field_of(stores, name, dict, where) for name in stores]
+        named = [
+            (Path(field_of(entry, "store", str, where)), _version_of(entry, where))
+            for entry in entries
         ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except StoreIntegrityError as error:
         raise StoreIntegrityError(
-            f"{path}: expected stores with their versions: {error}"
+            f"{path}: expected stores with their versions: "
+            f"{error.message.removeprefix(f'{path}: ')}"
         ) from error
+    return [
+        version
+        for folder, version in named
+        # By name too: the run may have seen the store under another mount point. A store's
+        # name ends in its fingerprint, so another store hardly ever has it.
+        if folder.absolute() == store.absolute() or folder.name == store.name
+    ]
+
+
+def _version_of(value: dict[str, Any], where: str) -> int:
+    version = field_of(value, "version", int, where)
+    if version < 1:
+        raise StoreIntegrityError(f"{where}: expected a version from 1 on, found {version}")
+    return version

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossan.cache_schema.canonical import pretty_bytes
+from crossan.cache_schema.canonical import field_of, parse_object, pretty_bytes
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
-from crossan.common.files import create_exclusively
+from crossan.common.files import create_exclusively, read_regular
 from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.prepare import Encoder
@@ -29,6 +28,7 @@ See docs/benchmarks/extract.md.
 """
 
 _LARGEST = 1_024
+_LARGEST_RECORDED = 2**31 - 1
 _WORTHWHILE = 1.05
 """Least ratio of speeds that is worth a larger batch, which costs memory and interrupted work."""
 
@@ -144,13 +144,14 @@ def _rate(encoder: Encoder, batch: list[ModelInputs], clock: Callable[[], float]
 
 def _recorded(folder: Path) -> int | None:
     path = folder / BATCH_SIZE_FILE
-    try:
-        size = json.loads(path.read_bytes())["batch_size"]
-    except FileNotFoundError:
+    if not path.exists() and not path.is_symlink():
         return None
-    except (ValueError, TypeError, KeyError):
-        size = None
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+    try:
+        value = parse_object(read_regular(folder, BATCH_SIZE_FILE), str(path))
+        size = field_of(value, "batch_size", int, str(path))
+    except StoreIntegrityError:
+        size = 0
+    if not 1 <= size <= _LARGEST_RECORDED:
         raise StoreIntegrityError(
             f'{path}: expected {{"batch_size": N}} with N at least 1',
             remedy=f"Move {path} aside, then give --batch-size N",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from crossan.cache_schema.errors import IncompatibleError, StoreNotFoundError
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
 from crossan.common.stores import open_store, store_folder
 from crossan.common.stores.sharing.locations import FolderLocation, location_of
 from crossan.common.stores.sharing.reuse import Donor
 from crossan.common.stores.sharing.transfer import transfer
+from support.chunk_edits import put_bits, unseen_edit
 
 
 @pytest.fixture
@@ -80,3 +81,21 @@ def test_a_store_itself_is_named_as_before(cache, make_identity):
         rows_of(cache, make_identity(inputs={"max_length": 8}))
     with pytest.raises(StoreNotFoundError, match="expected a version in .*, found none"):
         rows_of(store_folder(cache, "empty", identity), identity)
+
+
+def test_no_row_is_taken_of_a_damaged_chunk(cache, make_identity):
+    identity = make_identity()
+    store = store_folder(cache, "a", identity)
+    (chunk,) = store.glob("segments/*/hidden_states/c/0/0/0")
+    whole = chunk.read_bytes()
+    for edited, said in [
+        (whole[:-1], "expected 148 bytes with SHA-256"),
+        (unseen_edit(whole, 100), "expected 148 bytes with SHA-256"),
+    ]:
+        chunk.write_bytes(edited)
+        with pytest.raises(StoreIntegrityError, match=f"c/0/0/0: {said}"):
+            rows_of(store, identity)
+    chunk.write_bytes(whole)
+    put_bits(chunk, 0, np.float16(np.nan).tobytes())
+    with pytest.raises(StoreIntegrityError, match="c/0/0/0: expected finite hidden states"):
+        rows_of(store, identity)

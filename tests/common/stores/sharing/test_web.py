@@ -18,6 +18,7 @@ from crossan.common.stores.sharing import web
 from crossan.common.stores.sharing.locations import FolderLocation, ObjectLocation
 from crossan.common.stores.sharing.objects import ObjectRemote
 from crossan.common.stores.sharing.transfer import transfer
+from support.servers import s3_environment
 
 PAGE = b"<!DOCTYPE html><title>Welcome</title>"
 
@@ -170,17 +171,29 @@ def test_replies_with_and_without_a_length_are_taken(serve, store, tmp_path, sen
 
 def test_an_object_without_a_length_is_taken_from_a_bucket(serve, monkeypatch):
     url, _ = serve(lambda handler: in_pieces(handler, b"x" * 5_000))
-    for name, value in {
-        "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1",
-    }.items():
+    for name, value in s3_environment(url).items():
         monkeypatch.setenv(name, value)
     remote = open_quick("s3://bucket/a")
     assert remote.read("store.json", 5_000) == b"x" * 5_000
     with pytest.raises(StoreIntegrityError, match="expected at most 4,999 bytes, found 5,000"):
         remote.read("store.json", 4_999)
+
+
+def test_a_bucket_that_answers_everything_alike_is_left(serve, store, monkeypatch):
+    url, requests = serve(lambda handler: whole(handler, PAGE))
+    for name, value in s3_environment(url).items():
+        monkeypatch.setenv(name, value)
+    remote, here = ObjectLocation(open_quick("s3://bucket/a")), FolderLocation(store)
+    for source, target in [
+        (remote, FolderLocation(store.parent / "b")),
+        (remote, here),
+        (here, remote),
+    ]:
+        with pytest.raises(CrossanError) as ended:
+            transfer(source, target)
+        assert ended.value.exit_code in {2, 4, 8}
+        assert "s3://bucket/a" in ended.value.message
+    assert len(requests) <= 60
 
 
 def redirected(handler):

@@ -13,16 +13,17 @@ import numpy as np
 from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.layout import CRC_BYTES
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.files import LARGEST_METADATA
-from crossan.common.stores.chunks import check_chunk, decode_chunk
+from crossan.common.stores.chunks import decode_chunk
 from crossan.common.stores.folders import find_stores
 from crossan.common.stores.index import NOWHERE, StoreIndex
 from crossan.common.stores.journal import ItemRow
 from crossan.common.stores.segments import Segment, read_segment
 from crossan.common.stores.sharing.lineage import manifest_of
+from crossan.common.stores.sharing.location import arrived
 from crossan.common.stores.sharing.locations import Location, location_of
+from crossan.common.stores.soundness import require_finite
 
 __all__ = ["Donor"]
 
@@ -148,13 +149,12 @@ class Donor:
         segment, inner = self._chunks[number]
         entry = segment.record.chunks[inner]
         key = f"segments/{segment.record.segment_id}/{entry.path}"
-        data = _read(self._location, key, entry.size)
-        path = segment.path / entry.path
-        # The size comes first: the checksum is cut off the end, so there have to be enough bytes.
-        if len(data) != entry.size or len(data) <= CRC_BYTES:
-            raise StoreIntegrityError(f"{path}: expected {entry.size:,} bytes, found {len(data):,}")
-        check_chunk(memoryview(data)[:-CRC_BYTES], data[-CRC_BYTES:], entry, path)
-        return decode_chunk(data, segment.layout, path)
+        where = segment.path / entry.path
+        rows = decode_chunk(arrived(self._location, key, entry), segment.layout, where)
+        first = inner * segment.layout.chunk_items
+        written = rows[: max(0, segment.layout.item_count - first)]
+        require_finite(written, segment.layout.stored_dtype, str(where))
+        return rows
 
 
 def _paths_in(cache: str, identity: StoreIdentity) -> list[str]:
