@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,13 @@ from crossan.cache_schema.errors import CrossanError, DataError, UsageError
 from crossan.common.datasets.formats import ImportSource
 from crossan.common.datasets.formats.tabular import interactions_from, items_from
 from crossan.common.datasets.line_tables import read_sequences, read_titles
+from crossan.common.datasets.quoting import (
+    Quoting,
+    RowShape,
+    count_strict_rows,
+    quoted_rows,
+    weigh_quoting,
+)
 from crossan.common.datasets.tables import column_names, read_table
 
 ODD_TITLES = {2: '"Loud" speaker', 4: '"unclosed start', 7: 'tail quote"'}
@@ -120,6 +128,22 @@ def test_a_table_without_quoting_gives_its_rows_or_an_error(tmp_path_factory, ti
         filled = [[field or "" for field in row] for row in result]
         written_again = [write(filled, delimiter) for write in QUOTING_WRITERS.values()]
         assert delimiter == "," or text.partition("\n")[2] in written_again
+
+
+@given(st.text('"a,\n\r\u2028', max_size=20), st.integers(1, 3), st.booleans())
+def test_what_counts_as_strict_at_once_does_so_row_by_row(text, field_count, rest_is_last):
+    shape = RowShape(Path("t.csv"), ",", field_count, rest_is_last)
+    row_count = count_strict_rows(text.encode(), shape)
+    try:
+        rows = [lines for _, lines in quoted_rows(text.encode(), shape)]
+    except DataError:
+        assert row_count is None
+        return
+    row = ",".join([r'("([^"]|"")*"|[^",]*)'] * field_count)
+    is_strict = all(len(lines) == 1 and re.fullmatch(row, lines[0]) for lines in rows)
+    assert row_count == (len(rows) if is_strict and rows else None)
+    if row_count:
+        assert weigh_quoting(text.encode(), shape) == Quoting(True, row_count)
 
 
 def test_texts_over_several_lines_are_read_where_every_field_is_quoted(tmp_path):

@@ -1,9 +1,14 @@
 """Milliseconds from Arrow columns of every type."""
 
-from datetime import UTC, date, datetime
+import math
+import re
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError
 from crossan.common.datasets.times import milliseconds_of
@@ -66,4 +71,126 @@ def test_a_column_of_missing_times_means_file_order():
 )
 def test_what_is_no_time_is_refused_with_file_column_and_row(column, fault):
     with pytest.raises(DataError, match=f"^f, column t{fault}"):
+        milliseconds_of(column, source="f", name="t")
+
+
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def whole_numbers(unit):
+    inside = st.integers(631_152_000 * PER_SECOND[unit], 4_102_444_799 * PER_SECOND[unit])
+    return st.lists(inside | st.integers(-5, 5) if unit == "s" else inside, max_size=4)
+
+
+numbers = st.sampled_from(sorted(PER_SECOND)).flatmap(whole_numbers) | st.lists(
+    st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 10**12), max_size=4
+)
+moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
+zones = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
+
+
+def read(column, unit="auto"):
+    """Return what `milliseconds_of` returns, and the message of its refusal."""
+    try:
+        return *milliseconds_of(column, unit, source="f", name="t"), None
+    except DataError as error:
+        return None, None, error.message
+
+
+def expected_milliseconds(values, unit):
+    """Return what whole numbers are in milliseconds and why not, in plain Python."""
+    if unit == "auto":
+        fitting = [
+            name
+            for name, per in PER_SECOND.items()
+            if all(631_152_000 * per <= value < 4_102_444_800 * per for value in values)
+        ]
+        if not fitting and all(abs(value) < 631_152_000 for value in values):
+            return values
+        if not fitting:
+            return None
+        unit = fitting[0]
+    result = [value * 1000 // PER_SECOND[unit] for value in values]
+    for value in result:
+        try:
+            EPOCH + value * MILLISECOND
+        except OverflowError:
+            return None
+    return result
+
+
+@given(numbers, st.sampled_from(["auto", "s", "ms", "us", "ns"]), st.data())
+def test_numbers_of_any_type_are_milliseconds_as_plain_python_says(values, unit, data):
+    as_type = {
+        "int64": lambda: pa.array(values, pa.int64()),
+        "text": lambda: pa.array([f" {value}" for value in values], pa.string()),
+        "bytes": lambda: pa.array([str(value).encode() for value in values], pa.binary()),
+        "decimal": lambda: pa.array([Decimal(value) for value in values], pa.decimal128(38, 9)),
+        "dictionary": lambda: pa.array(values, pa.int64()).dictionary_encode(),
+    }
+    column = as_type[data.draw(st.sampled_from(sorted(as_type)))]()
+    missing = data.draw(st.integers(0, 1)) if values else 0
+    if missing:
+        column = pa.concat_arrays([column, pa.nulls(1, column.type)])
+    expected = expected_milliseconds(values, unit)
+    times, reading, refusal = read(column, unit)
+    if refusal:
+        assert re.match(r"f, column t(, row \d+)?: expected ", refusal)
+        assert missing or expected is None
+        return
+    assert not missing
+    assert times.to_pylist() == expected
+    if values:
+        assert (reading.first, reading.last) == (min(expected), max(expected))
+        assert reading.unit == unit or unit == "auto"
+
+
+@given(st.lists(st.floats(allow_nan=False) | st.floats(1e9, 2e9), min_size=1, max_size=3))
+def test_floats_are_milliseconds_within_one_or_refused(values):
+    times, _, refusal = read(pa.array(values, pa.float64()), "s")
+    if refusal:
+        row = int(re.match(r"f, column t, row (\d+): expected a time", refusal)[1])
+        seconds = values[row - 1]
+        assert not math.isfinite(seconds) or not -62_135_596_800 <= seconds < 253_402_300_800
+        return
+    for milliseconds, seconds in zip(times.to_pylist(), values, strict=True):
+        assert abs(milliseconds - seconds * 1000) <= 1 + 1e-15 * abs(milliseconds)
+
+
+@given(st.lists(moments, min_size=1, max_size=3), zones, st.data())
+def test_moments_of_any_type_are_milliseconds_as_datetime_says(stamps, zone, data):
+    aware = [stamp.replace(tzinfo=zone or UTC) for stamp in stamps]
+    expected = [(stamp - EPOCH) // MILLISECOND for stamp in aware]
+    isoformat = data.draw(st.sampled_from(["T", " "]))
+    written = [
+        stamp.replace(tzinfo=zone).isoformat(isoformat).replace("+00:00", "Z") for stamp in stamps
+    ]
+    arrow = pa.timestamp("us", None if zone is None else "UTC")
+    column = data.draw(st.sampled_from([pa.array(written), pa.array(aware, arrow)]))
+    times, reading, refusal = read(column)
+    if refusal:
+        assert "within the years 1 to 9999" in refusal
+        return
+    assert times.to_pylist() == expected
+    assert reading.unit == "calendar"
+    assert (reading.doubt is None) == all(
+        1990 <= (EPOCH + t * MILLISECOND).year < 2100 for t in expected
+    )
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([{"a": 1}]),
+        pa.array([[1]]),
+        pa.array([datetime(2020, 1, 1).time()]),
+        pa.array([b"\xff"]),
+        pa.array([b"a" * 16], pa.uuid()),
+        pa.array([pa.MonthDayNano([1, 2, 3])]),
+    ],
+)
+def test_types_that_hold_no_times_are_refused(column):
+    with pytest.raises(DataError, match=r"^f, column t, row 1: expected "):
         milliseconds_of(column, source="f", name="t")

@@ -29,6 +29,7 @@ __all__ = [
 
 _EXACT_WHOLE = {16: 2**11, 32: 2**24, 64: 2**53}
 """Up to where floats of so many bits hold every whole number."""
+_VIEWED = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def ids_of(column: pa.ChunkedArray | pa.Array, *, source: Path | str, name: str) -> pa.ChunkedArray:
@@ -88,10 +89,10 @@ def texts_of(
     """
     plain = decoded(column)
     kind = plain.type
+    if plain.null_count == len(plain):
+        return pa.chunked_array([pa.nulls(len(plain), pa.string())])
     if is_text(kind):
         return _to_string(plain, source, name)
-    if pt.is_integer(kind) or pt.is_null(kind) or plain.null_count == len(plain):
-        return pc.cast(plain, pa.string()) if len(plain) != plain.null_count else _nulls(len(plain))
     if pt.is_floating(kind):
         # pandas makes floats of whole numbers beside a missing one, and NaN of that one.
         numbers = pc.cast(plain, pa.float64())
@@ -151,8 +152,10 @@ def decoded(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray:
             [pc.run_end_decode(chunk) for chunk in chunked.chunks], chunked.type.value_type
         )
     if pt.is_dictionary(chunked.type):
+        # Arrow decodes no dictionary of views.
+        kind = _VIEWED.get(chunked.type.value_type, chunked.type.value_type)
         chunked = pa.chunked_array(
-            [chunk.dictionary_decode() for chunk in chunked.chunks], chunked.type.value_type
+            [pc.cast(chunk.dictionary, kind).take(chunk.indices) for chunk in chunked.chunks], kind
         )
     return chunked
 
@@ -251,7 +254,3 @@ def _type_error(column: pa.ChunkedArray, source: Path | str, name: str, what: st
     if not len(column):
         return DataError(f"{source}, column {name}: {message}")
     return row_error(source, name, max(0, first_row(pc.is_valid(column))), message)
-
-
-def _nulls(count: int) -> pa.ChunkedArray:
-    return pa.chunked_array([pa.nulls(count, pa.string())])

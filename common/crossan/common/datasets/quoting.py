@@ -14,10 +14,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.item_id import shortened
 
-__all__ = ["Quoting", "RowShape", "decide_quoting", "quoted_rows", "split_row", "text_lines"]
+__all__ = [
+    "Quoting",
+    "RowShape",
+    "count_strict_rows",
+    "decide_quoting",
+    "quoted_rows",
+    "split_row",
+    "text_lines",
+    "weigh_quoting",
+]
 
 _MUST_QUOTE = re.compile(r'[\t"\r\n]')
 _MAY_QUOTE = re.compile(r"[,;]|^\s|\s$")
@@ -71,6 +83,14 @@ def decide_quoting(text: bytes, shape: RowShape) -> Quoting:
         Neither way gives a table, or a field spans lines that could be rows themselves.
         The message names the line.
     """
+    row_count = count_strict_rows(text, shape) if shape.delimiter == "," else None
+    if row_count is not None:
+        return Quoting(is_syntax=True, row_count=row_count)
+    return weigh_quoting(text, shape)
+
+
+def weigh_quoting(text: bytes, shape: RowShape) -> Quoting:
+    """Decide as `decide_quoting`, row by row."""
     by_line = _count_lines(text, shape)
     quoted = _count_quoted(text, shape)
     if isinstance(quoted, DataError):
@@ -84,6 +104,23 @@ def decide_quoting(text: bytes, shape: RowShape) -> Quoting:
     if quoted.doubtful is not None:
         raise quoted.doubtful
     return Quoting(is_syntax=True, row_count=quoted.row_count)
+
+
+def count_strict_rows(text: bytes, shape: RowShape) -> int | None:
+    """Return the number of rows of a table each line of which is a row by RFC 4180.
+
+    None for any other. Most quoted tables are so, and Arrow says it twenty times as fast
+    as a loop does.
+    """
+    pattern = "^" + shape.delimiter.join([_FIELDS[0]] * shape.field_count) + "\r?$"
+    pattern = pattern.replace("{delimiter}", shape.delimiter)
+    lines = pc.split_pattern(pa.array([text], pa.large_string()), "\n").flatten()
+    lines = lines.filter(pc.invert(pc.is_in(lines, pa.array(["", "\r"], lines.type))))
+    try:
+        is_whole: bool | None = pc.all(pc.match_substring_regex(lines, pattern)).as_py()
+    except pa.ArrowInvalid:  # too many columns for one expression
+        return None
+    return len(lines) if is_whole else None
 
 
 def text_lines(text: bytes) -> Iterator[tuple[int, str]]:

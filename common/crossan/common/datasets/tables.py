@@ -22,6 +22,8 @@ _FORMATS_BY_MAGIC = {
     b"\x28\xb5\x2f\xfd": "a zstd file",
 }
 _PARQUET_MAGIC = b"PAR1"
+_HEAD_BYTES = 1 << 20
+"""What is read of a text table for the names of its columns."""
 
 
 def column_names(path: Path) -> list[str]:
@@ -35,7 +37,7 @@ def column_names(path: Path) -> list[str]:
     if _is_parquet(path):
         with opened_parquet(path) as file:
             return list(file.schema_arrow.names)
-    return _Text(path).names
+    return _Text(path, read_text(path, _HEAD_BYTES)).names
 
 
 def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
@@ -62,15 +64,21 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """
     if _is_parquet(path):
         with opened_parquet(path) as file:
-            names = file.schema_arrow.names
-            chosen = [name for name in names if columns is None or name in columns]
+            chosen = _chosen(path, file.schema_arrow.names, columns)
             # Not read_table: one of its threads may still run when the interpreter ends.
             return file.read(columns=chosen, use_threads=False)
-    return _Text(path).read(columns)
+    return _Text(path, read_text(path)).read(columns)
 
 
-def read_text(path: Path) -> bytes:
+def read_text(path: Path, byte_count: int = -1) -> bytes:
     """Return the UTF-8 of a text file, without a byte order mark.
+
+    Parameters
+    ----------
+    path
+        The file.
+    byte_count
+        How much of it to read; of a longer file the last line is cut off. All by default.
 
     Raises
     ------
@@ -81,15 +89,15 @@ def read_text(path: Path) -> bytes:
     ResourceError
         The file cannot be read.
     """
-    text = _read_bytes(path)
+    text = _read_bytes(path, byte_count)
+    if len(text) == byte_count:
+        text = text[: text.rfind(b"\n") + 1]
     for magic, what in _FORMATS_BY_MAGIC.items():
         if text.startswith(magic):
             raise DataError(f"{path}: expected UTF-8 text, found {what}")
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        number = text.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}, line {number:,}: expected UTF-8 text: {error.reason}") from None
+    if not _is_utf8(text):
+        number = next(n for n, line in enumerate(text.split(b"\n"), 1) if not _is_utf8(line))
+        raise DataError(f"{path}, line {number:,}: expected UTF-8 text, found other bytes")
     nul = text.find(b"\0")
     if nul >= 0:
         number = text.count(b"\n", 0, nul) + 1
@@ -100,9 +108,9 @@ def read_text(path: Path) -> bytes:
 class _Text:
     """A text table whose header was read."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: bytes) -> None:
         self.path = path
-        self.text = read_text(path)
+        self.text = text
         _, header = next(text_lines(self.text), (1, ""))
         if not header:
             raise DataError(f"{path}, line 1: expected a table with a header, found nothing")
@@ -117,7 +125,7 @@ class _Text:
             quoting = decide_quoting(self.text, self.shape)
         elif b"\r" in self.text.replace(b"\r\n", b""):
             self._check_lines()
-        chosen = [name for name in self.names if columns is None or name in columns]
+        chosen = _chosen(self.path, self.names, columns)
         is_quoted = quoting is not None and quoting.is_syntax
         try:
             table = pa_csv.read_csv(
@@ -152,6 +160,27 @@ class _Text:
             raise DataError(
                 f"{self.path}: expected {quoting.row_count - 1:,} rows, found {table.num_rows:,}"
             )
+
+
+def _chosen(path: Path, names: list[str], columns: Collection[str] | None) -> list[str]:
+    chosen = [name for name in names if columns is None or name in columns]
+    doubled = [name for name in chosen if names.count(name) > 1]
+    if doubled and columns is not None:
+        raise DataError(
+            f"{path}, row 1: expected one column {doubled[0]}, found {names.count(doubled[0])}"
+        )
+    return chosen
+
+
+def _is_utf8(text: bytes) -> bool:
+    # Arrow looks at the bytes where they lie; to decode them takes up to four times their memory.
+    offsets = pa.array([0, len(text)], pa.int64()).buffers()[1]
+    array = pa.Array.from_buffers(pa.large_string(), 1, [None, offsets, pa.py_buffer(text)])
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def _is_parquet(path: Path) -> bool:
