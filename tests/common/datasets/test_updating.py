@@ -1,7 +1,6 @@
 """Adding to a dataset: what is new is added, what is there is counted, what changed is said."""
 
 import json
-import os
 
 import pytest
 
@@ -9,11 +8,6 @@ from crossan.cache_schema.errors import BusyError, DataError, UsageError
 from crossan.common.datasets import open_dataset, publishing, updating
 from crossan.common.datasets.formats import ImportSource
 from support.imports import ITEMS, LOG, imported, make, rows_of, run
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
