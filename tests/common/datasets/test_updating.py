@@ -131,7 +131,9 @@ def test_what_does_not_go_with_the_dataset_is_refused_and_nothing_written(
 
 def test_an_item_given_twice_is_refused(dataset, tmp_path):
     items = write(tmp_path / "m.csv", "item_id,title\n4,four\n4,vier\n")
-    with pytest.raises(DataError, match="expected each item id once, found 4 repeated"):
+    with pytest.raises(
+        DataError, match="m.csv, column item_id, row 2: expected each item once, found"
+    ):
         run("update", dataset, "--items", items)
 
 
