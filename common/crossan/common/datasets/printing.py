@@ -142,5 +142,4 @@ def _join_remarks(join: Join) -> Iterator[str]:
 
 def _counted(what: str, examples: Examples) -> Iterator[str]:
     if examples.count:
-        more = ", ..." if examples.count > len(examples.examples) else ""
-        yield f"- {what}: {examples.count:,} ({', '.join(examples.examples)}{more})"
+        yield f"- {what}: {examples.count:,} ({examples.listed()})"
