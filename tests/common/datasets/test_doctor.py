@@ -1,12 +1,21 @@
 """``crossan data check`` says what the import said, and what has become of it."""
 
 import json
+import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError
+from crossan.common.datasets.report import (
+    ImportRecord,
+    ImportReport,
+    TableReading,
+    read_record,
+)
 from support.imports import imported, make, run
 
 
@@ -52,3 +61,34 @@ def test_a_medium_that_cannot_be_read_is_broken_with_its_reason(tmp_path, monkey
     assert report["media"]["image"] == {"present": 0, "absent": 3, "missing": 0, "broken": 1}
     broken = next(one for one in report["problems"] if one["code"] == "broken-image")
     assert broken["examples"] == [f"1: {source}/a.jpg (cannot be read: Permission denied)"]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(junk=st.binary(max_size=12), place=st.integers(0, 400), cut=st.integers(0, 12))
+def test_a_damaged_record_is_no_record_or_another_one(tmp_path_factory, junk, place, cut):
+    path = tmp_path_factory.mktemp("d") / "import.json"
+    table = TableReading(file="a.csv", holds="items", rows=3, columns={"item_id": "id"})
+    report = ImportReport(command="import", format="t", format_decided="x", tables=(table,))
+    data = ImportRecord(imported=report).to_bytes()
+    path.write_bytes(data[:place] + junk + data[place + cut :])
+    assert isinstance(read_record(path), ImportRecord)
+
+
+def test_a_record_that_is_no_file_of_ours_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "import.json")
+    assert read_record(tmp_path / "import.json") == ImportRecord()
+    assert read_record(tmp_path) == ImportRecord()
+
+
+def test_names_in_a_report_stay_on_their_line(tmp_path):
+    source = make(
+        tmp_path / "s", interactions_csv=MANY, items_csv='item_id\n1\n"x\u202e\x1b[31m"\n'
+    )
+    (source / "p").mkdir()
+    for name in ("1.jpg", "a\nb\x1b.jpg"):
+        (source / "p" / name).write_bytes(b"x")
+    shown = run("import", source, "--images", source / "p", "--out", tmp_path / "d")
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "- image files without items: 1 (p/a\\nb\\x1b.jpg)" in shown.splitlines()
+    assert "- items without items of interactions: 1 (x\\u202e\\x1b[31m)" in shown.splitlines()

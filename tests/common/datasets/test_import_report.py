@@ -171,6 +171,40 @@ def test_paths_without_a_file_are_said(tmp_path):
     assert report["unread"]["count"] == 0
 
 
+def test_an_item_that_a_table_lists_twice_is_named_with_both_rows(tmp_path):
+    source = make(tmp_path / "s", interactions_csv=LOG, items_csv=ITEMS + "2,deux\n")
+    with pytest.raises(DataError, match=r"s/items.csv, column item_id, row 4: .* as in row 2"):
+        run("import", source, "--out", tmp_path / "d")
+
+
+def test_web_addresses_are_no_files(tmp_path):
+    items = "item_id,title,image\n1,one,https://shop.example/1.jpg\n2,two,\n"
+    source = make(tmp_path / "s", interactions_csv=LOG, items_csv=items)
+    report, _, rows = imported(source, tmp_path / "d")
+    assert [row[2] for row in rows] == [None] * 3
+    assert report["tables"][1]["ignored"] == ["image"]
+    assert report["tables"][1]["notes"] == [
+        "image holds addresses and no files, such as 'https://shop.example/1.jpg'"
+    ]
+    with pytest.raises(DataError, match="column image: expected paths of files, found https://"):
+        run("import", source, "--out", tmp_path / "e", "--column", "image=image")
+
+
+def test_an_import_without_items_says_so(tmp_path):
+    shown = run("import", make(tmp_path / "s", interactions_csv=LOG), "--out", tmp_path / "d")
+    assert "- no table of items: no item has a title" in shown.splitlines()
+
+
+def test_tables_of_others_are_not_written_over(tmp_path):
+    source = make(tmp_path / "s")
+    table = pa.table({"user_id": ["u"], "item_id": ["1"]})
+    pq.write_table(table, source / "interactions.parquet")
+    for flags in ((), ("--replace",)):
+        with pytest.raises(UsageError, match="interactions.parquet is in this folder and no data"):
+            run("import", source, "--out", source, *flags)
+    assert pq.read_table(source / "interactions.parquet").equals(table)
+
+
 def test_repeated_interactions_are_kept_and_counted(tmp_path):
     source = make(tmp_path / "s", interactions_csv=LOG + "u,2,1700000001\n" * 2)
     report, rows, _ = imported(source, tmp_path / "d")

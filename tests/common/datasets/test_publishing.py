@@ -27,12 +27,6 @@ CALLS = [
 """Whatever changes the disk, or waits for it."""
 
 
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch):
-    """Wait for no disk: what is on it after a power cut is not tried here."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 def write(folder, name, **options):
     """Write a dataset all of whose values begin with its name."""
     items = [f"{name}{n}" for n in range(3)]

@@ -1,7 +1,6 @@
 """Adding to a dataset: what is new is added, what is there is counted, what changed is said."""
 
 import json
-import os
 
 import pytest
 
@@ -9,11 +8,6 @@ from crossan.cache_schema.errors import BusyError, DataError, UsageError
 from crossan.common.datasets import open_dataset, publishing, updating
 from crossan.common.datasets.formats import ImportSource
 from support.imports import ITEMS, LOG, imported, make, rows_of, run
-
-
-@pytest.fixture(autouse=True)
-def _quick_disk(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture
@@ -137,7 +131,9 @@ def test_what_does_not_go_with_the_dataset_is_refused_and_nothing_written(
 
 def test_an_item_given_twice_is_refused(dataset, tmp_path):
     items = write(tmp_path / "m.csv", "item_id,title\n4,four\n4,vier\n")
-    with pytest.raises(DataError, match="expected each item id once, found 4 repeated"):
+    with pytest.raises(
+        DataError, match="m.csv, column item_id, row 2: expected each item once, found"
+    ):
         run("update", dataset, "--items", items)
 
 

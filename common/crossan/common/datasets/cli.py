@@ -207,10 +207,10 @@ def _print_report(report: dict[str, Any]) -> None:
         for example in problem["examples"]:
             print_text(f"    {printable(example)}")
     print_times(TimeRange.model_validate(report["times"]))
-    for command in ("imported", "updated"):
-        if report[command] is not None:
-            print_text(f"\nits last {report[command]['command']}")
-            print_import(ImportReport.model_validate(report[command]))
+    for key, command in (("imported", "import"), ("updated", "update")):
+        if report[key] is not None:
+            print_text(f"\nits last {command}")
+            print_import(ImportReport.model_validate(report[key]))
 
 
 def _counts(counts: dict[str, Any]) -> str:

@@ -94,8 +94,8 @@ def require_match(dataset: Dataset) -> None:
     if used and listed and not set(used) & set(listed):
         raise DataError(
             f"{dataset.root}: expected interactions with its items, found none"
-            f"\n  interactions name: {', '.join(Examples.of(used).examples)}"
-            f"\n  items are: {', '.join(Examples.of(listed).examples)}",
+            f"\n  interactions name: {Examples.of(used).listed()}"
+            f"\n  items are: {Examples.of(listed).listed()}",
             remedy="Import it anew from its tables: crossan data import",
         )
 

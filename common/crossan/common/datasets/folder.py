@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 _FORMAT_VERSION = 1
+_TABLE_FILES = ("interactions.parquet", "items.parquet", "import.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,12 @@ def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
             f"--out {out}: a dataset is in this folder already",
             remedy="Choose another folder; crossan data import can put another in its place, "
             "with --replace",
+        )
+    foreign = [name for name in _TABLE_FILES if (out / name).exists()]
+    if foreign and not (out / "dataset.json").exists():
+        raise UsageError(
+            f"--out {out}: {foreign[0]} is in this folder and no dataset.json: it is not ours",
+            remedy="Choose another folder, or move the file elsewhere",
         )
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: expected a folder, found a file")

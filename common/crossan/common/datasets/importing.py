@@ -143,8 +143,8 @@ def join_interactions(
     if not matching.partners:
         raise DataError(
             f"{tables.files[0]}: expected items of {where}, found none of them among {len(used):,}"
-            f"\n  {tables.files[0].name} names: {', '.join(Examples.of(used).examples)}"
-            f"\n  {where} lists: {', '.join(Examples.of(listed).examples)}",
+            f"\n  {tables.files[0].name} names: {Examples.of(used).listed()}"
+            f"\n  {where} lists: {Examples.of(listed).listed()}",
             remedy="Write the ids alike in both, or choose the columns: --column item_id=NAME",
         )
     join = join_of("items of interactions", "items", used, listed, matching)

@@ -262,12 +262,12 @@ def _is_a_loss(
 
 def _no_match(reading: MediaReading, item_ids: Collection[str]) -> DataError:
     found = [
-        f"{examples.count:,} {what}: {', '.join(examples.examples)}"
+        f"{examples.count:,} {what}: {examples.listed()}"
         for what, examples in (("no item's", reading.join.unused), *reading.passed_over.items())
         if examples.count
     ]
     folders = ", ".join(reading.folders)
-    items = ", ".join(Examples.of(item_ids).examples)
+    items = Examples.of(item_ids).listed()
     return DataError(
         f"{folders}: expected {reading.modality} files named by item, such as "
         f"{items}; none of {reading.files:,} files is" + "".join(f"\n  {line}" for line in found),

@@ -113,6 +113,8 @@ def _remarks(report: ImportReport) -> Iterator[str]:
                 f"- {Path(table.file).name}: column {name} looks like a time and is not taken; "
                 f"take it with --column timestamp={name}"
             )
+    if all(table.holds == "interactions" for table in report.tables) and not report.added:
+        yield "- no table of items: no item has a title"
     if report.times is not None and report.times.doubt:
         yield f"- times: {report.times.doubt}"
     for join in [*report.joins, *(media.join for media in report.media)]:
@@ -140,5 +142,4 @@ def _join_remarks(join: Join) -> Iterator[str]:
 
 def _counted(what: str, examples: Examples) -> Iterator[str]:
     if examples.count:
-        more = ", ..." if examples.count > len(examples.examples) else ""
-        yield f"- {what}: {examples.count:,} ({', '.join(examples.examples)}{more})"
+        yield f"- {what}: {examples.count:,} ({examples.listed()})"

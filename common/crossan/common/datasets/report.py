@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from crossan.common.console import printable
+from crossan.common.files import LARGEST_METADATA
+
 __all__ = [
     "IMPORT_FILE",
     "Examples",
@@ -23,6 +26,7 @@ __all__ = [
 IMPORT_FILE = "import.json"
 """Where a dataset folder keeps what its import and its last update said."""
 _SHOWN = 5
+_LONGEST = 120
 
 
 class _Said(BaseModel):
@@ -42,6 +46,11 @@ class Examples(_Said):
         """Count the texts and keep the first in their order."""
         every = list(texts)
         return cls(count=len(every), examples=tuple(every[:_SHOWN]))
+
+    def listed(self) -> str:
+        """Return the examples on one line of a message, long ones cut."""
+        more = ["..."] if self.count > len(self.examples) else []
+        return ", ".join([*(printable(_cut(text)) for text in self.examples), *more])
 
 
 class TableReading(_Said):
@@ -149,6 +158,10 @@ class ImportRecord(_Said):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def read_record(path: Path) -> ImportRecord:
     """Read the ``import.json`` of a dataset.
 
@@ -156,6 +169,9 @@ def read_record(path: Path) -> ImportRecord:
     record: nothing but what is printed depends on it.
     """
     try:
+        # A pipe would never end, and what is that large is not ours.
+        if not path.is_file() or path.stat().st_size > LARGEST_METADATA:
+            return ImportRecord()
         return ImportRecord.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return ImportRecord()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.common.datasets.folder import (
     INTERACTION_SCHEMA,
     ITEM_SCHEMA,
@@ -160,9 +159,6 @@ class _Items:
         if not more.num_rows:
             return None
         ids = more.column("item_id").to_pylist()
-        if len(set(ids)) != len(ids):
-            repeated = next(item for item, count in Counter(ids).items() if count > 1)
-            raise DataError(f"--items: expected each item id once, found {repeated} repeated")
         known = list(self.ids)
         matching = match_ids(ids, known)
         for row in more.to_pylist():

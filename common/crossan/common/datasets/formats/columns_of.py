@@ -62,6 +62,11 @@ class Chosen:
     """From our names to those in the file."""
     ignored: tuple[str, ...]
 
+    def without(self, ours: str) -> Chosen:
+        """Return the same with one column left out."""
+        columns = {name: theirs for name, theirs in self.columns.items() if name != ours}
+        return Chosen(columns, (*self.ignored, self.columns[ours]))
+
 
 def choose_columns(
     present: Sequence[str],

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.item_id import shortened
 from crossan.common.datasets.columns import ids_of, texts_of
 from crossan.common.datasets.formats.columns_of import (
     INTERACTION_NAMES,
@@ -40,6 +41,7 @@ __all__ = [
     "titles_reading",
 ]
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 FILE_ORDER = TimeReading("none", "no timestamps: file order")
 
 
@@ -115,25 +117,52 @@ def interactions_from(
 
 
 def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading]:
-    """Read a table with one row per item; relative paths are relative to the table."""
+    """Read a table with one row per item; relative paths are relative to the table.
+
+    A column of web addresses holds no files and is not taken, unless the user
+    requested it.
+    """
     chosen = choose_columns(column_names(path), path, ITEM_NAMES, source.columns, ("item_id",))
     table = read_table(path, set(chosen.columns.values()))
-    columns = {}
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    notes = []
     for ours in ("item_id", "title", *FILE_MODALITIES):
         theirs = chosen.columns.get(ours)
         if theirs is None:
             columns[ours] = pa.nulls(table.num_rows, pa.string())
         elif ours == "item_id":
             columns[ours] = ids_of(table.column(theirs), source=path, name=theirs)
+            _require_unique(columns[ours], path, theirs)
         else:
             columns[ours] = texts_of(table.column(theirs), source=path, name=theirs)
-        if theirs is not None and ours in FILE_MODALITIES:
-            paths = [
-                str((path.parent / value).absolute()) if value else None
-                for value in columns[ours].to_pylist()
-            ]
-            columns[ours] = pa.array(paths, pa.string())
-    return pa.table(columns), _reading(path, "items", table.num_rows, chosen)
+        if theirs is None or ours not in FILE_MODALITIES:
+            continue
+        values = columns[ours].to_pylist()
+        address = next((value for value in values if value and _ADDRESS.match(value)), None)
+        if address is None:
+            paths = [str((path.parent / value).absolute()) if value else None for value in values]
+        elif ours in source.columns:
+            raise DataError(f"{path}, column {theirs}: expected paths of files, found {address}")
+        else:
+            paths = [None] * len(values)
+            chosen = chosen.without(ours)
+            notes.append(f"{theirs} holds addresses and no files, such as {shortened(address)}")
+        columns[ours] = pa.array(paths, pa.string())
+    reading = _reading(path, "items", table.num_rows, chosen)
+    return pa.table(columns), reading.model_copy(update={"notes": tuple(notes)})
+
+
+def _require_unique(ids: pa.ChunkedArray, path: Path, name: str) -> None:
+    if len(ids.unique()) == len(ids):
+        return
+    rows: dict[str, int] = {}
+    for row, item in enumerate(ids.to_pylist(), 1):
+        if item in rows:
+            raise DataError(
+                f"{path}, column {name}, row {row:,}: expected each item once, "
+                f"found {shortened(item)} as in row {rows[item]:,}"
+            )
+        rows[item] = row
 
 
 def _reading(path: Path, holds: str, row_count: int, chosen: Chosen) -> TableReading:
