@@ -102,7 +102,7 @@ class Backbone:
             backbone={
                 "id": snapshot.hub_id or f"local/{self.name}",
                 "family": self.family,
-                "family_revision": self._family.revision,
+                "family_revision": self._processing.family_revision or self._family.revision,
                 "revision": snapshot.commit,
                 "weights_sha256": snapshot.weight_digests(),
                 "config_sha256": snapshot.config_digest,
@@ -232,6 +232,7 @@ def load_backbone(
     revision: str | None = None,
     layers: str = "half",
     pooling: str | None = None,
+    max_length: int | None = None,
     device: str = "auto",
     dtype: str = "float32",
     is_compiled: bool = False,
@@ -253,6 +254,9 @@ def load_backbone(
         ``half``, ``all`` or numbers such as ``0,2,4``.
     pooling
         How token positions become one vector; None for the family's default.
+    max_length
+        Most tokens of a title, special tokens included; None for as many as the
+        backbone reads. Backbones of other media take no notice of it.
     device
         ``auto`` takes an accelerator where there is one.
     dtype
@@ -285,7 +289,7 @@ def load_backbone(
         family,
         snapshot,
         model,
-        load_processing(family, snapshot, model),
+        load_processing(family, snapshot, model, max_length),
         layers=parse_layers(layers, len(blocks_of(model, family))),
         pooling=chosen,
         dtype=dtype,

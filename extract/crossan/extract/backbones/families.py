@@ -72,6 +72,11 @@ class Family:
     """
     revision: int = 1
     """Raised whenever the family's own code gives other numbers for the same checkpoint."""
+    own_tokenizer_revision: int | None = None
+    """Revision since which the numbers are right where ``processor_class`` is the tokenizer.
+
+    Identities of such checkpoints keep it, so that their stores serve on. None is ``revision``.
+    """
 
     def __post_init__(self) -> None:
         """Check what the class docstring promises."""
@@ -100,6 +105,9 @@ FAMILIES: Mapping[str, Family] = {
             poolings=("cls", "mean"),
             has_pooler=True,
             final_norm="part of each block",
+            # Revision 1 took every tokenizer for WordPiece, and was right where it was WordPiece.
+            revision=2,
+            own_tokenizer_revision=1,
         ),
         Family(
             model_type="vit",

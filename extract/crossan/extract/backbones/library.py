@@ -10,11 +10,47 @@ import warnings
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
-__all__ = ["load_processor", "transformers"]
+__all__ = ["FOREIGN_ERRORS", "first_fault", "first_line", "load_processor", "transformers"]
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+
+FOREIGN_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers and torch raise over a checkpoint whose files say what cannot be.
+
+A ``KeyError`` for an unknown activation, a ``ZeroDivisionError`` for no attention heads, an
+``ImportError`` for a library that a setting needs, and so on. MemoryError is not among them.
+"""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the class of an error and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return which entry of a JSON object is wrong, and how."""
+    fault = error.errors()[0]
+    where = ".".join(map(str, fault["loc"]))
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r:.60}"
 
 
 def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # noqa: ANN401

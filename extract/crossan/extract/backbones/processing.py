@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.declared_tokenizer import declared_tokenizer
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.library import load_processor
@@ -20,9 +19,6 @@ from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_sounds
 
 __all__ = ["load_processing"]
-
-_TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
-"""Parts of a tokeniser beside its vocabulary that change what a text becomes."""
 
 _NO_SETTINGS = {
     "processor_class",
@@ -34,7 +30,9 @@ _NO_SETTINGS = {
 """Entries of a processor's config that name a class, a path or a release."""
 
 
-def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Processing:
+def load_processing(
+    family: Family, snapshot: Snapshot, model: nn.Module, max_length: int | None = None
+) -> Processing:
     """Load the tokeniser or processor that lies beside a checkpoint.
 
     Pictures and sounds are prepared by our vectorised code where that gives
@@ -43,23 +41,24 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
     Raises
     ------
     UsageError
-        Its files are missing, or it refuses what every backbone takes.
+        Its files are missing or damaged, it refuses what every backbone takes, it does
+        not fit the model, or ``max_length`` is more than the backbone reads.
     """
     if family.load_processing is not None:
+        if max_length is not None and family.modality is Modality.TEXT:
+            raise UsageError(
+                f"--max-length {max_length}: family {family.model_type} cuts titles by itself"
+            )
         return family.load_processing(snapshot.folder, snapshot.config)
-    assert family.processor_class is not None
-    names = ["preprocessor_config.json"]
     if family.modality is Modality.TEXT:
-        names = ["vocab.txt", "tokenizer.json"]
-    if not any((snapshot.folder / name).is_file() for name in names):
+        return _text_processing(family, snapshot, model, max_length)
+    assert family.processor_class is not None
+    if not (snapshot.folder / "preprocessor_config.json").is_file():
         raise UsageError(
-            f"{snapshot.folder}: expected {' or '.join(names)} beside the weights, found none",
+            f"{snapshot.folder}: expected preprocessor_config.json beside the weights, found none",
             remedy=f"Run: {snapshot.download_command()}",
         )
     processor = load_processor(family.processor_class, snapshot.folder)
-    if family.modality is Modality.TEXT:
-        config: Any = model.config
-        return _text_processing(processor, int(config.max_position_embeddings))
     return _media_processing(family, snapshot, processor, model.config)
 
 
@@ -103,25 +102,53 @@ def _media_processing(
 
 
 def _text_processing(
-    tokenizer: Any,  # noqa: ANN401 - untyped library
-    position_count: int,
+    family: Family, snapshot: Snapshot, model: nn.Module, max_length: int | None
 ) -> Processing:
-    max_length = min(int(tokenizer.model_max_length), position_count)
-    # A call is the public way to set the truncation of the backend, which is copied below.
-    tokenizer("", truncation=True, max_length=max_length)
-    text = tokenizer.backend_tokenizer.to_str()
-    preparer = TitlePreparer(type(tokenizer.backend_tokenizer).from_str(text))
-    # Only the parts that decide which tokens a title becomes; max_length tells of the truncation.
-    settings = {name: json.loads(text).get(name) for name in _TOKENIZER_PARTS}
-    digest = digest_of({"vocabulary": tokenizer.get_vocab(), "settings": settings})
-    return Processing(
-        preparer,
-        type(tokenizer).__name__,
-        settings,
-        preparation="processor",
-        tokenizer_sha256=digest,
-        max_length=max_length,
+    assert family.processor_class is not None
+    declared = declared_tokenizer(
+        snapshot.folder,
+        family.processor_class,
+        snapshot.config.get("tokenizer_class"),
+        snapshot.remedy,
     )
+    config: Any = model.config
+    longest = int(min(declared.longest, config.max_position_embeddings))
+    shortest = declared.tokenizer.num_special_tokens_to_add(is_pair=False) + 1
+    if longest < shortest:
+        raise UsageError(
+            f"{snapshot.folder}: expected a backbone that reads at least {shortest} tokens,"
+            f" special tokens included, found {longest}"
+        )
+    if max_length is not None and not shortest <= max_length <= longest:
+        raise UsageError(
+            f"--max-length {max_length}: expected {shortest} to {longest:,} tokens,"
+            " special tokens included, for this backbone"
+        )
+    _check_embedding(snapshot, model, declared.tokenizer.get_vocab())
+    kept = max_length or longest
+    declared.tokenizer.enable_truncation(kept, direction=declared.truncation_side)
+    return Processing(
+        TitlePreparer(declared.tokenizer),
+        declared.class_name,
+        declared.settings,
+        preparation="processor",
+        tokenizer_sha256=declared.sha256,
+        max_length=kept,
+        family_revision=family.own_tokenizer_revision if declared.is_family_own else None,
+    )
+
+
+def _check_embedding(snapshot: Snapshot, model: Any, vocabulary: Mapping[str, int]) -> None:  # noqa: ANN401
+    """Refuse a vocabulary with ids that the embedding has no row for."""
+    row_count = int(model.get_input_embeddings().num_embeddings)
+    token, largest = max(vocabulary.items(), key=lambda entry: entry[1])
+    if largest >= row_count:
+        raise UsageError(
+            f"{snapshot.folder}: its tokenizer gives ids up to {largest:,} ({token!r}),"
+            f" but the embedding in the weights has {row_count:,} rows",
+            remedy="Save the weights with the embedding resized to the tokenizer"
+            " (resize_token_embeddings), or take the tokenizer that belongs to them",
+        )
 
 
 def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
