@@ -8,6 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from crossan.cache_schema.modality import Modality
+
 WORDS = ["red", "blue", "cat", "dog", "hello", "world", "the", "fox"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 BERT_NAMES = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -97,3 +99,64 @@ CLASSES = (
     "XLMRobertaTokenizerFast",
     "PreTrainedTokenizerFast",
 )
+
+
+SHAPE = {
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+}  # fmt: skip
+
+
+def write_small(folder):
+    """Write one small checkpoint per kind of folder: ``folder/NAME``, by name its modality."""
+    write_vocabulary(write_bert(folder / "bert"), do_lower_case=True, model_max_length=40)
+    write_bert(folder / "bert-json")
+    word_pieces().save(str(folder / "bert-json" / "tokenizer.json"))
+    write_settings(folder / "bert-json", tokenizer_class="BertTokenizer", do_lower_case=True)
+    write_bert(folder / "bert-unigram", 60)
+    unigram().save(str(folder / "bert-unigram" / "tokenizer.json"))
+    write_settings(folder / "bert-unigram", tokenizer_class="XLMRobertaTokenizer")
+    square = {"height": 32, "width": 32}
+    pictures = {"image_size": 32, **SHAPE}
+    models = {
+        "vit": transformers.ViTModel(
+            transformers.ViTConfig(patch_size=8, **pictures), add_pooling_layer=False
+        ),
+        "ast": transformers.ASTModel(
+            transformers.ASTConfig(max_length=304, num_mel_bins=32, **SHAPE)
+        ),
+        "videomae": transformers.VideoMAEModel(
+            transformers.VideoMAEConfig(patch_size=16, num_frames=4, **pictures)
+        ),
+        "vivit": transformers.VivitModel(
+            transformers.VivitConfig(num_frames=4, tubelet_size=[2, 8, 8], **pictures),
+            add_pooling_layer=False,
+        ),
+    }
+    cropped = {"size": {"shortest_edge": 32}, "crop_size": square}
+    prepared_by = {
+        "vit": transformers.ViTImageProcessorPil(size=square),
+        "ast": transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=304),
+        "videomae": transformers.VideoMAEImageProcessorPil(**cropped),
+        "vivit": transformers.VivitImageProcessor(**cropped),
+    }
+    for name, model in models.items():
+        model.save_pretrained(folder / name)
+        prepared_by[name].save_pretrained(folder / name)
+
+
+def write_vocabulary(folder, **options):
+    """Write the files of a WordPiece tokenizer of `WORD_PIECES` in the older way."""
+    write_settings(folder, tokenizer_class="BertTokenizer", **options)
+    (folder / "vocab.txt").write_text("\n".join(WORD_PIECES) + "\n")
+
+
+MODALITIES = {
+    "bert": Modality.TEXT,
+    "bert-json": Modality.TEXT,
+    "bert-unigram": Modality.TEXT,
+    "vit": Modality.IMAGE,
+    "ast": Modality.AUDIO,
+    "videomae": Modality.VIDEO,
+    "vivit": Modality.VIDEO,
+}
+"""Of the checkpoints that `write_small` writes."""

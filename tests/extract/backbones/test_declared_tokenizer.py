@@ -28,6 +28,7 @@ from support.checkpoints import (
     word_pieces,
     write_bert,
     write_settings,
+    write_vocabulary,
 )
 
 TITLES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=12)), max_size=12).map(
@@ -36,16 +37,11 @@ TITLES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=12)), max_s
 
 
 def declared(folder, model_class=None):
-    return declared_tokenizer(folder, "BertTokenizer", model_class, "Run: fetch it again")
+    return declared_tokenizer(folder, "BertTokenizer", model_class, 500, "Run: fetch it again")
 
 
 def load(folder, **options):
     return load_backbone(Modality.TEXT, str(folder), device="cpu", **options)
-
-
-def write_vocabulary(folder, **options):
-    write_settings(folder, tokenizer_class="BertTokenizer", **options)
-    (folder / "vocab.txt").write_text("\n".join(WORD_PIECES) + "\n")
 
 
 @pytest.mark.parametrize("class_name", CLASSES)
@@ -158,8 +154,8 @@ def test_settings_that_contradict_the_tokenizer_json_are_refused(tmp_path):
 
 def test_added_tokens_that_the_tokenizer_json_lacks_are_refused(tmp_path):
     word_pieces().save(str(tmp_path / "tokenizer.json"))
-    write_settings(tmp_path, added_tokens_decoder={"900": {"content": "[BRAND]"}})
-    with pytest.raises(UsageError, match=r"adds the token '\[BRAND\]' as 900, .* knows it as None"):
+    write_settings(tmp_path, added_tokens_decoder={"400": {"content": "[BRAND]"}})
+    with pytest.raises(UsageError, match=r"adds the token '\[BRAND\]' as 400, .* knows it as None"):
         declared(tmp_path)
 
 

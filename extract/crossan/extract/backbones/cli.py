@@ -100,7 +100,7 @@ def info(
     --------
     crossan backbones info bert-base
     """
-    from crossan.extract.backbones.backbone import load_backbone
+    from crossan.extract.backbones.opening import load_backbone
     from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 

@@ -22,11 +22,12 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones.backbone import Backbone, load_backbone
+from crossan.extract.backbones.backbone import Backbone
 from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.capture import pooled_states
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.memory import peak_bytes
+from crossan.extract.backbones.opening import load_backbone
 from crossan.extract.backbones.preparing import (
     ModelInputs,
     Preparer,

@@ -53,6 +53,7 @@ def declared_tokenizer(
     folder: Path,
     family_class: str,
     model_class: Any,  # noqa: ANN401 - JSON
+    row_count: int,
     remedy: str,
 ) -> DeclaredTokenizer:
     """Return the tokenizer that a folder declares.
@@ -64,25 +65,29 @@ def declared_tokenizer(
     model_class
         ``tokenizer_class`` of ``config.json``, which stands in for that of
         ``tokenizer_config.json``; None where there is none.
+    row_count
+        Rows of the embedding in the weights.
     remedy
         The command that fetches the checkpoint's files again.
 
     Raises
     ------
     UsageError
-        Its files are damaged, contradict each other, or declare a tokenizer that is not read.
+        Its files are damaged, contradict each other, declare a tokenizer that is not read,
+        or one that gives ids which the embedding has no row for.
     """
     settings = read_settings(folder, model_class, remedy)
     own = getattr(transformers, family_class)
     is_own = is_read_by(folder, settings, own)
     text = read_text(folder / _JSON, remedy)
-    tokenizer = None if text is None else _parse(folder / _JSON, text, remedy)
+    tokenizer = None if text is None else _parse(folder / _JSON, text, row_count, remedy)
     by_class = (
         _made_by_class(folder, family_class, remedy, is_needed=text is None) if is_own else None
     )
     if tokenizer is None:
         if by_class is None or settings.do_basic_tokenize is False or settings.never_split:
             raise unread(folder, settings, own)
+        _check_rows(folder, by_class, row_count)
         try_out(folder, by_class, remedy)
         is_family_own = True
     else:
@@ -130,12 +135,14 @@ def _made_by_class(
     return tokenizer
 
 
-def _parse(path: Path, text: str, remedy: str) -> Tokenizer:
+def _parse(path: Path, text: str, row_count: int, remedy: str) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(text)
-        state = json.loads(tokenizer.to_str())
     except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions
         raise UsageError(f"{path}: no tokenizer: {first_line(error)}", remedy=remedy) from None
+    # Before anything else, for to_str() counts up to the largest id.
+    _check_rows(path, tokenizer, row_count)
+    state = json.loads(tokenizer.to_str())
     if state["model"].get("dropout"):
         raise UsageError(
             f"{path}: expected a tokenizer that gives a title the same tokens each time,"
@@ -145,6 +152,19 @@ def _parse(path: Path, text: str, remedy: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _check_rows(where: Path, tokenizer: Tokenizer, row_count: int) -> None:
+    """Refuse a vocabulary with ids that the embedding has no row for."""
+    vocabulary = tokenizer.get_vocab()
+    token = max(vocabulary, key=lambda token: vocabulary[token], default=None)
+    if token is not None and vocabulary[token] >= row_count:
+        raise UsageError(
+            f"{where}: its tokenizer gives ids up to {vocabulary[token]:,} ({token!r}),"
+            f" but the embedding in the weights has {row_count:,} rows",
+            remedy="Save the weights with the embedding resized to the tokenizer"
+            " (resize_token_embeddings), or take the tokenizer that belongs to them",
+        )
 
 
 def _refuse_contradiction(folder: Path, settings: TokenizerSettings, tokenizer: Tokenizer) -> None:

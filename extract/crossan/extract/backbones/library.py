@@ -41,15 +41,20 @@ A ``KeyError`` for an unknown activation, a ``ZeroDivisionError`` for no attenti
 
 
 def first_line(error: BaseException) -> str:
-    """Return the class of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Return the first line of what an error says, with its class where that says more."""
+    lines = str(error).strip().splitlines() or [""]
+    # What a LookupError says is a bare key, and what an AttributeError says a bare name.
+    is_sentence = isinstance(error, ValueError | OSError | RuntimeError) and lines[0]
+    return lines[0] if is_sentence else f"{type(error).__name__}: {lines[0]}"
 
 
 def first_fault(error: ValidationError) -> str:
     """Return which entry of a JSON object is wrong, and how."""
-    fault = error.errors()[0]
-    where = ".".join(map(str, fault["loc"]))
+    # Where several kinds of value are allowed, the one that came furthest is the one meant.
+    fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
+    # Between the keys stand names of the kinds that were tried.
+    keys = [part for part in fault["loc"] if isinstance(part, int) or part.isidentifier()]
+    where = ".".join(map(str, keys))
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r:.60}"
 
 

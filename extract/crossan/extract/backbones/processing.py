@@ -10,15 +10,17 @@ from torch import nn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.declared_processor import declared_processor
 from crossan.extract.backbones.declared_tokenizer import declared_tokenizer
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
-from crossan.extract.backbones.library import load_processor
+from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, load_processor
+from crossan.extract.backbones.loading import loading_errors_of
 from crossan.extract.backbones.preparing import Preparer, ProcessorPreparer, TitlePreparer
 from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_sounds
 
-__all__ = ["load_processing"]
+__all__ = ["expected_size", "load_processing"]
 
 _NO_SETTINGS = {
     "processor_class",
@@ -49,50 +51,45 @@ def load_processing(
             raise UsageError(
                 f"--max-length {max_length}: family {family.model_type} cuts titles by itself"
             )
-        return family.load_processing(snapshot.folder, snapshot.config)
+        with loading_errors_of(family, snapshot):
+            return family.load_processing(snapshot.folder, snapshot.config)
     if family.modality is Modality.TEXT:
         return _text_processing(family, snapshot, model, max_length)
-    assert family.processor_class is not None
-    if not (snapshot.folder / "preprocessor_config.json").is_file():
+    class_name = declared_processor(family, snapshot)
+    try:
+        processor = load_processor(class_name, snapshot.folder)
+        return _media_processing(family, snapshot, class_name, processor, model.config)
+    except FOREIGN_ERRORS as error:
+        medium = "sound" if family.modality is Modality.AUDIO else "picture"
         raise UsageError(
-            f"{snapshot.folder}: expected preprocessor_config.json beside the weights, found none",
-            remedy=f"Run: {snapshot.download_command()}",
-        )
-    processor = load_processor(family.processor_class, snapshot.folder)
-    return _media_processing(family, snapshot, processor, model.config)
+            f"{snapshot.folder}: {class_name} with the settings of "
+            f"preprocessor_config.json refuses a plain {medium}: {first_line(error)}",
+            remedy=snapshot.remedy,
+        ) from None
 
 
 def _media_processing(
     family: Family,
     snapshot: Snapshot,
+    class_name: str,
     processor: Any,  # noqa: ANN401 - untyped library
     config: Any,  # noqa: ANN401 - untyped library
 ) -> Processing:
-    assert family.processor_class is not None
     settings = _resolved_settings(processor)
     rate = int(processor.sampling_rate) if family.modality is Modality.AUDIO else None
     frame_count = int(config.num_frames) if family.modality is Modality.VIDEO else None
-    fallback = ProcessorPreparer(
-        family.processor_class, str(snapshot.folder), family.modality, rate
-    )
+    fallback = ProcessorPreparer(class_name, str(snapshot.folder), family.modality, rate)
     vectorised: tuple[Preparer, nn.Module] | None
-    try:
-        with torch.inference_mode():
-            if family.modality is Modality.AUDIO:
-                vectorised = vectorised_sounds(processor, fallback)
-            else:
-                size = _expected_size(config)
-                vectorised = vectorised_pictures(settings, fallback, frame_count, size)
-    except ValueError as error:
-        medium = "sound" if family.modality is Modality.AUDIO else "picture"
-        raise UsageError(
-            f"{snapshot.folder}: {family.processor_class} with the settings of "
-            f"preprocessor_config.json refuses a plain {medium}: {error}"
-        ) from None
+    with torch.inference_mode():
+        if family.modality is Modality.AUDIO:
+            vectorised = vectorised_sounds(processor, fallback)
+        else:
+            size = expected_size(config)
+            vectorised = vectorised_pictures(settings, fallback, frame_count, size)
     preparer, finish = vectorised or (fallback, None)
     return Processing(
         preparer,
-        family.processor_class,
+        class_name,
         settings,
         finish,
         "processor" if vectorised is None else "vectorised",
@@ -105,14 +102,15 @@ def _text_processing(
     family: Family, snapshot: Snapshot, model: nn.Module, max_length: int | None
 ) -> Processing:
     assert family.processor_class is not None
+    untyped: Any = model
     declared = declared_tokenizer(
         snapshot.folder,
         family.processor_class,
         snapshot.config.get("tokenizer_class"),
+        int(untyped.get_input_embeddings().num_embeddings),
         snapshot.remedy,
     )
-    config: Any = model.config
-    longest = int(min(declared.longest, config.max_position_embeddings))
+    longest = int(min(declared.longest, untyped.config.max_position_embeddings))
     shortest = declared.tokenizer.num_special_tokens_to_add(is_pair=False) + 1
     if longest < shortest:
         raise UsageError(
@@ -124,7 +122,6 @@ def _text_processing(
             f"--max-length {max_length}: expected {shortest} to {longest:,} tokens,"
             " special tokens included, for this backbone"
         )
-    _check_embedding(snapshot, model, declared.tokenizer.get_vocab())
     kept = max_length or longest
     declared.tokenizer.enable_truncation(kept, direction=declared.truncation_side)
     return Processing(
@@ -138,20 +135,7 @@ def _text_processing(
     )
 
 
-def _check_embedding(snapshot: Snapshot, model: Any, vocabulary: Mapping[str, int]) -> None:  # noqa: ANN401
-    """Refuse a vocabulary with ids that the embedding has no row for."""
-    row_count = int(model.get_input_embeddings().num_embeddings)
-    token, largest = max(vocabulary.items(), key=lambda entry: entry[1])
-    if largest >= row_count:
-        raise UsageError(
-            f"{snapshot.folder}: its tokenizer gives ids up to {largest:,} ({token!r}),"
-            f" but the embedding in the weights has {row_count:,} rows",
-            remedy="Save the weights with the embedding resized to the tokenizer"
-            " (resize_token_embeddings), or take the tokenizer that belongs to them",
-        )
-
-
-def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
+def expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
     """Return the (height, width) that a model takes, None where its config names none."""
     size = getattr(config, "image_size", None)
     if isinstance(size, list | tuple):
