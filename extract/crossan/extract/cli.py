@@ -25,6 +25,7 @@ from crossan.extract.options import (
     Layers,
     Limit,
     MaxBad,
+    MaxLength,
     Modalities,
     NumWorkers,
     Pooling,
@@ -53,6 +54,7 @@ def extract(
     revision: Revision = None,
     layers: Layers = "half",
     pooling: Pooling = None,
+    max_length: MaxLength = None,
     dtype: ComputeDtype = "float32",
     stored_dtype: StoredDtype = "float16",
     codec: CodecName = "raw",
@@ -110,6 +112,7 @@ def extract(
         revision=revision,
         layers=layers,
         pooling=pooling,
+        max_length=max_length,
         shard=Shard.parse(shard),
         batch_size=fixed_size,
         is_batch_size_automatic=is_automatic,
@@ -169,6 +172,10 @@ def _run_each(
         raise UsageError(
             "--revision: one revision cannot serve several modalities; extract one at a time"
         )
+    if request.max_length is not None and Modality.TEXT not in modalities:
+        raise UsageError(
+            f"--max-length {request.max_length}: titles are cut to it, and text is not extracted"
+        )
 
     if cluster is not None and not is_dry:
         from crossan.extract.cluster.driver import extract_on_cluster
@@ -186,6 +193,7 @@ def _run_each(
             revision=request.revision,
             layers=request.layers,
             pooling=request.pooling,
+            max_length=request.max_length,
             device=request.device,
             dtype=request.dtype,
             is_compiled=request.is_compiled,

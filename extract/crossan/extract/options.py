@@ -24,6 +24,7 @@ __all__ = [
     "Layers",
     "Limit",
     "MaxBad",
+    "MaxLength",
     "Modalities",
     "NumWorkers",
     "Pooling",
@@ -90,6 +91,17 @@ Pooling = Annotated[
         "--pooling",
         metavar="POOLING",
         help="cls, mean, ...; default: what the backbone's family is made for.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length",
+        metavar="TOKENS",
+        min=1,
+        help="Cut titles after so many tokens, special tokens included;"
+        " default: where the backbone stops reading.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

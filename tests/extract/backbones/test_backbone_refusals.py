@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import load_backbone
 from crossan.extract.backbones.cli import app
@@ -59,11 +59,15 @@ def test_a_config_that_cannot_be_is_refused(copy):
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("{", "config.json: not JSON"), ("[]", "expected a JSON object")]
+    ("text", "match"),
+    [
+        ("{", "config.json: expected one JSON object"),
+        ("[]", "config.json: expected one JSON object, found list"),
+    ],
 )
 def test_a_config_that_is_no_json_object(copy, text, match):
     (copy / "config.json").write_text(text)
-    with pytest.raises(DataError, match=match):
+    with pytest.raises(UsageError, match=match):
         load(copy)
 
 

@@ -210,7 +210,7 @@ def sounds():
     "changes",
     [
         {},
-        {"num_mel_bins": 24, "sampling_rate": 22_050},
+        {"sampling_rate": 22_050},
         {"do_normalize": False},
         {"mean": -6.5, "std": 3.1},
     ],

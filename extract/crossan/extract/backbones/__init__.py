@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crossan.extract.backbones.backbone import Backbone, load_backbone
+    from crossan.extract.backbones.backbone import Backbone
     from crossan.extract.backbones.conformance import check_backbone
     from crossan.extract.backbones.families import Family
     from crossan.extract.backbones.finishing import PictureFinish
     from crossan.extract.backbones.inputs import Processing
+    from crossan.extract.backbones.opening import load_backbone
     from crossan.extract.backbones.preparing import PicturePreparer
     from crossan.extract.backbones.tiny import write_tiny
 
@@ -35,7 +36,7 @@ _MODULE_OF = {
     "PicturePreparer": "preparing",
     "Processing": "inputs",
     "check_backbone": "conformance",
-    "load_backbone": "backbone",
+    "load_backbone": "opening",
     "write_tiny": "tiny",
 }
 

@@ -12,31 +12,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.modality import Modality
-from crossan.common.devices import pick_device
 from crossan.extract.backbones.batches import collate, fetch_later, within_memory
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
-from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.library import transformers
-from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks, load_model
-from crossan.extract.backbones.plugins import family_of
+from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
-from crossan.extract.backbones.presets import default_preset, find_preset, resolve
-from crossan.extract.backbones.processing import load_processing
-from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
+from crossan.extract.backbones.presets import find_preset
+from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.media.recipe import media_recipe
 
-__all__ = ["Backbone", "load_backbone"]
+__all__ = ["Backbone"]
 
 
 class Backbone:
     """A frozen checkpoint with its processor, ready to encode.
 
-    Made by `load_backbone`.
+    Made by `crossan.extract.backbones.load_backbone`.
 
     Attributes
     ----------
@@ -102,7 +96,7 @@ class Backbone:
             backbone={
                 "id": snapshot.hub_id or f"local/{self.name}",
                 "family": self.family,
-                "family_revision": self._family.revision,
+                "family_revision": self._processing.family_revision or self._family.revision,
                 "revision": snapshot.commit,
                 "weights_sha256": snapshot.weight_digests(),
                 "config_sha256": snapshot.config_digest,
@@ -223,73 +217,3 @@ class Backbone:
         inputs, is_real = self.model_inputs(batch)
         pool = partial(pool_tokens, family=self._family, pooling=self.pooling, is_real=is_real)
         return fetch_later(pooled_states(self.model, self.blocks, self.layers, pool, inputs))
-
-
-def load_backbone(
-    modality: Modality,
-    source: str | None = None,
-    *,
-    revision: str | None = None,
-    layers: str = "half",
-    pooling: str | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    is_compiled: bool = False,
-) -> Backbone:
-    """Load a checkpoint from a folder or the hub.
-
-    Code beside a checkpoint is never run, and pickled weights are never read.
-
-    Parameters
-    ----------
-    modality
-        What it must read.
-    source
-        Preset name, hub id or folder; None for the paper's backbone of the modality.
-    revision
-        Branch, tag or commit of a hub id; None takes a preset's pinned commit,
-        or the main branch.
-    layers
-        ``half``, ``all`` or numbers such as ``0,2,4``.
-    pooling
-        How token positions become one vector; None for the family's default.
-    device
-        ``auto`` takes an accelerator where there is one.
-    dtype
-        Type of the computation: float32, bfloat16 or float16.
-    is_compiled
-        Whether the blocks go through torch.compile. The first batches then take
-        long, and values differ by rounding.
-
-    Raises
-    ------
-    UsageError
-        The checkpoint is missing or does not fit the modality, or an option does
-        not fit the checkpoint.
-    """
-    checkpoint = source or default_preset(modality).name
-    snapshot = find_snapshot(*resolve(checkpoint, revision))
-    family = family_of(snapshot.config, modality, checkpoint)
-    chosen = pooling or family.default_pooling
-    if chosen not in family.poolings:
-        raise UsageError(
-            f"--pooling {chosen}: "
-            f"expected one of {', '.join(family.poolings)} for {family.model_type}"
-        )
-    if dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
-    # Before the weights are read: a wrong device should not cost the user that minute.
-    torch_device = pick_device(device)
-    model = load_model(family, snapshot, checkpoint, dtype).to(torch_device)
-    backbone = Backbone(
-        family,
-        snapshot,
-        model,
-        load_processing(family, snapshot, model),
-        layers=parse_layers(layers, len(blocks_of(model, family))),
-        pooling=chosen,
-        dtype=dtype,
-    )
-    if is_compiled:
-        backbone.compile()
-    return backbone

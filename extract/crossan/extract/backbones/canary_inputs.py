@@ -9,10 +9,10 @@ from PIL import Image
 
 from crossan.cache_schema.modality import Modality
 
-__all__ = ["CANARY_COUNT", "canary_inputs"]
+__all__ = ["CANARY_COUNT", "CANARY_TITLES", "canary_inputs"]
 
 CANARY_COUNT = 4
-_TITLES = (
+CANARY_TITLES = (
     "a",
     "The quick brown fox jumps over the lazy dog, 1234567890 times!",
     "Ünïcödé and 漢字 beside plain words",
@@ -34,7 +34,7 @@ def canary_inputs(encoder: MediaShape) -> list[Any]:
     They are made by integer arithmetic, so every machine makes the same.
     """
     if encoder.modality is Modality.TEXT:
-        return list(_TITLES)
+        return list(CANARY_TITLES)
     if encoder.modality is Modality.IMAGE:
         return [Image.fromarray(_picture(number, 0)) for number in range(CANARY_COUNT)]
     if encoder.modality is Modality.VIDEO:

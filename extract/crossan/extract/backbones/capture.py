@@ -33,21 +33,27 @@ def blocks_of(model: nn.Module, family: Family) -> Sequence[nn.Module]:
     Raises
     ------
     UsageError
-        They are not where the family says, or where transformers keeps them.
+        They are not where the family says, or where transformers keeps them, or there are none.
     """
     if callable(family.blocks):
-        return list(family.blocks(model))
+        return _some(list(family.blocks(model)), family)
     modules = dict(model.named_modules())
     paths = _BLOCK_PATHS if family.blocks is None else (family.blocks,)
     for path in paths:
         blocks = modules.get(path)
         if isinstance(blocks, nn.ModuleList | nn.Sequential):
-            return list(blocks)
+            return _some(list(blocks), family)
     raise UsageError(
         f"family {family.model_type}: expected the blocks of {type(model).__name__} "
         f"as a ModuleList at {' or '.join(paths)}, found none",
         remedy="Set blocks in its Family: docs/howto/bring-your-own-backbone.md",
     )
+
+
+def _some(blocks: list[nn.Module], family: Family) -> list[nn.Module]:
+    if not blocks:
+        raise UsageError(f"family {family.model_type}: expected blocks, found a model with none")
+    return blocks
 
 
 def width_of(model: nn.Module, family: Family) -> int:

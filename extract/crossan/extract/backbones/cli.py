@@ -21,6 +21,7 @@ from crossan.common.console import (
     print_json,
     print_table,
 )
+from crossan.extract.options import MaxLength
 
 __all__ = ["app"]
 
@@ -90,6 +91,7 @@ def info(
     backbone: _Source,
     modality: _Modality = None,
     revision: _Revision = None,
+    max_length: MaxLength = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what fixes a checkpoint's numbers: revision, digests, layers, processor.
@@ -98,14 +100,14 @@ def info(
     --------
     crossan backbones info bert-base
     """
-    from crossan.extract.backbones.backbone import load_backbone
+    from crossan.extract.backbones.opening import load_backbone
     from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 
     kind = _modality_of(backbone, revision, modality)
     snapshot = find_snapshot(*resolve(backbone, revision))
     preset = find_preset(snapshot.hub_id or "")
-    loaded = load_backbone(kind, backbone, revision=revision)
+    loaded = load_backbone(kind, backbone, revision=revision, max_length=max_length)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
     report |= {"folder": str(snapshot.folder), "licence": preset.licence if preset else None}
     if as_json:
@@ -122,6 +124,11 @@ def info(
             ("pooling", loaded.pooling),
             ("final norm", str(report["capture"]["final_norm"])),
             ("processor", f"{inputs['processor']} ({inputs['preparation']})"),
+            *(
+                [("max length", f"{inputs['max_length']} tokens")]
+                if inputs["max_length"] is not None
+                else []
+            ),
             ("folder", str(snapshot.folder)),
             ("licence", preset.licence if preset else "unknown: see its model card"),
             *(
@@ -142,6 +149,7 @@ def check(
     backbone: _Source,
     modality: _Modality = None,
     revision: _Revision = None,
+    max_length: MaxLength = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -156,7 +164,7 @@ def check(
     from crossan.extract.backbones.conformance import check_backbone
 
     kind = _modality_of(backbone, revision, modality)
-    checks = check_backbone(kind, backbone, revision=revision, device=device)
+    checks = check_backbone(kind, backbone, revision=revision, max_length=max_length, device=device)
     holds = all(check.holds for check in checks)
     if as_json:
         print_json(

@@ -22,17 +22,27 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones.backbone import Backbone, load_backbone
+from crossan.extract.backbones.backbone import Backbone
 from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.capture import pooled_states
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.memory import peak_bytes
-from crossan.extract.backbones.preparing import ModelInputs, loaded_libraries
+from crossan.extract.backbones.opening import load_backbone
+from crossan.extract.backbones.preparing import (
+    ModelInputs,
+    Preparer,
+    TitlePreparer,
+    loaded_libraries,
+)
+from crossan.extract.backbones.tokenizer_meaning import unknown_share
 
 __all__ = ["Check", "check_backbone"]
 
 _TOLERANCE = 1e-5
 """Relative to the largest value of the same hidden state."""
+
+_UNKNOWN_SHARE = 0.9
+"""Share of unknown tokens above which a tokenizer cannot be that of the checkpoint."""
 
 _MEMORY_RATIO = 1.1
 """Largest ratio allowed of the peak memory of capturing to that of a plain forward."""
@@ -49,13 +59,18 @@ class Check:
 
 
 def check_backbone(
-    modality: Modality, source: str, *, revision: str | None = None, device: str = "auto"
+    modality: Modality,
+    source: str,
+    *,
+    revision: str | None = None,
+    max_length: int | None = None,
+    device: str = "auto",
 ) -> list[Check]:
     """Load a backbone twice, run the four canary inputs through it, and return what holds.
 
     Parameters
     ----------
-    modality, source, revision, device
+    modality, source, revision, max_length, device
         As for `load_backbone`.
 
     Raises
@@ -65,7 +80,9 @@ def check_backbone(
     """
     # Twice, because an identity that changes between loadings would make a new store each time.
     backbone, again = (
-        load_backbone(modality, source, revision=revision, layers="all", device=device)
+        load_backbone(
+            modality, source, revision=revision, layers="all", max_length=max_length, device=device
+        )
         for _ in range(2)
     )
     media = canary_inputs(backbone)
@@ -78,6 +95,7 @@ def check_backbone(
         _equals_transformers(backbone, batch),
         _independent(backbone, batch, states),
         _travels(backbone, media, batch),
+        *_known_tokens(backbone.preparer()),
         _stable_identity(backbone, again),
         _memory(backbone, batch),
     ]
@@ -214,6 +232,20 @@ def _travels(backbone: Backbone, media: Sequence[Any], batch: Sequence[ModelInpu
     if libraries:
         needs = f"it loads {', '.join(libraries)} there"
     return Check(name, is_same, f"{arrays}, {size:,} bytes pickled, {needs}")
+
+
+def _known_tokens(preparer: Preparer) -> list[Check]:
+    """Return one check for a tokenizer of ours, none for any other preparer."""
+    if not isinstance(preparer, TitlePreparer):
+        return []
+    unknown, count = unknown_share(preparer.tokenizer)
+    return [
+        Check(
+            "titles become tokens that the vocabulary knows",
+            unknown <= _UNKNOWN_SHARE * count,
+            f"{unknown} of {count} tokens of the canary titles are unknown",
+        )
+    ]
 
 
 def _equal_arrays(ours: ModelInputs, theirs: ModelInputs) -> bool:

@@ -72,6 +72,17 @@ class Family:
     """
     revision: int = 1
     """Raised whenever the family's own code gives other numbers for the same checkpoint."""
+    heads: tuple[str, ...] | None = None
+    """First parts of the names of weights that come after the blocks, or serve training alone.
+
+    A checkpoint may hold them beside those that ``model_class`` takes. None allows any name that
+    does not begin as one of the model's own.
+    """
+    own_tokenizer_revision: int | None = None
+    """Revision since which the numbers are right where ``processor_class`` is the tokenizer.
+
+    Identities of such checkpoints keep it, so that their stores serve on. None is ``revision``.
+    """
 
     def __post_init__(self) -> None:
         """Check what the class docstring promises."""
@@ -87,11 +98,35 @@ class Family:
             )
 
 
+_HEADS = (
+    "pooler",
+    "cls",
+    "classifier",
+    "cls_classifier",
+    "distillation_classifier",
+    "qa_outputs",
+    "lm_head",
+    "head",
+    "heads",
+    "score",
+    "linear",
+    "projection",
+    "fc_norm",
+    "decoder",
+    "encoder_to_decoder",
+    "mask_token",
+    "embeddings.mask_token",
+    "embeddings.position_ids",
+    "embeddings.token_type_ids",
+)
+"""Heads of published checkpoints, and what was masked in pre-training or kept by old releases."""
+
 FAMILIES: Mapping[str, Family] = {
     family.model_type: family
     for family in (
         Family(
             model_type="bert",
+            heads=_HEADS,
             modality=Modality.TEXT,
             model_class="BertModel",
             processor_class="BertTokenizer",
@@ -100,9 +135,13 @@ FAMILIES: Mapping[str, Family] = {
             poolings=("cls", "mean"),
             has_pooler=True,
             final_norm="part of each block",
+            # Revision 1 took every tokenizer for WordPiece, and was right where it was WordPiece.
+            revision=2,
+            own_tokenizer_revision=1,
         ),
         Family(
             model_type="vit",
+            heads=_HEADS,
             modality=Modality.IMAGE,
             model_class="ViTModel",
             processor_class="ViTImageProcessorPil",
@@ -113,6 +152,7 @@ FAMILIES: Mapping[str, Family] = {
         ),
         Family(
             model_type="audio-spectrogram-transformer",
+            heads=_HEADS,
             modality=Modality.AUDIO,
             model_class="ASTModel",
             processor_class="ASTFeatureExtractor",
@@ -122,12 +162,14 @@ FAMILIES: Mapping[str, Family] = {
         ),
         Family(
             model_type="videomae",
+            heads=_HEADS,
             modality=Modality.VIDEO,
             model_class="VideoMAEModel",
             processor_class="VideoMAEImageProcessorPil",
         ),
         Family(
             model_type="vivit",
+            heads=_HEADS,
             modality=Modality.VIDEO,
             model_class="VivitModel",
             processor_class="VivitImageProcessor",

@@ -35,6 +35,11 @@ class Processing:
     sampling_rate: int | None = None
     """Hz."""
     frame_count: int | None = None
+    family_revision: int | None = None
+    """Revision of the family that the identity names.
+
+    None is the newest. An older one gives the same numbers for this checkpoint.
+    """
 
     def identity(self) -> dict[str, Any]:
         """Return what fixes the model inputs, as JSON."""

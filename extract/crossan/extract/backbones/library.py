@@ -10,11 +10,52 @@ import warnings
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
+from pydantic import ValidationError
+from safetensors import SafetensorError
 
-__all__ = ["load_processor", "transformers"]
+__all__ = ["FOREIGN_ERRORS", "first_fault", "first_line", "load_processor", "transformers"]
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
+
+
+FOREIGN_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    RuntimeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers and torch raise over a checkpoint whose files say what cannot be.
+
+A ``KeyError`` for an unknown activation, a ``ZeroDivisionError`` for no attention heads, an
+``ImportError`` for a library that a setting needs, and so on. MemoryError is not among them.
+"""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, with its class where that says more."""
+    lines = str(error).strip().splitlines() or [""]
+    # What a LookupError says is a bare key, and what an AttributeError says a bare name.
+    is_sentence = isinstance(error, ValueError | OSError | RuntimeError) and lines[0]
+    return lines[0] if is_sentence else f"{type(error).__name__}: {lines[0]}"
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return which entry of a JSON object is wrong, and how."""
+    # Where several kinds of value are allowed, the one that came furthest is the one meant.
+    fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
+    # Between the keys stand names of the kinds that were tried.
+    keys = [part for part in fault["loc"] if isinstance(part, int) or part.isidentifier()]
+    where = ".".join(map(str, keys))
+    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r:.60}"
 
 
 def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # noqa: ANN401

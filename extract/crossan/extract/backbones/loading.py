@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.extract.backbones.declared_model import check_config
 from crossan.extract.backbones.families import Family
-from crossan.extract.backbones.library import transformers
+from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, transformers
 from crossan.extract.backbones.snapshot import Snapshot
+from crossan.extract.backbones.weight_files import check_weights, read_headers
 
-__all__ = ["ATTENTION", "DTYPES", "compile_blocks", "load_model"]
+__all__ = ["ATTENTION", "DTYPES", "compile_blocks", "load_model", "loading_errors_of"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 """What ``--dtype`` accepts."""
@@ -39,11 +40,18 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     Raises
     ------
     UsageError
-        The weights are damaged, missing, or of another shape than the config says.
+        The weights are damaged, missing, of another shape than the config says, more than
+        the model takes, or not finite.
     """
+    weights = read_headers(
+        snapshot.folder, family.model_class or family.model_type, snapshot.remedy
+    )
+    check_config(family, snapshot, weights)
     if family.load_model is not None:
-        return family.load_model(snapshot.folder, DTYPES[dtype]).eval().requires_grad_(False)
+        with loading_errors_of(family, snapshot):
+            return family.load_model(snapshot.folder, DTYPES[dtype]).eval().requires_grad_(False)
     assert family.model_class is not None
+    check_weights(snapshot.folder, snapshot.remedy)
     # No store reads the pooler, and many checkpoints come without its weights.
     options = {"add_pooling_layer": False} if family.has_pooler else {}
     try:
@@ -59,19 +67,44 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
             ignore_mismatched_sizes=True,
             **options,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+    except FOREIGN_ERRORS as error:
         raise UsageError(
-            f"--backbone {source}: "
-            f"{family.model_class} could not be loaded from {snapshot.folder}: {reason}",
-            remedy=f"Run: {snapshot.download_command(force=True)}",
+            f"--backbone {source}: {family.model_class} could not be loaded"
+            f" from {snapshot.folder}: {first_line(error)}",
+            remedy=snapshot.remedy,
         ) from None
-    _check_report(report, family.model_class, source)
+    _check_report(report, family, model, source)
+    _check_finite(model, snapshot, dtype)
     frozen: nn.Module = model.eval().requires_grad_(False)
     return frozen
 
 
-def _check_report(report: Any, model_class: str, source: str) -> None:  # noqa: ANN401 - untyped
+@contextmanager
+def loading_errors_of(family: Family, snapshot: Snapshot) -> Iterator[None]:
+    """Say of a plug-in's own loading which family and folder its error is about.
+
+    Raises
+    ------
+    UsageError
+        The block raised what a damaged checkpoint makes a plug-in raise.
+    """
+    try:
+        yield
+    except CrossanError:
+        raise
+    except FOREIGN_ERRORS as error:
+        raise UsageError(
+            f"family {family.model_type} could not load {snapshot.folder}: {first_line(error)}",
+            remedy=snapshot.remedy,
+        ) from error
+
+
+def _check_report(
+    report: Any,  # noqa: ANN401 - untyped
+    family: Family,
+    model: Any,  # noqa: ANN401 - untyped
+    source: str,
+) -> None:
     # transformers fills such weights with random numbers and only warns: features would be noise.
     misfits = sorted(str(entry[0]) for entry in report["mismatched_keys"])
     if misfits:
@@ -82,9 +115,35 @@ def _check_report(report: Any, model_class: str, source: str) -> None:  # noqa: 
     missing = sorted(report["missing_keys"])
     if missing:
         raise UsageError(
-            f"--backbone {source}: {len(missing):,} weights of {model_class} "
+            f"--backbone {source}: {len(missing):,} weights of {family.model_class} "
             f"are not in the checkpoint, first: {missing[0]}"
         )
+    # It leaves out what it does not know as quietly: such a model was another one.
+    strange = [name for name in sorted(report["unexpected_keys"]) if _is_read(name, family, model)]
+    if strange:
+        raise UsageError(
+            f"--backbone {source}: {len(strange):,} weights of the checkpoint are no part of "
+            f"{family.model_class} and of no head that it can do without, first: {strange[0]}",
+            remedy="A family that reads them: docs/howto/bring-your-own-backbone.md",
+        )
+
+
+def _is_read(name: str, family: Family, model: nn.Module) -> bool:
+    """Return whether the hidden states of the whole checkpoint would depend on this weight."""
+    name = name.removeprefix(f"{model.base_model_prefix}.")
+    if family.heads is None:
+        return name.partition(".")[0] in dict(model.named_children())
+    return not any(name == head or name.startswith(f"{head}.") for head in family.heads)
+
+
+def _check_finite(model: nn.Module, snapshot: Snapshot, dtype: str) -> None:
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise UsageError(
+                f"{snapshot.folder}: expected finite weights, "
+                f"found NaN or infinity in {name} as {dtype}",
+                remedy=snapshot.remedy if dtype == "float32" else "Try --dtype float32",
+            )
 
 
 def compile_blocks(blocks: Sequence[nn.Module]) -> None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.declared_processor import declared_processor
+from crossan.extract.backbones.declared_tokenizer import declared_tokenizer
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
-from crossan.extract.backbones.library import load_processor
+from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, load_processor
+from crossan.extract.backbones.loading import loading_errors_of
 from crossan.extract.backbones.preparing import Preparer, ProcessorPreparer, TitlePreparer
 from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.vectorise import vectorised_pictures, vectorised_sounds
 
-__all__ = ["load_processing"]
-
-_TOKENIZER_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
-"""Parts of a tokeniser beside its vocabulary that change what a text becomes."""
+__all__ = ["expected_size", "load_processing"]
 
 _NO_SETTINGS = {
     "processor_class",
@@ -34,7 +32,9 @@ _NO_SETTINGS = {
 """Entries of a processor's config that name a class, a path or a release."""
 
 
-def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Processing:
+def load_processing(
+    family: Family, snapshot: Snapshot, model: nn.Module, max_length: int | None = None
+) -> Processing:
     """Load the tokeniser or processor that lies beside a checkpoint.
 
     Pictures and sounds are prepared by our vectorised code where that gives
@@ -43,57 +43,53 @@ def load_processing(family: Family, snapshot: Snapshot, model: nn.Module) -> Pro
     Raises
     ------
     UsageError
-        Its files are missing, or it refuses what every backbone takes.
+        Its files are missing or damaged, it refuses what every backbone takes, it does
+        not fit the model, or ``max_length`` is more than the backbone reads.
     """
     if family.load_processing is not None:
-        return family.load_processing(snapshot.folder, snapshot.config)
-    assert family.processor_class is not None
-    names = ["preprocessor_config.json"]
+        if max_length is not None and family.modality is Modality.TEXT:
+            raise UsageError(
+                f"--max-length {max_length}: family {family.model_type} cuts titles by itself"
+            )
+        with loading_errors_of(family, snapshot):
+            return family.load_processing(snapshot.folder, snapshot.config)
     if family.modality is Modality.TEXT:
-        names = ["vocab.txt", "tokenizer.json"]
-    if not any((snapshot.folder / name).is_file() for name in names):
+        return _text_processing(family, snapshot, model, max_length)
+    class_name = declared_processor(family, snapshot)
+    try:
+        processor = load_processor(class_name, snapshot.folder)
+        return _media_processing(family, snapshot, class_name, processor, model.config)
+    except FOREIGN_ERRORS as error:
+        medium = "sound" if family.modality is Modality.AUDIO else "picture"
         raise UsageError(
-            f"{snapshot.folder}: expected {' or '.join(names)} beside the weights, found none",
-            remedy=f"Run: {snapshot.download_command()}",
-        )
-    processor = load_processor(family.processor_class, snapshot.folder)
-    if family.modality is Modality.TEXT:
-        config: Any = model.config
-        return _text_processing(processor, int(config.max_position_embeddings))
-    return _media_processing(family, snapshot, processor, model.config)
+            f"{snapshot.folder}: {class_name} with the settings of "
+            f"preprocessor_config.json refuses a plain {medium}: {first_line(error)}",
+            remedy=snapshot.remedy,
+        ) from None
 
 
 def _media_processing(
     family: Family,
     snapshot: Snapshot,
+    class_name: str,
     processor: Any,  # noqa: ANN401 - untyped library
     config: Any,  # noqa: ANN401 - untyped library
 ) -> Processing:
-    assert family.processor_class is not None
     settings = _resolved_settings(processor)
     rate = int(processor.sampling_rate) if family.modality is Modality.AUDIO else None
     frame_count = int(config.num_frames) if family.modality is Modality.VIDEO else None
-    fallback = ProcessorPreparer(
-        family.processor_class, str(snapshot.folder), family.modality, rate
-    )
+    fallback = ProcessorPreparer(class_name, str(snapshot.folder), family.modality, rate)
     vectorised: tuple[Preparer, nn.Module] | None
-    try:
-        with torch.inference_mode():
-            if family.modality is Modality.AUDIO:
-                vectorised = vectorised_sounds(processor, fallback)
-            else:
-                size = _expected_size(config)
-                vectorised = vectorised_pictures(settings, fallback, frame_count, size)
-    except ValueError as error:
-        medium = "sound" if family.modality is Modality.AUDIO else "picture"
-        raise UsageError(
-            f"{snapshot.folder}: {family.processor_class} with the settings of "
-            f"preprocessor_config.json refuses a plain {medium}: {error}"
-        ) from None
+    with torch.inference_mode():
+        if family.modality is Modality.AUDIO:
+            vectorised = vectorised_sounds(processor, fallback)
+        else:
+            size = expected_size(config)
+            vectorised = vectorised_pictures(settings, fallback, frame_count, size)
     preparer, finish = vectorised or (fallback, None)
     return Processing(
         preparer,
-        family.processor_class,
+        class_name,
         settings,
         finish,
         "processor" if vectorised is None else "vectorised",
@@ -103,28 +99,43 @@ def _media_processing(
 
 
 def _text_processing(
-    tokenizer: Any,  # noqa: ANN401 - untyped library
-    position_count: int,
+    family: Family, snapshot: Snapshot, model: nn.Module, max_length: int | None
 ) -> Processing:
-    max_length = min(int(tokenizer.model_max_length), position_count)
-    # A call is the public way to set the truncation of the backend, which is copied below.
-    tokenizer("", truncation=True, max_length=max_length)
-    text = tokenizer.backend_tokenizer.to_str()
-    preparer = TitlePreparer(type(tokenizer.backend_tokenizer).from_str(text))
-    # Only the parts that decide which tokens a title becomes; max_length tells of the truncation.
-    settings = {name: json.loads(text).get(name) for name in _TOKENIZER_PARTS}
-    digest = digest_of({"vocabulary": tokenizer.get_vocab(), "settings": settings})
+    assert family.processor_class is not None
+    untyped: Any = model
+    declared = declared_tokenizer(
+        snapshot.folder,
+        family.processor_class,
+        snapshot.config.get("tokenizer_class"),
+        int(untyped.get_input_embeddings().num_embeddings),
+        snapshot.remedy,
+    )
+    longest = int(min(declared.longest, untyped.config.max_position_embeddings))
+    shortest = declared.tokenizer.num_special_tokens_to_add(is_pair=False) + 1
+    if longest < shortest:
+        raise UsageError(
+            f"{snapshot.folder}: expected a backbone that reads at least {shortest} tokens,"
+            f" special tokens included, found {longest}"
+        )
+    if max_length is not None and not shortest <= max_length <= longest:
+        raise UsageError(
+            f"--max-length {max_length}: expected {shortest} to {longest:,} tokens,"
+            " special tokens included, for this backbone"
+        )
+    kept = max_length or longest
+    declared.tokenizer.enable_truncation(kept, direction=declared.truncation_side)
     return Processing(
-        preparer,
-        type(tokenizer).__name__,
-        settings,
+        TitlePreparer(declared.tokenizer),
+        declared.class_name,
+        declared.settings,
         preparation="processor",
-        tokenizer_sha256=digest,
-        max_length=max_length,
+        tokenizer_sha256=declared.sha256,
+        max_length=kept,
+        family_revision=family.own_tokenizer_revision if declared.is_family_own else None,
     )
 
 
-def _expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
+def expected_size(config: Any) -> tuple[int, int] | None:  # noqa: ANN401 - untyped library
     """Return the (height, width) that a model takes, None where its config names none."""
     size = getattr(config, "image_size", None)
     if isinstance(size, list | tuple):

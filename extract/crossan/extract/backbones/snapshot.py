@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import digest_of
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.common.contents.digests import content_digest
+from crossan.extract.backbones.checkpoint_files import read_object
+from crossan.extract.backbones.hub import download, download_command
 
 __all__ = ["Snapshot", "find_snapshot"]
 
-# No *.bin and no *.py: pickled weights and a checkpoint's own code are never loaded, so they are
-# not downloaded either.
-_PATTERNS = ["*.json", "*.txt", "*.safetensors"]
 _VOLATILE = {
     "_name_or_path",
     "transformers_version",
@@ -42,10 +40,12 @@ class Snapshot:
 
     def download_command(self, *, force: bool = False) -> str:
         """Return the command that fetches these files, or fetches them again."""
-        command = _download_command(self.hub_id or "ID", self.commit)
-        if force:
-            command += " --force-download"
-        return command if self.hub_id else f"{command} --local-dir {self.folder}"
+        return _command(self.folder, self.hub_id, self.commit, force=force)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a file that is damaged."""
+        return f"Run: {self.download_command(force=True)}"
 
     @property
     def config_digest(self) -> str:
@@ -90,9 +90,9 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
                 f"--backbone {source}: no such folder",
                 remedy="crossan backbones init-tiny OUT  (tiny checkpoints to try)",
             )
-        folder = _download(source, revision)
+        folder = download(source, revision)
         hub_id, commit = source, folder.name
-    config = _read_config(folder, source)
+    config = _read_config(folder, source, f"Run: {_command(folder, hub_id, commit, force=True)}")
     if not any(folder.glob("*.safetensors")):
         pickled = [
             path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)
@@ -100,7 +100,7 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
         raise UsageError(
             f"--backbone {source}: expected weights as *.safetensors in {folder}, "
             f"found {pickled[0] if pickled else 'no weights'}; pickled weights are never loaded",
-            remedy=f"Run: {_download_command(hub_id or 'ID', commit)}"
+            remedy=f"Run: {download_command(hub_id or 'ID', commit)}"
             "  (or choose a revision or model that has safetensors)",
         )
     return Snapshot(folder, hub_id, commit, config)
@@ -119,55 +119,18 @@ def _hub_origin(folder: Path) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _download_command(hub_id: str, revision: str | None) -> str:
-    return f"hf download {hub_id}" + (f" --revision {revision}" if revision else "")
+def _command(folder: Path, hub_id: str | None, commit: str | None, *, force: bool) -> str:
+    command = download_command(hub_id or "ID", commit)
+    if force:
+        command += " --force-download"
+    return command if hub_id else f"{command} --local-dir {folder}"
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        # Of the HTTP client that this release of the hub library uses, which has changed before.
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_PATTERNS))
-    except HFValidationError as error:
-        raise UsageError(f"--backbone {hub_id}: neither a folder nor a hub id: {error}") from None
-    except (
-        HfHubHTTPError,
-        HTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        OSError,
-    ) as error:
-        raise UsageError(
-            f"--backbone {hub_id}: no folder of this name, "
-            f"revision {revision or 'main'} is not in the local hub cache {HF_HUB_CACHE}, "
-            f"and it could not be downloaded ({type(error).__name__})",
-            remedy=f"Where there is a network: {_download_command(hub_id, revision)}"
-            f"  (then copy the hub cache to {HF_HUB_CACHE}, or give its folder)",
-        ) from None
-
-
-def _read_config(folder: Path, source: str) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+def _read_config(folder: Path, source: str, remedy: str) -> dict[str, Any]:
+    config = read_object(folder / "config.json", remedy)
+    if config is None:
         # A frequent slip: the folder that init-tiny wrote, which has a checkpoint per modality.
         kinds = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
         hint = f" (it holds the folders {', '.join(kinds)}: name one)" if kinds else ""
-        raise UsageError(
-            f"--backbone {source}: expected config.json in {folder}, found none{hint}"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise DataError(f"{path}: expected a JSON object")
+        raise UsageError(f"--backbone {source}: expected config.json in {folder}, found none{hint}")
     return config

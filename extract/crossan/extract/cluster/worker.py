@@ -183,6 +183,7 @@ class Worker:
             revision=request.revision,
             layers=request.layers,
             pooling=request.pooling,
+            max_length=request.max_length,
             device=request.device,
             dtype=request.dtype,
             is_compiled=request.is_compiled,

@@ -38,6 +38,8 @@ class JobRequest:
     revision: str | None = None
     layers: str = "half"
     pooling: str | None = None
+    max_length: int | None = None
+    """Most tokens of a title, None for as many as the backbone reads; of no use to other media."""
     shard: Shard = field(default_factory=Shard)
     batch_size: int | None = None
     """Items per forward.
