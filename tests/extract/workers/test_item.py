@@ -47,14 +47,14 @@ def test_a_file_that_vanished_is_missing(modality):
     outcome = _read("/nowhere/a", modality=modality)
     assert (outcome.status, outcome.reason) == (
         ItemStatus.MISSING,
-        "missing: no file at /nowhere/a",
+        "missing: no file at the path that the dataset gives",
     )
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(5, "Input/output error"), "unreadable: Input/output error"),
+        (OSError(5, "a text of the library"), "unreadable: Input/output error"),
         (MemoryError("no room"), "over-memory: decoding: no room"),
         (MemoryError(), "over-memory: decoding: no memory left"),
     ],

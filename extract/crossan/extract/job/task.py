@@ -152,7 +152,8 @@ class Task:
         item_count = sum(map(len, batches))
         work, looked_at = [], []
         with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
-            for findings in look_at_batches(batches, _look(), self.request.worker_count):
+            worker_count, seconds = self.request.worker_count, self.request.limits.wall_seconds
+            for findings in look_at_batches(batches, _look(), worker_count, seconds):
                 work.append(unsettled(findings, recorded))
                 looked_at.append(find_replaced(findings, recorded))
                 shown.advance(len(findings))

@@ -19,6 +19,7 @@ import av
 import av.error
 from av.stream import Disposition
 
+from crossan.common.regular import SpecialFileError, open_regular
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.recipe import CLIP_LENGTH_S
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_span",
     "first_stream",
     "media_error",
+    "not_a_file",
     "open_bytes",
     "open_container",
     "packets_of",
@@ -96,15 +98,22 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
     FileNotFoundError
         Nothing lies at ``path``.
     MediaError
-        A folder or device, or an empty file.
+        A folder, pipe or device, or an empty file.
     """
-    if path.exists() and not path.is_file():
-        raise MediaError(MediaFault.NOT_A_FILE, "expected a regular file")
-    with path.open("rb") as file:
+    try:
+        opened = open_regular(path)
+    except SpecialFileError as error:
+        raise not_a_file(error) from None
+    with opened as file:
         if not file.read(1):
             raise MediaError(MediaFault.EMPTY_FILE, "expected media, found 0 bytes")
         file.seek(0)
         yield file
+
+
+def not_a_file(error: SpecialFileError) -> MediaError:
+    """Return the typed fault for a path that names something else than a file."""
+    return MediaError(MediaFault.NOT_A_FILE, f"expected a regular file, found {error.kind}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 
 from crossan.cache_schema.errors import DataError
 
-__all__ = ["AbsentMedium", "MediaError", "MediaFault"]
+__all__ = ["MISSING", "AbsentMedium", "MediaError", "MediaFault", "unreadable"]
+
+MISSING = "missing: no file at the path that the dataset gives"
+"""The reason of an item without its file.
+
+A store travels to other machines, so no reason holds a path of this one.
+"""
+
+
+def unreadable(error: OSError) -> str:
+    """Return the reason of a file that the system does not let us read."""
+    # By its number, for the texts of some libraries quote what they were reading.
+    return f"unreadable: {'unknown error' if error.errno is None else os.strerror(error.errno)}"
 
 
 class MediaFault(StrEnum):
