@@ -32,6 +32,8 @@ class MediaFault(StrEnum):
     EMPTY_FILE = "empty-file"
     UNKNOWN_CONTAINER = "unknown-container"
     TOO_MANY_PIXELS = "too-many-pixels"
+    UNKNOWN_SCALE = "unknown-scale"
+    """Samples of which nothing says what is black and what white."""
     NO_VIDEO_STREAM = "no-video-stream"
     NO_AUDIO_STREAM = "no-audio-stream"
     UNKNOWN_CODEC = "unknown-codec"
