@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from crossan.cache_schema.modality import ItemStatus
+from crossan.common.contents.digests import content_digest
 from crossan.common.contents.media_list import Medium
 from crossan.common.regular import open_regular
 from crossan.extract.job.worklist import Finding, look_at, look_at_batches, take_first, unsettled
-from crossan.common.contents.digests import content_digest
 
 
 def _digest(path):
