@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.media.clip import ClipReader
 from crossan.extract.workers import DecodeOrder, ItemReader, item
@@ -68,7 +69,8 @@ def test_a_file_that_cannot_be_read_is_quarantined(monkeypatch, error, reason):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ValueError("cannot use this"), "unusable-input: cannot use this"),
+        (ValueError("a text that quotes the input"), "unusable-input: ValueError"),
+        (DataError("expected 4 frames, found 3"), "unusable-input: expected 4 frames, found 3"),
         (MemoryError("no room"), "over-memory: preparing: no room"),
     ],
 )

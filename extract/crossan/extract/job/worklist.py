@@ -108,5 +108,6 @@ def _is_settled(finding: Finding, recorded: Recorded) -> bool:
     # say), which is another state than that of an item without a file.
     if finding.status is not None:
         return digest is None and status is finding.status
-    # The same bytes decode to the same state, so a quarantined file waits until they change.
+    # The same bytes decode to the same state, so a quarantined file waits until they change, or
+    # until a release that reads more: then it is not among those recorded.
     return digest == finding.digest and status is not ItemStatus.DELETED

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 
 from crossan.extract.media.containers import first_stream
-from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
+from crossan.extract.media.faults import NO_SOUND_TRACK, AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.open_medium import OpenMedium
 from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ, CLIP_SOUND_MARGIN_S
@@ -79,7 +79,7 @@ class _SoundTrack:
             if not medium.has_all_streams:
                 raise MediaError(MediaFault.TRUNCATED, "the file lacks its end, and has no sound")
             if medium.container.streams.video:
-                raise AbsentMedium("the video has no sound track")
+                raise AbsentMedium(NO_SOUND_TRACK)
             raise MediaError(MediaFault.NO_AUDIO_STREAM, "the file has no sound")
         self._medium = medium
         self._rate = sampling_rate

@@ -16,6 +16,7 @@ __all__ = [
     "CLIP_SHORT_EDGE",
     "CLIP_SOUND_MARGIN_S",
     "PIXEL_CAP",
+    "READER_REVISION",
     "frame_times",
     "kept_clip_recipe",
     "media_recipe",
@@ -37,6 +38,13 @@ _PICTURE_REVISION = 2
 """The same for pictures.
 
 1 clipped floats and 32 bit integers to black and white.
+"""
+
+READER_REVISION = 2
+"""Raised whenever a decoder reads files that it refused before.
+
+It is no part of an identity, as no value changes. Files that an earlier one refused
+are tried again.
 """
 
 CLIP_SHORT_EDGE = 224

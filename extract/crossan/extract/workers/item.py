@@ -12,7 +12,7 @@ from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_image
 from crossan.extract.media.clip import ClipReader
-from crossan.extract.media.faults import MISSING, unreadable
+from crossan.extract.media.faults import MISSING, unreadable, unusable
 
 __all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "same_for_all"]
 
@@ -111,7 +111,7 @@ class ItemReader:
             return MediumOutcome(None, ItemStatus.QUARANTINED, reason)
         # Processors refuse an input that they cannot use with a ValueError; our DataError is one.
         except ValueError as error:
-            return MediumOutcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
+            return MediumOutcome(None, ItemStatus.QUARANTINED, unusable(error))
 
 
 def same_for_all(
