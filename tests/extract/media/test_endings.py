@@ -17,6 +17,7 @@ HERTZ, FRAMES_PER_S = 16_000, 5
 WITH_FRAMES = {
     "mp4": ("mp4", "mpeg4", "aac"),
     "fragments.mp4": ("mp4", "mpeg4", "aac"),
+    "h264.mp4": ("mp4", "libx264", "aac"),
     "mov": ("mov", "mjpeg", "pcm_s16le"),
     "mkv": ("matroska", "mpeg4", "flac"),
     "webm": ("webm", "libvpx", "libopus"),
@@ -225,6 +226,18 @@ def test_a_cut_video_without_sound_has_none(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(AbsentMedium):
         sound_of(path)
+
+
+@pytest.mark.parametrize("noise", [b"noise" * 41, bytes(512)], ids=["noise", "zeros"])
+@pytest.mark.parametrize("name", [*WITH_FRAMES, *SOUND_ONLY])
+def test_what_stands_behind_a_whole_file_does_not_matter(tmp_path, name, noise):
+    path = write(tmp_path / f"whole.{name}", name, 3 if name in WITH_FRAMES else 0, 0.8)
+    whole = [decode(path) for decode in ((sound_of, frames_of)[: 1 + (name in WITH_FRAMES)])]
+    path.write_bytes(path.read_bytes() + noise)
+    for decode, values in zip((sound_of, frames_of), whole, strict=False):
+        again = decode(path)
+        # What has no length of its own goes on, and its decoder makes something of the rest.
+        assert np.array_equal(again[: len(values)], values)
 
 
 def test_an_index_that_is_missing_costs_an_avi_nothing(tmp_path):

@@ -21,7 +21,10 @@ __all__ = ["QUARANTINE_FILE", "is_final", "split_reason", "with_reader", "write_
 
 QUARANTINE_FILE = "quarantine.jsonl"
 
-_OF_THIS_MACHINE = {MediaFault.CRASHED, MediaFault.OVER_MEMORY, MediaFault.OVER_TIME}
+_OF_THIS_MACHINE = {
+    *(MediaFault.CRASHED, MediaFault.OVER_MEMORY, MediaFault.OVER_TIME),
+    "unreadable",
+}
 """Faults that need not be the file's, so that the next job tries again."""
 
 _THIS_READER = f" (reader {READER_REVISION})"

@@ -8,6 +8,7 @@ follow.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +85,7 @@ def open_container(path: Path) -> Iterator[OpenMedium]:
         try:
             # Titles in odd encodings are no reason to refuse a video that plays.
             with av.open(
-                _From(file, start) if start else file,
+                _From(file, start),
                 mode="r",
                 format=name,
                 metadata_errors="ignore",
@@ -106,7 +107,11 @@ class _From:
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         position = offset + self._start if whence == os.SEEK_SET else offset
-        return self._file.seek(position, whence) - self._start
+        try:
+            return self._file.seek(position, whence) - self._start
+        except (OSError, OverflowError):
+            # A hostile header sends FFmpeg anywhere, and it takes a negative number for an error.
+            return -errno.EINVAL
 
     def tell(self) -> int:
         return self._file.tell() - self._start
@@ -156,8 +161,8 @@ def packets_of(medium: OpenMedium) -> Iterator[Any]:
     try:
         for packet in medium.container.demux():
             time = packet.dts if packet.pts is None else packet.pts
-            if time is not None and packet.time_base is not None:
-                end = float((time + (packet.duration or 0)) * packet.time_base)
+            if time is not None and (base := packet.time_base) is not None:
+                end = (time + (packet.duration or 0)) * base.numerator / base.denominator
                 medium.reached = max(medium.reached, end)
             yield packet
     except av.error.EOFError:

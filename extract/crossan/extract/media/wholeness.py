@@ -23,6 +23,7 @@ _BOXES = {b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"mfra", b"sidx"
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _ADTS_HEADER_BYTES: Final = 7
 _W64_DATA: Final = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_FLV_TAGS: Final = (8, 9, 18)
 _OGG_END_OF_STREAM: Final = 4
 _OGG_LARGEST_PAGE: Final = 65_307
 
@@ -64,17 +65,15 @@ def is_cut(file: Readable, name: str) -> bool | None:
 def _boxes(file: Readable) -> bool | None:
     position = 0
     for kind, end in _top_boxes(file):
-        if position and kind not in _BOXES:
-            # Noise behind the last box.
-            return False
         if end > file.size:
-            return True
+            # Noise behind the last box names no known one.
+            return True if kind in _BOXES else None
         position = end
     rest = file.at(position, 8)
     if len(rest) == 8 and rest[:4] == b"\0\0\0\0":
         # A box without a length reaches to the end, wherever that is.
         return None
-    return 0 < len(rest) < 8
+    return None if len(rest) == 8 else bool(rest)
 
 
 def is_fragmented(file: Readable) -> bool:
@@ -230,7 +229,7 @@ def _flv(file: Readable) -> bool | None:
     position = 13
     for _ in range(_MOST_STEPS):
         head = file.at(position, 11)
-        if not head:
+        if not head or head[0] & 0x1F not in _FLV_TAGS:
             return None
         position += 11 + int.from_bytes(head[1:4])
         if position > file.size:
@@ -240,9 +239,11 @@ def _flv(file: Readable) -> bool | None:
 
 
 def _transport(file: Readable) -> bool | None:
-    head = file.at(0, 256)
-    packet = 188 if head[:1] == b"G" else 192
-    return True if file.size % packet else None
+    start, packet = (0, 188) if file.at(0, 1) == b"G" else (4, 192)
+    rest = file.size % packet
+    # The last packet begins as all do, which noise does not.
+    is_part = file.at(file.size - rest + start, 1) == b"G" if rest > start else bool(rest)
+    return True if is_part else None
 
 
 def _program(file: Readable) -> bool | None:
