@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from crossan.cache_schema.modality import ItemStatus
+from crossan.common.contents.digests import content_digest
 from crossan.common.contents.media_list import Medium
+from crossan.common.regular import open_regular
 from crossan.extract.job.worklist import Finding, look_at, look_at_batches, take_first, unsettled
 
 
 def _digest(path):
-    return f"digest of {path.read_text()}"
+    with open_regular(path) as file:
+        return f"digest of {file.read().decode()}"
 
 
 def _look(medium):
@@ -20,7 +25,7 @@ def _look(medium):
 
 
 def _left(media, recorded):
-    found = [unsettled(findings, recorded) for findings in look_at_batches(media, _look, 2)]
+    found = [unsettled(findings, recorded) for findings in look_at_batches(media, _look, 2, 60.0)]
     return [[finding.medium.item_id for finding in findings] for findings in found if findings]
 
 
@@ -32,24 +37,63 @@ def test_an_item_without_a_medium_is_absent():
     assert _look(Medium("a")).status is ItemStatus.ABSENT
 
 
-def test_a_path_without_a_file_is_missing_and_named():
-    found = _look(Medium("a", path=Path("/nowhere/a.png")))
+@pytest.mark.parametrize("path", ["/nowhere/a.png", "file/a.png", "link", "a\0b"])
+def test_a_path_without_a_file_is_missing(tmp_path, path):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to("gone")
+    found = _look(Medium("a", path=tmp_path / path))
     assert (found.status, found.reason) == (
         ItemStatus.MISSING,
-        "missing: no file at /nowhere/a.png",
+        "missing: no file at the path that the dataset gives",
     )
 
 
-def test_a_folder_is_quarantined(tmp_path):
-    found = _look(Medium("a", path=tmp_path))
-    assert (found.status, found.reason) == (ItemStatus.QUARANTINED, f"not-a-file: {tmp_path}")
+@pytest.mark.parametrize(
+    ("kind", "make"),
+    [
+        ("a folder", Path.mkdir),
+        ("a pipe", os.mkfifo),
+        ("a device", lambda path: path.symlink_to("/dev/zero")),
+        ("a file that the kernel makes up", lambda path: path.symlink_to("/proc/kmsg")),
+        ("a file that the kernel makes up", lambda path: path.symlink_to("/proc/self/environ")),
+    ],
+)
+def test_what_is_no_regular_file_is_quarantined_and_not_read(tmp_path, kind, make):
+    make(tmp_path / "a")
+    found = look_at(Medium("a", path=tmp_path / "a"), content_digest, str)
+    assert (found.status, found.reason, found.digest) == (
+        ItemStatus.QUARANTINED,
+        f"not-a-file: expected a regular file, found {kind}",
+        None,
+    )
+
+
+def test_a_file_that_is_never_read_to_its_end_is_over_time():
+    released = threading.Event()
+
+    def hang_over_b(medium):
+        if medium.item_id == "b":
+            released.wait()
+        return Finding(medium, "digest")
+
+    batches = [(Medium("a"), Medium("b")), (Medium("c"),)]
+    try:
+        (one, two), (three,) = look_at_batches(batches, hang_over_b, 2, seconds=0.1)
+    finally:
+        released.set()
+    assert (one.digest, three.digest) == ("digest", "digest")
+    assert (two.status, two.reason, two.digest) == (
+        ItemStatus.QUARANTINED,
+        "over-time: not read within 0.1 s",
+        None,
+    )
 
 
 def test_a_file_that_cannot_be_read_is_quarantined(tmp_path):
     (tmp_path / "a").write_text("x")
 
     def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
+        raise PermissionError(13, "a text of the library", str(path))
 
     found = look_at(Medium("a", path=tmp_path / "a"), refuse, str)
     assert (found.status, found.reason) == (ItemStatus.QUARANTINED, "unreadable: Permission denied")
@@ -100,7 +144,7 @@ def test_a_partly_done_batch_keeps_its_missing_items_in_order():
 
 def test_a_limit_cuts_after_so_many_items():
     batches = [(Medium("a"), Medium("b")), (Medium("c"), Medium("d")), (Medium("e"),)]
-    work = list(look_at_batches(batches, _look, 1))
+    work = list(look_at_batches(batches, _look, 1, 60.0))
     assert [len(batch) for batch in take_first(work, 3)] == [2, 1]
     assert take_first(work, None) == work
     assert take_first(work, 99) == work

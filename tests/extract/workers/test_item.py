@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.media.clip import ClipReader
 from crossan.extract.workers import DecodeOrder, ItemReader, item
@@ -47,14 +48,14 @@ def test_a_file_that_vanished_is_missing(modality):
     outcome = _read("/nowhere/a", modality=modality)
     assert (outcome.status, outcome.reason) == (
         ItemStatus.MISSING,
-        "missing: no file at /nowhere/a",
+        "missing: no file at the path that the dataset gives",
     )
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(5, "Input/output error"), "unreadable: Input/output error"),
+        (OSError(5, "a text of the library"), "unreadable: Input/output error"),
         (MemoryError("no room"), "over-memory: decoding: no room"),
         (MemoryError(), "over-memory: decoding: no memory left"),
     ],
@@ -68,7 +69,8 @@ def test_a_file_that_cannot_be_read_is_quarantined(monkeypatch, error, reason):
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ValueError("cannot use this"), "unusable-input: cannot use this"),
+        (ValueError("a text that quotes the input"), "unusable-input: ValueError"),
+        (DataError("expected 4 frames, found 3"), "unusable-input: expected 4 frames, found 3"),
         (MemoryError("no room"), "over-memory: preparing: no room"),
     ],
 )

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from crossan.common.console import progress
+from crossan.common.regular import SpecialFileError, open_regular
 
 __all__ = ["content_digest", "file_digests", "text_digest"]
 
@@ -53,8 +54,10 @@ def content_digest(path: Path) -> str:
     ------
     OSError
         The file cannot be read.
+    SpecialFileError
+        It is no regular file, and reading it might never end.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
         if status.st_size < _SMALL_BYTES:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -120,7 +123,8 @@ def _key_of_file(path: Path) -> _Key | None:
     """Return the key of a regular file, None for anything else, which might never end."""
     try:
         status = path.stat()
-    except OSError:
+    # A ValueError: no file can have a name with a NUL.
+    except (OSError, ValueError):
         return None
     return _key(path, status) if stat.S_ISREG(status.st_mode) else None
 
@@ -128,7 +132,7 @@ def _key_of_file(path: Path) -> _Key | None:
 def _digest_of_file(path: Path) -> str | None:
     try:
         return content_digest(path)
-    except OSError:
+    except (OSError, SpecialFileError):
         return None
 
 

@@ -15,6 +15,7 @@ from crossan.common.console import note
 from crossan.common.stores import ItemRow, encode_rows
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.prepare import Encoder, Prepared
+from crossan.extract.job.quarantine import with_reader
 
 __all__ = ["Forward", "Forwarded"]
 
@@ -111,6 +112,9 @@ def _row(
 ) -> ItemRow:
     outcome = prepared.outcome
     item_id, digest = prepared.finding.medium.item_id, prepared.finding.digest
+    status, reason = outcome.status, outcome.reason
     if problem is not None:
-        return ItemRow(item_id, digest, ItemStatus.QUARANTINED, f"bad-value: {problem}", None)
-    return ItemRow(item_id, digest, outcome.status, outcome.reason, row)
+        status, reason = ItemStatus.QUARANTINED, f"bad-value: {problem}"
+    if status is ItemStatus.QUARANTINED and digest is not None:
+        reason = with_reader(reason)
+    return ItemRow(item_id, digest, status, reason, None if problem is not None else row)

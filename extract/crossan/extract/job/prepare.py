@@ -13,6 +13,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.worklist import Finding
+from crossan.extract.media.faults import unusable
 from crossan.extract.workers import MediumOutcome
 
 __all__ = ["Encoder", "Prepared", "prepare_title", "prepared"]
@@ -86,5 +87,5 @@ def prepare_title(finding: Finding, encoder: Encoder) -> Prepared:
     try:
         return Prepared(finding, MediumOutcome(encoder.prepare(finding.medium.title)))
     except ValueError as error:
-        reason = f"unusable-input: {error}"
-        return Prepared(finding, MediumOutcome(None, ItemStatus.QUARANTINED, reason))
+        outcome = MediumOutcome(None, ItemStatus.QUARANTINED, unusable(error))
+        return Prepared(finding, outcome)

@@ -26,7 +26,7 @@ from crossan.extract.job.batch_size import find_batch_size, settle_batch_size
 from crossan.extract.job.canary import canary_features
 from crossan.extract.job.plan import plan_batches
 from crossan.extract.job.prepare import Encoder
-from crossan.extract.job.quarantine import split_reason
+from crossan.extract.job.quarantine import is_final
 from crossan.extract.job.replacing import Replaced, find_replaced, joined, settle_replaced
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.worklist import (
@@ -37,12 +37,8 @@ from crossan.extract.job.worklist import (
     take_first,
     unsettled,
 )
-from crossan.extract.media import MediaFault
 
 __all__ = ["Task", "newest", "recorded_in"]
-
-_OF_THIS_MACHINE = {MediaFault.CRASHED, MediaFault.OVER_MEMORY, MediaFault.OVER_TIME}
-"""Faults that need not be the file's, so that the next job tries again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +148,8 @@ class Task:
         item_count = sum(map(len, batches))
         work, looked_at = [], []
         with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
-            for findings in look_at_batches(batches, _look(), self.request.worker_count):
+            worker_count, seconds = self.request.worker_count, self.request.limits.wall_seconds
+            for findings in look_at_batches(batches, _look(), worker_count, seconds):
                 work.append(unsettled(findings, recorded))
                 looked_at.append(find_replaced(findings, recorded))
                 shown.advance(len(findings))
@@ -187,15 +184,15 @@ def newest(folder: Path) -> FeatureStore | None:
 def recorded_in(store: FeatureStore | None) -> Recorded:
     """Return what a store records of its items.
 
-    Items whose fault may have been this machine's are left out, to be tried again.
+    Items whose fault may have been this machine's, or an earlier release's, are left
+    out, to be tried again.
     """
     if store is None:
         return {}
     items = zip(store.item_ids, store.content_digests, store.status, store.reasons, strict=True)
     recorded = {}
     for item_id, digest, status, reason in items:
-        is_bad = status == ItemStatus.QUARANTINED
-        if not (is_bad and split_reason(reason)[0] in _OF_THIS_MACHINE):
+        if status != ItemStatus.QUARANTINED or is_final(digest, reason):
             recorded[str(item_id)] = (digest, ItemStatus(str(status)))
     return recorded
 

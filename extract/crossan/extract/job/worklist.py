@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.contents.media_list import Medium
+from crossan.common.regular import SpecialFileError
 from crossan.extract.job.plan import Batch
+from crossan.extract.job.timed_map import timed_map
+from crossan.extract.media.containers import not_a_file
+from crossan.extract.media.faults import MISSING, MediaFault, unreadable
 
 __all__ = ["Finding", "Recorded", "look_at", "look_at_batches", "take_first", "unsettled"]
 
@@ -39,20 +42,21 @@ def look_at(
         return Finding(medium, digest_of_text(medium.title))
     if medium.path is None:
         return Finding(medium, None, ItemStatus.ABSENT, None)
-    # is_file() raises too, for a name that is too long or a folder that may not be entered.
     try:
-        if medium.path.is_file():
-            return Finding(medium, digest_of_file(medium.path))
-        if medium.path.exists():
-            return Finding(medium, None, ItemStatus.QUARANTINED, f"not-a-file: {medium.path}")
-        return Finding(medium, None, ItemStatus.MISSING, f"missing: no file at {medium.path}")
+        return Finding(medium, digest_of_file(medium.path))
+    except SpecialFileError as error:
+        return Finding(medium, None, ItemStatus.QUARANTINED, str(not_a_file(error)))
+    except (FileNotFoundError, NotADirectoryError):
+        return Finding(medium, None, ItemStatus.MISSING, MISSING)
     except OSError as error:
-        reason = f"unreadable: {error.strerror or error}"
-        return Finding(medium, None, ItemStatus.QUARANTINED, reason)
+        return Finding(medium, None, ItemStatus.QUARANTINED, unreadable(error))
 
 
 def look_at_batches(
-    batches: Sequence[Batch], look: Callable[[Medium], Finding], worker_count: int
+    batches: Sequence[Batch],
+    look: Callable[[Medium], Finding],
+    worker_count: int,
+    seconds: float,
 ) -> Iterator[tuple[Finding, ...]]:
     """Yield the findings of each batch, in order.
 
@@ -60,15 +64,19 @@ def look_at_batches(
     ----------
     look
         `look_at` with its digest functions filled in; called from ``worker_count`` threads.
+    seconds
+        Time on the clock for one item, after which it is quarantined as ``over-time``:
+        a file server that does not answer must not keep the job waiting for ever.
     """
     # Threads serve: hashing releases the interpreter's lock, and slow disks make them wait.
-    pool = ThreadPoolExecutor(max(worker_count, 1), thread_name_prefix="crossan-look")
-    try:
-        findings = pool.map(look, (medium for batch in batches for medium in batch))
-        for batch in batches:
-            yield tuple(islice(findings, len(batch)))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    media = [medium for batch in batches for medium in batch]
+    looks = zip(media, timed_map(look, media, max(worker_count, 1), seconds), strict=True)
+    late = f"{MediaFault.OVER_TIME.value}: not read within {seconds:g} s"
+    for batch in batches:
+        yield tuple(
+            Finding(medium, None, ItemStatus.QUARANTINED, late) if finding is None else finding
+            for medium, finding in islice(looks, len(batch))
+        )
 
 
 def unsettled(findings: Sequence[Finding], recorded: Recorded) -> tuple[Finding, ...]:
@@ -100,5 +108,6 @@ def _is_settled(finding: Finding, recorded: Recorded) -> bool:
     # say), which is another state than that of an item without a file.
     if finding.status is not None:
         return digest is None and status is finding.status
-    # The same bytes decode to the same state, so a quarantined file waits until they change.
+    # The same bytes decode to the same state, so a quarantined file waits until they change, or
+    # until a release that reads more: then it is not among those recorded.
     return digest == finding.digest and status is not ItemStatus.DELETED

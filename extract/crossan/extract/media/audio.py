@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.resampler import AudioResampler
 
-from crossan.extract.media.containers import OpenMedium, check_span, first_stream
-from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
+from crossan.extract.media.containers import first_stream
+from crossan.extract.media.faults import NO_SOUND_TRACK, AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.notes import MediaNote
+from crossan.extract.media.open_medium import OpenMedium
 from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ, CLIP_SOUND_MARGIN_S
 from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
 
@@ -75,22 +76,25 @@ class _SoundTrack:
     def __init__(self, medium: OpenMedium, sampling_rate: int | None) -> None:
         self.stream = first_stream(medium.container, "audio")
         if self.stream is None:
+            if not medium.has_all_streams:
+                raise MediaError(MediaFault.TRUNCATED, "the file lacks its end, and has no sound")
             if medium.container.streams.video:
-                raise AbsentMedium("the video has no sound track")
+                raise AbsentMedium(NO_SOUND_TRACK)
             raise MediaError(MediaFault.NO_AUDIO_STREAM, "the file has no sound")
-        self._promised = medium.promised_seconds(self.stream)
+        self._medium = medium
         self._rate = sampling_rate
         self._length_s = CLIP_LENGTH_S + (CLIP_SOUND_MARGIN_S if sampling_rate is None else 0.0)
         self._resampler: Any = None
         self._parts: list[Sound] = []
-        self._count = self._broken_packets = 0
+        self._count = self._broken_packets = self._torn_packets = 0
 
     @property
     def is_done(self) -> bool:
         return self._rate is not None and self._count >= round(self._length_s * self._rate)
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
-        # One broken packet costs its own samples; check_span() tells whether too many are lost.
+        self._torn_packets += packet.is_corrupt
+        # One broken packet costs its own samples; check_share() tells whether too many are lost.
         try:
             decoded = packet.decode()
             _check_format(decoded)
@@ -108,20 +112,25 @@ class _SoundTrack:
         if not self.is_done and self._resampler is not None:
             self._parts += [_mix(frame) for frame in self._resampler.resample(None)]
         if not self._parts or self._rate is None:
-            check_span(0.0, self._promised, self._broken_packets)
+            self._check(0.0)
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no sample could be decoded")
         clip = np.concatenate(self._parts)[: round(self._length_s * self._rate)]
         # Damaged float samples can be NaN or infinite.
         samples = np.nan_to_num(clip, copy=False)
         seconds = len(samples) / self._rate
-        check_span(seconds, self._promised, self._broken_packets)
+        if len(samples) < round(CLIP_LENGTH_S * self._rate):
+            self._check(seconds)
         if seconds < _SHORTEST_S:
             raise MediaError(
                 MediaFault.TOO_SHORT, f"expected at least {_SHORTEST_S} s, found {seconds:.4f} s"
             )
         is_short = len(samples) < round(CLIP_LENGTH_S * self._rate)
         return Decoded(samples, (MediaNote.PADDED,) if is_short else (), self._rate)
+
+    def _check(self, seconds: float) -> None:
+        self._medium.check_whole(self.stream, seconds, torn_packets=self._torn_packets)
+        self._medium.check_share(self.stream, seconds, self._broken_packets)
 
     def _resampled(self, frame: Any) -> list[Any]:  # noqa: ANN401
         # Made for the first frame, whose rate is what the decoder gives, whatever the header says.

@@ -41,7 +41,7 @@ class FrameChooser:
     """
 
     def __init__(self, moments: Sequence[float], usual_step: float) -> None:
-        self._moments, self._usual_step = moments, usual_step
+        self._moments, self.usual_step = moments, usual_step
         self._frames: Frames | None = None
         self._shapes: list[tuple[int, ...]] = []
         self._shown: Any = None
@@ -54,6 +54,8 @@ class FrameChooser:
         self.first_pts: int | None = None
         self.shown_until = 0.0
         """How far the frames reach, in seconds."""
+        self.is_ended = False
+        """Whether the last frame stands in for others at the end."""
 
     @property
     def is_complete(self) -> bool:
@@ -77,14 +79,16 @@ class FrameChooser:
             self.shown_until = now
             return
         self._times.append(now)
-        self._step = now - self._last if self._shown is not None else self._usual_step
+        self._step = now - self._last if self._shown is not None else self.usual_step
         self._last, self._shown = now, frame
-        self.shown_until = self._last + self._step
+        # The last one may be held, as the still picture of a song is.
+        self.shown_until = self._last + max(self._step, _duration(frame))
 
     def end(self) -> None:
         """Let the last frame stand in for what is missing, as no frame follows."""
         if self._shown is None or self.is_complete:
             return
+        self.is_ended = True
         if self.shown_until < self._moments[-1]:
             self._notes.add(MediaNote.PADDED)
         self._choose_shown(len(self._moments) - len(self._shapes))
@@ -159,6 +163,11 @@ def check_pixels(width: int, height: int) -> None:
         raise MediaError(
             MediaFault.TOO_MANY_PIXELS, f"{width:,} x {height:,} pixels > {PIXEL_CAP:,}"
         )
+
+
+def _duration(frame: Any) -> float:  # noqa: ANN401
+    """Return how long the container says that a frame is shown, 0 where it does not."""
+    return float((frame.duration or 0) * frame.time_base) if frame.time_base else 0.0
 
 
 def _to_rgb(frame: Any) -> Frames:  # noqa: ANN401

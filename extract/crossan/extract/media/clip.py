@@ -22,7 +22,7 @@ from crossan.extract.media.clip_parts import (
     unpack_sound,
 )
 from crossan.extract.media.clips import ClipFolder, KeptClip
-from crossan.extract.media.faults import AbsentMedium, MediaError
+from crossan.extract.media.faults import NO_SOUND_TRACK, AbsentMedium, MediaError
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.tracks import (
     Decoded,
@@ -181,7 +181,8 @@ class ClipReader:
     def _unpack(self, modality: Modality, kept: KeptClip) -> TrackResult | None:
         """Return what a kept clip gives, None where it is damaged."""
         if kept.absent is not None:
-            return AbsentMedium(kept.absent)
+            # Not the text of the file, which anybody may have written.
+            return AbsentMedium(NO_SOUND_TRACK)
         try:
             if modality is Modality.VIDEO:
                 return Decoded(unpack_frames(kept.parts), kept.notes)

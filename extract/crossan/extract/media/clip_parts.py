@@ -15,9 +15,10 @@ from PIL import Image
 
 from crossan.extract.media.audio import Sound, open_sound
 from crossan.extract.media.choosing import Frames
-from crossan.extract.media.containers import READ_FAULTS, OpenMedium
+from crossan.extract.media.containers import READ_FAULTS
 from crossan.extract.media.faults import MediaError, MediaFault
 from crossan.extract.media.image import BROKEN_IMAGE
+from crossan.extract.media.open_medium import OpenMedium
 from crossan.extract.media.recipe import CLIP_JPEG, CLIP_SHORT_EDGE, PIXEL_CAP
 from crossan.extract.media.tracks import Decoded, read_tracks, value_of
 

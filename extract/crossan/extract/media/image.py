@@ -7,12 +7,13 @@ import struct
 import warnings
 from pathlib import Path
 
-import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.plain_pictures import ended_jpegs, without_metadata
 from crossan.extract.media.recipe import PIXEL_CAP
+from crossan.extract.media.shades import scaled_to_bytes
 
 __all__ = ["BROKEN_IMAGE", "decode_image"]
 
@@ -33,6 +34,9 @@ BROKEN_IMAGE = (
 )
 """What Pillow's decoders raise on hostile bytes; its own documentation promises no narrower set."""
 
+_MENDABLE = {MediaFault.CORRUPT, MediaFault.TRUNCATED, MediaFault.UNKNOWN_CONTAINER}
+"""Faults that may be of the metadata or of a lacking end."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,7 +52,9 @@ _TURNS = {
 def decode_image(path: Path) -> Image.Image:
     """Return the first frame, EXIF-transposed, as RGB.
 
-    Alpha is dropped, and 16 bits are scaled to 8.
+    Alpha is dropped. Metadata that cannot be read does not matter, and neither does
+    a lacking end, so long as every pixel is there. What has more than 8 bits is
+    scaled as `scaled_to_bytes` says.
 
     Raises
     ------
@@ -58,26 +64,55 @@ def decode_image(path: Path) -> Image.Image:
         The file cannot be read, or has more than `PIXEL_CAP` pixels.
     """
     with open_bytes(path) as file:
-        try:
-            # From memory, because a read of 4 GB from a file reserves them before it sees that they
-            # are missing, and a hostile header can ask for that.
-            with Image.open(io.BytesIO(file.read()), formats=_FORMATS) as opened:
-                _check_pixels(opened.size)
-                opened.load()
-                return _to_rgb(_upright(opened))
-        except UnidentifiedImageError:
-            raise MediaError(
-                MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}"
-            ) from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise MediaError(MediaFault.TOO_MANY_PIXELS, str(error)) from None
-        except MediaError:
-            # Typed already, and a ValueError that the next clause would type again.
+        # In memory, because a read of 4 GB from a file reserves them before it sees that they are
+        # missing, and a hostile header can ask for that.
+        data = file.read()
+    try:
+        return _read(data)
+    except MediaError as error:
+        if error.reason not in _MENDABLE:
             raise
-        except BROKEN_IMAGE as error:
-            is_torn = "truncated" in str(error).lower()
-            fault = MediaFault.TRUNCATED if is_torn else MediaFault.CORRUPT
-            raise MediaError(fault, str(error) or type(error).__name__) from None
+        fault = error
+    for plain in without_metadata(data):
+        try:
+            return _read(plain)
+        except MediaError as error:
+            fault = error
+    ended = ended_jpegs(data)
+    try:
+        pictures = [_read(picture) for picture in ended]
+    except MediaError:
+        raise fault from None
+    if not pictures or len({picture.tobytes() for picture in pictures}) > 1:
+        raise fault
+    return pictures[0]
+
+
+def _read(data: bytes) -> Image.Image:
+    """Decode a picture that is in memory."""
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
+            _check_pixels(opened.size)
+            opened.load()
+            return _upright(_to_rgb(opened), _orientation(opened))
+    except UnidentifiedImageError:
+        raise MediaError(
+            MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise MediaError(
+            MediaFault.TOO_MANY_PIXELS, f"more than {PIXEL_CAP:,} are not read"
+        ) from None
+    except MediaError:
+        # Typed already, and a ValueError that the next clause would type again.
+        raise
+    except BROKEN_IMAGE as error:
+        # By the kind of the error: its text may quote the file.
+        if "truncated" in str(error).lower():
+            raise MediaError(MediaFault.TRUNCATED, "pixels are missing at its end") from None
+        raise MediaError(
+            MediaFault.CORRUPT, f"the picture's decoder gave up ({type(error).__name__})"
+        ) from None
 
 
 def _check_pixels(size: tuple[int, int]) -> None:
@@ -89,18 +124,24 @@ def _check_pixels(size: tuple[int, int]) -> None:
         )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture by its EXIF orientation."""
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 for a picture without one that can be read."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except BROKEN_IMAGE:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     # Not ImageOps.exif_transpose, which also writes the EXIF anew and fails on odd metadata.
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    # 16 bit grey, which Pillow's own conversion clips to white.
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64)
-        return Image.fromarray((grey.clip(0, 65_535) // 257).astype(np.uint8)).convert("RGB")
+    # More than 8 bits of grey, which Pillow's own conversion clips to black and white.
+    if image.mode.startswith(("I", "F")):
+        return Image.fromarray(scaled_to_bytes(image)).convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert("RGB")

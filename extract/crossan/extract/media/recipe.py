@@ -16,6 +16,7 @@ __all__ = [
     "CLIP_SHORT_EDGE",
     "CLIP_SOUND_MARGIN_S",
     "PIXEL_CAP",
+    "READER_REVISION",
     "frame_times",
     "kept_clip_recipe",
     "media_recipe",
@@ -31,7 +32,20 @@ PIXEL_CAP = 64_000_000
 """Pixels above which an image or frame is refused, as a decompression bomb or a mistake."""
 
 _REVISION = 1
-"""Raised whenever a decoder gives other values for the same file."""
+"""Raised whenever a decoder of video or sound gives other values for the same file."""
+
+_PICTURE_REVISION = 2
+"""The same for pictures.
+
+1 clipped floats and 32 bit integers to black and white.
+"""
+
+READER_REVISION = 2
+"""Raised whenever a decoder reads files that it refused before.
+
+It is no part of an identity, as no value changes. Files that an earlier one refused
+are tried again.
+"""
 
 CLIP_SHORT_EDGE = 224
 """Pixels of a kept frame's shorter side; smaller frames are not enlarged."""
@@ -85,8 +99,8 @@ def media_recipe(
     if modality is Modality.IMAGE:
         return {
             "decoder": "pillow",
-            "revision": _REVISION,
-            "colour": "RGB, alpha dropped, 16 bit scaled to 8, first frame",
+            "revision": _PICTURE_REVISION,
+            "colour": "RGB, alpha dropped, grey scaled by the range of its type, first frame",
             "rotation": "EXIF transposed",
             "pixel_cap": PIXEL_CAP,
         }

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from crossan.extract.media.containers import (
     READ_FAULTS,
-    OpenMedium,
     media_error,
     open_container,
     packets_of,
 )
 from crossan.extract.media.faults import AbsentMedium, MediaError
 from crossan.extract.media.notes import MediaNote
+from crossan.extract.media.open_medium import OpenMedium
 
 __all__ = [
     "Decoded",
@@ -150,9 +150,8 @@ def _feed(medium: OpenMedium, by_stream: dict[int, list[_Run]]) -> None:
     waiting = [run for runs in by_stream.values() for run in runs]
     if not waiting:
         return
-    streams = [medium.container.streams[index] for index in by_stream]
-    for packet in packets_of(medium.container, *streams):
-        for run in by_stream[packet.stream.index]:
+    for packet in packets_of(medium):
+        for run in by_stream.get(packet.stream.index, ()):
             run.feed(packet)
         # The rest of the file is not even read: a clip is its first seconds.
         if not any(run.is_waiting for run in waiting):

@@ -9,8 +9,9 @@ import av.error
 import av.packet
 
 from crossan.extract.media.choosing import FrameChooser, Frames, check_pixels
-from crossan.extract.media.containers import READ_FAULTS, OpenMedium, check_span, first_stream
+from crossan.extract.media.containers import READ_FAULTS, first_stream
 from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.open_medium import OpenMedium
 from crossan.extract.media.recipe import PIXEL_CAP, frame_times
 from crossan.extract.media.skipping import SkipPlan, can_skip, is_past, plan_skips
 from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
@@ -81,14 +82,14 @@ class _FrameTrack:
         self._chooser = self._new_chooser()
         self._plan: SkipPlan | None = None
         self._is_doubtful = False
-        self._broken_packets = 0
-        self._promised: float | None = None
+        self._broken_packets = self._torn_packets = 0
 
     @property
     def is_done(self) -> bool:
         return self._is_doubtful or self._chooser.is_complete
 
     def feed(self, packet: Any) -> None:  # noqa: ANN401 - PyAV's types are C extensions
+        self._torn_packets += packet.is_corrupt
         if self._held is None:
             self._decode(packet)
         else:
@@ -97,10 +98,6 @@ class _FrameTrack:
             if packet.size == 0 or is_past(self._held, self._last_ticks):
                 self._plan = plan_skips(self.stream, self._held, self._moments)
                 self._release()
-        # Asked as soon as the clip is complete. While the file is read on for its sound FFmpeg may
-        # revise the duration, and the clip must not depend on that.
-        if self.is_done:
-            self._promised = self._medium.promised_seconds(self.stream)
 
     def finish(self) -> Decoded:
         # Packets are still held where a file ends without a flush.
@@ -109,15 +106,22 @@ class _FrameTrack:
             opener = open_frames(self._path, len(self._moments), skips=False)
             (result,) = read_tracks_at(self._path, [opener])
             return value_of(result)
-        if not self.is_done:
-            self._promised = self._medium.promised_seconds(self.stream)
         self._chooser.end()
         frames = self._chooser.frames()
-        check_span(self._chooser.shown_until, self._promised, self._broken_packets)
+        self._check()
         if frames is None:
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no frame could be decoded")
         return Decoded(frames, self._chooser.notes(self._plan.times if self._plan else None))
+
+    def _check(self) -> None:
+        """Refuse a clip whose end is missing, unless nothing shows that it was longer."""
+        # A decoder makes something up for a torn packet, which may stand amid whole frames.
+        if not (self._chooser.is_ended or self._torn_packets) and self._chooser.is_complete:
+            return
+        seconds, slack = self._chooser.shown_until, self._chooser.usual_step / 2
+        self._medium.check_whole(self.stream, seconds, slack=slack, torn_packets=self._torn_packets)
+        self._medium.check_share(self.stream, seconds, self._broken_packets)
 
     def _decode(self, packet: Any) -> None:  # noqa: ANN401
         try:

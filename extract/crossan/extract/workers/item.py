@@ -12,6 +12,7 @@ from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_image
 from crossan.extract.media.clip import ClipReader
+from crossan.extract.media.faults import MISSING, unreadable, unusable
 
 __all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "same_for_all"]
 
@@ -63,8 +64,8 @@ class ItemReader:
         """
         try:
             decoded = self._decode(order)
-        except FileNotFoundError:
-            return same_for_all(order, f"missing: no file at {order.path}", ItemStatus.MISSING)
+        except (FileNotFoundError, NotADirectoryError):
+            return same_for_all(order, MISSING, ItemStatus.MISSING)
         except MemoryError as error:
             detail = str(error) or "no memory left"
             return same_for_all(order, f"{MediaFault.OVER_MEMORY.value}: decoding: {detail}")
@@ -72,7 +73,7 @@ class ItemReader:
             # An OSError as well, but of our own disk, not of the item.
             raise
         except OSError as error:
-            return same_for_all(order, f"unreadable: {error.strerror or error}")
+            return same_for_all(order, unreadable(error))
         return {
             modality: self._prepare(modality, *decoded[modality]) for modality in order.modalities
         }
@@ -110,7 +111,7 @@ class ItemReader:
             return MediumOutcome(None, ItemStatus.QUARANTINED, reason)
         # Processors refuse an input that they cannot use with a ValueError; our DataError is one.
         except ValueError as error:
-            return MediumOutcome(None, ItemStatus.QUARANTINED, f"unusable-input: {error}")
+            return MediumOutcome(None, ItemStatus.QUARANTINED, unusable(error))
 
 
 def same_for_all(
