@@ -35,9 +35,10 @@ from crossan.common.stores.versions import check_chain, list_versions, read_mani
 __all__ = ["Problem", "Report", "fsck", "verify"]
 
 _REMEDY = (
-    "Run: crossan-extract --repair with the options of the store, "
-    "or copy this file back from another copy of the store"
+    "Run: crossan cache pull with the address of another copy of the store, "
+    "or crossan-extract --repair with the options of the store"
 )
+_REMEDY_FOR_VALUES = "Run: crossan-extract --repair with the options of the store"
 _REMEDY_EXTRA = "Move it out of the store."
 _SHOWN_ITEMS = 3
 
@@ -242,7 +243,9 @@ class _Inspection:
                 self._bytes_read += file.size
             if flaw is not None:
                 named = "" if items is None or not flaw.rows else _first_items(items, flaw.rows)
-                self._add(flaw.code, self._store / segment / file.path, flaw.what + named)
+                remedy = _REMEDY_FOR_VALUES if flaw.rows else _REMEDY
+                path = self._store / segment / file.path
+                self._add(flaw.code, path, flaw.what + named, remedy)
 
     def _unlisted_files(self, segment: Path, listed: set[str]) -> None:
         for path in sorted(segment.rglob("*")):

@@ -11,10 +11,11 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import (
     LARGEST_METADATA,
+    blaming,
     create_exclusively,
     disk_full,
+    fsync_folder,
     read_regular,
-    replace_durably,
     require_plain,
     write_durably,
 )
@@ -155,20 +156,27 @@ class FolderLocation:
         """
         target = self.path
         *folders, name = key.split("/")
-        for part in folders:
-            target = target / part
-            if target.is_symlink() or (target.exists() and not target.is_dir()):
-                self._set_aside(target)
-            target.mkdir(exist_ok=True)
-        target = target / name
-        if target.is_symlink() or (target.exists() and not target.is_file()):
-            self._set_aside(target)
-        replace_durably(target, data)
-
-    def _set_aside(self, path: Path) -> None:
-        staging = self.path / "staging"
-        staging.mkdir(exist_ok=True)
-        path.rename(staging / f"damaged-{path.name}-{secrets.token_hex(4)}")
+        staging, unique = self.path / "staging", secrets.token_hex(4)
+        with blaming(self.path / key, len(data)):
+            staging.mkdir(exist_ok=True)
+            for part in folders:
+                target = target / part
+                if target.is_symlink() or (target.exists() and not target.is_dir()):
+                    target.rename(staging / f"damaged-{part}-{unique}")
+                if not target.exists():
+                    target.mkdir()
+                    fsync_folder(target.parent)
+            target = target / name
+            if target.is_symlink() or (target.exists() and not target.is_file()):
+                target.rename(staging / f"damaged-{name}-{unique}")
+            # Written elsewhere: a file of ours that is left in a segment would be a stranger there.
+            new = staging / f"mended-{name}-{unique}"
+            try:
+                write_durably(new, data)
+                new.replace(target)
+            finally:
+                new.unlink(missing_ok=True)
+            fsync_folder(target.parent)
 
     def settle(self) -> None:
         """Give up the claims on the segments that were put, as a manifest lists them now."""
