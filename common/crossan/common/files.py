@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from crossan.cache_schema.canonical import LARGEST_FILE
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
     "write_durably",
 ]
 
-LARGEST_METADATA = 64 * 2**20
+LARGEST_METADATA = LARGEST_FILE
 """Bytes of a file of metadata at most, on a disk or a server; ours are far below."""
 
 
