@@ -264,3 +264,39 @@ def test_damaged_canary_is_named(store):
         StoreIntegrityError, match="expected a NumPy array: Object arrays cannot be loaded"
     ):
         read_canary(store)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (4, 3, 8)}",
+        "{'descr': '<f8', 'fortran_order': False, 'shape': (4, 3, 8)}",
+        "{'descr': [('a', '<f4', (1000000000, 1000000000))], 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': 5, 'fortran_order': False, 'shape': (1,)}",
+        "(" * 900,
+        "(" * 5_000,
+        "{",
+        "\0",
+        "",
+    ],
+)
+def test_canary_whose_header_lies_is_refused(begin_store, make_identity, header):
+    folder = begin_store(make_identity())
+    text = header.encode() + b"\n"
+    data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(4 * 3 * 8 * 4)
+    (folder / "canary/features.npy").write_bytes(data)
+    with pytest.raises(StoreIntegrityError, match=r"features\.npy: expected"):
+        read_canary(folder)
+
+
+@pytest.mark.parametrize(
+    "data", [b"PK\x03\x04" + bytes(60), b"\x80\x04K\x01.", b"", b"\x93NUMPY\x09\x00"]
+)
+def test_canary_that_is_no_array_is_refused(begin_store, make_identity, data):
+    folder = begin_store(make_identity())
+    (folder / "canary/features.npy").write_bytes(data)
+    with pytest.raises(StoreIntegrityError, match=r"features\.npy: expected a NumPy array"):
+        read_canary(folder)

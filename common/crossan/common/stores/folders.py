@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +12,13 @@ import numpy.typing as npt
 from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import (
     IncompatibleError,
-    StoreIntegrityError,
     StoreNotFoundError,
     UsageError,
 )
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
+from crossan.common.stores.canary import CANARY_ITEM_COUNT, parse_canary
 
 __all__ = [
     "CANARY",
@@ -33,7 +32,6 @@ __all__ = [
 ]
 
 CANARY = "canary/features.npy"
-CANARY_ITEM_COUNT = 4
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_NAME = 80
 
@@ -170,18 +168,7 @@ def read_canary(folder: Path | str) -> npt.NDArray[np.float32]:
     """
     folder = Path(folder)
     identity = read_identity(folder)
-    expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
-    try:
-        canary: npt.NDArray[Any] = np.load(
-            io.BytesIO(read_regular(folder, CANARY)), allow_pickle=False
-        )
-    except (ValueError, EOFError) as error:
-        raise StoreIntegrityError(f"{folder / CANARY}: expected a NumPy array: {error}") from error
-    if not isinstance(canary, np.ndarray) or canary.shape != expected or canary.dtype != np.float32:
-        raise StoreIntegrityError(
-            f"{folder / CANARY}: expected float32 {expected}, found another array"
-        )
-    return canary
+    return parse_canary(read_regular(folder, CANARY), identity, str(folder / CANARY))
 
 
 def canary_bytes(array: npt.NDArray[np.float32]) -> bytes:

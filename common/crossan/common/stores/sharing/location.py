@@ -37,6 +37,10 @@ class Readable(Protocol):
 class Location(Readable, Protocol):
     """One store, wherever it is."""
 
+    @property
+    def is_read_back(self) -> bool:
+        """Whether a check of what lies here reads all of it, as it may over a disk."""
+
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none."""
 

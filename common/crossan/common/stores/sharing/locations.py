@@ -77,6 +77,8 @@ class FolderLocation:
         self._is_linked = is_linked
         self._claims: list[Claim] = []
 
+    is_read_back = True
+
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none."""
         return max(list_versions(self.path), default=0)

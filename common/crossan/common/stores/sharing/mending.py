@@ -24,8 +24,8 @@ def mend(
     """Replace what is damaged at the target by what the source has of it.
 
     Looked at are the target's manifests, its ``store.json`` and canary, and every file
-    of the segments that the source's version lists and the target has. Of a bucket
-    only the newest manifest is looked at, as the others are never read again.
+    of the segments that the source's version lists and the target has. Of a bucket that
+    is not read back only the newest manifest is looked at.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _mend_manifests(source: Location, target: Location) -> list[str]:
     """Restore manifests of the target that are damaged or gone, where the source's one fits."""
     mended = []
     last = target.newest_version()
-    first = 1 if isinstance(target, FolderLocation) else max(1, last)
+    first = 1 if target.is_read_back else max(1, last)
     for version in range(first, last + 1):
         if _sound_manifest(target, version) is not None:
             continue

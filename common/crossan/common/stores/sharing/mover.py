@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import SegmentRecord, new_segment_id
 from crossan.common.console import progress
 from crossan.common.files import LARGEST_METADATA
-from crossan.common.stores.canary import check_canary
+from crossan.common.stores.canary import check_canary, parse_canary
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record
 from crossan.common.stores.sharing.lineage import adds_nothing, unite
@@ -86,8 +85,8 @@ class Mover:
                 remedy=f"Run: crossan cache diff {self._source.url} {self._target.url}",
             )
         check_canary(
-            _array(self._target.read(CANARY) or b"", self._target),
-            _array(canary, self._source),
+            _canary(self._target, self._target.read(CANARY) or b"", theirs),
+            _canary(self._source, canary, ours),
             compute_dtype=str(ours.capture.get("compute_dtype")),
             where=self._target.url,
         )
@@ -248,11 +247,5 @@ def _identity(data: bytes, location: Location) -> StoreIdentity:
     return StoreIdentity.from_dict(parse_object(data, where), where)
 
 
-def _array(data: bytes, location: Location) -> npt.NDArray[np.float32]:
-    try:
-        array: npt.NDArray[np.float32] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise StoreIntegrityError(
-            f"{location.url}/{CANARY}: expected a NumPy array: {error}"
-        ) from error
-    return array
+def _canary(location: Location, data: bytes, identity: StoreIdentity) -> npt.NDArray[np.float32]:
+    return parse_canary(data, identity, f"{location.url}/{CANARY}")

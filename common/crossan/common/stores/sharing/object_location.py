@@ -28,12 +28,12 @@ class ObjectLocation:
     remote
         The objects.
     is_read_back
-        Whether `unsound` reads every object. False compares its size, and its MD5 where the
+        Whether a check reads every object. False compares its size, and its MD5 where the
         server's ETag is one.
     """
 
     def __init__(self, remote: ObjectRemote, *, is_read_back: bool = False) -> None:
-        self._remote, self.url, self._is_read_back = remote, remote.url, is_read_back
+        self._remote, self.url, self.is_read_back = remote, remote.url, is_read_back
 
     def newest_version(self) -> int:
         """Return the highest version that has a manifest, 0 for none."""
@@ -93,7 +93,7 @@ class ObjectLocation:
             key = prefix + entry.path
             size, etag = stored.get(key, (-1, ""))
             is_same = size == entry.size
-            if is_same and self._is_read_back:
+            if is_same and self.is_read_back:
                 is_same = sha256_hex(self.read(key, entry.size) or b"") == entry.sha256
             elif is_same and _MD5.fullmatch(etag):
                 ours = arrived(source, key, entry)
