@@ -19,7 +19,7 @@ from crossan.common.stores.chunks import MappedChunk, decode_chunk
 from crossan.common.stores.file_rows import read_checked
 from crossan.common.stores.values import bits_dtype
 
-__all__ = ["ChunkFile", "Rows", "map_chunks"]
+__all__ = ["Rows", "map_chunks"]
 
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = (

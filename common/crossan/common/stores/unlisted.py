@@ -6,6 +6,7 @@ version for the newest one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,11 @@ def lying_segments(folder: Path) -> Lying:
     seen claimed or listed, however fast its writer is.
     """
     segments = frozenset(name for name in _names(folder / "segments") if is_segment_id(name))
-    parsed = (JournalName.parse(name) for name in _names(folder / "staging"))
+    staging = folder / "staging"
+    # Others than its writers may not be allowed to look into it. An unlisted segment cannot be
+    # told from one whose manifest was lost then, and counts as one.
+    names = _names(staging) if os.access(staging, os.R_OK) else []
+    parsed = (JournalName.parse(name) for name in names)
     return Lying(segments, frozenset(name.segment_id for name in parsed if name is not None))
 
 
