@@ -1,13 +1,17 @@
 """Training, evaluation and recommendation over a store whose newest manifest was lost."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.stores import ItemRow, Journal, open_store
+from crossan.common.stores import ItemRow, Journal, logical_digest, open_store
+from crossan.extract.cli import extract
 from crossan.train.cli import evaluate, recommend
 from support.commands import attempt, run, train_quickly
+from support.extraction import places, write_items
 
 
 def grow(store):
@@ -60,3 +64,21 @@ def test_a_store_without_its_identity_is_not_left_out_of_a_run(grown):
     (store / "store.json").unlink()
     with pytest.raises(StoreIntegrityError, match=r"store\.json: expected the identity"):
         train_quickly(small, epochs=1, out="another")
+
+
+def test_extraction_appends_nothing_until_it_is_repaired(tmp_path, tiny_backbones):
+    titles = [{"item_id": f"v{n}", "title": f"title {n}"} for n in range(6)]
+    arguments = ["--modality", "text", *places(tmp_path / "d", tmp_path / "c", tiny_backbones / "text")]  # fmt: skip
+    for count in (4, 6):
+        shutil.rmtree(tmp_path / "d", ignore_errors=True)
+        write_items(tmp_path / "d", titles[:count])
+        run(extract, *arguments)
+    (store,) = (tmp_path / "c").glob("*/*/*")
+    digest = logical_digest(open_store(store))
+    (store / "versions/000002.json").unlink()
+    result = attempt(extract, *arguments)
+    assert result.exception.exit_code == 4
+    assert "a manifest newer than version 1 was lost" in str(result.exception)
+    assert [path.name for path in (store / "versions").iterdir()] == ["000001.json"]
+    run(extract, *arguments, "--repair")
+    assert logical_digest(open_store(store)) == digest

@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import BusyError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.identity import StoreIdentity
+from crossan.cache_schema.modality import ItemStatus
 from crossan.common.owners import our_token
-from crossan.common.stores import Journal, find_stores, fsck, open_store, read_canary, versions
+from crossan.common.stores import (
+    ItemRow,
+    Journal,
+    create_store,
+    find_stores,
+    fsck,
+    logical_digest,
+    open_store,
+    read_canary,
+    versions,
+)
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.cli import app
 from crossan.common.stores.growing import collect as collect_module
@@ -25,6 +41,7 @@ from crossan.common.stores.recorded import open_recorded
 from crossan.common.stores.unlisted import lying_segments
 from crossan.common.stores.versions import read_chain
 
+MEMORY = Path("/dev/shm")
 LOSSES = {
     "deleted": lambda path: path.unlink(),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-20]),
@@ -269,3 +286,37 @@ def test_a_collection_keeps_the_claim_of_a_writer_that_died_meanwhile(store, mon
     monkeypatch.undo()
     assert claim.segment_id in collect(store, keep=1).segments
     assert not dead.exists()
+
+
+@settings(max_examples=15)
+@given(steps=st.text("acgd", min_size=1, max_size=6), lost=st.integers(1, 3))
+def test_after_any_history_and_loss_the_newest_content_is_read_or_none(steps, lost):
+    """Append, compact, collect and delete in any order; then the last manifests are gone."""
+    identity = StoreIdentity(
+        modality="text", backbone={"id": "b"}, inputs={}, capture={"layers": [0]}, dim=2
+    )
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as top:
+        store = Path(top) / "store"
+        create_store(store, identity, np.zeros((4, 1, 2), np.float32))
+        for number, step in enumerate(f"a{steps}"):
+            if step == "c":
+                compact(store, "test")
+            elif step == "g":
+                collect(store, keep=1)
+            else:
+                value = None if step == "d" else np.full((1, 2), number, np.float16)
+                status = ItemStatus.DELETED if step == "d" else ItemStatus.OK
+                journal = Journal.open(store, "shard 1/1")
+                journal.append([ItemRow(f"v{number % 2}", None, status, row=value)])
+                journal.publish({})
+                journal.close()
+        digest, kept = logical_digest(open_store(store)), read_chain(store)
+        for path in versions_of(store)[-lost:]:
+            path.unlink()
+        listed = [{entry.segment_id for entry in one.segments} for one in kept]
+        remaining = listed[: len(kept) - min(lost, len(kept))]
+        if remaining and listed[-1] <= set().union(*remaining):
+            assert logical_digest(open_store(store)) == digest  # a collection lists nothing new
+        else:
+            with pytest.raises(StoreIntegrityError, match="was lost"):
+                open_store(store)
