@@ -18,9 +18,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, stored_rows
-from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.chunk_file import FileState
-from crossan.common.stores.file_rows import RowSums
 
 KINDS = {"stitched": (1024, "raw"), "scattered": (20, "raw"), "packed": (20, "zstd")}
 """Width of a layer and codec, by how the chunks are mapped."""
@@ -208,11 +206,6 @@ def test_a_write_within_the_tick_of_the_check_is_seen(written, monkeypatch):
         opened.read(np.arange(ITEMS))
 
 
-def test_coarse_clocks_are_given_more_time():
-    assert not FileState(1, 2, 3, 4, time.time_ns() // 10**9 * 10**9 - 10**9).is_settled
-    assert FileState(1, 2, 3, 4, time.time_ns() - 10**9 // 2 * 2 + 1 - 10**9).is_settled
-
-
 def test_a_disk_that_cannot_read_is_an_error_of_the_store(written, monkeypatch):
     store, _, chunk = written
     opened = open_store(store)
@@ -292,21 +285,3 @@ def test_what_changed_since_it_was_compared_is_compared_again(written):
     flip_in_place(chunk)
     with pytest.raises(StoreIntegrityError, match="items lie in it"):
         list(opened.recheck(is_changed_only=True))
-
-
-def test_the_sums_of_rows_are_those_of_all_bytes_before_them(written):
-    store, values, path = written
-    chunk = next(one for one in open_store(store)._rows._chunks if one.path == path)
-    if chunk.layout.codec != "raw":
-        return
-    with chunk.opened() as descriptor:
-        sums = RowSums(chunk, descriptor)
-    data = path.read_bytes()
-    row_bytes = chunk.layout.row_bytes
-    assert sums._sums.tolist() == [
-        crc32c(data[: n * row_bytes]) for n in range(chunk.layout.chunk_items + 1)
-    ]
-    first_rows = values[rows_of(store, path)[0][:5]]
-    assert sums.hold(first_rows, 0, 5)
-    assert not sums.hold(first_rows, 1, 5)
-    assert not sums.hold(first_rows[::-1].copy(), 0, 5)

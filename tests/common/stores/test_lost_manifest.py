@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import BusyError, StoreIntegrityError, StoreNotFoundError
+from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
-from crossan.common.owners import our_token
 from crossan.common.stores import (
     ItemRow,
     Journal,
@@ -27,18 +25,12 @@ from crossan.common.stores import (
     logical_digest,
     open_store,
     read_canary,
-    versions,
 )
-from crossan.common.stores.claims import Claim
 from crossan.common.stores.cli import app
-from crossan.common.stores.growing import collect as collect_module
-from crossan.common.stores.growing import compact as compact_module
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.growing.repair import repair
-from crossan.common.stores.journal_names import FREE
 from crossan.common.stores.recorded import open_recorded
-from crossan.common.stores.unlisted import lying_segments
 from crossan.common.stores.versions import read_chain
 
 MEMORY = Path("/dev/shm")
@@ -163,87 +155,6 @@ def test_a_repair_moves_a_segment_away_that_nobody_can_list(grown, make_identity
     assert fsck(store).ok
 
 
-def test_a_segment_that_a_writer_has_claimed_is_a_note(grown, capsys):
-    store = grown(2)
-    claim = Claim.take(store, "transfer", "20260101T000000-0123456789abcdef")
-    claim.publish()
-    assert open_store(store).version == 2
-    note = f"{store}: reading version 2; 1 newer segments are not listed yet"
-    assert note in capsys.readouterr().err
-    assert open_store(store).version == 2
-    assert note not in capsys.readouterr().err  # said once
-    assert fsck(store).ok
-    claim.release()
-    with pytest.raises(StoreIntegrityError, match="a manifest newer than version 2 was lost"):
-        open_store(store)
-
-
-def test_the_first_segment_that_is_claimed_is_no_version_yet(begin_store, make_identity):
-    store = begin_store(make_identity())
-    Claim.take(store, "transfer", "20260101T000000-0123456789abcdef").publish()
-    with pytest.raises(StoreNotFoundError, match="expected a version, found none"):
-        open_store(store)
-
-
-def test_a_writer_is_never_taken_for_a_loss_at_any_of_its_steps(store, make_rows, monkeypatch):
-    """Look at the store between any two steps of a writer, in every order of the two looks."""
-    journal = Journal.open(store, "shard 1/1")
-    journal.append(make_rows(range(50, 51)))
-    looks = []
-
-    def looking(call):
-        def look_first(*arguments, **options):
-            # Each look begins here or at an earlier step, and ends here with the manifests.
-            looks.append(lying_segments(store))
-            manifests = read_chain(store)
-            assert [look.unlisted(manifests).lost for look in looks] == [()] * len(looks)
-            return call(*arguments, **options)
-
-        return look_first
-
-    for name in ("fsync", "rename", "link", "unlink"):
-        monkeypatch.setattr(os, name, looking(getattr(os, name)))
-    journal.publish({})
-    journal.close()
-    compact(store, "test")
-    collect(store, keep=1)
-    monkeypatch.undo()
-    assert len(looks) > 30
-    assert open_store(store).version == 5
-
-
-def test_a_claim_that_changes_hands_is_looked_for_again(grown, monkeypatch):
-    store = grown(1)
-    claim = Claim.take(store, "transfer", "20260101T000000-0123456789abcdef")
-    claim.publish()
-    away = claim.folder.rename(store / "between")
-
-    def look(folder):
-        try:
-            return lying_segments(folder)
-        finally:
-            if away.exists():
-                away.rename(claim.folder)
-
-    monkeypatch.setattr(versions, "lying_segments", look)
-    assert open_store(store).version == 1
-
-
-def test_a_compaction_that_comes_too_late_leaves_no_stray_segment(store, monkeypatch):
-    write = compact_module.write_segment
-
-    def write_while_another_compacts(*arguments):
-        monkeypatch.setattr(compact_module, "write_segment", write)
-        compact(store, "test")
-        return write(*arguments)
-
-    monkeypatch.setattr(compact_module, "write_segment", write_while_another_compacts)
-    with pytest.raises(BusyError):
-        compact(store, "test")
-    assert lying_segments(store).unlisted(read_chain(store)).lost == ()
-    assert len(list((store / "segments").iterdir())) == 3
-
-
 def test_the_identity_of_a_store_with_content_is_missed(grown):
     store = grown(1)
     (store / "store.json").unlink()
@@ -266,26 +177,6 @@ def test_ls_shows_the_others_and_ends_with_4(grown, begin_store, make_identity):
     broken, empty = json.loads(result.stdout)["stores"]
     assert "was lost" in broken["error"]
     assert empty["version"] == 0
-
-
-def test_a_collection_keeps_the_claim_of_a_writer_that_died_meanwhile(store, monkeypatch):
-    """Its segment is in no plan of this collection, so its claim must go on saying what it is."""
-    claim = Claim.take(store, "transfer", "20260101T000000-0123456789abcdef")
-    claim.publish()
-    dead = claim.folder.with_name(claim.folder.name.replace(our_token(), FREE))
-
-    def die_after_the_plan(folder):
-        if claim.folder.exists():
-            claim.folder.rename(dead)
-        return 0
-
-    monkeypatch.setattr(collect_module, "_size", die_after_the_plan)
-    compact(store, "test")
-    collect(store, keep=1)
-    assert open_store(store).version == 4
-    monkeypatch.undo()
-    assert claim.segment_id in collect(store, keep=1).segments
-    assert not dead.exists()
 
 
 @settings(max_examples=15)
