@@ -64,6 +64,8 @@ def test_a_store_without_its_identity_is_not_left_out_of_a_run(grown):
     (store / "store.json").unlink()
     with pytest.raises(StoreIntegrityError, match=r"store\.json: expected the identity"):
         train_quickly(small, epochs=1, out="another")
+    with pytest.raises(StoreIntegrityError, match=r"store\.json: expected the identity"):
+        run(evaluate, small / "r")
 
 
 def test_extraction_appends_nothing_until_it_is_repaired(tmp_path, tiny_backbones):

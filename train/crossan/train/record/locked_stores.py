@@ -73,8 +73,9 @@ def open_locked(
 
 def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
     for folder in (recorded, moved):
-        # Not Path.is_file, which raises where somebody else's folder may not be entered.
-        if os.access(folder / "store.json", os.R_OK):
+        # Not Path.is_file, which raises where somebody else's folder may not be entered. A store
+        # that has lost its store.json is opened too, which says so.
+        if any(os.access(folder / name, os.R_OK) for name in ("store.json", "versions")):
             return folder
     raise StoreNotFoundError(
         f"{recorded}: expected the {modality} store that the run was trained on, found none",
