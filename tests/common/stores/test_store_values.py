@@ -17,7 +17,8 @@ from crossan.cache_schema.modality import Modality
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.stores import create_store, encode_rows, find_stores, read_canary, store_folder
 from crossan.common.stores.checksums import crc32c
-from crossan.common.stores.mapping import ChunkFile, map_chunks
+from crossan.common.stores.chunk_file import ChunkFile
+from crossan.common.stores.mapping import map_chunks
 from crossan.common.stores.packed_frames import check_frame
 from crossan.common.stores.values import decode_rows
 from support.earlier_chunks import earlier_payload, sealed

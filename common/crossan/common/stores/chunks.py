@@ -17,7 +17,7 @@ from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.packed_frames import check_frame
 from crossan.common.stores.values import bits_dtype
 
-__all__ = ["MappedChunk", "check_chunk", "crc_tail", "decode_chunk"]
+__all__ = ["MappedChunk", "check_chunk", "check_crc", "check_length", "crc_tail", "decode_chunk"]
 
 MappedChunk = mmap.mmap | bytes
 """The bytes of one chunk file."""
@@ -41,11 +41,35 @@ def check_chunk(
     StoreIntegrityError
         They differ. Names the file.
     """
-    crc = crc32c(payload)
+    check_crc(crc32c(payload), tail, entry, path)
+
+
+def check_crc(crc: int, tail: bytes, entry: FileEntry, path: Path) -> None:
+    """Compare the CRC32C of a payload, and the tail after it, with the recorded one.
+
+    Raises
+    ------
+    StoreIntegrityError
+        They differ. Names the file.
+    """
     if crc != entry.crc32c or tail != crc_tail(crc):
         raise StoreIntegrityError(
             f"{path}: expected bytes with CRC32C {entry.crc32c or 0:08x}, found {crc:08x}, "
-            f"and {struct.unpack('<I', tail)[0]:08x} in its tail"
+            f"and {int.from_bytes(tail, 'little'):08x} in its tail"
+        )
+
+
+def check_length(byte_count: int, layout: ArrayLayout, path: Path) -> None:
+    """Refuse the payload of a raw chunk that is not as long as its rows.
+
+    Raises
+    ------
+    StoreIntegrityError
+        It has another length. Names the file.
+    """
+    if byte_count != layout.chunk_bytes:
+        raise StoreIntegrityError(
+            f"{path}: expected {layout.chunk_bytes:,} bytes of rows, found {byte_count:,}"
         )
 
 
@@ -79,10 +103,7 @@ def decode_chunk(mapped: MappedChunk, layout: ArrayLayout, path: Path) -> npt.ND
     if layout.codec != "raw":
         check_frame(payload, layout, str(path))
         return _decode_packed(mapped, layout, path)
-    if len(payload) != layout.chunk_bytes:
-        raise StoreIntegrityError(
-            f"{path}: expected {layout.chunk_bytes:,} bytes of rows, found {len(payload):,}"
-        )
+    check_length(len(payload), layout, path)
     rows = np.frombuffer(payload, dtype=bits_dtype(layout.stored_dtype))
     return rows.reshape(layout.chunk_items, layout.layer_count, layout.dim)
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.files import fsync_folder
 from crossan.common.owners import our_token
 from crossan.common.stores.journal_names import JournalName, is_abandoned, job_digest
+from crossan.common.stores.unlisted import lying_segments
+from crossan.common.stores.versions import read_chain
 
-__all__ = ["Claim", "claimed_segments"]
+__all__ = ["Claim", "claimed_segments", "release_claims", "remove_dead_claims"]
 
 _BUILD = "segment"
+_DISCARDED = "discarded"
 
 
 class Claim:
@@ -102,6 +108,30 @@ class Claim:
         """Give the claim up."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def discard(self) -> None:
+        """Take the published segment back, which nobody else knows of, and give the claim up."""
+        with suppress(FileNotFoundError):
+            (self._store / "segments" / self.segment_id).rename(self.folder / _DISCARDED)
+            fsync_folder(self._store / "segments")
+        self.release()
+
+
+def release_claims(store: Path, claims: Sequence[Claim]) -> None:
+    """Give up the claims, but not those on segments that no manifest lists.
+
+    Without its claim such a segment would look as one whose manifest was lost. It stays
+    claimed until a garbage collection takes both: another process may be about to list it.
+    """
+    if not claims:
+        return
+    try:
+        unlisted = lying_segments(store).unlisted(read_chain(store)).claimed
+    except StoreIntegrityError:  # which the next reader reports: claims do no harm meanwhile
+        return
+    for claim in claims:
+        if claim.segment_id not in unlisted:
+            claim.release()
+
 
 def claimed_segments(store: Path) -> set[str]:
     """Return the ids of the segments that no collection may remove.
@@ -117,11 +147,17 @@ def claimed_segments(store: Path) -> set[str]:
     return claimed
 
 
-def remove_dead_claims(store: Path) -> None:
-    """Remove the claims, not the journals, of processes that have ended."""
+def remove_dead_claims(store: Path, unlisted: Collection[str] = ()) -> None:
+    """Remove the claims, not the journals, of processes that have ended.
+
+    Claims on segments that are published and ``unlisted`` stay: without its claim, such
+    a segment would look as one whose manifest was lost.
+    """
     for path in _staged(store):
         name = JournalName.parse(path.name)
-        if name is not None and not (path / "journal.log").exists() and _is_dead(path, name):
+        if name is None or name.segment_id in unlisted or (path / "journal.log").exists():
+            continue
+        if _is_dead(path, name):
             shutil.rmtree(path, ignore_errors=True)
 
 

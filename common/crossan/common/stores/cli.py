@@ -68,6 +68,8 @@ def list_stores(
 ) -> None:
     """List the stores in a cache.
 
+    The exit code is that of the first that cannot be read.
+
     Examples
     --------
     crossan cache ls --cache demo/cache
@@ -82,18 +84,22 @@ def list_stores(
             f"no cache at {cache}: expected a folder of stores",
             remedy="Run: crossan-extract --cache C",
         )
-    summaries = []
+    summaries: list[dict[str, Any]] = []
+    problems: list[CrossanError] = []
     for path in find_stores(cache, dataset):
         try:
             summaries.append(summary(path))
         except CrossanError as error:  # one unreadable store does not hide the others
+            problems.append(error)
             summaries.append({"store": str(path), "error": error.message})
     if as_json:
         print_json({"stores": summaries})
-        return
-    _print_summaries(summaries)
-    if not summaries:
-        note(f"no stores in {cache}")
+    else:
+        _print_summaries(summaries)
+        if not summaries:
+            note(f"no stores in {cache}")
+    if problems:
+        raise typer.Exit(problems[0].exit_code)
 
 
 @add_command(app, "verify")

@@ -62,7 +62,10 @@ def require_cache(
 def find_stores(
     cache: Path | str, dataset: str | None = None, modality: Modality | None = None
 ) -> list[Path]:
-    """Return the folders in ``cache`` that hold a ``store.json``, sorted.
+    """Return the folders in ``cache`` that hold a store, sorted.
+
+    One that has lost its ``store.json`` is among them, so that a run stops there and does not go
+    on without its modality.
 
     Parameters
     ----------
@@ -75,9 +78,26 @@ def find_stores(
     """
     of_dataset = _file_name(dataset) if dataset is not None else "*"
     of_modality = modality.value if modality is not None else "*"
-    identities = Path(cache).glob(f"{of_dataset}/{of_modality}/*/store.json")
+    folders = Path(cache).glob(f"{of_dataset}/{of_modality}/*")
     # A cache may hold other folders too, so the name in the middle has to be a modality.
-    return sorted(path.parent for path in identities if path.parent.parent.name in set(Modality))
+    return sorted(path for path in folders if path.parent.name in set(Modality) and _is_begun(path))
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a folder holds a store, or what is left of one.
+
+    A store that has content but no ``store.json`` was begun, as that file is written first.
+    """
+    return (folder / "store.json").exists() or _has_content(folder)
+
+
+def _has_content(folder: Path) -> bool:
+    return any(
+        entry
+        for name in ("versions", "segments")
+        if (folder / name).is_dir()
+        for entry in (folder / name).iterdir()
+    )
 
 
 def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Path:
@@ -143,11 +163,16 @@ def read_identity(folder: Path) -> StoreIdentity:
     Raises
     ------
     StoreNotFoundError
-        There is no ``store.json``.
+        There is no ``store.json``, and nothing else of a store.
     StoreIntegrityError, IncompatibleError
-        It cannot be read.
+        It cannot be read, or was lost.
     """
     if not (folder / "store.json").is_file():
+        if _has_content(folder):
+            raise StoreIntegrityError(
+                f"{folder / 'store.json'}: expected the identity of the store, found no such file",
+                remedy="Run: crossan-extract --repair with the options of the store",
+            )
         raise StoreNotFoundError(
             f"no store at {folder}: expected store.json, found none",
             remedy="Run: crossan cache ls",

@@ -21,15 +21,14 @@ from crossan.cache_schema.segment import (
     ARRAY_METADATA,
     ITEM_INDEX,
     SegmentRecord,
-    is_segment_id,
 )
 from crossan.common.files import LARGEST_METADATA, require_plain
 from crossan.common.stores.findings import Problem, Report
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.item_index import SegmentItems, parse_items
-from crossan.common.stores.journal_names import JournalName
 from crossan.common.stores.segments import check_layout
 from crossan.common.stores.soundness import find_flaws
+from crossan.common.stores.unlisted import lying_segments
 from crossan.common.stores.versions import check_chain, list_versions, read_manifest
 
 __all__ = ["Problem", "Report", "fsck", "verify"]
@@ -89,6 +88,7 @@ class _Inspection:
                 f"no store at {self._store}: expected store.json, found none",
                 remedy="Run: crossan cache ls",
             )
+        lying = lying_segments(self._store)  # before the manifests, which a writer may add to
         manifests = self._manifests()
         has_whole_history = not self._problems
         newest = manifests[-1] if manifests else None
@@ -100,7 +100,7 @@ class _Inspection:
         needed = {entry.segment_id for entry in newest.segments} if newest else set()
         listed = {entry.segment_id: entry for manifest in manifests for entry in manifest.segments}
         if has_whole_history:
-            self._unlisted_segments(set(listed) | set(newest.dropped if newest else ()))
+            self._unlisted_segments(lying.unlisted(manifests).lost)
         for entry in listed.values():
             if entry.segment_id in needed or (self._store / "segments" / entry.segment_id).exists():
                 self._segment(entry, identity)
@@ -257,23 +257,14 @@ class _Inspection:
                     _REMEDY_EXTRA,
                 )
 
-    def _unlisted_segments(self, listed: set[str]) -> None:
-        """Notice a lost newest manifest by segments that no manifest lists.
-
-        Those that a journal is about to commit are none of them.
-        """
-        folder, staging = self._store / "segments", self._store / "staging"
-        names = (
-            [JournalName.parse(path.name) for path in staging.iterdir()] if staging.is_dir() else []
-        )
-        in_flight = {name.segment_id for name in names if name is not None}
-        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if path.name not in listed | in_flight and is_segment_id(path.name):
-                what = (
-                    "expected every segment in a manifest, found this one in none: "
-                    "a manifest under versions/ was lost"
-                )
-                self._add("unlisted-segment", path, what)
+    def _unlisted_segments(self, lost: Sequence[str]) -> None:
+        """Report a lost newest manifest by segments that no manifest lists."""
+        for segment in lost:
+            what = (
+                "expected every segment in a manifest, found this one in none: "
+                "a manifest under versions/ was lost"
+            )
+            self._add("unlisted-segment", self._store / "segments" / segment, what)
 
 
 def _first_items(items: SegmentItems, rows: Sequence[int]) -> str:

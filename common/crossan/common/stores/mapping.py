@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
-from crossan.cache_schema.segment import FileEntry
-from crossan.common.files import require_plain
-from crossan.common.stores.chunks import MappedChunk, check_chunk, decode_chunk
+from crossan.cache_schema.layout import CRC_BYTES
+from crossan.common.stores.chunk_file import ChunkFile, FileState, MissingChunkError
+from crossan.common.stores.chunks import MappedChunk, decode_chunk
+from crossan.common.stores.file_rows import read_checked
 from crossan.common.stores.values import bits_dtype
 
-__all__ = ["ChunkFile", "Rows", "map_chunks"]
+__all__ = ["Rows", "map_chunks"]
 
 _PROT_NONE, _PROT_READ = 0, 1
 _MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = (
@@ -35,67 +34,40 @@ _MOST_STITCHED = 32_768
 """Chunks mapped side by side at most, half of the mappings that the kernel allows a process."""
 
 
-class ChunkFile:
-    """One chunk file of a version, as its segment records it."""
-
-    __slots__ = ("entry", "layout", "segment")
-
-    def __init__(self, segment: Path, entry: FileEntry, layout: ArrayLayout) -> None:
-        self.segment, self.entry, self.layout = segment, entry, layout
-
-    @property
-    def path(self) -> Path:
-        """Path of the file."""
-        return self.segment / self.entry.path
-
-    def open(self) -> int:
-        """Return a descriptor of the file, its kind and size checked.
-
-        Raises
-        ------
-        StoreIntegrityError
-            A link, no file, another size, or no payload at all.
-        """
-        require_plain(self.segment, self.entry.path)
-        # A pipe in the place of the file would block the open for ever, but for O_NONBLOCK.
-        try:
-            descriptor = os.open(
-                self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            )
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreIntegrityError(
-                f"{self.path}: expected {self.entry.size:,} bytes, found no such file"
-            ) from error
-        status = os.fstat(descriptor)
-        problem = None
-        if not stat.S_ISREG(status.st_mode):
-            problem = "expected a file, found something else"
-        elif status.st_size != self.entry.size:
-            problem = f"expected {self.entry.size:,} bytes, found {status.st_size:,} bytes"
-        elif status.st_size <= CRC_BYTES:
-            problem = f"expected a payload before the CRC32C, found {status.st_size} bytes"
-        if problem is not None:
-            os.close(descriptor)
-            raise StoreIntegrityError(f"{self.path}: {problem}")
-        return descriptor
-
-
 class Rows(Protocol):
     """The rows of all chunks in their order, padding rows included."""
+
+    @property
+    def states(self) -> Sequence[FileState]:
+        """What each mapped file was when it was mapped."""
 
     def chunk(self, number: int) -> npt.NDArray[Any]:
         """Return one chunk as stored, ``(chunk_items, layer, dim)``.
 
-        Its bytes may not have been checked.
+        Its bytes may not have been checked. Where its file has become shorter, touching them
+        ends the process.
         """
 
-    def check(self, number: int) -> None:
-        """Compare a chunk's bytes with its recorded CRC32C.
+    def check(self, number: int) -> bool:
+        """Compare a chunk's file with its recorded CRC32C, False where it is not the mapped file.
+
+        The file is read: bytes of a mapping cannot be touched without danger, but are the same.
 
         Raises
         ------
         StoreIntegrityError
             They differ.
+        """
+
+    def copy(self, number: int, places: Sequence[int] | None) -> int:
+        """Return a descriptor of a copy of the mapped file, for where the file is gone.
+
+        It holds the rows at ``places``, where they are in the file; None for all, and the tail.
+
+        Raises
+        ------
+        StoreIntegrityError
+            The mapped file has become shorter.
         """
 
     @property
@@ -109,8 +81,8 @@ class Rows(Protocol):
 def map_chunks(chunks: Sequence[ChunkFile]) -> Rows:
     """Map the chunk files of a version.
 
-    Every size is checked here, bytes when `Rows.check` is called. Whatever happens to the files'
-    names afterwards, the rows stay readable.
+    Every size is checked here, bytes when `Rows.check` is called. Where a file is removed or
+    replaced afterwards, its rows stay readable.
 
     Raises
     ------
@@ -188,13 +160,12 @@ class _Stitched:
         starts = np.cumsum([0, *(chunk.layout.chunk_bytes for chunk in chunks)])
         region = _Region(int(starts[-1]))
         self._tails = []
+        self.states: list[FileState] = []
         for chunk, start in zip(chunks, starts[:-1], strict=True):
-            descriptor = chunk.open()
-            try:
+            with chunk.opened() as descriptor:
                 region.place(int(start), chunk.layout.chunk_bytes, descriptor)
                 self._tails.append(os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes))
-            finally:
-                os.close(descriptor)
+                self.states.append(FileState.of(os.fstat(descriptor)))
         # All chunks have rows of one shape: `read_segment` has compared each with the identity.
         layout = chunks[0].layout
         flat = np.asarray(region).view(bits_dtype(layout.stored_dtype))
@@ -205,9 +176,12 @@ class _Stitched:
         assert self.tensor is not None
         return self.tensor[self._first_rows[number] : self._first_rows[number + 1]]
 
-    def check(self, number: int) -> None:
-        chunk = self._chunks[number]
-        check_chunk(self.chunk(number), self._tails[number], chunk.entry, chunk.path)
+    def check(self, number: int) -> bool:
+        return _read_if_mapped(self._chunks[number], self.states[number]) is not None
+
+    def copy(self, number: int, places: Sequence[int] | None) -> int:
+        payload = self.chunk(number).reshape(-1).view(np.uint8)
+        return _copied(payload, self._chunks[number], places, self._tails[number])
 
 
 class _Scattered:
@@ -219,14 +193,13 @@ class _Scattered:
         self._chunks = chunks
         self._mapped: list[MappedChunk] = []
         self._decoded: dict[int, npt.NDArray[Any]] = {}
+        self.states: list[FileState] = []
         for chunk in chunks:
-            descriptor = chunk.open()
-            try:
+            with chunk.opened() as descriptor:
                 self._mapped.append(
                     mmap.mmap(descriptor, chunk.entry.size, access=mmap.ACCESS_READ)
                 )
-            finally:
-                os.close(descriptor)
+                self.states.append(FileState.of(os.fstat(descriptor)))
 
     def chunk(self, number: int) -> npt.NDArray[Any]:
         if number not in self._decoded:
@@ -234,7 +207,60 @@ class _Scattered:
             self._decoded[number] = decode_chunk(self._mapped[number], chunk.layout, chunk.path)
         return self._decoded[number]
 
-    def check(self, number: int) -> None:
-        chunk, mapped = self._chunks[number], self._mapped[number]
-        view = memoryview(mapped)
-        check_chunk(view[:-CRC_BYTES], bytes(view[-CRC_BYTES:]), chunk.entry, chunk.path)
+    def check(self, number: int) -> bool:
+        chunk = self._chunks[number]
+        data = _read_if_mapped(chunk, self.states[number])
+        if data and number not in self._decoded:
+            # Decoded from the very bytes that were checked, and kept from then on.
+            self._decoded[number] = decode_chunk(data, chunk.layout, chunk.path)
+        return data is not None
+
+    def copy(self, number: int, places: Sequence[int] | None) -> int:
+        chunk = self._chunks[number]
+        is_packed = chunk.layout.codec != "raw"
+        whole = np.frombuffer(self._mapped[number], np.uint8)
+        return _copied(whole, chunk, None if is_packed else places)
+
+
+def _read_if_mapped(chunk: ChunkFile, mapped: FileState) -> bytes | None:
+    """Compare a chunk's file with its record, None where another file than ``mapped`` lies there.
+
+    Returns the bytes of a packed chunk, and none of a raw one.
+    """
+    try:
+        with chunk.opened() as descriptor:
+            if FileState.of(os.fstat(descriptor)).file != mapped.file:
+                return None
+            return read_checked(chunk, descriptor)
+    except MissingChunkError:
+        return None
+
+
+def _copied(
+    mapped: npt.NDArray[np.uint8],
+    chunk: ChunkFile,
+    places: Sequence[int] | None,
+    tail: bytes = b"",
+) -> int:
+    """Copy a mapped file, or rows of it, into memory that has a descriptor."""
+    row_bytes = chunk.layout.row_bytes
+    starts = [0] if places is None else [place * row_bytes for place in places]
+    byte_count = len(mapped) if places is None else row_bytes
+    descriptor = os.memfd_create("crossan-chunk", os.MFD_CLOEXEC)
+    try:
+        for start in starts:
+            stop = start + byte_count
+            # The kernel answers with an error where the file has become shorter: touching its
+            # pages ourselves would end the process.
+            while start < stop:
+                start += os.pwrite(descriptor, mapped[start:stop].data, start)
+        os.pwrite(descriptor, tail, len(mapped))
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno != errno.EFAULT:
+            raise
+        raise StoreIntegrityError(
+            f"{chunk.path}: expected {chunk.entry.size:,} bytes, found that the file was cut"
+            " short and removed"
+        ) from error
+    return descriptor

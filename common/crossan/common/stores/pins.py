@@ -5,6 +5,7 @@ Runs leave them, so that no garbage collection takes a version from a run.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import field_of, parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.common.console import note
 from crossan.common.files import read_regular, replace_durably
 
 __all__ = ["LOCK_FILE", "Pin", "pin_version", "pinned_versions"]
@@ -33,7 +35,7 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
     """Note in a store that ``holder`` needs one of its versions.
 
     The note replaces an earlier one of the same holder. A store that cannot be written
-    takes no note.
+    takes none, which is said.
 
     Parameters
     ----------
@@ -54,8 +56,13 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
             folder / f"{name}.json",
             pretty_bytes({"holder": str(holder), "host": os.uname().nodename, "version": version}),
         )
-    except PermissionError:
-        return
+    except OSError as refusal:
+        if refusal.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        note(
+            f"{store}: cannot be written, so it takes no note that version {version} is in use;"
+            f" name it to a garbage collection there: crossan cache gc --runs {holder.parent}"
+        )
 
 
 def pinned_versions(store: Path, runs: Iterable[Path] = ()) -> list[Pin]:

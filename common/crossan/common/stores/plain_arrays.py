@@ -21,9 +21,9 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import ARRAY_NAME, CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import ITEM_INDEX, FileEntry, SegmentRecord
 from crossan.common.files import read_regular
+from crossan.common.stores.chunk_file import ChunkFile
 from crossan.common.stores.chunks import check_chunk
 from crossan.common.stores.fixed_store import FixedStore
-from crossan.common.stores.mapping import ChunkFile
 from crossan.common.stores.packed_frames import check_frame
 
 __all__ = ["VerifiedStore", "plain_array"]
@@ -89,11 +89,8 @@ class VerifiedStore(FixedStore):
         if entry.crc32c is None:
             return self._read_metadata(entry)
         chunk = ChunkFile(self.folder, entry, self._layout)
-        descriptor = chunk.open()
-        try:
+        with chunk.opened() as descriptor:
             data = os.pread(descriptor, entry.size, 0)
-        finally:
-            os.close(descriptor)
         payload = memoryview(data)[:-CRC_BYTES]
         check_chunk(payload, data[-CRC_BYTES:], entry, chunk.path)
         if self._layout.codec != "raw":

@@ -38,7 +38,7 @@ def open_store(path: Path | str, version: int | None = None) -> FeatureStore:
 
     Everything about it is checked but the bytes of the chunks: they are checked when they are read,
     and their sizes here. The chunks are mapped here, so that the version stays readable whatever a
-    compaction or garbage collection does afterwards.
+    garbage collection does afterwards.
 
     Parameters
     ----------
@@ -182,9 +182,9 @@ class FeatureStore:
         out
             C-contiguous array of the result's shape and of `dtype` to write into and return.
         is_mapped
-            Whether the rows are copied from the mapped files. All pages of these that are touched
-            count as memory of this process from then on. False reads the files, so that nothing
-            but the result is kept.
+            Whether the rows are copied from the mapped files, if these have not changed. All pages
+            of these that are touched count as memory of this process from then on. False reads the
+            files, so that nothing but the result is kept, and compares every row with the record.
 
         Returns
         -------
@@ -200,17 +200,17 @@ class FeatureStore:
         ValueError
             ``out`` does not fit.
         StoreIntegrityError
-            The bytes of a chunk, checked when it is first touched, are not those recorded. Names
-            the file and items.
+            The bytes of a chunk are not those recorded, or no more. Names the file and items.
         """
         chosen = checked_rows(np.asarray(rows), len(self.item_ids))
         layer_count = len(self.layers if layers is None else layers)
         check_out(out, (len(chosen), layer_count, self.dim), self.dtype)
         if self.identity.stored_dtype == "bfloat16":
-            decoded = decode_rows(
-                self._read_stored(chosen, layers, None, is_mapped=is_mapped), "bfloat16"
-            )
-            return decoded if out is None else _copied(decoded, out)
+            stored = self._read_stored(chosen, layers, None, is_mapped=is_mapped)
+            decoded = decode_rows(stored, "bfloat16")
+            if out is not None:
+                out[...] = decoded
+            return decoded if out is None else out
         return self._read_stored(chosen, layers, out, is_mapped=is_mapped)
 
     def load(self, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
@@ -233,11 +233,15 @@ class FeatureStore:
         shape = (len(self.item_ids), len(self.layers), self.dim)
         check_out(out, shape, self.dtype)
         if self.identity.stored_dtype == "bfloat16":
-            return self.read(np.arange(shape[0]), out=out)
+            return self.read(np.arange(shape[0]), out=out, is_mapped=False)
         if out is None:
             out = np.empty(shape, dtype=self.dtype)
         self._rows.load(out)
         return out
+
+    def recheck(self, *, is_changed_only: bool = False) -> Iterator[int]:
+        """Compare every chunk, or those changed since, with its record; yield its size in bytes."""
+        return self._rows.recheck(is_changed_only=is_changed_only)
 
     def to_zarr(self) -> tuple[zarr.Array[Any], ...]:
         """Return the plain zarr array of each segment, oldest segment first.
@@ -266,7 +270,7 @@ class FeatureStore:
             yield self.read_stored(np.arange(start, min(start + item_count, len(self.item_ids))))
 
     def read_stored(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return the stored bits of some items, ``(n, layer, dim)``, as uint16 for bfloat16."""
+        """Return the stored bits of some items, as `iter_stored` does."""
         return self._read_stored(checked_rows(rows, len(self.item_ids)), None, None)
 
     def _read_stored(
@@ -293,8 +297,3 @@ class FeatureStore:
                 f"{self.path}: expected layers among {list(self.layers)}, found {unknown}"
             )
         return [self.layers.index(layer) for layer in layers]
-
-
-def _copied(source: npt.NDArray[Any], out: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    out[...] = source
-    return out

@@ -1,9 +1,10 @@
-"""The rows of one version, copied by all cores and checked when first touched."""
+"""The rows of one version, copied by all cores from what was compared with its record."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.layout import CRC_BYTES
-from crossan.common.stores.chunks import crc_tail
-from crossan.common.stores.file_rows import read_file_rows
-from crossan.common.stores.gather import on_all_cores, read_and_sum, take_rows
+from crossan.common.stores.chunk_file import ChunkFile, FileState, MissingChunkError
+from crossan.common.stores.file_rows import RowSums, load_file_rows, read_checked, read_file_rows
+from crossan.common.stores.gather import on_all_cores, take_rows
 from crossan.common.stores.index import NOWHERE, StoreIndex
-from crossan.common.stores.mapping import ChunkFile, map_chunks
+from crossan.common.stores.mapping import map_chunks
+from crossan.common.stores.mapping_checks import MappingChecks
 from crossan.common.stores.segments import Segment
 from crossan.common.stores.values import fill_rows
 
 __all__ = ["StoredRows"]
 
 _SHOWN_ITEMS = 3
+_LOOKS = 3
+"""Times that rows are read while their file changes under the reading."""
 
 
 class StoredRows:
     """All chunks of a version, mapped.
+
+    Rows are copied from the mapping where each file is what it was when it was checked, which
+    `MappingChecks` looks at around the copying. Rows read from the files are compared one by one
+    with what was checked, see `RowSums`.
 
     Parameters
     ----------
@@ -61,8 +68,8 @@ class StoredRows:
         ]
         first_rows = np.cumsum([0, *(chunk.layout.chunk_items for chunk in self._chunks)])
         self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
-        self._is_checked = np.zeros(len(self._chunks), dtype=bool)
-        self._is_all_checked = not self._chunks
+        self._sums: list[RowSums | None] = [None] * len(self._chunks)
+        self._rechecked: list[FileState | None] = [None] * len(self._chunks)
         try:
             self._files = map_chunks(self._chunks)
         except StoreIntegrityError as error:
@@ -75,11 +82,13 @@ class StoredRows:
                 0,
             )
             raise self._naming_items(error, number) from error
+        self._checks = MappingChecks(self._chunks, self._files)
 
     @property
     def index_bytes(self) -> int:
-        """Memory that finding a row takes."""
-        return self._row_of.nbytes
+        """Memory that finding a row takes, and the sum of each."""
+        rows = sum(chunk.layout.chunk_items for chunk in self._chunks)
+        return self._row_of.nbytes + rows * np.dtype(np.uint32).itemsize
 
     def gather(
         self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
@@ -95,7 +104,19 @@ class StoredRows:
         out
             C-contiguous ``(n, layer, dim)`` in the dtype on disk.
         """
-        self._check_chunks_of(items)
+        numbers = self._chunks_of(items)
+        # A file that is not the mapped one any more, or that changes while its rows are copied, is
+        # read as a file: touching the mapping of one that was cut short would end the process.
+        if self._is_sound(numbers):
+            self._gather_mapped(items, columns, out)
+            if self._checks.are_unchanged(numbers):
+                self._fill_gaps(items, out)
+                return
+        self.gather_unmapped(items, columns, out)
+
+    def _gather_mapped(
+        self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
+    ) -> None:
         tensor = self._files.tensor
         if tensor is None:
             self._gather_scattered(items, columns, out)
@@ -106,7 +127,6 @@ class StoredRows:
             _, layer_count, dim = tensor.shape
             places = self._row_of[items][:, None] * layer_count + np.array(columns, dtype=np.int64)
             take_rows(tensor.reshape(-1, dim), places.reshape(-1), out.reshape(-1, dim))
-        self._fill_gaps(items, out)
 
     def gather_unmapped(
         self, items: npt.NDArray[np.int64], columns: list[int] | None, out: npt.NDArray[Any]
@@ -156,17 +176,11 @@ class StoredRows:
 
         The items come in the order of the rows in the chunk.
         """
-        places = self._index.place_of[items]
-        is_run = (
-            places[0] == 0
-            and places[-1] == len(items) - 1
-            and items[-1] - items[0] == len(items) - 1
-        )
-        chunk = self._chunks[number]
-        # A run of rows that becomes a run of items needs no scratch memory: read it in one go.
-        # Both ascend without repeats, so their ends, and the steps of one, tell that they are runs.
-        is_run = is_run and chunk.layout.codec == "raw" and bool((np.diff(items) == 1).all())
-        if not is_run or self._read_chunk_file(chunk, out[items[0] : items[-1] + 1]) is None:
+        chunk, places = self._chunks[number], self._index.place_of[items]
+        try:
+            with self._naming(number), chunk.opened() as descriptor:
+                load_file_rows(chunk, descriptor, places, items, out)
+        except MissingChunkError:
             self._read_rows(number, places, items, None, out)
 
     def _read_rows(
@@ -179,47 +193,53 @@ class StoredRows:
     ) -> None:
         """Copy rows of one chunk from its file, as `read_file_rows` does."""
         chunk = self._chunks[number]
-        try:
-            descriptor = chunk.open()
-        except StoreIntegrityError:
-            # A garbage collection took the file since the version was opened; its mapping stays.
-            if not self._is_checked[number]:
-                self._check(number)
-            rows = self._files.chunk(number)[places]
-            out[targets] = rows if columns is None else rows[:, columns]
-            return
-        try:
-            if not self._is_checked[number]:
-                is_sound = chunk.layout.codec == "raw" and self._sum(chunk, descriptor) is not None
-                # What is not sound is looked at again by `_check`, which names what is wrong.
-                self._note_checked(number) if is_sound else self._check(number)
-            read_file_rows(chunk, descriptor, places, targets, columns, out)
-        finally:
-            os.close(descriptor)
+        with self._naming(number):
+            for _ in range(_LOOKS):
+                with self._opened(number, places) as descriptor:
+                    sums = self._sums[number]
+                    if sums is None and chunk.layout.codec == "raw":
+                        sums = self._sums[number] = RowSums(chunk, descriptor)
+                    if read_file_rows(chunk, descriptor, places, targets, columns, out, sums):
+                        return
+                    # This says what is wrong, unless somebody has put the right bytes back.
+                    read_checked(chunk, descriptor)
+            raise StoreIntegrityError(
+                f"{chunk.path}: expected a file that does not change, found other bytes at each look"
+            )
 
-    def _read_chunk_file(self, chunk: ChunkFile, out: npt.NDArray[Any]) -> int | None:
-        """Read a whole raw chunk into ``out`` and return its CRC32C.
+    @contextmanager
+    def _opened(self, number: int, places: npt.NDArray[np.int32]) -> Iterator[int]:
+        """Open a chunk's file for the block, or a copy of its mapping where the file is gone.
 
-        None where the file is gone or holds other bytes than recorded.
+        A garbage collection may have taken it since the version was opened; its mapping stays.
         """
+        chunk = self._chunks[number]
         try:
-            descriptor = chunk.open()
-        except StoreIntegrityError:
-            return None
+            with chunk.opened() as descriptor:
+                yield descriptor
+                return
+        except MissingChunkError:
+            is_known = self._sums[number] is not None
+            copy = self._files.copy(number, places.tolist() if is_known else None)
         try:
-            return self._sum(chunk, descriptor, out)
+            yield copy
         finally:
-            os.close(descriptor)
+            os.close(copy)
 
-    @staticmethod
-    def _sum(chunk: ChunkFile, descriptor: int, out: npt.NDArray[Any] | None = None) -> int | None:
-        """Return the CRC32C of a raw chunk's rows.
+    def recheck(self, *, is_changed_only: bool = False) -> Iterator[int]:
+        """Compare every chunk with its record, yielding the bytes of one after the other.
 
-        None where the recorded one, or that in the file's tail, is another.
+        With ``is_changed_only`` only those whose files have changed since they were compared so. A
+        chunk whose file was collected is left out: its rows are compared when they are read.
         """
-        crc = read_and_sum(descriptor, chunk.layout.chunk_bytes, out)
-        tail = os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes)
-        return crc if crc == chunk.entry.crc32c and tail == crc_tail(crc) else None
+        for number, chunk in enumerate(self._chunks):
+            state = chunk.state()
+            if state is None or (is_changed_only and state == self._rechecked[number]):
+                continue
+            with self._naming(number), suppress(MissingChunkError), chunk.opened() as descriptor:
+                read_checked(chunk, descriptor)
+            self._rechecked[number] = state
+            yield chunk.entry.size
 
     def _fill_gaps(self, items: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
         if self._has_gaps:
@@ -239,24 +259,32 @@ class StoredRows:
                 rows = self._files.chunk(int(number))[self._index.place_of[items[targets]]]
                 out[targets] = rows if columns is None else rows[:, columns]
 
-    def _check_chunks_of(self, items: npt.NDArray[np.int64]) -> None:
-        if self._is_all_checked:
-            return
-        numbers = np.unique(self._index.chunk_of[items])
-        on_all_cores(
-            self._check, [int(n) for n in numbers if n != NOWHERE and not self._is_checked[n]]
-        )
+    def _chunks_of(self, items: npt.NDArray[np.int64]) -> list[int]:
+        """Return the numbers of the chunks that hold rows of some items."""
+        is_touched = np.zeros(len(self._chunks) + 1, dtype=bool)
+        is_touched[self._index.chunk_of[items]] = True  # NOWHERE is the one after the last
+        return np.flatnonzero(is_touched[:-1]).tolist()
 
-    def _check(self, number: int) -> None:
+    def _is_sound(self, numbers: Sequence[int]) -> bool:
+        """Whether the mapping of some chunks is what was checked; those that changed are checked."""
+
+        def check(number: int) -> None:
+            with self._naming(number):
+                self._checks.check(number)
+
+        changed = self._checks.changed(numbers)
+        on_all_cores(check, changed)
+        return not changed or not self._checks.replaced(changed)
+
+    @contextmanager
+    def _naming(self, number: int) -> Iterator[None]:
+        """Add the items of a chunk, and what mends it, to an error of the block."""
         try:
-            self._files.check(number)
+            yield
+        except MissingChunkError:
+            raise
         except StoreIntegrityError as error:
             raise self._naming_items(error, number) from error
-        self._note_checked(number)
-
-    def _note_checked(self, number: int) -> None:
-        self._is_checked[number] = True
-        self._is_all_checked = bool(self._is_checked.all())
 
     def _naming_items(self, error: StoreIntegrityError, number: int) -> StoreIntegrityError:
         items = self._index.item_ids[self._index.chunk_of == number]

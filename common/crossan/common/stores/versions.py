@@ -6,14 +6,17 @@ They are read and checked as a chain, and extended by compare and swap.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError, StoreNotFoundError
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name, version_number
+from crossan.common.console import note
 from crossan.common.files import create_exclusively, read_regular
 from crossan.common.stores.folders import CANARY
+from crossan.common.stores.unlisted import lost_manifest, lying_segments
 
 __all__ = [
     "Content",
@@ -23,9 +26,13 @@ __all__ = [
     "create_manifest",
     "list_versions",
     "next_manifest",
+    "read_chain",
     "read_manifest",
     "read_version",
 ]
+
+_LOOKS = 3
+"""Looks at a store before a manifest counts as lost."""
 
 
 class Content(NamedTuple):
@@ -72,25 +79,73 @@ def read_manifest(folder: Path, version: int) -> Manifest:
 def read_version(folder: Path, version: int | None = None) -> Manifest:
     """Return the manifest of a version, the newest for None, with the chain before it checked.
 
+    The newest that is left may not be the newest that there was: segments that no
+    manifest lists, and no writer has claimed, tell so. A version that is named is
+    given all the same.
+
     Raises
     ------
     StoreNotFoundError
         The store has no such version, or none yet.
     StoreIntegrityError
+        A manifest is damaged, the chain has a gap, or the newest manifest was lost.
+    """
+    if version is None:
+        return _newest(folder)
+    versions = list_versions(folder)
+    if version not in versions:
+        raise _not_found(folder, f"version {version}", versions)
+    return read_chain(folder, version)[-1]
+
+
+def _newest(folder: Path) -> Manifest:
+    for looks_left in reversed(range(_LOOKS)):
+        lying = lying_segments(folder)
+        manifests = read_chain(folder)
+        unlisted = lying.unlisted(reversed(manifests))
+        if not unlisted.lost:
+            break
+        # A folder that is read while a name in it changes may show neither the old name nor the
+        # new one. A claim that changes hands right now is seen by the next look.
+        if not looks_left:
+            raise lost_manifest(folder, len(manifests), unlisted.lost)
+    if not manifests:
+        raise _not_found(folder, "a version", [])
+    if unlisted.claimed:
+        _say_claimed(folder, len(manifests), unlisted.claimed)
+    return manifests[-1]
+
+
+def _not_found(folder: Path, requested: str, versions: list[int]) -> StoreNotFoundError:
+    existing = f"versions {versions[0]} to {versions[-1]}" if versions else "none"
+    return StoreNotFoundError(
+        f"{folder}: expected {requested}, found {existing}",
+        remedy=f"Run: crossan cache info {folder}",
+    )
+
+
+@cache  # said once, however often a command opens the store
+def _say_claimed(folder: Path, version: int, claimed: tuple[str, ...]) -> None:
+    note(
+        f"{folder}: reading version {version}; {len(claimed):,} newer segments are not listed"
+        " yet: their writer is at work, or was killed and lists them when it runs again"
+    )
+
+
+def read_chain(folder: Path, last: int | None = None) -> list[Manifest]:
+    """Return the manifests of a store, oldest first, checked as a chain from version 1.
+
+    Those after version ``last`` are left out.
+
+    Raises
+    ------
+    StoreIntegrityError
         A manifest is damaged, or the chain has a gap.
     """
-    versions = list_versions(folder)
-    if not versions or (version is not None and version not in versions):
-        existing = f"versions {versions[0]} to {versions[-1]}" if versions else "none"
-        requested = "a version" if version is None else f"version {version}"
-        raise StoreNotFoundError(
-            f"{folder}: expected {requested}, found {existing}",
-            remedy=f"Run: crossan cache info {folder}",
-        )
-    last = versions[-1] if version is None else version
-    manifests = [read_manifest(folder, number) for number in versions if number <= last]
+    versions = [number for number in list_versions(folder) if last is None or number <= last]
+    manifests = [read_manifest(folder, number) for number in versions]
     check_chain(folder, manifests)
-    return manifests[-1]
+    return manifests
 
 
 def check_chain(folder: Path, manifests: list[Manifest]) -> None:
@@ -107,7 +162,8 @@ def check_chain(folder: Path, manifests: list[Manifest]) -> None:
         if manifest.version != expected:
             missing = folder / "versions" / version_name(expected)
             raise StoreIntegrityError(
-                f"{missing}: expected a manifest, found nothing, though {where.name} follows it"
+                f"{missing}: expected a manifest, found nothing, though {where.name} follows it",
+                remedy="Run: crossan-extract --repair with the options of the store",
             )
         if manifest.parent != parent:
             raise StoreIntegrityError(

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, StoreNotFoundError
+from crossan.common.owners import our_token
 from crossan.common.stores import Journal, create_store, fsck, logical_digest, open_store
+from crossan.common.stores.claims import Claim
 from crossan.common.stores.growing.collect import collect
 from crossan.common.stores.growing.compact import compact
+from crossan.common.stores.journal_names import FREE
 from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import merge, transfer
 
@@ -212,9 +215,11 @@ def test_a_segment_that_was_collected_before_it_was_listed_travels_under_a_new_i
     push(store, remote)
     append(store, range(70, 72))
     newest = open_store(store).records[-1].segment_id
-    shutil.copytree(
-        store / "segments" / newest, remote / "segments" / newest
-    )  # a push was cut off before its manifest
+    claim = Claim.take(remote, "transfer", newest)
+    shutil.copytree(store / "segments" / newest, claim.build, dirs_exist_ok=True)
+    claim.publish()
+    # A push was killed here, before its manifest.
+    claim.folder.rename(claim.folder.with_name(claim.folder.name.replace(our_token(), FREE)))
     assert collect(remote, keep=1).segments == (newest,)
     done = push(store, remote)
     assert done.segments == 1

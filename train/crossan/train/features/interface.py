@@ -8,6 +8,7 @@ from typing import Protocol
 from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
+from crossan.train.features.rechecking import Rechecking
 
 __all__ = ["Features", "Fetched", "Gathered"]
 
@@ -93,3 +94,10 @@ class Features(Protocol):
 
     def gather(self, rows: Tensor) -> Gathered:
         """Return hidden states and presence of catalogue rows, which may repeat."""
+
+    def recheck(self) -> Rechecking:
+        """Return a comparison of what is still read from the stores with its record.
+
+        It compares nothing where all hidden states are in memory: they were
+        compared when they were loaded.
+        """

@@ -61,5 +61,10 @@ def place_features(
     on_device, in_ram = np.split(kept, [plan.device_items])
     note(plan.in_words())
     return StreamedFeatures(
-        stored, device, np.sort(in_ram), np.sort(on_device), demand.rows_at_once
+        stored,
+        device,
+        np.sort(in_ram),
+        np.sort(on_device),
+        demand.rows_at_once,
+        is_rechecked=plan.residence == "streamed",
     )

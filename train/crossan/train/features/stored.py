@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -211,6 +212,12 @@ class StoredStates:
         for start, block in self._blocks(modality, rows):
             packed.put(start, block)
         return packed
+
+    def recheck(self, *, is_changed_only: bool = False) -> Iterator[int]:
+        """Compare the chunks of all stores with their records, as `FeatureStore.recheck` does."""
+        return chain.from_iterable(
+            store.recheck(is_changed_only=is_changed_only) for store in self._stores
+        )
 
     def _blocks(self, modality: int, rows: CatalogueRows) -> Iterator[tuple[int, Tensor]]:
         """Yield the hidden states of some rows block by block, each with the position of its first.

@@ -12,6 +12,7 @@ from torch import Tensor
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores.gather import take_rows
 from crossan.train.features.interface import Fetched, Gathered
+from crossan.train.features.rechecking import Rechecking
 from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import States
@@ -41,6 +42,9 @@ class StreamedFeatures:
         Catalogue rows to keep there, ascending, none of them twice.
     rows_at_once
         Rows that are usually gathered together.
+    is_rechecked
+        Whether the stores are compared with their records once an epoch, as
+        they are in the residence `streamed`.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class StreamedFeatures:
         in_ram: CatalogueRows,
         on_device: CatalogueRows,
         rows_at_once: int = 1,
+        *,
+        is_rechecked: bool = False,
     ) -> None:
-        self._stored, self._device = stored, device
+        self._stored, self._device, self._is_rechecked = stored, device, is_rechecked
         self.presence = torch.from_numpy(stored.presence).to(device)
         modalities = range(len(stored.modalities))
         self._in_ram: list[States] = []
@@ -83,6 +89,12 @@ class StreamedFeatures:
         """Return hidden states and presence of catalogue rows."""
         return self.fetch(rows).gather(rows)
 
+    def recheck(self) -> Rechecking:
+        """Return a comparison of all chunks with their records, where the stores are read."""
+        if not self._is_rechecked:
+            return Rechecking(None)
+        return Rechecking(self._stored.recheck(), self._stored.recheck(is_changed_only=True))
+
     def fetch(self, rows: Tensor) -> Fetched:
         """Begin to gather catalogue rows.
 
@@ -91,8 +103,7 @@ class StreamedFeatures:
         Raises
         ------
         StoreIntegrityError
-            The bytes of a chunk, checked when it is first touched, are not
-            those that were recorded.
+            The bytes of a chunk are not those that were recorded, or no more.
         """
         requested = rows.cpu().numpy()
         slots = self._device_slots[requested]

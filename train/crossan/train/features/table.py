@@ -11,6 +11,7 @@ from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features.interface import Fetched, Gathered
+from crossan.train.features.rechecking import Rechecking
 
 __all__ = ["FeatureTable", "States"]
 
@@ -53,6 +54,10 @@ class FeatureTable:
         """Return hidden states, in the dtype of their stores, and presence of catalogue rows."""
         rows = rows.to(self.presence.device)
         return [hidden.index_select(0, rows) for hidden in self.hidden], self.presence[rows]
+
+    def recheck(self) -> Rechecking:
+        """Return a comparison of nothing, as no store is read any more."""
+        return Rechecking(None)
 
     @property
     def dims(self) -> list[int]:

@@ -19,6 +19,7 @@ from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.evaluation.encoding import EvaluationStoppedError
 from crossan.train.features.prefetch import prepared_ahead
+from crossan.train.features.rechecking import Rechecking
 from crossan.train.loop.counting import count
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
@@ -151,12 +152,15 @@ class _Training:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
         with (
+            # One rank does it for all, which mostly read the same files.
+            self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
             progress(label, len(left), "steps") as steps,
             self._prepared(left) as losses,
         ):
             for loss_of in losses:
                 if on_step is not None:
                     on_step()
+                rechecking.look()
                 self._seed_step()
                 self._descend(loss_of(self._model))
                 steps.advance(1, self._latest_loss)
@@ -165,6 +169,8 @@ class _Training:
                     self._save()
                 if self.told:
                     return
+            # Before the epoch counts: what was found must not be followed by a best checkpoint.
+            rechecking.finish()
         self._validate()
         self._agree()
         if self._is_due:

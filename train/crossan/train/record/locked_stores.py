@@ -9,7 +9,8 @@ from typing import Any
 
 from crossan.cache_schema.errors import IncompatibleError, StoreNotFoundError
 from crossan.cache_schema.modality import Modality
-from crossan.common.stores import FeatureStore, find_stores, open_store
+from crossan.common.stores import FeatureStore, find_stores
+from crossan.common.stores.recorded import open_recorded
 
 __all__ = ["moved_along", "open_locked"]
 
@@ -54,6 +55,8 @@ def open_locked(
         A store is in none of these places.
     IncompatibleError
         A store there is not the one that was recorded, or a version not the same.
+    StoreIntegrityError
+        The version was lost, or is damaged.
     """
     stores = {}
     for name, entry in entries.items():
@@ -62,7 +65,7 @@ def open_locked(
             folder = _where_it_lies(recorded, moved_along(recorded, old_run, run), name)
         else:
             folder = _in_cache(cache, recorded, name)
-        store = open_store(folder, entry["version"])
+        store = open_recorded(folder, entry["version"])
         _require_recorded(store, folder, entry)
         stores[Modality(name)] = store
     return stores
@@ -70,8 +73,9 @@ def open_locked(
 
 def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
     for folder in (recorded, moved):
-        # Not Path.is_file, which raises where somebody else's folder may not be entered.
-        if os.access(folder / "store.json", os.R_OK):
+        # Not Path.is_file, which raises where somebody else's folder may not be entered. A store
+        # that has lost its store.json is opened too, which says so.
+        if any(os.access(folder / name, os.R_OK) for name in ("store.json", "versions")):
             return folder
     raise StoreNotFoundError(
         f"{recorded}: expected the {modality} store that the run was trained on, found none",

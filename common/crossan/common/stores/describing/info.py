@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crossan.cache_schema.errors import StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores.describing.licences import licences_of, producers_of
@@ -29,7 +30,7 @@ def summary(path: Path) -> dict[str, Any]:
     No chunk is read for it.
     """
     identity = read_identity(path)
-    opened = open_store(path) if list_versions(path) else None
+    opened = _newest(path)
     return {
         "store": str(path),
         "modality": identity.modality.value,
@@ -45,6 +46,16 @@ def summary(path: Path) -> dict[str, Any]:
         "stored_dtype": identity.stored_dtype,
         "codec": identity.codec,
     }
+
+
+def _newest(path: Path) -> FeatureStore | None:
+    """Open the newest version, or return None where none has been published yet."""
+    try:
+        return open_store(path)
+    except StoreNotFoundError:
+        if list_versions(path):
+            raise
+        return None
 
 
 def describe(path: Path) -> dict[str, Any]:

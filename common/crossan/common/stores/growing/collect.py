@@ -16,10 +16,12 @@ from crossan.cache_schema.segment import is_segment_id
 from crossan.common.files import fsync_folder
 from crossan.common.stores.claims import claimed_segments, remove_dead_claims
 from crossan.common.stores.pins import Pin, pinned_versions
+from crossan.common.stores.unlisted import lying_segments
 from crossan.common.stores.versions import (
     Content,
     commit,
     list_versions,
+    read_chain,
     read_manifest,
     read_version,
 )
@@ -62,7 +64,8 @@ def collect(
     is_dry
         Change nothing.
     """
-    # This checks the whole chain: in a damaged store no segment can be called unneeded.
+    # This checks the whole chain, and that no manifest was lost: in a damaged store no segment can
+    # be called unneeded.
     read_version(path)
     _empty_trash(path, is_dry)
     pins = pinned_versions(path, runs)
@@ -88,7 +91,9 @@ def collect(
     if not is_dry:
         for segment in plan:
             _remove(path, segment)
-        remove_dead_claims(path)
+        # A writer that has died since the plan was made leaves a segment that is not in it.
+        lying = lying_segments(path)
+        remove_dead_claims(path, lying.unlisted(read_chain(path)).claimed)
     return Collected(
         segments=tuple(plan), byte_count=byte_count, kept_versions=kept, pins=tuple(pins)
     )

@@ -60,9 +60,10 @@ def compact(path: Path, version_of_crossan: str) -> Manifest | None:
             raise
         raise _rearranged(path, manifest) from error
     version = commit(path, lambda newest: _replaced(newest, manifest, gathered))
-    claim.release()
     if version is None:
+        claim.discard()
         raise _rearranged(path, manifest)
+    claim.release()
     return version
 
 

@@ -17,7 +17,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import Holding, is_segment_id
 from crossan.common.files import fsync_folder, read_regular, replace_durably
-from crossan.common.stores.claims import claimed_segments
+from crossan.common.stores.claims import claimed_segments, release_claims
 from crossan.common.stores.folders import CANARY, canary_bytes
 from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
 from crossan.common.stores.segments import read_record, read_segment
@@ -26,6 +26,7 @@ from crossan.common.stores.versions import (
     Content,
     commit,
     list_versions,
+    read_chain,
     read_manifest,
     read_version,
 )
@@ -80,7 +81,7 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
     """
     done = Repaired()
     _mend_manifests(path, done)
-    recorded = read_version(path) if list_versions(path) else None
+    recorded = read_chain(path)[-1] if list_versions(path) else None
     _mend_identity(path, identity, recorded, done)
     _mend_canary(path, canary, recorded, done)
     _readopt(path, identity, done)
@@ -185,7 +186,8 @@ def _readopt(path: Path, identity: StoreIdentity, done: Repaired) -> None:
             )
             readable[entry] = read_segment(path, entry, identity).record.holding
         except CrossanError:
-            continue
+            # Left here it would count as a segment whose manifest is lost, for ever.
+            _move_away(path, name)
     if not readable:
         return
     made = commit(path, lambda newest: _readopted(path, newest, readable))
@@ -272,8 +274,8 @@ def _leave_out(path: Path, identity: StoreIdentity, wrecks: list[Wreck], done: R
         )
 
     commit(path, replaced)
+    release_claims(path, [claim for claim, _ in rescued.values()])
     for wreck in wrecks:
-        rescued[wreck.entry][0].release()
         lost = lost_items(wreck)
         done.lost_items += lost
         done.rescued_items += wreck.segment.record.item_count - len(lost) if wreck.segment else 0

@@ -26,9 +26,10 @@ from crossan.cache_schema.segment import (
     new_segment_id,
 )
 from crossan.common.files import read_regular, replace_durably
+from crossan.common.stores.chunk_file import ChunkFile
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.item_index import NO_ROW, STATUSES
-from crossan.common.stores.mapping import ChunkFile, map_chunks
+from crossan.common.stores.mapping import map_chunks
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.segment_writer import write_segment
 from crossan.common.stores.segments import Segment, read_record, read_segment

@@ -19,7 +19,7 @@ from crossan.common.files import (
     require_plain,
     write_durably,
 )
-from crossan.common.stores.claims import Claim
+from crossan.common.stores.claims import Claim, release_claims
 from crossan.common.stores.sharing.location import (
     Advance,
     Location,
@@ -182,8 +182,7 @@ class FolderLocation:
 
     def settle(self) -> None:
         """Give up the claims on the segments that were put, as a manifest lists them now."""
-        for claim in self._claims:
-            claim.release()
+        release_claims(self.path, self._claims)
         self._claims.clear()
 
     def _put_file(self, target: Path, key: str, entry: FileEntry, source: Readable) -> bool:
