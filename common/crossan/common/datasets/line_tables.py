@@ -110,6 +110,7 @@ def read_sequences(path: Path) -> pa.Table:
     users: list[str] = []
     items: list[str] = []
     seen: set[str] = set()
+    seen_items: set[str] = set()
     for number, line in text_lines(read_text(path)):
         if not line.strip():
             continue
@@ -129,10 +130,12 @@ def read_sequences(path: Path) -> pa.Table:
         fault = id_fault(user)
         if user in seen:
             fault = f"user {user} was already given on an earlier line"
-        fault = fault or next(filter(None, map(id_fault, sequence)), None)
+        unseen = [item for item in sequence if item not in seen_items]
+        fault = fault or next(filter(None, map(id_fault, unseen)), None)
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
         seen.add(user)
+        seen_items.update(unseen)
         users += [user] * len(sequence)
         items += sequence
     return pa.table(
