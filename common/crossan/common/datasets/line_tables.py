@@ -21,7 +21,10 @@ from crossan.common.datasets.tables import read_text
 
 __all__ = ["Titles", "read_sequences", "read_titles"]
 
-_ID_HEADERS = {"item", "items", "itemid", "itemids", "id", "iid", "video", "videoid", "vid"}
+_ID_HEADERS = {
+    *("id", "iid", "item", "items", "itemid", "itemids", "itemlist", "itemsequence", "sequence"),
+    *("history", "video", "videoid", "vid", "newsid", "articleid", "productid", "movieid", "asin"),
+}
 _USER_HEADERS = {"user", "users", "userid", "userids", "uid"}
 """What a header calls ids, in lower case without blanks, dots, dashes and underscores."""
 
