@@ -198,6 +198,14 @@ def test_only_the_columns_that_are_named_are_read_and_no_doubled_one(tmp_path):
         items_from(path, ImportSource(root=tmp_path))
 
 
+def test_what_is_no_file_is_no_table(tmp_path):
+    for path, what in [(tmp_path, "a folder"), (Path("/dev/zero"), "a device")]:
+        with pytest.raises(UsageError, match=f"expected a file, found {what}"):
+            read_table(path)
+    with pytest.raises(UsageError, match="no such file"):
+        read_table(tmp_path / "t.parquet")
+
+
 def test_a_table_without_a_header_is_refused(tmp_path):
     path = written(tmp_path / "log.csv", "12,345,1700000000\n")
     with pytest.raises(UsageError, match="found 12, 345, 1700000000 .the first line must be"):

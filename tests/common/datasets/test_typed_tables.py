@@ -5,6 +5,8 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError
 from crossan.common.datasets import open_dataset, write_dataset
@@ -23,6 +25,11 @@ def write(folder, *, interactions=(), items=()):
         interactions=pa.table({**INTERACTIONS, **dict(interactions)}),
         items=pa.table({**ITEMS, "audio": NOTHING, **dict(items)}),
     )
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("sound") / "d")
 
 
 UNUSABLE = [
@@ -75,6 +82,23 @@ def test_other_types_of_the_same_values_are_read(tmp_path):
     pq.write_table(table, dataset.root / "items.parquet")
     assert dataset.items().column("item_id").to_pylist() == ["7", "8"]
     assert dataset.items().column("title").to_pylist() == ["A", None]
+
+
+@given(st.integers(0, 10**6), st.integers(1, 255))
+def test_a_changed_byte_is_refused_or_changes_nothing(sound, place, difference):
+    path = sound.root / "items.parquet"
+    data = bytearray(path.read_bytes())
+    try:
+        items = sound.items()
+        changed = bytearray(data)
+        changed[place % len(data)] ^= difference
+        path.write_bytes(changed)
+        try:
+            assert sound.items().equals(items)
+        except DataError as error:
+            assert str(path) in error.message  # noqa: PT017 - either is right
+    finally:
+        path.write_bytes(data)
 
 
 def test_a_small_file_of_very_many_rows_is_not_read(tmp_path):

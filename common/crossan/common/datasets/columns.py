@@ -203,6 +203,8 @@ def _to_string(column: pa.ChunkedArray, source: Path | str, name: str) -> pa.Chu
         texts.validate(full=True)
     except pa.ArrowInvalid as error:
         raise _utf8_error(column, source, name, error) from None
+    except pa.ArrowNotImplementedError:  # Arrow 17 casts no views
+        raise _type_error(column, source, name, "text") from None
     return texts
 
 

@@ -171,8 +171,8 @@ def write_dataset(
         "digest": _digest(interactions, items),
     }
     files = {
-        "interactions.parquet": lambda path: pq.write_table(interactions, path),
-        "items.parquet": lambda path: pq.write_table(items, path),
+        "interactions.parquet": lambda path: _write_parquet(interactions, path),
+        "items.parquet": lambda path: _write_parquet(items, path),
     }
     if record is not None:
         files["import.json"] = lambda path: path.write_bytes(record)
@@ -215,6 +215,11 @@ def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
     parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not os.access(parent, os.W_OK):
         raise UsageError(f"--out {out}: {parent} cannot be written to")
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    # With a checksum of each page, by which `opened_parquet` sees that a byte has changed.
+    pq.write_table(table, path, write_page_checksum=True)
 
 
 def _digest(interactions: pa.Table, items: pa.Table) -> str:

@@ -21,7 +21,10 @@ from crossan.common.datasets.tables import read_text
 
 __all__ = ["Titles", "read_sequences", "read_titles"]
 
-_ID_HEADERS = {"item", "items", "itemid", "itemids", "id", "iid", "video", "videoid", "vid"}
+_ID_HEADERS = {
+    *("id", "iid", "item", "items", "itemid", "itemids", "itemlist", "itemsequence", "sequence"),
+    *("history", "video", "videoid", "vid", "newsid", "articleid", "productid", "movieid", "asin"),
+}
 _USER_HEADERS = {"user", "users", "userid", "userids", "uid"}
 """What a header calls ids, in lower case without blanks, dots, dashes and underscores."""
 
@@ -110,6 +113,7 @@ def read_sequences(path: Path) -> pa.Table:
     users: list[str] = []
     items: list[str] = []
     seen: set[str] = set()
+    seen_items: set[str] = set()
     for number, line in text_lines(read_text(path)):
         if not line.strip():
             continue
@@ -129,10 +133,12 @@ def read_sequences(path: Path) -> pa.Table:
         fault = id_fault(user)
         if user in seen:
             fault = f"user {user} was already given on an earlier line"
-        fault = fault or next(filter(None, map(id_fault, sequence)), None)
+        unseen = [item for item in sequence if item not in seen_items]
+        fault = fault or next(filter(None, map(id_fault, unseen)), None)
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
         seen.add(user)
+        seen_items.update(unseen)
         users += [user] * len(sequence)
         items += sequence
     return pa.table(

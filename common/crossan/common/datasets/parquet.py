@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import DataError, ResourceError
 
-__all__ = ["opened_parquet"]
+__all__ = ["opened_parquet", "read_columns"]
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         It may not be read.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             yield file
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(path) from None
@@ -38,3 +38,21 @@ def opened_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     # for most of what it cannot parse.
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a parquet table: {error}") from None
+
+
+def read_columns(file: pq.ParquetFile, names: Sequence[str]) -> pa.Table:
+    """Return columns of an open file, of as many rows as it says that it has.
+
+    Raises
+    ------
+    pa.ArrowInvalid
+        Damaged pages that hold other rows.
+    """
+    # Not read_table: one of its threads may still run when the interpreter ends, and abort it.
+    table = file.read(columns=list(names), use_threads=False)
+    if names and table.num_rows != file.metadata.num_rows:
+        raise pa.ArrowInvalid(
+            f"{file.metadata.num_rows:,} rows were announced, found {table.num_rows:,}"
+        )
+    table.validate()
+    return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from crossan.cache_schema.errors import DataError, ResourceError, UsageError
-from crossan.common.datasets.parquet import opened_parquet
+from crossan.common.datasets.parquet import opened_parquet, read_columns
 from crossan.common.datasets.quoting import Quoting, RowShape, decide_quoting, split_row, text_lines
 
 __all__ = ["column_names", "read_table", "read_text"]
@@ -65,8 +66,7 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     if _is_parquet(path):
         with opened_parquet(path) as file:
             chosen = _chosen(path, file.schema_arrow.names, columns)
-            # Not read_table: one of its threads may still run when the interpreter ends.
-            return file.read(columns=chosen, use_threads=False)
+            return read_columns(file, chosen)
     return _Text(path, read_text(path)).read(columns)
 
 
@@ -94,7 +94,10 @@ def read_text(path: Path, byte_count: int = -1) -> bytes:
         text = text[: text.rfind(b"\n") + 1]
     for magic, what in _FORMATS_BY_MAGIC.items():
         if text.startswith(magic):
-            raise DataError(f"{path}: expected UTF-8 text, found {what}")
+            raise DataError(
+                f"{path}: expected UTF-8 text, found {what}",
+                remedy="Unpack it, or write it as UTF-8",
+            )
     if not _is_utf8(text):
         number = next(n for n, line in enumerate(text.split(b"\n"), 1) if not _is_utf8(line))
         raise DataError(f"{path}, line {number:,}: expected UTF-8 text, found other bytes")
@@ -190,11 +193,13 @@ def _is_parquet(path: Path) -> bool:
 
 def _read_bytes(path: Path, count: int = -1) -> bytes:
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise UsageError(f"{path}: expected a file, found {what}")
         with path.open("rb") as file:
             return file.read(count)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UsageError(f"{path}: expected a file, found a folder") from None
     except OSError as error:
         raise ResourceError(f"{path}: cannot be read: {error.strerror}") from None

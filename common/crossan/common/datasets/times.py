@@ -38,6 +38,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 _FIRST_MS = -62_135_596_800_000  # the year 1
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999
 _PLAUSIBLE_S = (631_152_000, 4_102_444_800)  # 1990 to 2100
+_PAST_ANY_UNIT = 2.0**63
 _MISSING_WORDS = ["", "nan", "nat", "null", "none", "na", "n/a", "<na>"]
 _ISO = r"^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$"
 _ISO_WITH_ZONE = r":\d\d(\.\d+)?(Z|[+-]\d\d(:?\d\d)?)$"
@@ -205,6 +206,8 @@ def _from_numbers(times: _Column, unit: TimeUnit) -> tuple[pa.ChunkedArray, Time
         return _file_order(len(times.values))
     if unit != "auto":
         return _read(times, unit, unit, f"--time-unit {unit}")
+    if pt.is_floating(times.values.type):
+        times.require(pc.less(pc.abs(times.values), _PAST_ANY_UNIT), "found {}")
     inferred = _infer_unit(times)
     if inferred != "order":
         return _read(times, inferred, inferred, "the unit that puts all between 1990 and 2100")

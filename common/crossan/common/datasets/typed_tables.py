@@ -14,7 +14,7 @@ import pyarrow.types as pt
 
 from crossan.cache_schema.errors import DataError
 from crossan.common.datasets.columns import first_row, ids_of, row_error, texts_of
-from crossan.common.datasets.parquet import opened_parquet
+from crossan.common.datasets.parquet import opened_parquet, read_columns
 
 __all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "read_typed", "typed"]
 
@@ -67,10 +67,8 @@ def read_typed(path: Path, schema: pa.Schema, row_count: int) -> pa.Table:
                     f"found {file.metadata.num_rows:,}"
                 )
             _require_columns(file.schema_arrow.names, schema, path)
-            # Not read_table: one of its threads may still run when the interpreter ends, and
-            # abort it.
-            columns = _typed_columns(file.read(columns=ids, use_threads=False), schema, path)
-            columns |= _typed_columns(file.read(columns=others, use_threads=False), schema, path)
+            columns = _typed_columns(read_columns(file, ids), schema, path)
+            columns |= _typed_columns(read_columns(file, others), schema, path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a parquet table, found no file") from None
     return pa.table(columns, schema=schema)
