@@ -59,6 +59,17 @@ def test_files_of_two_formats_or_of_none_are_refused(tmp_path):
         run("import", make(tmp_path / "none", README_md=""), "--out", tmp_path / "d")
 
 
+@pytest.mark.parametrize("kind", ["interactions", "items"])
+def test_a_table_in_two_formats_is_refused(tmp_path, kind):
+    source = make(tmp_path / "s", interactions_csv=LOG, items_csv=ITEMS)
+    (source / f"{kind}.tsv").write_text((source / f"{kind}.csv").read_text().replace(",", "\t"))
+    with pytest.raises(UsageError, match=rf"found {kind}.csv and {kind}.tsv") as refused:
+        run("import", source, "--format", "table", "--out", tmp_path / "d")
+    assert f"--{kind} " in refused.value.remedy
+    _, rows, _ = imported(source, tmp_path / "d", f"--{kind}", source / f"{kind}.tsv")
+    assert len(rows) == 4
+
+
 def test_one_table_is_a_source(tmp_path):
     source = make(tmp_path / "s", log_csv=LOG, things_csv=ITEMS)
     report, rows, items = imported(

@@ -239,7 +239,7 @@ ITEM_IDS = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(used=ITEM_IDS, listed=ITEM_IDS)
 def test_every_row_and_every_item_is_accounted_for(tmp_path_factory, used, listed):
     folder = tmp_path_factory.mktemp("table")

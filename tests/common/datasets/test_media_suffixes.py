@@ -26,7 +26,7 @@ FILMS = {
     ".flv": ("flv", "flv", "aac"),
     **dict.fromkeys((".mpg", ".mpeg"), ("mpeg", "mpeg1video", "mp2")),
     ".vob": ("vob", "mpeg2video", "mp2"),
-    **dict.fromkeys((".ts", ".mts"), ("mpegts", "mpeg2video", "mp2")),
+    **dict.fromkeys((".ts", ".mts", ".m2ts"), ("mpegts", "mpeg2video", "mp2")),
     ".m1v": ("mpeg1video", "mpeg1video", None),
     ".m2v": ("mpeg2video", "mpeg2video", None),
     ".ogv": ("ogv", "libvpx", "libopus"),
@@ -43,6 +43,11 @@ SOUNDS = {
     ".aac": ("adts", "aac"),
     ".mka": ("matroska", "aac"),
     ".weba": ("webm", "libopus"),
+    **dict.fromkeys((".aif", ".aiff", ".aifc"), ("aiff", "pcm_s16be")),
+    ".caf": ("caf", "pcm_s16le"),
+    **dict.fromkeys((".au", ".snd"), ("au", "pcm_s16be")),
+    ".w64": ("w64", "pcm_s16le"),
+    **dict.fromkeys((".rf64", ".bw64"), ("wav", "pcm_s16le", {"rf64": "always"})),
 }
 
 
@@ -59,8 +64,8 @@ def write_film(path, container, pictures, sound):
         out.mux(stream.encode(None))
 
 
-def write_sound(path, container, codec):
-    with av.open(str(path), "w", format=container) as out:
+def write_sound(path, container, codec, options=None):
+    with av.open(str(path), "w", format=container, options=options or {}) as out:
         add_second(out, out.add_stream(codec, rate=48_000, layout="mono"))
 
 

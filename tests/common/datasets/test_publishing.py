@@ -129,7 +129,7 @@ def test_a_dataset_is_replaced_only_on_request(tmp_path):
 def test_two_processes_do_not_write_one_dataset(tmp_path, monkeypatch):
     write(tmp_path, "old")
     (tmp_path / ".owner").write_text(our_token().replace("-", "0-", 1))
-    with pytest.raises(BusyError, match="another process writes a dataset"):
+    with pytest.raises(BusyError, match="another process writes this dataset"):
         write(tmp_path, "new", is_replaced=True)
     assert values(tmp_path) == OLD
 

@@ -18,7 +18,7 @@ __all__ = ["MEDIA_SUFFIXES", "folders_by_name", "match_media"]
 
 _VIDEO = (
     *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mkv", ".webm", ".avi", ".flv"),
-    *(".mpg", ".mpeg", ".vob", ".m1v", ".m2v", ".ts", ".mts", ".ogv"),
+    *(".mpg", ".mpeg", ".vob", ".m1v", ".m2v", ".ts", ".mts", ".m2ts", ".ogv"),
 )
 MEDIA_SUFFIXES: Mapping[Modality, frozenset[str]] = {
     Modality.IMAGE: frozenset(
@@ -29,7 +29,8 @@ MEDIA_SUFFIXES: Mapping[Modality, frozenset[str]] = {
     Modality.AUDIO: frozenset(
         (
             *(".wav", ".wave", ".mp3", ".mp2", ".mpga", ".flac", ".ogg", ".oga", ".opus"),
-            *(".m4a", ".m4b", ".aac", ".mka", ".weba", *_VIDEO),
+            *(".m4a", ".m4b", ".aac", ".mka", ".weba", ".aif", ".aiff", ".aifc", ".caf"),
+            *(".au", ".snd", ".w64", ".rf64", ".bw64", *_VIDEO),
         )
     ),
 }

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crossan.cache_schema.errors import BusyError
 from crossan.common.claim import claim, release
 from crossan.common.files import blaming, fsync_folder, replace_durably
 
@@ -86,7 +87,13 @@ def publish_files(
 
 @contextmanager
 def _claimed(out: Path) -> Iterator[None]:
-    claim(out, "writes a dataset")
+    try:
+        claim(out, "writes a dataset")
+    except BusyError:
+        raise BusyError(
+            f"{out}: another process writes this dataset",
+            remedy="Run the same command again when it has ended",
+        ) from None
     try:
         yield
     finally:
