@@ -250,13 +250,17 @@ def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path):
         declared(tmp_path)
 
 
-@pytest.mark.parametrize("change", ["no unknown token", "dropout", "no model", "broken"])
+@pytest.mark.parametrize(
+    "change", ["no unknown token", "dropout", "no model", "broken", "no such special token"]
+)
 def test_a_tokenizer_json_that_cannot_serve_is_refused(change, tmp_path):
     state = json.loads(byte_pairs().to_str() if change == "dropout" else word_pieces().to_str())
     if change == "no unknown token":
         del state["model"]["vocab"]["[UNK]"]
     elif change == "dropout":
         state["model"]["dropout"] = 0.1
+    elif change == "no such special token":
+        state["post_processor"]["special_tokens"] = {}
     elif change == "no model":
         del state["model"]
     text = json.dumps(state)

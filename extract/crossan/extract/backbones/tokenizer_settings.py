@@ -22,7 +22,7 @@ _BESIDE = ("special_tokens_map.json", "added_tokens.json")
 """Files that transformers reads together with ``tokenizer_config.json``."""
 
 
-class _Added(BaseModel):
+class AddedToken(BaseModel):
     """A token of ``added_tokens_decoder``."""
 
     content: str
@@ -43,7 +43,7 @@ class TokenizerSettings(BaseModel):
     never_split: list[str] | None = None
     word_tokenizer_type: str | None = None
     subword_tokenizer_type: str | None = None
-    added_tokens_decoder: dict[str, _Added] = {}
+    added_tokens_decoder: dict[str, AddedToken] = {}
 
 
 def read_settings(
