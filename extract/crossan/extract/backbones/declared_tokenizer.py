@@ -141,6 +141,13 @@ def _parse(path: Path, text: str, row_count: int, remedy: str) -> Tokenizer:
     # Before anything else, for to_str() counts up to the largest id.
     _check_rows(path, tokenizer, row_count)
     state = json.loads(tokenizer.to_str())
+    strange = _undefined_token(state["post_processor"])
+    if strange is not None:
+        raise UsageError(
+            f"{path}: its template puts the special token {strange!r} around a title,"
+            " and does not say which id it has",
+            remedy=remedy,
+        )
     if state["model"].get("dropout"):
         raise UsageError(
             f"{path}: expected a tokenizer that gives a title the same tokens each time,"
@@ -150,6 +157,18 @@ def _parse(path: Path, text: str, row_count: int, remedy: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _undefined_token(processor: Any) -> str | None:  # noqa: ANN401 - JSON
+    """Return a special token that a template uses without defining it, over which Rust panics."""
+    for part in (processor or {}).get("processors", [processor or {}]):
+        if part.get("type") != "TemplateProcessing":
+            continue
+        pieces = [piece["SpecialToken"] for piece in part["single"] if "SpecialToken" in piece]
+        for piece in pieces:
+            if piece["id"] not in part["special_tokens"]:
+                return str(piece["id"])
+    return None
 
 
 def _check_rows(where: Path, tokenizer: Tokenizer, row_count: int) -> None:
