@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import DataError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import load_backbone
 from crossan.extract.backbones.canary_inputs import CANARY_TITLES
@@ -173,6 +173,8 @@ JAPANESE = {"word_tokenizer_type": "mecab", "subword_tokenizer_type": "wordpiece
         ({"tokenizer_class": "BertweetTokenizer"}, None, "found BertweetTokenizer"),
         ({"tokenizer_class": "RoFormerTokenizer"}, None, "found RoFormerTokenizer"),
         ({"tokenizer_class": "OursTokenizer"}, None, "found OursTokenizer"),
+        ({"auto_map": {"AutoTokenizer": ["ours.Ours", None]}}, None, "found ours.Ours"),
+        ({"auto_map": [None, "ours.Ours"]}, None, "found ours.Ours"),
         ({"tokenizer_class": "BertModel"}, None, "found BertModel"),
     ],
 )
@@ -250,18 +252,25 @@ def test_a_tokenizer_that_knows_no_word_is_refused(tmp_path):
         declared(tmp_path)
 
 
-@pytest.mark.parametrize("change", ["no unknown token", "dropout", "no model", "broken"])
+@pytest.mark.parametrize(
+    "change", ["no unknown token", "dropout", "no model", "broken", "no such special token"]
+)
 def test_a_tokenizer_json_that_cannot_serve_is_refused(change, tmp_path):
     state = json.loads(byte_pairs().to_str() if change == "dropout" else word_pieces().to_str())
     if change == "no unknown token":
         del state["model"]["vocab"]["[UNK]"]
     elif change == "dropout":
         state["model"]["dropout"] = 0.1
+    elif change == "no such special token":
+        state["post_processor"]["special_tokens"] = {}
     elif change == "no model":
         del state["model"]
     text = json.dumps(state)
     (tmp_path / "tokenizer.json").write_text(text[:-20] if change == "broken" else text)
-    with pytest.raises(UsageError, match="its tokenizer fails|found dropout|no tokenizer: "):
+    with pytest.raises(
+        UsageError,
+        match="its tokenizer fails|found dropout|no tokenizer: |the special token '.CLS.' around",
+    ):
         declared(tmp_path)
 
 
@@ -305,6 +314,16 @@ def test_a_vocabulary_larger_than_the_embedding_is_refused(kind, tmp_path):
         word_pieces().save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(UsageError, match=r"ids up to 84 \('##9'\), .* has 50 rows"):
         load(tmp_path)
+
+
+def test_a_title_of_no_token_is_bad_data(tmp_path):
+    tokenizer = KINDS["WordLevel"]()
+    tokenizer.post_processor = None
+    tokenizer.save(str(write_bert(tmp_path) / "tokenizer.json"))
+    backbone = load(tmp_path)
+    assert backbone.prepare("red cat")["input_ids"].tolist() == tokenizer.encode("red cat").ids
+    with pytest.raises(DataError, match="a title of at least one token, found none"):
+        backbone.prepare(" ")
 
 
 def test_the_share_of_unknown_tokens_is_counted_without_special_ones():

@@ -12,12 +12,13 @@ import pytest
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import check_backbone, load_backbone
 from crossan.extract.backbones.plugins import find_family, plugin_names
+from support.checkpoint_damage import LFS_POINTER
 from support.distributions import Page, lay_out, look_anew
 
 PAGE = Page("bring-your-own-backbone.md")
@@ -117,6 +118,35 @@ def test_both_plugins_conform(plugin, request):
         for check in check_backbone(Modality.IMAGE, str(folder), device="cpu")
         if not check.holds
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "match"),
+    [
+        ("a lost weight", r"family patchnet could not load .*: KeyError: 'patches.bias'"),
+        ("git-lfs", "found a git-lfs pointer"),
+        ("cut off", "patchnet could not be loaded from .*model.safetensors: "),
+        ("quantised", "expected a backbone in floating point, found one quantised by gptq"),
+        ("another width", "family patchnet could not load"),
+    ],
+)
+def test_the_folder_of_a_plugin_passes_the_same_door(patchnet, damage, match):
+    weights = patchnet / "model.safetensors"
+    if damage == "a lost weight":
+        tensors = load_file(weights)
+        del tensors["patches.bias"]
+        save_file(tensors, weights)
+    elif damage == "git-lfs":
+        weights.write_bytes(LFS_POINTER)
+    elif damage == "cut off":
+        weights.write_bytes(weights.read_bytes()[:-9])
+    elif damage == "another width":
+        save_file(load_file(weights) | {"patches.bias": torch.zeros(7)}, weights)
+    else:
+        config = {"model_type": "patchnet", "quantization_config": {"quant_method": "gptq"}}
+        (patchnet / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match=match):
+        load_backbone(Modality.IMAGE, str(patchnet), device="cpu")
 
 
 def test_an_own_pooling_and_an_own_model_that_crossan_knows_nothing_of(patchnet):

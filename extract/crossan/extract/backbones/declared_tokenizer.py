@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,13 @@ from tokenizers import Tokenizer
 
 from crossan.cache_schema.errors import UsageError
 from crossan.extract.backbones.checkpoint_files import read_text
-from crossan.extract.backbones.library import first_line, load_processor, transformers
-from crossan.extract.backbones.tokenizer_meaning import have_one_meaning, identity_of, try_out
+from crossan.extract.backbones.library import load_processor, transformers
+from crossan.extract.backbones.tokenizer_meaning import (
+    errors_of_tokenizers,
+    have_one_meaning,
+    identity_of,
+    try_out,
+)
 from crossan.extract.backbones.tokenizer_settings import (
     TOKENIZER_CONFIG,
     TokenizerSettings,
@@ -81,9 +87,11 @@ def declared_tokenizer(
     is_own = is_read_by(folder, settings, own)
     text = read_text(folder / _JSON, remedy)
     tokenizer = None if text is None else _parse(folder / _JSON, text, row_count, remedy)
-    by_class = (
-        _made_by_class(folder, family_class, remedy, is_needed=text is None) if is_own else None
-    )
+    by_class = None
+    if is_own:
+        # Where tokenizer.json says everything, the class may fail over it: it is only compared.
+        with suppress(UsageError) if text is not None else nullcontext():
+            by_class = _made_by_class(folder, family_class, remedy)
     if tokenizer is None:
         if by_class is None or settings.do_basic_tokenize is False or settings.never_split:
             raise unread(folder, settings, own)
@@ -113,36 +121,33 @@ def declared_tokenizer(
     )
 
 
-def _made_by_class(
-    folder: Path, family_class: str, remedy: str, *, is_needed: bool
-) -> Tokenizer | None:
+def _made_by_class(folder: Path, family_class: str, remedy: str) -> Tokenizer | None:
     """Return what the family's class makes of the folder, None where it makes nothing of it."""
     files = getattr(transformers, family_class).vocab_files_names.values()
     for file in files:
         read_text(folder / file, remedy)
     if not any((folder / file).is_file() for file in files):
         return None
-    try:
+    with errors_of_tokenizers(f"{folder}: {family_class} could not be loaded", remedy):
         tokenizer: Tokenizer = load_processor(family_class, folder).backend_tokenizer
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions
-        if not is_needed:
-            return None
-        raise UsageError(
-            f"{folder}: {family_class} could not be loaded: {first_line(error)}", remedy=remedy
-        ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def _parse(path: Path, text: str, row_count: int, remedy: str) -> Tokenizer:
-    try:
+    with errors_of_tokenizers(f"{path}: no tokenizer", remedy):
         tokenizer = Tokenizer.from_str(text)
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions
-        raise UsageError(f"{path}: no tokenizer: {first_line(error)}", remedy=remedy) from None
     # Before anything else, for to_str() counts up to the largest id.
     _check_rows(path, tokenizer, row_count)
     state = json.loads(tokenizer.to_str())
+    strange = _undefined_token(state["post_processor"])
+    if strange is not None:
+        raise UsageError(
+            f"{path}: its template puts the special token {strange!r} around a title,"
+            " and does not say which id it has",
+            remedy=remedy,
+        )
     if state["model"].get("dropout"):
         raise UsageError(
             f"{path}: expected a tokenizer that gives a title the same tokens each time,"
@@ -152,6 +157,18 @@ def _parse(path: Path, text: str, row_count: int, remedy: str) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _undefined_token(processor: Any) -> str | None:  # noqa: ANN401 - JSON
+    """Return a special token that a template uses without defining it, over which Rust panics."""
+    for part in (processor or {}).get("processors", [processor or {}]):
+        if part.get("type") != "TemplateProcessing":
+            continue
+        pieces = [piece["SpecialToken"] for piece in part["single"] if "SpecialToken" in piece]
+        for piece in pieces:
+            if piece["id"] not in part["special_tokens"]:
+                return str(piece["id"])
+    return None
 
 
 def _check_rows(where: Path, tokenizer: Tokenizer, row_count: int) -> None:

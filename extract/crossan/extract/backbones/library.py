@@ -53,7 +53,7 @@ def first_fault(error: ValidationError) -> str:
     # Where several kinds of value are allowed, the one that came furthest is the one meant.
     fault = max(error.errors(), key=lambda fault: len(fault["loc"]))
     # Between the keys stand names of the kinds that were tried.
-    keys = [part for part in fault["loc"] if isinstance(part, int) or part.isidentifier()]
+    keys = [part for part in fault["loc"] if isinstance(part, int) or not set(part) & set("[-")]
     where = ".".join(map(str, keys))
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r:.60}"
 

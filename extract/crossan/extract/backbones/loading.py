@@ -138,12 +138,15 @@ def _is_read(name: str, family: Family, model: nn.Module) -> bool:
 
 def _check_finite(model: nn.Module, snapshot: Snapshot, dtype: str) -> None:
     for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise UsageError(
-                f"{snapshot.folder}: expected finite weights, "
-                f"found NaN or infinity in {name} as {dtype}",
-                remedy=snapshot.remedy if dtype == "float32" else "Try --dtype float32",
-            )
+        # A sum shows NaN and infinity in a quarter of the time, and without a copy; that it is
+        # finite settles it, that it is not can be an overflow.
+        if parameter.sum(dtype=torch.float32).isfinite() or parameter.isfinite().all():
+            continue
+        raise UsageError(
+            f"{snapshot.folder}: expected finite weights, "
+            f"found NaN or infinity in {name} as {dtype}",
+            remedy=snapshot.remedy if dtype == "float32" else "Try --dtype float32",
+        )
 
 
 def compile_blocks(blocks: Sequence[nn.Module]) -> None:

@@ -65,7 +65,7 @@ def family_of(config: Mapping[str, Any], modality: Modality, source: str) -> Fam
         plugins = [f"{name} ({distribution})" for name, distribution in plugin_names().items()]
         raise UsageError(
             f"--backbone {source}: "
-            f"expected model_type one of {', '.join([*FAMILIES, *plugins])}, found {model_type}",
+            f"expected model_type one of {', '.join([*FAMILIES, *plugins])}, found {model_type:.60}",
             remedy="To bring your own family: docs/howto/bring-your-own-backbone.md",
         )
     if family.modality is not modality:

@@ -172,10 +172,14 @@ class TitlePreparer:
         Raises
         ------
         DataError
-            The title is no text.
+            The title is no text, or the tokenizer makes no token of it.
         """
         check_title(decoded)
-        return {"input_ids": np.asarray(self.tokenizer.encode(decoded).ids, np.int64)}
+        ids = self.tokenizer.encode(decoded).ids
+        # Only a tokenizer without special tokens gets here; a forward over nothing would fail.
+        if not ids:
+            raise DataError("expected a title of at least one token, found none")
+        return {"input_ids": np.asarray(ids, np.int64)}
 
 
 def check_title(title: str) -> None:

@@ -130,7 +130,7 @@ def _read_config(folder: Path, source: str, remedy: str) -> dict[str, Any]:
     config = read_object(folder / "config.json", remedy)
     if config is None:
         # A frequent slip: the folder that init-tiny wrote, which has a checkpoint per modality.
-        kinds = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        kinds = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f" (it holds the folders {', '.join(kinds)}: name one)" if kinds else ""
         raise UsageError(f"--backbone {source}: expected config.json in {folder}, found none{hint}")
     return config

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from crossan.cache_schema.errors import UsageError
 from crossan.extract.backbones.canary_inputs import CANARY_TITLES
 from crossan.extract.backbones.library import first_line
 
-__all__ = ["have_one_meaning", "identity_of", "try_out", "unknown_share"]
+__all__ = ["errors_of_tokenizers", "have_one_meaning", "identity_of", "try_out", "unknown_share"]
 
 _IDENTITY_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
 """Parts that the identity shows, beside a digest of everything."""
@@ -27,6 +28,29 @@ _PIECE_MARKS = ("\u2581", "\u0120")
 
 _PROBES = (*CANARY_TITLES, "\U000f0000 \u0378", "")
 """Titles that must become tokens without an error: the canary's, unassigned characters, nothing."""
+
+
+@contextmanager
+def errors_of_tokenizers(message: str, remedy: str) -> Iterator[None]:
+    """Raise `UsageError` for anything that the tokenizers library raises in the block.
+
+    Parameters
+    ----------
+    message
+        What was being done; the library's own words follow it.
+
+    Raises
+    ------
+    UsageError
+        The library refused what a file of the checkpoint says.
+    """
+    try:
+        yield
+    # It raises plain exceptions, and where its code in Rust panics one that is not even that.
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UsageError(f"{message}: {first_line(error)}", remedy=remedy) from None
 
 
 def unknown_share(tokenizer: Tokenizer, titles: Sequence[str] = CANARY_TITLES) -> tuple[int, int]:
@@ -66,13 +90,9 @@ def try_out(folder: Path, tokenizer: Tokenizer, remedy: str) -> None:
     UsageError
         It does, or its vocabulary was made for another kind of tokenizer.
     """
-    try:
+    with errors_of_tokenizers(f"{folder}: its tokenizer fails over a title", remedy):
         for title in _PROBES:
             tokenizer.encode(title)
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain exceptions
-        raise UsageError(
-            f"{folder}: its tokenizer fails over a title: {first_line(error)}", remedy=remedy
-        ) from None
     state = json.loads(tokenizer.to_str())
     words = [word for word in tokenizer.get_vocab() if isinstance(word, str)]
     if state["model"]["type"] == "WordPiece":

@@ -22,7 +22,7 @@ _BESIDE = ("special_tokens_map.json", "added_tokens.json")
 """Files that transformers reads together with ``tokenizer_config.json``."""
 
 
-class _Added(BaseModel):
+class AddedToken(BaseModel):
     """A token of ``added_tokens_decoder``."""
 
     content: str
@@ -43,7 +43,8 @@ class TokenizerSettings(BaseModel):
     never_split: list[str] | None = None
     word_tokenizer_type: str | None = None
     subword_tokenizer_type: str | None = None
-    added_tokens_decoder: dict[str, _Added] = {}
+    auto_map: dict[str, Any] | list[Any] | None = None
+    added_tokens_decoder: dict[str, AddedToken] = {}
 
 
 def read_settings(
@@ -72,9 +73,14 @@ def read_settings(
         raise UsageError(
             f"{folder / TOKENIZER_CONFIG}: {first_fault(error)}", remedy=remedy
         ) from None
-    if settings.tokenizer_class is None and isinstance(model_class, str):
-        return settings.model_copy(update={"tokenizer_class": model_class})
-    return settings
+    if settings.tokenizer_class is not None:
+        return settings
+    # Code beside the weights is never run: a class that only it has is refused by its name.
+    mapped = settings.auto_map
+    remote = mapped.get("AutoTokenizer") if isinstance(mapped, dict) else mapped
+    named = next((part for part in remote if part), None) if isinstance(remote, list) else remote
+    declared = model_class if isinstance(model_class, str) else named and str(named)
+    return settings.model_copy(update={"tokenizer_class": declared})
 
 
 def is_read_by(folder: Path, settings: TokenizerSettings, own: type) -> bool:
