@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -58,7 +59,10 @@ def test_what_an_earlier_release_refused_is_tried_again(
         Image.fromarray(np.full((2, 2, 3), 50, np.uint8)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"no picture")
     (tmp_path / "folder").mkdir()
-    items = [{"item_id": name, "image": str(tmp_path / name)} for name in (*names, "folder")]
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    odd = ("folder", "pipe", "endless")
+    items = [{"item_id": name, "image": str(tmp_path / name)} for name in (*names, *odd)]
     make_dataset(tmp_path / "d", items)
     request = JobRequest(dataset=tmp_path / "d", cache=tmp_path / "c", num_workers=0)
 
@@ -73,10 +77,10 @@ def test_what_an_earlier_release_refused_is_tried_again(
     with monkeypatch.context() as earlier:
         earlier.setattr(quarantine, "_THIS_READER", " (reader 1)")
         earlier.setattr(item, "decode_image", refuse_the_odd)
-        assert dict(run().statuses) == {"ok": 1, "quarantined": 3}
+        assert dict(run().statuses) == {"ok": 1, "quarantined": 5}
         assert run().version == 1
     now = run()
-    assert (now.forwarded, dict(now.statuses), now.version) == (1, {"ok": 2, "quarantined": 2}, 2)
+    assert (now.forwarded, dict(now.statuses), now.version) == (1, {"ok": 2, "quarantined": 4}, 2)
     store = open_store(now.store)
     reasons = dict(zip(store.item_ids.tolist(), store.reasons, strict=True))
     assert reasons["bad.png"].endswith(quarantine._THIS_READER)
@@ -85,7 +89,9 @@ def test_what_an_earlier_release_refused_is_tried_again(
     lines = [json.loads(line) for line in (now.store / "quarantine.jsonl").read_text().splitlines()]
     assert [(line["item_id"], line["reason"]) for line in lines] == [
         ("bad.png", "unknown-container"),
+        ("endless", "not-a-file"),
         ("folder", "not-a-file"),
+        ("pipe", "not-a-file"),
     ]
     assert not any("reader" in line["detail"] for line in lines)
 

@@ -8,6 +8,8 @@ from itertools import product
 import av
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from crossan.extract.media import AbsentMedium, MediaError, decode_audio, decode_video
 from crossan.extract.media.recipe import frame_times
@@ -119,6 +121,15 @@ def heard_samples(path):
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])[: 3 * HERTZ]
 
 
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("headers")
+    return {
+        name: write(folder / name, name, 3 if name in WITH_FRAMES else 0, 0.4).read_bytes()
+        for name in WITH_FRAMES | SOUND_ONLY
+    }
+
+
 def frames_of(path):
     return decode_video(path, frame_count=4)
 
@@ -226,6 +237,26 @@ def test_a_cut_video_without_sound_has_none(tmp_path):
     path.write_bytes(path.read_bytes()[:-300])
     with pytest.raises(AbsentMedium):
         sound_of(path)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.sampled_from(["w64", "caf", "aiff", "au", "rf64.wav", "ogg", "avi", "flv", "mpg"]), st.data()
+)
+def test_a_header_may_send_a_reader_anywhere(tmp_path, headers, name, data):
+    content = bytearray(headers[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, 160))
+        content[at : at + 4] = data.draw(
+            st.sampled_from([b"\xff", b"\0", b"\x7f\xff", b"\x80", b"\xff" * 4])
+        )
+    path = tmp_path / f"odd.{name}"
+    path.write_bytes(content)
+    for decode in (sound_of, frames_of):
+        with suppress(MediaError, AbsentMedium):
+            assert decode(path).size
 
 
 @pytest.mark.parametrize("noise", [b"noise" * 41, bytes(512)], ids=["noise", "zeros"])
