@@ -12,6 +12,7 @@ import numpy.typing as npt
 from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import (
     IncompatibleError,
+    StoreIntegrityError,
     StoreNotFoundError,
     UsageError,
 )
