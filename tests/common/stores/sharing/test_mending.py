@@ -133,6 +133,21 @@ def test_damage_on_both_sides_is_said(store, copy):
         run("pull", store, "--to", copy)
 
 
+def test_a_source_whose_newest_manifest_was_lost_gives_nothing(store, tmp_path):
+    """Its newest version that is left is not the newest that there was."""
+    (store / "versions/000002.json").unlink()
+    for arguments in (
+        ["push", store, tmp_path / "b"],
+        ["pull", store, "--to", tmp_path / "b"],
+        ["merge", tmp_path / "b", store],
+    ):
+        with pytest.raises(StoreIntegrityError, match="found 1 under segments/ in none"):
+            run(*arguments)
+        assert not (tmp_path / "b").exists()
+    run("pull", f"{store}@1", "--to", tmp_path / "b")  # a version that is named is given
+    assert len(open_store(tmp_path / "b").item_ids) == 6
+
+
 def test_no_verify_believes_what_is_there(store, copy):
     flip(min(copy.glob("segments/*/hidden_states/c/0/0/0")))
     assert (

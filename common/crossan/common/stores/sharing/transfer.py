@@ -15,7 +15,7 @@ from crossan.common.stores.sharing.locations import FolderLocation, Location
 from crossan.common.stores.sharing.mending import mend, require_sound
 from crossan.common.stores.sharing.mover import Mover, Transferred
 from crossan.common.stores.sharing.strangers import require_one_dataset
-from crossan.common.stores.versions import Content
+from crossan.common.stores.versions import Content, read_version
 
 __all__ = ["Transferred", "merge", "transfer"]
 
@@ -163,11 +163,13 @@ def merge(
 
 
 def _requested(source: Location, version: int | None) -> Manifest:
-    if version is None:
-        version = source.newest_version()
-    if version == 0:
+    newest = source.newest_version() if version is None else version
+    if newest == 0:
         raise StoreNotFoundError(f"{source.url}: expected a store with a version, found none")
-    return manifest_of(source, version)
+    if version is None and isinstance(source, FolderLocation):
+        # As a reader: the newest that is left may not be the newest that there was.
+        return read_version(source.path)
+    return manifest_of(source, newest)
 
 
 def _newest(location: Location) -> Manifest | None:
