@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.stores import Journal, fsck, logical_digest, open_store
 from crossan.common.stores.cli import app
+from crossan.common.stores.growing.collect import collect
+from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.sharing.locations import FolderLocation, location_of
 from crossan.common.stores.sharing.objects import ObjectRemote
 from crossan.common.stores.sharing.transfer import merge, transfer
@@ -108,11 +110,29 @@ def test_a_segment_that_is_no_folder_any_more_arrives_anew(store, copy, tmp_path
 def test_what_is_new_is_kept_beside_what_is_mended(store, copy, append):
     """The damaged manifest is of a version that both have; what the copy added is listed on."""
     append(copy, range(20, 22))
+    oldest = read_version(copy, 1).segments[0].segment_id
     flip(copy / "versions/000001.json")
-    flip(min(copy.glob("segments/*/hidden_states/c/0/0/0")))
+    flip(copy / f"segments/{oldest}/hidden_states/c/0/0/0")
     run("pull", store, "--to", copy)
     assert fsck(copy).ok
     assert len(open_store(copy).item_ids) == 9
+
+
+def test_what_a_compaction_has_replaced_is_mended_too(store, copy):
+    """Older versions list it still, and a check of the copy reads it."""
+    compact(store, "test")
+    run("pull", store, "--to", copy)
+    oldest = read_version(copy, 1).segments[0].segment_id
+    chunk = copy / f"segments/{oldest}/hidden_states/c/0/0/0"
+    flip(chunk)
+    done = json.loads(run("pull", store, "--to", copy, "--json").stdout)
+    assert done["mended"] == [str(chunk.relative_to(copy))]
+    assert fsck(copy).ok
+    collect(store, keep=1)
+    flip(chunk)
+    result = run("pull", store, "--to", copy)
+    assert f"segment {oldest} is damaged, and {store} does not have it" in result.stderr
+    assert [problem.where for problem in fsck(copy).problems] == [str(chunk)]
 
 
 def test_a_manifest_of_another_history_is_not_taken(store, begin_store, make_identity, append):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from crossan.cache_schema.canonical import parse_object, pretty_bytes, sha256_hex
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
-from crossan.common.console import progress
+from crossan.common.console import note, progress
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.segments import read_record, read_segment
 from crossan.common.stores.sharing.location import Location, Readable, arrived
@@ -24,8 +25,9 @@ def mend(
     """Replace what is damaged at the target by what the source has of it.
 
     Looked at are the target's manifests, its ``store.json`` and canary, and every file
-    of the segments that the source's version lists and the target has. Of a bucket that
-    is not read back only the newest manifest is looked at.
+    of the segments that it has of the source's version and of its own. Of a bucket that is
+    not read back only the newest manifest is looked at, and the source's segments. What is
+    damaged and not at the source is said.
 
     Parameters
     ----------
@@ -61,7 +63,8 @@ def mend(
             target.replace(key, theirs)
             mended.append(key)
     if are_files_checked:
-        entries = [entry for entry in requested.segments if target.has_part(entry.segment_id)]
+        listed = [*requested.segments, *(_listed(target, last) if target.is_read_back else ())]
+        entries = [entry for entry in dict.fromkeys(listed) if target.has_part(entry.segment_id)]
         with progress(f"check {target.url}", len(entries), "segments") as shown:
             for entry in entries:
                 mended += _mend_segment(source, target, entry)
@@ -135,6 +138,13 @@ def _is_identity(data: bytes) -> bool:
     return True
 
 
+def _listed(target: Location, last: int) -> Iterator[SegmentEntry]:
+    """Yield what the versions of a target list, the newest first."""
+    for version in range(last, 0, -1):
+        manifest = _sound_manifest(target, version)
+        yield from manifest.segments if manifest else ()
+
+
 def _mend_segment(source: Location, target: Location, entry: SegmentEntry) -> list[str]:
     mended = []
     prefix = f"segments/{entry.segment_id}"
@@ -143,15 +153,23 @@ def _mend_segment(source: Location, target: Location, entry: SegmentEntry) -> li
     if data is None or sha256_hex(data) != entry.sha256:
         data = _read_or_none(source, key)
         if data is None or sha256_hex(data) != entry.sha256:
-            return []  # nobody has it: whoever needs it says so
+            return _say_missing(source, target, entry)
         target.replace(key, data)
         mended.append(key)
     record = read_record(partial(_known, data), entry, target.url)
-    for file in target.unsound(record, source):
+    unsound = target.unsound(record, source)
+    if unsound and not source.holds(entry.segment_id):
+        return _say_missing(source, target, entry)
+    for file in unsound:
         key = f"{prefix}/{file.path}"
         target.replace(key, arrived(source, key, file))
         mended.append(key)
     return mended
+
+
+def _say_missing(source: Location, target: Location, entry: SegmentEntry) -> list[str]:
+    note(f"{target.url}: segment {entry.segment_id} is damaged, and {source.url} does not have it")
+    return []
 
 
 def _sound_manifest(location: Location, version: int) -> Manifest | None:
