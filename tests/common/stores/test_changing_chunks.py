@@ -23,6 +23,7 @@ from crossan.common.stores.chunk_file import FileState
 KINDS = {"stitched": (1024, "raw"), "scattered": (20, "raw"), "packed": (20, "zstd")}
 """Width of a layer and codec, by how the chunks are mapped."""
 ITEMS = 200
+EXAMPLES = 2_000 if os.environ.get("CROSSAN_FAULTS") == "full" else 25
 
 
 def make(folder, kind):
@@ -229,7 +230,7 @@ def test_a_disk_that_cannot_read_is_an_error_of_the_store(written, monkeypatch):
 _opened = functools.cache(open_store)  # so that what was checked for one example serves the next
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_flips_give_the_right_rows_or_an_error(original, data):
     """The slow twin is the table of values: every row that is given out is the one written."""
