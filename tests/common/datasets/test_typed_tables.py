@@ -117,3 +117,57 @@ def test_a_small_file_of_very_many_rows_is_not_read(tmp_path):
     (dataset.root / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(DataError, match="row 1: expected each item id once, found 1 repeated"):
         open_dataset(dataset.root).items()
+
+
+def repeated(value, count):
+    """Return a column of one value, which a file holds once."""
+    return pa.DictionaryArray.from_arrays(pa.nulls(count, pa.int32()).fill_null(0), [value])
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "fault"),
+    [
+        ("item_id", 100_000, ", row 1: expected an id of at most 1,024 bytes, found 100,000: 'x"),
+        ("title", 1_000_000, ": expected up to 1,.* bytes of text in a file of .*, found more"),
+        ("image", 1_000_000, ": expected up to 1,.* bytes of text in a file of .*, found more"),
+    ],
+)
+def test_a_long_text_of_many_rows_is_refused_before_it_is_copied(tmp_path, name, length, fault):
+    count = 2_000
+    ids = [str(number) for number in range(count)]
+    columns = {column: pa.nulls(count, pa.string()) for column in ITEMS} | {"audio": ids}
+    dataset = write(tmp_path / "d")
+    long = {"item_id": ids, name: repeated("x" * length, count)}
+    pq.write_table(pa.table({**columns, **long}), dataset.root / "items.parquet")
+    description = dataset.root / "dataset.json"
+    text = description.read_text().replace('"items": 2', f'"items": {count}')
+    description.write_text(text)
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(DataError, match=f"items.parquet, column {name}{fault}"):
+        open_dataset(dataset.root).items()
+    assert pa.default_memory_pool().max_memory() - before < 10**8
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.binary(),
+        pa.large_binary(),
+        pa.binary(1),
+        pa.dictionary(pa.int8(), pa.string()),
+        pa.dictionary(pa.int8(), pa.large_binary()),
+        pa.int32(),
+        pa.dictionary(pa.int8(), pa.int64()),
+    ],
+)
+def test_ids_of_any_type_are_read_from_a_folder(tmp_path, kind):
+    dataset = write(tmp_path / "d")
+    table = pq.read_table(dataset.root / "items.parquet")
+    values = kind.value_type if pa.types.is_dictionary(kind) else kind
+    ids = pa.array([1, 2] if pa.types.is_integer(values) else ["1", "2"]).cast(values)
+    ids = ids.dictionary_encode().cast(kind) if values != kind else ids
+    pq.write_table(table.set_column(0, "item_id", ids), dataset.root / "items.parquet")
+    assert dataset.items().column("item_id").to_pylist() == ["1", "2"]

@@ -238,16 +238,6 @@ def test_item_index_whose_stamps_contradict_the_segment_is_refused(stamp):
         parse_items(bad, record, "items.parquet")
 
 
-def test_an_item_index_with_an_id_that_would_widen_the_table_is_refused():
-    items = [StagedItem(item_id, None, ItemStatus.ABSENT, None, None, 5) for item_id in "ab"]
-    record = SegmentRecord(
-        segment_id="", fingerprint="", item_count=3, row_count=0, files=(), stamp=7
-    )
-    wide = index_bytes([*items, StagedItem("c" * 1025, None, ItemStatus.ABSENT, None, None, 5)])
-    with pytest.raises(StoreIntegrityError, match="expected item ids of at most 1,024 bytes"):
-        parse_items(wide, record, "items.parquet")
-
-
 def test_json_is_what_the_report_says(store):
     (store / "canary/features.npy").write_bytes(b"")
     value = verify(store).to_dict()

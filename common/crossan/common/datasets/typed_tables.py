@@ -6,15 +6,19 @@ written to one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from crossan.cache_schema.errors import DataError
+from crossan.cache_schema.item_id import LONGEST_ID_BYTES, id_fault
 from crossan.common.datasets.columns import first_row, ids_of, row_error, texts_of
 from crossan.common.datasets.parquet import opened_parquet, read_columns
+from crossan.common.shared_texts import shared_texts
 
 __all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "read_typed", "typed"]
 
@@ -32,6 +36,9 @@ Paths are relative to the folder or absolute. Where audio is null the sound trac
 of the video is meant.
 """
 
+_FREE_BYTES = 2**30
+_BYTES_PER_FILE_BYTE = 64
+"""Text that a file may hold unpacked: no compression of texts that differ does better."""
 _ID_COLUMNS = ("user_id", "item_id")
 _PATH_COLUMNS = ("image", "video", "audio")
 
@@ -66,12 +73,60 @@ def read_typed(path: Path, schema: pa.Schema, row_count: int) -> pa.Table:
                     f"{path}: expected {row_count:,} rows, as dataset.json says, "
                     f"found {file.metadata.num_rows:,}"
                 )
-            _require_columns(file.schema_arrow.names, schema, path)
+            types = file.schema_arrow
+            _require_columns(types.names, schema, path)
+            _require_room(
+                path, [name for name in schema.names if _is_shared(types.field(name).type)]
+            )
             columns = _typed_columns(read_columns(file, ids), schema, path)
             columns |= _typed_columns(read_columns(file, others), schema, path)
     except FileNotFoundError:
         raise DataError(f"{path}: expected a parquet table, found no file") from None
     return pa.table(columns, schema=schema)
+
+
+def _require_room(path: Path, names: Sequence[str]) -> None:
+    """Refuse texts that rows share and that are too much when each row has its own copy."""
+    byte_count = path.stat().st_size
+    most = _FREE_BYTES + _BYTES_PER_FILE_BYTE * byte_count
+    unpacked = dict.fromkeys(names, 0)
+    for row_count, name, texts in shared_texts(path, names):
+        longest = pc.max(pc.binary_length(texts)).as_py() or 0
+        if name in _ID_COLUMNS and longest > LONGEST_ID_BYTES:
+            raise _long_id_error(path, name)
+        unpacked[name] += longest * row_count
+    for name, upper_bound in unpacked.items():
+        if upper_bound > most and _unpacked_bytes(path, name) > most:
+            raise DataError(
+                f"{path}, column {name}: expected up to {most:,} bytes of text "
+                f"in a file of {byte_count:,}, found more"
+            )
+
+
+def _as_shared(path: Path, name: str) -> list[pa.DictionaryArray]:
+    with pq.ParquetFile(path, read_dictionary=[name]) as file:
+        chunks: list[pa.DictionaryArray] = read_columns(file, [name]).column(name).chunks
+    return chunks
+
+
+def _long_id_error(path: Path, name: str) -> DataError:
+    before = 0
+    for chunk in _as_shared(path, name):
+        is_long = pc.greater(pc.binary_length(chunk.dictionary), LONGEST_ID_BYTES)
+        row = first_row(is_long.take(chunk.indices))
+        if row >= 0:
+            text = pc.cast(chunk.dictionary, pa.large_binary())[chunk.indices[row].as_py()].as_py()
+            return row_error(
+                path, name, before + row, str(id_fault(text.decode("utf-8", "replace")))
+            )
+        before += len(chunk)
+    return DataError(f"{path}, column {name}: expected ids of at most {LONGEST_ID_BYTES:,} bytes")
+
+
+def _unpacked_bytes(path: Path, name: str) -> int:
+    chunks = _as_shared(path, name)
+    lengths = (pc.binary_length(chunk.dictionary).take(chunk.indices) for chunk in chunks)
+    return sum(pc.sum(pc.cast(length, pa.int64())).as_py() or 0 for length in lengths)
 
 
 def typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
@@ -93,6 +148,15 @@ def typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     """
     _require_columns(table.column_names, schema, path)
     return pa.table(_typed_columns(table, schema, path), schema=schema)
+
+
+def _is_shared(kind: pa.DataType) -> bool:
+    """Return whether a Parquet file keeps texts of this type once for many rows."""
+    inner = kind.value_type if pt.is_dictionary(kind) else kind
+    return any(
+        is_kind(inner)
+        for is_kind in (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
+    )
 
 
 def _require_columns(names: list[str], schema: pa.Schema, path: Path) -> None:

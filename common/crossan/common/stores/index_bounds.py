@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.item_id import LONGEST_ID_BYTES
+from crossan.common.shared_texts import shared_texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -102,21 +103,13 @@ def require_short_texts(data: bytes, names: Sequence[str], where: str) -> None:
     with pq.ParquetFile(pa.BufferReader(data)) as file:
         for name in names:
             _require_texts(file.schema_arrow.field(name).type, name, where)
-    with pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(names)) as file:
-        for group in range(file.num_row_groups):
-            # One row of a column brings the whole list of texts that its rows refer to.
-            rows = file.iter_batches(1, row_groups=[group], columns=list(names), use_threads=False)
-            first = next(rows, None)
-            if first is None:
-                continue
-            for name in names:
-                texts = first.column(name).dictionary
-                longest = pc.max(pc.binary_length(texts)).as_py() or 0
-                most = LONGEST_ID_BYTES if name == "item_id" else _LONGEST_TEXT_BYTES
-                if longest > most:
-                    raise StoreIntegrityError(
-                        f"{where}: expected {_PLURALS[name]} of at most {most:,} bytes, found {longest:,}"
-                    )
+    for _, name, texts in shared_texts(pa.BufferReader(data), names):
+        longest = pc.max(pc.binary_length(texts)).as_py() or 0
+        most = LONGEST_ID_BYTES if name == "item_id" else _LONGEST_TEXT_BYTES
+        if longest > most:
+            raise StoreIntegrityError(
+                f"{where}: expected {_PLURALS[name]} of at most {most:,} bytes, found {longest:,}"
+            )
 
 
 def _require_texts(kind: pa.DataType, name: str, where: str) -> None:

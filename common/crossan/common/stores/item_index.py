@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.item_id import LONGEST_ID_BYTES
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import ITEM_INDEX, SegmentRecord
 from crossan.common.stores.index_bounds import require_bounded, require_short_texts
@@ -143,11 +142,6 @@ def _stamps(data: bytes, record: SegmentRecord, where: str) -> npt.NDArray[np.in
 def _item_ids(column: Any, where: str) -> npt.NDArray[np.str_]:  # noqa: ANN401 - pyarrow is untyped
     import pyarrow.compute as pc
 
-    # Before the table below is made: each of its rows has the width of the longest id.
-    if (pc.max(pc.binary_length(column)).as_py() or 1) > LONGEST_ID_BYTES:
-        raise StoreIntegrityError(
-            f"{where}: expected item ids of at most {LONGEST_ID_BYTES:,} bytes, found a longer one"
-        )
     longest = pc.max(pc.utf8_length(column)).as_py() or 1
     item_ids = np.empty(len(column), dtype=f"U{longest}")
     # In blocks: a million Python strings at once take 60 MiB.
