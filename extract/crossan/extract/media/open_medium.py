@@ -35,6 +35,9 @@ _PROMISING = {"mov", "matroska", "flv"}
 FFmpeg guesses those of the others from rate and size, and of a torn AVI file's too.
 """
 
+_GUESSED = {"mp3", "aac"}
+"""Containers of one stream, of which a guess will do where frames are damaged."""
+
 
 @dataclass(eq=False)
 class OpenMedium:
@@ -130,10 +133,13 @@ class OpenMedium:
         if self.is_cut is False and not broken_packets and not self.has_failed:
             return
         promised = self.declared_seconds(stream)
-        if promised is None and self.name in _PROMISING and self.container.duration is not None:
-            whole = self.container.duration / 1_000_000
-            # Some stream is as long as the container; where one is, this one ends early.
-            promised = whole if self.reached < _LOST_SHARE * min(whole, CLIP_LENGTH_S) else None
+        whole = (self.container.duration or 0) / 1_000_000
+        # Some stream is as long as the container: where none comes so far, something is missing.
+        is_unmet = self.reached < _LOST_SHARE * min(whole, CLIP_LENGTH_S)
+        if promised is None and self.name in _PROMISING and is_unmet:
+            promised = whole
+        if self.name in _GUESSED and (broken_packets or self.has_failed):
+            promised = max(whole, promised or 0.0)
         if promised is not None and seconds < _LOST_SHARE * min(promised, CLIP_LENGTH_S):
             fault = MediaFault.CORRUPT if broken_packets else MediaFault.TRUNCATED
             raise MediaError(
