@@ -11,14 +11,13 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import (
     LARGEST_METADATA,
-    blaming,
     create_exclusively,
-    disk_full,
     fsync_folder,
     read_regular,
     require_plain,
     write_durably,
 )
+from crossan.common.refusals import blaming, disk_full
 from crossan.common.stores.claims import Claim, release_claims
 from crossan.common.stores.sharing.location import (
     Advance,
