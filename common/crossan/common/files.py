@@ -14,6 +14,7 @@ from crossan.common.refusals import blaming
 __all__ = [
     "LARGEST_METADATA",
     "begin_write",
+    "blaming",
     "create_exclusively",
     "finish_write",
     "fsync_folder",

@@ -149,7 +149,8 @@ class Journal:
         finally:
             # A full disk or a signal may have torn the record; the next one must not follow it.
             if not is_durable:
-                self._truncate(start)
+                with blaming(self._folder / _LOG):
+                    os.ftruncate(self._log, start)
         self._hold(staged)
 
     def publish(self, producer: Mapping[str, Any]) -> int:
@@ -238,7 +239,9 @@ class Journal:
         )
 
     def _empty(self) -> None:
-        self._truncate(0)
+        with blaming(self._folder / _LOG):
+            os.ftruncate(self._log, 0)
+            os.fsync(self._log)
         self._items.clear()
         self._entries.clear()
         self._first_append = None
@@ -247,11 +250,6 @@ class Journal:
         old, self._name = self._folder, name
         move(old, self._folder)
         fsync_folder(self._folder.parent)
-
-    def _truncate(self, end: int) -> None:
-        with blaming(self._folder / _LOG):
-            os.ftruncate(self._log, end)
-            os.fsync(self._log)
 
     def _open_log(self) -> int:
         path = self._folder / _LOG
