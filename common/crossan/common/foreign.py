@@ -51,19 +51,19 @@ def read_bounded(path: Path, refused: type[CrossanError], most: int = LARGEST_FI
     except OSError as error:
         raise _unreadable(path, error) from error
     try:
-        _require_regular(descriptor, path, refused)
+        size = _size_of_regular(descriptor, path, refused)
+        if size > most:
+            raise refused(f"{path}: expected at most {most:,} bytes, found {size:,}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            # A file that never ends, or has nothing to give, is cut short here.
-            data = file.read(most + 1) or b""
+            # No more than it had when it was opened: some files of the system never end, and a
+            # writer may append to this one.
+            return file.read(size) or b""
     except CrossanError:
         raise
     except OSError as error:
         raise _unreadable(path, error) from error
     finally:
         os.close(descriptor)
-    if len(data) > most:
-        raise refused(f"{path}: expected at most {most:,} bytes, found more")
-    return data
 
 
 def read_json(path: Path, refused: type[CrossanError]) -> Any:  # noqa: ANN401 - a JSON value
@@ -126,11 +126,12 @@ def require_shape(
     raise refused(f"{where}: not as crossan writes it: {listed}")
 
 
-def _require_regular(descriptor: int, path: Path, refused: type[CrossanError]) -> None:
-    mode = os.fstat(descriptor).st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+def _size_of_regular(descriptor: int, path: Path, refused: type[CrossanError]) -> int:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
         raise refused(f"{path}: expected a file, found {kind}")
+    return status.st_size
 
 
 def _unreadable(path: Path, error: OSError) -> OSError:
