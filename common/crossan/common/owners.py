@@ -12,7 +12,7 @@ from crossan.cache_schema.canonical import sha256_hex
 
 __all__ = ["has_ended", "is_token", "our_token"]
 
-_TOKEN = re.compile(r"[0-9a-f]{24}-[0-9]{1,10}-[0-9]{1,20}")
+_TOKEN = re.compile(r"[0-9a-f]{1,40}-[0-9]{1,20}-[0-9]{1,20}")
 
 ABANDONED_AFTER_SECONDS = 86_400.0
 """Age at which another host's claim is taken over, if its file was not touched meanwhile.

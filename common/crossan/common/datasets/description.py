@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from crossan.cache_schema.errors import DataError
 from crossan.common.datasets.publishing import TABLES_FOLDER
@@ -16,6 +16,12 @@ __all__ = ["FORMAT_VERSION", "Description", "read_description"]
 FORMAT_VERSION = 1
 
 _Text = Annotated[str, Field(max_length=4096)]
+
+
+def _of_ours(name: object) -> object:
+    if name is not None and not (isinstance(name, str) and TABLES_FOLDER.fullmatch(name)):
+        raise ValueError("expected tables in a folder of ours")
+    return name
 
 
 class Description(BaseModel):
@@ -29,7 +35,7 @@ class Description(BaseModel):
     counts: dict[str, Annotated[int, Field(ge=0)]]
     """How many ``users``, ``items`` and ``interactions`` there were when it was written."""
     digest: _Text
-    tables: Annotated[str, Field(pattern=f"^{TABLES_FOLDER.pattern}$")] | None = None
+    tables: Annotated[str | None, BeforeValidator(_of_ours)] = None
     """Folder beside it with the tables of a write that was cut off."""
 
 
