@@ -48,7 +48,8 @@ def settle_catalogue(folder: Path, item_ids: np.ndarray, remedy: str) -> None:
     """
     if not (folder / _FILE).is_file():
         buffer = io.BytesIO()
-        pq.write_table(pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())}), buffer)
+        table = pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())})
+        pq.write_table(table, buffer, write_page_checksum=True)
         replace_durably(folder / _FILE, buffer.getvalue())
         return
     recorded = read_catalogue(folder)
@@ -73,7 +74,9 @@ def read_catalogue(folder: Path) -> np.ndarray:
     path = folder / _FILE
     try:
         data = read_bounded(path, StoreIntegrityError, _LARGEST)
-        column = pq.read_table(pa.BufferReader(data), columns=["item_id"]).column("item_id")
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            column = file.read(["item_id"], use_threads=False).column("item_id")
+        column.validate(full=True)
     except (FileNotFoundError, NotADirectoryError, pa.ArrowException, KeyError, OSError) as error:
         raise StoreIntegrityError(
             f"{path}: expected the run's item ids, cannot read them: {error}"
