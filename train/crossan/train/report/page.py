@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import replace_durably
 from crossan.common.refusals import make_folder, require_writable
@@ -63,6 +63,11 @@ def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhe
         raise UsageError(
             f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'"
         ) from None
+    except OSError as error:  # matplotlib keeps its list of fonts in a file
+        raise ResourceError(
+            f"report: matplotlib found no folder for its cache: {error}",
+            remedy="Set MPLCONFIGDIR to a folder that can be written",
+        ) from error
     if elsewhere != Elsewhere():
         for path in runs:
             open_inputs(RunFolder(path), elsewhere.dataset, elsewhere.cache)
