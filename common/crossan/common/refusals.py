@@ -18,6 +18,7 @@ __all__ = [
     "disk_full",
     "make_folder",
     "refuse_dangling",
+    "require_no_file",
     "require_writable",
     "write_refusal",
 ]
@@ -166,12 +167,38 @@ def require_writable(folder: Path, shown_as: str | None = None) -> None:
     ResourceError
         The system would refuse it.
     """
+    require_no_file(folder, shown_as)
+    if not can_write(folder):
+        raise ResourceError(
+            f"{shown_as or folder}: {_nearest(folder)} cannot be written to",
+            remedy="Name another folder",
+        )
+
+
+def require_no_file(folder: Path, shown_as: str | None = None) -> None:
+    """Refuse a folder in whose place, or above whose place, there is no folder.
+
+    Parameters
+    ----------
+    folder
+        A folder, which need not be there yet.
+    shown_as
+        How the error begins, for example ``"--cache c"``.
+
+    Raises
+    ------
+    UsageError
+        There is a link that leads nowhere.
+    ResourceError
+        There is a file.
+    """
     refuse_dangling(folder, shown_as)
-    if can_write(folder):
-        return
     nearest = _nearest(folder)
-    why = "cannot be written to" if nearest.is_dir() else "is a file, expected a folder"
-    raise ResourceError(f"{shown_as or folder}: {nearest} {why}", remedy="Name another folder")
+    if not nearest.is_dir():
+        raise ResourceError(
+            f"{shown_as or folder}: {nearest} is a file, expected a folder",
+            remedy="Name another folder",
+        )
 
 
 def make_folder(path: Path) -> None:

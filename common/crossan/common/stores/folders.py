@@ -19,7 +19,7 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
-from crossan.common.refusals import make_folder, refuse_dangling
+from crossan.common.refusals import make_folder, require_no_file
 from crossan.common.stores.canary import CANARY_ITEM_COUNT, parse_canary
 
 __all__ = [
@@ -47,6 +47,8 @@ def require_cache(
     ------
     UsageError
         It was given none, a store, or a link that leads nowhere.
+    ResourceError
+        It was given a file.
     """
     if cache is None:
         raise UsageError(
@@ -58,7 +60,7 @@ def require_cache(
             f"{cache}: expected a folder of stores, found a store itself",
             remedy="Name the folder that holds it in DATASET/MODALITY/NAME",
         )
-    refuse_dangling(cache, f"--cache {cache}")
+    require_no_file(cache, f"--cache {cache}")
     return cache
 
 
