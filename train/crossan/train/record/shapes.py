@@ -16,6 +16,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.foreign import json_value, read_bounded, read_json, require_shape
 
 __all__ = [
+    "Compared",
     "Environment",
     "Failure",
     "Initial",
@@ -230,6 +231,14 @@ class Result(_Shape):
     epochs: _Count
     best_epoch: _Count
     seconds_per_epoch: float
+
+
+class Compared(_Shape):
+    """What a sweep compared of its dataset and stores, for its trials."""
+
+    dataset: str
+    items: str
+    stores: dict[str, dict[str, int | str | None]]
 
 
 class Failure(_Shape):
