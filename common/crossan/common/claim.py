@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crossan.cache_schema.errors import BusyError
+from crossan.cache_schema.errors import BusyError, UsageError
 from crossan.common.files import create_exclusively, replace_durably
 from crossan.common.owners import has_ended, is_token, our_token
 from crossan.common.refusals import blaming
@@ -107,6 +108,8 @@ def _locked(owner_file: Path) -> Iterator[str]:
     mode = os.O_RDWR if os.access(owner_file, os.W_OK) else os.O_RDONLY
     descriptor = os.open(owner_file, mode | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(f"{owner_file}: expected a file, found a pipe or device")
         _lock(descriptor)
         # Whoever held the lock before us may have replaced the file, and our lock is then on a file
         # that has no name any more. A look before the lock could not see that.

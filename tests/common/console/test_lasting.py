@@ -59,6 +59,7 @@ def run_in_shell(folder, redirection, **environment):
         {"PYTHONIOENCODING": "latin-1"},
         {"PYTHONIOENCODING": "ascii"},
         {"LC_ALL": "C"},
+        {"PYTHONIOENCODING": "gbk", "PYTHONUNBUFFERED": "1"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
     ids=lambda variables: ",".join(variables.values()),

@@ -7,7 +7,7 @@ import io
 import os
 import select
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -50,15 +50,17 @@ class _LastingFile(io.RawIOBase):
     def write(self, data: ReadableBuffer, /) -> int:
         """Write what the system takes, or drop it where it takes no more."""
         view = memoryview(data)
-        while True:
+        count = len(view)
+        while view:
             try:
-                return os.write(self._descriptor, view)
+                view = view[os.write(self._descriptor, view) :]
             except BlockingIOError:
                 # Another process has made the pipe that we share one that does not wait.
                 select.select([], [self._descriptor], [])
             except OSError as error:
                 self._go_nowhere(error)
-                return len(view)
+                break
+        return count
 
     def _go_nowhere(self, error: OSError) -> None:
         # A terminal that is gone answers EIO, as a broken disk does.
@@ -96,7 +98,8 @@ def lost_output() -> OSError | None:
     A reader that went away, as ``head`` does, has lost nothing that it wanted.
     """
     sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    buffer = getattr(sys.stdout, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
     return raw.failure if isinstance(raw, _LastingFile) else None
 
 
@@ -118,9 +121,14 @@ def _lasting(descriptor: int, stream: TextIO | None) -> TextIO:
     # Python has None in the place of a stream whose descriptor was closed.
     if stream is not None:
         stream.flush()
+    raw = _LastingFile(descriptor)
+    # PYTHONUNBUFFERED asks for streams without a buffer, as logs of containers do.
+    is_unbuffered = getattr(stream, "write_through", False)
+    buffer: Any = raw if is_unbuffered else io.BufferedWriter(raw)
     return io.TextIOWrapper(
-        io.BufferedWriter(_LastingFile(descriptor)),
+        buffer,
         encoding="utf-8" if stream is None else stream.encoding,
         errors="backslashreplace",
         line_buffering=stream is None or getattr(stream, "line_buffering", False),
+        write_through=is_unbuffered,
     )

@@ -17,7 +17,7 @@ from crossan.common.files import (
     require_plain,
     write_durably,
 )
-from crossan.common.refusals import blaming, disk_full
+from crossan.common.refusals import blaming, disk_full, make_folder
 from crossan.common.stores.claims import Claim, release_claims
 from crossan.common.stores.sharing.location import (
     Advance,
@@ -94,7 +94,7 @@ class FolderLocation:
         False where the file exists already.
         """
         for name in _FOLDERS:
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / name)
         return create_exclusively(self.path / key, data)
 
     def holds(self, segment_id: str) -> bool:
@@ -110,7 +110,7 @@ class FolderLocation:
     ) -> int:
         """Build the segment under a claim, then rename it to where segments lie."""
         for name in _FOLDERS:
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / name)
         needed = sum(entry.size for entry in record.files)
         # Before the first byte travels: a disk that is too small is known now, not after an hour.
         # Links take no space.
@@ -193,7 +193,7 @@ class FolderLocation:
             and sha256_hex(target.read_bytes()) == entry.sha256
         ):
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         target.unlink(missing_ok=True)
         is_put = (
             self._is_linked
