@@ -18,9 +18,11 @@ from crossan.common.stores.describing.cli import card
 from crossan.common.stores.growing.cli import compact_store, merge_stores
 from crossan.common.stores.interchange.cli import export_features
 from crossan.common.stores.sharing.cli import pull, push
+from crossan.extract.backbones.cli import init_tiny
 from crossan.extract.cli import extract
 from crossan.train.cli import train
-from support.commands import QUICK, attempt, training
+from crossan.train.report.cli import report
+from support.commands import QUICK, attempt, run, training
 from support.fabricated import write_small, write_store
 from support.refusing import NUMBERS, refusing
 
@@ -40,6 +42,8 @@ def inputs(tmp_path_factory, tiny_backbones):
         "\n".join(["user_id,item_id,timestamp", *rows])
     )
     (folder / "b").symlink_to(tiny_backbones)
+    if IS_FULL:
+        run(train, *training(folder, (*QUICK, "max_epochs=1")))
     return folder
 
 
@@ -80,10 +84,13 @@ def commands(inputs, out):
             extract,
             ["--modality", "text", *dataset, *cache, "--backbone", inputs / "b" / "text"],
         ),
+        "report": (report, [inputs / "r", "--out", out / "page" / "report.html"]),
+        "init-tiny": (init_tiny, [out / "tiny"]),
     }
 
 
 NAMES = ["import", "train", "merge", "compact", "card", "export", "push", "pull", "extract"]
+NAMES += ["report", "init-tiny"] if IS_FULL else []  # which take seconds each
 
 
 def error_of(result):
@@ -126,6 +133,6 @@ def test_a_refused_write_is_one_line_and_the_same_command_goes_on(
             assert str(folder) in error.message
             assert "\n" not in error.message
             assert is_kept
-        again = attempt(command, *arguments)
-        assert error_of(again) is None, (first, number, again.output, again.exception)
+            again = attempt(command, *arguments)
+            assert error_of(again) is None, (first, number, again.output, again.exception)
         shutil.rmtree(folder)
