@@ -23,6 +23,7 @@ __all__ = [
     "file_of",
     "open_dataset",
     "refuse_existing",
+    "tables_digest",
     "write_dataset",
 ]
 
@@ -158,7 +159,7 @@ def write_dataset(
             "items": items.num_rows,
             "interactions": interactions.num_rows,
         },
-        "digest": _digest(interactions, items),
+        "digest": tables_digest(interactions, items),
     }
     files = {
         "interactions.parquet": lambda path: _write_parquet(interactions, path),
@@ -215,7 +216,8 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, write_page_checksum=True)
 
 
-def _digest(interactions: pa.Table, items: pa.Table) -> str:
+def tables_digest(interactions: pa.Table, items: pa.Table) -> str:
+    """Return the digest that ``dataset.json`` records of both tables, see `Dataset`."""
     digest = hashlib.sha256()
     for table in (interactions, items):
         for name in table.column_names:
