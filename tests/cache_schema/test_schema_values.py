@@ -74,11 +74,26 @@ def test_values_are_nested_in_up_to_64_levels(levels, opened, closed):
         (b'{"a": NaN}', "NaN is not JSON"),
         (b"\xff{}", "2 bytes|3 bytes"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": 1e999}', "1e999 is beyond the range of a float"),
+        (b'{"a": ' + b"9" * 5_000 + b"}", "Exceeds the limit"),
+        (b'{"a": "\\ud800"}', "surrogates not allowed"),
+        (b'{"\\uDFFF": 1}', "surrogates not allowed"),
+        (b'{"a": 1} ' * 2, "Extra data"),
     ],
 )
 def test_what_is_no_json_object_is_refused(data, found):
     with pytest.raises(StoreIntegrityError, match=f"x.json: expected one JSON object.*({found})"):
         parse_object(data, "x.json")
+
+
+def test_a_pair_of_surrogates_is_one_character():
+    assert parse_object(b'{"a": "\\ud83d\\udca5"}', "x.json") == {"a": "\U0001f4a5"}
+
+
+def test_a_file_beyond_the_bound_is_not_parsed(monkeypatch):
+    monkeypatch.setattr("crossan.cache_schema.canonical.LARGEST_FILE", 10)
+    with pytest.raises(StoreIntegrityError, match="expected at most 10 bytes, found 12"):
+        parse_object(b'{"a": "abc"}', "x.json")
 
 
 def test_identity_reads_back_from_its_own_json():

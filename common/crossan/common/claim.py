@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from crossan.cache_schema.errors import BusyError
+from crossan.cache_schema.errors import BusyError, UsageError
 from crossan.common.files import create_exclusively, replace_durably
-from crossan.common.owners import has_ended, our_token
+from crossan.common.owners import has_ended, is_token, our_token
+from crossan.common.refusals import blaming
 
 __all__ = ["OWNER_FILE", "claim", "refresh", "release"]
 
@@ -47,7 +49,9 @@ def claim(folder: Path, work: str) -> None:
     # file is missing then, which is no error: the loop tries to create it once more.
     while not create_exclusively(owner_file, our_token().encode()):
         with suppress(FileNotFoundError), _locked(owner_file) as owner:
-            if owner and owner != our_token() and not has_ended(owner, owner_file):
+            # A file that nobody could have written, torn by a crash, names no process.
+            is_owned = is_token(owner) and owner != our_token()
+            if is_owned and not has_ended(owner, owner_file):
                 raise BusyError(
                     f"--out {folder}: another process {work} in this folder",
                     remedy="Choose another --out",
@@ -65,8 +69,9 @@ def refresh(folder: Path) -> None:
     owner_file = folder / OWNER_FILE
     with suppress(FileNotFoundError):
         # Another host may own the folder by now. Touching its file would keep its claim alive.
-        if owner_file.read_text() == our_token():
-            os.utime(owner_file)
+        if owner_file.read_text(encoding="utf-8", errors="replace") == our_token():
+            with blaming(owner_file):
+                os.utime(owner_file)
 
 
 def release(folder: Path, owner: str | None = None) -> None:
@@ -84,7 +89,8 @@ def release(folder: Path, owner: str | None = None) -> None:
     owner_file = folder / OWNER_FILE
     with suppress(FileNotFoundError), _locked(owner_file) as recorded:
         if recorded == (owner or our_token()):
-            owner_file.unlink()
+            with blaming(owner_file):
+                owner_file.unlink()
 
 
 @contextmanager
@@ -102,12 +108,14 @@ def _locked(owner_file: Path) -> Iterator[str]:
     mode = os.O_RDWR if os.access(owner_file, os.W_OK) else os.O_RDONLY
     descriptor = os.open(owner_file, mode | os.O_CLOEXEC)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UsageError(f"{owner_file}: expected a file, found a pipe or device")
         _lock(descriptor)
         # Whoever held the lock before us may have replaced the file, and our lock is then on a file
         # that has no name any more. A look before the lock could not see that.
         if not os.path.samestat(owner_file.stat(), os.fstat(descriptor)):
             raise FileNotFoundError(errno.ENOENT, "replaced by another file", str(owner_file))
-        yield os.read(descriptor, 1000).decode()
+        yield os.read(descriptor, 1000).decode(errors="replace")
     except OSError as error:
         if error.errno != errno.ESTALE:
             raise

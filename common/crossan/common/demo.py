@@ -32,6 +32,8 @@ from crossan.common.console import (
     print_table,
     print_text,
 )
+from crossan.common.files import replace_durably
+from crossan.common.refusals import blaming, make_folder, require_writable
 
 __all__ = ["demo"]
 
@@ -102,6 +104,7 @@ def demo(
 
 
 def _prepare(out: Path) -> None:
+    require_writable(out, f"--out {out}")
     if out.exists() and any(out.iterdir()):
         if not (out / _MARKER).is_file():
             raise UsageError(
@@ -109,11 +112,10 @@ def _prepare(out: Path) -> None:
                 remedy=f"crossan demo --out {out}-new",
             )
         note(f"removing the earlier demo in {out}")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _MARKER).write_text(
-        "made by crossan demo, which may remove this folder\n", encoding="utf-8"
-    )
+        with blaming(out):
+            shutil.rmtree(out)
+    make_folder(out)
+    replace_durably(out / _MARKER, b"made by crossan demo, which may remove this folder\n")
 
 
 def _commands(out: Path, seed: int) -> list[list[str]]:
@@ -159,9 +161,12 @@ def _run(command: Sequence[str]) -> None:
     program = Path(sys.executable).parent / command[0]
     finished = subprocess.run([str(program), *command[1:]], check=False, stdout=sys.stderr)
     if finished.returncode != 0:
-        raise DemoError(
+        failure = DemoError(
             f"this step ended with exit code {finished.returncode}: {shlex.join(command)}"
         )
+        # That of the step says why, for example that the disk is full.
+        failure.exit_code = max(finished.returncode, DemoError.exit_code)
+        raise failure
 
 
 def _read_result(run: Path) -> dict[str, Any]:

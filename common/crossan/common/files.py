@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from crossan.cache_schema.canonical import LARGEST_FILE
-from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
+from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.common.refusals import blaming
 
 __all__ = [
     "LARGEST_METADATA",
     "begin_write",
     "blaming",
     "create_exclusively",
-    "disk_full",
     "finish_write",
     "fsync_folder",
+    "move",
     "read_regular",
     "remove_durably",
     "replace_durably",
     "replace_unsynced",
     "require_plain",
+    "write_all",
     "write_durably",
 ]
 
@@ -33,68 +32,52 @@ LARGEST_METADATA = LARGEST_FILE
 """Bytes of a file of metadata at most, on a disk or a server; ours are far below."""
 
 
-@contextmanager
-def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
-    """Add the file's name to any `OSError` of the block.
+def write_durably(path: Path, *parts: bytes | memoryview, shown_as: Path | None = None) -> None:
+    """Write a new file of the parts and wait until its bytes are on the disk.
 
-    A full disk becomes a `ResourceError` that says how many bytes were needed and are free.
+    The folder is not synced, so the name may still be lost in a crash.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parts
+        What it will hold, one behind the other.
+    shown_as
+        How an error names it, where ``path`` is a temporary name that the user never sees.
 
     Raises
     ------
     ResourceError
-        The disk, or the user's share of it, is full.
+        The system refuses to write it, or the disk is full.
     """
-    try:
-        yield
-    except OSError as error:
-        # EDQUOT is the user's quota: for the user it is as full as a full disk.
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise disk_full(path, byte_count) from error
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+    finish_write(shown_as or path, begin_write(path, *parts, shown_as=shown_as))
 
 
-def disk_full(path: Path, byte_count: int | None = None) -> ResourceError:
-    """Return the error for a disk that has no room for ``byte_count`` more bytes at ``path``."""
-    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), Path("/"))
-    needed = "" if byte_count is None else f"{byte_count:,} bytes needed, "
-    return ResourceError(
-        f"no space left while writing {path}: {needed}"
-        f"{shutil.disk_usage(folder).free:,} bytes free on its disk; "
-        "what was published before is kept",
-        remedy="Free some space, then run the same command again",
-    )
-
-
-def write_durably(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a new file of the parts and wait until its bytes are on the disk.
-
-    The folder is not synced, so the name may still be lost in a crash.
-    """
-    finish_write(path, begin_write(path, *parts))
-
-
-def begin_write(path: Path, *parts: bytes | memoryview) -> int:
+def begin_write(path: Path, *parts: bytes | memoryview, shown_as: Path | None = None) -> int:
     """Write a new file of the parts and return its descriptor, which `finish_write` takes.
 
     A caller can write its next file while another thread waits for the disk.
     """
-    with blaming(path, byte_count := sum(len(part) for part in parts)):
+    with blaming(shown_as or path, byte_count := sum(len(part) for part in parts)):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     is_whole = False
     try:
-        with blaming(path, byte_count):
-            for part in parts:
-                view = memoryview(part)
-                while view:
-                    # One write may take only a part of what it is given.
-                    view = view[os.write(descriptor, view) :]
+        with blaming(shown_as or path, byte_count):
+            write_all(descriptor, *parts)
         is_whole = True
     finally:
         if not is_whole:
             os.close(descriptor)
     return descriptor
+
+
+def write_all(descriptor: int, *parts: bytes | memoryview) -> None:
+    """Write all of the parts, however little the system takes at a time."""
+    for part in parts:
+        view = memoryview(part)
+        while view:
+            view = view[os.write(descriptor, view) :]
 
 
 def finish_write(path: Path, descriptor: int) -> None:
@@ -108,11 +91,12 @@ def finish_write(path: Path, descriptor: int) -> None:
 
 def fsync_folder(folder: Path) -> None:
     """Wait until the names in ``folder`` are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with blaming(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def create_exclusively(path: Path, data: bytes) -> bool:
@@ -128,14 +112,15 @@ def create_exclusively(path: Path, data: bytes) -> bool:
         False when ``path`` exists already.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    write_durably(temporary, data)
     try:
+        write_durably(temporary, data, shown_as=path)
         # A rename would replace a file that another process has just created. A link refuses to.
-        os.link(temporary, path)
+        with blaming(path):
+            os.link(temporary, path)
     except FileExistsError:
         return False
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     # Only now is the name on the disk: a caller who hears True may rely on it after a crash.
     fsync_folder(path.parent)
     return True
@@ -148,7 +133,7 @@ def replace_durably(path: Path, data: bytes | memoryview) -> None:
     """
     # The bytes are synced before the rename. The other way round a crash could leave the name
     # on a file whose bytes never reached the disk.
-    _replace(path, data, write_durably)
+    _replace(path, lambda temporary: write_durably(temporary, data, shown_as=path))
     fsync_folder(path.parent)
 
 
@@ -158,25 +143,38 @@ def replace_unsynced(path: Path, data: bytes | memoryview) -> None:
     No reader sees a part of it, but a machine that stops may leave a damaged
     file: for files that can be made again and are checked when they are read.
     """
-    _replace(path, data, lambda temporary, part: os.close(begin_write(temporary, part)))
+    _replace(path, lambda temporary: os.close(begin_write(temporary, data, shown_as=path)))
 
 
-def _replace(
-    path: Path, data: bytes | memoryview, write: Callable[[Path, bytes | memoryview], None]
-) -> None:
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
     # Not the process id alone: that of jobs in two containers is often the same.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        write(temporary, data)
-        temporary.replace(path)
+        write(temporary)
+        with blaming(path):
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with blaming(path):
+            temporary.unlink(missing_ok=True)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder within its file system.
+
+    Raises
+    ------
+    ResourceError
+        The system refuses.
+    """
+    with blaming(target):
+        source.rename(target)
 
 
 def remove_durably(path: Path) -> None:
     """Remove a file, where there is one, and wait until its name is off the disk."""
     try:
-        path.unlink()
+        with blaming(path):
+            path.unlink()
     except FileNotFoundError:
         return
     fsync_folder(path.parent)

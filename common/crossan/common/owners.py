@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from functools import cache
 from pathlib import Path
 
 from crossan.cache_schema.canonical import sha256_hex
 
-__all__ = ["has_ended", "our_token"]
+__all__ = ["has_ended", "is_token", "our_token"]
+
+_TOKEN = re.compile(r"[0-9a-f]{1,40}-[0-9]{1,20}-[0-9]{1,20}")
 
 ABANDONED_AFTER_SECONDS = 86_400.0
 """Age at which another host's claim is taken over, if its file was not touched meanwhile.
@@ -25,6 +28,11 @@ def our_token() -> str:
     time of the process. Process ids are used again, so the id alone would not do.
     """
     return f"{_host()}{_boot()}{_namespace()}-{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def is_token(text: str) -> bool:
+    """Return whether a text is what `our_token` returned in some process."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def has_ended(owner: str, touched: Path) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
-from crossan.common.console import AsJson, Device, note, print_json, run_command
+from crossan.common.console import AsJson, Device, note, print_json, print_text, run_command
 from crossan.common.stores.options import CacheFolder
 from crossan.extract.options import (
     BackboneName,
@@ -138,7 +138,7 @@ def extract(
         if as_json:
             note(result.to_text())
         else:
-            print(result.to_text(), flush=True)
+            print_text(result.to_text())
     if as_json:
         print_json({"stores": [result.to_dict() for result in results]})
     if not dry_run:

@@ -93,29 +93,37 @@ def test_interruption_is_130(monkeypatch, capsys):
         errno.EISDIR,
         errno.ELOOP,
         errno.ENAMETOOLONG,
+        errno.EFBIG,
+        errno.EIO,
+        errno.ESTALE,
+        errno.EMFILE,
     ],
 )
-def test_a_path_that_the_system_refuses_is_2_and_named(number, monkeypatch, capsys):
+def test_a_path_that_the_system_refuses_is_6_and_named(number, monkeypatch, capsys):
     def command() -> None:
         raise OSError(number, os.strerror(number), "some/where")
 
-    assert run(command, monkeypatch) == 2
+    assert run(command, monkeypatch) == 6
     assert capsys.readouterr().err == (
-        f"UsageError: some/where: the system refuses this path: {os.strerror(number)}\n"
+        f"ResourceError: some/where: the system refuses this path: {os.strerror(number)}\n"
     )
 
 
-def test_a_folder_in_the_place_of_a_file_is_2(monkeypatch, capsys, tmp_path):
+def test_a_folder_in_the_place_of_a_file_is_6(monkeypatch, capsys, tmp_path):
     def command() -> None:
         tmp_path.read_text()
 
-    assert run(command, monkeypatch) == 2
+    assert run(command, monkeypatch) == 6
     assert str(tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.EIO, "Input/output error", "x"), PermissionError(errno.EPERM, "no process")],
+    [
+        OSError(errno.EIO, "a socket"),
+        PermissionError(errno.EPERM, "no process"),
+        FileNotFoundError(errno.ENOENT, "No such file", "x"),
+    ],
 )
 def test_an_os_error_that_is_no_refusal_of_a_path_keeps_its_traceback(error, monkeypatch):
     def command() -> None:
@@ -124,6 +132,14 @@ def test_an_os_error_that_is_no_refusal_of_a_path_keeps_its_traceback(error, mon
     monkeypatch.setattr("sys.argv", ["prog"])
     with pytest.raises(OSError, match=error.strerror):
         run_command(command, "prog")
+
+
+def test_memory_that_does_not_suffice_is_6(monkeypatch, capsys):
+    def command() -> None:
+        raise MemoryError("unable to allocate 2.24 GiB")
+
+    assert run(command, monkeypatch) == 6
+    assert "the memory is full: unable to allocate 2.24 GiB" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):

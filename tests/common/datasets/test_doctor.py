@@ -37,6 +37,18 @@ MANY = "user_id,item_id,timestamp\n" + "".join(
 )
 
 
+def test_check_says_when_the_tables_are_others_than_described(tmp_path):
+    source = make(tmp_path / "s", interactions_csv=MANY)
+    imported(source, tmp_path / "d")
+    codes = [p["code"] for p in json.loads(run("check", tmp_path / "d", "--json"))["problems"]]
+    assert "digest" not in codes
+    table = pq.read_table(tmp_path / "d/interactions.parquet")
+    others = pa.array(["w"] * len(table))
+    pq.write_table(table.set_column(0, "user_id", others), tmp_path / "d/interactions.parquet")
+    problems = json.loads(run("check", tmp_path / "d", "--json"))["problems"]
+    assert (problems[-1]["code"], problems[-1]["count"]) == ("digest", 1)
+
+
 def test_check_counts_repeated_interactions_and_refuses_what_matches_nothing(tmp_path):
     source = make(tmp_path / "s", interactions_csv=MANY)
     imported(source, tmp_path / "d")

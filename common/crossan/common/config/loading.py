@@ -20,6 +20,9 @@ from crossan.common.config.writing import plain
 
 __all__ = ["load_settings", "settings_with"]
 
+_MOST_LINES = 20
+"""Problems that one message names."""
+
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
@@ -97,7 +100,7 @@ def _settings_from(settings_class: type[SettingsT], sources: Sequence[Source]) -
         labels = [source.label for source in sources]
         problems.sort(key=lambda problem: labels.index(problem.source.label))
         lines = dict.fromkeys(f"{problem.source.label}: {problem.text}" for problem in problems)
-        raise ConfigError("\n  ".join(lines))
+        raise ConfigError(_first_of(list(lines)))
     merged: dict[str, Any] = {}
     labels_by_name: dict[str, str] = {}
     for source in sources:
@@ -107,7 +110,7 @@ def _settings_from(settings_class: type[SettingsT], sources: Sequence[Source]) -
         return settings_class.model_validate(merged)
     except ValidationError as error:
         lines_of_values = [_describe(wrong, chosen, labels_by_name) for wrong in error.errors()]
-        raise ConfigError("\n  ".join(lines_of_values)) from None
+        raise ConfigError(_first_of(lines_of_values)) from None
 
 
 def _merge(
@@ -170,7 +173,13 @@ def _describe(
     names = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     label = next((labels[name] for name in names if name in labels), "settings")
     problem, hint, nearest_name = message.partition("; did you mean")
-    return f"{label}: {name}: {problem}, got {wrong['input']!r}{hint}{nearest_name}"
+    return f"{label}: {name}: {problem}, got {wrong['input']!r:.200}{hint}{nearest_name}"
+
+
+def _first_of(lines: Sequence[str]) -> str:
+    """Return the lines of a message, those beyond `_MOST_LINES` as a count."""
+    more = len(lines) - _MOST_LINES
+    return "\n  ".join([*lines[:_MOST_LINES], *([f"{more:,} more"] if more > 0 else [])])
 
 
 def _labels_of_named(message: str, group: str, labels: Mapping[str, str]) -> Sequence[str]:

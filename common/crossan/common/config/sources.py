@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
+from crossan.common.config.bounds import LARGEST_TOML, require_bounded
 from crossan.common.config.upgrading import Source, upgraded
+from crossan.common.foreign import read_bounded
 
-__all__ = ["FlagValue", "Source", "all_sources", "nested"]
+__all__ = ["FlagValue", "Source", "all_sources", "nested", "parse_toml"]
 
 _ENVIRONMENT_PREFIX = "CROSSAN_"
 _NESTING = "__"
@@ -41,8 +43,8 @@ def all_sources(
     Raises
     ------
     ConfigError
-        A file is not there or not TOML, an assignment has no ``=``, or old names contradict
-        each other.
+        A file is not there or not TOML, an assignment has no ``=``, a source holds far more
+        than there are settings, or old names contradict each other.
     """
     command_line = [
         *(
@@ -59,6 +61,8 @@ def all_sources(
         [Source(variable, len(files), tree) for variable, tree in _from_environment(environment)],
         command_line,
     ]
+    for source in (source for sources in by_rank for source in sources):
+        require_bounded(source.tree, source.label)
     return [source for sources in by_rank for source in upgraded(settings_class, sources)]
 
 
@@ -84,10 +88,12 @@ def nested(values: Mapping[str, object], label: str) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return parse_toml(read_bounded(path, ConfigError, LARGEST_TOML).decode())
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"--config {path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ConfigError:
+        raise
+    except ValueError as error:
         raise ConfigError(f"--config {path}: not valid TOML: {error}") from None
 
 
@@ -114,6 +120,21 @@ def _parse_assignment(assignment: str) -> dict[str, Any]:
 def _parse_value(text: str) -> Any:  # noqa: ANN401 - a TOML value is any of TOML's types
     # What is no TOML value is a bare word, so that paths and choices need no quotes.
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises
+    ------
+    ValueError
+        It is not TOML, or has values that Python cannot hold.
+    """
+    try:
+        # A number of thousands of digits is a plain ValueError.
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("values are nested too deeply") from None

@@ -10,8 +10,8 @@ from crossan.common.console.live import Progress, progress
 from crossan.common.console.messages import heading, note, print_json, print_text
 from crossan.common.console.options import AsJson, Device, complete_from
 from crossan.common.console.panels import Panel
-from crossan.common.console.program import Version, file_system_error, run_app, run_command
-from crossan.common.console.streams import is_terminal, printable
+from crossan.common.console.program import Version, resource_error, run_app, run_command
+from crossan.common.console.streams import is_terminal, printable, printable_lines
 from crossan.common.console.tables import Column, print_fields, print_table
 from crossan.common.console.unknown_options import explains_options
 
@@ -26,7 +26,6 @@ __all__ = [
     "app_settings",
     "complete_from",
     "explains_options",
-    "file_system_error",
     "heading",
     "is_terminal",
     "note",
@@ -35,7 +34,9 @@ __all__ = [
     "print_table",
     "print_text",
     "printable",
+    "printable_lines",
     "progress",
+    "resource_error",
     "run_app",
     "run_command",
 ]

@@ -11,7 +11,7 @@ import typer
 
 from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.common.console.messages import note
-from crossan.common.console.streams import is_terminal, printable
+from crossan.common.console.streams import is_terminal, printable_lines
 from crossan.common.console.unknown_options import explanation_of
 
 __all__ = ["as_usage_error", "describe_unknown_option", "did_you_mean", "print_error"]
@@ -33,10 +33,9 @@ def print_error(error: CrossanError) -> None:
 
     from crossan.common.console.drawing import drawing_on
 
-    message = "\n".join(map(printable, error.message.split("\n")))
-    text = Text.assemble((kind, "bold red"), f": {message}")
+    text = Text.assemble((kind, "bold red"), f": {printable_lines(error.message)}")
     if error.remedy is not None:
-        remedy = "\n  ".join(map(printable, error.remedy.split("\n")))
+        remedy = printable_lines(error.remedy).replace("\n", "\n  ")
         text.append("\n\n  ").append(remedy, "bold")
     # No line is broken here: a command that is copied from the screen stays whole.
     drawing_on(sys.stderr).print(text, soft_wrap=True)

@@ -6,7 +6,7 @@ import json
 import sys
 
 from crossan.common.console.screen import screen
-from crossan.common.console.streams import broken_between_words, is_terminal
+from crossan.common.console.streams import broken_between_words, is_terminal, printable_lines
 
 __all__ = ["heading", "note", "print_json", "print_text"]
 
@@ -21,14 +21,16 @@ def heading(message: str) -> None:
     if is_terminal(sys.stderr):
         from crossan.common.console.drawing import drawing_on
 
-        drawing_on(sys.stderr).print(f"\n{message}", style="bold", soft_wrap=True)
+        text = printable_lines(f"\n{message}")
+        drawing_on(sys.stderr).print(text, style="bold", soft_wrap=True)
     else:
         note(f"\n{message}")
 
 
 def print_text(message: str) -> None:
     """Print a result in words on stdout; on a terminal its lines are broken between words."""
-    print(broken_between_words(message) if is_terminal(sys.stdout) else message, flush=True)
+    text = printable_lines(message)
+    print(broken_between_words(text) if is_terminal(sys.stdout) else text, flush=True)
 
 
 def print_json(value: object) -> None:

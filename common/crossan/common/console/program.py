@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.cache_schema.errors import CrossanError, ResourceError
 from crossan.common.console.commands import add_command, app_settings
 from crossan.common.console.errors import as_usage_error, print_error
+from crossan.common.console.lasting import lost_output, make_streams_last
 from crossan.common.console.messages import note
-from crossan.common.console.streams import never_fail_to_encode, open_closed_streams
 
-__all__ = ["Version", "file_system_error", "run_app", "run_command"]
+__all__ = ["Version", "resource_error", "run_app", "run_command"]
 
 _INTERRUPTED_EXIT_CODE = 130
 _INTERRUPTED = (
@@ -71,8 +71,7 @@ def run_command(command: Callable[..., Any], name: str) -> NoReturn:
 def _exit_codes() -> Iterator[None]:
     """Turn what ends a program into its exit code, and print it without a traceback."""
     signal.signal(signal.SIGTERM, _raise_exit_on_terminate)
-    open_closed_streams()
-    never_fail_to_encode()
+    make_streams_last()
     try:
         # typer turns Ctrl-C inside a command into its exit code, and returns that of `typer.Exit`
         yield
@@ -89,35 +88,45 @@ def _exit_codes() -> Iterator[None]:
     except SystemExit as stop:  # what a command raised itself, its signals among them
         if stop.code == _INTERRUPTED_EXIT_CODE:
             note(_INTERRUPTED)
+        if not stop.code:
+            _require_printed()
         raise
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        ours = file_system_error(error)
+    except (OSError, MemoryError) as error:
+        ours = resource_error(error)
         if ours is None:
             raise
         print_error(ours)
         sys.exit(ours.exit_code)
 
 
-def file_system_error(error: OSError) -> CrossanError | None:
-    """Return our error for an `OSError` that the user can mend, None for any other.
+def _require_printed() -> None:
+    """End with the exit code of a full disk where a command's result was not printed in whole."""
+    failure = lost_output()
+    if failure is not None:
+        print_error(
+            ResourceError(f"stdout: the result is not printed in whole: {failure.strerror}")
+        )
+        sys.exit(ResourceError.exit_code)
 
-    The disk or a quota is full, or the system refuses a path: no right to it, a read-only disk, a
-    file where a folder is needed or the other way round.
+
+def resource_error(error: OSError | MemoryError) -> ResourceError | None:
+    """Return our error for one that the user can mend, None for any other.
+
+    The disk, a quota or the memory is full, or the system refuses a path: no
+    right to it, a read-only disk, a file where a folder is needed or the other
+    way round.
     """
-    import errno
     from pathlib import Path
 
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        from crossan.common.files import disk_full
+    from crossan.common.refusals import CANNOT_WRITE, disk_full
 
+    if isinstance(error, MemoryError):
+        return ResourceError(f"the memory is full: {error or 'no more is to be had'}")
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
-    refusals = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR}
     # Without a path it is about something else, for example a socket or another process.
-    if error.errno in refusals | {errno.ELOOP, errno.ENAMETOOLONG} and error.filename:
-        return UsageError(f"{error.filename}: the system refuses this path: {error.strerror}")
+    if error.errno in CANNOT_WRITE and error.filename:
+        return ResourceError(f"{error.filename}: the system refuses this path: {error.strerror}")
     return None
 
 

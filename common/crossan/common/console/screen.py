@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-from crossan.common.console.streams import broken_between_words, is_terminal
+from crossan.common.console.streams import (
+    broken_between_words,
+    is_terminal,
+    printable,
+    printable_lines,
+)
 
 __all__ = ["Line", "Screen", "screen"]
 
@@ -43,7 +48,9 @@ class Screen:
         On a terminal its lines are broken between words.
         """
         with self._lock:
-            text = broken_between_words(message) if is_terminal(sys.stderr) else message
+            text = printable_lines(message)
+            if is_terminal(sys.stderr):
+                text = broken_between_words(text)
             if self._display is None:
                 print(text, file=sys.stderr, flush=True)
             else:
@@ -58,10 +65,11 @@ class Screen:
                 self._display = live_display()
                 self._display.start()
             display, task = self._display, self._tasks.get(id(line))
-            figures, bar = fit_line(display.console.width, line.label, line.figures())
+            label = printable(line.label)
+            figures, bar = fit_line(display.console.width, label, printable(line.figures()))
             if task is None:
                 self._tasks[id(line)] = display.add_task(
-                    line.label, total=line.total, completed=line.done, figures=figures, bar=bar
+                    label, total=line.total, completed=line.done, figures=figures, bar=bar
                 )
             else:
                 display.update(task, completed=line.done, figures=figures, bar=bar)

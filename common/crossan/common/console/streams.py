@@ -4,45 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import textwrap
 import unicodedata
-from pathlib import Path
 from typing import TextIO
 
-__all__ = [
-    "broken_between_words",
-    "is_terminal",
-    "never_fail_to_encode",
-    "open_closed_streams",
-    "printable",
-]
+__all__ = ["broken_between_words", "is_terminal", "printable", "printable_lines"]
 
 _TERMINALS_THAT_CANNOT_DRAW = {"dumb", "unknown"}
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories: control characters, lone surrogates, separators of lines and paragraphs."""
-_TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
-"""Characters that turn the direction of all that follows them."""
+_UNSEEN = {
+    *"\u061c\u200b\u200e\u200f\ufeff",
+    *map(chr, range(0x202A, 0x202F)),
+    *map(chr, range(0x2060, 0x2070)),
+    *map(chr, range(0xFFF9, 0xFFFC)),
+    *map(chr, range(0xE0000, 0xE0080)),
+}
+"""Characters without a width of their own that turn the direction of what follows, or hide text.
+
+The two joiners are not among them: emoji and several scripts are spelled with them.
+"""
 
 
 def is_terminal(stream: TextIO) -> bool:
     """Return whether a stream is a terminal that can draw."""
     return stream.isatty() and os.environ.get("TERM") not in _TERMINALS_THAT_CANNOT_DRAW
-
-
-def open_closed_streams() -> None:
-    """Let stdout and stderr go nowhere where the process was started without them."""
-    for name in ("stdout", "stderr"):
-        # Python has None in the place of a stream whose descriptor was closed, as `>&-` does.
-        if getattr(sys, name) is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
-
-
-def never_fail_to_encode() -> None:
-    """Let stdout write as an escape what its encoding lacks, as stderr does."""
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="backslashreplace")
 
 
 def broken_between_words(message: str) -> str:
@@ -63,6 +49,11 @@ def printable(text: str) -> str:
     if text.isprintable() and text.isascii():
         return text
     return "".join(
-        repr(sign)[1:-1] if sign in _TURNING or unicodedata.category(sign) in _UNPRINTABLE else sign
+        repr(sign)[1:-1] if sign in _UNSEEN or unicodedata.category(sign) in _UNPRINTABLE else sign
         for sign in text
     )
+
+
+def printable_lines(text: str) -> str:
+    """Return a text with its line breaks, every line of it as `printable` returns it."""
+    return "\n".join(map(printable, text.split("\n")))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from crossan.common.console.streams import is_terminal, printable
+from crossan.common.console.streams import is_terminal, printable, printable_lines
 
 __all__ = ["Column", "print_fields", "print_table"]
 
@@ -42,6 +42,7 @@ def print_table(
     title
         A line above it.
     """
+    title = None if title is None else printable_lines(title)
     safe = [[printable(cell) for cell in row] for row in rows]
     if is_terminal(sys.stdout):
         _draw_table(columns, safe, title)

@@ -12,7 +12,7 @@ from typing import Any
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
-from crossan.common.datasets.folder import Dataset, file_of
+from crossan.common.datasets.folder import Dataset, file_of, tables_digest
 from crossan.common.datasets.importing import repeated_rows
 from crossan.common.datasets.protocol import (
     KeptSequences,
@@ -56,6 +56,7 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
         *_count_problems(dataset),
         *_id_problems(interactions, items, min_items),
         *_target_problems(kept),
+        *_digest_problems(dataset, interactions, items),
     ]
     media = {
         modality.value: _examine_media(dataset, items, modality, workers, problems)
@@ -119,6 +120,20 @@ def _count_problems(dataset: Dataset) -> Iterator[dict[str, Any]]:
             yield _problem(
                 "count", f"{dataset.name} has {expected:,} {what}, found {actual or 0:,}", count=1
             )
+
+
+def _digest_problems(
+    dataset: Dataset,
+    interactions: Any,  # noqa: ANN401 - Arrow is untyped
+    items: Any,  # noqa: ANN401
+) -> Iterator[dict[str, Any]]:
+    if tables_digest(interactions, items) != dataset.digest:
+        yield _problem(
+            "digest",
+            "the tables are not those that dataset.json describes: one of the files was changed"
+            " or comes from another dataset",
+            count=1,
+        )
 
 
 def _id_problems(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crossan.cache_schema.errors import BusyError, DataError, UsageError
-from crossan.common.datasets.publishing import TABLES_FOLDER, publish_files
+from crossan.cache_schema.errors import BusyError, UsageError
+from crossan.common.datasets.description import FORMAT_VERSION, read_description
+from crossan.common.datasets.publishing import publish_files
 from crossan.common.datasets.typed_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, read_typed, typed
+from crossan.common.refusals import require_writable
 
 __all__ = [
     "INTERACTION_SCHEMA",
@@ -23,10 +23,10 @@ __all__ = [
     "file_of",
     "open_dataset",
     "refuse_existing",
+    "tables_digest",
     "write_dataset",
 ]
 
-_FORMAT_VERSION = 1
 _TABLE_FILES = ("interactions.parquet", "items.parquet", "import.json")
 
 
@@ -79,35 +79,26 @@ def open_dataset(root: Path | str) -> Dataset:
         There is no dataset at ``root``.
     DataError
         ``dataset.json`` does not describe a dataset.
+    ResourceError
+        The system refuses to read it.
     """
     root = Path(root)
-    description = root / "dataset.json"
     try:
-        fields = json.loads(description.read_text(encoding="utf-8"))
-        version = fields["format_version"]
-        if version != _FORMAT_VERSION:
-            raise DataError(
-                f"{description}: expected format version {_FORMAT_VERSION}, found {version!r}"
-            )
-        tables = fields.get("tables")
-        if tables is not None and TABLES_FOLDER.fullmatch(str(tables)) is None:
-            raise DataError(f"{description}: expected tables in a folder of ours, found {tables!r}")
-        return Dataset(
-            root=root.absolute(),
-            name=str(fields["name"]),
-            source_format=str(fields["source_format"]),
-            licence=str(fields["licence"]),
-            counts={str(key): int(value) for key, value in fields["counts"].items()},
-            digest=str(fields["digest"]),
-            tables=tables,
-        )
+        described = read_description(root / "dataset.json")
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"no dataset at {root}: expected a folder with dataset.json, found none",
             remedy=f"crossan data import --format microlens SRC --out {root}",
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{description}: not a dataset description: {error!r}") from None
+    return Dataset(
+        root=root.absolute(),
+        name=described.name,
+        source_format=described.source_format,
+        licence=described.licence,
+        counts=described.counts,
+        digest=described.digest,
+        tables=described.tables,
+    )
 
 
 def write_dataset(
@@ -159,7 +150,7 @@ def write_dataset(
     interactions = typed(interactions, INTERACTION_SCHEMA, out / "interactions.parquet")
     items = typed(items, ITEM_SCHEMA, out / "items.parquet")
     description = {
-        "format_version": _FORMAT_VERSION,
+        "format_version": FORMAT_VERSION,
         "name": name,
         "source_format": source_format,
         "licence": licence,
@@ -168,7 +159,7 @@ def write_dataset(
             "items": items.num_rows,
             "interactions": interactions.num_rows,
         },
-        "digest": _digest(interactions, items),
+        "digest": tables_digest(interactions, items),
     }
     files = {
         "interactions.parquet": lambda path: _write_parquet(interactions, path),
@@ -189,7 +180,7 @@ def write_dataset(
 
 
 def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
-    """Raise `UsageError` if ``out`` holds a dataset, is no folder, or cannot be written to.
+    """Refuse a folder that holds a dataset, or that cannot be written to.
 
     Parameters
     ----------
@@ -197,6 +188,13 @@ def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
         Where a dataset is to be written.
     is_replaced
         Whether a dataset that is there already may be replaced.
+
+    Raises
+    ------
+    UsageError
+        There is a dataset.
+    ResourceError
+        There is a file, or the system lets nothing be written.
     """
     if (out / "dataset.json").exists() and not is_replaced:
         raise UsageError(
@@ -210,11 +208,7 @@ def refuse_existing(out: Path, *, is_replaced: bool = False) -> None:
             f"--out {out}: {foreign[0]} is in this folder and no dataset.json: it is not ours",
             remedy="Choose another folder, or move the file elsewhere",
         )
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out}: expected a folder, found a file")
-    parent = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(parent, os.W_OK):
-        raise UsageError(f"--out {out}: {parent} cannot be written to")
+    require_writable(out, f"--out {out}")
 
 
 def _write_parquet(table: pa.Table, path: Path) -> None:
@@ -222,7 +216,8 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, write_page_checksum=True)
 
 
-def _digest(interactions: pa.Table, items: pa.Table) -> str:
+def tables_digest(interactions: pa.Table, items: pa.Table) -> str:
+    """Return the digest that ``dataset.json`` records of both tables, see `Dataset`."""
     digest = hashlib.sha256()
     for table in (interactions, items):
         for name in table.column_names:

@@ -21,7 +21,8 @@ from typing import Any
 
 from crossan.cache_schema.errors import BusyError
 from crossan.common.claim import claim, release
-from crossan.common.files import blaming, fsync_folder, replace_durably
+from crossan.common.files import fsync_folder, replace_durably
+from crossan.common.refusals import blaming, make_folder
 
 __all__ = ["TABLES_FOLDER", "publish_files"]
 
@@ -60,7 +61,7 @@ def publish_files(
     ResourceError
         The disk is full. The old dataset stays.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     with _claimed(out):
         check()
         _remove_remains(out)

@@ -15,6 +15,7 @@ from pathlib import Path
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.files import fsync_folder
 from crossan.common.owners import our_token
+from crossan.common.refusals import make_folder
 from crossan.common.stores.journal_names import JournalName, is_abandoned, job_digest
 from crossan.common.stores.unlisted import lying_segments
 from crossan.common.stores.versions import read_chain
@@ -35,7 +36,7 @@ class Claim:
 
     def __init__(self, store: Path, name: JournalName) -> None:
         self._store, self._name = store, name
-        self.build.mkdir(parents=True, exist_ok=True)
+        make_folder(self.build)
 
     @classmethod
     def take(cls, store: Path, job: str, segment_id: str) -> Claim:
@@ -53,7 +54,7 @@ class Claim:
             Id of the segment.
         """
         staging = store / "staging"
-        staging.mkdir(parents=True, exist_ok=True)
+        make_folder(staging)
         ours = JournalName(job_digest(job), our_token(), segment_id)
         for path in staging.glob(f"{ours.job}.*.{segment_id}"):
             other = JournalName.parse(path.name)
@@ -95,7 +96,7 @@ class Claim:
             fsync_folder(inner)
         fsync_folder(self.build)
         segments = self._store / "segments"
-        segments.mkdir(exist_ok=True)
+        make_folder(segments)
         try:
             self.build.rename(segments / self._name.segment_id)
         except OSError as error:

@@ -16,6 +16,7 @@ from crossan.common.console import (
     note,
     print_json,
     print_table,
+    print_text,
 )
 from crossan.common.stores.describing.cli import card, diff, info
 from crossan.common.stores.growing.cli import compact_store, gc, merge_stores
@@ -144,7 +145,7 @@ def digest(store: StoreFolder, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"store": str(store), "version": opened.version, "digest": text})
     else:
-        print(text)
+        print_text(text)
 
 
 def _print_summaries(summaries: list[dict[str, Any]]) -> None:
@@ -153,7 +154,7 @@ def _print_summaries(summaries: list[dict[str, Any]]) -> None:
         print_table(_COLUMNS, [_cells(store) for store in readable])
     for store in summaries:
         if "error" in store:
-            print(f"{store['store']}  cannot be read: {store['error']}")
+            print_text(f"{store['store']}  cannot be read: {store['error']}")
 
 
 def _cells(store: dict[str, Any]) -> list[str]:
@@ -173,9 +174,9 @@ def _print_report(report: Report, store: Path, as_json: bool) -> None:
         print_json(report.to_dict())
     else:
         for problem in report.problems:
-            print(f"{problem.code}: {problem.where}: {problem.what}\n  {problem.remedy}")
+            print_text(f"{problem.code}: {problem.where}: {problem.what}\n  {problem.remedy}")
         state = "ok" if report.ok else f"{len(report.problems)} problems"
-        print(
+        print_text(
             f"{store}: {state}; {report.items:,} items, {report.segments} segments,"
             f" {report.bytes_read:,} bytes read"
         )

@@ -19,6 +19,7 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
+from crossan.common.refusals import make_folder, require_no_file
 from crossan.common.stores.canary import CANARY_ITEM_COUNT, parse_canary
 
 __all__ = [
@@ -45,7 +46,9 @@ def require_cache(
     Raises
     ------
     UsageError
-        It was given none, or a store.
+        It was given none, a store, or a link that leads nowhere.
+    ResourceError
+        It was given a file.
     """
     if cache is None:
         raise UsageError(
@@ -57,6 +60,7 @@ def require_cache(
             f"{cache}: expected a folder of stores, found a store itself",
             remedy="Name the folder that holds it in DATASET/MODALITY/NAME",
         )
+    require_no_file(cache, f"--cache {cache}")
     return cache
 
 
@@ -141,7 +145,7 @@ def create_store(
     if canary.shape != expected:
         raise ValueError(f"expected a canary of shape {expected}, found {canary.shape}")
     for name in ("canary", "segments", "versions", "staging"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     create_exclusively(folder / CANARY, canary_bytes(canary))
     if create_exclusively(folder / "store.json", pretty_bytes(identity.to_dict())):
         return

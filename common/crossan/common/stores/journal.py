@@ -20,8 +20,9 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import Holding, new_segment_id
-from crossan.common.files import blaming, fsync_folder, read_regular
+from crossan.common.files import fsync_folder, move, read_regular, write_all
 from crossan.common.owners import our_token
+from crossan.common.refusals import blaming, make_folder
 from crossan.common.stores.folders import read_identity
 from crossan.common.stores.journal_names import FREE, JournalName, is_abandoned, job_digest
 from crossan.common.stores.records import (
@@ -86,7 +87,7 @@ class Journal:
         folder = Path(folder)
         identity = read_identity(folder)
         staging = folder / "staging"
-        staging.mkdir(exist_ok=True)
+        make_folder(staging)
         owner = our_token()
         for path in sorted(staging.iterdir()):
             name = JournalName.parse(path.name)
@@ -95,12 +96,12 @@ class Journal:
             # Renaming is the claim: of several processes that look at once, one succeeds.
             name = JournalName(name.job, owner, name.segment_id)
             try:
-                path.rename(staging / str(name))
+                move(path, staging / str(name))
             except FileNotFoundError:  # another process was faster
                 continue
             return cls(folder, identity, name)
         name = JournalName(job_digest(job), owner, new_segment_id())
-        (staging / str(name)).mkdir()
+        make_folder(staging / str(name))
         return cls(folder, identity, name)
 
     @property
@@ -142,13 +143,14 @@ class Journal:
         is_durable = False
         try:
             with blaming(self._folder / _LOG, len(record)):
-                _write_all(self._log, record)
+                write_all(self._log, record)
                 os.fsync(self._log)
             is_durable = True
         finally:
             # A full disk or a signal may have torn the record; the next one must not follow it.
             if not is_durable:
-                os.ftruncate(self._log, start)
+                with blaming(self._folder / _LOG):
+                    os.ftruncate(self._log, start)
         self._hold(staged)
 
     def publish(self, producer: Mapping[str, Any]) -> int:
@@ -176,7 +178,7 @@ class Journal:
         holding = Holding(frozenset({segment_id}), stamp=next_stamp(self._store))
         self._is_publishing = True
         write_segment(build, segment_id, self._identity, items, self._read_rows, producer, holding)
-        build.rename(self._segment)
+        move(build, self._segment)
         fsync_folder(self._segment.parent)
         version = self._settle()
         return self.publish(producer) if version is None else version
@@ -195,7 +197,8 @@ class Journal:
         if self._items:
             self._rename(JournalName(self._name.job, FREE, self._name.segment_id))
         else:
-            shutil.rmtree(self._folder)
+            with blaming(self._folder):
+                shutil.rmtree(self._folder)
 
     @property
     def _folder(self) -> Path:
@@ -236,27 +239,30 @@ class Journal:
         )
 
     def _empty(self) -> None:
-        os.ftruncate(self._log, 0)
-        os.fsync(self._log)
+        with blaming(self._folder / _LOG):
+            os.ftruncate(self._log, 0)
+            os.fsync(self._log)
         self._items.clear()
         self._entries.clear()
         self._first_append = None
 
     def _rename(self, name: JournalName) -> None:
         old, self._name = self._folder, name
-        old.rename(self._folder)
+        move(old, self._folder)
         fsync_folder(self._folder.parent)
 
     def _open_log(self) -> int:
         path = self._folder / _LOG
-        log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        with blaming(path):
+            log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         end = 0
         for staged, end in read_records(  # noqa: B007 - read after the loop
             log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1]
         ):
             self._hold(staged)
-        os.ftruncate(log, end)
-        os.fsync(log)
+        with blaming(path):
+            os.ftruncate(log, end)
+            os.fsync(log)
         fsync_folder(self._folder)
         fsync_folder(self._folder.parent)
         return log
@@ -291,9 +297,3 @@ def _is_left(path: Path, owner: str) -> bool:
         return is_abandoned(path, owner)
     except FileNotFoundError:  # taken over or removed while we looked
         return False
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

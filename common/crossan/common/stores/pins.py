@@ -16,6 +16,7 @@ from crossan.cache_schema.canonical import field_of, parse_object, pretty_bytes,
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.console import note
 from crossan.common.files import read_regular, replace_durably
+from crossan.common.refusals import make_folder
 
 __all__ = ["LOCK_FILE", "Pin", "pin_version", "pinned_versions"]
 
@@ -51,7 +52,7 @@ def pin_version(store: Path, version: int, holder: Path) -> None:
     # The host is a part: two hosts may each have a run under the same path.
     name = sha256_hex(f"{os.uname().nodename}\n{holder}".encode())[:16]
     try:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         replace_durably(
             folder / f"{name}.json",
             pretty_bytes({"holder": str(holder), "host": os.uname().nodename, "version": version}),

@@ -25,7 +25,8 @@ from crossan.cache_schema.layout import (
     group_metadata,
 )
 from crossan.cache_schema.segment import ARRAY_METADATA, GROUP_METADATA, FileEntry
-from crossan.common.files import blaming, write_durably
+from crossan.common.files import write_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.chunks import crc_tail
 from crossan.common.stores.fixed_store import FixedStore
@@ -190,8 +191,7 @@ class SegmentStore(FixedStore):
 
     def _write(self, key: str, data: bytes | memoryview) -> None:
         path = self.folder / key
-        with blaming(path, len(data)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_durably(path, data)
 
     def _digest(self, key: str, chunk: memoryview) -> FileEntry:

@@ -18,6 +18,7 @@ from crossan.cache_schema.layout import (
 )
 from crossan.cache_schema.segment import ITEM_INDEX, FileEntry, Holding, SegmentRecord
 from crossan.common.files import fsync_folder, write_durably
+from crossan.common.refusals import blaming
 from crossan.common.stores.item_index import index_bytes
 from crossan.common.stores.records import StagedItem
 from crossan.common.stores.soundness import require_finite
@@ -85,7 +86,8 @@ def write_segment(
         stored_dtype=identity.stored_dtype,
         codec=identity.codec,
     )
-    folder.mkdir()
+    with blaming(folder):
+        folder.mkdir()
     offsets = [item.offset for item in with_rows if item.offset is not None]
 
     def read_finite(some: Sequence[int]) -> npt.NDArray[Any]:

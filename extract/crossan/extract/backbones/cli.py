@@ -20,6 +20,7 @@ from crossan.common.console import (
     print_fields,
     print_json,
     print_table,
+    print_text,
 )
 from crossan.extract.options import MaxLength
 
@@ -177,7 +178,7 @@ def check(
         )
     else:
         for check in checks:
-            print(f"{'ok' if check.holds else 'FAILS':<6} {check.name}: {check.found}")
+            print_text(f"{'ok' if check.holds else 'FAILS':<6} {check.name}: {check.found}")
     if not holds:
         raise typer.Exit(1)
 

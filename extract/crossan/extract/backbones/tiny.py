@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shutil
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.files import move
+from crossan.common.refusals import blaming, make_folder, require_writable
 from crossan.extract.backbones.library import transformers
 
 __all__ = ["write_tiny"]
@@ -48,7 +53,10 @@ def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
     ------
     UsageError
         One of the folders is not empty.
+    ResourceError
+        They cannot be written.
     """
+    require_writable(out, f"init-tiny {out}")
     folders = {modality: out / modality.value for modality in Modality}
     # All are checked before one is written, so that a refusal leaves nothing behind.
     for folder in folders.values():
@@ -57,15 +65,40 @@ def write_tiny(out: Path, seed: int = 0) -> dict[Modality, Path]:
                 f"init-tiny {out}: {folder} is not empty",
                 remedy=f"crossan backbones init-tiny {out}-new",
             )
-    for modality, folder in folders.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        # The caller's own random numbers go on as if nothing had been drawn.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = _MODELS[modality]()
-        model.save_pretrained(folder)
-        _PROCESSORS[modality](folder)
+    staged = out / f".init-tiny-{os.getpid()}"
+    try:
+        with blaming(out):
+            for modality in folders:
+                _write_one(staged / modality.value, modality, seed)
+        _publish(staged, list(folders.values()))
+    except SafetensorError as error:  # how it says that a file cannot be written
+        raise ResourceError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
     return folders
+
+
+def _write_one(folder: Path, modality: Modality, seed: int) -> None:
+    # The caller's own random numbers go on as if nothing had been drawn.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _MODELS[modality]()
+    make_folder(folder)
+    model.save_pretrained(folder)
+    _PROCESSORS[modality](folder)
+
+
+def _publish(staged: Path, folders: Sequence[Path]) -> None:
+    """Move all folders to where they belong, or none: half of them would refuse the next try."""
+    moved: list[Path] = []
+    try:
+        for folder in folders:
+            move(staged / folder.name, folder)
+            moved.append(folder)
+    except OSError:
+        for folder in moved:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _text_model() -> Any:  # noqa: ANN401 - untyped library

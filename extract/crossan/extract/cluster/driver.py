@@ -19,6 +19,7 @@ from crossan.common.cluster.connection import connected, nodes_of
 from crossan.common.console import note
 from crossan.common.contents.media_list import Medium, read_media
 from crossan.common.datasets import open_dataset
+from crossan.common.refusals import make_folder
 from crossan.common.stores import open_store
 from crossan.extract.cluster.crew import HiredCrew
 from crossan.extract.cluster.tasks import cut_tasks
@@ -144,7 +145,7 @@ def _absolute(source: str) -> str:
 def _mark(cache: Path) -> Iterator[Path]:
     """Leave a file in the cache for the workers to find, while the block runs."""
     mark = cache / f".cluster-{secrets.token_hex(8)}"
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     mark.touch()
     try:
         yield mark

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import Failure
-from crossan.common.console import file_system_error
+from crossan.common.console import resource_error
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.cluster.tasks import ClusterTask
 from crossan.extract.job.prepare import Encoder
@@ -163,8 +163,8 @@ class Worker:
         # Returned, not raised: Ray would wrap an error in one of its own and print its traceback.
         except CrossanError as error:
             return CallOutcome(failure=Failure.of(error))
-        except OSError as error:
-            ours = file_system_error(error)
+        except (OSError, MemoryError) as error:
+            ours = resource_error(error)
             if ours is None:
                 raise
             return CallOutcome(failure=Failure.of(ours))

@@ -14,7 +14,9 @@ from importlib.metadata import version
 from typing import Any
 
 from crossan.cache_schema.modality import Modality
+from crossan.common.console import note
 from crossan.common.interrupts import TERMINATED, finishing_on
+from crossan.common.refusals import can_write, require_writable
 from crossan.common.stores import FeatureStore, Journal
 from crossan.extract.backbones.preparing import Preparer
 from crossan.extract.job.compute import Stream, compute
@@ -59,11 +61,15 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     ------
     CrossanError
         No dataset; a canary for which this machine computes something else (exit 5);
-        no space or memory (exit 6). What was journaled before is kept.
+        no space or memory, or a cache that cannot be written while something is
+        left to do (exit 6). What was journaled before is kept.
     """
+    tasks = [Task.open(request, encoder) for encoder in encoders]
+    if not all(can_write(task.folder) for task in tasks):
+        return [_require_nothing_left(task) for task in tasks]
     clock = StageClock(request.worker_count)
     with ExitStack() as open_journals:
-        jobs = [_begin(Task.open(request, encoder), clock, open_journals) for encoder in encoders]
+        jobs = [_begin(task, clock, open_journals) for task in tasks]
         streams = [stream for _, _, stream, _ in jobs]
         with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
             pool = WorkerPool(
@@ -100,6 +106,22 @@ def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
     estimated_bytes = to_forward * task.identity.row_bytes
     outlook = Outlook(to_forward=to_forward, estimated_bytes=estimated_bytes)
     return _result(task, store, 0, replaced, outlook)
+
+
+def _require_nothing_left(task: Task) -> JobResult:
+    """Return the result of a job that finds everything done in a cache that it cannot write.
+
+    Raises
+    ------
+    ResourceError
+        Something is left to do.
+    """
+    store = newest(task.folder)
+    work, replaced = task.remaining(recorded_in(store), task.planned_batch_size())
+    if work or task.request.is_repair:
+        require_writable(task.folder, f"--cache {task.request.cache}")
+    note(f"{task.encoder.modality.value}: nothing to do, so nothing is written")
+    return _result(task, store, 0, replaced, None)
 
 
 def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:

@@ -15,7 +15,8 @@ from pathlib import Path
 from crossan.cache_schema.canonical import canonical_bytes, digest_of, field_of, parse_object
 from crossan.cache_schema.errors import ResourceError, StoreIntegrityError
 from crossan.cache_schema.modality import Modality
-from crossan.common.files import blaming, replace_unsynced
+from crossan.common.files import replace_unsynced
+from crossan.common.refusals import make_folder
 from crossan.extract.media.clip_parts import DamagedClipError
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.recipe import kept_clip_recipe
@@ -89,14 +90,11 @@ class ClipFolder:
         path = self.path_of(digest)
         data = self._assemble(digest, clip)
         try:
-            with blaming(path, len(data)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_unsynced(path, data)
-        except ResourceError:
-            raise
-        except OSError as error:
+            make_folder(path.parent)
+            replace_unsynced(path, data)
+        except ResourceError as error:
             raise ResourceError(
-                f"--clips {self.root}: cannot write {path}: {error.strerror or error}",
+                f"--clips {self.root}: {error.message}",
                 remedy="Name a folder that can be written, or leave --clips out",
             ) from error
 

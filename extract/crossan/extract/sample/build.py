@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from crossan.common.console import progress
 from crossan.common.datasets.folder import Dataset, refuse_existing, write_dataset
+from crossan.common.refusals import blaming, make_folder
 from crossan.extract.sample.media import write_image, write_sound, write_video
 from crossan.extract.sample.topics import SampleItem, make_items
 from crossan.extract.sample.users import make_interactions
@@ -34,7 +35,7 @@ def write_sample(out: Path, seed: int) -> Dataset:
     """
     refuse_existing(out)
     for folder in _FOLDERS.values():
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(out / folder)
     items = make_items(seed)
     with (
         ThreadPoolExecutor(_WORKERS) as pool,
@@ -63,9 +64,10 @@ def _write_media(out: Path, item: SampleItem, seed: int) -> dict[str, str]:
             continue
         folder = out / _FOLDERS[kind]
         # Random numbers of its own for each file, so that no thread's pace changes a byte.
-        name = write(folder, item, np.random.default_rng([seed, 2, item.number, number]))
-        if kind in item.broken:
-            _damage(folder / name)
+        with blaming(folder):
+            name = write(folder, item, np.random.default_rng([seed, 2, item.number, number]))
+            if kind in item.broken:
+                _damage(folder / name)
         paths[kind] = f"{_FOLDERS[kind]}/{name}"
     return paths
 

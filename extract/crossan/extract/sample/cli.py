@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import AsJson, Panel, print_json
+from crossan.common.console import AsJson, Panel, print_json, print_text
 
 __all__ = ["sample"]
 
@@ -37,7 +37,7 @@ def sample(
     if as_json:
         print_json({"dataset": str(dataset.root), **dataset.counts})
     else:
-        print(
+        print_text(
             f"{dataset.root}: "
             + ", ".join(f"{count:,} {what}" for what, count in dataset.counts.items())
         )

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -74,7 +73,8 @@ class Worker:
     def __init__(self, reader: ItemReader, limits: Limits) -> None:
         self._limits = limits
         self._last = time.monotonic()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process lives
+        # In memory, as a machine may have no folder for temporary files that can be written.
+        self._errors = os.fdopen(os.memfd_create("errors"), "w+b")
         self._connection, theirs = socket.socketpair()
         # The worker imports what this process imports, from wherever that was found.
         search_path = os.pathsep.join(filter(None, sys.path))

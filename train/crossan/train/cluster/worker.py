@@ -21,7 +21,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, IncompatibleError
 from crossan.common.cluster import Failure
-from crossan.common.console import file_system_error
+from crossan.common.console import resource_error
 from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 
@@ -126,8 +126,8 @@ class RankWorker:
             return RankOutcome(failure=Failure.of(error), has_lost_another=True)
         except CrossanError as error:
             return RankOutcome(failure=self._named(error, number))
-        except OSError as error:
-            ours = file_system_error(error)
+        except (OSError, MemoryError) as error:
+            ours = resource_error(error)
             if ours is None:
                 raise
             return RankOutcome(failure=self._named(ours, number))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.console import progress
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
@@ -117,9 +118,12 @@ def make_rankers(
     ------
     TypeError
         The model can be ranked in neither of the two ways.
+    StoreIntegrityError
+        An item vector is NaN or infinite.
     """
     if isinstance(model, SequenceModel):
         item_vectors = encode_items(model, features)
+        _require_finite(item_vectors)
         return {
             name: VectorRanker(encode_users(model, item_vectors, users.inputs), item_vectors)
             for name, users in readers.items()
@@ -127,6 +131,16 @@ def make_rankers(
     if isinstance(model, CountingModel):
         return {name: CountRanker(model, users.histories) for name, users in readers.items()}
     raise TypeError(f"expected a SequenceModel or a CountingModel, got {type(model).__name__}")
+
+
+def _require_finite(item_vectors: Tensor) -> None:
+    """Refuse to rank by vectors of which no score means anything."""
+    broken = int((~torch.isfinite(item_vectors).all(dim=1)).sum())
+    if broken:
+        raise StoreIntegrityError(
+            f"expected finite item vectors, found {broken:,} of {len(item_vectors):,} with NaN or"
+            " infinity: the weights of the run, or what it reads, are damaged"
+        )
 
 
 def target_ranks(

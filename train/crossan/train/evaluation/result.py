@@ -16,6 +16,7 @@ from crossan.common.console import note
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.files import replace_durably
+from crossan.common.refusals import make_folder
 from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import CUTOFFS, summarise
@@ -143,7 +144,7 @@ def write_ranks(ranked: Ranked, path: Path) -> None:
             "test_history_length": [len(history) for history in ranked.splits["test"].histories],
         }
     )
-    path.parent.mkdir(exist_ok=True)
+    make_folder(path.parent)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
     replace_durably(path, buffer.getvalue())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
+from crossan.common.foreign import require_shape
 from crossan.train.objectives import Objective
 from crossan.train.record.checkpoint import (
     BEST,
@@ -21,6 +22,7 @@ from crossan.train.record.checkpoint import (
     restore_optimiser,
 )
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.shapes import Progress
 from crossan.train.settings import CheckpointSettings, RunSettings
 
 __all__ = ["Saver", "TrainingProgress"]
@@ -103,18 +105,32 @@ class Saver:
         newest = self._run.newest_checkpoint()
         if newest is None:
             return TrainingProgress()
-        load_weights(self._model, newest.tensors["model"], str(self._run.path))
-        restore_optimiser(self._optimiser, newest.tensors["optimiser"])
-        self._objective.restore(newest.tensors.get("objective", {}))
-        torch.set_rng_state(newest.tensors["random"]["cpu"])
-        # A run that was begun on the CPU has no state of a device.
-        if self._device.type == "cuda" and "device" in newest.tensors["random"]:
-            torch.cuda.set_rng_state(newest.tensors["random"]["device"], self._device)
+        source = str(self._run.path)
+        recorded = newest.state.get("progress")
+        require_shape(recorded, Progress, f"{source}: the checkpoint", StoreIntegrityError)
+        load_weights(self._model, newest.tensors["model"], source)
+        try:
+            self._restore_states(newest)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            # What torch raises for tensors that are not the ones it gave.
+            raise StoreIntegrityError(
+                f"{source}: expected the states of optimiser and generators in the checkpoint,"
+                f" found others: {error}"
+            ) from error
         progress = TrainingProgress(**newest.state["progress"])
         self._require_best(progress)
         self.newest = str(progress)
         note(f"going on after {progress}")
         return progress
+
+    def _restore_states(self, newest: Checkpoint) -> None:
+        restore_optimiser(self._optimiser, newest.tensors["optimiser"])
+        self._objective.restore(newest.tensors.get("objective", {}))
+        random = newest.tensors["random"]
+        torch.set_rng_state(random["cpu"])
+        # A run that was begun on the CPU has no state of a device.
+        if self._device.type == "cuda" and "device" in random:
+            torch.cuda.set_rng_state(random["device"], self._device)
 
     def count_step(self) -> None:
         """Count a step that was taken."""

@@ -94,19 +94,16 @@ def load_initial_weights(
         The weights are missing or damaged.
     """
     best = RunFolder(init).best_checkpoint()
-    facts = {
-        "run": str(init),
-        "epoch": best.state["epoch"],
-        "sha256": best.sha256["model.safetensors"],
-    }
+    epoch, sha256 = best.state.get("epoch"), best.sha256["model.safetensors"]
+    facts = {"run": str(init), "epoch": epoch, "sha256": sha256}
     # A new run that was interrupted comes here again, before its first checkpoint: meanwhile the
     # earlier run may have trained on.
     recorded = run.initial()
-    if recorded is not None and recorded["sha256"] != facts["sha256"]:
+    if recorded is not None and recorded["sha256"] != sha256:
         raise IncompatibleError(
             f"--init {init}: this run was begun from the weights {recorded['sha256'][:12]}"
             f" of epoch {recorded['epoch']},"
-            f" found {facts['sha256'][:12]} of epoch {facts['epoch']}",
+            f" found {sha256[:12]} of epoch {epoch}",
             remedy=f"Begin another run with another --out than {run.path}",
         )
     weights = best.tensors["model"]

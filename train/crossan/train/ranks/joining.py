@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.common.console import printable_lines
 
 __all__ = ["MOST_WAITING", "Joined", "joined", "process_group", "silent_unless_first"]
 
@@ -201,7 +202,8 @@ def _ending_together(
             is_first_to_print = store.add(f"{key}/first", 1) == 1
         if is_first_to_print:
             who = f"rank {number}: " if number else ""
-            print(f"{who}{type(error).__name__}: {error}", file=sys.__stderr__, flush=True)
+            line = printable_lines(f"{who}{type(error).__name__}: {error}")
+            print(line, file=sys.__stderr__, flush=True)
         _await_others(store, key, count)
         raise SystemExit(error.exit_code) from None
     except (KeyboardInterrupt, SystemExit):

@@ -11,16 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.files import replace_durably
+from crossan.common.foreign import read_bounded
 
 __all__ = ["carry_item_rows", "read_catalogue", "settle_catalogue"]
 
 _FILE = "catalogue.parquet"
+_LARGEST = 2**30
+"""Bytes."""
+_LONGEST_ID = 1024
+"""Bytes, as in a dataset."""
 
 
 def settle_catalogue(folder: Path, item_ids: np.ndarray, remedy: str) -> None:
@@ -42,7 +48,8 @@ def settle_catalogue(folder: Path, item_ids: np.ndarray, remedy: str) -> None:
     """
     if not (folder / _FILE).is_file():
         buffer = io.BytesIO()
-        pq.write_table(pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())}), buffer)
+        table = pa.table({"item_id": pa.array(item_ids.tolist(), pa.string())})
+        pq.write_table(table, buffer, write_page_checksum=True)
         replace_durably(folder / _FILE, buffer.getvalue())
         return
     recorded = read_catalogue(folder)
@@ -66,12 +73,30 @@ def read_catalogue(folder: Path) -> np.ndarray:
     """
     path = folder / _FILE
     try:
-        item_ids = pq.read_table(path, memory_map=False).column("item_id").to_pylist()
-    except (OSError, pa.ArrowException, KeyError) as error:
+        data = read_bounded(path, StoreIntegrityError, _LARGEST)
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            column = file.read(["item_id"], use_threads=False).column("item_id")
+        column.validate(full=True)
+    except (FileNotFoundError, NotADirectoryError, pa.ArrowException, KeyError, OSError) as error:
         raise StoreIntegrityError(
             f"{path}: expected the run's item ids, cannot read them: {error}"
         ) from None
-    return np.array(item_ids, dtype=np.str_)
+    if column.type != pa.string() or column.null_count:
+        raise StoreIntegrityError(
+            f"{path}: expected an item id in every row, found {column.type} and"
+            f" {column.null_count:,} nulls"
+        )
+    # In one array of texts, the longest decides how much room each takes.
+    longest = pc.max(pc.binary_length(column)).as_py() or 0
+    if longest > _LONGEST_ID:
+        raise StoreIntegrityError(
+            f"{path}: expected item ids of {_LONGEST_ID:,} bytes at most, found {longest:,}"
+        )
+    item_ids = np.array(column.to_pylist(), dtype=np.str_)
+    # Rows are looked up by halving, which finds wrong ones where the ids are not in order.
+    if (item_ids[1:] <= item_ids[:-1]).any():
+        raise StoreIntegrityError(f"{path}: expected each item id once, in order")
+    return item_ids
 
 
 def carry_item_rows(
@@ -94,7 +119,18 @@ def carry_item_rows(
         that run begin there too.
     new_items
         Item ids of the other catalogue, ``(new items,)``, sorted.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The weights are not of the old catalogue.
     """
+    for name in initial:
+        if name not in weights or len(weights[name]) != len(old_items):
+            raise StoreIntegrityError(
+                f"{_FILE}: expected an item id for every row of the weights {name},"
+                f" found {len(old_items):,}"
+            )
     # The position where an item would stand; an item after the last would stand past the end.
     old_rows = np.searchsorted(old_items, new_items).clip(max=len(old_items) - 1)
     is_same_item = torch.from_numpy(old_items[old_rows] == new_items)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.common.console import note
-from crossan.common.files import fsync_folder, write_durably
+from crossan.common.files import fsync_folder, move, write_durably
+from crossan.common.foreign import read_bounded
+from crossan.common.refusals import blaming, make_folder
 
 __all__ = [
     "BEST",
@@ -44,11 +48,17 @@ __all__ = [
 NEWEST, BEST = "last", "best"
 _PREVIOUS = "previous"
 _STATE_FILE = "state.json"
+_TENSOR_FILE = re.compile(r"[a-z_]+\.safetensors")
+_LARGEST_TENSORS = 2**40
+"""Bytes; the memory is the bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Tensors by file and name, and the plain state beside them."""
+    """Tensors by file and name, and the plain state beside them.
+
+    One that was loaded has ``"model"`` at least.
+    """
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     state: Mapping[str, Any]
@@ -64,7 +74,7 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     """
     settle(folder)
     staged = folder / f".{name}-{os.getpid()}"
-    staged.mkdir(parents=True)
+    make_folder(staged)
     digests = {}
     for file, tensors in checkpoint.tensors.items():
         data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()})
@@ -74,7 +84,7 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
     # The names of the files must be on disk before the folder gets its name, and that name before
     # the old checkpoint is moved: a power cut may otherwise keep the later step and lose the first.
     fsync_folder(staged)
-    staged.rename(folder / f"{name}-next")
+    move(staged, folder / f"{name}-next")
     fsync_folder(folder)
     settle(folder)
 
@@ -85,7 +95,8 @@ def settle(folder: Path) -> None:
     What it had not finished writing is removed.
     """
     for staged in (*folder.glob(f".{NEWEST}-*"), *folder.glob(f".{BEST}-*")):
-        shutil.rmtree(staged)
+        with blaming(staged):
+            shutil.rmtree(staged)
     for name in (NEWEST, BEST):
         if (folder / f"{name}-next").is_dir():
             _publish(folder, name)
@@ -104,10 +115,10 @@ def _publish(folder: Path, name: str) -> None:
     # Renamed before it is removed: half a checkpoint must never have the name of a whole one.
     retired = folder / f".{name}-retired"
     if leaving.exists():
-        leaving.rename(retired)
+        move(leaving, retired)
     if keeps_old:
-        target.rename(leaving)
-    coming.rename(target)
+        move(target, leaving)
+    move(coming, target)
     fsync_folder(folder)
     shutil.rmtree(retired, ignore_errors=True)
 
@@ -119,6 +130,8 @@ def load_checkpoint(folder: Path, name: str) -> Checkpoint:
     ------
     StoreIntegrityError
         A file is missing or is not the one that was written.
+    ResourceError
+        The system refuses to read one.
     """
     while True:
         inode = _inode(_current_path(folder, name))
@@ -170,6 +183,8 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     ------
     IncompatibleError
         Their names or shapes are not those of the model.
+    StoreIntegrityError
+        A weight is NaN or infinite, so that no score would mean anything.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
@@ -184,6 +199,12 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
         raise IncompatibleError(
             f"{source}: its weights do not fit this model,"
             f" {len(odd):,} of {len(expected):,} differ\n  {listed}"
+        )
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise StoreIntegrityError(
+            f"{source}: {len(broken):,} of {len(weights):,} weights are NaN or infinite,"
+            f" first: {broken[0]}"
         )
     model.load_state_dict(dict(weights))
 
@@ -223,16 +244,34 @@ def _inode(path: Path) -> int | None:
 
 def _read(path: Path) -> Checkpoint:
     try:
-        state = _decode_state((path / _STATE_FILE).read_bytes(), path)
+        state = _decode_state(read_bounded(path / _STATE_FILE, StoreIntegrityError), path)
         digests = state.pop("sha256")
-        contents = {file: (path / file).read_bytes() for file in digests}
-    except OSError as error:
+        tensors = {
+            file.removesuffix(".safetensors"): _read_tensors(path, file, digest)
+            for file, digest in digests.items()
+        }
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreIntegrityError(f"{path}: not a whole checkpoint: {error!r}") from None
-    for file, digest in digests.items():
-        if hashlib.sha256(contents[file]).hexdigest() != digest:
-            raise StoreIntegrityError(f"{path / file}: its bytes are not those that were written")
-    tensors = {file.removesuffix(".safetensors"): load(data) for file, data in contents.items()}
+    if "model" not in tensors:
+        raise StoreIntegrityError(f"{path}: not a whole checkpoint: expected model.safetensors")
     return Checkpoint(tensors, state, digests)
+
+
+def _read_tensors(folder: Path, file: str, digest: object) -> dict[str, Tensor]:
+    # The state comes with the checkpoint, which may be anybody's: no name leads out of its folder.
+    if not _TENSOR_FILE.fullmatch(file):
+        raise StoreIntegrityError(
+            f"{folder / _STATE_FILE}: expected names of files beside it, found {file!r:.100}"
+        )
+    path = folder / file
+    data = read_bounded(path, StoreIntegrityError, _LARGEST_TENSORS)
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise StoreIntegrityError(f"{path}: its bytes are not those that were written")
+    try:
+        tensors: dict[str, Tensor] = load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise StoreIntegrityError(f"{path}: expected tensors: {error}") from None
+    return tensors
 
 
 def _encode_state(state: Mapping[str, Any]) -> bytes:

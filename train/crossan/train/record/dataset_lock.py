@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from crossan.cache_schema.canonical import parse_object
-from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
+from crossan.cache_schema.errors import IncompatibleError
 from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.common.files import replace_durably
+from crossan.train.record.shapes import Sequences, read_record
 
 __all__ = ["changed_sequences", "sequence_facts", "settle_sequences"]
 
@@ -74,15 +74,8 @@ def changed_sequences(folder: Path, facts: Mapping[str, int | str]) -> str | Non
     StoreIntegrityError
         The record is damaged.
     """
-    path = folder / _FILE
-    if not path.is_file():
-        return None
-    recorded = parse_object(path.read_bytes(), str(path))
-    if recorded.keys() != facts.keys():
-        raise StoreIntegrityError(
-            f"{path}: expected {', '.join(facts)}, found {', '.join(recorded) or 'nothing'}"
-        )
-    if recorded == facts:
+    recorded = read_record(folder / _FILE, Sequences)
+    if recorded is None or recorded == facts:
         return None
     return f"expected {_in_words(recorded)}, found {_in_words(facts)}"
 

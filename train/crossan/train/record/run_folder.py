@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
+from crossan.common.refusals import blaming, make_folder
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE, pin_version
+from crossan.train.record import shapes
 from crossan.train.record.checkpoint import (
     BEST,
     Checkpoint,
@@ -84,7 +85,7 @@ class RunFolder:
         environment["folder"] = str(self.path.absolute())
         if self.holds_run() and may_resume:
             self._require_same(settings)
-            recorded = self._read("env.json") or {}
+            recorded = shapes.read_record(self.path / "env.json", shapes.Environment) or {}
             environment["earlier"] = earlier_specs(self.path, recorded, spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
             remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
@@ -92,15 +93,15 @@ class RunFolder:
             raise UsageError(
                 f"--out {self.path}: expected an empty folder, found {what}", remedy=remedy
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         claim(self.path, "trains")
         for entry in self.path.iterdir():
             if _TORN.fullmatch(entry.name):
-                entry.unlink()
+                remove_durably(entry)
         # In this order: a folder with a config.toml holds a run, and a run has an env.json.
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
         self._write("config.toml", to_toml(settings))
-        (self.path / _DIVERGENCE).unlink(missing_ok=True)
+        remove_durably(self.path / _DIVERGENCE)
         settle(self.path / "checkpoints")
 
     def release(self, owner: str | None = None) -> None:
@@ -144,8 +145,8 @@ class RunFolder:
         for store in stores.values():
             pin_version(store.path, store.version, self.path / LOCK_FILE)
 
-    def lock(self) -> dict[str, Any]:
-        """Return what ``cache.lock.json`` holds.
+    def lock(self, shape: type[shapes.Lock | shapes.LockNames] = shapes.Lock) -> dict[str, Any]:
+        """Return what ``cache.lock.json`` holds, all of it checked or the names alone.
 
         That is ``{"stores": {modality: {"store", "fingerprint", "version", "manifest",
         "layers", "dim"}}}``.
@@ -155,13 +156,13 @@ class RunFolder:
         UsageError
             The run has recorded none.
         """
-        path = self.path / LOCK_FILE
-        if not path.is_file():
+        recorded: dict[str, Any] | None = shapes.read_record(self.path / LOCK_FILE, shape)
+        if recorded is None:
             raise UsageError(
                 f"{self.path}: expected cache.lock.json, found none",
                 remedy="crossan-train --resume --out RUN",
             )
-        return parse_object(path.read_bytes(), str(path))
+        return recorded
 
     def locked_stores(self, cache: Path | None = None) -> dict[Modality, FeatureStore] | None:
         """Open the recorded stores at their recorded versions, see `open_locked`.
@@ -177,20 +178,19 @@ class RunFolder:
 
         It lies elsewhere now where it was moved.
         """
-        recorded = (self._read("env.json") or {}).get("folder")
-        return Path(recorded) if isinstance(recorded, str) else None
+        recorded = shapes.read_record(self.path / "env.json", shapes.Environment) or {}
+        return Path(recorded["folder"]) if recorded.get("folder") else None
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to ``metrics.jsonl``."""
         refresh(self.path)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        path = self.path / "metrics.jsonl"
+        with blaming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the lines of ``metrics.jsonl``, without a torn last one."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        return shapes.read_lines(self.path / "metrics.jsonl", shapes.MetricsLine)
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Replace all lines of ``metrics.jsonl``; a resumed run writes the later ones again."""
@@ -207,7 +207,8 @@ class RunFolder:
 
     def initial(self) -> dict[str, Any] | None:
         """Return ``init.json``, None where training began from random weights or not at all."""
-        return self._read(_INITIAL)
+        recorded: dict[str, Any] | None = shapes.read_record(self.path / _INITIAL, shapes.Initial)
+        return recorded
 
     def forget_figures(self) -> None:
         """Remove the figures of weights that are about to change.
@@ -223,7 +224,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        return self._with_model(self._read(_RESULT))
+        return self._with_model(shapes.read_record(self.path / _RESULT, shapes.Result))
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
         """Write ``validation.json``, the figures of a run that has not seen its test targets."""
@@ -231,7 +232,7 @@ class RunFolder:
 
     def validation(self) -> dict[str, Any] | None:
         """Return ``validation.json``, None where the run has not written it."""
-        return self._with_model(self._read(_VALIDATION))
+        return self._with_model(shapes.read_record(self.path / _VALIDATION, shapes.Validation))
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
@@ -284,10 +285,6 @@ class RunFolder:
         if figures is None or "model" in figures:
             return figures
         return {"model": self.settings().model.kind, **figures}
-
-    def _read(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        return parse_object(path.read_bytes(), str(path)) if path.is_file() else None
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import AsJson, Panel, note, print_json
+from crossan.common.console import AsJson, Panel, note, print_json, print_text
 from crossan.train.options import RunArgument, RunCache, RunDataset
 
 __all__ = ["report"]
@@ -51,5 +51,5 @@ def report(
     if as_json:
         print_json({"report": str(target)})
     else:
-        print(target)
+        print_text(str(target))
         note("open it in a browser; it needs no network")

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import replace_durably
+from crossan.common.refusals import make_folder, require_writable
 from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.shapes import LockNames
 from crossan.train.runs.inputs import open_inputs
 
 __all__ = ["Elsewhere", "write_report"]
@@ -61,6 +63,11 @@ def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhe
         raise UsageError(
             f"report: {error.name} is not installed", remedy="pip install 'crossan[report]'"
         ) from None
+    except OSError as error:  # matplotlib keeps its list of fonts in a file
+        raise ResourceError(
+            f"report: matplotlib found no folder for its cache: {error}",
+            remedy="Set MPLCONFIGDIR to a folder that can be written",
+        ) from error
     if elsewhere != Elsewhere():
         for path in runs:
             open_inputs(RunFolder(path), elsewhere.dataset, elsewhere.cache)
@@ -89,7 +96,7 @@ def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhe
             if run["gates"] is not None
         ],
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     replace_durably(out, page.encode())
 
 
@@ -105,6 +112,7 @@ def _require_writable(out: Path) -> None:
             f"--out {out}: expected a folder at {nearest}, found a file",
             remedy="Choose another --out",
         )
+    require_writable(out.absolute().parent, f"--out {out}")
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
@@ -143,7 +151,7 @@ def _read(path: Path, name: str) -> dict[str, Any]:
         "result": result,
         "metrics": folder.metrics(),
         "config": (path / "config.toml").read_text(encoding="utf-8"),
-        "modalities": [Modality(name) for name in folder.lock()["stores"]],
+        "modalities": [Modality(name) for name in folder.lock(LockNames)["stores"]],
         "gates": None if gates is None else gates.tolist(),
     }
 
@@ -189,8 +197,8 @@ def _slice_rows(runs: Sequence[dict[str, Any]], key: str) -> list[dict[str, Any]
 
 def _curve(run: dict[str, Any], what: str) -> tuple[list[int], list[float]]:
     """Return the epochs of a run, and its training loss or one validation metric at each."""
-    points = [
-        (line["epoch"], line["loss"] if what == "loss" else line["valid"][what])
+    points: list[tuple[int, Any]] = [
+        (line["epoch"], line.get("loss") if what == "loss" else (line.get("valid") or {}).get(what))
         for line in run["metrics"]
     ]
     # A model that only counts has no loss.

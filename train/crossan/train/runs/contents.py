@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from crossan.cache_schema.canonical import parse_object, pretty_bytes
+from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
@@ -25,6 +25,7 @@ from crossan.common.files import replace_durably
 from crossan.common.stores import FeatureStore, open_store
 from crossan.train.features.sources import RecordedRun, Served, extract_command, keep_served
 from crossan.train.ranks.ranks import ALONE, Ranks
+from crossan.train.record.shapes import Compared, read_record
 from crossan.train.settings import DataSettings
 
 __all__ = ["Comparing", "Verdict", "Verdicts", "counts_of", "serve", "write_comparison"]
@@ -152,9 +153,9 @@ def _compared_before(
     path: Path | None, dataset: Dataset, item_ids: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     """Return verdicts by the digest of the store's manifest, none where they are of other data."""
-    if path is None or not path.is_file():
+    what = None if path is None else read_record(path, Compared)
+    if what is None:
         return {}
-    what = parse_object(path.read_bytes(), str(path))
     if what.get("dataset") != dataset.digest or what.get("items") != _digest(item_ids):
         return {}
     names = {field.name for field in fields(Verdict)}

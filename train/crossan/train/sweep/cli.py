@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -228,9 +227,11 @@ def _pairs(flag: str, texts: list[str] | None) -> list[tuple[str, str]]:
 
 def _list_of(flag: str, text: str) -> list[Any]:
     """Read ``a,b,c``: TOML values where they are, bare words where not."""
+    from crossan.common.config.sources import parse_toml
+
     try:
-        return list(tomllib.loads(f"values = [{text}]")["values"])
-    except tomllib.TOMLDecodeError:
+        return list(parse_toml(f"values = [{text}]")["values"])
+    except ValueError:
         words = [word.strip() for word in text.split(",")]
     if not all(words) or any(sign in text for sign in "[]{}\"'\n"):
         raise ConfigError(f"{flag} {text}: expected values divided by commas")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +13,11 @@ from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
-from crossan.common.files import replace_durably
+from crossan.common.files import remove_durably, replace_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.record.run_folder import SWEEP_FILE, RunFolder
+from crossan.train.record.shapes import Failure, Points, read_record
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult
 from crossan.train.sweep.points import Point
@@ -89,7 +90,7 @@ class SweepFolder:
                 f"--out {self.path}: expected an empty folder or a sweep, found other files",
                 remedy=f"Choose another: --out {self.path}-2",
             )
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         claim(self.path, "sweeps")
         try:
             # In this order: a folder with a sweep.toml counts as a sweep, and needs the other file.
@@ -134,9 +135,8 @@ class SweepFolder:
     def failure(self, trial: Trial) -> TrialFailure | None:
         """Return why a trial failed, or None where it did not."""
         path = self._failure_path(trial)
-        if not path.is_file():
-            return None
-        return TrialFailure(**json.loads(path.read_text(encoding="utf-8")))
+        recorded = read_record(path, Failure)
+        return None if recorded is None else TrialFailure(**recorded)
 
     def write_failure(self, trial: Trial, exit_code: int | None, reason: str) -> TrialFailure:
         """Record why a trial failed."""
@@ -144,13 +144,13 @@ class SweepFolder:
         has_diverged = exit_code == 1 and (self.run(trial).path / "divergence.json").is_file()
         failure = TrialFailure(exit_code, reason, is_final=exit_code is None or has_diverged)
         path = self._failure_path(trial)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         replace_durably(path, pretty_bytes(asdict(failure)))
         return failure
 
     def forget_failure(self, trial: Trial) -> None:
         """Remove the record of a failure, so that the trial is tried again."""
-        self._failure_path(trial).unlink(missing_ok=True)
+        remove_durably(self._failure_path(trial))
 
     def record_points(self, points: Sequence[Point]) -> None:
         """Record the points so far, which a resumed sweep must draw again.
@@ -161,7 +161,7 @@ class SweepFolder:
             It draws others, as another version of the sampler's library may.
         """
         path, drawn = self.path / _POINTS, [dict(point) for point in points]
-        recorded = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        recorded = read_record(path, Points) or []
         for number, (before, now) in enumerate(zip(recorded, drawn, strict=False), 1):
             if before != now:
                 raise IncompatibleError(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.common.interrupts import ToldToEnd
+from crossan.common.refusals import blaming, make_folder
 from crossan.train.sweep.devices import Slot
 
 __all__ = ["TrialCommand", "run_commands"]
@@ -89,9 +90,9 @@ class _Child:
     def __init__(self, command: TrialCommand, slot: Slot) -> None:
         self.command, self.slot = command, slot
         self._is_terminated = False
-        command.log.parent.mkdir(exist_ok=True)
+        make_folder(command.log.parent)
         program = [sys.executable, "-c", _PROGRAM, str(os.getpid())]
-        with command.log.open("ab") as log:
+        with blaming(command.log), command.log.open("ab") as log:
             # An earlier attempt may have written to the same log: its errors are not this one's.
             self._log_begin = log.tell()
             self._process = subprocess.Popen(

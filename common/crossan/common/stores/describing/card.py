@@ -10,6 +10,7 @@ from typing import Any
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.common.files import replace_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.describing.info import describe
 from crossan.common.stores.describing.licences import forbids_redistribution
 
@@ -36,7 +37,7 @@ def write_card(path: Path, out: Path | None = None) -> tuple[Path, Path]:
     described = describe(path)
     described.pop("store")
     folder = path if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     replace_durably(folder / "README.md", _markdown(path.name, described).encode())
     replace_durably(folder / "card.json", pretty_bytes(described))
     return folder / "README.md", folder / "card.json"

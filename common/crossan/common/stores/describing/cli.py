@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import AsJson, Panel, print_fields, print_json
+from crossan.common.console import AsJson, Panel, print_fields, print_json, print_text
 from crossan.common.stores.options import StoreFolder
 
 __all__ = ["card", "diff", "info"]
@@ -61,7 +61,7 @@ def diff(
     if as_json:
         print_json(difference.to_dict())
     else:
-        print(difference.to_text())
+        print_text(difference.to_text())
     if not difference.is_equal:
         raise typer.Exit(1)
 
@@ -91,4 +91,4 @@ def card(
     if as_json:
         print_json({"readme": str(readme), "card": str(data)})
     else:
-        print(f"{readme}\n{data}")
+        print_text(f"{readme}\n{data}")

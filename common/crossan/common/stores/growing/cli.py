@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossan.common.console import AsJson, Panel, note, print_json
+from crossan.common.console import AsJson, Panel, note, print_json, print_text
 from crossan.common.stores.options import AllowOtherContents, StoreFolder
 
 __all__ = ["compact_store", "gc", "merge_stores"]
@@ -56,7 +56,7 @@ def merge_stores(
             }
         )
     else:
-        print(
+        print_text(
             f"{target}: version {done.version}, {done.segments} segments added ({done.byte_count:,} bytes)"
         )
 
@@ -82,7 +82,7 @@ def compact_store(store: StoreFolder, as_json: AsJson = False) -> None:
             f"{store}: nothing to compact, version {newest.version} has {len(newest.segments)} segments"
         )
     else:
-        print(f"{store}: version {made.version}, {len(made.segments)} segments")
+        print_text(f"{store}: version {made.version}, {len(made.segments)} segments")
 
 
 def gc(
@@ -140,6 +140,6 @@ def gc(
         note(f"version {pin.version} is kept for {pin.holder}")
     verb = "would remove" if dry_run else "removed"
     kept = ", ".join(map(str, done.kept_versions))
-    print(
+    print_text(
         f"{store}: {verb} {len(done.segments)} segments, {done.byte_count:,} bytes; versions kept whole: {kept}"
     )

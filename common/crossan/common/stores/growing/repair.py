@@ -17,6 +17,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import Holding, is_segment_id
 from crossan.common.files import fsync_folder, read_regular, replace_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.claims import claimed_segments, release_claims
 from crossan.common.stores.folders import CANARY, canary_bytes
 from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
@@ -244,7 +245,7 @@ def _mend_canary(
     is_there = file.is_file() and not file.is_symlink()
     if is_there and (newest is None or sha256_hex(file.read_bytes()) == newest.canary_sha256):
         return
-    file.parent.mkdir(exist_ok=True)
+    make_folder(file.parent)
     data = canary_bytes(canary)
     replace_durably(file, data)
     done.restored.append(str(file))

@@ -26,6 +26,7 @@ from crossan.cache_schema.segment import (
     new_segment_id,
 )
 from crossan.common.files import read_regular, replace_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.chunk_file import ChunkFile
 from crossan.common.stores.claims import Claim
 from crossan.common.stores.item_index import NO_ROW, STATUSES
@@ -173,7 +174,7 @@ def _mend_metadata(
             and sha256_hex(file.read_bytes()) == record.file(name).sha256
         )
         if not is_sound and sha256_hex(data) == record.file(name).sha256 and not file.is_dir():
-            file.parent.mkdir(exist_ok=True)
+            make_folder(file.parent)
             replace_durably(file, data)
             restored.append(str(file))
 

@@ -9,7 +9,7 @@ import typer
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.console import AsJson, Panel, print_json
+from crossan.common.console import AsJson, Panel, print_json, print_text
 from crossan.common.stores.options import CacheFolder, StoreFolder
 
 __all__ = ["export_features", "import_features"]
@@ -98,7 +98,7 @@ def import_features(
     if as_json:
         print_json({"store": str(made.store), "version": made.version, "items": made.items})
     else:
-        print(f"{made.store}: version {made.version}, {made.items:,} items")
+        print_text(f"{made.store}: version {made.version}, {made.items:,} items")
 
 
 def export_features(
@@ -132,7 +132,7 @@ def export_features(
     if as_json:
         print_json({"files": [str(path) for path in files]})
     else:
-        print("\n".join(map(str, files)))
+        print_text("\n".join(map(str, files)))
 
 
 def _parse_layers(text: str | None) -> tuple[int, ...] | None:

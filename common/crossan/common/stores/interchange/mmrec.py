@@ -13,6 +13,7 @@ import numpy as np
 from crossan.cache_schema.errors import UsageError
 from crossan.common.console import note
 from crossan.common.files import replace_durably
+from crossan.common.refusals import make_folder
 from crossan.common.stores.reader import FeatureStore
 
 __all__ = ["export_mmrec"]
@@ -46,7 +47,7 @@ def export_mmrec(store: FeatureStore, out: Path, layer: int | None = None) -> li
     mapping = "item_id\titemID\n" + "".join(
         f"{item_id}\t{n}\n" for n, item_id in enumerate(store.item_ids)
     )
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     mapping_file = out / "i_id_mapping.csv"
     # Exports of several modalities share the mapping, so all must be of the same items.
     if mapping_file.is_file() and mapping_file.read_text(encoding="utf-8") != mapping:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import AsJson, Panel, note, print_json
+from crossan.common.console import AsJson, Panel, note, print_json, print_text
 from crossan.common.stores.options import AllowOtherContents, CacheFolder, StoreFolder
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def push(
             }
         )
     else:
-        print(f"{address}: {_travelled(done, 'sent')}")
+        print_text(f"{address}: {_travelled(done, 'sent')}")
 
 
 def pull(
@@ -151,7 +151,7 @@ def pull(
             }
         )
     else:
-        print(f"{folder}: {_travelled(done, 'arrived')}")
+        print_text(f"{folder}: {_travelled(done, 'arrived')}")
         note(f"check it with: crossan cache verify {folder}")
 
 

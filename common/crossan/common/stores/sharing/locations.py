@@ -11,14 +11,13 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import (
     LARGEST_METADATA,
-    blaming,
     create_exclusively,
-    disk_full,
     fsync_folder,
     read_regular,
     require_plain,
     write_durably,
 )
+from crossan.common.refusals import blaming, disk_full, make_folder
 from crossan.common.stores.claims import Claim, release_claims
 from crossan.common.stores.sharing.location import (
     Advance,
@@ -95,7 +94,7 @@ class FolderLocation:
         False where the file exists already.
         """
         for name in _FOLDERS:
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / name)
         return create_exclusively(self.path / key, data)
 
     def holds(self, segment_id: str) -> bool:
@@ -111,7 +110,7 @@ class FolderLocation:
     ) -> int:
         """Build the segment under a claim, then rename it to where segments lie."""
         for name in _FOLDERS:
-            (self.path / name).mkdir(parents=True, exist_ok=True)
+            make_folder(self.path / name)
         needed = sum(entry.size for entry in record.files)
         # Before the first byte travels: a disk that is too small is known now, not after an hour.
         # Links take no space.
@@ -194,7 +193,7 @@ class FolderLocation:
             and sha256_hex(target.read_bytes()) == entry.sha256
         ):
             return False
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         target.unlink(missing_ok=True)
         is_put = (
             self._is_linked
