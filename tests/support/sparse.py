@@ -71,14 +71,20 @@ def write_sparse_store(
     commit(store, lambda _: Content(tuple(entries)))
 
 
+def _digest(title: str) -> str:
+    return hashlib.sha256(title.encode()).hexdigest()
+
+
 def _write_segment(store: Path, name: str, identity: StoreIdentity, numbers: range) -> SegmentEntry:
     row_bytes = len(identity.layers) * identity.dim * 2
     layout = ArrayLayout(
         item_count=len(numbers), chunk_items=chunk_item_count(row_bytes, len(numbers)),
         layer_count=len(identity.layers), dim=identity.dim, stored_dtype="float16", codec="raw",
     )  # fmt: skip
+    is_text = identity.modality is Modality.TEXT
     items = [
-        StagedItem(item_id(n), hashlib.sha256(b"%d" % n).hexdigest(), ItemStatus.OK, None, place)
+        # The ids are the titles of the dataset; other media it has none of to compare.
+        StagedItem(item_id(n), _digest(item_id(n)) if is_text else None, ItemStatus.OK, None, place)
         for place, n in enumerate(numbers)
     ]
     contents = {
