@@ -180,12 +180,13 @@ def test_titles_whose_quotation_could_swallow_rows_are_refused_with_the_line(tmp
         ("item_id,title\n1,a\n".encode("utf-16"), "expected UTF-8 text, found UTF-16"),
         (b"\x1f\x8b\x08\0", "expected UTF-8 text, found a gzip file"),
         ("", "line 1: expected a table with a header"),
+        ("x" * 2**20, "line 1: expected less than 1,048,576 bytes"),
     ],
 )
 def test_a_table_that_cannot_be_read_is_named_with_its_line(tmp_path, text, fault):
     path = written(tmp_path / "t.csv", text)
     with pytest.raises(DataError, match=rf"t.csv(, |: ){fault}"):
-        read_table(path)
+        read_table(path, column_names(path))
 
 
 def test_only_the_columns_that_are_named_are_read_and_no_doubled_one(tmp_path):

@@ -92,6 +92,8 @@ def read_text(path: Path, byte_count: int = -1) -> bytes:
     text = _read_bytes(path, byte_count)
     if len(text) == byte_count:
         text = text[: text.rfind(b"\n") + 1]
+        if not text:
+            raise DataError(f"{path}, line 1: expected less than {byte_count:,} bytes")
     for magic, what in _FORMATS_BY_MAGIC.items():
         if text.startswith(magic):
             raise DataError(
