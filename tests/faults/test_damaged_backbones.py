@@ -1,6 +1,6 @@
 """A checkpoint's folder with any file changed works, or is refused before a job; nothing else.
 
-``CROSSAN_FAULTS=full`` damages each of the seven checkpoints 500 times, otherwise 12 times.
+``CROSSAN_FAULTS=full`` damages each of the seven checkpoints 500 times, otherwise 8 times.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossan.extract.backbones.canary_inputs import canary_inputs
 from support.checkpoint_damage import damage
 from support.checkpoints import MODALITIES, write_small
 
-DAMAGES = 500 if os.environ.get("CROSSAN_FAULTS") == "full" else 12
+DAMAGES = 500 if os.environ.get("CROSSAN_FAULTS") == "full" else 8
 
 
 @pytest.fixture(scope="session")

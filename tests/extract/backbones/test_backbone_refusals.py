@@ -8,7 +8,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import load_backbone
 from crossan.extract.backbones.cli import app
@@ -69,6 +69,16 @@ def test_a_config_that_is_no_json_object(copy, text, match):
     (copy / "config.json").write_text(text)
     with pytest.raises(UsageError, match=match):
         load(copy)
+
+
+def test_too_little_memory_for_the_weights_is_a_resource_error(copy, monkeypatch):
+    def no_memory(*args, **kwargs):
+        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("transformers.BertModel.from_pretrained", no_memory)
+    with pytest.raises(ResourceError, match="no memory left on cpu for the weights") as caught:
+        load(copy)
+    assert caught.value.exit_code == 6
 
 
 def test_an_unknown_family_is_named(copy):

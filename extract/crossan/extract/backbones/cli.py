@@ -101,12 +101,14 @@ def info(
     --------
     crossan backbones info bert-base
     """
-    from crossan.extract.backbones.opening import load_backbone
     from crossan.extract.backbones.presets import find_preset, resolve
     from crossan.extract.backbones.snapshot import find_snapshot
 
     kind = _modality_of(backbone, revision, modality)
     snapshot = find_snapshot(*resolve(backbone, revision))
+    # Only now, for torch takes seconds, and a missing backbone should be said at once.
+    from crossan.extract.backbones.opening import load_backbone
+
     preset = find_preset(snapshot.hub_id or "")
     loaded = load_backbone(kind, backbone, revision=revision, max_length=max_length)
     report: dict[str, Any] = loaded.identity("float16", "raw").to_dict()
@@ -162,9 +164,9 @@ def check(
     --------
     crossan backbones check demo/backbones/text --modality text
     """
+    kind = _modality_of(backbone, revision, modality)
     from crossan.extract.backbones.conformance import check_backbone
 
-    kind = _modality_of(backbone, revision, modality)
     checks = check_backbone(kind, backbone, revision=revision, max_length=max_length, device=device)
     holds = all(check.holds for check in checks)
     if as_json:

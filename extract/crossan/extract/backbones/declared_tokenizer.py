@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,11 @@ def declared_tokenizer(
     text = read_text(folder / _JSON, remedy)
     tokenizer = None if text is None else _parse(folder / _JSON, text, row_count, remedy)
     by_class = None
-    if is_own:
-        # Where tokenizer.json says everything, the class may fail over it: it is only compared.
-        with suppress(UsageError) if text is not None else nullcontext():
+    if is_own and tokenizer is None:
+        by_class = _made_by_class(folder, family_class, remedy)
+    elif is_own and tokenizer is not None and own.model in (None, type(tokenizer.model)):
+        # tokenizer.json says everything, so the class may fail over it: it is only compared.
+        with suppress(UsageError):
             by_class = _made_by_class(folder, family_class, remedy)
     if tokenizer is None:
         if by_class is None or settings.do_basic_tokenize is False or settings.never_split:

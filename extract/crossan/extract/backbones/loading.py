@@ -6,12 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.extract.backbones.batches import within_memory
 from crossan.extract.backbones.declared_model import check_config
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, transformers
@@ -42,6 +44,8 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     UsageError
         The weights are damaged, missing, of another shape than the config says, more than
         the model takes, or not finite.
+    MemoryError
+        There is too little memory for them.
     """
     weights = read_headers(
         snapshot.folder, family.model_class or family.model_type, snapshot.remedy
@@ -55,7 +59,8 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     # No store reads the pooler, and many checkpoints come without its weights.
     options = {"add_pooling_layer": False} if family.has_pooler else {}
     try:
-        model, report = getattr(transformers, family.model_class).from_pretrained(
+        read = partial(
+            getattr(transformers, family.model_class).from_pretrained,
             snapshot.folder,
             use_safetensors=True,
             local_files_only=True,
@@ -67,6 +72,7 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
             ignore_mismatched_sizes=True,
             **options,
         )
+        model, report = within_memory(read, torch.device("cpu"), "the weights")
     except FOREIGN_ERRORS as error:
         raise UsageError(
             f"--backbone {source}: {family.model_class} could not be loaded"

@@ -92,8 +92,8 @@ def load_backbone(
         raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
     # Before the weights are read: a wrong device should not cost the user that minute.
     torch_device = pick_device(device)
-    model = load_model(family, snapshot, checkpoint, dtype)
     with _memory_of(torch_device, checkpoint):
+        model = load_model(family, snapshot, checkpoint, dtype)
         model = within_memory(lambda: model.to(torch_device), torch_device, "the weights")
     processing = load_processing(family, snapshot, model, max_length)
     kept = parse_layers(layers, len(blocks_of(model, family)))
