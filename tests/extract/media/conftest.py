@@ -18,8 +18,12 @@ def write_video(
     options=None,
     color_trc=None,
     turn=0,
+    held_ms=None,
 ):
-    """Write one grey frame per time; frame k has level ``levels[k]``, or 10 * k. ``turn``: degrees the player turns."""
+    """Write one grey frame per time; frame k has level ``levels[k]``, or 10 * k.
+
+    ``turn``: degrees the player turns. ``held_ms``: how long the last packet's frame is shown.
+    """
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(codec, rate=1000)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
@@ -31,14 +35,18 @@ def write_video(
             stream.set_display_rotation(turn)
         if sound_s:
             sound = container.add_stream("aac", rate=16_000, layout="mono")
+        packets = []
         for k, time in enumerate(times_ms):
             level = 10 * k if levels is None else levels[k]
             frame = av.VideoFrame.from_ndarray(
                 np.full((size[1], size[0], 3), level, np.uint8), format="rgb24"
             )
             frame.pts, frame.time_base = time, Fraction(1, 1000)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        if held_ms is not None:
+            packets[-1].duration = held_ms
+        container.mux(packets)
         if sound_s:
             wave = np.sin(np.arange(int(16_000 * sound_s)) * 0.3).astype(np.float32)[None]
             frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")

@@ -75,6 +75,17 @@ def test_tags_before_a_sound_do_not_matter(tmp_path, sounds, name, tags):
     assert np.array_equal(heard(tmp_path, tags + data), plain)
 
 
+def test_the_picture_on_a_short_mp3_is_no_part_of_its_length(tmp_path, sounds):
+    data, plain = sounds["mp3"]
+    # Without the frame that announces the length, it can be guessed by the size alone.
+    frames = list(frames_from(Bytes(data), data.index(b"\xff")))
+    bare = data[frames[1][0] :]
+    picture = b"APIC" + struct.pack(">I", 400_000) + b"\0\0\0image/png\0\3\0" + bytes(399_986)
+    sizes = bytes(len(picture) >> shift & 127 for shift in (21, 14, 7, 0))
+    sound = heard(tmp_path, b"ID3\3\0\0" + sizes + picture + bare)
+    assert abs(len(sound) - len(plain)) < 3 * 1152
+
+
 @pytest.mark.parametrize(
     "before",
     [bytes(1), bytes(1_000), bytes(300_000), b"noise \xff\xfb\x90\xff" * 50, bytes(70) + id3(90),

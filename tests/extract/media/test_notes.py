@@ -47,6 +47,19 @@ def test_notes(tmp_path, video_of, scenes_of, odd, notes, skips):
     assert notes_of(path, skips=skips) == notes
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
+@pytest.mark.parametrize(
+    ("held_ms", "notes"), [(100, {MediaNote.PADDED}), (2_600, {MediaNote.PADDED}), (2_800, set())]
+)
+def test_a_last_frame_that_is_held_stands_in_for_nothing(
+    tmp_path, video_of, suffix, held_ms, notes
+):
+    # The last frame begins at 0.2 s; the last moment is at 2.91 s.
+    codec = "libvpx" if suffix == ".webm" else "mpeg4"
+    path = video_of(tmp_path / f"v{suffix}", [0, 100, 200], codec=codec, held_ms=held_ms)
+    assert notes_of(path) == notes
+
+
 @pytest.mark.parametrize(("seconds", "notes"), [(1.0, (MediaNote.PADDED,)), (3.0, ()), (4.0, ())])
 @pytest.mark.parametrize("rate", [16_000, None])
 def test_a_short_sound_is_noted(tmp_path, sound_of, seconds, notes, rate):
