@@ -128,8 +128,8 @@ class LockNames(_Shape):
 class Environment(_Shape):
     """``env.json``."""
 
-    spec: dict[str, str | int | None]
-    earlier: list[dict[str, str | int | None]] = []
+    spec: dict[str, bool | int | float | str | None]
+    earlier: list[dict[str, bool | int | float | str | None]] = []
     folder: str | None = None
 
 
@@ -238,7 +238,7 @@ class Compared(_Shape):
 
     dataset: str
     items: str
-    stores: dict[str, dict[str, int | str | None]]
+    stores: dict[str, dict[str, bool | int | str | None]]
 
 
 class Failure(_Shape):
