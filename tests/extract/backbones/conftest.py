@@ -1,10 +1,14 @@
 """Tiny random checkpoints of all five families, laid out as hub snapshots."""
 
+import json
+import shutil
+
 import pytest
 import torch
 import transformers
 
 from crossan.cache_schema.modality import Modality
+from support.checkpoints import write_small
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +32,22 @@ def tiny(tiny_backbones, tmp_path_factory):
         "videomae": (Modality.VIDEO, folders[Modality.VIDEO]),
         "vivit": (Modality.VIDEO, out / "vivit"),
     }
+
+
+@pytest.fixture(scope="session")
+def small(once):
+    return once("small-checkpoints", write_small)
+
+
+@pytest.fixture
+def changed_copy(small, tmp_path):
+    """Return a function that copies the checkpoint of this name, with some of a file's JSON changed."""
+
+    def copy(name, file="config.json", **changes):
+        folder = tmp_path / name
+        shutil.copytree(small / name, folder, dirs_exist_ok=True)
+        content = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps(content | changes))
+        return folder
+
+    return copy
