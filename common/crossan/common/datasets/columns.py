@@ -77,9 +77,9 @@ def ids_of(column: pa.ChunkedArray | pa.Array, *, source: Path | str, name: str)
 def texts_of(
     column: pa.ChunkedArray | pa.Array, *, source: Path | str, name: str
 ) -> pa.ChunkedArray:
-    """Return a column of titles or paths as ``string``, ``(rows,)``; nulls stay.
+    """Return a column of titles or paths as ``string``, ``(rows,)``.
 
-    Numbers become the digits that they are written with: a title can be ``1984``.
+    Nulls stay. Numbers become the digits that they are written with: a title can be ``1984``.
 
     Raises
     ------

@@ -262,7 +262,7 @@ def _is_a_loss(
 
 
 def _no_match(reading: MediaReading, item_ids: Collection[str]) -> DataError:
-    found = [
+    left_over = [
         f"{examples.count:,} {what}: {examples.listed()}"
         for what, examples in (("no item's", reading.join.unused), *reading.passed_over.items())
         if examples.count
@@ -271,7 +271,8 @@ def _no_match(reading: MediaReading, item_ids: Collection[str]) -> DataError:
     items = Examples.of(item_ids).listed()
     return DataError(
         f"{folders}: expected {reading.modality} files named by item, such as "
-        f"{items}; none of {reading.files:,} files is" + "".join(f"\n  {line}" for line in found),
+        f"{items}; none of {reading.files:,} files is"
+        + "".join(f"\n  {line}" for line in left_over),
         remedy="Name the files by item id, or name the folder that holds them: "
         f"{_FLAGS[Modality(reading.modality)]} FOLDER",
     )

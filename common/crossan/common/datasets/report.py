@@ -1,4 +1,4 @@
-"""What an import, an update or a check says: what was read, what met what, what was left out."""
+"""What an import, an update or a check has read, joined and left out."""
 
 from __future__ import annotations
 

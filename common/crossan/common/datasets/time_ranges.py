@@ -1,4 +1,4 @@
-"""What a report says of timestamps: from when to when, and in which unit."""
+"""From when to when the timestamps of a report are, and in which unit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adding to a dataset: a log of more interactions, more items, more media."""
+"""Adding a log of more interactions, more items and more media to a dataset."""
 
 from __future__ import annotations
 

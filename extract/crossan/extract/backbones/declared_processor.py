@@ -133,17 +133,18 @@ def _check_spectra(settings: _Sounds, snapshot: Snapshot, where: str) -> None:
 
 def _other_class(name: str, family: Family, where: str) -> str:
     """Return the class of transformers, working with Pillow, for another declared processor."""
-    wanted = f"{_plain(name)}Pil"
-    found = getattr(transformers, wanted, None) if wanted.isidentifier() else None
+    class_name = f"{_plain(name)}Pil"
+    is_name = class_name.isidentifier()
+    processor_class = getattr(transformers, class_name, None) if is_name else None
     base = transformers.image_processing_backends.PilBackend
     if family.modality is Modality.AUDIO or not (
-        isinstance(found, type) and issubclass(found, base)
+        isinstance(processor_class, type) and issubclass(processor_class, base)
     ):
         raise UsageError(
             f"{where}: expected {family.processor_class}, or another image processor of"
             f" transformers that works with Pillow, found {name}"
         )
-    return wanted
+    return class_name
 
 
 def _plain(name: str) -> str:

@@ -83,20 +83,22 @@ def declared_tokenizer(
         or one that gives ids which the embedding has no row for.
     """
     settings = read_settings(folder, model_class, remedy)
-    own = getattr(transformers, family_class)
-    is_own = is_read_by(folder, settings, own)
+    family_tokenizer = getattr(transformers, family_class)
+    is_own = is_read_by(folder, settings, family_tokenizer)
     text = read_text(folder / _JSON, remedy)
     tokenizer = None if text is None else _parse(folder / _JSON, text, row_count, remedy)
     by_class = None
     if is_own and tokenizer is None:
         by_class = _made_by_class(folder, family_class, remedy)
-    elif is_own and tokenizer is not None and own.model in (None, type(tokenizer.model)):
+    elif (
+        is_own and tokenizer is not None and family_tokenizer.model in (None, type(tokenizer.model))
+    ):
         # tokenizer.json says everything, so the class may fail over it: it is only compared.
         with suppress(UsageError):
             by_class = _made_by_class(folder, family_class, remedy)
     if tokenizer is None:
         if by_class is None or settings.do_basic_tokenize is False or settings.never_split:
-            raise unread(folder, settings, own)
+            raise unread(folder, settings, family_tokenizer)
         _check_rows(folder, by_class, row_count)
         try_out(folder, by_class, remedy)
         is_family_own = True

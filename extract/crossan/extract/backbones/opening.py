@@ -1,4 +1,4 @@
-"""Open a checkpoint: find it, check it, load it, and try it once."""
+"""Find a checkpoint, check it, load it, and try it once."""
 
 from __future__ import annotations
 

@@ -105,8 +105,8 @@ def _class_of(name: str) -> type | None:
     # Only names of tokenizers: any other attribute of transformers is none of a checkpoint's.
     if not name.isidentifier() or "Tokenizer" not in name:
         return None
-    found = getattr(transformers, name, None)
-    return found if isinstance(found, type) else None
+    declared = getattr(transformers, name, None)
+    return declared if isinstance(declared, type) else None
 
 
 def unread(folder: Path, settings: TokenizerSettings, own: Any) -> UsageError:  # noqa: ANN401

@@ -72,14 +72,14 @@ def frames_from(file: Readable, position: int) -> Iterator[tuple[int, Codec, int
     The last one may reach beyond the end of the file.
     """
     first: bytes | None = None
-    while (found := frame_bytes(header := file.at(position, _HEADER_BYTES))) is not None:
+    while (frame := frame_bytes(header := file.at(position, _HEADER_BYTES))) is not None:
         # Version, layer and rate stay the same within a stream.
         fixed = bytes([header[1] & 0xFE, header[2] & 0x0C])
         if first is not None and fixed != first:
             return
         first = fixed
-        yield position, *found
-        position += found[1]
+        yield position, *frame
+        position += frame[1]
 
 
 def first_frame(file: Readable, position: int, most_bytes: int) -> tuple[int, Codec] | None:

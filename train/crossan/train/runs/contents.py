@@ -211,8 +211,8 @@ def _stale_error(
     if any(verdict.is_foreign for verdict in stale.values()):
         # Extraction into that cache would take the rows from the dataset that they belong to.
         cache = f"{data.cache}-2"
-    here = data.model_copy(update={"cache": cache})
-    remedy = f"Run: {extract_command(stale, here)}"
+    extracted = data.model_copy(update={"cache": cache})
+    remedy = f"Run: {extract_command(stale, extracted)}"
     if cache != data.cache:
         remedy += f", then give --cache {cache}"
     if recorded is not None and (not recorded.may_follow or data.drop_items):

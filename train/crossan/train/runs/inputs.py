@@ -69,8 +69,8 @@ def open_inputs(folder: RunFolder, dataset: Path | None, cache: Path | None) -> 
         raise UsageError(f"{folder.path}: expected cache.lock.json, found none")
     was_at = Path(settings.data.dataset)
     is_at = dataset or _where_it_lies(was_at, folder)
-    here = {"dataset": str(is_at.absolute()), "cache": _cache_now(settings, folder, cache)}
-    data = settings.data.model_copy(update=here)
+    paths = {"dataset": str(is_at.absolute()), "cache": _cache_now(settings, folder, cache)}
+    data = settings.data.model_copy(update=paths)
     inputs = RunInputs(
         settings.model_copy(update={"data": data}),
         open_dataset(is_at),

@@ -103,8 +103,12 @@ def choose_columns(
     """
     columns: dict[str, str] = {}
     for ours, theirs in known.items():
-        wanted = requested.get(ours)
-        exact = [name for name in present if wanted is not None and _is_named(name, wanted)]
+        requested_name = requested.get(ours)
+        exact = [
+            name
+            for name in present
+            if requested_name is not None and _is_named(name, requested_name)
+        ]
         exact = exact or [name for name in present if plain_name(name) == ours]
         spellings = {_spelled(name) for name in theirs}
         candidates = exact or [
@@ -144,8 +148,8 @@ def _listed(present: Sequence[str]) -> str:
     return shown + (" (the first line must be a header, is it a row?)" if is_row else "")
 
 
-def _is_named(name: str, wanted: str) -> bool:
-    return wanted in (name, plain_name(name))
+def _is_named(name: str, requested_name: str) -> bool:
+    return requested_name in (name, plain_name(name))
 
 
 def _spelled(name: str) -> str:

@@ -117,7 +117,9 @@ def interactions_from(
 
 
 def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading]:
-    """Read a table with one row per item; relative paths are relative to the table.
+    """Read a table with one row per item.
+
+    Relative paths are relative to the table.
 
     A column of web addresses holds no files and is not taken, unless the user
     requested it.
