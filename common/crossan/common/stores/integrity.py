@@ -124,8 +124,9 @@ class _Inspection:
             return None
         largest = LARGEST_METADATA if size is None else max(size, LARGEST_METADATA)
         if path.stat().st_size > largest:
-            found = f"{path.stat().st_size:,}"
-            self._add("wrong-size", path, f"expected at most {largest:,} bytes, found {found}")
+            size_in_words = f"{path.stat().st_size:,}"
+            fault = f"expected at most {largest:,} bytes, found {size_in_words}"
+            self._add("wrong-size", path, fault)
             return None
         data = path.read_bytes()
         self._bytes_read += len(data)

@@ -125,8 +125,8 @@ class BucketFolder:
         """Return the first part of the path of every object."""
         import obstore
 
-        found = obstore.list_with_delimiter(self._store)
-        paths = [*found["common_prefixes"], *(entry["path"] for entry in found["objects"])]
+        listing = obstore.list_with_delimiter(self._store)
+        paths = [*listing["common_prefixes"], *(entry["path"] for entry in listing["objects"])]
         return {str(path).strip("/").split("/")[0] for path in paths}
 
     def listed(self, prefix: str) -> dict[str, Stored]:

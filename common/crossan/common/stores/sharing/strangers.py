@@ -134,8 +134,9 @@ def _require_one_name(ours: _Listed, theirs: _Listed, remedy: str) -> None:
 
 
 def _say_changed_twice(ours: _Listed, theirs: _Listed) -> None:
-    here, there = ours.contents(theirs.written), theirs.contents(ours.written)
-    differing = sorted(item for item in here.keys() & there.keys() if here[item] != there[item])
+    our_digests, their_digests = ours.contents(theirs.written), theirs.contents(ours.written)
+    common_items = our_digests.keys() & their_digests.keys()
+    differing = sorted(item for item in common_items if our_digests[item] != their_digests[item])
     if differing:
         note(
             f"{len(differing):,} items were changed both in {ours.location.url} and in "
