@@ -40,8 +40,8 @@ class RowSums:
         self._sums = array("I", bytes(4 * (chunk.layout.chunk_items + 1)))
         crc = 0
         for first, rows in _blocks(chunk, descriptor):
-            for place, row in enumerate(rows, first + 1):
-                self._sums[place] = crc = crc32c(row, crc)
+            for row_number, row in enumerate(rows, first + 1):
+                self._sums[row_number] = crc = crc32c(row, crc)
         check_crc(crc, _tail(chunk, descriptor), chunk.entry, chunk.path)
 
     def hold(self, data: npt.NDArray[np.uint8], first: int, count: int) -> bool:

@@ -244,7 +244,7 @@ def _copied(
 ) -> int:
     """Copy a mapped file, or rows of it, into memory that has a descriptor."""
     row_bytes = chunk.layout.row_bytes
-    starts = [0] if places is None else [place * row_bytes for place in places]
+    starts = [0] if places is None else [row * row_bytes for row in places]
     byte_count = len(mapped) if places is None else row_bytes
     descriptor = os.memfd_create("crossan-chunk", os.MFD_CLOEXEC)
     try:
