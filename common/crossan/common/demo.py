@@ -185,7 +185,10 @@ def _ratios(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _ratio(ours: float, other: float) -> float:
-    """Return ``ours / other``; a floor of 1e-4 for ``other`` keeps the ratio finite."""
+    """Return ``ours / other``.
+
+    A floor of 1e-4 for ``other`` keeps the ratio finite.
+    """
     return ours / max(other, 1e-4)
 
 

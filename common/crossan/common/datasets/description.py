@@ -25,7 +25,10 @@ def _of_ours(name: object) -> object:
 
 
 class Description(BaseModel):
-    """What ``dataset.json`` says; fields that are not listed here are left alone."""
+    """What ``dataset.json`` says.
+
+    Fields that are not listed here are left alone.
+    """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 

@@ -24,7 +24,10 @@ _DIGITS = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Which ids of one side are which of the other; no id has two partners."""
+    """Which ids of one side are which of the other.
+
+    No id has two partners.
+    """
 
     partners: Mapping[str, str]
     """From an id of the left side to the id of the right side."""

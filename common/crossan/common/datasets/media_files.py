@@ -181,7 +181,10 @@ def _join(
 
 
 def _commonest(passed_over: Mapping[str, Sequence[str]]) -> dict[str, Examples]:
-    """Count by reason; names with a dot in them can make any number of suffixes."""
+    """Count by reason.
+
+    Names with a dot in them can make any number of suffixes.
+    """
     by_count = sorted(passed_over.items(), key=lambda entry: -len(entry[1]))
     counted = {reason: Examples.of(shown) for reason, shown in by_count[:_REASONS]}
     others = [shown for _, texts in by_count[_REASONS:] for shown in texts]

@@ -30,7 +30,10 @@ _LONGEST = 120
 
 
 class _Said(BaseModel):
-    """A part of a report; of another version's report, what we do not know is left out."""
+    """A part of a report.
+
+    Of another version's report, what we do not know is left out.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 

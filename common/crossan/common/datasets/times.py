@@ -63,7 +63,10 @@ class TimeReading:
 
     @property
     def dates(self) -> tuple[datetime, datetime] | None:
-        """The earliest and the latest in UTC; None where the numbers are no dates."""
+        """The earliest and the latest in UTC.
+
+        None where the numbers are no dates.
+        """
         if self.first is None or self.last is None or self.unit == "order":
             return None
         return _EPOCH + self.first * _MILLISECOND, _EPOCH + self.last * _MILLISECOND
@@ -125,7 +128,10 @@ class _Column:
         return row_error(self.source, self.name, row, f"expected a time, {fault}")
 
     def require(self, is_right: pa.ChunkedArray, fault: str) -> None:
-        """Refuse the first row that is not null and not right; ``{}`` in ``fault`` is its value."""
+        """Refuse the first row that is not null and not right.
+
+        ``{}`` in ``fault`` is its value.
+        """
         if pc.all(is_right).as_py() is False:
             is_wrong = pc.invert(is_right)
             raise self.error(

@@ -155,7 +155,7 @@ class FeatureStore:
 
     @property
     def content_digests(self) -> list[str | None]:
-        """SHA-256 of each item's medium, None where there is none; read anew at each use."""
+        """SHA-256 of each item's medium, None where there is none, read anew at each use."""
         return self._index.texts("content_digest")
 
     @cached_property
@@ -240,7 +240,7 @@ class FeatureStore:
         return out
 
     def recheck(self, *, is_changed_only: bool = False) -> Iterator[int]:
-        """Compare every chunk, or those changed since, with its record; yield its size in bytes."""
+        """Compare every chunk, or each changed since, with its record and yield its size in bytes."""
         return self._rows.recheck(is_changed_only=is_changed_only)
 
     def to_zarr(self) -> tuple[zarr.Array[Any], ...]:

@@ -266,7 +266,10 @@ class StoredRows:
         return np.flatnonzero(is_touched[:-1]).tolist()
 
     def _is_sound(self, numbers: Sequence[int]) -> bool:
-        """Whether the mapping of some chunks is what was checked; those that changed are checked."""
+        """Whether the mapping of some chunks is what was checked.
+
+        Those that changed are checked.
+        """
 
         def check(number: int) -> None:
             with self._naming(number):

@@ -126,7 +126,10 @@ def _impossible_patches(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _numbers(value: Any, count: int) -> list[int]:  # noqa: ANN401 - JSON
-    """Return the numbers of a size; none where it is no size, which transformers refuses."""
+    """Return the numbers of a size.
+
+    None where it is no size, which transformers refuses.
+    """
     values = value if isinstance(value, list) else [value] * count
     is_size = len(values) >= count and all(
         isinstance(number, int) and number > 0 for number in values

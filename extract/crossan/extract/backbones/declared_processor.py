@@ -120,7 +120,10 @@ def _settings_of(family: Family, snapshot: Snapshot) -> tuple[Mapping[str, Any],
 
 
 def _check_spectra(settings: _Sounds, snapshot: Snapshot, where: str) -> None:
-    """Refuse spectra of another shape than the model takes; a huge one would fill memory."""
+    """Refuse spectra of another shape than the model takes.
+
+    A huge one would fill memory.
+    """
     for name in ("num_mel_bins", "max_length"):
         expected = snapshot.config.get(name)
         if expected is not None and expected != getattr(settings, name):

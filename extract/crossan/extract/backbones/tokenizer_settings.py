@@ -29,7 +29,10 @@ class AddedToken(BaseModel):
 
 
 class TokenizerSettings(BaseModel):
-    """What is read of the file; of other entries no notice is taken."""
+    """What is read of the file.
+
+    Of other entries no notice is taken.
+    """
 
     model_config = ConfigDict(strict=True)
 

@@ -55,7 +55,10 @@ class OpenMedium:
 
     @cached_property
     def is_cut(self) -> bool | None:
-        """Whether the file ends before its container does; None where it does not tell."""
+        """Whether the file ends before its container does.
+
+        None where it does not tell.
+        """
         return None if self.part is None else is_cut(self.part, self.name)
 
     @property

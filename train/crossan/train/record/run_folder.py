@@ -193,7 +193,10 @@ class RunFolder:
         return shapes.read_lines(self.path / "metrics.jsonl", shapes.MetricsLine)
 
     def write_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Replace all lines of ``metrics.jsonl``; a resumed run writes the later ones again."""
+        """Replace all lines of ``metrics.jsonl``.
+
+        A resumed run writes the later ones again.
+        """
         self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def write_divergence(self, facts: Mapping[str, Any]) -> Path:

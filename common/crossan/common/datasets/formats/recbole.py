@@ -13,7 +13,10 @@ __all__ = ["has_types", "read_mmrec", "read_recbole"]
 
 
 def read_recbole(source: ImportSource) -> SourceTables:
-    """Read ``*.inter`` and ``*.item``; types in their headers are left out."""
+    """Read ``*.inter`` and ``*.item``.
+
+    Types in their headers are left out.
+    """
     _refuse_sequences(source)
     interactions = source.interactions or the_only(source.root, ("*.inter",))
     items = source.items or find(source.root, ("*.item",))
@@ -21,7 +24,10 @@ def read_recbole(source: ImportSource) -> SourceTables:
 
 
 def read_mmrec(source: ImportSource) -> SourceTables:
-    """Read ``*.inter``; items come only from a table that the user names."""
+    """Read ``*.inter``.
+
+    Items come only from a table that the user names.
+    """
     _refuse_sequences(source)
     interactions = source.interactions or the_only(source.root, ("*.inter",))
     return tables_of(source, interactions, source.items)
