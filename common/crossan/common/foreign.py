@@ -93,7 +93,7 @@ def json_value(data: bytes, where: str, refused: type[CrossanError]) -> Any:  # 
     try:
         return parse_json(data)
     except ValueError as error:
-        raise refused(f"{where}: expected JSON, found something else: {error}") from None
+        raise refused(f"{where}: expected one JSON object, found something else: {error}") from None
 
 
 def require_shape(

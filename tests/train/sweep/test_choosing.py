@@ -138,7 +138,7 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         'chosen by mean validation HR@10 alone: a="y" (crossan)',
         "its test figures, looked at after the choice:",
     ]
-    assert lines[7].split()[0] == "0.5000"
+    assert lines[8].split()[0] == "0.5000"
 
 
 def test_nothing_chosen_is_said(capsys):

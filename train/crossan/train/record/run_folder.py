@@ -101,7 +101,8 @@ class RunFolder:
         # In this order: a folder with a config.toml holds a run, and a run has an env.json.
         self._write("env.json", json.dumps(environment, indent=2) + "\n")
         self._write("config.toml", to_toml(settings))
-        remove_durably(self.path / _DIVERGENCE)
+        with blaming(self.path / _DIVERGENCE):
+            (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
 
     def release(self, owner: str | None = None) -> None:
