@@ -142,7 +142,7 @@ def _unreadable(path: Path, error: OSError) -> OSError:
 
 
 def _in_words(problem: Any) -> str:  # noqa: ANN401 - pydantic's dict
-    place = ".".join(map(str, problem["loc"])) or "the file"
+    field = ".".join(map(str, problem["loc"])) or "the file"
     message = problem["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    return f"{place:.{_MOST_SHOWN}}: {message}, found {problem['input']!r:.{_MOST_SHOWN}}"
+    return f"{field:.{_MOST_SHOWN}}: {message}, found {problem['input']!r:.{_MOST_SHOWN}}"
