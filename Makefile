@@ -23,7 +23,7 @@ check: lint test
 # The lowest versions that pyproject.toml allows, on the tests that extract, store and train from end to end.
 # Deprecation warnings of old releases are no faults of ours.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets/test_importers.py tests/common/datasets/test_tables.py tests/common/datasets/test_updating.py tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
 
 # The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
 faults: $(VENV)/.installed-dev
