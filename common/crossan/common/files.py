@@ -9,6 +9,7 @@ from pathlib import Path
 
 from crossan.cache_schema.canonical import LARGEST_FILE
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.refusals import blaming
 
 __all__ = [
@@ -120,7 +121,8 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     except FileExistsError:
         return False
     finally:
-        temporary.unlink(missing_ok=True)
+        with blaming(path):
+            temporary.unlink(missing_ok=True)
     # Only now is the name on the disk: a caller who hears True may rely on it after a crash.
     fsync_folder(path.parent)
     return True
@@ -218,9 +220,7 @@ def read_regular(root: Path, relative: str, largest: int = LARGEST_METADATA) -> 
     """
     path = require_plain(root, relative)
     if not path.is_file():
-        raise StoreIntegrityError(
-            f"{path}: expected a file, found {'a folder' if path.is_dir() else 'nothing'}"
-        )
+        raise StoreIntegrityError(f"{path}: expected a file, found {what_lies_at(path)}")
     size = path.stat().st_size
     if size > largest:
         raise StoreIntegrityError(f"{path}: expected at most {largest:,} bytes, found {size:,}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -133,6 +134,50 @@ def test_a_version_that_is_named_is_read_all_the_same(grown):
         open_store(store, 3)
     with pytest.raises(StoreIntegrityError, match="expected version 3, which was recorded"):
         open_recorded(store, 3)
+
+
+ALL_LOST = {
+    "each deleted": lambda versions: [path.unlink() for path in versions.iterdir()],
+    "the folder deleted": shutil.rmtree,
+    "a file in its place": lambda versions: (shutil.rmtree(versions), versions.touch()),
+    "a pipe in its place": lambda versions: (shutil.rmtree(versions), os.mkfifo(versions)),
+    "the newest renamed": lambda versions: (versions / "000004.json").rename(
+        versions / "000005.json"
+    ),
+}
+
+
+@pytest.mark.parametrize("loss", ALL_LOST)
+def test_a_version_that_is_named_is_missed_where_others_tell_of_it(grown, loss):
+    store = grown(4)
+    ALL_LOST[loss](store / "versions")
+    for opened in (open_recorded, open_store):
+        with pytest.raises(StoreIntegrityError):
+            opened(store, 4)
+    for words in commands_on(store).values():
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert getattr(result.exception, "exit_code", result.exit_code) == 4, (words, result.output)
+    for words in (["pull", f"{store}@4"], ["pull", store]):
+        result = CliRunner().invoke(app, [*map(str, words), "--to", str(store.parents[3] / "copy")])
+        assert getattr(result.exception, "exit_code", result.exit_code) == 4, (words, result.output)
+
+
+def test_a_recorded_version_is_missed_where_no_segment_is_left_either(grown):
+    store = grown(1)
+    for name in ("versions", "segments"):
+        shutil.rmtree(store / name)
+    with pytest.raises(StoreIntegrityError, match="expected version 1, which was recorded"):
+        open_recorded(store, 1)
+
+
+@pytest.mark.parametrize("loss", list(ALL_LOST)[:4])
+def test_a_repair_lists_again_what_lies_there(grown, make_identity, loss):
+    store = grown(1)
+    before = open_store(store).manifest_digest
+    ALL_LOST[loss](store / "versions")
+    repair(store, make_identity(), read_canary(store))
+    assert open_store(store).manifest_digest == before
+    assert fsck(store).ok
 
 
 def test_a_repair_brings_it_back(grown, make_identity):

@@ -15,6 +15,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES, ArrayLayout
 from crossan.cache_schema.segment import FileEntry
 from crossan.common.files import require_plain
+from crossan.common.kinds_of_files import what_lies_at
 
 __all__ = ["ChunkFile", "FileState", "MissingChunkError"]
 
@@ -102,7 +103,7 @@ class ChunkFile:
         status = os.fstat(descriptor)
         problem = None
         if not stat.S_ISREG(status.st_mode):
-            problem = "expected a file, found something else"
+            problem = f"expected a file, found {what_lies_at(self.path)}"
         elif status.st_size != self.entry.size:
             problem = f"expected {self.entry.size:,} bytes, found {status.st_size:,} bytes"
         elif status.st_size <= CRC_BYTES:

@@ -19,8 +19,11 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.refusals import make_folder, require_no_file
 from crossan.common.stores.canary import CANARY_ITEM_COUNT, parse_canary
+from crossan.common.stores.clearing import FOLDERS
+from crossan.common.stores.surroundings import has_content, is_begun, require_root
 
 __all__ = [
     "CANARY",
@@ -46,7 +49,8 @@ def require_cache(
     Raises
     ------
     UsageError
-        It was given none, a store, or a link that leads nowhere.
+        It was given none, a link that leads nowhere, or what is no cache: a store, a folder
+        inside a cache, a run or a dataset.
     ResourceError
         It was given a file.
     """
@@ -61,6 +65,7 @@ def require_cache(
             remedy="Name the folder that holds it in DATASET/MODALITY/NAME",
         )
     require_no_file(cache, f"--cache {cache}")
+    require_root(cache)
     return cache
 
 
@@ -85,24 +90,7 @@ def find_stores(
     of_modality = modality.value if modality is not None else "*"
     folders = Path(cache).glob(f"{of_dataset}/{of_modality}/*")
     # A cache may hold other folders too, so the name in the middle has to be a modality.
-    return sorted(path for path in folders if path.parent.name in set(Modality) and _is_begun(path))
-
-
-def _is_begun(folder: Path) -> bool:
-    """Whether a folder holds a store, or what is left of one.
-
-    A store that has content but no ``store.json`` was begun, as that file is written first.
-    """
-    return (folder / "store.json").exists() or _has_content(folder)
-
-
-def _has_content(folder: Path) -> bool:
-    return any(
-        entry
-        for name in ("versions", "segments")
-        if (folder / name).is_dir()
-        for entry in (folder / name).iterdir()
-    )
+    return sorted(path for path in folders if path.parent.name in set(Modality) and is_begun(path))
 
 
 def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Path:
@@ -144,7 +132,7 @@ def create_store(
     expected = (CANARY_ITEM_COUNT, len(identity.layers), identity.dim)
     if canary.shape != expected:
         raise ValueError(f"expected a canary of shape {expected}, found {canary.shape}")
-    for name in ("canary", "segments", "versions", "staging"):
+    for name in FOLDERS:
         make_folder(folder / name)
     create_exclusively(folder / CANARY, canary_bytes(canary))
     if create_exclusively(folder / "store.json", pretty_bytes(identity.to_dict())):
@@ -173,9 +161,10 @@ def read_identity(folder: Path) -> StoreIdentity:
         It cannot be read, or was lost.
     """
     if not (folder / "store.json").is_file():
-        if _has_content(folder):
+        if has_content(folder):
             raise StoreIntegrityError(
-                f"{folder / 'store.json'}: expected the identity of the store, found no such file",
+                f"{folder / 'store.json'}: expected the identity of the store,"
+                f" found {what_lies_at(folder / 'store.json')}",
                 remedy="Run: crossan-extract --repair with the options of the store",
             )
         raise StoreNotFoundError(

@@ -23,6 +23,7 @@ from crossan.cache_schema.segment import (
     SegmentRecord,
 )
 from crossan.common.files import LARGEST_METADATA, require_plain
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.stores.findings import Problem, Report
 from crossan.common.stores.folders import CANARY
 from crossan.common.stores.item_index import SegmentItems, parse_items
@@ -143,7 +144,7 @@ class _Inspection:
             self._add("link", self._store / relative, error.message)
             return None
         if not path.is_file():
-            self._add("missing-file", path, "expected a file, found nothing")
+            self._add("missing-file", path, f"expected a file, found {what_lies_at(path)}")
             return None
         if size is not None and path.stat().st_size != size:
             self._add("wrong-size", path, f"expected {size:,} bytes, found {path.stat().st_size:,}")

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.stores.reader import FeatureStore, open_store
+from crossan.common.stores.surroundings import is_begun
 from crossan.common.stores.versions import list_versions
 
 __all__ = ["open_recorded"]
+
+_SHOWN = 3
 
 
 def open_recorded(path: Path | str, version: int) -> FeatureStore:
@@ -17,14 +20,17 @@ def open_recorded(path: Path | str, version: int) -> FeatureStore:
     Raises
     ------
     StoreIntegrityError
-        The store has older versions only: its newest manifests were lost. Or as `open_store`.
+        Its manifest was lost. Or as `open_store`.
     StoreNotFoundError, IncompatibleError
         As `open_store`.
     """
-    newest = max(list_versions(Path(path)), default=0)
-    if 0 < newest < version:
+    path = Path(path)
+    versions = list_versions(path)
+    if version not in versions and is_begun(path):
+        existing = ", ".join(map(str, versions[-_SHOWN:])) or "none"
+        last = "the last are " if len(versions) > _SHOWN else ""
         raise StoreIntegrityError(
-            f"{path}: expected version {version}, which was recorded, found none after {newest}:"
+            f"{path}: expected version {version}, which was recorded, found {last}{existing}:"
             " a manifest was lost",
             remedy="Run: crossan-extract --repair with the options of the store",
         )

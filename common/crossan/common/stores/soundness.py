@@ -16,6 +16,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES, MAX_DECODED_CHUNK_BYTES, ArrayLayout
 from crossan.cache_schema.segment import FileEntry, SegmentRecord
 from crossan.common.files import require_plain
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.stores.checksums import crc32c
 from crossan.common.stores.chunks import decode_chunk
 from crossan.common.stores.gather import on_all_cores
@@ -127,7 +128,7 @@ def _open_and_look(segment: Path, chunk: _Chunk, row_count: int) -> Flaw | None:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return Flaw("missing-file", "expected a file, found something else")
+            return Flaw("missing-file", f"expected a file, found {what_lies_at(chunk.path)}")
         if status.st_size != chunk.entry.size:
             return Flaw(
                 "wrong-size", f"expected {chunk.entry.size:,} bytes, found {status.st_size:,}"

@@ -94,6 +94,8 @@ def read_version(folder: Path, version: int | None = None) -> Manifest:
         return _newest(folder)
     versions = list_versions(folder)
     if version not in versions:
+        if not versions or 0 < version < versions[-1]:
+            _newest(folder)  # says which manifest was lost, where one was
         raise _not_found(folder, f"version {version}", versions)
     return read_chain(folder, version)[-1]
 

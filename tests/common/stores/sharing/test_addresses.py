@@ -69,6 +69,103 @@ def test_without_a_slash_nothing_is_written_into_a_cache(shop, team, tmp_path):
     assert len(list((tmp_path / "other").iterdir())) == 1
 
 
+NEW_PLACES = [
+    "team",
+    "shop/team",
+    "team/text",
+    "shop/notes/bert-1",
+    "shop/image/bert-1",
+    "shop/text/other",
+    "shop/text/other/deeper",
+]
+
+
+@pytest.mark.parametrize("is_relative", [True, False])
+@pytest.mark.parametrize(
+    "command", ["push {store} {new}", "pull {store} --to {new}", "merge {new} {store}"]
+)
+def test_a_new_store_in_a_cache_lies_at_its_place_only(
+    shop, team, monkeypatch, command, is_relative
+):
+    before = snapshot(team)
+    if is_relative:
+        monkeypatch.chdir(team)
+    for place in NEW_PLACES:
+        words = command.format(store=shop, new=place if is_relative else team / place).split()
+        with pytest.raises(UsageError, match=f"found {place} in the cache {team}") as refused:
+            run(*words)
+        assert f"Name its place there: {team}/shop/text/bert-1" in refused.value.remedy
+    assert snapshot(team) == before
+
+
+def test_a_store_is_written_at_its_place_in_a_cache_of_others(shop, team, store_named):
+    other = store_named("books/text/bert-2")
+    for command in ("push {store} {new}", "pull {store} --to {new}", "merge {new} {store}"):
+        new = team / "books/text/bert-2"
+        assert run(*command.format(store=other, new=new).split()).exit_code == 0
+        assert run(*command.format(store=other, new=new).split()).exit_code == 0  # it is one now
+        shutil.rmtree(new.parent.parent)
+    run("push", shop, team / "toys/text/bert-1")  # the only one of its dataset and modality
+    assert fsck(team / "toys/text/bert-1").ok
+
+
+@pytest.fixture
+def store_named(shop, tmp_path):
+    def copied(place):
+        shutil.copytree(shop, tmp_path / "more" / place)
+        return tmp_path / "more" / place
+
+    return copied
+
+
+@pytest.mark.parametrize("inside", ["shop/", "shop/text/", "new/", "shop/text/other/"])
+def test_with_a_slash_a_folder_in_a_cache_is_no_cache(shop, team, inside):
+    before = snapshot(team)
+    with pytest.raises(UsageError, match="expected a cache, found") as refused:
+        run("push", shop, f"{team}/{inside}")
+    assert refused.value.remedy == f"Name the cache itself: {team}/"
+    assert snapshot(team) == before
+
+
+@pytest.mark.parametrize("folder", ["shop", "shop/text"])
+def test_the_remedy_names_the_cache_that_was_meant(shop, team, folder):
+    with pytest.raises(UsageError) as refused:
+        run("push", shop, team / folder)
+    assert refused.value.remedy.startswith(f"Write {team}/ for a cache")
+    with pytest.raises(UsageError, match="expected a cache, found the folder of a") as refused:
+        run("pull", shop, "--cache", team / folder)
+    assert refused.value.remedy == f"Name the cache itself: {team}/"
+
+
+@pytest.mark.parametrize(
+    ("file", "owner"), [("dataset.json", "a dataset"), ("cache.lock.json", "a run")]
+)
+def test_no_store_is_written_into_a_run_or_a_dataset(shop, tmp_path, file, owner):
+    folder = tmp_path / "theirs"
+    (folder / "sub").mkdir(parents=True)
+    (folder / file).write_text("{}")
+    before = snapshot(tmp_path)
+    for words in (
+        ["push", shop, f"{folder}/"],
+        ["push", shop, f"{folder}/sub/"],
+        ["push", shop, folder / "new"],
+        ["push", shop, folder],
+        ["pull", shop, "--to", folder / "new"],
+        ["pull", shop, "--cache", folder],
+        ["merge", folder / "new", shop],
+    ):
+        with pytest.raises(UsageError, match=f"outside of every run and dataset, found {owner}"):
+            run(*words)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_link_is_named_with_where_it_leads(shop, tmp_path):
+    (tmp_path / "link").symlink_to("nowhere")
+    for words in (["push", shop, tmp_path / "link"], ["merge", tmp_path / "link", shop]):
+        with pytest.raises(UsageError, match="found a link to nowhere, which is not there"):
+            run(*words)
+
+
 def test_without_a_slash_a_store_or_nothing_is_the_store_itself(shop, tmp_path):
     assert run("push", shop, tmp_path / "new").exit_code == 0
     assert run("push", shop, tmp_path / "new").exit_code == 0
@@ -130,4 +227,9 @@ def test_the_rule_holds_for_buckets(shop, bucket):
         run("push", shop, f"{bucket}/team/shop/text/bert-1/", *rights)
     again = run("push", shop, f"{bucket}/team/shop/text/bert-1", *rights)
     assert json.loads(again.stdout)["segments"] == 0
+    for place in ("other", "shop/other", "shop/image/bert-1"):
+        with pytest.raises(UsageError, match=f"found {place} in the cache {bucket}/team"):
+            run("push", shop, f"{bucket}/team/{place}", *rights)
+    with pytest.raises(UsageError, match=f"found shop in the cache {bucket}/team"):
+        run("push", shop, f"{bucket}/team/shop/", *rights)
     assert ObjectRemote.open(f"{bucket}/team").names() == {"shop"}

@@ -14,6 +14,8 @@ from crossan.common.stores.recorded import open_recorded
 
 __all__ = ["moved_along", "open_locked"]
 
+_PARTS = ("store.json", "versions", "segments")
+
 
 def moved_along(recorded: Path, old_run: Path | None, run: Path) -> Path:
     """Return where a path lies if it was moved together with the run that recorded it.
@@ -75,7 +77,7 @@ def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
     for folder in (recorded, moved):
         # Not Path.is_file, which raises where somebody else's folder may not be entered. A store
         # that has lost its store.json is opened too, which says so.
-        if any(os.access(folder / name, os.R_OK) for name in ("store.json", "versions")):
+        if any(os.access(folder / name, os.R_OK) for name in _PARTS):
             return folder
     raise StoreNotFoundError(
         f"{recorded}: expected the {modality} store that the run was trained on, found none",

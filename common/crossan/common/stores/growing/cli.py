@@ -37,7 +37,7 @@ def merge_stores(
     from crossan.common.stores.sharing.locations import FolderLocation
     from crossan.common.stores.sharing.transfer import merge
 
-    require_store_target(str(target), may_be_empty=True)
+    require_store_target(str(target), source=str(sources[0]), may_be_empty=True)
     for source in sources:
         require_store_source(str(source))
         read_identity(source)

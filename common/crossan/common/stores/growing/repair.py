@@ -19,6 +19,7 @@ from crossan.cache_schema.segment import Holding, is_segment_id
 from crossan.common.files import fsync_folder, read_regular, replace_durably
 from crossan.common.refusals import make_folder
 from crossan.common.stores.claims import claimed_segments, release_claims
+from crossan.common.stores.clearing import FOLDERS, clear_folders
 from crossan.common.stores.folders import CANARY, canary_bytes
 from crossan.common.stores.growing.salvage import Wreck, examine, lost_items, rescue
 from crossan.common.stores.segments import read_record, read_segment
@@ -81,6 +82,9 @@ def repair(path: Path, identity: StoreIdentity, canary: npt.NDArray[np.float32])
         The history of the versions, or ``store.json``, cannot be told from what is left.
     """
     done = Repaired()
+    clear_folders(path)
+    for name in FOLDERS:
+        make_folder(path / name)
     _mend_manifests(path, done)
     recorded = read_chain(path)[-1] if list_versions(path) else None
     _mend_identity(path, identity, recorded, done)

@@ -2,8 +2,9 @@
 
 The rule: an address that ends in a slash is a cache, in which a store keeps its place
 ``DATASET/MODALITY/NAME``. Any other is the store itself: one that is there, or a new one
-where nothing is. What is neither is refused, so that no store is ever written into a
-cache beside the stores there, or into another store.
+where nothing is. What is neither is refused, and so is what lies in a cache elsewhere than
+at a store's place: no store is ever written into a cache beside the stores there, nor into
+another store, a run or a dataset.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import RemoteError, UsageError
 from crossan.cache_schema.modality import Modality
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.stores.folders import find_stores
 from crossan.common.stores.sharing.objects import ObjectRemote
+from crossan.common.stores.surroundings import (
+    cache_around,
+    require_outside_of_others,
+    stores_beside,
+)
 
 __all__ = [
     "place_in_cache",
@@ -60,7 +67,8 @@ def store_in_cache(cache: str, store: Path) -> str:
     Raises
     ------
     UsageError
-        The store has no such place, or the cache is a store.
+        The store has no such place, or the cache is a store, or lies in a cache, a store,
+        a run or a dataset.
     """
     dataset, modality, name = place_in_cache(str(store))
     if "://" in cache and "store.json" in ObjectRemote.open(cache).names():
@@ -68,44 +76,103 @@ def store_in_cache(cache: str, store: Path) -> str:
             f"{cache}: expected a cache, found a store",
             remedy=f"Leave the slash out to push to the store itself: {cache.rstrip('/')}",
         )
+    if "://" not in cache:
+        _require_outside_of_stores(Path(cache) / "file")
+        require_outside_of_others(Path(cache))
+    root, parts = _around(cache)
+    if root:
+        raise UsageError(
+            f"{cache}: expected a cache, found {'/'.join(parts)} in the cache {root}",
+            remedy=f"Name the cache itself: {root}/",
+        )
     return f"{cache}{dataset}/{modality}/{name}"
 
 
-def require_store_target(address: str, *, may_be_empty: bool = False) -> None:
+def require_store_target(
+    address: str, *, source: str | None = None, may_be_empty: bool = False
+) -> None:
     """Refuse to write a store where something else is.
 
     Parameters
     ----------
     address
         A path or address that is to be the store itself.
+    source
+        Where the store comes from, None where ``address`` is its place in a cache that the
+        user named.
     may_be_empty
         Whether an empty folder will do, as where only a store's folder can be meant.
 
     Raises
     ------
     UsageError
-        A cache is there, anything else that is no store, or a store around it.
+        A cache is there, anything else that is no store, or a store, run or dataset around
+        it. Or it lies in a cache, and not at the place of the store.
     """
     if "://" in address:
         names = ObjectRemote.open(address).names()
     else:
         path = Path(address)
         _require_outside_of_stores(path)
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"{address}: expected a store or nothing, found a file")
-        if path.is_dir() and not may_be_empty and not any(path.iterdir()):
+        if os.path.lexists(path) and not path.is_dir():
             raise UsageError(
-                f"{address}: expected a store or nothing, found an empty folder",
-                remedy=f"Write {address}/ for a cache, in which the store keeps its place, "
-                "or name the store's own folder in it",
+                f"{address}: expected a store or nothing, found {what_lies_at(path)}",
+                remedy="Name another folder",
             )
         names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-    if names and not names & _PARTS:
+    if names & _PARTS:
+        return
+    if source is not None and "://" not in address:
+        require_outside_of_others(Path(address))
+    is_empty = "://" not in address and not names and Path(address).is_dir()
+    if names or (is_empty and not may_be_empty):
         raise UsageError(
-            f"{address}: expected a store or nothing, found {_shown(names)}",
-            remedy=f"Write {address}/ for a cache, in which the store keeps its place, "
-            "or name the store's own folder in it",
+            f"{address}: expected a store or nothing, found "
+            + (_shown(names) if names else "an empty folder"),
+            remedy=f"Write {_around(address)[0] or address.rstrip('/')}/ for a cache, in which"
+            " the store keeps its place, or name the store's own folder in it",
         )
+    if source is not None:
+        _require_place(address, source)
+
+
+def _require_place(address: str, source: str) -> None:
+    """Refuse a new store that lies in a cache elsewhere than where it would be looked for."""
+    root, parts = _around(address)
+    if not root:
+        return
+    try:
+        place = place_in_cache(source)
+    except UsageError:
+        place = None
+    modalities = set(Modality) if place is None else {place[1]}
+    # Of two stores of one modality in a cache, nobody could tell which one a training takes.
+    is_alone = "://" in address or not stores_beside(Path(address))
+    is_free = len(parts) == _DEPTH and parts[1] in modalities and is_alone
+    if parts != place and not is_free:
+        there = "" if place is None else f"Name its place there: {root}/{'/'.join(place)}, or a"
+        raise UsageError(
+            f"{address}: expected a folder outside of every cache, found {'/'.join(parts)} in"
+            f" the cache {root}",
+            remedy=f"{there or 'Name a'} folder outside of the cache",
+        )
+
+
+def _around(address: str) -> tuple[str, tuple[str, ...]]:
+    """Return the cache that an address lies in, and the parts below it; ``""`` for none."""
+    if "://" not in address:
+        root, parts = cache_around(Path(address)) or ("", ())
+        return str(root), parts
+    scheme, _, rest = address.rstrip("/").partition("://")
+    names = rest.split("/")
+    for depth in range(1, min(len(names), _DEPTH + 2)):
+        parent = f"{scheme}://{'/'.join(names[:-depth])}"
+        try:
+            if ObjectRemote.open(parent).holds_stores():
+                return parent, tuple(names[-depth:])
+        except RemoteError:  # whoever may write in a folder need not be allowed to list those above
+            break
+    return "", ()
 
 
 def require_store_source(address: str) -> None:

@@ -66,7 +66,7 @@ def push(
 
     read_identity(store)
     address = store_in_cache(remote, store) if remote.endswith("/") else remote
-    require_store_target(address)
+    require_store_target(address, source=None if remote.endswith("/") else str(store))
     if "://" in address and not i_have_rights:
         _require_rights(store, address)
     done = transfer(
@@ -130,7 +130,7 @@ def pull(
     address, version = _split_version(remote)
     require_store_source(address)
     folder = to if to is not None else _folder_in(cache, address)
-    require_store_target(str(folder), may_be_empty=True)
+    require_store_target(str(folder), source=None if to is None else address, may_be_empty=True)
     done = transfer(
         location_of(address),
         FolderLocation(folder),

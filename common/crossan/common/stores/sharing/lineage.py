@@ -62,6 +62,10 @@ def manifest_of(location: Location, version: int) -> Manifest:
     key = f"versions/{version_name(version)}"
     data = location.read(key)
     where = f"{location.url}/{key}"
+    if data is None and version < (newest := location.newest_version()):
+        raise StoreIntegrityError(
+            f"{where}: expected a manifest, found nothing, though version {newest} follows it"
+        )
     if data is None:
         raise StoreNotFoundError(f"{location.url}: expected version {version}, found no {key}")
     manifest = Manifest.from_dict(parse_object(data, where), where)

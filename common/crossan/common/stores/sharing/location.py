@@ -92,6 +92,15 @@ class Location(Readable, Protocol):
     def replace(self, key: str, data: bytes) -> None:
         """Put a file in the place of whatever is there."""
 
+    def clear_folders(self) -> list[str]:
+        """Move away what lies in the place of the store's folders and is none.
+
+        Returns
+        -------
+        list of str
+            Their names.
+        """
+
     def settle(self) -> None:
         """Give up the claims on the segments that were put, as a manifest lists them now."""
 

@@ -19,6 +19,7 @@ from crossan.common.files import (
 )
 from crossan.common.refusals import blaming, disk_full, make_folder
 from crossan.common.stores.claims import Claim, release_claims
+from crossan.common.stores.clearing import FOLDERS, clear_folders
 from crossan.common.stores.sharing.location import (
     Advance,
     Location,
@@ -34,7 +35,6 @@ from crossan.common.stores.versions import list_versions
 __all__ = ["FolderLocation", "Location", "ObjectLocation", "Readable", "location_of"]
 
 _WORKERS = 4
-_FOLDERS = ("canary", "segments", "versions", "staging")
 
 
 def location_of(text: str, *, is_read_back: bool = False) -> Location:
@@ -93,7 +93,7 @@ class FolderLocation:
 
         False where the file exists already.
         """
-        for name in _FOLDERS:
+        for name in FOLDERS:
             make_folder(self.path / name)
         return create_exclusively(self.path / key, data)
 
@@ -109,7 +109,7 @@ class FolderLocation:
         self, record: SegmentRecord, data: bytes, source: Readable, advance: Advance
     ) -> int:
         """Build the segment under a claim, then rename it to where segments lie."""
-        for name in _FOLDERS:
+        for name in FOLDERS:
             make_folder(self.path / name)
         needed = sum(entry.size for entry in record.files)
         # Before the first byte travels: a disk that is too small is known now, not after an hour.
@@ -159,6 +159,7 @@ class FolderLocation:
         *folders, name = key.split("/")
         staging, unique = self.path / "staging", secrets.token_hex(4)
         with blaming(self.path / key, len(data)):
+            self.clear_folders()
             staging.mkdir(exist_ok=True)
             for part in folders:
                 target = target / part
@@ -178,6 +179,10 @@ class FolderLocation:
             finally:
                 new.unlink(missing_ok=True)
             fsync_folder(target.parent)
+
+    def clear_folders(self) -> list[str]:
+        """Move what lies in the place of the store's folders and is none to ``staging/``."""
+        return clear_folders(self.path)
 
     def settle(self) -> None:
         """Give up the claims on the segments that were put, as a manifest lists them now."""

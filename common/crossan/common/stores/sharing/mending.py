@@ -24,7 +24,7 @@ def mend(
 ) -> list[str]:
     """Replace what is damaged at the target by what the source has of it.
 
-    Looked at are the target's manifests, its ``store.json`` and canary, and every file
+    Looked at are the target's folders and manifests, its ``store.json`` and canary, and every file
     of the segments that it has of the source's version and of its own. Of a bucket that is
     not read back only the newest manifest is looked at, and the source's segments. What is
     damaged and not at the source is said.
@@ -41,14 +41,15 @@ def mend(
     Returns
     -------
     list of str
-        Paths inside the store of the files that were replaced.
+        Paths inside the store of the files and folders that were replaced.
 
     Raises
     ------
     StoreIntegrityError
         The source's file is damaged too.
     """
-    mended = _mend_manifests(source, target)
+    mended = target.clear_folders()
+    mended += _mend_manifests(source, target)
     last = target.newest_version()
     newest = _sound_manifest(target, last)
     if last and newest is None:

@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import Manifest, SegmentEntry, version_name
 from crossan.cache_schema.segment import SegmentRecord, new_segment_id
-from crossan.common.console import progress
+from crossan.common.console import note, progress
 from crossan.common.files import LARGEST_METADATA
 from crossan.common.stores.canary import check_canary, parse_canary
 from crossan.common.stores.folders import CANARY
@@ -90,6 +90,18 @@ class Mover:
             compute_dtype=str(ours.capture.get("compute_dtype")),
             where=self._target.url,
         )
+
+    def bring_lost(self, listed: Sequence[SegmentEntry]) -> None:
+        """Copy the segments of which nothing is left at the target, though it lists them."""
+        for entry in listed:
+            if not self._target.has_part(entry.segment_id):
+                if self._source.holds(entry.segment_id):
+                    self._put(*self._record(entry), self._source)
+                else:
+                    note(
+                        f"{self._target.url}: segment {entry.segment_id} is gone, and"
+                        f" {self._source.url} does not have it"
+                    )
 
     def can_take_all(self, newest: Manifest | None, chain: Sequence[Manifest]) -> bool:
         """Whether the target can have exactly these manifests.

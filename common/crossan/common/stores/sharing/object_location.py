@@ -109,6 +109,10 @@ class ObjectLocation:
         """Put an object in the place of whatever is there."""
         self._remote.replace(key, data)
 
+    def clear_folders(self) -> list[str]:
+        """Return none: an object is in the place of no other."""
+        return []
+
     def settle(self) -> None:
         """Nothing to give up."""
 

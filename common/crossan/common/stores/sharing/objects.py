@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import RemoteError, StoreIntegrityError, UsageError
 from crossan.cache_schema.manifest import version_name, version_number
+from crossan.cache_schema.modality import Modality
 from crossan.common.files import LARGEST_METADATA
 from crossan.common.stores.sharing.buckets import BucketFolder, Stored
 from crossan.common.stores.sharing.retries import bucket_errors, try_again_and_again, web_errors
@@ -23,6 +24,7 @@ from crossan.common.stores.sharing.web import LOOPBACK, WebFolder
 __all__ = ["ObjectRemote"]
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
+_LOOKED_AT = 20
 _LAST_VERSION = 999_999_999  # more digits have no file name
 
 Result = TypeVar("Result")
@@ -173,6 +175,17 @@ class ObjectRemote:
         where = _checked(prefix) if prefix else None
         names = self._tried(f"list {prefix or self.url}", lambda: self._bucket.folders(where))
         return [name for name in names if _KEY.fullmatch(name)]
+
+    def holds_stores(self) -> bool:
+        """Whether the address is a cache: has stores at ``DATASET/MODALITY/NAME``.
+
+        Looked at are the first of its folders only, as each costs a request.
+        """
+        return any(
+            self.folders(f"{dataset}/{modality}/")
+            for dataset in self.folders()[:_LOOKED_AT]
+            for modality in sorted({*self.folders(f"{dataset}/")} & set(Modality))
+        )
 
     def names(self) -> set[str]:
         """Return the first part of the path of every object, as a folder's listing.

@@ -15,7 +15,8 @@ from crossan.common.stores.sharing.locations import FolderLocation, Location
 from crossan.common.stores.sharing.mending import mend, require_sound
 from crossan.common.stores.sharing.mover import Mover, Transferred
 from crossan.common.stores.sharing.strangers import require_one_dataset
-from crossan.common.stores.versions import Content, read_version
+from crossan.common.stores.surroundings import is_begun
+from crossan.common.stores.versions import Content, list_versions, read_version
 
 __all__ = ["Transferred", "merge", "transfer"]
 
@@ -73,6 +74,8 @@ def transfer(
     mover = Mover(source, target)
     mover.mended = tuple(mend(source, target, requested, are_files_checked=are_files_checked))
     mover.begin(requested)
+    if are_files_checked and target.is_read_back and (listed := _newest(target)):
+        mover.bring_lost(listed.segments)
     for _ in range(_MOST_ROUNDS):
         newest = _newest(target)
         if (
@@ -163,12 +166,13 @@ def merge(
 
 
 def _requested(source: Location, version: int | None) -> Manifest:
+    folder = source.path if isinstance(source, FolderLocation) else None
+    if folder is not None and is_begun(folder) and version not in list_versions(folder):
+        # As a reader: the newest that is left may not be the newest that there was.
+        return read_version(folder, version)
     newest = source.newest_version() if version is None else version
     if newest == 0:
         raise StoreNotFoundError(f"{source.url}: expected a store with a version, found none")
-    if version is None and isinstance(source, FolderLocation):
-        # As a reader: the newest that is left may not be the newest that there was.
-        return read_version(source.path)
     return manifest_of(source, newest)
 
 
