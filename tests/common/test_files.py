@@ -16,5 +16,6 @@ def test_a_full_disk_gets_the_name_of_its_file(tmp_path):
 
 
 def test_a_name_already_there_is_kept(tmp_path):
-    with pytest.raises(FileNotFoundError, match="other"), blaming(tmp_path / "journal.log"):
-        (tmp_path / "other").read_bytes()
+    (tmp_path / "other").mkdir()
+    with pytest.raises(FileExistsError, match="other"), blaming(tmp_path / "journal.log"):
+        (tmp_path / "other").mkdir()

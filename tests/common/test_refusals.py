@@ -2,11 +2,19 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from crossan.cache_schema.errors import ResourceError, UsageError
-from crossan.common.files import create_exclusively, move, replace_durably, write_durably
+from crossan.common.files import (
+    create_exclusively,
+    fsync_folder,
+    move,
+    remove_durably,
+    replace_durably,
+    write_durably,
+)
 from crossan.common.refusals import (
     CANNOT_WRITE,
     blaming,
@@ -26,6 +34,35 @@ def test_a_refusal_names_the_file_and_keeps_its_number(number, tmp_path):
         raise OSError(number, os.strerror(number))
     assert (refused.value.errno, refused.value.exit_code) == (number, 6)
     assert refused.value.filename == str(tmp_path / "journal.log")
+
+
+@pytest.mark.parametrize("write", [replace_durably, create_exclusively, write_durably])
+def test_where_nothing_can_be_made_it_is_6(write):
+    # The kernel says that the file is not there, whatever is to be made in this folder.
+    with pytest.raises(ResourceError, match="cannot write /proc/new: nothing can be made there"):
+        write(Path("/proc/new"), b"1")
+    for folder in (Path("/proc/new"), Path("/proc/new/below")):
+        with pytest.raises(ResourceError, match=f"cannot write {folder}: "):
+            make_folder(folder)
+
+
+@pytest.mark.parametrize("write", [replace_durably, create_exclusively, write_durably])
+def test_a_folder_removed_meanwhile_is_6_and_named(write, tmp_path):
+    with pytest.raises(ResourceError, match=rf"a/b/new: {tmp_path} has no a in it"):
+        write(tmp_path / "a" / "b" / "new", b"1")
+    with pytest.raises(ResourceError, match="removed meanwhile"):
+        fsync_folder(tmp_path / "a")
+    (tmp_path / "old").touch()
+    with pytest.raises(ResourceError, match=rf"a/new: {tmp_path} has no a in it"):
+        move(tmp_path / "old", tmp_path / "a" / "new")
+
+
+def test_what_another_process_has_moved_or_removed_is_told_from_a_refusal(tmp_path):
+    with pytest.raises(FileNotFoundError) as gone:
+        move(tmp_path / "old", tmp_path / "new")
+    assert not isinstance(gone.value, ResourceError)
+    remove_durably(tmp_path / "old")
+    remove_durably(tmp_path / "a" / "old")
 
 
 def test_the_inner_of_two_blocks_names_the_file(tmp_path):

@@ -70,7 +70,7 @@ def refresh(folder: Path) -> None:
     with suppress(FileNotFoundError):
         # Another host may own the folder by now. Touching its file would keep its claim alive.
         if owner_file.read_text(encoding="utf-8", errors="replace") == our_token():
-            with blaming(owner_file):
+            with blaming(owner_file), suppress(FileNotFoundError):
                 os.utime(owner_file)
 
 
@@ -90,7 +90,7 @@ def release(folder: Path, owner: str | None = None) -> None:
     with suppress(FileNotFoundError), _locked(owner_file) as recorded:
         if recorded == (owner or our_token()):
             with blaming(owner_file):
-                owner_file.unlink()
+                owner_file.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -165,20 +165,29 @@ def move(source: Path, target: Path) -> None:
 
     Raises
     ------
+    FileNotFoundError
+        There is no ``source``, as where another process was faster.
     ResourceError
         The system refuses.
     """
     with blaming(target):
-        source.rename(target)
+        try:
+            source.rename(target)
+            return
+        except FileNotFoundError as error:
+            if os.path.lexists(source):
+                raise
+            is_gone = error
+    raise is_gone
 
 
 def remove_durably(path: Path) -> None:
     """Remove a file, where there is one, and wait until its name is off the disk."""
-    try:
-        with blaming(path):
+    with blaming(path):
+        try:
             path.unlink()
-    except FileNotFoundError:
-        return
+        except FileNotFoundError:
+            return
     fsync_folder(path.parent)
 
 

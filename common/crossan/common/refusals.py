@@ -52,7 +52,8 @@ CANNOT_WRITE = _FULL | {
 def blaming(path: Path, byte_count: int | None = None) -> Iterator[None]:
     """Turn a refusal of the system to write into an error that names the file.
 
-    Any other `OSError` of the block gets the file's name where it has none.
+    That a path is not there is one too: no file can be made there, or its folder was
+    removed meanwhile. Any other `OSError` of the block gets the file's name where it has none.
 
     Parameters
     ----------
@@ -86,7 +87,7 @@ def write_refusal(
 
     It keeps ``errno``, so that a caller who can do without the file sees why.
     """
-    if error.errno not in CANNOT_WRITE:
+    if error.errno not in CANNOT_WRITE | {errno.ENOENT}:
         return None
     if error.errno in _FULL:
         refusal = disk_full(path, byte_count)
@@ -104,6 +105,10 @@ def _why(error: OSError, path: Path) -> str:
         part = _nearest(path.parent)
         if not part.is_dir():
             return f"{part} is a file, expected a folder"
+    if error.errno == errno.ENOENT:
+        if not os.path.exists(path.parent):  # noqa: PTH110 - see _nearest
+            return f"{_nearest(path.parent)} has no {_below_nearest(path.parent)} in it"
+        return "nothing can be made there, or it was removed meanwhile"
     return error.strerror or os.strerror(error.errno or 0)
 
 
@@ -112,6 +117,11 @@ def _nearest(path: Path) -> Path:
     parts = (path.absolute(), *path.absolute().parents)
     # Not Path.exists, which raises where a folder above may not be looked into.
     return next((part for part in parts if os.path.exists(part)), Path("/"))  # noqa: PTH110
+
+
+def _below_nearest(path: Path) -> str:
+    """Return the name of the highest part of a path that is not there."""
+    return path.absolute().relative_to(_nearest(path)).parts[0]
 
 
 def disk_full(path: Path, byte_count: int | None = None) -> ResourceError:

@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -115,6 +116,38 @@ def test_a_folder_in_the_place_of_a_file_is_6(monkeypatch, capsys, tmp_path):
 
     assert run(command, monkeypatch) == 6
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_a_folder_that_was_removed_meanwhile_is_6(monkeypatch, capsys, tmp_path):
+    def command() -> None:
+        (tmp_path / "gone" / "file").write_text("x")
+
+    assert run(command, monkeypatch) == 6
+    assert capsys.readouterr().err == (
+        f"ResourceError: {tmp_path}/gone/file: the folder {tmp_path}/gone is not there any more\n"
+    )
+
+
+def test_a_working_folder_that_was_removed_is_6(monkeypatch, capsys, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    def command() -> None:
+        Path("x").absolute()
+
+    assert run(command, monkeypatch) == 6
+    assert "the working folder is not there any more" in capsys.readouterr().err
+
+
+def test_what_somebody_else_has_put_where_a_folder_was_to_be_made_is_6(
+    monkeypatch, capsys, tmp_path
+):
+    def command() -> None:
+        tmp_path.mkdir()
+
+    assert run(command, monkeypatch) == 6
+    assert f"{tmp_path}: expected nothing there yet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

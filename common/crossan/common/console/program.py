@@ -114,7 +114,8 @@ def resource_error(error: OSError | MemoryError) -> ResourceError | None:
 
     The disk, a quota or the memory is full, or the system refuses a path: no
     right to it, a read-only disk, a file where a folder is needed or the other
-    way round.
+    way round. So is a folder that was removed while the command ran, and what
+    somebody else has put where a new file or folder was to be made.
     """
     from pathlib import Path
 
@@ -124,10 +125,40 @@ def resource_error(error: OSError | MemoryError) -> ResourceError | None:
         return ResourceError(f"the memory is full: {error or 'no more is to be had'}")
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
+    if isinstance(error, FileNotFoundError | FileExistsError):
+        return _changed_meanwhile(error)
     # Without a path it is about something else, for example a socket or another process.
     if error.errno in CANNOT_WRITE and error.filename:
         return ResourceError(f"{error.filename}: the system refuses this path: {error.strerror}")
     return None
+
+
+def _changed_meanwhile(error: FileNotFoundError | FileExistsError) -> ResourceError | None:
+    """Return the error for a path whose surroundings changed, None where a file is missing.
+
+    What a command expects to be there it checks itself: a file missing from a folder that is
+    there is a mistake of ours, and keeps its traceback.
+    """
+    from pathlib import Path
+
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return ResourceError(
+            "the working folder is not there any more", remedy="Change to a folder that is there"
+        )
+    if not isinstance(error.filename, str):
+        return None
+    if isinstance(error, FileExistsError):
+        return ResourceError(
+            f"{error.filename2 or error.filename}: expected nothing there yet, found a file or"
+            " folder that another process has put there",
+            remedy="Move it away, then run the same command again",
+        )
+    folder = Path(error.filename).parent
+    if folder.exists():
+        return None
+    return ResourceError(f"{error.filename}: the folder {folder} is not there any more")
 
 
 def _takes_version(version: Version = False) -> None:
