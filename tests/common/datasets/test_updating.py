@@ -119,6 +119,37 @@ def test_ids_that_are_written_differently_are_those_of_the_dataset(dataset, tmp_
 
 
 @pytest.mark.parametrize(
+    "write_user", ["{}.0".format, "{:03}".format, " {}".format, "0{}.0".format], ids=repr
+)
+def test_users_that_are_written_differently_are_those_of_the_dataset(tmp_path, write_user):
+    rows = [(user, item, 1_700_000_000 + item) for user in range(3) for item in range(1, 4)]
+    texts = ["user_id,item_id,timestamp", *(f"{user},{item},{ts}" for user, item, ts in rows)]
+    source = make(tmp_path / "s", interactions_csv="\n".join(texts))
+    imported(source, tmp_path / "d")
+    before = rows_of(tmp_path / "d")
+    texts[1:] = [f"{write_user(user)},{item}.0,{ts}.0" for user, item, ts in rows]
+    log = write(tmp_path / "log.csv", "\n".join(texts))
+    report = updated(tmp_path / "d", "--interactions", log)
+    assert report["added"] == {"interactions": 0, "users": 0, "items": 0}
+    join = report["joins"][-1]
+    assert (join["left"], join["matched"]) == ("users of the log", 3)
+    assert sum(join["loosely"].values()) == 3
+    assert rows_of(tmp_path / "d") == before
+    log.write_text(f"{texts[0]}\n{write_user(2)},1,1700000050\n{write_user(7)},1,1700000051\n")
+    report = updated(tmp_path / "d", "--interactions", log)
+    assert report["added"] == {"interactions": 2, "users": 1, "items": 0}
+    assert report["joins"][-1]["unmatched"]["count"] == 1
+    assert rows_of(tmp_path / "d")[0][-2][0] == "2"
+
+
+def test_users_of_whom_two_could_be_meant_stay_apart(tmp_path):
+    log = "user_id,item_id,timestamp\n3,1,1700000001\n03,1,1700000002\n"
+    imported(make(tmp_path / "s", interactions_csv=log), tmp_path / "d")
+    more = write(tmp_path / "more.csv", "user_id,item_id,timestamp\n003,1,1700000003\n")
+    assert updated(tmp_path / "d", "--interactions", more)["added"]["users"] == 1
+
+
+@pytest.mark.parametrize(
     ("log", "fault"),
     [
         ("user,item,ts\nw,x,1700000009\n", "found none of them among 1"),

@@ -16,7 +16,7 @@ from crossan.common.datasets.folder import ITEM_SCHEMA
 from crossan.common.datasets.formats import FORMATS, ImportSource, SourceTables, choose_format
 from crossan.common.datasets.formats.source import FILE_MODALITIES
 from crossan.common.datasets.formats.tabular import require_used
-from crossan.common.datasets.joins import join_of, match_ids
+from crossan.common.datasets.joins import join_of, match_ids, rename_ids
 from crossan.common.datasets.media_files import match_media
 from crossan.common.datasets.report import (
     Examples,
@@ -148,11 +148,7 @@ def join_interactions(
             remedy="Write the ids alike in both, or choose the columns: --column item_id=NAME",
         )
     join = join_of("items of interactions", "items", used, listed, matching)
-    if not matching.loosely:
-        return interactions, join
-    ids = pc.dictionary_encode(interactions.column("item_id")).combine_chunks()
-    names = [matching.partners.get(item, item) for item in ids.dictionary.to_pylist()]
-    renamed = pa.array(names, pa.string()).take(ids.indices)
+    renamed = rename_ids(interactions.column("item_id"), matching)
     return interactions.set_column(1, "item_id", renamed), join
 
 

@@ -14,9 +14,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from crossan.common.datasets.report import Examples, Join
 
-__all__ = ["Matching", "join_of", "match_ids"]
+__all__ = ["Matching", "join_of", "match_ids", "rename_ids"]
 
 _WHOLE_NUMBER = re.compile(r"(-?[0-9]+)\.0*")
 _DIGITS = re.compile(r"[0-9]+")
@@ -86,6 +89,18 @@ def join_of(
         unmatched=Examples.of(text for text in lefts if text not in matching.partners),
         unused=Examples.of(text for text in rights if text not in met),
     )
+
+
+def rename_ids(ids: pa.ChunkedArray, matching: Matching) -> pa.ChunkedArray:
+    """Return ids of the left side as the right side writes them.
+
+    Those without a partner stay.
+    """
+    if not matching.loosely:
+        return ids
+    codes = pc.dictionary_encode(ids).combine_chunks()
+    names = [matching.partners.get(text, text) for text in codes.dictionary.to_pylist()]
+    return pa.chunked_array([pa.array(names, pa.string()).take(codes.indices)])
 
 
 def _only_ones(texts: Collection[str], normal: Callable[[str], str]) -> dict[str, str]:

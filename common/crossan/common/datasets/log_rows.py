@@ -1,4 +1,4 @@
-"""Which rows of a log a dataset has already."""
+"""Which users and rows of a log a dataset has already."""
 
 from __future__ import annotations
 
@@ -8,12 +8,40 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crossan.cache_schema.errors import DataError
+from crossan.common.datasets.joins import join_of, match_ids, rename_ids
+from crossan.common.datasets.report import Examples, Join
 from crossan.common.datasets.time_ranges import DATES_BEGIN_MS
 
-__all__ = ["is_new"]
+__all__ = ["is_new", "join_users"]
 
 Flags = npt.NDArray[np.bool_]
 Int64Array = npt.NDArray[np.int64]
+
+
+def join_users(log: pa.Table, known: pa.Table) -> tuple[pa.Table, Join | None]:
+    """Give a log the user ids of a dataset where it writes them differently.
+
+    A user without a partner is a new one, which is no fault.
+
+    Parameters
+    ----------
+    log, known
+        ``user_id``, ``item_id``, ``timestamp``.
+
+    Returns
+    -------
+    tuple
+        The log; the join, None where either side is empty.
+    """
+    if not len(log) or not len(known):
+        return log, None
+    users, known_users = (table.column("user_id").unique().to_pylist() for table in (log, known))
+    matching = match_ids(users, known_users)
+    renamed = rename_ids(log.column("user_id"), matching)
+    join = join_of("users of the log", "users of the dataset", users, known_users, matching)
+    # That the dataset has other users, too, is what an update is about.
+    join = join.model_copy(update={"unused": Examples()})
+    return log.set_column(log.column_names.index("user_id"), "user_id", renamed), join
 
 
 def is_new(log: pa.Table, known: pa.Table) -> Flags:

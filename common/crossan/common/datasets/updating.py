@@ -29,7 +29,7 @@ from crossan.common.datasets.importing import (
     requested,
 )
 from crossan.common.datasets.joins import join_of, match_ids
-from crossan.common.datasets.log_rows import is_new
+from crossan.common.datasets.log_rows import is_new, join_users
 from crossan.common.datasets.report import (
     IMPORT_FILE,
     Examples,
@@ -86,6 +86,7 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
     item_join = items.add(tables.items)
     where = str(root) if source.items is None else f"{root} and {source.items.name}"
     log, log_join = join_interactions(tables, items.ids, where)
+    log, user_join = join_users(log, interactions)
     flags = is_new(log, interactions)
     added = log.filter(pa.array(flags)).cast(INTERACTION_SCHEMA)
     with_unlisted = add_unlisted(items.table(), added.column("item_id"))
@@ -97,7 +98,7 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
         format="table",
         format_decided="the files that were named",
         tables=tables.readings,
-        joins=tuple(join for join in (item_join, log_join) if join is not None),
+        joins=tuple(join for join in (item_join, log_join, user_join) if join is not None),
         media=(*look_for_paths(tables.items), *files),
         times=time_range(tables.times) if log.num_rows else None,
         repeated_interactions=repeated_rows(log),
