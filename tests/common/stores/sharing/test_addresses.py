@@ -98,6 +98,12 @@ def test_a_new_store_in_a_cache_lies_at_its_place_only(
     assert snapshot(team) == before
 
 
+def test_a_store_is_not_sent_to_itself(shop):
+    with pytest.raises(UsageError) as refused:
+        run("push", shop, shop.parents[2] / "team")
+    assert refused.value.remedy == "Name a folder outside of the cache"
+
+
 def test_a_store_is_written_at_its_place_in_a_cache_of_others(shop, team, store_named):
     other = store_named("books/text/bert-2")
     for command in ("push {store} {new}", "pull {store} --to {new}", "merge {new} {store}"):

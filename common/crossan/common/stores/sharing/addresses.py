@@ -150,7 +150,9 @@ def _require_place(address: str, source: str) -> None:
     is_alone = "://" in address or not stores_beside(Path(address))
     is_free = len(parts) == _DEPTH and parts[1] in modalities and is_alone
     if parts != place and not is_free:
-        there = "" if place is None else f"Name its place there: {root}/{'/'.join(place)}, or a"
+        home = "" if place is None else f"{root}/{'/'.join(place)}"
+        is_other = home and os.path.realpath(source) != home  # else the store itself
+        there = f"Name its place there: {home}, or a" if is_other else ""
         raise UsageError(
             f"{address}: expected a folder outside of every cache, found {'/'.join(parts)} in"
             f" the cache {root}",
