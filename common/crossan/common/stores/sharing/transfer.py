@@ -167,7 +167,8 @@ def merge(
 
 def _requested(source: Location, version: int | None) -> Manifest:
     folder = source.path if isinstance(source, FolderLocation) else None
-    if folder is not None and is_begun(folder) and version not in list_versions(folder):
+    is_lost_or_newest = version is None or (folder is not None and not list_versions(folder))
+    if folder is not None and is_begun(folder) and is_lost_or_newest:
         # As a reader: the newest that is left may not be the newest that there was.
         return read_version(folder, version)
     newest = source.newest_version() if version is None else version
