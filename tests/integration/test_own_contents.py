@@ -61,16 +61,26 @@ def attempt_all(place):
 def test_another_dataset_of_the_same_name_and_ids_is_refused_everywhere(titled):
     assert train(titled)["contents"] == {"text": SAME}
     write_titles(titled, {item: f"of another dataset {item}" for item in ITEMS})
-    for error in attempt_all(titled):
-        assert error.message == (
-            "dataset small is not what the stores were made from\n"
-            "  text: 40 of 40 items have other contents than the store's rows were made from,"
-            " first: i00; the store may be that of another dataset"
-        )
+    problem = (
+        "dataset small is not what the stores were made from\n"
+        "  text: 40 of 40 items have other contents than the store's rows were made from,"
+        " first: i00; the store may be that of another dataset"
+    )
+    errors = attempt_all(titled)  # train, evaluate and recommend, again and again
+    for error in errors[::3]:
+        assert error.message == problem
         # Extraction into the same cache would take the rows from the other dataset.
         assert error.remedy == (
             f"Run: crossan-extract --modality text --dataset {titled / 'd'}"
             f" --cache {titled / 'c'}-2, then give --cache {titled / 'c'}-2  (or --allow-stale)"
+        )
+    # For the run a cache made from the other dataset is another store, which it never reads.
+    for error in errors[1::3] + errors[2::3]:
+        trained_on = f"{titled / 'r'} was trained on the dataset that lay at {titled / 'd'}"
+        assert error.message == f"{problem}\n  {trained_on}, with the contents of then"
+        assert error.remedy == (
+            "Name the dataset that the run was trained on: --dataset FOLDER,"
+            " or train a new run on this one  (or --allow-stale)"
         )
     assert not list(titled.glob("r-*"))  # Nothing was begun.
 

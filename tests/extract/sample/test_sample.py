@@ -137,3 +137,12 @@ def test_the_whole_sample(toured):
     assert absent > 16
     with pytest.raises(UsageError, match="a dataset is in this folder already"):
         write_sample(folder, seed=0)
+
+
+@pytest.mark.parametrize("folder", ["images", "videos", "sounds"])
+def test_media_of_the_user_are_not_written_over(folder, tmp_path):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "0.png").write_text("mine")
+    with pytest.raises(UsageError, match=f"expected no media there, found files in .*{folder}"):
+        write_sample(tmp_path, 0)
+    assert [path.name for path in tmp_path.rglob("*")] == [folder, "0.png"]

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.cache_schema.errors import IncompatibleError, ResourceError, UsageError
 from crossan.common.config import to_toml
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import DataSettings, RunSettings
@@ -60,14 +60,31 @@ def test_what_a_run_read_is_found_from_anywhere(tmp_path, monkeypatch):
 
 def test_somebody_elses_file_is_not_vacant(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="expected an empty folder, found files in it"):
+    with pytest.raises(UsageError, match="expected an empty folder, found files in it") as refused:
         RunFolder(tmp_path).begin(SETTINGS, SPEC, may_resume=True)
+    # There is no run to go on with.
+    assert refused.value.remedy == f"Choose another: --out {tmp_path}-2"
 
 
-def test_a_file_in_the_place_of_the_folder_is_said_to_be_one(tmp_path):
-    (tmp_path / "r").write_text("mine")
-    with pytest.raises(UsageError, match="expected an empty folder, found a file"):
+def test_a_folder_with_a_run_can_be_gone_on_with(tmp_path):
+    RunFolder(tmp_path / "r").begin(SETTINGS, SPEC, may_resume=False)
+    with pytest.raises(UsageError, match=r"Go on with it: --resume, or choose another: --out"):
         RunFolder(tmp_path / "r").begin(SETTINGS, SPEC, may_resume=False)
+
+
+@pytest.mark.parametrize("may_resume", [False, True])
+def test_a_file_in_the_place_of_the_folder_is_6_as_of_any_command(may_resume, tmp_path):
+    (tmp_path / "r").write_text("mine")
+    run, sweep = RunFolder(tmp_path / "r"), SweepFolder(tmp_path / "r")
+    with pytest.raises(ResourceError, match=r"--out .*/r is a file, expected a folder") as refused:
+        run.begin(SETTINGS, SPEC, may_resume=may_resume)
+    assert "--resume" not in refused.value.remedy
+    with (
+        pytest.raises(ResourceError, match=r"--out .*/r is a file, expected a folder"),
+        sweep.claimed(SweepSettings(), SETTINGS),
+    ):
+        pass
+    assert (tmp_path / "r").read_text() == "mine"
 
 
 def test_the_folder_of_a_sweep_is_no_run(tmp_path):

@@ -1,6 +1,7 @@
 """The report of a finished run: one page, no script, no request, the right numbers."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train.record.checkpoint import Checkpoint
 from crossan.train.record.run_folder import RunFolder
@@ -134,11 +135,39 @@ def test_a_place_where_no_file_can_be_is_refused_and_left_as_it_is(make_run, tmp
         match=r"ours: expected a file to write, found a folder\n.*--out .*/ours/report.html",
     ):
         write_report([run], run)
-    with pytest.raises(
-        UsageError, match=r"--out .*/x/y: expected a folder at .*/config.toml, found a file"
-    ):
+    with pytest.raises(ResourceError, match=r"--out .*/config.toml is a file, expected a folder"):
         write_report([run], run / "config.toml/x/y")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_only_an_earlier_page_is_replaced(make_run, tmp_path):
+    run = make_run("ours")
+    (tmp_path / "notes.html").write_text("<html>mine")
+    (tmp_path / "link.html").symlink_to("notes.html")
+    (tmp_path / "dangling.html").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.html")
+    (tmp_path / "data" / "images").mkdir(parents=True)
+    for name in ("dataset.json", "items.parquet"):
+        (tmp_path / "data" / name).touch()
+    before = [(path, path.lstat().st_ino) for path in sorted(tmp_path.rglob("*"))]
+    for out, found in (
+        ("ours/result.json", "the run"),
+        ("ours/new.json", "the run"),
+        ("ours/checkpoints/report.html", "the run"),
+        ("data/report.html", "the dataset"),
+        ("data/images/report.html", "the dataset"),
+        ("notes.html", "a file that this command did not write"),
+        ("link.html", "a link to notes.html"),
+        ("dangling.html", "which is not there"),
+        ("pipe.html", "a pipe or device"),
+    ):
+        with pytest.raises(UsageError, match=found) as refused:
+            write_report([run], tmp_path / out)
+        assert refused.value.message.startswith(f"--out {tmp_path}/{out}: ")
+    assert [(path, path.lstat().st_ino) for path in sorted(tmp_path.rglob("*"))] == before
+    for out in ("ours/report.html", "ours/second.html", "page.html"):
+        write_report([run], tmp_path / out)
+        write_report([run], tmp_path / out)
 
 
 def test_the_command_writes_into_the_run(make_run):

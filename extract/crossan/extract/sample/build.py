@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from crossan.cache_schema.errors import UsageError
 from crossan.common.console import progress
 from crossan.common.datasets.folder import Dataset, refuse_existing, write_dataset
+from crossan.common.files import remove_durably, replace_durably
 from crossan.common.refusals import blaming, make_folder
 from crossan.extract.sample.media import write_image, write_sound, write_video
 from crossan.extract.sample.topics import SampleItem, make_items
@@ -19,6 +21,7 @@ from crossan.extract.sample.users import make_interactions
 __all__ = ["write_sample"]
 
 _WORKERS = 2
+_MARKER = ".sample-unfinished"
 _FOLDERS = {"image": "images", "video": "videos", "audio": "sounds"}
 _WRITERS = {"image": write_image, "video": write_video, "audio": write_sound}
 
@@ -31,11 +34,14 @@ def write_sample(out: Path, seed: int) -> Dataset:
     Raises
     ------
     UsageError
-        A dataset lies in ``out`` already.
+        A dataset lies in ``out`` already, or files in a folder for its media.
     """
     refuse_existing(out)
+    _require_no_media(out)
     for folder in _FOLDERS.values():
         make_folder(out / folder)
+    # An interrupted sample is begun again; it is told from media of the user by this file.
+    replace_durably(out / _MARKER, b"crossan data sample is writing here\n")
     items = make_items(seed)
     with (
         ThreadPoolExecutor(_WORKERS) as pool,
@@ -45,7 +51,7 @@ def write_sample(out: Path, seed: int) -> Dataset:
         for item_paths in pool.map(lambda item: _write_media(out, item, seed), items):
             paths.append(item_paths)
             shown.advance()
-    return write_dataset(
+    dataset = write_dataset(
         out,
         name="sample",
         source_format="sample",
@@ -53,6 +59,20 @@ def write_sample(out: Path, seed: int) -> Dataset:
         interactions=make_interactions(items, seed),
         items=_table(items, paths),
     )
+    remove_durably(out / _MARKER)
+    return dataset
+
+
+def _require_no_media(out: Path) -> None:
+    if (out / _MARKER).is_file():
+        return
+    for name in _FOLDERS.values():
+        folder = out / name
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(
+                f"{out}: expected no media there, found files in {folder}",
+                remedy=f"crossan data sample {out}-2",
+            )
 
 
 def _write_media(out: Path, item: SampleItem, seed: int) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, open_store
 from crossan.common.stores.cli import app
@@ -158,6 +159,23 @@ def test_the_card_says_where_it_comes_from_and_what_is_forbidden(begin, tmp_path
     before = text
     run("card", folder, "--out", tmp_path / "card")
     assert (tmp_path / "card/README.md").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["README.md", "card.json"])
+def test_a_card_replaces_only_an_earlier_card(name, begin, tmp_path):
+    folder = begin("s", [[[5, 5], [1, 0]], [[5, 5], [3, 0]]])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("{ }")
+    refused = run("card", folder, "--out", tmp_path / "mine").exception
+    assert isinstance(refused, UsageError)
+    assert "found a file that this command did not write" in refused.message
+    assert [path.read_text() for path in (tmp_path / "mine").iterdir()] == ["{ }"]
+    other = begin("t", [[[5, 5], [1, 0]], [[5, 5], [3, 0]]])
+    refused = run("card", folder, "--out", other).exception
+    assert isinstance(refused, UsageError)
+    assert f"expected a folder of your own, found the store {other}" in refused.message
+    assert run("card", folder).exit_code == 0
+    assert run("card", folder).exit_code == 0
 
 
 def test_what_the_card_shows_how_to_open_opens(begin, tmp_path):

@@ -109,6 +109,22 @@ def test_items_without_states_are_zeros_that_are_named(store, tmp_path):
         run("export", "mmrec", store, "--out", tmp_path / "out")
 
 
+def test_an_export_replaces_only_an_earlier_export(store, tmp_path):
+    out = tmp_path / "baby"
+    run("export", "mmrec", store, "--out", out)
+    run("export", "mmrec", store, "--out", out, "--layer", 2)
+    (out / "text_absent.txt").unlink()  # features that MMRec's own datasets come with
+    features = (out / "text_feat.npy").read_bytes()
+    with pytest.raises(UsageError, match=r"text_feat.npy, .*a file that this command did not"):
+        run("export", "mmrec", store, "--out", out)
+    assert (out / "text_feat.npy").read_bytes() == features
+    assert not (out / "text_absent.txt").exists()
+    for name in ("config.toml", "env.json"):
+        (out / name).touch()
+    with pytest.raises(UsageError, match=r"expected a folder of your own, found the run .*baby"):
+        run("export", "mmrec", store, "--out", out / "new")
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [

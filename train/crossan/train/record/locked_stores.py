@@ -110,5 +110,7 @@ def _require_recorded(store: FeatureStore, folder: Path, entry: Mapping[str, Any
         raise IncompatibleError(
             f"{folder}: the run recorded version {entry['version']} with the"
             f" digest {entry['manifest'][:12]}, found a version {entry['version']} with"
-            f" {store.manifest_digest[:12]}: its history was rewritten"
+            f" {store.manifest_digest[:12]}: it is another store of the same recipe, or its"
+            " history was rewritten",
+            remedy="Name the cache that the run was trained on: --cache FOLDER",
         )

@@ -13,7 +13,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import load_settings, settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
-from crossan.common.refusals import blaming, make_folder
+from crossan.common.refusals import blaming, make_folder, require_no_file
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.record import shapes
@@ -79,6 +79,8 @@ class RunFolder:
             It holds a run of another spec and ``may_differ`` is not set.
         BusyError
             Another process trains in it.
+        ResourceError
+            There is a file in its place, or the system refuses it.
         """
         settings = settings.anywhere()
         environment: dict[str, Any] = {"spec": spec, **provenance()}
@@ -88,10 +90,11 @@ class RunFolder:
             recorded = shapes.read_record(self.path / "env.json", shapes.Environment) or {}
             environment["earlier"] = earlier_specs(self.path, recorded, spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
-            remedy = f"Go on with it: --resume, or choose another: --out {self.path}-2"
-            what = "files in it" if self.path.is_dir() else "a file"
+            require_no_file(self.path, f"--out {self.path}")
+            way_on = "Go on with it: --resume, or choose" if self.holds_run() else "Choose"
             raise UsageError(
-                f"--out {self.path}: expected an empty folder, found {what}", remedy=remedy
+                f"--out {self.path}: expected an empty folder, found files in it",
+                remedy=f"{way_on} another: --out {self.path}-2",
             )
         make_folder(self.path)
         claim(self.path, "trains")

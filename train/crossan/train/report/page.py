@@ -11,6 +11,7 @@ from typing import Any
 from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import replace_durably
+from crossan.common.outputs import folder_of_ours, require_outside_of_ours, require_replaceable
 from crossan.common.refusals import make_folder, require_writable
 from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
@@ -19,6 +20,8 @@ from crossan.train.runs.inputs import open_inputs
 
 __all__ = ["Elsewhere", "write_report"]
 
+_TITLE = b"<title>crossan: "
+"""What a page has near its beginning, by which an earlier one is known."""
 _COLUMNS = ("hr@5", "hr@10", "hr@20", "hr@50", "ndcg@10", "ndcg@20", "mrr@10")
 _SLICES = {
     "target": "target",
@@ -50,8 +53,10 @@ def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhe
     IncompatibleError
         They are not what a run was trained on.
     UsageError
-        A run is not finished, ``out`` cannot be a file, or ``crossan[report]``
-        is not installed.
+        A run is not finished, ``out`` is something else than an earlier page or
+        lies among files of ours, or ``crossan[report]`` is not installed.
+    ResourceError
+        ``out`` cannot be written.
     """
     # Before the runs are read: a name that cannot be written should not cost that time.
     _require_writable(out)
@@ -101,18 +106,21 @@ def write_report(runs: Sequence[Path], out: Path, elsewhere: Elsewhere = Elsewhe
 
 
 def _require_writable(out: Path) -> None:
+    shown_as = f"--out {out}"
     if out.is_dir():
         raise UsageError(
-            f"--out {out}: expected a file to write, found a folder",
+            f"{shown_as}: expected a file to write, found a folder",
             remedy=f"Name a file in it: --out {out}/report.html",
         )
-    nearest = next(parent for parent in out.absolute().parents if parent.exists())
-    if not nearest.is_dir():
-        raise UsageError(
-            f"--out {out}: expected a folder at {nearest}, found a file",
-            remedy="Choose another --out",
-        )
-    require_writable(out.absolute().parent, f"--out {out}")
+    require_writable(out.absolute().parent, shown_as)
+    ours = folder_of_ours(out.parent)
+    if ours is not None:
+        kind, root = ours
+        # Beside the run's own files, none of which is named so.
+        is_page_of_run = out.parent.resolve() == root and out.suffix == ".html"
+        if kind != "run" or not is_page_of_run:
+            require_outside_of_ours(out.parent, shown_as)
+    require_replaceable(out, lambda start: _TITLE in start, shown_as)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -25,6 +25,7 @@ from crossan.common.files import replace_durably
 from crossan.common.stores import FeatureStore, open_store
 from crossan.train.features.sources import RecordedRun, Served, extract_command, keep_served
 from crossan.train.ranks.ranks import ALONE, Ranks
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import Compared, read_record
 from crossan.train.settings import DataSettings
 
@@ -207,8 +208,16 @@ def _stale_error(
     recorded: RecordedRun | None,
 ) -> DataError:
     heading = f"dataset {dataset.name} is not what the stores were made from"
+    is_foreign = any(verdict.is_foreign for verdict in stale.values())
+    if recorded is not None and is_foreign:
+        # Stores of other contents are other stores, which this run does not read either.
+        return DataError(
+            "\n  ".join([heading, *_lines(stale), _trained_on(recorded.run)]),
+            remedy="Name the dataset that the run was trained on: --dataset FOLDER,"
+            " or train a new run on this one  (or --allow-stale)",
+        )
     cache = data.cache
-    if any(verdict.is_foreign for verdict in stale.values()):
+    if is_foreign:
         # Extraction into that cache would take the rows from the dataset that they belong to.
         cache = f"{data.cache}-2"
     extracted = data.model_copy(update={"cache": cache})
@@ -219,6 +228,11 @@ def _stale_error(
         # Other rows are another version of the store, which this run does not read.
         remedy += f", then {recorded.way_out[0].lower()}{recorded.way_out[1:]}"
     return DataError("\n  ".join([heading, *_lines(stale)]), remedy=f"{remedy}  (or --allow-stale)")
+
+
+def _trained_on(run: Path) -> str:
+    trained_on = RunFolder(run).settings().data.dataset
+    return f"{run} was trained on the dataset that lay at {trained_on}, with the contents of then"
 
 
 def _note_not_compared(verdicts: Mapping[Modality, Verdict]) -> None:

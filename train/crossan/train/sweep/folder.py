@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import Settings, load_settings, settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
-from crossan.common.refusals import make_folder
+from crossan.common.refusals import make_folder, require_no_file
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.record.run_folder import SWEEP_FILE, RunFolder
 from crossan.train.record.shapes import Failure, Points, read_record
@@ -86,6 +86,7 @@ class SweepFolder:
             recorded_base = load_settings(RunSettings, files=[self.path / _BASE], environment={})
             self._require_same([(recorded, sweep), (recorded_base, base)])
         elif self.path.exists() and not self._is_vacant():
+            require_no_file(self.path, f"--out {self.path}")
             raise UsageError(
                 f"--out {self.path}: expected an empty folder or a sweep, found other files",
                 remedy=f"Choose another: --out {self.path}-2",

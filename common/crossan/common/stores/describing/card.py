@@ -10,12 +10,17 @@ from typing import Any
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.common.files import replace_durably
+from crossan.common.outputs import require_outside_of_ours, require_replaceable
 from crossan.common.refusals import make_folder
 from crossan.common.stores.describing.info import describe
 from crossan.common.stores.describing.licences import forbids_redistribution
 
 __all__ = ["write_card"]
 
+_TAGS = b"tags: [recommendation, frozen-features"
+"""What the header of a card has, by which an earlier one is known."""
+_FIRST_FIELD = b'{\n  "absent": '
+"""How ``card.json`` begins."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 
@@ -33,10 +38,20 @@ def write_card(path: Path, out: Path | None = None) -> tuple[Path, Path]:
     ------
     StoreNotFoundError, StoreIntegrityError
         As `describe`.
+    UsageError
+        One of the two is there and no earlier card, or ``out`` belongs to a dataset, a run
+        or another store.
     """
     described = describe(path)
     described.pop("store")
     folder = path if out is None else out
+    shown_as = f"card {path}" if out is None else f"--out {out}"
+    if folder.resolve() != path.resolve():
+        require_outside_of_ours(folder, shown_as)
+    require_replaceable(folder / "README.md", lambda start: _TAGS in start, shown_as)
+    require_replaceable(
+        folder / "card.json", lambda start: start.startswith(_FIRST_FIELD), shown_as
+    )
     make_folder(folder)
     replace_durably(folder / "README.md", _markdown(path.name, described).encode())
     replace_durably(folder / "card.json", pretty_bytes(described))
@@ -54,7 +69,7 @@ def _markdown(name: str, described: dict[str, Any]) -> str:
         f"license: {min(known).lower() if is_one else 'other'}",
         f"pretty_name: {described['modality']} hidden states of {described.get('dataset', name)}",
         f"size_categories: [{size}]",
-        f"tags: [recommendation, frozen-features, {described['modality']}]",
+        f"{_TAGS.decode()}, {described['modality']}]",
         "---",
     ]
     backbone, capture = described["backbone"], described["capture"]
