@@ -195,3 +195,14 @@ def test_cli_writes_and_shows_tiny_checkpoints(tmp_path):
         CliRunner().invoke(app, ["init-tiny", str(out)], catch_exceptions=False)
     smell = refusal(app, "info", out / "text", "--modality", "smell")
     assert smell.startswith("--modality smell: expected one of text, image, ")
+
+
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_a_length_of_titles_for_a_backbone_of_pictures_is_refused(command, small):
+    error = CliRunner().invoke(app, [command, str(small / "vit"), "--max-length", "10"]).exception
+    assert isinstance(error, UsageError)
+    assert error.message == (
+        f"--max-length 10: titles are cut to it, and {small / 'vit'} reads image"
+    )
+    shown = CliRunner().invoke(app, ["info", str(small / "bert"), "--max-length", "10"])
+    assert "max length  10 tokens" in shown.stdout

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import (
     AsJson,
@@ -105,6 +106,7 @@ def info(
     from crossan.extract.backbones.snapshot import find_snapshot
 
     kind = _modality_of(backbone, revision, modality)
+    _refuse_max_length(max_length, kind, backbone)
     snapshot = find_snapshot(*resolve(backbone, revision))
     # Only now, for torch takes seconds, and a missing backbone should be said at once.
     from crossan.extract.backbones.opening import load_backbone
@@ -165,6 +167,7 @@ def check(
     crossan backbones check demo/backbones/text --modality text
     """
     kind = _modality_of(backbone, revision, modality)
+    _refuse_max_length(max_length, kind, backbone)
     from crossan.extract.backbones.conformance import check_backbone
 
     checks = check_backbone(kind, backbone, revision=revision, max_length=max_length, device=device)
@@ -195,6 +198,15 @@ def _modality_of(source: str, revision: str | None, given: Modality | None) -> M
         return given
     family = find_family(str(find_snapshot(*resolve(source, revision)).config.get("model_type")))
     return family.modality if family else Modality.TEXT
+
+
+def _refuse_max_length(max_length: int | None, modality: Modality, source: str) -> None:
+    """Refuse a length of titles for a backbone that reads none."""
+    if max_length is not None and modality is not Modality.TEXT:
+        raise UsageError(
+            f"--max-length {max_length}: titles are cut to it, and {source} reads {modality.value}",
+            remedy="Leave --max-length out",
+        )
 
 
 @add_command(app, "init-tiny")

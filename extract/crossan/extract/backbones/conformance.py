@@ -34,15 +34,12 @@ from crossan.extract.backbones.preparing import (
     TitlePreparer,
     loaded_libraries,
 )
-from crossan.extract.backbones.tokenizer_meaning import unknown_share
+from crossan.extract.backbones.tokenizer_meaning import UNKNOWN_SHARE, least_unknown
 
 __all__ = ["Check", "check_backbone"]
 
 _TOLERANCE = 1e-5
 """Relative to the largest value of the same hidden state."""
-
-_UNKNOWN_SHARE = 0.9
-"""Share of unknown tokens above which a tokenizer cannot be that of the checkpoint."""
 
 _MEMORY_RATIO = 1.1
 """Largest ratio allowed of the peak memory of capturing to that of a plain forward."""
@@ -238,12 +235,12 @@ def _known_tokens(preparer: Preparer) -> list[Check]:
     """Return one check for a tokenizer of ours, none for any other preparer."""
     if not isinstance(preparer, TitlePreparer):
         return []
-    unknown, count = unknown_share(preparer.tokenizer)
+    unknown, count = least_unknown(preparer.tokenizer)
     return [
         Check(
             "titles become tokens that the vocabulary knows",
-            unknown <= _UNKNOWN_SHARE * count,
-            f"{unknown} of {count} tokens of the canary titles are unknown",
+            unknown <= UNKNOWN_SHARE * count,
+            f"{unknown} of {count} tokens of the trial titles are unknown",
         )
     ]
 

@@ -14,7 +14,7 @@ from crossan.extract.backbones.families import FAMILIES, Family
 from crossan.extract.backbones.library import first_fault, transformers
 from crossan.extract.backbones.snapshot import Snapshot
 
-__all__ = ["declared_processor"]
+__all__ = ["declared_processor", "settings_of"]
 
 _FILE = "preprocessor_config.json"
 
@@ -77,7 +77,7 @@ def declared_processor(family: Family, snapshot: Snapshot) -> str:
         Its file is missing or damaged, its settings cannot be, or the class is not read.
     """
     assert family.processor_class is not None
-    settings, file = _settings_of(family, snapshot)
+    settings, file = settings_of(family, snapshot)
     kind = _Sounds if family.modality is Modality.AUDIO else _Pictures
     where = snapshot.folder / file
     try:
@@ -94,8 +94,14 @@ def declared_processor(family: Family, snapshot: Snapshot) -> str:
     return _other_class(str(name), family, str(where))
 
 
-def _settings_of(family: Family, snapshot: Snapshot) -> tuple[Mapping[str, Any], str]:
-    """Return the settings that transformers takes, and the file that holds them."""
+def settings_of(family: Family, snapshot: Snapshot) -> tuple[Mapping[str, Any], str]:
+    """Return the settings that transformers takes, and the name of the file that holds them.
+
+    Raises
+    ------
+    UsageError
+        There is no such file, or it holds something else.
+    """
     folder, remedy = snapshot.folder, snapshot.remedy
     alone = read_object(folder / _FILE, remedy)
     # A newer file for several processors at once, which goes before.

@@ -17,7 +17,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from crossan.cache_schema.errors import UsageError
-from crossan.extract.backbones.checkpoint_files import read_text
+from crossan.extract.backbones.checkpoint_files import read_object, read_text
 from crossan.extract.backbones.library import load_processor, transformers
 from crossan.extract.backbones.tokenizer_meaning import (
     errors_of_tokenizers,
@@ -99,14 +99,15 @@ def declared_tokenizer(
     if tokenizer is None:
         if by_class is None or settings.do_basic_tokenize is False or settings.never_split:
             raise unread(folder, settings, family_tokenizer)
+        _check_special(folder, settings, by_class, family_class, row_count, remedy)
         _check_rows(folder, by_class, row_count)
-        try_out(folder, by_class, remedy)
+        try_out(folder, by_class, row_count, remedy)
         is_family_own = True
     else:
         if is_own:
             _refuse_contradiction(folder, settings, tokenizer)
         _check_added(folder, settings, tokenizer)
-        try_out(folder, tokenizer, remedy)
+        try_out(folder, tokenizer, row_count, remedy)
         is_family_own = by_class is not None and have_one_meaning(by_class, tokenizer)
     if is_family_own:
         # Of two spellings with one meaning always the same, so that both give one identity.
@@ -173,6 +174,41 @@ def _undefined_token(processor: Any) -> str | None:  # noqa: ANN401 - JSON
             if piece["id"] not in part["special_tokens"]:
                 return str(piece["id"])
     return None
+
+
+def _check_special(
+    folder: Path,
+    settings: TokenizerSettings,
+    tokenizer: Tokenizer,
+    family_class: str,
+    row_count: int,
+    remedy: str,
+) -> None:
+    """Refuse a vocabulary without the special tokens that stand in the ids of titles.
+
+    The family's class adds them behind the last entry, where the weights have no row for
+    them, or that of another token.
+    """
+    state = json.loads(tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    stated = {token.content for token in settings.added_tokens_decoder.values()}
+    stated |= set(read_object(folder / "added_tokens.json", remedy) or {})
+    template = (state["post_processor"] or {}).get("special_tokens", {})
+    needed = {state["model"]["unk_token"], *template}
+    absent = [
+        token["content"]
+        for token in state["added_tokens"]
+        if token["content"] not in {*vocabulary, *stated}
+        and (token["content"] in needed or token["id"] >= row_count)
+    ]
+    if absent:
+        files = getattr(transformers, family_class).vocab_files_names.values()
+        path = folder / next(iter(files))
+        raise UsageError(
+            f"{path}: expected the special token {absent[0]} among its"
+            f" {len(vocabulary):,} entries, found none",
+            remedy=remedy,
+        )
 
 
 def _check_rows(where: Path, tokenizer: Tokenizer, row_count: int) -> None:

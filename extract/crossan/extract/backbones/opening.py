@@ -5,26 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
-from crossan.cache_schema.errors import DataError, ResourceError, UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.devices import pick_device
 from crossan.extract.backbones.backbone import Backbone
 from crossan.extract.backbones.batches import within_memory
-from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.capture import blocks_of
-from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.layers import parse_layers
-from crossan.extract.backbones.loading import DTYPES, load_model, loading_errors_of
+from crossan.extract.backbones.loading import DTYPES, load_model
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.presets import default_preset, resolve
-from crossan.extract.backbones.processing import expected_size, load_processing
-from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
+from crossan.extract.backbones.processing import load_processing
+from crossan.extract.backbones.snapshot import find_snapshot
+from crossan.extract.backbones.trial import try_out
 
 __all__ = ["load_backbone"]
 
@@ -99,7 +95,7 @@ def load_backbone(
     kept = parse_layers(layers, len(blocks_of(model, family)))
     build = partial(Backbone, family, snapshot, model, processing, pooling=chosen, dtype=dtype)
     with _memory_of(torch_device, checkpoint):
-        _try_out(build(layers=(0, 1)), family, snapshot)
+        try_out(build(layers=(0, 1)), processing, family, snapshot)
     backbone = build(layers=kept)
     if is_compiled:
         backbone.compile()
@@ -114,41 +110,3 @@ def _memory_of(device: torch.device, source: str) -> Iterator[None]:
         raise ResourceError(
             f"--backbone {source}: {error}", remedy=f"Another device than {device}: --device NAME"
         ) from None
-
-
-def _try_out(backbone: Backbone, family: Family, snapshot: Snapshot) -> None:
-    """Run one medium through the first block.
-
-    What the files say of inputs, embeddings and blocks is tried against each other
-    here, before a job has begun.
-    """
-    medium = _trial_medium(backbone)
-    with loading_errors_of(family, snapshot):
-        try:
-            states = backbone.encode([backbone.prepare(medium)])
-        except DataError as error:
-            raise UsageError(
-                f"{snapshot.folder}: its inputs do not fit its model: {error.message}",
-                remedy=snapshot.remedy,
-            ) from None
-    if family.model_class is not None and not np.isfinite(states).all():
-        raise UsageError(
-            f"{snapshot.folder}: expected finite hidden states of a plain medium,"
-            f" found {int((~np.isfinite(states)).sum()):,} of {states.size:,} NaN or infinite",
-            remedy=snapshot.remedy,
-        )
-
-
-def _trial_medium(backbone: Backbone) -> Any:  # noqa: ANN401 - by modality
-    media = canary_inputs(backbone)
-    # The longest title, so that every position is read; the shortest sound.
-    if backbone.modality is Modality.TEXT:
-        return media[-1]
-    size = expected_size(getattr(backbone.model, "config", None))
-    if backbone.modality is Modality.AUDIO or size is None:
-        return media[1]
-    # Of the model's size, for a processor that resizes nothing takes no other.
-    if backbone.modality is Modality.IMAGE:
-        return media[1].resize(size[::-1])
-    frames = [Image.fromarray(frame).resize(size[::-1]) for frame in media[1]]
-    return np.stack([np.asarray(frame) for frame in frames])

@@ -8,14 +8,48 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.extract.backbones.canary_inputs import CANARY_TITLES
 from crossan.extract.backbones.library import first_line
 
-__all__ = ["errors_of_tokenizers", "have_one_meaning", "identity_of", "try_out", "unknown_share"]
+__all__ = [
+    "UNKNOWN_SHARE",
+    "errors_of_tokenizers",
+    "have_one_meaning",
+    "identity_of",
+    "least_unknown",
+    "try_out",
+    "unknown_share",
+]
+
+UNKNOWN_SHARE = 0.9
+"""Share of unknown tokens above which a tokenizer cannot be that of the checkpoint."""
+
+_OTHER_SCRIPTS = (
+    "حقيبة جلدية صغيرة بلون أسود",
+    "Маленькая чёрная кожаная сумка",
+    "Μικρή μαύρη δερμάτινη τσάντα",
+    "תיק עור קטן בצבע שחור",
+    "काले चमड़े का छोटा बैग",
+    "ছোট কালো চামড়ার ব্যাগ",
+    "சிறிய கருப்பு தோல் பை",
+    "กระเป๋า หนัง ใบ เล็ก สี ดำ",
+    "작은 검은색 가죽 가방",
+    "小さい 黒い かわ の かばん",
+    "黑色小皮包",
+    "პატარა შავი ტყავის ჩანთა",
+    "փոքր սև կաշվե պայուսակ",
+)
+"""A small black leather bag, for tokenizers that know no Latin letters.
+
+The canary's titles hold Latin letters and digits for the most part.
+"""
+
+_SPARSE_WORDS = 50
+"""Rows of the embedding per entry from which a list of words cannot be the checkpoint's."""
 
 _IDENTITY_PARTS = ("normalizer", "pre_tokenizer", "post_processor")
 """Parts that the identity shows, beside a digest of everything."""
@@ -56,7 +90,8 @@ def errors_of_tokenizers(message: str, remedy: str) -> Iterator[None]:
 def unknown_share(tokenizer: Tokenizer, titles: Sequence[str] = CANARY_TITLES) -> tuple[int, int]:
     """Return how many tokens of some titles are the unknown token, and how many there are.
 
-    Special tokens are not counted.
+    Special tokens are not counted. A character that a tokenizer without an unknown
+    token leaves out counts as one.
     """
     model = json.loads(tokenizer.to_str())["model"]
     unknown = model.get("unk_id")
@@ -65,7 +100,32 @@ def unknown_share(tokenizer: Tokenizer, titles: Sequence[str] = CANARY_TITLES) -
     # One by one: a batch would start threads, which the processes that decode must not inherit.
     encodings = [tokenizer.encode(title, add_special_tokens=False) for title in titles]
     ids = [token for encoding in encodings for token in encoding.ids]
-    return sum(token == unknown for token in ids), len(ids)
+    left_out = 0
+    if unknown is None:
+        left_out = sum(map(_left_out, titles, encodings))
+    return left_out + sum(token == unknown for token in ids), left_out + len(ids)
+
+
+def _left_out(title: str, encoding: Encoding) -> int:
+    """Return how many characters of a title, but for blanks, became no part of a token."""
+    covered = {place for start, end in encoding.offsets for place in range(start, end)}
+    return sum(place not in covered and not letter.isspace() for place, letter in enumerate(title))
+
+
+def least_unknown(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return `unknown_share` of trial titles in the script that a tokenizer knows best.
+
+    These are the titles of the canary where it knows enough of them.
+    """
+    canary = unknown_share(tokenizer)
+    if _is_known(*canary):
+        return canary
+    shares = [canary, *(unknown_share(tokenizer, [title]) for title in _OTHER_SCRIPTS)]
+    return min(shares, key=lambda share: share[0] / max(share[1], 1) if share[1] else 1.0)
+
+
+def _is_known(unknown: int, count: int) -> bool:
+    return count > 0 and unknown <= UNKNOWN_SHARE * count
 
 
 def have_one_meaning(tokenizer: Tokenizer, other: Tokenizer) -> bool:
@@ -82,8 +142,13 @@ def _state_of(tokenizer: Tokenizer) -> list[Any]:
     return [state["model"], state["normalizer"], state["pre_tokenizer"], added]
 
 
-def try_out(folder: Path, tokenizer: Tokenizer, remedy: str) -> None:
-    """Refuse a tokenizer that fails over a title, or that knows no word.
+def try_out(folder: Path, tokenizer: Tokenizer, row_count: int, remedy: str) -> None:
+    """Refuse a tokenizer that fails over a title, or that knows hardly any word.
+
+    Parameters
+    ----------
+    row_count
+        Rows of the embedding in the weights.
 
     Raises
     ------
@@ -91,27 +156,46 @@ def try_out(folder: Path, tokenizer: Tokenizer, remedy: str) -> None:
         It does, or its vocabulary was made for another kind of tokenizer.
     """
     with errors_of_tokenizers(f"{folder}: its tokenizer fails over a title", remedy):
-        for title in _PROBES:
+        for title in (*_PROBES, *_OTHER_SCRIPTS):
             tokenizer.encode(title)
     state = json.loads(tokenizer.to_str())
-    words = [word for word in tokenizer.get_vocab() if isinstance(word, str)]
+    entries = [entry for entry in tokenizer.get_vocab() if isinstance(entry, str)]
     if state["model"]["type"] == "WordPiece":
         prefix = state["model"]["continuing_subword_prefix"]
-        marked = sum(word.startswith(_PIECE_MARKS) for word in words)
-        if marked > sum(word.startswith(prefix) for word in words):
+        marked = sum(entry.startswith(_PIECE_MARKS) for entry in entries)
+        if marked > sum(entry.startswith(prefix) for entry in entries):
             raise UsageError(
-                f"{folder}: {marked:,} of {len(words):,} entries of the vocabulary are pieces of"
+                f"{folder}: {marked:,} of {len(entries):,} entries of the vocabulary are pieces of"
                 " sentencepiece or byte-level BPE, but its tokenizer is WordPiece",
                 remedy=remedy,
             )
+    if _is_known(*least_unknown(tokenizer)) or _is_list_of_words(tokenizer, state, row_count):
+        return
     unknown, count = unknown_share(tokenizer)
-    own_unknown, own_count = unknown_share(tokenizer, words[:: max(len(words) // 200, 1)])
-    if count and unknown == count and 2 * own_unknown > own_count:
-        raise UsageError(
-            f"{folder}: its tokenizer knows no word: all {count:,} tokens of the canary titles"
-            f" are unknown, and {own_unknown:,} of {own_count:,} of its own vocabulary",
-            remedy=remedy,
-        )
+    how_few = f"no word: all {count:,}"
+    if unknown < count:
+        how_few = f"hardly any word: {unknown:,} of {count:,}"
+    raise UsageError(
+        f"{folder}: its tokenizer knows {how_few} tokens of the canary titles are unknown;"
+        f" its vocabulary has {len(entries):,} entries,"
+        f" the embedding in the weights {row_count:,} rows",
+        remedy=remedy,
+    )
+
+
+def _is_list_of_words(tokenizer: Tokenizer, state: dict[str, Any], row_count: int) -> bool:
+    """Return whether a tokenizer is a list of whole words that may fit the checkpoint.
+
+    Such a list may know none of the trial titles, but then it knows its words, and
+    the embedding was made for about as many.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if state["model"]["type"] != "WordLevel" or len(vocabulary) * _SPARSE_WORDS < row_count:
+        return False
+    special = {token["content"] for token in state["added_tokens"]} | {state["model"]["unk_token"]}
+    words = [word for word in vocabulary if word not in special]
+    unknown, count = unknown_share(tokenizer, words[:: max(len(words) // 200, 1)])
+    return 2 * unknown < count
 
 
 def identity_of(
