@@ -78,6 +78,10 @@ def test_a_gradient_stays_a_gradient(tmp_path, values, layout):
         (RAMP * np.nan, {"bits": 32, "dtype": "<f4", "sample_format": FLOAT}, "got nan to nan"),
         (RAMP, {"bits": 32, "dtype": "<u4"}, "integers up to 4,294,967,295, got 0 to 255"),
         (RAMP, {"bits": 32, "dtype": "<i4", "sample_format": SIGNED}, "integers up to 2,147,483,647"),
+        (RAMP, {"bits": 16, "dtype": "<u2"}, "integers up to 65,535, got 0 to 255"),
+        (RAMP // 2, {"bits": 16, "dtype": "<i2", "sample_format": SIGNED}, "32,767, got 0 to 127"),
+        (RAMP // 16, {"bits": 12, "dtype": "<u2"}, "integers up to 4,095, got 0 to 15"),
+        (RAMP, {"bits": 16, "dtype": "<u2", "photometric": 0}, "got 0 to 255"),
         (RAMP - 9, {"bits": 16, "dtype": "<i2", "sample_format": SIGNED}, "0 to 32,767, got -9 to 246"),
     ],
 )  # fmt: skip
@@ -88,8 +92,10 @@ def test_a_picture_that_does_not_say_what_white_is_is_refused(tmp_path, values, 
         shades(tmp_path, tiff(values, **layout))
 
 
-def test_black_of_32_bits_is_black(tmp_path):
-    assert not shades(tmp_path, tiff(np.zeros((4, 4), "<i4"), bits=32, sample_format=2)).any()
+@pytest.mark.parametrize(("bits", "dtype"), [(16, "<i2"), (32, "<i4")])
+def test_black_of_any_bits_is_black(tmp_path, bits, dtype):
+    black = tiff(np.zeros((4, 4), dtype), bits=bits, sample_format=SIGNED)
+    assert not shades(tmp_path, black).any()
 
 
 def test_a_picture_of_floats_is_turned_upright(tmp_path):
@@ -106,7 +112,11 @@ def test_a_picture_of_floats_is_turned_upright(tmp_path):
 @given(hnp.arrays("<u2", hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)))
 def test_sixteen_bits_are_scaled_as_exact_fractions(tmp_path, values):
     expected = [[int(value) * 255 // 65_535 for value in row] for row in values]
-    assert shades(tmp_path, tiff(values, bits=16)).tolist() == expected
+    if values.any() and not np.any(expected):
+        with pytest.raises(MediaError, match="unknown-scale"):
+            shades(tmp_path, tiff(values, bits=16))
+    else:
+        assert shades(tmp_path, tiff(values, bits=16)).tolist() == expected
 
 
 @settings(

@@ -29,8 +29,8 @@ def scaled_to_bytes(image: Image.Image) -> Shades:
     Raises
     ------
     MediaError
-        Floats outside 0 to 1, NaN among them, negative integers, or 32 bit integers so
-        small that all would be black: the file does not say what white is.
+        Floats outside 0 to 1, NaN among them, negative integers, or integers so small
+        that all would be black: the file does not say what white is.
     """
     tags: Any = getattr(image, "tag_v2", {})
     values = np.asarray(image)
@@ -57,8 +57,8 @@ def _of_integers(values: npt.NDArray[Any], bits: int, *, is_signed: bool) -> Sha
     if whole.min() < 0 or whole.max() > white:
         raise _no_scale(whole, f"integers from 0 to {white:,}")
     shades: Shades = (whole.astype(np.int64) * 255 // white).astype(np.uint8)
-    # Counts and labels are often kept in 32 bits, and would all come out as black.
-    if bits > 16 and not shades.any() and whole.any():
+    # Counts, labels and shades of 8 bits are often kept in more, and would all come out as black.
+    if not shades.any() and whole.any():
         raise _no_scale(whole, f"integers up to {white:,}")
     return shades
 
