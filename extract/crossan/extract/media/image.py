@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.picture_ends import lacks_end
 from crossan.extract.media.plain_pictures import ended_jpegs, without_metadata
 from crossan.extract.media.recipe import PIXEL_CAP
 from crossan.extract.media.shades import scaled_to_bytes
@@ -36,6 +37,9 @@ BROKEN_IMAGE = (
 
 _MENDABLE = {MediaFault.CORRUPT, MediaFault.TRUNCATED, MediaFault.UNKNOWN_CONTAINER}
 """Faults that may be of the metadata or of a lacking end."""
+
+_VAGUE = {MediaFault.CORRUPT, MediaFault.UNKNOWN_CONTAINER}
+"""Faults that a decoder finds where the end is missing, too."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,6 +71,17 @@ def decode_image(path: Path) -> Image.Image:
         # In memory, because a read of 4 GB from a file reserves them before it sees that they are
         # missing, and a hostile header can ask for that.
         data = file.read()
+    try:
+        return _read_or_mend(data)
+    except MediaError as error:
+        # Libraries have many words for bytes that are missing, or none.
+        if error.reason in _VAGUE and lacks_end(data):
+            raise MediaError(MediaFault.TRUNCATED, "the file lacks its end") from None
+        raise
+
+
+def _read_or_mend(data: bytes) -> Image.Image:
+    """Decode a picture, leaving out what is wrong beside its pixels."""
     try:
         return _read(data)
     except MediaError as error:
