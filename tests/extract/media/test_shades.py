@@ -1,6 +1,7 @@
 """Grey of more than 8 bits is scaled by a stated range, or refused: it is never clipped."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -96,6 +97,59 @@ def test_a_picture_that_does_not_say_what_white_is_is_refused(tmp_path, values, 
 def test_black_of_any_bits_is_black(tmp_path, bits, dtype):
     black = tiff(np.zeros((4, 4), dtype), bits=bits, sample_format=SIGNED)
     assert not shades(tmp_path, black).any()
+
+
+def png(values, colour):
+    """Write a PNG of 16 bits, ``values`` (height, width, channel)."""
+
+    def chunk(kind, body):
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + checksum
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def coloured_tiff(values, order):
+    """Write a TIFF of 16 bits, ``values`` (height, width, 3)."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    bits_at = 8 + len(data)
+    tags = [
+        (256, 1, width), (257, 1, height), (258, 3, bits_at), (259, 1, 1), (262, 1, 2),
+        (273, 1, 8), (277, 1, channels), (278, 1, height), (279, 1, len(data)),
+    ]  # fmt: skip
+    entries = b"".join(
+        struct.pack(f"{order}HHII", tag, 3 if number == 3 else 4, number, value)
+        for tag, number, value in tags
+    )  # fmt: skip
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, bits_at + 6)
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    return head + data + bits + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+DEEP = {
+    "colour": lambda values: png(values[..., :3], 2),
+    "grey with transparency": lambda values: png(values[..., [0, 3]], 4),
+    "colour with transparency": lambda values: png(values, 6),
+    "little-endian TIFF": lambda values: coloured_tiff(values[..., :3], "<"),
+    "big-endian TIFF": lambda values: coloured_tiff(values[..., :3], ">"),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_colours_of_16_bits_that_would_all_be_black_are_refused(tmp_path, name):
+    path = tmp_path / "picture"
+    grey = np.dstack([RAMP, RAMP, RAMP, np.full_like(RAMP, 65_535)])
+    path.write_bytes(DEEP[name](grey))
+    with pytest.raises(MediaError, match="unknown-scale: expected integers up to 65,535, got 0 to"):
+        decode_image(path)
+    grey[..., :3] *= 257
+    assert np.array_equal(shades(tmp_path, DEEP[name](grey)), RAMP)
+    grey[..., :3] = 0
+    assert not shades(tmp_path, DEEP[name](grey)).any()
 
 
 def test_a_picture_of_floats_is_turned_upright(tmp_path):

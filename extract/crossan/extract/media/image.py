@@ -6,6 +6,7 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -14,7 +15,7 @@ from crossan.extract.media.faults import MediaError, MediaFault
 from crossan.extract.media.picture_ends import lacks_end
 from crossan.extract.media.plain_pictures import ended_jpegs, without_metadata
 from crossan.extract.media.recipe import PIXEL_CAP
-from crossan.extract.media.shades import scaled_to_bytes
+from crossan.extract.media.shades import lower_bytes, scaled_to_bytes, unseen_colours
 
 __all__ = ["BROKEN_IMAGE", "decode_image"]
 
@@ -108,8 +109,12 @@ def _read(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             _check_pixels(opened.size)
+            lower = lower_bytes(opened)
             opened.load()
-            return _upright(_to_rgb(opened), _orientation(opened))
+            picture = _to_rgb(opened)
+            if lower and picture.getbbox() is None:
+                _check_colours(data, lower)
+            return _upright(picture, _orientation(opened))
     except UnidentifiedImageError:
         raise MediaError(
             MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}"
@@ -128,6 +133,14 @@ def _read(data: bytes) -> Image.Image:
         raise MediaError(
             MediaFault.CORRUPT, f"the picture's decoder gave up ({type(error).__name__})"
         ) from None
+
+
+def _check_colours(data: bytes, lower: list[Any]) -> None:
+    """Refuse a picture of 16 bits that only seems to be black."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as again:
+        fault = unseen_colours(again, lower)
+    if fault is not None:
+        raise fault
 
 
 def _check_pixels(size: tuple[int, int]) -> None:
