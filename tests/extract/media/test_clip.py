@@ -242,7 +242,7 @@ def test_identities_without_clips_are_those_of_before():
     }
     assert media_recipe(Modality.AUDIO, sampling_rate=RATE, frame_count=None) == {
         "decoder": "pyav",
-        "revision": 1,
+        "revision": 2,
         "clip_start_s": 0.0,
         "clip_length_s": 3.0,
         "resampler": "swresample",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crossan.extract.media import AbsentMedium, MediaError, decode_audio, decode_video
+from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_audio, decode_video
 from crossan.extract.media.recipe import frame_times
 
 HERTZ, FRAMES_PER_S = 16_000, 5
@@ -178,8 +178,12 @@ def test_a_cut_file_gives_all_or_nothing(tmp_path, name, frame_count, sound_s):
             continue
         part.write_bytes(data[:-cut])
         for decode, values in zip(decoders, whole, strict=True):
-            with suppress(MediaError):
-                assert np.array_equal(decode(part), values), (cut, decode)
+            try:
+                is_right = np.array_equal(decode(part), values)
+            except MediaError as error:
+                # Of MP3 nothing says that it goes on.
+                is_right = error.reason is MediaFault.TRUNCATED or name == "mp3"
+            assert is_right, (cut, decode)
 
 
 def looks_whole(name, data, size):

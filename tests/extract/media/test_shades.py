@@ -1,6 +1,7 @@
 """Grey of more than 8 bits is scaled by a stated range, or refused: it is never clipped."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -78,6 +79,10 @@ def test_a_gradient_stays_a_gradient(tmp_path, values, layout):
         (RAMP * np.nan, {"bits": 32, "dtype": "<f4", "sample_format": FLOAT}, "got nan to nan"),
         (RAMP, {"bits": 32, "dtype": "<u4"}, "integers up to 4,294,967,295, got 0 to 255"),
         (RAMP, {"bits": 32, "dtype": "<i4", "sample_format": SIGNED}, "integers up to 2,147,483,647"),
+        (RAMP, {"bits": 16, "dtype": "<u2"}, "integers up to 65,535, got 0 to 255"),
+        (RAMP // 2, {"bits": 16, "dtype": "<i2", "sample_format": SIGNED}, "32,767, got 0 to 127"),
+        (RAMP // 16, {"bits": 12, "dtype": "<u2"}, "integers up to 4,095, got 0 to 15"),
+        (RAMP, {"bits": 16, "dtype": "<u2", "photometric": 0}, "got 0 to 255"),
         (RAMP - 9, {"bits": 16, "dtype": "<i2", "sample_format": SIGNED}, "0 to 32,767, got -9 to 246"),
     ],
 )  # fmt: skip
@@ -88,8 +93,63 @@ def test_a_picture_that_does_not_say_what_white_is_is_refused(tmp_path, values, 
         shades(tmp_path, tiff(values, **layout))
 
 
-def test_black_of_32_bits_is_black(tmp_path):
-    assert not shades(tmp_path, tiff(np.zeros((4, 4), "<i4"), bits=32, sample_format=2)).any()
+@pytest.mark.parametrize(("bits", "dtype"), [(16, "<i2"), (32, "<i4")])
+def test_black_of_any_bits_is_black(tmp_path, bits, dtype):
+    black = tiff(np.zeros((4, 4), dtype), bits=bits, sample_format=SIGNED)
+    assert not shades(tmp_path, black).any()
+
+
+def png(values, colour):
+    """Write a PNG of 16 bits, ``values`` (height, width, channel)."""
+
+    def chunk(kind, body):
+        checksum = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + checksum
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def coloured_tiff(values, order):
+    """Write a TIFF of 16 bits, ``values`` (height, width, 3)."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    bits_at = 8 + len(data)
+    tags = [
+        (256, 1, width), (257, 1, height), (258, 3, bits_at), (259, 1, 1), (262, 1, 2),
+        (273, 1, 8), (277, 1, channels), (278, 1, height), (279, 1, len(data)),
+    ]  # fmt: skip
+    entries = b"".join(
+        struct.pack(f"{order}HHII", tag, 3 if number == 3 else 4, number, value)
+        for tag, number, value in tags
+    )  # fmt: skip
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, bits_at + 6)
+    bits = struct.pack(f"{order}3H", 16, 16, 16)
+    return head + data + bits + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+
+
+DEEP = {
+    "colour": lambda values: png(values[..., :3], 2),
+    "grey with transparency": lambda values: png(values[..., [0, 3]], 4),
+    "colour with transparency": lambda values: png(values, 6),
+    "little-endian TIFF": lambda values: coloured_tiff(values[..., :3], "<"),
+    "big-endian TIFF": lambda values: coloured_tiff(values[..., :3], ">"),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
+def test_colours_of_16_bits_that_would_all_be_black_are_refused(tmp_path, name):
+    path = tmp_path / "picture"
+    grey = np.dstack([RAMP, RAMP, RAMP, np.full_like(RAMP, 65_535)])
+    path.write_bytes(DEEP[name](grey))
+    with pytest.raises(MediaError, match="unknown-scale: expected integers up to 65,535, got 0 to"):
+        decode_image(path)
+    grey[..., :3] *= 257
+    assert np.array_equal(shades(tmp_path, DEEP[name](grey)), RAMP)
+    grey[..., :3] = 0
+    assert not shades(tmp_path, DEEP[name](grey)).any()
 
 
 def test_a_picture_of_floats_is_turned_upright(tmp_path):
@@ -106,7 +166,11 @@ def test_a_picture_of_floats_is_turned_upright(tmp_path):
 @given(hnp.arrays("<u2", hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)))
 def test_sixteen_bits_are_scaled_as_exact_fractions(tmp_path, values):
     expected = [[int(value) * 255 // 65_535 for value in row] for row in values]
-    assert shades(tmp_path, tiff(values, bits=16)).tolist() == expected
+    if values.any() and not np.any(expected):
+        with pytest.raises(MediaError, match="unknown-scale"):
+            shades(tmp_path, tiff(values, bits=16))
+    else:
+        assert shades(tmp_path, tiff(values, bits=16)).tolist() == expected
 
 
 @settings(

@@ -14,7 +14,12 @@ from crossan.extract.media.containers import first_stream
 from crossan.extract.media.faults import NO_SOUND_TRACK, AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.notes import MediaNote
 from crossan.extract.media.open_medium import OpenMedium
-from crossan.extract.media.recipe import CLIP_LENGTH_S, CLIP_RATE_CAP_HZ, CLIP_SOUND_MARGIN_S
+from crossan.extract.media.recipe import (
+    CLIP_LENGTH_S,
+    CLIP_RATE_CAP_HZ,
+    CLIP_SOUND_MARGIN_S,
+    LOUDEST,
+)
 from crossan.extract.media.tracks import Decoded, TrackOpener, read_tracks_at, value_of
 
 __all__ = ["Sound", "decode_audio", "open_sound"]
@@ -36,7 +41,8 @@ def decode_audio(path: Path, *, sampling_rate: int) -> Sound:
     """Return the clip as mono float32, shape ``(samples,)``.
 
     A shorter file gives fewer samples. Full scale is 1, and a lossy codec may
-    overshoot it.
+    overshoot it, as may a file of floats; what is beyond `LOUDEST` is refused, and so
+    are NaN and infinity.
 
     Parameters
     ----------
@@ -85,8 +91,10 @@ class _SoundTrack:
         self._rate = sampling_rate
         self._length_s = CLIP_LENGTH_S + (CLIP_SOUND_MARGIN_S if sampling_rate is None else 0.0)
         self._resampler: Any = None
+        self._layout: tuple[Any, ...] = ()
         self._parts: list[Sound] = []
         self._count = self._broken_packets = self._torn_packets = 0
+        self._ends_torn = False
 
     @property
     def is_done(self) -> bool:
@@ -102,9 +110,10 @@ class _SoundTrack:
         except MediaError:
             raise
         except (av.error.FFmpegError, ValueError):
-            # The ValueError is of a stream that changes its layout.
             self._broken_packets += 1
+            self._ends_torn = True
             return
+        self._ends_torn = self._ends_torn and not packet.size
         self._parts += [_mix(frame) for frame in frames]
         self._count += sum(frame.samples for frame in frames)
 
@@ -116,8 +125,7 @@ class _SoundTrack:
             fault = MediaFault.CORRUPT if self._broken_packets else MediaFault.NO_FRAMES
             raise MediaError(fault, "no sample could be decoded")
         clip = np.concatenate(self._parts)[: round(self._length_s * self._rate)]
-        # Damaged float samples can be NaN or infinite.
-        samples = np.nan_to_num(clip, copy=False)
+        samples = _scaled(clip, round(CLIP_LENGTH_S * self._rate))
         seconds = len(samples) / self._rate
         if len(samples) < round(CLIP_LENGTH_S * self._rate):
             self._check(seconds)
@@ -129,15 +137,23 @@ class _SoundTrack:
         return Decoded(samples, (MediaNote.PADDED,) if is_short else (), self._rate)
 
     def _check(self, seconds: float) -> None:
-        self._medium.check_whole(self.stream, seconds, torn_packets=self._torn_packets)
+        self._medium.check_whole(
+            self.stream, seconds, torn_packets=self._torn_packets, ends_torn=self._ends_torn
+        )
         self._medium.check_share(self.stream, seconds, self._broken_packets)
 
     def _resampled(self, frame: Any) -> list[Any]:  # noqa: ANN401
-        # Made for the first frame, whose rate is what the decoder gives, whatever the header says.
-        if self._resampler is None:
+        # Made for the first frame, whose rate is what the decoder gives, whatever the header says;
+        # and anew where another part has been joined to the first.
+        layout = (frame.format.name, frame.layout.name, frame.sample_rate)
+        heard: list[Any] = []
+        if layout != self._layout:
+            if self._resampler is not None:
+                heard += self._resampler.resample(None)
             self._rate = self._rate or min(frame.sample_rate, CLIP_RATE_CAP_HZ)
             self._resampler = AudioResampler(format="flt", rate=self._rate)
-        heard: list[Any] = self._resampler.resample(frame)
+            self._layout = layout
+        heard += self._resampler.resample(frame)
         return heard
 
 
@@ -152,6 +168,28 @@ def _check_format(frames: list[Any]) -> None:
                 MediaFault.CORRUPT,
                 f"{frame.sample_rate:,} Hz is outside {_RATES_HZ[0]:,}-{_RATES_HZ[1]:,}",
             )
+
+
+def _scaled(samples: Sound, clip_length: int) -> Sound:
+    """Return the samples, which floats need not be on any scale.
+
+    Raises
+    ------
+    MediaError
+        Within the clip there is NaN, infinity or more than `LOUDEST`.
+    """
+    # Written so that NaN does not pass.
+    bad = np.flatnonzero(~(np.abs(samples) <= LOUDEST))
+    if not len(bad):
+        return samples
+    if bad[0] < clip_length:
+        raise MediaError(
+            MediaFault.UNKNOWN_SCALE,
+            f"expected samples from -1 to 1, found {len(bad):,} of {len(samples):,}"
+            f" that are not finite or above {LOUDEST:g}",
+        )
+    # Of the margin behind the clip there may be less.
+    return samples[: bad[0]]
 
 
 def _mix(frame: Any) -> npt.NDArray[np.float32]:  # noqa: ANN401

@@ -19,7 +19,7 @@ from crossan.common.files import replace_unsynced
 from crossan.common.refusals import make_folder
 from crossan.extract.media.clip_parts import DamagedClipError
 from crossan.extract.media.notes import MediaNote
-from crossan.extract.media.recipe import kept_clip_recipe
+from crossan.extract.media.recipe import LOUDEST, kept_clip_recipe
 
 __all__ = ["ClipFolder", "KeptClip"]
 
@@ -28,9 +28,6 @@ _DIGEST_BYTES = 64
 _HEADER_AT = len(_MAGIC) + _DIGEST_BYTES + 1
 _MOST_BYTES = 256_000_000
 """A larger file is none of ours; 32 frames of 224 x 400 pixels are 2 MB."""
-
-_LOUDEST = 3.5e38
-"""Just above the largest float32, and so above any peak that a decoder can give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +137,7 @@ class ClipFolder:
             parts.append(memoryview(data)[at : at + size])
             at += size
         full_scale = field_of(header, "full_scale", float, "clip")
-        if not 1.0 <= full_scale <= _LOUDEST:
+        if not 1.0 <= full_scale <= LOUDEST:
             raise DamagedClipError(f"a full scale of {full_scale}")
         try:
             notes = tuple(MediaNote(note) for note in field_of(header, "notes", list, "clip"))

@@ -23,7 +23,7 @@ from crossan.common.regular import SpecialFileError, open_regular
 from crossan.extract.media.beginnings import find_container
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
 from crossan.extract.media.open_medium import OpenMedium
-from crossan.extract.media.wholeness import FilePart
+from crossan.extract.media.wholeness import FilePart, is_cut
 
 __all__ = [
     "READ_FAULTS",
@@ -40,6 +40,10 @@ READ_FAULTS = (av.error.FFmpegError, ValueError, IndexError, OverflowError)
 
 `MediaError` and `AbsentMedium` are among them, as ValueErrors.
 """
+
+
+_OF_A_CUT = {MediaFault.CORRUPT, MediaFault.NO_FRAMES, MediaFault.UNKNOWN_CODEC}
+"""What a file may look like of which the end is missing."""
 
 
 @contextmanager
@@ -92,7 +96,7 @@ def open_container(path: Path) -> Iterator[OpenMedium]:
             ) as container:
                 yield OpenMedium(container, name, part)
         except READ_FAULTS as error:
-            raise media_error(error, name) from None
+            raise media_error(error, name, is_cut=is_cut(part, name)) from None
 
 
 class _From:
@@ -117,16 +121,24 @@ class _From:
         return self._file.tell() - self._start
 
 
-def media_error(error: BaseException, name: str) -> MediaError | AbsentMedium:
+def media_error(
+    error: BaseException, name: str, *, is_cut: bool | None
+) -> MediaError | AbsentMedium:
     """Return the typed fault for one of `READ_FAULTS`.
 
     Parameters
     ----------
     name
         Of the demuxer that was reading, for the detail.
+    is_cut
+        Whether the file ends before its container does, as `is_cut` tells.
     """
-    if isinstance(error, MediaError | AbsentMedium):
+    if isinstance(error, AbsentMedium):
         return error
+    if isinstance(error, MediaError) and not (is_cut and error.reason in _OF_A_CUT):
+        return error
+    if is_cut:
+        return MediaError(MediaFault.TRUNCATED, f"{name}: the file lacks its end")
     fault = MediaFault.TRUNCATED if isinstance(error, av.error.EOFError) else MediaFault.CORRUPT
     return MediaError(fault, f"{name}: {_described(error)}")
 

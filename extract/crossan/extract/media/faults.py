@@ -52,7 +52,7 @@ class MediaFault(StrEnum):
     UNKNOWN_CONTAINER = "unknown-container"
     TOO_MANY_PIXELS = "too-many-pixels"
     UNKNOWN_SCALE = "unknown-scale"
-    """Samples of which nothing says what is black and what white."""
+    """Samples of which nothing says what is black and what white, or how loud they are."""
     NO_VIDEO_STREAM = "no-video-stream"
     NO_AUDIO_STREAM = "no-audio-stream"
     UNKNOWN_CODEC = "unknown-codec"

@@ -6,14 +6,16 @@ import io
 import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.picture_ends import lacks_end
 from crossan.extract.media.plain_pictures import ended_jpegs, without_metadata
 from crossan.extract.media.recipe import PIXEL_CAP
-from crossan.extract.media.shades import scaled_to_bytes
+from crossan.extract.media.shades import lower_bytes, scaled_to_bytes, unseen_colours
 
 __all__ = ["BROKEN_IMAGE", "decode_image"]
 
@@ -36,6 +38,9 @@ BROKEN_IMAGE = (
 
 _MENDABLE = {MediaFault.CORRUPT, MediaFault.TRUNCATED, MediaFault.UNKNOWN_CONTAINER}
 """Faults that may be of the metadata or of a lacking end."""
+
+_VAGUE = {MediaFault.CORRUPT, MediaFault.UNKNOWN_CONTAINER}
+"""Faults that a decoder finds where the end is missing, too."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -68,6 +73,17 @@ def decode_image(path: Path) -> Image.Image:
         # missing, and a hostile header can ask for that.
         data = file.read()
     try:
+        return _read_or_mend(data)
+    except MediaError as error:
+        # Libraries have many words for bytes that are missing, or none.
+        if error.reason in _VAGUE and lacks_end(data):
+            raise MediaError(MediaFault.TRUNCATED, "the file lacks its end") from None
+        raise
+
+
+def _read_or_mend(data: bytes) -> Image.Image:
+    """Decode a picture, leaving out what is wrong beside its pixels."""
+    try:
         return _read(data)
     except MediaError as error:
         if error.reason not in _MENDABLE:
@@ -93,8 +109,12 @@ def _read(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as opened:
             _check_pixels(opened.size)
+            lower = lower_bytes(opened)
             opened.load()
-            return _upright(_to_rgb(opened), _orientation(opened))
+            picture = _to_rgb(opened)
+            if lower and picture.getbbox() is None:
+                _check_colours(data, lower)
+            return _upright(picture, _orientation(opened))
     except UnidentifiedImageError:
         raise MediaError(
             MediaFault.UNKNOWN_CONTAINER, f"expected one of {', '.join(_FORMATS)}"
@@ -113,6 +133,14 @@ def _read(data: bytes) -> Image.Image:
         raise MediaError(
             MediaFault.CORRUPT, f"the picture's decoder gave up ({type(error).__name__})"
         ) from None
+
+
+def _check_colours(data: bytes, lower: list[Any]) -> None:
+    """Refuse a picture of 16 bits that only seems to be black."""
+    with Image.open(io.BytesIO(data), formats=_FORMATS) as again:
+        fault = unseen_colours(again, lower)
+    if fault is not None:
+        raise fault
 
 
 def _check_pixels(size: tuple[int, int]) -> None:

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Literal, Protocol
 
-__all__ = ["Codec", "Readable", "announced_seconds", "first_frame", "frame_bytes", "frames_from"]
+__all__ = [
+    "Codec",
+    "Readable",
+    "announced_seconds",
+    "end_of_adts",
+    "first_frame",
+    "frame_bytes",
+    "frames_from",
+]
 
 Codec = Literal["mp3", "aac"]
 """As FFmpeg calls their demuxers."""
@@ -80,6 +88,20 @@ def frames_from(file: Readable, position: int) -> Iterator[tuple[int, Codec, int
         first = fixed
         yield position, *frame
         position += frame[1]
+
+
+def end_of_adts(file: Readable, most_frames: int) -> int:
+    """Return where the frames of AAC end, which may be beyond the end of the file.
+
+    Other than `frames_from` it goes on where a part of another rate was joined.
+    """
+    end = 0
+    for _ in range(most_frames):
+        frame = frame_bytes(file.at(end, _HEADER_BYTES))
+        if frame is None or frame[0] != "aac":
+            break
+        end += frame[1]
+    return end
 
 
 def first_frame(file: Readable, position: int, most_bytes: int) -> tuple[int, Codec] | None:

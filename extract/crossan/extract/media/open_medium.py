@@ -93,6 +93,7 @@ class OpenMedium:
         *,
         slack: float = _SOUND_SLACK_S,
         torn_packets: int = 0,
+        ends_torn: bool = False,
     ) -> None:
         """Refuse a clip that ends early because its file does.
 
@@ -106,6 +107,8 @@ class OpenMedium:
             How much earlier than declared a whole stream may end, seconds.
         torn_packets
             How many of its packets lacked bytes.
+        ends_torn
+            Whether its last packet could not be decoded.
 
         Raises
         ------
@@ -114,8 +117,9 @@ class OpenMedium:
         """
         declared = self.declared_seconds(stream)
         ends_before = declared is not None and seconds >= declared - slack
-        # The length of a FLAC stream is exact, and the only one that the file has.
-        is_short = self.name == "flac" and declared is not None and not ends_before
+        # The length of a FLAC stream is exact, and the only one that the file has. Where it is not
+        # known, as of one that was written to a pipe, a torn frame tells.
+        is_short = self.name == "flac" and (ends_torn if declared is None else not ends_before)
         if is_short or (self.is_cut and (torn_packets or not ends_before)):
             promise = "the file lacks its end"
             if declared is not None:

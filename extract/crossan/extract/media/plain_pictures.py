@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
-__all__ = ["ended_jpegs", "without_metadata"]
+__all__ = ["START_OF_SCAN", "ended_jpegs", "jpeg_segments", "without_metadata"]
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
@@ -24,7 +24,7 @@ _WEBP_KEPT = (*_WEBP_PIXELS, b"VP8X", b"ALPH", b"ANIM")
 _WEBP_METADATA_FLAGS = 0x2C
 """Bits of VP8X that announce a colour profile, EXIF and XMP."""
 
-_START_OF_SCAN = 0xDA
+START_OF_SCAN = 0xDA
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 """JPEG markers without a length."""
 _SEGMENT = re.compile(rb"\xff[\xc0-\xcf\xda-\xdd\xe0-\xef\xfe]")
@@ -105,7 +105,7 @@ def _plain_webp(data: bytes, *, keeps_exif: bool) -> bytes:
 
 def _plain_jpeg(data: bytes, *, keeps_exif: bool) -> bytes:
     parts, end = [data[:2]], 2
-    for marker, at, end in _segments(data):
+    for marker, at, end in jpeg_segments(data):
         name, shortest = _COLOURS.get(marker, (b"", 0))
         is_colour = (
             marker in _COLOURS and data.startswith(name, at + 4) and end - at >= 4 + shortest
@@ -113,12 +113,12 @@ def _plain_jpeg(data: bytes, *, keeps_exif: bool) -> bytes:
         is_exif = marker == 0xE1 and data.startswith(_EXIF, at + 4)
         if marker not in _METADATA or is_colour or (is_exif and keeps_exif):
             parts.append(data[at:end])
-        if marker == _START_OF_SCAN:
+        if marker == START_OF_SCAN:
             break
     return b"".join([*parts, data[end:]])
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, beginning and end of each segment of a JPEG, a scan's header included.
 
     What stands between two segments is passed over.
@@ -151,13 +151,13 @@ def _has_all_scans(data: bytes) -> bool:
     """Tell whether the scans bring all coefficients of all components, to their last bit."""
     missing: set[tuple[int, int]] = set()
     is_progressive = has_frame = False
-    for marker, at, end in _segments(data):
+    for marker, at, end in jpeg_segments(data):
         body = data[at + 4 : end]
         if marker in _FRAMES and len(body) >= 6:
             has_frame, is_progressive = True, marker in _PROGRESSIVE
             identities = body[6::3][: body[5]]
             missing = {(identity, k) for identity in identities for k in range(64)}
-        elif marker == _START_OF_SCAN and len(body) >= 1 and len(body) >= 4 + 2 * body[0]:
+        elif marker == START_OF_SCAN and len(body) >= 1 and len(body) >= 4 + 2 * body[0]:
             components = body[1 : 1 + 2 * body[0] : 2]
             first, last, approximation = body[1 + 2 * body[0] :][:3]
             if not is_progressive:

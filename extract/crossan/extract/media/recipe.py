@@ -15,6 +15,7 @@ __all__ = [
     "CLIP_RATE_CAP_HZ",
     "CLIP_SHORT_EDGE",
     "CLIP_SOUND_MARGIN_S",
+    "LOUDEST",
     "PIXEL_CAP",
     "READER_REVISION",
     "frame_times",
@@ -28,11 +29,23 @@ CLIP_START_S = 0.0
 CLIP_LENGTH_S = 3.0
 """Length of the clip in seconds; the paper takes the first three."""
 
+LOUDEST = 32.0
+"""Full scale is 1, and a mix in floats may pass it: by no more than 30 dB.
+
+Floats in the steps of an integer type are far above.
+"""
+
 PIXEL_CAP = 64_000_000
 """Pixels above which an image or frame is refused, as a decompression bomb or a mistake."""
 
 _REVISION = 1
-"""Raised whenever a decoder of video or sound gives other values for the same file."""
+"""Raised whenever a decoder of video gives other values for the same file."""
+
+_SOUND_REVISION = 2
+"""The same for sound.
+
+1 took NaN for silence, and of parts that were joined read the first one alone.
+"""
 
 _PICTURE_REVISION = 2
 """The same for pictures.
@@ -157,7 +170,7 @@ def _frames_recipe(frame_count: int | None) -> dict[str, Any]:
 def _sound_recipe() -> dict[str, Any]:
     return {
         "decoder": "pyav",
-        "revision": _REVISION,
+        "revision": _SOUND_REVISION,
         "clip_start_s": CLIP_START_S,
         "clip_length_s": CLIP_LENGTH_S,
         "resampler": "swresample",

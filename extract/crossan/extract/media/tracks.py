@@ -107,7 +107,7 @@ def read_tracks(medium: OpenMedium, openers: Sequence[TrackOpener]) -> list[Trac
         # The container itself is broken here. A track that has its clip already keeps it.
         for run in runs:
             if run.is_waiting:
-                run.fault = media_error(error, medium.name)
+                run.fault = media_error(error, medium.name, is_cut=medium.is_cut)
     return [run.finish() for run in runs]
 
 
@@ -115,13 +115,13 @@ class _Run:
     """One track on its way to a clip or a fault."""
 
     def __init__(self, medium: OpenMedium, opener: TrackOpener) -> None:
-        self._name = medium.name
+        self._medium = medium
         self.fault: Unreadable | None = None
         self.track: Track | None = None
         try:
             self.track = opener(medium)
         except READ_FAULTS as error:
-            self.fault = media_error(error, self._name)
+            self.fault = media_error(error, self._medium.name, is_cut=self._medium.is_cut)
 
     @property
     def is_waiting(self) -> bool:
@@ -134,7 +134,7 @@ class _Run:
         try:
             self.track.feed(packet)
         except READ_FAULTS as error:
-            self.fault = media_error(error, self._name)
+            self.fault = media_error(error, self._medium.name, is_cut=self._medium.is_cut)
 
     def finish(self) -> TrackResult:
         if self.track is None or self.fault is not None:
@@ -143,7 +143,7 @@ class _Run:
         try:
             return self.track.finish()
         except READ_FAULTS as error:
-            return media_error(error, self._name)
+            return media_error(error, self._medium.name, is_cut=self._medium.is_cut)
 
 
 def _feed(medium: OpenMedium, by_stream: dict[int, list[_Run]]) -> None:

@@ -69,6 +69,8 @@ class _FrameTrack:
     def __init__(self, medium: OpenMedium, path: Path, frame_count: int, *, skips: bool) -> None:
         self.stream = first_stream(medium.container, "video")
         if self.stream is None:
+            if not medium.has_all_streams:
+                raise MediaError(MediaFault.TRUNCATED, "the file lacks its end, and has no picture")
             raise MediaError(MediaFault.NO_VIDEO_STREAM, "the file has no video stream")
         self._context = self.stream.codec_context
         check_pixels(self._context.width, self._context.height)

@@ -6,10 +6,9 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
-from crossan.extract.media.mpeg_frames import Readable, frames_from
+from crossan.extract.media.mpeg_frames import Readable, end_of_adts
 
 __all__ = ["FilePart", "flac_samples", "has_all_tracks", "is_cut", "is_fragmented"]
 
@@ -63,13 +62,17 @@ def is_cut(file: Readable, name: str) -> bool | None:
 
 
 def _boxes(file: Readable) -> bool | None:
-    position = 0
+    position, kinds = 0, set()
     for kind, end in _top_boxes(file):
+        kinds.add(kind)
         if end > file.size:
             # Noise behind the last box names no known one.
             return True if kind in _BOXES else None
         position = end
     rest = file.at(position, 8)
+    if b"mdat" in kinds and kinds.isdisjoint((b"moov", b"moof")):
+        # Many cameras write the index last.
+        return True
     if len(rest) == 8 and rest[:4] == b"\0\0\0\0":
         # A box without a length reaches to the end, wherever that is.
         return None
@@ -145,7 +148,8 @@ def _avi(file: Readable) -> bool | None:
     for _ in range(_MOST_STEPS):
         head = file.at(position, 12)
         if len(head) < 12:
-            return None
+            # Without that list, with the size of the whole file.
+            position, head = 0, file.at(0, 8) + b"movi"
         size = int.from_bytes(head[4:8], "little")
         if head[8:12] == b"movi":
             return None if size in (0, 0xFFFF_FFFF) else position + 8 + size > file.size
@@ -270,9 +274,7 @@ def _program(file: Readable) -> bool | None:
 
 def _frames(file: Readable) -> bool | None:
     """Look whether the last frame of AAC is whole; nothing says how many there were."""
-    end = 0
-    for start, _, length in islice(frames_from(file, 0), _MOST_STEPS):
-        end = start + length
+    end = end_of_adts(file, _MOST_STEPS)
     # Of the last frame not even the whole header may be left.
     rest = file.at(end, 8)
     is_part = 0 < len(rest) < _ADTS_HEADER_BYTES and rest[0] == 0xFF
