@@ -140,11 +140,14 @@ def join_interactions(
         return interactions, None
     matching = match_ids(used, listed)
     if not matching.partners:
+        remedy = "Write the ids alike in both"
+        if tables.readings[0].columns:  # lines of sequences have none
+            remedy += ", or choose the columns: --column item_id=NAME"
         raise DataError(
             f"{tables.files[0]}: expected items of {where}, found none of them among {len(used):,}"
             f"\n  {tables.files[0].name} names: {Examples.of(used).listed()}"
             f"\n  {where} lists: {Examples.of(listed).listed()}",
-            remedy="Write the ids alike in both, or choose the columns: --column item_id=NAME",
+            remedy=remedy,
         )
     join = join_of("items of interactions", "items", used, listed, matching)
     renamed = rename_ids(interactions.column("item_id"), matching)
