@@ -159,35 +159,10 @@ def test_interactions_that_meet_no_item_are_refused_with_examples_of_both(tmp_pa
     assert not (tmp_path / "d").exists()
 
 
-def test_paths_without_a_file_are_said(tmp_path):
-    items = "item_id,title,image\n1,one,a.jpg\n2,two,b.jpg\n3,three,\n"
-    source = make(tmp_path / "s", interactions_csv=LOG, items_csv=items, a_jpg="x")
-    report, _, _ = imported(source, tmp_path / "d")
-    media = report["media"][0]
-    assert (media["source"], media["files"], media["join"]["matched"]) == ("column", 2, 1)
-    assert media["passed_over"] == {
-        "no such file": {"count": 1, "examples": [str(source / "b.jpg")]}
-    }
-    assert report["unread"]["count"] == 0
-
-
 def test_an_item_that_a_table_lists_twice_is_named_with_both_rows(tmp_path):
     source = make(tmp_path / "s", interactions_csv=LOG, items_csv=ITEMS + "2,deux\n")
     with pytest.raises(DataError, match=r"s/items.csv, column item_id, row 4: .* as in row 2"):
         run("import", source, "--out", tmp_path / "d")
-
-
-def test_web_addresses_are_no_files(tmp_path):
-    items = "item_id,title,image\n1,one,https://shop.example/1.jpg\n2,two,\n"
-    source = make(tmp_path / "s", interactions_csv=LOG, items_csv=items)
-    report, _, rows = imported(source, tmp_path / "d")
-    assert [row[2] for row in rows] == [None] * 3
-    assert report["tables"][1]["ignored"] == ["image"]
-    assert report["tables"][1]["notes"] == [
-        "image holds addresses and no files, such as 'https://shop.example/1.jpg'"
-    ]
-    with pytest.raises(DataError, match="column image: expected paths of files, found https://"):
-        run("import", source, "--out", tmp_path / "e", "--column", "image=image")
 
 
 def test_an_import_without_items_says_so(tmp_path):

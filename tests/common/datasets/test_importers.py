@@ -99,6 +99,8 @@ def test_mmrec_inter(tmp_path):
 def test_table_with_a_column_mapping(tmp_path):
     (tmp_path / "log.csv").write_text("who,what,when\nu,i,5\n")
     (tmp_path / "things.csv").write_text("what,name,picture\ni,thing,a/b.png\n")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b.png").write_bytes(b"x")
     run(
         *(
             "import",

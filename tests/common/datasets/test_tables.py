@@ -18,12 +18,12 @@ from crossan.common.datasets.formats.tabular import interactions_from, items_fro
 from crossan.common.datasets.line_tables import read_sequences, read_titles
 from crossan.common.datasets.quoting import (
     Quoting,
-    RowShape,
     count_strict_rows,
     quoted_rows,
     weigh_quoting,
 )
 from crossan.common.datasets.tables import column_names, read_table
+from crossan.common.datasets.text_rows import RowShape
 
 ODD_TITLES = {2: '"Loud" speaker', 4: '"unclosed start', 7: 'tail quote"'}
 

@@ -25,6 +25,7 @@ from crossan.common.datasets.options import (
     Images,
     Interactions,
     Items,
+    MediaElsewhere,
     Sequences,
     TimeUnitOption,
     Video,
@@ -84,6 +85,7 @@ def import_dataset(
     images: Images = None,
     video: Video = None,
     audio: Audio = None,
+    media_elsewhere: MediaElsewhere = False,
     column: Columns = None,
     time_unit: TimeUnitOption = "auto",
     replace: Annotated[
@@ -124,6 +126,7 @@ def import_dataset(
             columns=parse_columns(column or []),
             time_unit=time_unit,
             media=media_folders(images, video, audio),
+            media_elsewhere=media_elsewhere,
         ),
     )
     report = imported.report
@@ -168,6 +171,7 @@ def check(
             rich_help_panel=Panel.COMPUTES,
         ),
     ] = 2,
+    media_elsewhere: MediaElsewhere = False,
     as_json: AsJson = False,
 ) -> None:
     """Examine a dataset: counts, the protocol's share, media that are missing or broken.
@@ -178,6 +182,7 @@ def check(
     """
     from crossan.common.datasets.doctor import examine, require_match
     from crossan.common.datasets.folder import open_dataset
+    from crossan.common.datasets.media_paths import require_some_media
 
     opened = open_dataset(dataset)
     report = examine(opened, max_items=max_items, min_items=min_items, workers=workers)
@@ -186,6 +191,8 @@ def check(
     else:
         _print_report(report)
     require_match(opened)
+    if not media_elsewhere:
+        require_some_media(opened)
 
 
 def _print_report(report: dict[str, Any]) -> None:

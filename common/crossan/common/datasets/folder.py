@@ -88,7 +88,7 @@ def open_dataset(root: Path | str) -> Dataset:
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"no dataset at {root}: expected a folder with dataset.json, found none",
-            remedy=f"crossan data import --format microlens SRC --out {root}",
+            remedy=f"Name a dataset folder, or make one: crossan data import SRC --out {root}",
         ) from None
     return Dataset(
         root=root.absolute(),

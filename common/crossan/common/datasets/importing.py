@@ -18,12 +18,8 @@ from crossan.common.datasets.formats.source import FILE_MODALITIES
 from crossan.common.datasets.formats.tabular import require_used
 from crossan.common.datasets.joins import join_of, match_ids, rename_ids
 from crossan.common.datasets.media_files import match_media
-from crossan.common.datasets.report import (
-    Examples,
-    ImportReport,
-    Join,
-    MediaReading,
-)
+from crossan.common.datasets.media_paths import look_for_paths
+from crossan.common.datasets.report import Examples, ImportReport, Join, MediaReading
 from crossan.common.datasets.time_ranges import time_range
 
 __all__ = [
@@ -31,10 +27,11 @@ __all__ = [
     "add_files",
     "add_unlisted",
     "join_interactions",
-    "look_for_paths",
+    "may_be_missing",
     "read_source",
     "repeated_rows",
     "requested",
+    "require_contents",
     "title_join",
 ]
 
@@ -74,10 +71,12 @@ def read_source(source_format: str | None, source: ImportSource) -> Imported:
     listed = tables.items.column("item_id").to_pylist()
     interactions, join = join_interactions(tables, listed, tables.files[-1].name)
     items = add_unlisted(tables.items, interactions.column("item_id"))
-    paths = look_for_paths(items)
-    items, files = add_files(items, {**tables.media_folders, **requested(source)}, source.media)
+    folders = {**tables.media_folders, **requested(source)}
+    paths = look_for_paths(items, tables.readings, may_be_missing=may_be_missing(source, folders))
+    items, files = add_files(items, folders, source.media)
     media = (*paths, *files)
-    folders = [Path(folder) for reading in media for folder in reading.folders]
+    require_contents(tables, files)
+    read_folders = [Path(folder) for reading in media for folder in reading.folders]
     return Imported(
         interactions,
         items,
@@ -90,7 +89,7 @@ def read_source(source_format: str | None, source: ImportSource) -> Imported:
             media=media,
             times=time_range(tables.times),
             repeated_interactions=repeated_rows(interactions),
-            unread=_unread(source.root, [*tables.files, *folders], items),
+            unread=_unread(source.root, [*tables.files, *read_folders], items),
         ),
     )
 
@@ -141,11 +140,14 @@ def join_interactions(
         return interactions, None
     matching = match_ids(used, listed)
     if not matching.partners:
+        remedy = "Write the ids alike in both"
+        if tables.readings[0].columns:  # lines of sequences have none
+            remedy += ", or choose the columns: --column item_id=NAME"
         raise DataError(
             f"{tables.files[0]}: expected items of {where}, found none of them among {len(used):,}"
             f"\n  {tables.files[0].name} names: {Examples.of(used).listed()}"
             f"\n  {where} lists: {Examples.of(listed).listed()}",
-            remedy="Write the ids alike in both, or choose the columns: --column item_id=NAME",
+            remedy=remedy,
         )
     join = join_of("items of interactions", "items", used, listed, matching)
     renamed = rename_ids(interactions.column("item_id"), matching)
@@ -166,6 +168,53 @@ def add_unlisted(items: pa.Table, used: pa.ChunkedArray) -> pa.Table:
 def requested(source: ImportSource) -> dict[Modality, list[Path]]:
     """Return the folders that the user named, as `add_files` takes them."""
     return {modality: [folder] for modality, folder in source.media.items()}
+
+
+def require_contents(tables: SourceTables, files: Sequence[MediaReading]) -> None:
+    """Refuse a table of items that gives none of them a title or a medium.
+
+    Parameters
+    ----------
+    tables
+        What was read.
+    files
+        What became of files that are named for items.
+
+    Raises
+    ------
+    DataError
+        The message has the columns that were not taken.
+    """
+    contents = ("title", *(modality.value for modality in FILE_MODALITIES))
+    items = tables.items
+    if not items.num_rows or any(_has_texts(items.column(name)) for name in contents):
+        return
+    if any(reading.join.matched for reading in files):
+        return
+    reading = tables.readings[-1]
+    unused = Examples.of(reading.ignored).listed()
+    raise DataError(
+        f"{reading.file}: expected titles or media of its items, found neither"
+        + (f"\n  columns that were not taken: {unused}" if unused else ""),
+        remedy="Name the column of titles, --column title=NAME, or import without this table",
+    )
+
+
+def _has_texts(column: pa.ChunkedArray) -> bool:
+    return any(text and text.strip() for text in column.to_pylist())
+
+
+def may_be_missing(source: ImportSource, folders: Container[Modality] = ()) -> tuple[Modality, ...]:
+    """Return the modalities whose paths need lead to no file of this machine.
+
+    Parameters
+    ----------
+    source
+        What the user named.
+    folders
+        Modalities of which there is a folder, too.
+    """
+    return tuple(m for m in FILE_MODALITIES if source.media_elsewhere or m in folders)
 
 
 def add_files(
@@ -224,34 +273,6 @@ def title_join(items: pa.Table) -> Join:
     ids = items.column("item_id").to_pylist()
     untitled = Examples.of(item for item, has in zip(ids, titled, strict=True) if not has)
     return Join(left="items", right="titles", matched=sum(titled), unmatched=untitled)
-
-
-def look_for_paths(items: pa.Table) -> tuple[MediaReading, ...]:
-    """Say which of the paths in a table of items lead to a file."""
-    readings = []
-    for modality in FILE_MODALITIES:
-        paths = items.column(modality).to_pylist()
-        named = [path for path in paths if path]
-        if not named:
-            continue
-        missing = [path for path in named if not os.path.isfile(path)]  # noqa: PTH113 - a million
-        ids = items.column("item_id").to_pylist()
-        join = Join(
-            left="items",
-            right=f"{modality.value} files",
-            matched=len(named) - len(missing),
-            unmatched=Examples.of(item for item, path in zip(ids, paths, strict=True) if not path),
-        )
-        readings.append(
-            MediaReading(
-                modality=modality.value,
-                source="column",
-                files=len(named),
-                join=join,
-                passed_over={"no such file": Examples.of(missing)} if missing else {},
-            )
-        )
-    return tuple(readings)
 
 
 def _unread(root: Path, read: Sequence[Path], items: pa.Table) -> Examples:

@@ -11,13 +11,13 @@ import pyarrow as pa
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.item_id import id_fault, shortened
 from crossan.common.datasets.quoting import (
-    RowShape,
+    Quotation,
     decide_quoting,
     quoted_rows,
     split_row,
-    text_lines,
 )
 from crossan.common.datasets.tables import read_text
+from crossan.common.datasets.text_rows import RowShape, text_lines
 
 __all__ = ["Titles", "read_sequences", "read_titles"]
 
@@ -37,6 +37,8 @@ class Titles:
     """From item id to title, None for a blank one, in file order."""
     header: str | None
     """The header, which is no item; None where the file has none."""
+    quotation: Quotation | None
+    """What the quotation marks of the file are; None where it has none."""
 
 
 def read_titles(path: Path, delimiter: str, *, may_quote: bool = True) -> Titles:
@@ -62,7 +64,12 @@ def read_titles(path: Path, delimiter: str, *, may_quote: bool = True) -> Titles
     """
     titles: dict[str, str | None] = {}
     header = None
-    for number, fields in _title_rows(path, delimiter, may_quote):
+    text = read_text(path)
+    shape = RowShape(path, delimiter, 2, rest_is_last=True)
+    quotation: Quotation | None = "text" if b'"' in text else None
+    if quotation is not None and may_quote:
+        quotation = decide_quoting(text, shape).quotation
+    for number, fields in _title_rows(text, shape, are_quoted=quotation == "syntax"):
         item, title = fields[0], fields[-1]
         if not titles and header is None and _simplified(item) in _ID_HEADERS:
             header = delimiter.join(fields)
@@ -75,20 +82,21 @@ def read_titles(path: Path, delimiter: str, *, may_quote: bool = True) -> Titles
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
         titles[item] = title.strip() or None
-    return Titles(titles, header)
+    return Titles(titles, header, quotation)
 
 
-def _title_rows(path: Path, delimiter: str, may_quote: bool) -> Iterator[tuple[int, list[str]]]:
-    text = read_text(path)
-    shape = RowShape(path, delimiter, 2, rest_is_last=True)
-    if may_quote and b'"' in text and decide_quoting(text, shape).is_syntax:
+def _title_rows(
+    text: bytes, shape: RowShape, *, are_quoted: bool
+) -> Iterator[tuple[int, list[str]]]:
+    delimiter = shape.delimiter
+    if are_quoted:
         for number, lines in quoted_rows(text, shape):
             yield number, split_row("\n".join(lines), delimiter)
         return
     for number, line in text_lines(text):
         item, parted, title = line.partition(delimiter)
         if not parted or "\r" in line:
-            raise _title_error(path, delimiter, number, line)
+            raise _title_error(shape.path, delimiter, number, line)
         yield number, [item, title]
 
 
@@ -114,6 +122,7 @@ def read_sequences(path: Path) -> pa.Table:
     items: list[str] = []
     seen: set[str] = set()
     seen_items: set[str] = set()
+    commas = _ItemCommas()
     for number, line in text_lines(read_text(path)):
         if not line.strip():
             continue
@@ -137,10 +146,12 @@ def read_sequences(path: Path) -> pa.Table:
         fault = fault or next(filter(None, map(id_fault, unseen)), None)
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
+        commas.look_at(number, line, sequence)
         seen.add(user)
         seen_items.update(unseen)
         users += [user] * len(sequence)
         items += sequence
+    commas.require_none(path)
     return pa.table(
         {
             "user_id": pa.array(users, pa.string()),
@@ -148,6 +159,36 @@ def read_sequences(path: Path) -> pa.Table:
             "timestamp": pa.nulls(len(items), pa.int64()),
         }
     )
+
+
+class _ItemCommas:
+    """Whether commas, semicolons or bars part the items of every line, where blanks should."""
+
+    def __init__(self) -> None:
+        self._first = (0, "")
+        self._is_possible = True
+
+    def look_at(self, number: int, line: str, sequence: list[str]) -> None:
+        """Take in a line; one with a single plain item says nothing."""
+        if not self._is_possible:
+            return
+        is_parted = any(
+            all(item.endswith(mark) for item in sequence[:-1]) and mark in "".join(sequence)
+            for mark in ",;|"
+        )
+        if is_parted and not self._first[0]:
+            self._first = (number, line)
+        self._is_possible = is_parted or len(sequence) == 1
+
+    def require_none(self, path: Path) -> None:
+        """Refuse lines that are all parted so."""
+        number, line = self._first
+        if self._is_possible and number:
+            raise DataError(
+                f"{path}, line {number:,}: expected items parted by blanks, "
+                f"found {shortened(line)}",
+                remedy="Part the items of a line by blanks",
+            )
 
 
 def _is_header(user: str, sequence: list[str]) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "Images",
     "Interactions",
     "Items",
+    "MediaElsewhere",
     "Sequences",
     "TimeUnitOption",
     "Video",
@@ -75,6 +76,14 @@ Audio = Annotated[
         "--audio",
         metavar="FOLDER",
         help="Sounds named by item id; default: the sound tracks of the videos.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+MediaElsewhere = Annotated[
+    bool,
+    typer.Option(
+        "--media-elsewhere",
+        help="Paths of media may all be those of another machine.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

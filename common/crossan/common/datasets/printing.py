@@ -77,7 +77,9 @@ def _table_line(table: TableReading) -> str:
         ours if ours == theirs else f"{ours}={theirs}" for ours, theirs in table.columns.items()
     )
     ignored = f"; ignored: {', '.join(table.ignored)}" if table.ignored else ""
-    notes = "".join(f"; {text}" for text in table.notes)
+    marks = {"syntax": "quotation marks quote fields", "text": "quotation marks are part of texts"}
+    quotation = [] if table.quotation is None else [marks.get(table.quotation, table.quotation)]
+    notes = "".join(f"; {text}" for text in (*quotation, *table.notes))
     return f"{Path(table.file).name}: {table.rows:,} rows; {columns or 'no header'}{ignored}{notes}"
 
 

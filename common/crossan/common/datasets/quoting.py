@@ -8,55 +8,33 @@ and one that gives different rows either way is refused.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.item_id import shortened
+from crossan.common.datasets.raw_marks import require_text_marks
+from crossan.common.datasets.text_rows import RowShape, all_lines, text_lines
 
 __all__ = [
+    "Quotation",
     "Quoting",
-    "RowShape",
     "count_strict_rows",
     "decide_quoting",
     "quoted_rows",
     "split_row",
-    "text_lines",
     "weigh_quoting",
 ]
 
+Quotation = Literal["syntax", "text"]
 _MUST_QUOTE = re.compile(r'[\t"\r\n]')
 _MAY_QUOTE = re.compile(r"[,;]|^\s|\s$")
 """For what some programs quote a field of a TSV, as Excel does for a comma."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowShape:
-    """What the rows of a text table look like."""
-
-    path: Path
-    delimiter: str
-    field_count: int
-    rest_is_last: bool = False
-    """Whether the last field of a line without quoting holds further delimiters, as titles do."""
-
-    def is_line(self, line: str) -> bool:
-        """Return whether a line is a row where quotation marks mean nothing."""
-        surplus = line.count(self.delimiter) + 1 - self.field_count
-        return "\r" not in line and (surplus == 0 or (self.rest_is_last and surplus > 0))
-
-    def fault(self, number: int, line: str) -> DataError:
-        """Return the error about a line that is no row."""
-        what = "a carriage return within a line" if "\r" in line else shortened(line)
-        return DataError(
-            f"{self.path}, line {number:,}: expected {self.field_count} fields, found {what}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +45,11 @@ class Quoting:
     """Whether quotation marks quote fields. Otherwise they are part of what lies between."""
     row_count: int
     """Rows with the header."""
+
+    @property
+    def quotation(self) -> Quotation:
+        """What the marks are, for the report."""
+        return "syntax" if self.is_syntax else "text"
 
 
 def decide_quoting(text: bytes, shape: RowShape) -> Quoting:
@@ -80,10 +63,11 @@ def decide_quoting(text: bytes, shape: RowShape) -> Quoting:
     Raises
     ------
     DataError
-        Neither way gives a table, or a field spans lines that could be rows themselves.
-        The message names the line.
+        Neither way gives a table, a field spans lines that could be rows themselves, or
+        marks that would be part of the texts stand as quoting marks do. The message names
+        the line.
     """
-    row_count = count_strict_rows(text, shape) if shape.delimiter == "," else None
+    row_count = count_strict_rows(text, shape) if shape.delimiter != "\t" else None
     if row_count is not None:
         return Quoting(is_syntax=True, row_count=row_count)
     return weigh_quoting(text, shape)
@@ -96,10 +80,12 @@ def weigh_quoting(text: bytes, shape: RowShape) -> Quoting:
     if isinstance(quoted, DataError):
         if isinstance(by_line, DataError):
             raise DataError(f"{quoted.message}\n  without quoting: {by_line.message}")
+        require_text_marks(text, shape)
         return Quoting(is_syntax=False, row_count=by_line)
     if isinstance(by_line, int):
         is_raw = quoted.is_loose or (shape.delimiter == "\t" and _quotes_needlessly(text, shape))
         if is_raw:
+            require_text_marks(text, shape)
             return Quoting(is_syntax=False, row_count=by_line)
     if quoted.doubtful is not None:
         raise quoted.doubtful
@@ -112,7 +98,7 @@ def count_strict_rows(text: bytes, shape: RowShape) -> int | None:
     None for any other. Most quoted tables are so, and Arrow says it twenty times as fast
     as a loop does.
     """
-    pattern = "^" + shape.delimiter.join([_FIELDS[0]] * shape.field_count) + "\r?$"
+    pattern = "^" + re.escape(shape.delimiter).join([_FIELDS[0]] * shape.field_count) + "\r?$"
     pattern = pattern.replace("{delimiter}", shape.delimiter)
     lines = pc.split_pattern(pa.array([text], pa.large_string()), "\n").flatten()
     lines = lines.filter(pc.invert(pc.is_in(lines, pa.array(["", "\r"], lines.type))))
@@ -121,17 +107,6 @@ def count_strict_rows(text: bytes, shape: RowShape) -> int | None:
     except pa.ArrowInvalid:  # too many columns for one expression
         return None
     return len(lines) if is_whole else None
-
-
-def text_lines(text: bytes) -> Iterator[tuple[int, str]]:
-    """Yield the number, from 1, and the text of each line that is not empty.
-
-    Only a line feed, with or without a carriage return before it, ends a line:
-    characters such as U+2028 stand inside titles.
-    """
-    for number, line in _all_lines(text):
-        if line not in {"", "\r"}:
-            yield number, line.removesuffix("\r")
 
 
 def split_row(row: str, delimiter: str) -> list[str]:
@@ -154,7 +129,7 @@ def quoted_rows(text: bytes, shape: RowShape) -> Iterator[tuple[int, list[str]]]
     lines: list[str] = []
     is_open = False
     first = 0
-    for number, line in _all_lines(text):
+    for number, line in all_lines(text):
         stripped = line.removesuffix("\r")
         if not lines:
             if not stripped:
@@ -272,14 +247,9 @@ _FIELDS = (
 
 def _row_pattern(shape: RowShape, field: str) -> Callable[[str], object]:
     field = field.replace("{delimiter}", shape.delimiter)
-    return re.compile(shape.delimiter.join([field] * shape.field_count)).fullmatch
+    return re.compile(re.escape(shape.delimiter).join([field] * shape.field_count)).fullmatch
 
 
 def _field_pattern(delimiter: str) -> re.Pattern[str]:
     """Match one field after another, what is between quotation marks or what is not quoted."""
-    return re.compile(rf'(?:^|{delimiter})(?:"((?:[^"]|"")*)"|([^{delimiter}]*))')
-
-
-def _all_lines(text: bytes) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(io.TextIOWrapper(io.BytesIO(text), "utf-8", newline="\n"), 1):
-        yield number, line.removesuffix("\n")
+    return re.compile(rf'(?:^|{re.escape(delimiter)})(?:"((?:[^"]|"")*)"|([^{delimiter}]*))')

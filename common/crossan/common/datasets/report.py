@@ -69,6 +69,8 @@ class TableReading(_Said):
     """Columns of the file that were not taken."""
     unread_times: tuple[str, ...] = ()
     """Those among them that look like a time."""
+    quotation: str | None = None
+    """Whether quotation marks are "syntax" or part of the "text"; None without such marks."""
     notes: tuple[str, ...] = ()
 
 

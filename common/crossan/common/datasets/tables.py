@@ -11,9 +11,10 @@ import pyarrow.csv as pa_csv
 
 from crossan.cache_schema.errors import DataError, ResourceError, UsageError
 from crossan.common.datasets.parquet import opened_parquet, read_columns
-from crossan.common.datasets.quoting import Quoting, RowShape, decide_quoting, split_row, text_lines
+from crossan.common.datasets.quoting import Quotation, Quoting, decide_quoting, split_row
+from crossan.common.datasets.text_rows import RowShape, split_separator, text_lines
 
-__all__ = ["column_names", "read_table", "read_text"]
+__all__ = ["column_names", "read_marked_table", "read_table", "read_text"]
 
 _FORMATS_BY_MAGIC = {
     b"\xff\xfe": "UTF-16 text",
@@ -44,7 +45,8 @@ def column_names(path: Path) -> list[str]:
 def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Read a parquet, or a CSV or TSV with a header, whose columns are all text.
 
-    A text table may quote fields by RFC 4180 or not at all, see `decide_quoting`.
+    The columns of a text are parted by tabs, commas, semicolons or bars, see
+    `split_separator`. It may quote fields by RFC 4180 or not at all, see `decide_quoting`.
     Its empty fields are null and its empty lines no rows.
 
     Parameters
@@ -63,10 +65,17 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     ResourceError
         The file cannot be read.
     """
+    return read_marked_table(path, columns)[0]
+
+
+def read_marked_table(
+    path: Path, columns: Collection[str] | None = None
+) -> tuple[pa.Table, Quotation | None]:
+    """Read a table as `read_table`, and say what its quotation marks are."""
     if _is_parquet(path):
         with opened_parquet(path) as file:
             chosen = _chosen(path, file.schema_arrow.names, columns)
-            return read_columns(file, chosen)
+            return read_columns(file, chosen), None
     return _Text(path, read_text(path)).read(columns)
 
 
@@ -115,16 +124,15 @@ class _Text:
 
     def __init__(self, path: Path, text: bytes) -> None:
         self.path = path
-        self.text = text
+        self.text, delimiter = split_separator(text)
         _, header = next(text_lines(self.text), (1, ""))
         if not header:
             raise DataError(f"{path}, line 1: expected a table with a header, found nothing")
-        delimiter = "\t" if "\t" in header else ","
         names = split_row(header, delimiter)
         self.shape = RowShape(path, delimiter, len(names))
         self.names = names
 
-    def read(self, columns: Collection[str] | None) -> pa.Table:
+    def read(self, columns: Collection[str] | None) -> tuple[pa.Table, Quotation | None]:
         quoting = None
         if b'"' in self.text:
             quoting = decide_quoting(self.text, self.shape)
@@ -152,7 +160,7 @@ class _Text:
             self._check_lines()
             raise DataError(f"{self.path}: expected a table with a header: {error}") from None
         self._check_count(table, quoting)
-        return table
+        return table, None if quoting is None else quoting.quotation
 
     def _check_lines(self) -> None:
         """Raise about the first line that is no row, of a table without quotation marks."""

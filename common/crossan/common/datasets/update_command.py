@@ -14,6 +14,7 @@ from crossan.common.datasets.options import (
     Images,
     Interactions,
     Items,
+    MediaElsewhere,
     Sequences,
     TimeUnitOption,
     Video,
@@ -32,6 +33,7 @@ def update(
     images: Images = None,
     video: Video = None,
     audio: Audio = None,
+    media_elsewhere: MediaElsewhere = False,
     column: Columns = None,
     time_unit: TimeUnitOption = "auto",
     as_json: AsJson = False,
@@ -56,6 +58,7 @@ def update(
         columns=parse_columns(column or []),
         time_unit=time_unit,
         media=media_folders(images, video, audio),
+        media_elsewhere=media_elsewhere,
     )
     updated, report = update_dataset(dataset, source)
     print_written(updated, report, as_json=as_json)

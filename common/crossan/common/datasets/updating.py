@@ -24,12 +24,14 @@ from crossan.common.datasets.importing import (
     add_files,
     add_unlisted,
     join_interactions,
-    look_for_paths,
+    may_be_missing,
     repeated_rows,
     requested,
+    require_contents,
 )
 from crossan.common.datasets.joins import join_of, match_ids
 from crossan.common.datasets.log_rows import is_new, join_users
+from crossan.common.datasets.media_paths import look_for_paths
 from crossan.common.datasets.report import (
     IMPORT_FILE,
     Examples,
@@ -82,6 +84,10 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
     interactions, known_items = dataset.interactions(), dataset.items()
     tables = tables_of(source, source.interactions, source.items)
     require_used(source.columns, tables.readings)
+    folders = requested(source)
+    paths = look_for_paths(
+        tables.items, tables.readings, may_be_missing=may_be_missing(source, folders)
+    )
     items = _Items(dataset, known_items)
     item_join = items.add(tables.items)
     where = str(root) if source.items is None else f"{root} and {source.items.name}"
@@ -90,8 +96,9 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
     flags = is_new(log, interactions)
     added = log.filter(pa.array(flags)).cast(INTERACTION_SCHEMA)
     with_unlisted = add_unlisted(items.table(), added.column("item_id"))
-    with_files, files = add_files(with_unlisted, requested(source), source.media)
+    with_files, files = add_files(with_unlisted, folders, source.media)
     after = items.with_files(with_unlisted, with_files)
+    require_contents(tables, files)
     users = set(interactions.column("user_id").unique().to_pylist())
     report = ImportReport(
         command="update",
@@ -99,7 +106,7 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
         format_decided="the files that were named",
         tables=tables.readings,
         joins=tuple(join for join in (item_join, log_join, user_join) if join is not None),
-        media=(*look_for_paths(tables.items), *files),
+        media=(*paths, *files),
         times=time_range(tables.times) if log.num_rows else None,
         repeated_interactions=repeated_rows(log),
         added={

@@ -131,7 +131,7 @@ def choose_columns(
             raise UsageError(
                 f"{path}: expected a column for {ours} ({', '.join(theirs[:4])}, ...), "
                 f"found {_listed(present)}",
-                remedy=f"Name it: --column {ours}=THEIR_NAME",
+                remedy=_remedy(ours, present),
             )
     taken = set(columns.values())
     return Chosen(columns, tuple(name for name in present if name not in taken))
@@ -140,6 +140,14 @@ def choose_columns(
 def plain_name(name: str) -> str:
     """Return a column's name without the type that RecBole's atomic files add."""
     return _RECBOLE_TYPE.sub("", name)
+
+
+def _remedy(ours: str, present: Sequence[str]) -> str:
+    if present[0].startswith(("#", "%", "//")):
+        return "Remove the lines before the header"
+    if len(present) == 1 and re.search(r"\W", present[0]):
+        return "Part the columns by a tab, a comma, a semicolon or |"
+    return f"Name it: --column {ours}=THEIR_NAME"
 
 
 def _listed(present: Sequence[str]) -> str:

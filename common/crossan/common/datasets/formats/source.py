@@ -45,6 +45,8 @@ class ImportSource:
     time_unit: TimeUnit = "auto"
     media: Mapping[Modality, Path] = field(default_factory=dict)
     """Folders of media that the user named."""
+    media_elsewhere: bool = False
+    """Whether paths in the table of items may all lead to no file of this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

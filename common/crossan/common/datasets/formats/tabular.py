@@ -28,7 +28,7 @@ from crossan.common.datasets.formats.source import (
 from crossan.common.datasets.formats.time_columns import unread_times
 from crossan.common.datasets.line_tables import Titles, read_sequences
 from crossan.common.datasets.report import TableReading
-from crossan.common.datasets.tables import column_names, read_table
+from crossan.common.datasets.tables import column_names, read_marked_table
 from crossan.common.datasets.times import TimeReading, milliseconds_of
 
 __all__ = [
@@ -91,7 +91,13 @@ def titles_reading(path: Path, holds: str, titles: Titles) -> TableReading:
     if titles.header is not None:
         names = re.split(r"[,\t]", titles.header, maxsplit=1)
         columns = {"item_id": names[0], "title": names[-1]}
-    return TableReading(file=str(path), holds=holds, rows=len(titles.by_item), columns=columns)
+    return TableReading(
+        file=str(path),
+        holds=holds,
+        rows=len(titles.by_item),
+        columns=columns,
+        quotation=titles.quotation,
+    )
 
 
 def interactions_from(
@@ -101,7 +107,7 @@ def interactions_from(
     chosen = choose_columns(
         column_names(path), path, INTERACTION_NAMES, source.columns, ("user_id", "item_id")
     )
-    table = read_table(path, set(chosen.columns.values()))
+    table, quotation = read_marked_table(path, set(chosen.columns.values()))
     columns = {
         ours: ids_of(table.column(chosen.columns[ours]), source=path, name=chosen.columns[ours])
         for ours in ("user_id", "item_id")
@@ -113,7 +119,8 @@ def interactions_from(
         columns["timestamp"], times = milliseconds_of(
             table.column(name), source.time_unit, source=path, name=name
         )
-    return pa.table(columns), times, _reading(path, "interactions", table.num_rows, chosen)
+    reading = _reading(path, "interactions", table.num_rows, chosen, quotation)
+    return pa.table(columns), times, reading
 
 
 def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading]:
@@ -121,11 +128,17 @@ def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading
 
     Relative paths are relative to the table.
 
-    A column of web addresses holds no files and is not taken, unless the user
-    requested it.
+    A web address is no path: its item has no file of the column. A column that holds
+    nothing else is not taken.
+
+    Raises
+    ------
+    UsageError, DataError
+        As `choose_columns` and `read_table`; or an item twice, or a column that the user
+        requested and that holds nothing but addresses.
     """
     chosen = choose_columns(column_names(path), path, ITEM_NAMES, source.columns, ("item_id",))
-    table = read_table(path, set(chosen.columns.values()))
+    table, quotation = read_marked_table(path, set(chosen.columns.values()))
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     notes = []
     for ours in ("item_id", "title", *FILE_MODALITIES):
@@ -139,19 +152,39 @@ def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading
             columns[ours] = texts_of(table.column(theirs), source=path, name=theirs)
         if theirs is None or ours not in FILE_MODALITIES:
             continue
-        values = columns[ours].to_pylist()
-        address = next((value for value in values if value and _ADDRESS.match(value)), None)
-        if address is None:
-            paths = [str((path.parent / value).absolute()) if value else None for value in values]
-        elif ours in source.columns:
-            raise DataError(f"{path}, column {theirs}: expected paths of files, found {address}")
-        else:
-            paths = [None] * len(values)
-            chosen = chosen.without(ours)
-            notes.append(f"{theirs} holds addresses and no files, such as {shortened(address)}")
+        values, note = _split_addresses(columns[ours].to_pylist(), theirs)
+        if note is not None:
+            notes.append(note)
+            if not any(values):
+                if ours in source.columns:
+                    raise DataError(f"{path}, column {theirs}: expected paths of files; {note}")
+                chosen = chosen.without(ours)
+        paths = [str((path.parent / value).absolute()) if value else None for value in values]
         columns[ours] = pa.array(paths, pa.string())
-    reading = _reading(path, "items", table.num_rows, chosen)
+    reading = _reading(path, "items", table.num_rows, chosen, quotation)
     return pa.table(columns), reading.model_copy(update={"notes": tuple(notes)})
+
+
+def _split_addresses(
+    values: Sequence[str | None], name: str
+) -> tuple[list[str | None], str | None]:
+    """Return the paths among the values of a column, and a note about its web addresses.
+
+    An address is no path: its item has None.
+
+    Parameters
+    ----------
+    values
+        Paths, addresses, and None or the empty text for neither.
+    name
+        The column, for the note.
+    """
+    addresses = [value for value in values if value and _ADDRESS.match(value)]
+    if not addresses:
+        return [value or None for value in values], None
+    paths = [None if not value or _ADDRESS.match(value) else value for value in values]
+    count = f"{len(addresses):,} of {sum(map(bool, values)):,} values"
+    return paths, f"{name}: {count} are addresses and no files, such as {shortened(addresses[0])}"
 
 
 def _require_unique(ids: pa.ChunkedArray, path: Path, name: str) -> None:
@@ -167,7 +200,9 @@ def _require_unique(ids: pa.ChunkedArray, path: Path, name: str) -> None:
         rows[item] = row
 
 
-def _reading(path: Path, holds: str, row_count: int, chosen: Chosen) -> TableReading:
+def _reading(
+    path: Path, holds: str, row_count: int, chosen: Chosen, quotation: str | None
+) -> TableReading:
     return TableReading(
         file=str(path),
         holds=holds,
@@ -175,6 +210,7 @@ def _reading(path: Path, holds: str, row_count: int, chosen: Chosen) -> TableRea
         columns=dict(chosen.columns),
         ignored=chosen.ignored,
         unread_times=unread_times(path, chosen.ignored) if holds == "interactions" else (),
+        quotation=quotation,
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.types as pt
 from crossan.common.datasets.formats.columns_of import plain_name
 from crossan.common.datasets.parquet import opened_parquet
 from crossan.common.datasets.quoting import split_row
+from crossan.common.datasets.text_rows import split_separator
 
 __all__ = ["unread_times"]
 
@@ -62,10 +63,10 @@ def _with_times(path: Path, names: Sequence[str]) -> set[str]:
 
 def _text_columns(head: bytes) -> dict[str, list[str]]:
     """Return the values of the first lines, as far as they have the fields of the header."""
-    lines = head.decode("utf-8-sig", "replace").splitlines()
+    text, delimiter = split_separator(head.removeprefix(b"\xef\xbb\xbf"))
+    lines = text.decode("utf-8", "replace").strip("\r\n").splitlines()
     if len(lines) > 1 and len(head) == _SAMPLE_BYTES:
         lines.pop()  # cut off
-    delimiter = "\t" if "\t" in lines[0] else ","
     names = split_row(lines[0], delimiter)
     rows = [split_row(line, delimiter) for line in lines[1 : _SAMPLE_ROWS + 1]]
     whole = [row for row in rows if len(row) == len(names)]
