@@ -11,7 +11,13 @@ from crossan.common.contents.media_list import Medium
 from crossan.common.datasets import open_dataset
 from crossan.common.stores import logical_digest, open_store
 from crossan.extract.job.plan import Shard
-from crossan.extract.job.replacing import Replaced, find_replaced, joined, settle_replaced
+from crossan.extract.job.replacing import (
+    Replaced,
+    find_replaced,
+    joined,
+    note_replaced,
+    refuse_foreign,
+)
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_modality, preview_modality
 from crossan.extract.job.worklist import Finding
@@ -133,5 +139,74 @@ def test_a_folder_of_media_that_went_away_takes_no_row_with_it(
 def test_nothing_replaced_is_nothing_to_say(tmp_path, make_dataset, capsys):
     dataset = open_dataset(make_dataset(tmp_path / "d", titles("one")))
     store = tmp_path / "c/toy/text/s"
-    settle_replaced(Replaced((), 9), dataset, store, may_replace=False)
+    refuse_foreign(Replaced((), 9), dataset, store)
+    note_replaced(Replaced((), 9), store)
     assert capsys.readouterr().err == ""
+
+
+def flip_last_byte(file):
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 4
+    file.write_bytes(data)
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda store: flip_last_byte(next(store.glob("segments/*/hidden_states/c/0/0/0"))),
+        lambda store: flip_last_byte(store / "versions/000001.json"),
+        lambda store: (store / "versions/000001.json").unlink(),
+        lambda store: (store / "store.json").unlink(),
+        lambda store: flip_last_byte(next(store.glob("segments/*/hidden_states/zarr.json"))),
+        lambda store: None,
+    ],
+)
+def test_a_repair_with_another_dataset_is_refused_before_anything_changes(
+    tmp_path, ask, make_dataset, counting_encoder, damage
+):
+    make_dataset(tmp_path / "d", titles("one"))
+    make_dataset(tmp_path / "other", titles("another"))
+    store = extract_modality(ask(), counting_encoder()).store
+    before = logical_digest(open_store(store))
+    damage(store)
+    damaged = snapshot(store)
+    for shard in (Shard(1, 1), Shard(2, 3)):
+        with pytest.raises(IncompatibleError, match="9 of 9 items"):
+            extract_modality(ask("other", is_repair=True, shard=shard), counting_encoder())
+    assert snapshot(store) == damaged
+    extract_modality(ask(is_repair=True), counting_encoder())
+    assert logical_digest(open_store(store)) == before
+
+
+def test_a_repair_takes_an_edited_title_although_its_row_alone_was_rescued(
+    tmp_path, ask, make_dataset, counting_encoder
+):
+    make_dataset(tmp_path / "d", titles("one"))
+    store = extract_modality(ask(shard=Shard(1, 3)), counting_encoder()).store
+    (old,) = store.glob("segments/*/hidden_states/c/0/0/0")
+    extract_modality(ask(shard=Shard(2, 3)), counting_encoder())
+    rescued = [str(item) for item in open_store(store).item_ids]
+    flip_last_byte(old)
+    kept = [item for item in rescued if item not in ("i0", "i1", "i2")]
+    edited = [
+        {"item_id": item, "title": "edited" if item in kept[:2] else f"one {item}"}
+        for item in ITEMS
+    ]
+    make_dataset(tmp_path / "edited", edited)
+    result = extract_modality(ask("edited", is_repair=True), counting_encoder())
+    assert (result.forwarded, result.replaced) == (8, 2)
+
+
+def test_another_dataset_may_take_a_damaged_store_where_that_is_said(
+    tmp_path, ask, make_dataset, counting_encoder
+):
+    make_dataset(tmp_path / "d", titles("one"))
+    make_dataset(tmp_path / "other", titles("another"))
+    store = extract_modality(ask(), counting_encoder()).store
+    flip_last_byte(next(store.glob("segments/*/hidden_states/c/0/0/0")))
+    result = extract_modality(ask("other", is_repair=True, may_replace=True), counting_encoder())
+    assert result.forwarded == 9

@@ -17,7 +17,7 @@ from crossan.common.contents.comparing import is_foreign
 from crossan.common.datasets import Dataset
 from crossan.extract.job.worklist import Finding, Recorded
 
-__all__ = ["Replaced", "find_replaced", "joined", "settle_replaced"]
+__all__ = ["Replaced", "find_replaced", "joined", "note_replaced", "refuse_foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Replaced:
     def is_foreign(self) -> bool:
         """Whether the store seems to be that of another dataset."""
         return is_foreign(len(self.item_ids), self.compared_count)
+
+    @property
+    def share(self) -> str:
+        """How many they are, for people."""
+        return f"{len(self.item_ids):,} of {self.compared_count:,} items"
 
 
 def find_replaced(findings: Iterable[Finding], recorded: Recorded) -> Replaced:
@@ -56,10 +61,8 @@ def joined(parts: Sequence[Replaced]) -> Replaced:
     return Replaced(tuple(sorted(item_ids)), sum(part.compared_count for part in parts))
 
 
-def settle_replaced(
-    replaced: Replaced, dataset: Dataset, store: Path, *, may_replace: bool
-) -> None:
-    """Say what is replaced, or refuse a store that was made from other contents.
+def refuse_foreign(replaced: Replaced, dataset: Dataset, store: Path) -> None:
+    """Refuse a store that was made from other contents than a dataset has.
 
     Parameters
     ----------
@@ -67,25 +70,27 @@ def settle_replaced(
         As `find_replaced` gives it.
     dataset, store
         What is extracted, and to where.
-    may_replace
-        Whether the user says that all contents have been replaced.
 
     Raises
     ------
     IncompatibleError
         More items differ than not.
     """
-    count = len(replaced.item_ids)
-    if not count:
-        return
-    share = f"{count:,} of {replaced.compared_count:,} items"
-    first = f"first: {replaced.item_ids[0]}"
-    if replaced.is_foreign and not may_replace:
+    if replaced.is_foreign:
         cache = store.parents[2]
         raise IncompatibleError(
             f"{store}: this store was made from other contents than dataset {dataset.name} in"
-            f" {dataset.root} has: {share} have another title or file, or none now, {first}"
+            f" {dataset.root} has: {replaced.share} have another title or file, or none now,"
+            f" first: {replaced.item_ids[0]}"
             "\n  if it is the same dataset with other contents: --replace-contents",
             remedy=f"Give this dataset a cache of its own: --cache {cache}-2",
         )
-    note(f"{store}: replacing the rows of {share}, whose title or file is another one now, {first}")
+
+
+def note_replaced(replaced: Replaced, store: Path) -> None:
+    """Say which rows of a store are replaced, if any."""
+    if replaced.item_ids:
+        note(
+            f"{store}: replacing the rows of {replaced.share}, whose title or file is another one"
+            f" now, first: {replaced.item_ids[0]}"
+        )

@@ -145,6 +145,8 @@ def _begin(
     task: Task, clock: StageClock, open_journals: ExitStack
 ) -> tuple[Task, int, Stream, Replaced]:
     """Open the store and the journal of a task, and find out what remains to be done."""
+    # First, and before the store is begun: a store of another dataset is refused untouched.
+    was_compared = task.request.is_repair and task.repair()
     canary = task.begin_store()
     batch_size = task.settle_batch_size()
     # Before the store's newest version is read: taking over the journal of a dead job may make one.
@@ -152,7 +154,7 @@ def _begin(
     open_journals.callback(journal.close)
     with clock.measure("looking"):
         recorded = {**recorded_in(newest(task.folder)), **journal.entries}
-        work, replaced = task.remaining(recorded, batch_size)
+        work, replaced = task.remaining(recorded, batch_size, was_compared=was_compared)
     # A job that appends nothing may run on any machine.
     if work:
         task.check_canary(canary)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -21,13 +21,20 @@ from crossan.common.contents.media_list import Medium, read_media
 from crossan.common.datasets import Dataset, open_dataset
 from crossan.common.stores import FeatureStore, create_store, open_store, read_canary, store_folder
 from crossan.common.stores.canary import check_canary
+from crossan.common.stores.growing.readable_items import readable_items
 from crossan.common.stores.growing.repair import repair
 from crossan.extract.job.batch_size import find_batch_size, settle_batch_size
 from crossan.extract.job.canary import canary_features
-from crossan.extract.job.plan import plan_batches
+from crossan.extract.job.plan import Batch, plan_batches
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import is_final
-from crossan.extract.job.replacing import Replaced, find_replaced, joined, settle_replaced
+from crossan.extract.job.replacing import (
+    Replaced,
+    find_replaced,
+    joined,
+    note_replaced,
+    refuse_foreign,
+)
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.worklist import (
     Finding,
@@ -66,10 +73,32 @@ class Task:
         media = read_media(dataset, encoder.modality)
         return cls(request, encoder, dataset, media, identity, folder, started)
 
+    def repair(self) -> bool:
+        """Mend a damaged store, and return whether there was one to mend.
+
+        What is left of its items is compared with the dataset first: a repair drops
+        rows, and those of another dataset are not this job's to drop.
+
+        Raises
+        ------
+        IncompatibleError
+            The store was made from other contents, as that of another dataset.
+        StoreIntegrityError
+            It cannot be mended.
+        """
+        if not (self.folder / "versions").is_dir():
+            return False
+        if not self.request.may_replace:
+            # All items, whichever shard this is: the repair is of the whole store.
+            recorded, everything = readable_items(self.folder), (tuple(self.media),)
+            parts = [find_replaced(findings, recorded) for findings in self._look_at(everything)]
+            refuse_foreign(joined(parts), self.dataset, self.folder)
+        mended = repair(self.folder, self.identity, canary_features(self.encoder))
+        note(f"repair {self.folder}: {mended.to_text()}")
+        return True
+
     def begin_store(self) -> npt.NDArray[np.float32] | None:
         """Create the store, or check that the existing one has the same identity.
-
-        With ``--repair`` a damaged store is mended first.
 
         Returns
         -------
@@ -81,9 +110,6 @@ class Task:
         IncompatibleError
             The existing store has another identity.
         """
-        if self.request.is_repair and (self.folder / "versions").is_dir():
-            mended = repair(self.folder, self.identity, canary_features(self.encoder))
-            note(f"repair {self.folder}: {mended.to_text()}")
         # Most jobs find a store, and need the canary only if there is something to append.
         if (self.folder / "store.json").exists():
             create_store(self.folder, self.identity, read_canary(self.folder))
@@ -124,11 +150,21 @@ class Task:
         return find_batch_size(self.folder, self.encoder.modality, self.request.batch_size)
 
     def remaining(
-        self, recorded: Recorded, batch_size: int
+        self, recorded: Recorded, batch_size: int, *, was_compared: bool = False
     ) -> tuple[list[tuple[Finding, ...]], Replaced]:
         """Return this shard's batches without the items that need nothing done.
 
         Every file of the shard is hashed, so that changed content is noticed.
+
+        Parameters
+        ----------
+        recorded
+            What the store and the journal say of their items.
+        batch_size
+            Of the plan.
+        was_compared
+            Whether the store is known to be this dataset's. After a repair too few of
+            its items may be left to tell.
 
         Returns
         -------
@@ -145,17 +181,23 @@ class Task:
         # last digits, whatever an earlier job has done.
         plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)
         batches = self.request.shard.take(plan)
-        item_count = sum(map(len, batches))
         work, looked_at = [], []
+        for findings in self._look_at(batches):
+            work.append(unsettled(findings, recorded))
+            looked_at.append(find_replaced(findings, recorded))
+        replaced = joined(looked_at)
+        if not (was_compared or self.request.may_replace):
+            refuse_foreign(replaced, self.dataset, self.folder)
+        note_replaced(replaced, self.folder)
+        return take_first([findings for findings in work if findings], self.request.limit), replaced
+
+    def _look_at(self, batches: Sequence[Batch]) -> Iterator[tuple[Finding, ...]]:
+        item_count = sum(map(len, batches))
         with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
             worker_count, seconds = self.request.worker_count, self.request.limits.wall_seconds
             for findings in look_at_batches(batches, _look(), worker_count, seconds):
-                work.append(unsettled(findings, recorded))
-                looked_at.append(find_replaced(findings, recorded))
+                yield findings
                 shown.advance(len(findings))
-        replaced = joined(looked_at)
-        settle_replaced(replaced, self.dataset, self.folder, may_replace=self.request.may_replace)
-        return take_first([findings for findings in work if findings], self.request.limit), replaced
 
     def producer(self, batch_size: int) -> dict[str, Any]:
         """Return the provenance of a segment."""
