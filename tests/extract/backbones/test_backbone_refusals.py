@@ -1,9 +1,12 @@
 """Checkpoints that are damaged, hostile or not to be had; and the command line."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +17,7 @@ from crossan.extract.backbones import load_backbone
 from crossan.extract.backbones.cli import app
 from crossan.extract.backbones.families import FAMILIES
 from crossan.extract.backbones.presets import PRESETS, default_preset, resolve
+from crossan.extract.job.request import backbone_source
 from support.refusals import refusal
 
 
@@ -38,9 +42,79 @@ def test_damaged_weights_are_named_with_the_remedy(copy):
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(
         UsageError,
-        match=r"(?s)BertModel could not be loaded from .*\n  Run: hf download .*--force-download",
+        match=r"BertModel could not be loaded from .*\n  .*again, to a new folder: --backbone FOLDER",
     ):
         load(copy)
+
+
+def test_a_damaged_snapshot_of_the_hub_is_fetched_again_at_its_commit(tiny, tmp_path):
+    commit = "0123456789" * 4
+    folder = tmp_path / "models--org--bert" / "snapshots" / commit
+    shutil.copytree(tiny["bert"][1], folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UsageError) as caught:
+        load(folder)
+    expected = f"Run: hf download org/bert --revision {commit} --force-download"
+    assert caught.value.remedy == expected
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "vocab.txt").unlink(),
+        lambda folder: (folder / "model.safetensors").write_bytes(b""),
+        lambda folder: (folder / "model.safetensors").rename(folder / "pytorch_model.bin"),
+        lambda folder: change_config(folder, vocab_size=7),
+    ],
+)
+def test_no_remedy_writes_into_the_folder_of_a_checkpoint(copy, damage):
+    damage(copy)
+    with pytest.raises(UsageError) as caught:
+        load(copy)
+    remedy = caught.value.remedy or ""
+    assert "--local-dir" not in remedy
+    assert "ID" not in remedy
+    assert f"save_pretrained('{copy}')" not in remedy
+
+
+@pytest.mark.parametrize(
+    "name", ["", "config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"]
+)
+def test_what_may_not_be_read_is_refused_as_such(copy, name, monkeypatch):
+    """By stand-ins for the system's calls, as whoever runs the tests may be allowed everything."""
+    forbidden = copy / name
+
+    def refuse(call):
+        def guarded(path, *args, **options):
+            if Path(path) == forbidden:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return call(path, *args, **options)
+
+        return guarded
+
+    monkeypatch.setattr(Path, "open", refuse(Path.open))
+    monkeypatch.setattr(os, "scandir", refuse(os.scandir))
+    before = sorted(copy.iterdir()) if name else None
+    with pytest.raises(ResourceError) as caught:
+        load(copy)
+    assert caught.value.message == f"{forbidden}: cannot be read: Permission denied"
+    assert caught.value.remedy.endswith("or give another folder: --backbone FOLDER")
+    assert caught.value.exit_code == 6
+    assert before is None or sorted(copy.iterdir()) == before
+
+
+def test_a_folder_that_may_not_be_entered_is_refused_as_such(tiny, monkeypatch):
+    folder = tiny["bert"][1]
+
+    def refuse(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(ResourceError, match="cannot be read: Permission denied"):
+        load(folder)
+    with pytest.raises(ResourceError, match="cannot be read: Permission denied"):
+        backbone_source(str(folder), Modality.TEXT, (Modality.TEXT,))
 
 
 def test_weights_of_another_shape_are_refused(copy):

@@ -6,19 +6,57 @@ regular file of a bounded size, and no pointer that git-lfs left behind.
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.canonical import canonical_bytes, parse_object
-from crossan.cache_schema.errors import StoreIntegrityError, UsageError
+from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, UsageError
 
-__all__ = ["check_file", "read_object", "read_text"]
+__all__ = ["cannot_read", "check_file", "check_folder", "read_object", "read_text"]
 
 _MOST_BYTES = 64 << 20
 """Bytes of a text; the largest tokenizer.json of a published checkpoint has 33 MB."""
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+
+def cannot_read(path: Path, error: OSError) -> ResourceError:
+    """Return the error for a file or folder that is there but that the system does not let us read.
+
+    Nothing is known to be wrong with the checkpoint, so it need not be fetched again.
+    """
+    return ResourceError(
+        f"{path}: cannot be read: {error.strerror}",
+        remedy="Make it readable for the user who runs this, or give another folder:"
+        " --backbone FOLDER",
+    )
+
+
+def check_folder(path: Path) -> bool:
+    """Return whether there is such a folder.
+
+    Raises
+    ------
+    ResourceError
+        The system refuses to look at it, or to list it.
+    """
+    # Not Path.is_dir and Path.glob: the first says no of a folder in one that may not be entered,
+    # or raises, by the version of Python, and the second finds nothing in one that is not listed.
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            return False
+        with os.scandir(path):
+            return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        # A hub id or a preset's name is no path, and may be longer than one.
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return False
+        raise cannot_read(path, error) from None
 
 
 def check_file(path: Path, remedy: str) -> bool:
@@ -27,12 +65,14 @@ def check_file(path: Path, remedy: str) -> bool:
     Parameters
     ----------
     remedy
-        The command that fetches the checkpoint's files again.
+        What to do about a file that is damaged.
 
     Raises
     ------
     UsageError
-        It is a dangling link, no regular file, a pointer of git-lfs, or cannot be read.
+        It is a dangling link, no regular file, or a pointer of git-lfs.
+    ResourceError
+        The system refuses to read it.
     """
     try:
         # A device or a pipe would block the reader, or never end.
@@ -44,14 +84,16 @@ def check_file(path: Path, remedy: str) -> bool:
             ) from None
         return False
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}", remedy=remedy) from None
+        if error.errno == errno.ELOOP:
+            raise UsageError(f"{path}: a link that leads to itself", remedy=remedy) from None
+        raise cannot_read(path, error) from None
     if not is_regular:
         raise UsageError(f"{path}: expected a regular file", remedy=remedy)
     try:
         with path.open("rb") as file:
             start = file.read(len(_LFS_POINTER))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}", remedy=remedy) from None
+        raise cannot_read(path, error) from None
     if start == _LFS_POINTER:
         raise UsageError(
             f"{path}: expected a file of the checkpoint, found a git-lfs pointer to it:"
@@ -68,6 +110,8 @@ def read_text(path: Path, remedy: str) -> str | None:
     ------
     UsageError
         As `check_file`, or it is too large, or not UTF-8.
+    ResourceError
+        The system refuses to read it.
     """
     if not check_file(path, remedy):
         return None
@@ -75,7 +119,7 @@ def read_text(path: Path, remedy: str) -> str | None:
         with path.open("rb") as file:
             data = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}", remedy=remedy) from None
+        raise cannot_read(path, error) from None
     if len(data) > _MOST_BYTES:
         raise UsageError(f"{path}: expected at most {_MOST_BYTES >> 20} MiB", remedy=remedy)
     try:
@@ -94,6 +138,8 @@ def read_object(path: Path, remedy: str) -> dict[str, Any] | None:
     ------
     UsageError
         As `read_text`, or it is not one JSON object.
+    ResourceError
+        The system refuses to read it.
     """
     text = read_text(path, remedy)
     if text is None:

@@ -120,7 +120,7 @@ def settings_of(family: Family, snapshot: Snapshot) -> tuple[Mapping[str, Any], 
     if alone is None:
         raise UsageError(
             f"{folder}: expected {_FILE} beside the weights, found none",
-            remedy=f"Run: {snapshot.download_command()}",
+            remedy=remedy,
         )
     return alone, _FILE
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.checkpoint_files import check_folder
 
 __all__ = ["PRESETS", "Preset", "default_preset", "find_preset", "resolve"]
 
@@ -101,7 +102,7 @@ def resolve(source: str, revision: str | None) -> tuple[str, str | None]:
     A preset fills in its hub id and its pinned revision. An existing folder of
     the same name wins over a preset.
     """
-    preset = None if Path(source).is_dir() else find_preset(source)
+    preset = None if check_folder(Path(source)) else find_preset(source)
     if preset is None:
         return source, revision
     return preset.hub_id, revision or preset.revision

@@ -10,7 +10,7 @@ from typing import Any
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.common.contents.digests import content_digest
-from crossan.extract.backbones.checkpoint_files import read_object
+from crossan.extract.backbones.checkpoint_files import check_folder, read_object
 from crossan.extract.backbones.hub import download, download_command
 
 __all__ = ["Snapshot", "find_snapshot"]
@@ -38,14 +38,10 @@ class Snapshot:
     config: Mapping[str, Any]
     """``config.json`` as it stands."""
 
-    def download_command(self, *, force: bool = False) -> str:
-        """Return the command that fetches these files, or fetches them again."""
-        return _command(self.folder, self.hub_id, self.commit, force=force)
-
     @property
     def remedy(self) -> str:
-        """What to do about a file that is damaged."""
-        return f"Run: {self.download_command(force=True)}"
+        """What to do about a file that is damaged or missing."""
+        return _remedy(self.hub_id, self.commit)
 
     @property
     def config_digest(self) -> str:
@@ -77,9 +73,11 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
     ------
     UsageError
         No such folder or hub id, no safetensors weights, or a revision for a folder.
+    ResourceError
+        The system refuses to read the folder or its ``config.json``.
     """
     folder = Path(source)
-    if folder.is_dir():
+    if check_folder(folder):
         if revision is not None:
             raise UsageError(f"--revision {revision}: {source} is a folder, which has no revisions")
         hub_id, commit = _hub_origin(folder)
@@ -92,7 +90,7 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
             )
         folder = download(source, revision)
         hub_id, commit = source, folder.name
-    config = _read_config(folder, source, f"Run: {_command(folder, hub_id, commit, force=True)}")
+    config = _read_config(folder, source, _remedy(hub_id, commit))
     if not any(folder.glob("*.safetensors")):
         pickled = [
             path.name for pattern in ("*.bin", "*.pt", "*.ckpt") for path in folder.glob(pattern)
@@ -100,8 +98,7 @@ def find_snapshot(source: str, revision: str | None) -> Snapshot:
         raise UsageError(
             f"--backbone {source}: expected weights as *.safetensors in {folder}, "
             f"found {pickled[0] if pickled else 'no weights'}; pickled weights are never loaded",
-            remedy=f"Run: {download_command(hub_id or 'ID', commit)}"
-            "  (or choose a revision or model that has safetensors)",
+            remedy=f"{_remedy(hub_id, commit)}  (or choose a model or revision that has safetensors)",
         )
     return Snapshot(folder, hub_id, commit, config)
 
@@ -119,11 +116,12 @@ def _hub_origin(folder: Path) -> tuple[str | None, str | None]:
     return None, None
 
 
-def _command(folder: Path, hub_id: str | None, commit: str | None, *, force: bool) -> str:
-    command = download_command(hub_id or "ID", commit)
-    if force:
-        command += " --force-download"
-    return command if hub_id else f"{command} --local-dir {folder}"
+def _remedy(hub_id: str | None, commit: str | None) -> str:
+    if hub_id is None:
+        # Never a command that writes into it: the folder is the user's, who may have tuned it.
+        return "Download or copy the checkpoint again, to a new folder: --backbone FOLDER"
+    # What this replaces in the hub cache is the same file of the same commit.
+    return f"Run: {download_command(hub_id, commit)} --force-download"
 
 
 def _read_config(folder: Path, source: str, remedy: str) -> dict[str, Any]:

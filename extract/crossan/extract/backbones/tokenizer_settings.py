@@ -129,6 +129,7 @@ def unread(folder: Path, settings: TokenizerSettings, own: Any) -> UsageError:  
     return UsageError(
         f"{folder / TOKENIZER_CONFIG}: expected a tokenizer that tokenizer.json describes,"
         f" or {own.__name__} with {next(iter(own.vocab_files_names.values()))}, {declared}",
-        remedy="Save it with transformers as tokenizer.json, where its class can:"
-        f" AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})",
+        remedy="Save it as tokenizer.json in a copy of the folder, where its class can:"
+        f" cp -r {folder} {folder}-2, then in Python"
+        f" AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained('{folder}-2')",
     )

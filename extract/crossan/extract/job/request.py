@@ -12,6 +12,7 @@ from pathlib import Path
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.memory import parse_size
+from crossan.extract.backbones.checkpoint_files import check_folder
 from crossan.extract.job.plan import Shard
 from crossan.extract.workers import Limits
 
@@ -174,11 +175,15 @@ def backbone_source(
     ------
     UsageError
         One backbone is named for several modalities.
+    ResourceError
+        The system refuses to read the folder.
     """
     if backbone is None:
         return None
     folder = Path(backbone)
-    if not (folder / "config.json").exists() and (folder / modality.value).is_dir():
+    # Not Path.exists, which raises where a folder may not be looked into.
+    is_checkpoint = os.path.exists(folder / "config.json")  # noqa: PTH110
+    if check_folder(folder) and not is_checkpoint and check_folder(folder / modality.value):
         return str(folder / modality.value)
     if len(modalities) > 1:
         names = ", ".join(modality.value for modality in modalities)
