@@ -14,6 +14,7 @@ from crossan.common.refusals import blaming
 
 __all__ = [
     "LARGEST_METADATA",
+    "NEW_FILE",
     "begin_write",
     "blaming",
     "create_exclusively",
@@ -31,6 +32,12 @@ __all__ = [
 
 LARGEST_METADATA = LARGEST_FILE
 """Bytes of a file of metadata at most, on a disk or a server; ours are far below."""
+
+NEW_FILE = 0o666
+"""Mode of a new file, from which the system takes the user's umask away.
+
+A group that shares a cache sets its umask so that all of it may write there.
+"""
 
 
 def write_durably(path: Path, *parts: bytes | memoryview, shown_as: Path | None = None) -> None:
@@ -61,7 +68,7 @@ def begin_write(path: Path, *parts: bytes | memoryview, shown_as: Path | None = 
     A caller can write its next file while another thread waits for the disk.
     """
     with blaming(shown_as or path, byte_count := sum(len(part) for part in parts)):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, NEW_FILE)
     is_whole = False
     try:
         with blaming(shown_as or path, byte_count):

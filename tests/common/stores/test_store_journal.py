@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -326,3 +327,23 @@ def test_manifest_entry_is_committed_once(store):
     first = read_version(store, 1).segments[0]
     assert commit_segment(store, SegmentEntry(first.segment_id, first.sha256)) == 2
     assert read_version(store).version == 2
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_every_file_of_a_store_is_as_open_as_the_umask_says(
+    begin_store, make_identity, make_rows, umask
+):
+    before = os.umask(umask)
+    try:
+        folder = begin_store(make_identity())
+        journal = Journal.open(folder, "shard 1/1")
+        journal.append(make_rows(range(3)))
+        journal.publish({})
+        journal.append(make_rows(range(3, 5)))
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in files}
+        journal.close()
+    finally:
+        os.umask(before)
+    assert {"journal.log", "items.parquet", "store.json"} <= set(modes)
+    assert modes == dict.fromkeys(modes, 0o666 & ~umask)

@@ -20,7 +20,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.modality import ItemStatus
 from crossan.cache_schema.segment import Holding, new_segment_id
-from crossan.common.files import fsync_folder, move, read_regular, write_all
+from crossan.common.files import NEW_FILE, fsync_folder, move, read_regular, write_all
 from crossan.common.owners import our_token
 from crossan.common.refusals import blaming, make_folder
 from crossan.common.stores.folders import read_identity
@@ -254,7 +254,7 @@ class Journal:
     def _open_log(self) -> int:
         path = self._folder / _LOG
         with blaming(path):
-            log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, NEW_FILE)
         end = 0
         for staged, end in read_records(  # noqa: B007 - read after the loop
             log, self._dtype.itemsize * self._row_shape[0] * self._row_shape[1]

@@ -85,6 +85,11 @@ def _write_one(folder: Path, modality: Modality, seed: int) -> None:
         model = _MODELS[modality]()
     make_folder(folder)
     model.save_pretrained(folder)
+    # safetensors writes files that their owner alone may read. The file beside the weights is as
+    # readable as the user's umask lets new files be.
+    mode = (folder / "config.json").stat().st_mode
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(mode)
     _PROCESSORS[modality](folder)
 
 
