@@ -96,7 +96,10 @@ def test_items_in_no_version_are_to_be_extracted(place):
             "  image has 40 items, 2 of the dataset's were never extracted, first: h00"
         )
         extract = f"crossan-extract --modality image --dataset {place / 'd'} --cache {place / 'c'}"
-        assert caught.value.remedy == f"Run: {extract}"  # neither command has --drop-items
+        options = "--backbone made-up --layers 0,1 --pooling cls"
+        assert (
+            caught.value.remedy == f"Run: {extract} {options}"
+        )  # neither command has --drop-items
     grow_store(place, Modality.IMAGE)
     assert json.loads(run(evaluate, place / "r", "--json").stdout)["items"] == 42
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
 from crossan.common.stores.folders import require_cache
+from crossan.train.features.extract_command import extract_command
 from crossan.train.settings import DataSettings
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "Served",
     "cache_folder",
     "choose_stores",
-    "extract_command",
     "keep_served",
     "lock_entries",
 ]
@@ -251,7 +251,7 @@ def _unserved(
         for m, items in lacking.items()
     ]
     # An earlier run cannot drop items: it was trained on their rows.
-    extract = f"Run: {extract_command(lacking, data)}"
+    extract = f"Run: {extract_command(lacking, data, stores)}"
     return DataError(
         "\n  ".join(["the stores do not hold every item of the dataset", *lines]),
         remedy=extract if recorded else f"{extract}  (or --drop-items)",
@@ -274,16 +274,10 @@ def _bare(
     if recorded.may_follow:
         return DataError(
             problem,
-            remedy=f"Add their media to the dataset and run: {extract_command(stores, data)}",
+            remedy=f"Add their media to the dataset and run: {extract_command(stores, data, stores)}",
         )
     pinned = ", ".join(f"{m.value} {store.version}" for m, store in stores.items())
     return DataError(
         f"{recorded.run}: this run reads pinned versions of its stores ({pinned}), where {problem}",
         remedy=recorded.way_out,
     )
-
-
-def extract_command(modalities: Iterable[Modality], data: DataSettings) -> str:
-    """Return the command that extracts some modalities into a run's cache."""
-    names = ",".join(modality.value for modality in modalities)
-    return f"crossan-extract --modality {names} --dataset {data.dataset} --cache {data.cache}"

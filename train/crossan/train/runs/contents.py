@@ -23,7 +23,8 @@ from crossan.common.contents.comparing import compare_contents
 from crossan.common.datasets import Dataset
 from crossan.common.files import replace_durably
 from crossan.common.stores import FeatureStore, open_store
-from crossan.train.features.sources import RecordedRun, Served, extract_command, keep_served
+from crossan.train.features.extract_command import extract_command
+from crossan.train.features.sources import RecordedRun, Served, keep_served
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import Compared, read_record
@@ -105,7 +106,7 @@ def serve(
             verdicts = _compare(dataset, served, comparing)
     stale = {modality: verdict for modality, verdict in verdicts.items() if verdict.stale}
     if stale and not comparing.may_be_stale:
-        raise _stale_error(stale, dataset, data, recorded)
+        raise _stale_error(stale, dataset, data, served.stores, recorded)
     if stale:
         note(f"--allow-stale: {'; '.join(_lines(stale))}")
     _note_not_compared(verdicts)
@@ -205,6 +206,7 @@ def _stale_error(
     stale: Mapping[Modality, Verdict],
     dataset: Dataset,
     data: DataSettings,
+    stores: Mapping[Modality, FeatureStore],
     recorded: RecordedRun | None,
 ) -> DataError:
     heading = f"dataset {dataset.name} is not what the stores were made from"
@@ -221,7 +223,7 @@ def _stale_error(
         # Extraction into that cache would take the rows from the dataset that they belong to.
         cache = f"{data.cache}-2"
     extracted = data.model_copy(update={"cache": cache})
-    remedy = f"Run: {extract_command(stale, extracted)}"
+    remedy = f"Run: {extract_command(stale, extracted, stores)}"
     if cache != data.cache:
         remedy += f", then give --cache {cache}"
     if recorded is not None and (not recorded.may_follow or data.drop_items):
