@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from crossan.cache_schema.errors import UsageError
+from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.refusals import refuse_dangling
 
 __all__ = ["folder_of_ours", "require_outside_of_ours", "require_replaceable"]
@@ -43,13 +44,8 @@ def require_replaceable(path: Path, is_ours: Callable[[bytes], bool], shown_as: 
     if not path.exists():
         return
     # A link would be replaced and not followed, and what it leads to need not be the user's.
-    if path.is_symlink():
-        found = f"a link to {path.readlink()}"
-    elif path.is_dir():
-        found = "a folder"
-    elif not path.is_file():
-        found = "a pipe or device"
-    else:
+    found = what_lies_at(path)
+    if path.is_file() and not path.is_symlink():
         with path.open("rb") as file:
             if is_ours(file.read(_LOOKED_AT)):
                 return

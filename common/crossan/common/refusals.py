@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from crossan.cache_schema.errors import ResourceError, UsageError
+from crossan.common.kinds_of_files import what_lies_at
 
 __all__ = [
     "CANNOT_WRITE",
@@ -104,7 +105,7 @@ def _why(error: OSError, path: Path) -> str:
     if error.errno == errno.ENOTDIR:
         part = _nearest(path.parent)
         if not part.is_dir():
-            return f"{part} is a file, expected a folder"
+            return f"{part} is {what_lies_at(part)}, expected a folder"
     if error.errno == errno.ENOENT:
         if not os.path.exists(path.parent):  # noqa: PTH110 - see _nearest
             return f"{_nearest(path.parent)} has no {_below_nearest(path.parent)} in it"
@@ -206,7 +207,7 @@ def require_no_file(folder: Path, shown_as: str | None = None) -> None:
     nearest = _nearest(folder)
     if not nearest.is_dir():
         raise ResourceError(
-            f"{shown_as or folder}: {nearest} is a file, expected a folder",
+            f"{shown_as or folder}: {nearest} is {what_lies_at(nearest)}, expected a folder",
             remedy="Name another folder",
         )
 
@@ -227,5 +228,6 @@ def make_folder(path: Path) -> None:
     except FileExistsError as error:
         refuse_dangling(path)
         raise ResourceError(
-            f"cannot write {path}: expected a folder, found a file", remedy="Name another folder"
+            f"cannot write {path}: expected a folder, found {what_lies_at(path)}",
+            remedy="Name another folder",
         ) from error

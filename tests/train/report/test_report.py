@@ -159,7 +159,7 @@ def test_only_an_earlier_page_is_replaced(make_run, tmp_path):
         ("notes.html", "a file that this command did not write"),
         ("link.html", "a link to notes.html"),
         ("dangling.html", "which is not there"),
-        ("pipe.html", "a pipe or device"),
+        ("pipe.html", "a named pipe"),
     ):
         with pytest.raises(UsageError, match=found) as refused:
             write_report([run], tmp_path / out)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from typer.testing import CliRunner
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.common.stores import fsck
 from crossan.common.stores.cli import app
 from crossan.common.stores.sharing.objects import ObjectRemote
@@ -58,12 +58,14 @@ def test_without_a_slash_nothing_is_written_into_a_cache(shop, team, tmp_path):
         (team / "shop/text", "found bert-1 there"),
         (tmp_path / "empty", "found an empty folder"),
         (tmp_path / "other", "found notes.txt there"),
-        (tmp_path / "file", "found a file"),
         (team / "shop/text/bert-1/inside", "expected a folder outside of every store"),
         (f"{team}/shop/text/bert-1/", "expected a folder outside of every store"),
     ]:
         with pytest.raises(UsageError, match=found):
             run("push", shop, target)
+    for words in (["push", shop, tmp_path / "file"], ["merge", tmp_path / "file", shop]):
+        with pytest.raises(ResourceError, match="file is a file, expected a folder"):
+            run(*words)
     assert snapshot(team) == before
     assert not list((tmp_path / "empty").iterdir())
     assert len(list((tmp_path / "other").iterdir())) == 1
@@ -168,7 +170,7 @@ def test_no_store_is_written_into_a_run_or_a_dataset(shop, tmp_path, file, owner
 def test_a_link_is_named_with_where_it_leads(shop, tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     for words in (["push", shop, tmp_path / "link"], ["merge", tmp_path / "link", shop]):
-        with pytest.raises(UsageError, match="found a link to nowhere, which is not there"):
+        with pytest.raises(UsageError, match=r"link leads to .*/nowhere, which is not there"):
             run(*words)
 
 

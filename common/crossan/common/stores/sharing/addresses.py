@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crossan.cache_schema.errors import RemoteError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.common.kinds_of_files import what_lies_at
+from crossan.common.refusals import require_no_file
 from crossan.common.stores.folders import find_stores
 from crossan.common.stores.sharing.objects import ObjectRemote
 from crossan.common.stores.surroundings import (
@@ -114,11 +114,7 @@ def require_store_target(
     else:
         path = Path(address)
         _require_outside_of_stores(path)
-        if os.path.lexists(path) and not path.is_dir():
-            raise UsageError(
-                f"{address}: expected a store or nothing, found {what_lies_at(path)}",
-                remedy="Name another folder",
-            )
+        require_no_file(path, address)
         names = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
     if names & _PARTS:
         return
