@@ -182,10 +182,10 @@ def _scaled(samples: Sound, clip_length: int) -> Sound:
     bad = np.flatnonzero(~(np.abs(samples) <= LOUDEST))
     if not len(bad):
         return samples
-    if bad[0] < clip_length:
+    if count := int((bad < clip_length).sum()):
         raise MediaError(
             MediaFault.UNKNOWN_SCALE,
-            f"expected samples from -1 to 1, found {len(bad):,} of {len(samples):,}"
+            f"expected samples from -1 to 1, found {count:,} of {len(samples[:clip_length]):,}"
             f" that are not finite or above {LOUDEST:g}",
         )
     # Of the margin behind the clip there may be less.
