@@ -230,11 +230,33 @@ def test_titles_without_quoting_hold_the_delimiter_and_any_mark(tmp_path):
     assert (titles.by_item, titles.header) == (expected, None)
 
 
-@pytest.mark.parametrize("header", ["item,title", "item_id,title", '"Item ID","Title"', "id,name"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        *("item,title", "item_id,title", '"Item ID","Title"', "id,name", "news_title_id,text"),
+        *("articleId,x", "Clicked Items,Text", "nid,heading", "code,description"),
+    ],
+)
 def test_a_header_is_no_item(tmp_path, header):
     titles = read_titles(written(tmp_path / "t.csv", f"{header}\n1,a\n"), ",")
     assert titles.by_item == {"1": "a"}
     assert titles.header is not None
+
+
+@pytest.mark.parametrize("header", ["code,label", "Nummer,Titel", "tweet,words"])
+def test_a_word_above_numbers_is_a_header_and_among_words_an_item(tmp_path, header):
+    word, title = header.split(",")
+    path = written(tmp_path / "t.csv", f"{header}\n1,a\n02,b\n")
+    assert read_titles(path, ",").by_item == {"1": "a", "02": "b"}
+    assert read_titles(path, ",").header == header
+    path = written(tmp_path / "t.csv", f"{header}\n1,a\nmadrid,b\n")
+    assert read_titles(path, ",").by_item == {word: title, "1": "a", "madrid": "b"}
+
+
+@pytest.mark.parametrize("item", ["madrid", "david", "7-id5", "KID", "B00ID", "1"])
+def test_an_id_that_only_ends_like_one_is_an_item(tmp_path, item):
+    titles = read_titles(written(tmp_path / "t.csv", f"{item},Real Madrid\nx,a\n"), ",")
+    assert (titles.by_item, titles.header) == ({item: "Real Madrid", "x": "a"}, None)
 
 
 def test_only_the_blank_of_ascii_parts_items(tmp_path):
@@ -245,10 +267,19 @@ def test_only_the_blank_of_ascii_parts_items(tmp_path):
     assert table.column("user_id").to_pylist() == ["u v"] * 4
 
 
+def test_a_word_among_numbers_is_a_user_where_its_items_are_numbers(tmp_path):
+    path = written(tmp_path / "p.tsv", "ann\t5 6\n1\t5 6\n2\t6 7\n")
+    assert read_sequences(path).column("user_id").to_pylist()[0] == "ann"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         ("user_id\titem_ids\nu\ta\n", "line 1: .*found a header"),
+        ("user_id\tclicked items\nu\ta\n", "line 1: .*found a header"),
+        ("reader-id\twhat\nu\ta\n", "line 1: .*found a header"),
+        ("Visitor ID\twhat\nu\ta\n", "line 1: .*found a header"),
+        ("who\twhat was read\n1\t5 6\n2\t6 7\n", "line 1: .*found a header"),
         (f"u\ta\nv\t{'x' * 1025} b\n", "line 2: expected an id of at most 1,024 bytes"),
         ("\ta b\n", "line 1: expected an id without NUL and not empty, found ''"),
         ("u\ta\rb\n", "line 1: expected 'user TAB item item ...'"),

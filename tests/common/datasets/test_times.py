@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError
+from crossan.common.datasets.time_ranges import stored_range, time_range
 from crossan.common.datasets.times import milliseconds_of
 
 NOON = datetime(2020, 1, 2, 12, tzinfo=UTC)
@@ -37,14 +38,33 @@ SECONDS = int(NOON.timestamp())
 def test_times_become_milliseconds_in_the_unit_that_makes_them_dates(column, milliseconds, unit):
     times, reading = milliseconds_of(column, source="f", name="t")
     assert (times.to_pylist(), reading.unit) == ([milliseconds], unit)
-    assert reading.doubt is None
+    assert time_range(reading).doubt is None
 
 
 def test_a_unit_that_was_given_is_obeyed_and_its_doubt_said():
     times, reading = milliseconds_of(pa.array([SECONDS]), "ms", source="f", name="t")
     assert times.to_pylist() == [SECONDS]
     assert reading.dates == (datetime.fromtimestamp(SECONDS / 1000, UTC),) * 2
-    assert reading.doubt.startswith("1970-01-19 to 1970-01-19 is not within 1990 to 2100")
+    assert time_range(reading).doubt.startswith(
+        "1970-01-19 to 1970-01-19 is not within 1990 to 2100"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "question"),
+    [
+        (["2023010110", "2023010111"], "ends in the future: is the unit s right?"),
+        (["2052-01-01", "2023-01-01"], "2023-01-01 to 2052-01-01 ends in the future: are these"),
+        ([1_700_000_000, 3_000_000_000], "ends in the future: is the unit s right?"),
+    ],
+)
+def test_times_in_the_future_raise_a_doubt(column, question):
+    times, reading = milliseconds_of(pa.array(column), source="f", name="t")
+    assert question in time_range(reading).doubt
+    assert "ends in the future" in stored_range(times).doubt
+    soon = int((datetime.now(UTC) + timedelta(hours=20)).timestamp())
+    _, reading = milliseconds_of(pa.array([soon]), source="f", name="t")
+    assert time_range(reading).doubt is None
 
 
 def test_a_column_of_missing_times_means_file_order():
@@ -175,8 +195,9 @@ def test_moments_of_any_type_are_milliseconds_as_datetime_says(stamps, zone, dat
         return
     assert times.to_pylist() == expected
     assert reading.unit == "calendar"
-    assert (reading.doubt is None) == all(
-        1990 <= (EPOCH + t * MILLISECOND).year < 2100 for t in expected
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert (time_range(reading).doubt is None) == all(
+        moment.year >= 1990 and moment <= tomorrow for moment in aware
     )
 
 

@@ -10,6 +10,11 @@ import pyarrow as pa
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.item_id import id_fault, shortened
+from crossan.common.datasets.headers import (
+    is_sequence_header,
+    is_title_header,
+    is_word_among_numbers,
+)
 from crossan.common.datasets.quoting import (
     Quotation,
     decide_quoting,
@@ -20,13 +25,6 @@ from crossan.common.datasets.tables import read_text
 from crossan.common.datasets.text_rows import RowShape, text_lines
 
 __all__ = ["Titles", "read_sequences", "read_titles"]
-
-_ID_HEADERS = {
-    *("id", "iid", "item", "items", "itemid", "itemids", "itemlist", "itemsequence", "sequence"),
-    *("history", "video", "videoid", "vid", "newsid", "articleid", "productid", "movieid", "asin"),
-}
-_USER_HEADERS = {"user", "users", "userid", "userids", "uid"}
-"""What a header calls ids, in lower case without blanks, dots, dashes and underscores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +69,21 @@ def read_titles(path: Path, delimiter: str, *, may_quote: bool = True) -> Titles
         quotation = decide_quoting(text, shape).quotation
     for number, fields in _title_rows(text, shape, are_quoted=quotation == "syntax"):
         item, title = fields[0], fields[-1]
-        if not titles and header is None and _simplified(item) in _ID_HEADERS:
-            header = delimiter.join(fields)
-            if delimiter in title:
-                raise _title_error(path, delimiter, number, header)
+        if not titles and header is None and is_title_header(item, title):
+            header = _header_of(path, delimiter, number, fields)
             continue
         fault = id_fault(item)
         if fault is None and item in titles:
             fault = f"item {item} was already given on an earlier line"
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
+        if not titles:
+            first = (number, fields)
         titles[item] = title.strip() or None
+    item = next(iter(titles), "")
+    if header is None and is_word_among_numbers(item, [*titles][1:]):
+        header = _header_of(path, delimiter, *first)
+        del titles[item]
     return Titles(titles, header, quotation)
 
 
@@ -98,6 +100,13 @@ def _title_rows(
         if not parted or "\r" in line:
             raise _title_error(shape.path, delimiter, number, line)
         yield number, [item, title]
+
+
+def _header_of(path: Path, delimiter: str, number: int, fields: list[str]) -> str:
+    header = delimiter.join(fields)
+    if delimiter in fields[-1]:
+        raise _title_error(path, delimiter, number, header)
+    return header
 
 
 def _title_error(path: Path, delimiter: str, number: int, line: str) -> DataError:
@@ -133,12 +142,8 @@ def read_sequences(path: Path) -> pa.Table:
                 f"{path}, line {number:,}: expected 'user TAB item item ...', "
                 f"found {shortened(line)}"
             )
-        if not seen and _is_header(user, sequence):
-            raise DataError(
-                f"{path}, line {number:,}: expected 'user TAB item item ...', "
-                f"found a header: {shortened(line)}",
-                remedy="Remove the header",
-            )
+        if not seen and is_sequence_header(user):
+            raise _header_error(path, number, line)
         fault = id_fault(user)
         if user in seen:
             fault = f"user {user} was already given on an earlier line"
@@ -146,18 +151,33 @@ def read_sequences(path: Path) -> pa.Table:
         fault = fault or next(filter(None, map(id_fault, unseen)), None)
         if fault is not None:
             raise DataError(f"{path}, line {number:,}: {fault}")
+        if not seen:
+            first = (number, line, len(sequence))
         commas.look_at(number, line, sequence)
         seen.add(user)
         seen_items.update(unseen)
         users += [user] * len(sequence)
         items += sequence
     commas.require_none(path)
+    if users and is_word_among_numbers(users[0], seen - {users[0]}):
+        number, line, length = first
+        others = set(items[length:])
+        if all(is_word_among_numbers(item, others) for item in items[:length]):
+            raise _header_error(path, number, line)
     return pa.table(
         {
             "user_id": pa.array(users, pa.string()),
             "item_id": pa.array(items, pa.string()),
             "timestamp": pa.nulls(len(items), pa.int64()),
         }
+    )
+
+
+def _header_error(path: Path, number: int, line: str) -> DataError:
+    return DataError(
+        f"{path}, line {number:,}: expected 'user TAB item item ...', "
+        f"found a header: {shortened(line)}",
+        remedy="Remove the header",
     )
 
 
@@ -189,11 +209,3 @@ class _ItemCommas:
                 f"found {shortened(line)}",
                 remedy="Part the items of a line by blanks",
             )
-
-
-def _is_header(user: str, sequence: list[str]) -> bool:
-    return _simplified(user) in _USER_HEADERS and _simplified(sequence[0]) in _ID_HEADERS
-
-
-def _simplified(name: str) -> str:
-    return name.strip().lower().translate(dict.fromkeys(map(ord, "_-. ")))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +14,7 @@ __all__ = ["DATES_BEGIN_MS", "stored_range", "time_range"]
 
 DATES_BEGIN_MS = 631_152_000_000
 """1990. Smaller timestamps of a dataset are numbers that only order its rows."""
+_PLAUSIBLE = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
 _DATES_END_MS = 253_402_300_799_999  # the end of the year 9999
 
 
@@ -22,8 +23,23 @@ def time_range(times: TimeReading) -> TimeRange:
     unit = "file order" if times.unit == "none" else times.unit
     first, last = times.dates or (times.first, times.last)
     return TimeRange(
-        unit=unit, decided=times.how, first=_shown(first), last=_shown(last), doubt=times.doubt
+        unit=unit, decided=times.how, first=_shown(first), last=_shown(last), doubt=_doubt(times)
     )
+
+
+def _doubt(times: TimeReading) -> str | None:
+    """Return what speaks against a reading, None for nothing."""
+    if times.dates is None:
+        return None
+    first, last = times.dates
+    is_right = "are these dates" if times.unit == "calendar" else f"is the unit {times.unit}"
+    shown = f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+    if first < _PLAUSIBLE[0] or last >= _PLAUSIBLE[1]:
+        return f"{shown} is not within 1990 to 2100: {is_right} right?"
+    # A day: clocks differ, and so do the zones of times that name none.
+    if last > datetime.now(UTC) + timedelta(days=1):
+        return f"{shown} ends in the future: {is_right} right?"
+    return None
 
 
 def stored_range(timestamps: pa.ChunkedArray) -> TimeRange:

@@ -58,8 +58,6 @@ class TimeReading:
     """The earliest, in milliseconds since 1970; None without timestamps."""
     last: int | None = None
     null_count: int = 0
-    doubt: str | None = None
-    """What speaks against this reading; None for nothing."""
 
     @property
     def dates(self) -> tuple[datetime, datetime] | None:
@@ -279,17 +277,7 @@ def _read(
     else:
         milliseconds = counts // (per_second // 1000)
     first, last = int(milliseconds.min()), int(milliseconds.max())
-    return pa.chunked_array([milliseconds]), TimeReading(
-        shown_unit, how, first, last, doubt=_doubt(first, last, shown_unit)
-    )
-
-
-def _doubt(first: int, last: int, unit: str) -> str | None:
-    if _PLAUSIBLE_S[0] * 1000 <= first and last < _PLAUSIBLE_S[1] * 1000:
-        return None
-    dates = " to ".join(f"{_EPOCH + time * _MILLISECOND:%Y-%m-%d}" for time in (first, last))
-    wrong = "are these dates" if unit == "calendar" else f"is the unit {unit}"
-    return f"{dates} is not within 1990 to 2100: {wrong} right?"
+    return pa.chunked_array([milliseconds]), TimeReading(shown_unit, how, first, last)
 
 
 def _is_castable(text: pa.StringScalar, kind: pa.DataType) -> bool:
