@@ -25,6 +25,7 @@ from crossan.extract.backbones.library import load_processor
 from crossan.extract.backbones.preparing import PicturePreparer, ProcessorPreparer, SoundPreparer
 
 PICTURE = {"size": {"height": 32, "width": 32}}
+PADDED = {"do_pad": True, "pad_size": {"height": 32, "width": 32}}
 CROPPED = {
     "size": {"shortest_edge": 40},
     "do_center_crop": True,
@@ -123,9 +124,9 @@ def test_frames_equal_the_processor_to_the_bit(tiny, tmp_path, family, changes, 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"size": {"shortest_edge": 32, "longest_edge": 32}},
-        {"size": {"max_height": 32, "max_width": 32}},
-        PICTURE | {"do_pad": True, "pad_size": {"height": 32, "width": 32}},
+        PADDED | {"size": {"shortest_edge": 32, "longest_edge": 32}},
+        PADDED | {"size": {"max_height": 32, "max_width": 32}},
+        PADDED | PICTURE,
     ],
 )
 def test_what_we_do_not_follow_is_prepared_by_the_processor(tiny, tmp_path, changes):
@@ -164,13 +165,11 @@ def test_a_processor_that_refuses_a_plain_picture_is_named(tiny, tmp_path):
         load(Modality.IMAGE, folder)
 
 
-def test_a_picture_of_another_size_than_the_backbone_takes_is_bad_data(tiny, tmp_path):
-    backbone = load(
-        Modality.IMAGE, change_processor(tiny["vit"][1], tmp_path / "model", do_resize=False)
-    )
-    assert backbone.prepare(random_picture(32, 32))["pixel_values"].shape == (3, 32, 32)
+def test_a_picture_of_another_size_than_the_backbone_takes_is_bad_data(tiny):
+    preparer = replace(load(Modality.IMAGE, tiny["vit"][1]).preparer(), size=None)
+    assert preparer(random_picture(32, 32))["pixel_values"].shape == (3, 32, 32)
     with pytest.raises(DataError, match="expected a picture of 32 x 32 pixels, found 9 x 40"):
-        backbone.prepare(random_picture(40, 9))
+        preparer(random_picture(40, 9))
 
 
 def test_a_thread_of_pixels_is_refused_before_it_fills_the_memory(tiny):

@@ -28,7 +28,7 @@ _SEEN = {Modality.IMAGE, Modality.VIDEO}
 _TRIED_SIZES = ((48, 96), (300, 120), (19, 7))
 """(height, width) of the pictures prepared: a wide, a tall and a small one."""
 
-_SIZING = ("do_resize", "size", "do_center_crop", "crop_size", "do_pad")
+_SIZING = ("do_resize", "size", "do_center_crop", "crop_size", "do_pad", "pad_size")
 """Settings that decide the size of what an image processor gives."""
 
 
