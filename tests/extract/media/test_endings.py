@@ -181,8 +181,9 @@ def test_a_cut_file_gives_all_or_nothing(tmp_path, name, frame_count, sound_s):
             try:
                 is_right = np.array_equal(decode(part), values)
             except MediaError as error:
-                # Of MP3 nothing says that it goes on.
-                is_right = error.reason is MediaFault.TRUNCATED or name == "mp3"
+                # Nothing says that MP3 goes on, and part of a header may be anything.
+                is_vague = name == "mp3" or len(data) - cut < 188
+                is_right = error.reason is MediaFault.TRUNCATED or is_vague
             assert is_right, (cut, decode)
 
 

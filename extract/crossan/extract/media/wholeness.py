@@ -18,7 +18,7 @@ _MOST_STEPS: Final = 200_000
 _UNKNOWN_SIZE: Final = 0x7FFF_0000
 """Writers to a pipe cannot know a sound's size and write a number like this or larger, or 0."""
 
-_BOXES = {b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"mfra", b"sidx", b"styp", b"uuid"}
+_BOXES = set(b"ftyp moov mdat moof free skip wide mfra sidx styp uuid".split())
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _ADTS_HEADER_BYTES: Final = 7
 _W64_DATA: Final = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
@@ -62,7 +62,7 @@ def is_cut(file: Readable, name: str) -> bool | None:
 
 
 def _boxes(file: Readable) -> bool | None:
-    position, kinds = 0, set()
+    position, kind, kinds = 0, b"", set()
     for kind, end in _top_boxes(file):
         kinds.add(kind)
         if end > file.size:
@@ -70,8 +70,8 @@ def _boxes(file: Readable) -> bool | None:
             return True if kind in _BOXES else None
         position = end
     rest = file.at(position, 8)
-    if b"mdat" in kinds and kinds.isdisjoint((b"moov", b"moof")):
-        # Many cameras write the index last.
+    if kinds.isdisjoint((b"moov", b"moof")) or kind == b"moof":
+        # Many cameras write the index last, and a fragment's samples come behind its own.
         return True
     if len(rest) == 8 and rest[:4] == b"\0\0\0\0":
         # A box without a length reaches to the end, wherever that is.
@@ -125,7 +125,7 @@ def _segment(file: Readable) -> bool | None:
     start = header[1] + header[0]
     length = _vint(head, start + 4) if head[start : start + 4] == _SEGMENT else None
     if length is None or length[0] is None:
-        return None
+        return True if start + 12 > file.size else None
     return length[1] + length[0] > file.size
 
 
