@@ -77,7 +77,7 @@ def test_a_damaged_record_is_named(small, name, damage):
     train_quickly(small, epochs=1)
     record = small / "r" / name
     record.write_bytes(damage(record.read_bytes()))
-    with pytest.raises(StoreIntegrityError, match=f"r/{name}: expected JSON"):
+    with pytest.raises(StoreIntegrityError, match=f"r/{name}: expected one JSON object"):
         train_quickly(small, "--resume", epochs=2)
 
 

@@ -23,6 +23,7 @@ from crossan.common.stores import FeatureStore, create_store, open_store, read_c
 from crossan.common.stores.canary import check_canary
 from crossan.common.stores.growing.readable_items import readable_items
 from crossan.common.stores.growing.repair import repair
+from crossan.common.stores.surroundings import is_begun
 from crossan.extract.job.batch_size import find_batch_size, settle_batch_size
 from crossan.extract.job.canary import canary_features
 from crossan.extract.job.plan import Batch, plan_batches
@@ -86,7 +87,7 @@ class Task:
         StoreIntegrityError
             It cannot be mended.
         """
-        if not (self.folder / "versions").is_dir():
+        if not is_begun(self.folder):
             return False
         if not self.request.may_replace:
             # All items, whichever shard this is: the repair is of the whole store.
