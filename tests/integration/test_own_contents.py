@@ -65,7 +65,7 @@ def test_another_dataset_of_the_same_name_and_ids_is_refused_everywhere(titled):
     problem = (
         "dataset small is not what the stores were made from\n"
         "  text: 40 of 40 items have other contents than the store's rows were made from,"
-        " first: i00; the store may be that of another dataset"
+        " first: i00, i01, i02; the store may be that of another dataset"
     )
     errors = attempt_all(titled)  # train, evaluate and recommend, again and again
     for error in errors[::3]:

@@ -32,6 +32,9 @@ from crossan.train.settings import DataSettings
 
 __all__ = ["Comparing", "Verdict", "Verdicts", "counts_of", "serve", "write_comparison"]
 
+_SHOWN = 3
+"""Stale items that a message names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparing:
@@ -56,7 +59,7 @@ class Verdict:
     unrecorded: int
     """Items not compared, as the store does not record their contents."""
     first: str | None
-    """First stale item."""
+    """First stale items."""
     is_foreign: bool
     """Whether the store seems to be that of another dataset."""
 
@@ -146,7 +149,7 @@ def _verdict(dataset: Dataset, item_ids: np.ndarray, store: FeatureStore) -> Ver
         stale=len(comparison.stale),
         not_here=len(comparison.not_here),
         unrecorded=len(comparison.unrecorded),
-        first=comparison.stale[0] if comparison.stale else None,
+        first=", ".join(comparison.stale[:_SHOWN]) or None,
         is_foreign=comparison.is_foreign,
     )
 
