@@ -52,7 +52,9 @@ def test_no_command_reads_the_older_version(grown):
     ):
         result = attempt(command, *arguments)
         assert result.exception.exit_code == 4
-        assert "expected version 2, which was recorded, found none after 1" in str(result.exception)
+        assert "expected version 2, which was recorded, found 1: a manifest was lost" in str(
+            result.exception
+        )
     with pytest.raises(StoreIntegrityError, match="which was recorded"):
         train_quickly(small, "--resume", epochs=1)
     manifest.write_bytes(kept)

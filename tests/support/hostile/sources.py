@@ -37,7 +37,10 @@ def sources_of(kind):
 def _picture(mode, size=(96, 64)):
     shades = np.random.default_rng(len(mode)).integers(0, 60, (size[1], size[0], 3), dtype=np.uint8)
     shades[:, : size[0] // 2, 0] += 150
-    return Image.fromarray(shades).convert(mode)
+    picture = Image.fromarray(shades)
+    if mode == "I;16":  # Pillow would leave 0 to 255, which is black on the scale of 16 bits
+        return Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257)
+    return picture.convert(mode)
 
 
 def _exif(orientation):

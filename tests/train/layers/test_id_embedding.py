@@ -113,7 +113,7 @@ def test_rows_of_single_numbers_follow_their_items_too():
 
 
 def test_a_catalogue_is_recorded_once_and_any_other_is_refused(tmp_path):
-    ids = np.array(["a", "b,c", "ü", "v 1\n"])
+    ids = np.array(["a", "b,c", "v 1\n", "ü"])
     settle_catalogue(tmp_path, ids, "Begin anew")
     settle_catalogue(tmp_path, ids, "Begin anew")
     assert read_catalogue(tmp_path).tolist() == ids.tolist()
