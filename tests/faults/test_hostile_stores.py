@@ -26,6 +26,7 @@ import pytest
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import CrossanError
 from crossan.common.stores import fsck, open_store
+from support.json_mutations import spots
 from support.redigest import redigest
 
 STORES = 1_667 if os.environ.get("CROSSAN_FAULTS") == "full" else 40
@@ -41,20 +42,6 @@ def json_files(store):
     return [path for path in sorted(store.rglob("*.json")) if "staging" not in path.parts]
 
 
-def spots(value, path=()):
-    """Yield the way to every value inside a JSON value."""
-    yield path
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value)
-        if isinstance(value, list)
-        else ()
-    )
-    for key, below in inner:
-        yield from spots(below, (*path, key))
-
-
 def put(value, path, new):
     for key in path[:-1]:
         value = value[key]
@@ -64,7 +51,7 @@ def put(value, path, new):
 def change_json(chance, store):
     path = chance.choice(json_files(store))
     value = json.loads(path.read_text())
-    where = chance.choice([spot for spot in spots(value) if spot])
+    where = chance.choice(list(spots(value)))
     put(value, where, chance.choice(WORDS))
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
     if path.name == "segment.json" and chance.random() < 0.5:

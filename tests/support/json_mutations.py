@@ -45,7 +45,8 @@ def mutations(data, chance, count):
             yield kind.__name__.strip("_"), changed
 
 
-def _spots(value, path=()):
+def spots(value, path=()):
+    """Yield the way to every value inside a JSON value."""
     if path:
         yield path
     inner = (
@@ -56,7 +57,7 @@ def _spots(value, path=()):
         else ()
     )
     for key, below in inner:
-        yield from _spots(below, (*path, key))
+        yield from spots(below, (*path, key))
 
 
 def _parent(value, path):
@@ -70,25 +71,25 @@ def _written(value):
 
 
 def _replaced(data, value, chance):
-    spot = chance.choice(list(_spots(value)))
+    spot = chance.choice(list(spots(value)))
     _parent(value, spot)[spot[-1]] = chance.choice(VALUES)
     return _written(value)
 
 
 def _respelled(data, value, chance):
-    spot = chance.choice(list(_spots(value)))
+    spot = chance.choice(list(spots(value)))
     _parent(value, spot)[spot[-1]] = _MARK
     return _written(value).replace(f'"{_MARK}"'.encode(), chance.choice(SPELLINGS).encode())
 
 
 def _without(data, value, chance):
-    spot = chance.choice(list(_spots(value)))
+    spot = chance.choice(list(spots(value)))
     del _parent(value, spot)[spot[-1]]
     return _written(value)
 
 
 def _renamed(data, value, chance):
-    spot = chance.choice([spot for spot in _spots(value) if isinstance(spot[-1], str)])
+    spot = chance.choice([spot for spot in spots(value) if isinstance(spot[-1], str)])
     parent = _parent(value, spot)
     parent[chance.choice([spot[-1].upper(), spot[-1] + " ", "", "../x", "\0"])] = parent.pop(
         spot[-1]
@@ -97,7 +98,7 @@ def _renamed(data, value, chance):
 
 
 def _twice(data, value, chance):
-    spot = chance.choice(list(_spots(value)))
+    spot = chance.choice(list(spots(value)))
     parent = _parent(value, spot)
     if isinstance(parent, list):
         parent.insert(spot[-1], parent[spot[-1]])
@@ -107,7 +108,7 @@ def _twice(data, value, chance):
 
 
 def _more(data, value, chance):
-    parents = [value, *(_parent(value, spot) for spot in _spots(value))]
+    parents = [value, *(_parent(value, spot) for spot in spots(value))]
     parent = chance.choice([parent for parent in parents if isinstance(parent, dict)])
     parent["more"] = chance.choice(VALUES)
     return _written(value)

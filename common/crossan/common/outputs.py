@@ -44,14 +44,14 @@ def require_replaceable(path: Path, is_ours: Callable[[bytes], bool], shown_as: 
     if not path.exists():
         return
     # A link would be replaced and not followed, and what it leads to need not be the user's.
-    found = what_lies_at(path)
+    obstacle = what_lies_at(path)
     if path.is_file() and not path.is_symlink():
         with path.open("rb") as file:
             if is_ours(file.read(_LOOKED_AT)):
                 return
-        found = "a file that this command did not write"
+        obstacle = "a file that this command did not write"
     raise UsageError(
-        f"{shown_as}: expected nothing at {path}, or what this command wrote before, found {found}",
+        f"{shown_as}: expected nothing at {path}, or what this command wrote before, found {obstacle}",
         remedy="Name another --out, or move it away",
     )
 

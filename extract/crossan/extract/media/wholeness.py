@@ -14,7 +14,6 @@ __all__ = ["FilePart", "flac_samples", "has_all_tracks", "is_cut", "is_fragmente
 
 _MOST_STEPS: Final = 200_000
 """Boxes, tags or frames that are walked; a sound of an hour has fewer."""
-
 _UNKNOWN_SIZE: Final = 0x7FFF_0000
 """Writers to a pipe cannot know a sound's size and write a number like this or larger, or 0."""
 
