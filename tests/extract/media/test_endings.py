@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_audio, decode_video
 from crossan.extract.media.recipe import frame_times
+from crossan.extract.media.wholeness import FilePart
 
 HERTZ, FRAMES_PER_S = 16_000, 5
 # Suffix, FFmpeg's muxer, codecs of frames and sound.
@@ -262,6 +263,25 @@ def test_a_header_may_send_a_reader_anywhere(tmp_path, headers, name, data):
     for decode in (sound_of, frames_of):
         with suppress(MediaError, AbsentMedium):
             assert decode(path).size
+
+
+@pytest.mark.parametrize("length", [0, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_part_of_wave64_may_claim_any_length(tmp_path, headers, length):
+    content = bytearray(headers["w64"])
+    content[56:64] = length.to_bytes(8, "little")  # of the part behind the 40 bytes of the header
+    path = tmp_path / "odd.w64"
+    path.write_bytes(content)
+    with suppress(MediaError):
+        assert sound_of(path).size
+
+
+@pytest.mark.parametrize("position", [-1, 4, 2**62, 2**63, 2**65])
+def test_outside_of_a_file_there_are_no_bytes(tmp_path, position):
+    path = tmp_path / "part"
+    path.write_bytes(b"abcd")
+    with path.open("rb") as file:
+        part = FilePart(file.fileno(), 0, 4)
+        assert (part.at(position, 2), part.at(3, 2)) == (b"", b"d")
 
 
 @pytest.mark.parametrize("noise", [b"noise" * 41, bytes(512)], ids=["noise", "zeros"])

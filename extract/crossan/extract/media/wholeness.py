@@ -16,7 +16,6 @@ _MOST_STEPS: Final = 200_000
 """Boxes, tags or frames that are walked; a sound of an hour has fewer."""
 _UNKNOWN_SIZE: Final = 0x7FFF_0000
 """Writers to a pipe cannot know a sound's size and write a number like this or larger, or 0."""
-
 _BOXES = set(b"ftyp moov mdat moof free skip wide mfra sidx styp uuid".split())
 _SEGMENT: Final = b"\x18\x53\x80\x67"
 _ADTS_HEADER_BYTES: Final = 7
@@ -37,7 +36,9 @@ class FilePart:
 
     def at(self, position: int, count: int) -> bytes:
         """Return ``count`` bytes from a position, fewer at the end of the file."""
-        return os.pread(self.descriptor, count, self.start + position)
+        # A damaged header may send its reader before the file, or farther than a file can reach.
+        is_inside = 0 <= position < self.size
+        return os.pread(self.descriptor, count, self.start + position) if is_inside else b""
 
 
 def is_cut(file: Readable, name: str) -> bool | None:
