@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from crossan.train.settings import RunSettings
+from crossan.train.settings.content import FUSIONS_GROUP
 from crossan.train.settings.describing import describe_settings
-from crossan.train.settings.models import FUSIONS_GROUP, MODELS_GROUP
+from crossan.train.settings.kinds import MODELS_GROUP
 from crossan.train.settings.run import OBJECTIVES_GROUP
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 from crossan.common import plugins
-from crossan.train.settings import models
+from crossan.train.settings import kinds
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 
@@ -35,7 +35,7 @@ def look_anew():
         del sys.modules[name]
     importlib.invalidate_caches()
     plugins.plugin_names.cache_clear()
-    models._loads.cache_clear()
+    kinds._loads.cache_clear()
 
 
 class Page:

@@ -17,7 +17,7 @@ from crossan.train.layers.frozen_towers import FrozenTowers
 from crossan.train.layers.momef import Momef
 from crossan.train.layers.tower import SideAdapterTowers
 from crossan.train.settings import ContentSettings
-from crossan.train.settings.models import FUSIONS_GROUP, MOMEF
+from crossan.train.settings.content import FUSIONS_GROUP, MOMEF
 
 __all__ = ["ItemEncoder", "MakeFusion", "make_fusion", "require_choice"]
 

@@ -1,7 +1,7 @@
 """The table of models by their kinds.
 
 A model is added by a file in this folder, a settings class in
-`crossan.train.settings.models` and a line here. Another package adds one by an
+`crossan.train.settings`, listed in its `kinds`, and a line here. Another package adds one by an
 entry point in the group ``crossan.models``, named as the kind, whose target is
 a `ModelEntry`.
 """
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.plugins import load_plugin, plugin_names
-from crossan.train.settings.models import MODELS_GROUP, ModelSettings, model_settings_classes
+from crossan.train.settings.kinds import MODELS_GROUP, model_settings_classes
+from crossan.train.settings.models import ModelSettings
 
 if TYPE_CHECKING:
     from torch import nn

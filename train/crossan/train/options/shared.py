@@ -33,7 +33,7 @@ _Residence = Literal["auto", "device", "host", "streamed"]
 
 def complete_model(incomplete: str) -> list[str]:
     """Return the kinds of model that a word may become, those of other packages among them."""
-    from crossan.train.settings.models import model_settings_classes
+    from crossan.train.settings.kinds import model_settings_classes
 
     return [kind for kind in model_settings_classes() if kind.startswith(incomplete)]
 

@@ -4,15 +4,17 @@ What belongs here: settings classes with their ranges and meanings. No torch,
 no numpy, nothing that reads a file.
 """
 
-from crossan.train.settings.models import (
+from crossan.train.settings.content import (
     ContentSettings,
     CrossanSettings,
     FrozenSettings,
+    kept_layers,
+)
+from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
     SasrecSettings,
     SequenceSettings,
-    kept_layers,
 )
 from crossan.train.settings.run import (
     CheckpointSettings,

@@ -11,12 +11,10 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.config import Kinds, OneOf, Settings
 from crossan.common.history_mask import HistoryMask
 from crossan.common.plugins import plugin_names
-from crossan.train.settings.models import (
-    CrossanSettings,
-    ModelSettings,
-    model_settings_classes,
-    upgraded_model,
-)
+from crossan.train.settings.content import CrossanSettings
+from crossan.train.settings.earlier import upgraded_model
+from crossan.train.settings.kinds import model_settings_classes
+from crossan.train.settings.models import ModelSettings
 from crossan.train.settings.paper import Paper
 
 __all__ = [

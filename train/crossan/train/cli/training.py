@@ -1,22 +1,17 @@
-"""``crossan-train``, ``crossan evaluate`` and ``crossan recommend``."""
+"""``crossan-train``."""
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
-
-import typer
+from typing import NoReturn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
 from crossan.common.console import (
     AsJson,
-    Column,
     Device,
-    Panel,
     explains_options,
     note,
     print_json,
-    print_table,
     run_command,
 )
 from crossan.common.stores.options import CacheFolder
@@ -31,9 +26,6 @@ from crossan.train.options import (
     MaxRam,
     Modalities,
     Residence,
-    RunArgument,
-    RunCache,
-    RunDataset,
     explain_setting,
     modalities,
     run_settings,
@@ -57,7 +49,7 @@ from crossan.train.options.training import (
     ValidationOnly,
 )
 
-__all__ = ["evaluate", "main", "recommend", "train"]
+__all__ = ["main", "train"]
 
 
 @explains_options(explain_setting)
@@ -161,130 +153,6 @@ def train(
     else:
         print_result(result)
         note(f"run folder: {out}")
-
-
-def evaluate(
-    run: RunArgument,
-    dataset: RunDataset = None,
-    cache: RunCache = None,
-    mask_history: MaskHistory = None,
-    permute_features: Annotated[
-        int | None,
-        typer.Option(
-            "--permute-features",
-            metavar="SEED",
-            min=0,
-            help="Shuffle features between items: what content is worth.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = None,
-    allow_stale: AllowStale = False,
-    device: Device = "auto",
-    residence: Residence = "auto",
-    max_ram: MaxRam = None,
-    max_device_memory: MaxDeviceMemory = None,
-    as_json: AsJson = False,
-) -> None:
-    """Rank a run's validation and test targets again, with the weights of its best epoch.
-
-    Examples
-    --------
-    crossan evaluate runs/first --mask-history none
-    crossan evaluate moved/first --dataset data --cache cache
-    """
-    from crossan.train.features import Placement
-    from crossan.train.runs.opening import open_run
-    from crossan.train.runs.training import evaluate_run
-
-    placement = Placement.parse(residence, max_ram, max_device_memory)
-    opened = open_run(
-        run,
-        device=device,
-        permute_seed=permute_features,
-        placement=placement,
-        may_be_stale=allow_stale,
-        dataset=dataset,
-        cache=cache,
-    )
-    result = evaluate_run(opened, mask_history or opened.settings.mask_history)
-    result |= {"permute_features": permute_features, "dataset_changed": opened.is_changed}
-    if as_json:
-        print_json(result)
-    else:
-        print_result(result)
-
-
-def recommend(
-    run: RunArgument,
-    dataset: RunDataset = None,
-    cache: RunCache = None,
-    user: Annotated[
-        str | None,
-        typer.Option("--user", help="A user of the dataset.", rich_help_panel=Panel.WHAT),
-    ] = None,
-    history: Annotated[
-        str | None,
-        typer.Option(
-            "--history",
-            metavar="A,B,C",
-            help="Item ids, oldest first, instead of --user.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
-    top: Annotated[
-        int,
-        typer.Option("--top", help="How many items.", min=1, rich_help_panel=Panel.WHAT),
-    ] = 10,
-    allow_stale: AllowStale = False,
-    device: Device = "auto",
-    residence: Residence = "auto",
-    max_ram: MaxRam = None,
-    max_device_memory: MaxDeviceMemory = None,
-    as_json: AsJson = False,
-) -> None:
-    """Print the items a run would show next to a user, or after a history.
-
-    Examples
-    --------
-    crossan recommend runs/first --user u0001 --top 5
-    """
-    if (user is None) == (history is None):
-        raise UsageError("recommend: expected one of --user and --history")
-
-    from crossan.train.features import Placement
-    from crossan.train.runs.contents import counts_of
-    from crossan.train.runs.opening import open_run
-    from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
-
-    opened = open_run(
-        run,
-        device=device,
-        placement=Placement.parse(residence, max_ram, max_device_memory),
-        may_be_stale=allow_stale,
-        dataset=dataset,
-        cache=cache,
-    )
-    rows = (
-        history_of_user(opened, user)
-        if user is not None
-        else history_of_items(opened, history or "")
-    )
-    items = recommend_items(opened, rows, top)
-    if as_json:
-        print_json({"user": user, "items": items, "contents": counts_of(opened.verdicts)})
-        return
-    print_table(
-        [
-            Column("rank", is_number=True),
-            Column("score", is_number=True),
-            Column("item"),
-            Column("title"),
-        ],
-        [
-            [str(rank), f"{item['score']:.4f}", item["item_id"], item["title"] or "(no title)"]
-            for rank, item in enumerate(items, 1)
-        ],
-    )
 
 
 def main() -> NoReturn:
