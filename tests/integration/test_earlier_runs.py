@@ -54,7 +54,10 @@ def test_a_run_is_evaluated_as_it_was(place, kind):
     for split in ("valid", "test"):
         # another processor rounds otherwise, by which one of 40 users may move
         assert again[split] == pytest.approx(recorded[split], abs=0.03)
-    assert RunFolder(place / "r" / kind).result() == {"model": kind, **recorded}
+    lock = json.loads((place / "r" / kind / "dataset.lock.json").read_text())
+    data = {"split": "leave-last-out", "split_seed": None, "sequences": lock["sequences"]}
+    assert {name: again[name] for name in data} == data
+    assert RunFolder(place / "r" / kind).result() == {"model": kind, **data, **recorded}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from crossan.cache_schema.errors import (
 from crossan.cache_schema.modality import Modality
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.user_ranks import read_user_ranks
 from support.commands import run, train_quickly
 
 SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
@@ -27,6 +28,7 @@ def test_the_result_keeps_its_promise_and_learns(small):
     promised = {
         "run", "valid", "test", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
         "peak_memory_bytes", "users", "items", "unwinnable_test_targets", "slices", "recommendations", "init",
+        "split", "split_seed", "sequences", "mask_history",
     }  # fmt: skip
     assert promised <= set(result)
     assert (
@@ -45,6 +47,11 @@ def test_the_result_keeps_its_promise_and_learns(small):
     assert sum(row["test_rank"] <= 10 for row in ranks) / 150 == pytest.approx(
         result["test"]["hr@10"]
     )
+    for part in ("valid", "test"):
+        read = read_user_ranks(small / "r", part)
+        assert read.hits(10).mean() == pytest.approx(result[part]["hr@10"])
+        assert read.ndcg(20).mean() == pytest.approx(result[part]["ndcg@20"])
+    assert read.is_cold.sum() == result["cold_test"]["targets"]
     check_slices(result, ranks)
     for name in (
         "config.toml",

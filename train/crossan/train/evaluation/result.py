@@ -126,24 +126,28 @@ def candidate_figures(
 
 
 def write_ranks(ranked: Ranked, path: Path) -> None:
-    """Write one row per user with ranks, targets, and what the slices go by."""
-    kept, targets = ranked.kept, ranked.kept.test_targets
-    item_ids = {
-        name: kept.item_ids[split.targets.numpy()].tolist() for name, split in ranked.splits.items()
-    }
-    table = pa.table(
-        {
-            "user_id": pa.array(kept.user_ids.tolist(), pa.string()),
-            "valid_rank": ranked.ranks["valid"].numpy(),
-            "test_rank": ranked.ranks["test"].numpy(),
-            "valid_item_id": pa.array(item_ids["valid"], pa.string()),
-            "test_item_id": pa.array(item_ids["test"], pa.string()),
-            "test_is_cold": ranked.counts[targets] == 0,
-            "test_training_count": ranked.counts[targets],
-            "test_popularity_decile": popularity_deciles(ranked.counts)[targets],
-            "test_history_length": [len(history) for history in ranked.splits["test"].histories],
+    """Write one row per user with ranks, targets, and what the slices go by.
+
+    `crossan.train.record.user_ranks` reads it.
+    """
+    kept, deciles = ranked.kept, popularity_deciles(ranked.counts)
+    columns: dict[str, dict[str, Any]] = {}
+    for part, split in ranked.splits.items():
+        targets = split.targets.numpy()
+        columns[part] = {
+            "rank": ranked.ranks[part].numpy(),
+            "item_id": pa.array(kept.item_ids[targets].tolist(), pa.string()),
+            "is_cold": ranked.counts[targets] == 0,
+            "training_count": ranked.counts[targets],
+            "popularity_decile": deciles[targets],
+            "history_length": [len(history) for history in split.histories],
         }
-    )
+    # In this order, as programs of others may read the columns by number.
+    order = ["valid_rank", "test_rank", "valid_item_id", "test_item_id"]
+    order += [f"{part}_{name}" for part in ("test", "valid") for name in list(columns[part])[2:]]
+    named = {f"{part}_{name}": values for part in columns for name, values in columns[part].items()}
+    user_ids = pa.array(kept.user_ids.tolist(), pa.string())
+    table = pa.table({"user_id": user_ids, **{name: named[name] for name in order}})
     make_folder(path.parent)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)

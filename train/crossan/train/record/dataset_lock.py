@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.common.datasets import KeptSequences
+from crossan.common.datasets import KeptSequences, SelectionSequences
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.common.files import replace_durably
 from crossan.train.record.shapes import Sequences, read_record
 
-__all__ = ["changed_sequences", "sequence_facts", "settle_sequences"]
+__all__ = [
+    "changed_sequences",
+    "protocol_facts",
+    "sequence_facts",
+    "settle_sequences",
+    "unrecorded_facts",
+]
 
 _FILE = "dataset.lock.json"
 
@@ -27,6 +33,35 @@ def sequence_facts(kept: KeptSequences) -> dict[str, int | str]:
         "items": len(kept.item_ids),
         "interactions": len(kept.items),
         "sequences": sequences_digest(kept),
+    }
+
+
+def protocol_facts(sequences: KeptSequences | SelectionSequences) -> dict[str, int | str | None]:
+    """Return what ``result.json`` and ``validation.json`` say of the data.
+
+    That is the split, its seed, and the digest of users, catalogue and sequences,
+    which without the test part is another one.
+    """
+    return {
+        "split": "leave-last-out",
+        "split_seed": None,
+        "sequences": sequences_digest(sequences),
+    }
+
+
+def unrecorded_facts(folder: Path) -> dict[str, int | str | None]:
+    """Return the `protocol_facts` of a run whose ``result.json`` lacks them, as older ones do.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The record of its sequences is damaged.
+    """
+    recorded = read_record(folder / _FILE, Sequences) or {"sequences": None}
+    return {
+        "split": "leave-last-out",
+        "split_seed": None,
+        "sequences": recorded["sequences"],
     }
 
 

@@ -25,6 +25,7 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
+from crossan.train.record.dataset_lock import unrecorded_facts
 from crossan.train.record.locked_stores import open_locked
 from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
@@ -231,7 +232,7 @@ class RunFolder:
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        return self._with_model(shapes.read_record(self.path / _RESULT, shapes.Result))
+        return self._completed(shapes.read_record(self.path / _RESULT, shapes.Result))
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
         """Write ``validation.json``, the figures of a run that has not seen its test targets."""
@@ -239,7 +240,7 @@ class RunFolder:
 
     def validation(self) -> dict[str, Any] | None:
         """Return ``validation.json``, None where the run has not written it."""
-        return self._with_model(shapes.read_record(self.path / _VALIDATION, shapes.Validation))
+        return self._completed(shapes.read_record(self.path / _VALIDATION, shapes.Validation))
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
@@ -287,11 +288,13 @@ class RunFolder:
                 remedy="Leave the settings as they were, or start another run with another --out",
             )
 
-    def _with_model(self, figures: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return figures with the name of the model, which runs did not always record."""
-        if figures is None or "model" in figures:
-            return figures
-        return {"model": self.settings().model.kind, **figures}
+    def _completed(self, figures: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Return figures with the model's name and the data, which older runs lack."""
+        if figures is None:
+            return None
+        name = {} if "model" in figures else {"model": self.settings().model.kind}
+        facts = {} if "split" in figures else unrecorded_facts(self.path)
+        return {**name, **facts, **figures}
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())

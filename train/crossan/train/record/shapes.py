@@ -175,7 +175,15 @@ class Progress(_Shape):
     metrics: list[MetricsLine]
 
 
-class Validation(_Shape):
+class _Protocol(_Shape):
+    """What both say of the data; older runs did not record all of it."""
+
+    split: str = "leave-last-out"
+    split_seed: _Count | None = None
+    mask_history: str | None = None
+
+
+class Validation(_Protocol):
     """``validation.json``."""
 
     model: str | None = None
@@ -212,7 +220,7 @@ class _Lists(_Shape):
     popularity_lift: float
 
 
-class Result(_Shape):
+class Result(_Protocol):
     """``result.json``."""
 
     model: str | None = None
@@ -226,6 +234,7 @@ class Result(_Shape):
     users: _Count
     items: _Count
     unwinnable_test_targets: _Count
+    sequences: str | None = None
     mask_history: str
     trainable_parameters: _Count
     epochs: _Count

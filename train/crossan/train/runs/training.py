@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossan.common.datasets.protocol import sequences_digest
 from crossan.train.evaluation.result import (
     candidate_figures,
     figures_of,
@@ -21,6 +20,7 @@ from crossan.train.evaluation.result import (
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.trainer import fit
 from crossan.train.record.checkpoint import load_weights
+from crossan.train.record.dataset_lock import protocol_facts
 from crossan.train.record.run_folder import RANKS_FILE
 from crossan.train.runs.contents import counts_of
 from crossan.train.runs.facts import training_facts
@@ -85,7 +85,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         "valid": reached.metrics[reached.best_epoch - 1]["valid"],
         "users": len(run.seen.user_ids),
         "items": len(run.seen.item_ids),
-        "sequences": sequences_digest(run.seen),
+        **protocol_facts(run.seen),
         "contents": counts_of(plan.verdicts),
         "mask_history": run.settings.mask_history,
         **candidate_figures(
@@ -121,5 +121,6 @@ def evaluate_run(
         "run": str(run.folder.path),
         "model": run.settings.model.kind,
         **figures_of(ranked),
+        **protocol_facts(run.kept),
         "contents": counts_of(run.verdicts),
     }
