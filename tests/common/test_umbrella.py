@@ -13,7 +13,7 @@ PROGRAMS = {
     "crossan-extract": "crossan.extract.cli",
     "crossan-train": "crossan.train.cli",
 }
-HEAVY = ("torch", "transformers", "zarr", "numpy", "pyarrow", "PIL", "av")
+HEAVY = ("torch", "transformers", "zarr", "numpy", "pyarrow", "scipy", "PIL", "av")
 
 
 HELPS = [
