@@ -11,7 +11,7 @@ from typing import Any
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
-from crossan.common.config import load_settings, settings_differences, to_toml
+from crossan.common.config import settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
 from crossan.common.refusals import blaming, make_folder, require_no_file
 from crossan.common.stores import FeatureStore
@@ -25,8 +25,16 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
-from crossan.train.record.dataset_lock import unrecorded_facts
 from crossan.train.record.locked_stores import open_locked
+from crossan.train.record.reading import (
+    RANKS_FILE,
+    RESULT_FILE,
+    SWEEP_FILE,
+    VALIDATION_FILE,
+    read_result,
+    read_settings,
+    read_validation,
+)
 from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
 
@@ -39,11 +47,6 @@ _MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
 """Settings that say when to stop or to save, and so may differ when a run goes on."""
 
 _DIVERGENCE, _INITIAL = "divergence.json", "init.json"
-_RESULT, _VALIDATION = "result.json", "validation.json"
-RANKS_FILE = "eval/per_user.parquet"
-"""The rank of every user's targets."""
-SWEEP_FILE = "sweep.toml"
-"""What tells a sweep's folder, which has a ``config.toml`` too, from a run's."""
 
 
 class RunFolder:
@@ -129,15 +132,7 @@ class RunFolder:
         UsageError
             No run lies there.
         """
-        config = self.path / "config.toml"
-        if (self.path / SWEEP_FILE).is_file():
-            raise UsageError(f"{self.path}: expected a run, found a sweep; see {self.path}/runs")
-        if not self.holds_run():
-            raise UsageError(
-                f"no run at {self.path}: expected config.toml there, found none",
-                remedy="crossan-train --out RUN",
-            )
-        return load_settings(RunSettings, files=[config], environment={})
+        return read_settings(self.path)
 
     def lock_stores(
         self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
@@ -223,24 +218,24 @@ class RunFolder:
 
         ``result.json`` goes first, as it tells of a finished run.
         """
-        for name in (_RESULT, _VALIDATION, RANKS_FILE):
+        for name in (RESULT_FILE, VALIDATION_FILE, RANKS_FILE):
             remove_durably(self.path / name)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write ``result.json``."""
-        self._write(_RESULT, json.dumps(result, indent=2) + "\n")
+        self._write(RESULT_FILE, json.dumps(result, indent=2) + "\n")
 
     def result(self) -> dict[str, Any] | None:
         """Return ``result.json``, None before the run is finished."""
-        return self._completed(shapes.read_record(self.path / _RESULT, shapes.Result))
+        return read_result(self.path)
 
     def write_validation(self, figures: Mapping[str, Any]) -> None:
         """Write ``validation.json``, the figures of a run that has not seen its test targets."""
-        self._write(_VALIDATION, json.dumps(figures, indent=2) + "\n")
+        self._write(VALIDATION_FILE, json.dumps(figures, indent=2) + "\n")
 
     def validation(self) -> dict[str, Any] | None:
         """Return ``validation.json``, None where the run has not written it."""
-        return self._completed(shapes.read_record(self.path / _VALIDATION, shapes.Validation))
+        return read_validation(self.path)
 
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
@@ -287,14 +282,6 @@ class RunFolder:
                 f"--resume {self.path}: the run there has other settings\n  {listed}",
                 remedy="Leave the settings as they were, or start another run with another --out",
             )
-
-    def _completed(self, figures: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Return figures with the model's name and the data, which older runs lack."""
-        if figures is None:
-            return None
-        name = {} if "model" in figures else {"model": self.settings().model.kind}
-        facts = {} if "split" in figures else unrecorded_facts(self.path)
-        return {**name, **facts, **figures}
 
     def _write(self, name: str, text: str) -> None:
         replace_durably(self.path / name, text.encode())

@@ -26,6 +26,7 @@ __all__ = [
     "Points",
     "Progress",
     "Result",
+    "Selection",
     "Sequences",
     "Validation",
     "read_lines",
@@ -131,6 +132,7 @@ class Environment(_Shape):
     spec: dict[str, bool | int | float | str | None]
     earlier: list[dict[str, bool | int | float | str | None]] = []
     folder: str | None = None
+    command: list[str] = []
 
 
 class Sequences(_Shape):
@@ -262,3 +264,18 @@ class Failure(_Shape):
 
 class Points(RootModel[list[dict[str, object]]]):
     """``points.json`` of a sweep."""
+
+
+class _ChosenRun(_Shape):
+    # Below the sweep's folder and nowhere else, whoever wrote the file.
+    run: Annotated[str, Field(pattern=r"^runs/[A-Za-z0-9][A-Za-z0-9-]*$")]
+
+
+class _Chosen(_Shape):
+    runs: Annotated[list[_ChosenRun], Field(min_length=1)]
+
+
+class Selection(_Shape):
+    """``selection.json`` of a sweep."""
+
+    chosen: _Chosen | None

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.foreign import read_bounded
-from crossan.train.record.run_folder import RANKS_FILE
+from crossan.train.record.reading import RANKS_FILE
 
 __all__ = ["Part", "UserRanks", "read_user_ranks"]
 
