@@ -84,8 +84,10 @@ def test_a_file_of_users_gives_theirs_in_its_order(place, tmp_path):
             ("--users", "users.txt", "--out", "t.parquet"),
             "--users users.txt, line 2: u0x1: not among the run's 150 users .*did you mean 'u0.1'",
         ),
-        (("--all-users", "--out", "there.parquet"), "found a file\n  Replace it: --replace"),
-        (("--all-users", "--out", "a.parquet"), "found a folder"),
+        (("--all-users", "--out", "there.parquet"), "found a file\n  .*--replace"),
+        (("--all-users", "--out", "there.parquet", "--replace"), "this command did not write"),
+        (("--all-users", "--out", "a.parquet", "--replace"), "found a folder"),
+        (("--all-users", "--out", "c/text/t.parquet"), "found the run"),
     ],
 )
 def test_what_cannot_be_written_is_said_and_nothing_is(
@@ -96,6 +98,7 @@ def test_what_cannot_be_written_is_said_and_nothing_is(
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "there.parquet").write_text("mine")
     (tmp_path / "a.parquet").mkdir()
+    (tmp_path / "c").symlink_to(place / "sasrec")
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UsageError, match=match):
         run(recommend, place / "popularity", *arguments)
@@ -119,5 +122,8 @@ def test_a_file_is_replaced_on_demand_and_never_in_part(place, tmp_path, monkeyp
     with pytest.raises(UsageError, match="--replace"):
         top_lists.write_top_lists(opened, [0, 1], 3, out, may_replace=False)
     assert [entry.name for entry in tmp_path.iterdir()] == ["t.parquet"]
-    run(recommend, place / "popularity", "--all-users", "--out", out, "--replace", "--top", 2)
+    out.unlink()
+    for _ in range(2):
+        top = ("--all-users", "--out", out, "--replace", "--top", 2)
+        run(recommend, place / "popularity", *top)
     assert len(lists_in(out)) == 150

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ from crossan.common.console import (
     print_table,
 )
 from crossan.common.kinds_of_files import what_lies_at
+from crossan.common.outputs import require_outside_of_ours, require_replaceable
 from crossan.train.options import (
     AllowStale,
     MaxDeviceMemory,
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from crossan.train.runs.opening import OpenedRun
 
 __all__ = ["recommend"]
+
+_PARQUET = b"PAR1"
+"""How a Parquet file begins."""
 
 
 def recommend(
@@ -81,7 +86,7 @@ def recommend(
         bool,
         typer.Option(
             "--replace",
-            help="Replace the file --out if it is there.",
+            help="Replace the file --out, if that is a Parquet file.",
             rich_help_panel=Panel.WHAT,
         ),
     ] = False,
@@ -146,10 +151,14 @@ def _require_out(out: Path | None, *, is_for_many: bool, may_replace: bool) -> N
             remedy=f"--out {out.with_suffix('.parquet')}",
         )
     # Before anything is loaded: the same is seen to again when the file gets its name.
-    if out.is_dir() or (out.exists() and not may_replace):
+    shown_as = f"--out {out}"
+    require_outside_of_ours(out.parent, shown_as)
+    if may_replace:
+        require_replaceable(out, lambda begin: begin.startswith(_PARQUET), shown_as)
+    elif os.path.lexists(out):
         raise UsageError(
-            f"--out {out}: expected nothing there, found {what_lies_at(out)}",
-            remedy="Choose another file" if out.is_dir() else "Replace it: --replace",
+            f"{shown_as}: expected nothing there, found {what_lies_at(out)}",
+            remedy="Name another --out, or replace it: --replace",
         )
 
 

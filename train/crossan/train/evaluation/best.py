@@ -63,16 +63,17 @@ def _mask(scores: Tensor, histories: Sequence[np.ndarray]) -> None:
 
 def _best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return the highest of each row and their columns, both ``(rows, count)``."""
-    best, columns = scores.topk(count, dim=1)
-    least = best[:, -1:]
-    # `topk` says nothing of ties. Where the last place could go to several items, the earliest get
-    # it: these rows are few with vectors, and most of them with counts.
-    is_tied = (scores >= least).sum(dim=1) > count
+    # One more than is wanted, as it tells whether the last place could go to several items. `topk`
+    # says nothing of ties: the earliest get it. With vectors such rows are few, with counts most.
+    best, columns = scores.topk(min(count + 1, scores.shape[1]), dim=1)
+    least = best[:, count - 1 : count]
+    is_tied = (best[:, count:] == least).any(dim=1)
+    best, columns = best[:, :count], columns[:, :count]
     if is_tied.any():
         tied, least = scores[is_tied], least[is_tied]
-        is_higher, is_last = tied > least, tied == least
-        places = count - is_higher.sum(dim=1, keepdim=True)
-        is_taken = is_higher | (is_last & (is_last.cumsum(dim=1) <= places))
+        places = count - (best[is_tied] > least).sum(dim=1, keepdim=True)
+        is_last = tied == least
+        is_taken = (tied > least) | (is_last & (is_last.cumsum(1, dtype=torch.int32) <= places))
         # Every row takes `count` columns, so they lie one row after the other.
         columns[is_tied] = is_taken.nonzero()[:, 1].view(-1, count)
     columns = columns.sort(dim=1).values
