@@ -209,7 +209,7 @@ def test_recommend_leaves_out_what_was_seen(small, sequences):
             "--user: expected a user id of at most 1,024 bytes, found 30,000",
         ),
         (("--history", "x" * 30_000), "--history xxx.*: not in the catalogue of 40 items: xxx"),
-        ((), "expected one of --user and --history"),
+        ((), "expected one of --user, --history, --all-users and --users"),
     ],
 )
 def test_recommend_refuses_strangers(small, arguments, match):

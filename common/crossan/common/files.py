@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from crossan.cache_schema.canonical import LARGEST_FILE
-from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.refusals import blaming
 
@@ -28,6 +29,7 @@ __all__ = [
     "require_plain",
     "write_all",
     "write_durably",
+    "writing_whole",
 ]
 
 LARGEST_METADATA = LARGEST_FILE
@@ -113,7 +115,6 @@ def create_exclusively(path: Path, data: bytes) -> bool:
     Of many processes that try at once only one wins. The bytes are written under a
     temporary name, synced and then linked, so nobody ever sees half a file.
 
-
     Returns
     -------
     bool
@@ -156,8 +157,7 @@ def replace_unsynced(path: Path, data: bytes | memoryview) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    # Not the process id alone: that of jobs in two containers is often the same.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    temporary = _beside(path)
     try:
         write(temporary)
         with blaming(path):
@@ -165,6 +165,63 @@ def _replace(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         with blaming(path):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_whole(path: Path, *, may_replace: bool) -> Iterator[Path]:
+    """Have a file written piece by piece that appears at ``path`` whole or not at all.
+
+    The block writes to the path that it is given. Where it fails, that file goes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    may_replace
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    UsageError
+        Something is at ``path`` and may not be replaced, looked at before the block and after.
+    ResourceError
+        The system refuses.
+    """
+    if not may_replace and os.path.lexists(path):
+        raise _in_the_way(path)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        with blaming(path):
+            finish_write(path, os.open(temporary, os.O_RDONLY | os.O_CLOEXEC))
+            _name_it(temporary, path, may_replace=may_replace)
+    finally:
+        with blaming(path):
+            temporary.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def _name_it(temporary: Path, path: Path, *, may_replace: bool) -> None:
+    if may_replace:
+        temporary.replace(path)
+        return
+    try:
+        # A rename would replace what another process has just put there.
+        os.link(temporary, path)
+    except FileExistsError as error:
+        raise _in_the_way(path) from error
+
+
+def _in_the_way(path: Path) -> UsageError:
+    return UsageError(
+        f"{path}: expected nothing there, found {what_lies_at(path)}",
+        remedy="Choose another path, or replace it: --replace",
+    )
+
+
+def _beside(path: Path) -> Path:
+    # Not the process id alone: that of jobs in two containers is often the same.
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
 
 
 def move(source: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 from typing import Protocol
 
@@ -31,6 +31,7 @@ __all__ = [
     "encode_users",
     "make_rankers",
     "popularity_ranks",
+    "ranker_maker",
     "target_ranks",
 ]
 
@@ -121,15 +122,31 @@ def make_rankers(
     StoreIntegrityError
         An item vector is NaN or infinite.
     """
+    make = ranker_maker(model, features)
+    return {name: make(users) for name, users in readers.items()}
+
+
+def ranker_maker(model: nn.Module, features: Features) -> Callable[[HasHistory], Ranker]:
+    """Return a function that makes a ranker of any group of users.
+
+    Item vectors are encoded here, once. So one group after another can be
+    ranked in the memory that one of them takes.
+
+    Raises
+    ------
+    TypeError
+        The model can be ranked in neither of the two ways.
+    StoreIntegrityError
+        An item vector is NaN or infinite.
+    """
     if isinstance(model, SequenceModel):
         item_vectors = encode_items(model, features)
         _require_finite(item_vectors)
-        return {
-            name: VectorRanker(encode_users(model, item_vectors, users.inputs), item_vectors)
-            for name, users in readers.items()
-        }
+        return lambda users: VectorRanker(
+            encode_users(model, item_vectors, users.inputs), item_vectors
+        )
     if isinstance(model, CountingModel):
-        return {name: CountRanker(model, users.histories) for name, users in readers.items()}
+        return lambda users: CountRanker(model, users.histories)
     raise TypeError(f"expected a SequenceModel or a CountingModel, got {type(model).__name__}")
 
 

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.item_id import id_fault, shortened
-from crossan.train.evaluation.encoding import make_rankers
+from crossan.train.evaluation.best import best_items
+from crossan.train.evaluation.encoding import ranker_maker
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
-__all__ = ["history_of_items", "history_of_user", "recommend_items"]
+__all__ = ["Readers", "history_of_items", "history_of_user", "recommend_items", "row_of_user"]
 
 
 def history_of_user(run: OpenedRun, user: str) -> np.ndarray:
@@ -27,20 +27,40 @@ def history_of_user(run: OpenedRun, user: str) -> np.ndarray:
     UsageError
         No such user, or one with too few interactions.
     """
+    return run.kept.sequence(row_of_user(run, user, "--user"))
+
+
+def row_of_user(run: OpenedRun, user: str, given_by: str) -> int:
+    """Return the place of a user among the run's.
+
+    Parameters
+    ----------
+    run
+        The run.
+    user
+        The user's id.
+    given_by
+        What named it, as the error begins: ``--user``, or a file and a line with a colon.
+
+    Raises
+    ------
+    UsageError
+        No such user, or one with too few interactions.
+    """
     # Before NumPy gives every user the width of this one to compare them.
     fault = id_fault(user, "a user id")
     if fault is not None:
-        raise UsageError(f"--user: {fault}")
+        raise UsageError(f"{given_by.removesuffix(':')}: {fault}")
     users = run.kept.user_ids
     row = int(np.searchsorted(users, user))
     if row == len(users) or users[row] != user:
         close = difflib.get_close_matches(user, users[:10_000].tolist(), n=1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise UsageError(
-            f"--user {user}: not among the run's {len(users):,} users (those with at least"
+            f"{given_by} {user}: not among the run's {len(users):,} users (those with at least"
             f" {run.settings.data.min_items} interactions){hint}"
         )
-    return run.kept.sequence(row)
+    return row
 
 
 def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
@@ -63,28 +83,30 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     return np.array([known[name] for name in names], dtype=np.int64)
 
 
-@torch.inference_mode()
 def recommend_items(run: OpenedRun, history: np.ndarray, top: int) -> list[dict[str, Any]]:
     """Return the ``top`` best-scored items that the history does not hold.
 
     The best come first; of items with equal scores the earlier item id.
     """
-    reader = _Reader(pad_left([history], run.settings.data.input_length), [history])
-    ranker = make_rankers(run.model, run.features, {"reader": reader})["reader"]
-    everything = slice(0, ranker.item_count)
-    scores = ranker.scores(torch.zeros(1, dtype=torch.int64, device=ranker.device), everything)
-    scores = scores[0].cpu()
-    scores[torch.from_numpy(history)] = float("-inf")
-    count = min(top, len(scores) - len(set(history.tolist())))
-    order = scores.argsort(descending=True, stable=True)[:count]
+    make = ranker_maker(run.model, run.features)
+    rows, scores = best_items(make(Readers.of(run, [history])), [history], top)
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
-    chosen = [(str(run.kept.item_ids[row]), float(scores[row])) for row in order.tolist()]
+    chosen = [
+        (str(run.kept.item_ids[row]), score)
+        for row, score in zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+        if row >= 0
+    ]
     return [{"item_id": item, "score": score, "title": titles.get(item)} for item, score in chosen]
 
 
-class _Reader(NamedTuple):
-    """One user by a history."""
+class Readers(NamedTuple):
+    """Some users by their histories, as a ranker reads them."""
 
     inputs: Tensor
     histories: Sequence[np.ndarray]
+
+    @classmethod
+    def of(cls, run: OpenedRun, histories: Sequence[np.ndarray]) -> Readers:
+        """Return the users of some histories, catalogue rows each, oldest first."""
+        return cls(pad_left(histories, run.settings.data.input_length), histories)

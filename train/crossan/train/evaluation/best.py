@@ -1,0 +1,81 @@
+"""The best-scored items of every user, with their scores and with ties in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossan.train.evaluation.ranker import Ranker
+
+__all__ = ["best_items"]
+
+_SCORES_PER_BLOCK = 4_000_000
+"""Scores of some users and all items that are held at a time, 16 MB of float32."""
+
+
+@torch.inference_mode()
+def best_items(
+    ranker: Ranker, histories: Sequence[np.ndarray], count: int
+) -> tuple[Tensor, Tensor]:
+    """Return the best-scored items of each user that the history does not hold.
+
+    The best come first; of items with equal scores the earlier catalogue row.
+
+    Parameters
+    ----------
+    ranker
+        The users' scores.
+    histories
+        Catalogue rows of each user's items, which are left out.
+    count
+        Items for each user, at least 1.
+
+    Returns
+    -------
+    tuple[Tensor, Tensor]
+        Catalogue rows ``(users, count)`` int64 and their scores ``(users, count)``, both on the
+        CPU. Where fewer than ``count`` items are left, the end holds -1 and minus infinity.
+    """
+    kept = min(count, ranker.item_count)
+    rows = torch.full((ranker.user_count, count), -1, dtype=torch.int64)
+    scores = torch.full((ranker.user_count, count), float("-inf"))
+    everyone = torch.arange(ranker.user_count, device=ranker.device)
+    for users in everyone.split(max(1, _SCORES_PER_BLOCK // ranker.item_count)):
+        block = ranker.scores(users, slice(0, ranker.item_count))
+        _mask(block, [histories[user] for user in users.tolist()])
+        best, columns = _best_of(block, kept)
+        here = users.cpu()
+        rows[here, :kept] = columns.masked_fill(best == float("-inf"), -1).cpu()
+        scores[here, :kept] = best.float().cpu()
+    return rows, scores
+
+
+def _mask(scores: Tensor, histories: Sequence[np.ndarray]) -> None:
+    """Set the items of each user's history to minus infinity, in place."""
+    users = np.repeat(np.arange(len(histories)), [len(items) for items in histories])
+    items = np.concatenate([np.zeros(0, np.int64), *histories])
+    where = torch.from_numpy(users).to(scores.device), torch.from_numpy(items).to(scores.device)
+    scores[where] = float("-inf")
+
+
+def _best_of(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the highest of each row and their columns, both ``(rows, count)``."""
+    # One more than is wanted, as it tells whether the last place could go to several items. `topk`
+    # says nothing of ties: the earliest get it. With vectors such rows are few, with counts most.
+    best, columns = scores.topk(min(count + 1, scores.shape[1]), dim=1)
+    least = best[:, count - 1 : count]
+    is_tied = (best[:, count:] == least).any(dim=1)
+    best, columns = best[:, :count], columns[:, :count]
+    if is_tied.any():
+        tied, least = scores[is_tied], least[is_tied]
+        places = count - (best[is_tied] > least).sum(dim=1, keepdim=True)
+        is_last = tied == least
+        is_taken = (tied > least) | (is_last & (is_last.cumsum(1, dtype=torch.int32) <= places))
+        # Every row takes `count` columns, so they lie one row after the other.
+        columns[is_tied] = is_taken.nonzero()[:, 1].view(-1, count)
+    columns = columns.sort(dim=1).values
+    ordered, order = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
+    return ordered, columns.gather(1, order)

@@ -1,0 +1,84 @@
+"""Item vectors and user vectors of a run, for neighbours, export and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from crossan.cache_schema.errors import UsageError
+from crossan.train.evaluation.encoding import encode_items, encode_users
+from crossan.train.models.sequence_model import SequenceModel
+from crossan.train.runs.opening import OpenedRun
+from crossan.train.sequences.splits import pad_left
+
+__all__ = ["item_vectors", "user_vectors"]
+
+
+def item_vectors(opened: OpenedRun) -> Tensor:
+    """Return the vectors of the whole catalogue, ``(items, width)`` float32.
+
+    They are on the device of the run, a row for each of ``opened.kept.item_ids``.
+    The score of an item is the product of its vector and a user's.
+
+    Raises
+    ------
+    UsageError
+        The model ranks by counts, and has no vectors.
+    """
+    return encode_items(_sequence_model(opened), opened.features)
+
+
+def user_vectors(
+    opened: OpenedRun, histories: Sequence[np.ndarray], *, items: Tensor | None = None
+) -> Tensor:
+    """Return a vector for each history, ``(users, width)`` float32, on the device of the run.
+
+    A model reads the last ``data.input_length`` items of a history.
+
+    Parameters
+    ----------
+    opened
+        The run.
+    histories
+        Catalogue rows of each user's items, oldest first.
+    items
+        What `item_vectors` gives of the run. Without it they are computed anew.
+
+    Raises
+    ------
+    UsageError
+        The model ranks by counts and has no vectors, or a history is empty or
+        names a row that is none of the catalogue's.
+    """
+    model = _sequence_model(opened)
+    for number, history in enumerate(histories):
+        _require_rows(number, history, len(opened.kept.item_ids))
+    if items is None:
+        items = encode_items(model, opened.features)
+    if not len(histories):
+        return items.new_empty((0, items.shape[1]))
+    return encode_users(model, items, pad_left(histories, opened.settings.data.input_length))
+
+
+def _sequence_model(opened: OpenedRun) -> SequenceModel:
+    if isinstance(opened.model, SequenceModel):
+        return opened.model
+    raise UsageError(
+        f"{opened.folder.path}: expected a run of a model with item vectors, got one of"
+        f" {opened.settings.model.kind}, which has none",
+        remedy="Rank by its scores instead: crossan recommend",
+    )
+
+
+def _require_rows(number: int, history: np.ndarray, item_count: int) -> None:
+    """Refuse a history from which no vector follows."""
+    if not len(history):
+        raise UsageError(f"histories[{number}]: expected at least one item, got none")
+    # A negative row would count from the end, and give somebody else's vector.
+    if history.min() < 0 or history.max() >= item_count:
+        raise UsageError(
+            f"histories[{number}]: expected catalogue rows from 0 to {item_count - 1:,}, got"
+            f" {history.min():,} to {history.max():,}"
+        )
