@@ -79,6 +79,16 @@ def test_the_curve_is_that_of_one_process(place, alone):
     assert json.loads((place / "both" / "env.json").read_text())["spec"]["ranks"] == 2
 
 
+def test_both_ranks_standardise_by_the_statistics_of_one_process(place, alone, pair):
+    more = ("--set", "model.dropout=0", "--set", "features.standardise=layer")
+    single, _ = result_of(finish(alone("standard", *more, epochs=2)))
+    both, said = result_of(pair("standard2", *more, epochs=2).finish())
+    assert said.count("deviations of the layers") == 1
+    ours, theirs = (place / run / "standardise.safetensors" for run in ("standard", "standard2"))
+    assert ours.read_bytes() == theirs.read_bytes()
+    assert both["valid"] == single["valid"]
+
+
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(place, whole, pair, victim):
     out = f"killed{victim}"

@@ -59,11 +59,13 @@ def write_store(
     name="made-up",
     order=None,
     digest_of=None,
+    flat=(),
 ):
     """Write a store whose rows show the topic, plus the item's own noise.
 
     ``digest_of`` gives each item's content digest; the default is that of its title in the text
-    store, and none in others, as the dataset has nothing else.
+    store, and none in others, as the dataset has nothing else. Every item has the same row in the
+    ``flat`` layers, which are counted from 0.
     """
     if digest_of is None and modality is Modality.TEXT:
         digest_of = digest_of_title
@@ -82,9 +84,9 @@ def write_store(
     batch = []
     for item in items if order is None else [items[n] for n in order.permutation(len(items))]:
         noise = np.random.default_rng([int(item[1:]), modality.order]).normal(size=means[0].shape)
-        stored, problems = encode_rows(
-            (means[int(item[1])] + 0.3 * noise)[None].astype(np.float32), "float16"
-        )
+        states = means[int(item[1])] + 0.3 * noise
+        states[list(flat)] = 0.3
+        stored, problems = encode_rows(states[None].astype(np.float32), "float16")
         assert problems == [None]
         status = ItemStatus.ABSENT if item in absent else ItemStatus.OK
         digest = None if digest_of is None else digest_of(item)

@@ -13,6 +13,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, open_store
 from crossan.train.features import Features, FeatureTable, StoredStates
+from crossan.train.features.standardise import Standardiser
 from crossan.train.features.streamed import StreamedFeatures
 
 ITEMS, CPU = 60, torch.device("cpu")
@@ -140,6 +141,45 @@ def test_packed_rows_are_the_same_wherever_they_live(stores, places):
         assert one[here].equal(other[here])
         assert one.dtype == other.dtype == plain[m].dtype
         assert not one[here].equal(plain[m][here])
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("places", [(NOTHING, NOTHING), (EVERYTHING[::3], EVERYTHING[1::3])])
+def test_standardised_rows_are_the_same_wherever_they_live(stores, places, is_packed):
+    """Read whole, block by block or row by row, packed or not: the numbers of a slow twin, and the same bits."""
+    rows = torch.tensor([5, 3, 3, 58, 14, 0, 31])
+    stored = StoredStates(stores, item_ids(stores), (0, 6), [2])
+    moments = stored.moments()
+    stored.standardise({m: Standardiser.of(one) for m, one in moments.items()})
+    if is_packed:
+        stored.pack()
+    whole, presence = make_table(stored).gather(rows)
+    streamed, _ = StreamedFeatures(stored, CPU, *places).gather(rows)
+    order = np.random.default_rng(2).permutation(ITEMS)
+    for m, store in enumerate(stores.values()):
+        here = presence[:, m]
+        assert whole[m][here].equal(streamed[m][here])
+        states = store.read(np.flatnonzero(store.presence), (0, 6)).astype(np.float64)
+        assert moments[stored.modalities[m]].items == len(states)
+        centred = store.read(order[rows[here]], (0, 6)).astype(np.float64) - states.mean(axis=0)
+        expected = centred / np.sqrt(states.var(axis=0).mean(axis=1))[:, None]
+        np.testing.assert_allclose(whole[m][here], expected, atol=0.03 if is_packed else 0.002)
+
+
+def test_a_permuted_run_has_the_statistics_of_the_plain_one(stores):
+    plain = StoredStates(stores, item_ids(stores)).moments()
+    permuted = StoredStates(stores, item_ids(stores), None, [3]).moments()
+    for modality, moments in plain.items():
+        assert moments.mean.tobytes() == permuted[modality].mean.tobytes()
+        assert moments.variance.tobytes() == permuted[modality].variance.tobytes()
+
+
+def test_statistics_are_of_the_catalogue_and_not_of_the_store(stores):
+    few = item_ids(stores)[::5]
+    moments = StoredStates(stores, few).moments()[Modality.TEXT]
+    store = stores[Modality.TEXT]
+    states = store.read(np.flatnonzero(store.presence & np.isin(store.item_ids, few)))
+    np.testing.assert_allclose(moments.mean, states.astype(np.float64).mean(axis=0))
 
 
 def test_rows_can_be_fetched_by_several_threads_at_once(stores):

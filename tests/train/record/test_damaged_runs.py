@@ -18,6 +18,7 @@ from crossan.train.record import checkpoint
 from crossan.train.record.catalogue_lock import read_catalogue
 from crossan.train.record.dataset_lock import changed_sequences
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.record.statistics import read_statistics
 from crossan.train.report import page
 from crossan.train.runs.opening import open_run
 from crossan.train.settings import RunSettings
@@ -27,7 +28,7 @@ from support.mutating import mutations
 
 COUNT = 1_000 if os.environ.get("CROSSAN_FAULTS") == "full" else 30
 FACTS = {"users": 150, "items": 40, "interactions": 950, "sequences": "another"}
-SETTINGS = (*QUICK, "max_epochs=1", "model.id_embedding=true")
+SETTINGS = (*QUICK, "max_epochs=1", "model.id_embedding=true", "features.standardise=layer")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,10 @@ def weights_of(folder):
     return {name: tensor.tolist() for name, tensor in opened.model.state_dict().items()}
 
 
+def statistics_of(folder):
+    return {name: tensor.tolist() for name, tensor in read_statistics(folder).items()}
+
+
 def begun_again(folder):
     opened = RunFolder(folder)
     environment = opened.path / "env.json"
@@ -83,6 +88,7 @@ DOORS = {
     "cache.lock.json": [weights_of, rows_of_report],
     "dataset.lock.json": [lambda folder: changed_sequences(folder, FACTS)],
     "catalogue.parquet": [lambda folder: read_catalogue(folder).tolist()],
+    "standardise.safetensors": [statistics_of],
     "metrics.jsonl": [rows_of_report],
     "result.json": [rows_of_report],
     "checkpoints/best/state.json": [weights_of],
@@ -91,7 +97,7 @@ DOORS = {
         lambda folder: checkpoint.load_checkpoint(folder / "checkpoints", "last").state
     ],
 }
-COVERED = {name for name in DOORS if "checkpoint" in name or name == "catalogue.parquet"}
+COVERED = {name for name in DOORS if "checkpoint" in name or name.startswith(("cat", "stand"))}
 """Files of which a digest or checksum is recorded, so that none is read as something else."""
 
 

@@ -15,6 +15,8 @@ from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
 from crossan.train.features.int8 import Int8Channels, relative_errors
+from crossan.train.features.moments import LayerMoments, layer_moments
+from crossan.train.features.standardise import Standardiser, Standardisers
 from crossan.train.features.table import States
 from crossan.train.sequences.splits import CatalogueRows
 
@@ -88,7 +90,24 @@ class StoredStates:
             [store.presence[rows] for store, rows in zip(self._stores, self._rows, strict=True)],
             axis=1,
         )
+        self._standardisers: list[Standardiser] | None = None
         self._channels: list[Int8Channels] | None = None
+
+    def moments(self) -> dict[Modality, LayerMoments]:
+        """Return what the layers are like across the items that have each modality.
+
+        All stored hidden states are read for it, block by block.
+        """
+        moments = {}
+        for number, modality in enumerate(self.modalities):
+            # In the order of the store, so that a permuted run has the same bits.
+            rows = np.sort(self._rows[number][self.presence[:, number]])
+            moments[modality] = layer_moments(self._stores[number], rows, self._layers[number])
+        return moments
+
+    def standardise(self, standardisers: Standardisers) -> None:
+        """Have all hidden states standardised from now on, before they are packed."""
+        self._standardisers = [standardisers[modality] for modality in self.modalities]
 
     def pack(self) -> dict[Modality, tuple[float, float]]:
         """Have all hidden states packed to int8 from now on.
@@ -97,13 +116,13 @@ class StoredStates:
         and errors are those of at most 1,024 items, spread over the store.
         """
         channels, errors = [], {}
-        for modality, store, layers, rows in zip(
-            self.modalities, self._stores, self._layers, self._rows, strict=True
-        ):
+        for number, modality in enumerate(self.modalities):
+            store, rows = self._stores[number], self._rows[number]
             # In the order of the store, so that a permuted run packs with the same channels.
             present = np.sort(rows[store.presence[rows]])
             sampled = present[:: max(1, -(-len(present) // _SAMPLE))]
-            sample = torch.from_numpy(store.read(sampled, layers, is_mapped=False))
+            sample = torch.from_numpy(store.read(sampled, self._layers[number], is_mapped=False))
+            self._apply(number, sample)
             fitted = Int8Channels.of(sample)
             error = relative_errors(sample, fitted.pack(sample))
             is_empty = not len(sampled)
@@ -126,6 +145,10 @@ class StoredStates:
     def layer_count(self) -> int:
         """Number of kept layers, the same for every modality."""
         return len(self._layers[0])
+
+    def layers_of(self, modality: Modality) -> tuple[int, ...]:
+        """Return the numbers of the layers that are read of a modality, lowest first."""
+        return self._layers[self.modalities.index(modality)]
 
     @property
     def row_bytes(self) -> int:
@@ -243,6 +266,7 @@ class StoredStates:
         is_decoded = store.identity.stored_dtype == "bfloat16"
         if has_all_layers and has_all_rows and is_in_order and not is_decoded:
             store.load(out)
+            self._apply(modality, torch.from_numpy(out))
             return
         for start in range(0, len(rows), _BLOCK):
             self._read_stored(modality, rows[start : start + _BLOCK], out[start : start + _BLOCK])
@@ -252,6 +276,12 @@ class StoredStates:
         # Not mapped: pages of a mapped file count as this process's memory, and `--max-ram` is a
         # promise about that.
         self._stores[modality].read(store_rows, self._layers[modality], out, is_mapped=False)
+        self._apply(modality, torch.from_numpy(out))
+
+    def _apply(self, modality: int, states: Tensor) -> None:
+        """Standardise what a store gave, in place, if `standardise` was called."""
+        if self._standardisers is not None:
+            self._standardisers[modality].apply(states)
 
 
 def _choose_layers(store: FeatureStore, layers: tuple[int, ...] | None) -> tuple[int, ...]:

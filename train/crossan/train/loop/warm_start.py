@@ -128,5 +128,6 @@ def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> di
     facts |= {
         f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS
     }
+    facts["features.standardise"] = settings.features.standardise
     facts["data.max_items"] = str(settings.data.max_items)
     return facts

@@ -11,11 +11,9 @@ import torch
 from torch import nn
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
-from crossan.common.stores import FeatureStore
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
@@ -26,6 +24,7 @@ from crossan.train.features import (
     place_features,
 )
 from crossan.train.features.sources import Served
+from crossan.train.features.standardise import Standardisers
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_choice
 from crossan.train.models.recommender import ModelContext, item_rows_of
@@ -36,6 +35,7 @@ from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.inputs import open_inputs
+from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import (
     ContentSettings,
@@ -61,6 +61,8 @@ class OpenedRun:
     """How the contents of its items compare with its stores."""
     is_changed: bool = False
     """Whether the dataset is another one than the run was trained on."""
+    standardisers: Standardisers | None = None
+    """What its hidden states were standardised by, None where they are as stored."""
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -172,11 +174,16 @@ def assemble(
         Stores that do not fit the settings or each other.
     """
     served, verdicts = serving
-    kept, stores = served.kept, served.stores
+    kept = served.kept
     features: Features = FeatureTable.without_content(len(kept.item_ids), device)
+    standardisers: Standardisers | None = None
     if settings.model.reads_hidden_states:
+        stored = _stored_states(settings, served, permute_seeds)
+        standardisers = settle_standardisers(settings, folder, stored, is_training=is_training)
+        if standardisers is not None:
+            stored.standardise(standardisers)
         features = _load_features(
-            settings, stores, kept, device, placement, permute_seeds, is_training=is_training
+            settings, stored, kept, device, placement, is_training=is_training
         )
     if isinstance(settings.model, ContentSettings):
         require_choice(settings.model, len(features.modalities))
@@ -184,22 +191,35 @@ def assemble(
     counts = training_counts(kept.training_items, len(kept.item_ids))
     context = ModelContext(features, kept.without_test(), counts, settings.data.input_length)
     model = build_model(settings.model, context)
-    return OpenedRun(folder, settings, dataset, kept, features, model.to(device), verdicts)
+    return OpenedRun(
+        folder,
+        settings,
+        dataset,
+        kept,
+        features,
+        model.to(device),
+        verdicts,
+        standardisers=standardisers,
+    )
+
+
+def _stored_states(
+    settings: RunSettings, served: Served, permute_seeds: Sequence[int]
+) -> StoredStates:
+    permuted = settings.features.permute_seed
+    seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
+    return StoredStates(served.stores, served.kept.item_ids, kept_layers(settings.model), seeds)
 
 
 def _load_features(
     settings: RunSettings,
-    stores: Mapping[Modality, FeatureStore],
+    stored: StoredStates,
     kept: KeptSequences,
     device: torch.device,
     placement: Placement,
-    permute_seeds: Sequence[int],
     *,
     is_training: bool,
 ) -> Features:
-    permuted = settings.features.permute_seed
-    seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
-    stored = StoredStates(stores, kept.item_ids, kept_layers(settings.model), seeds)
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(

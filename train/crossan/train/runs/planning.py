@@ -26,6 +26,7 @@ from crossan.train.features.sources import (
     choose_stores,
     lock_entries,
 )
+from crossan.train.features.standardise import as_tensors
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.recommender import item_rows_of
@@ -34,6 +35,7 @@ from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
+from crossan.train.record.statistics import statistics_digest, write_statistics
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
@@ -61,6 +63,8 @@ class RunPlan(Generic[RunT]):
     """The catalogue, ``(items,)``."""
     verdicts: Verdicts
     """How the contents of its items compare with the stores."""
+    statistics: Mapping[str, torch.Tensor]
+    """What its layers are standardised by, empty where they are read as they are stored."""
 
     def without_test(self: RunPlan[OpenedRun]) -> RunPlan[TrainableRun]:
         """Return the plan of the same run with no test target in reach."""
@@ -73,6 +77,7 @@ class RunPlan(Generic[RunT]):
             self.sequence_facts,
             self.item_ids,
             self.verdicts,
+            self.statistics,
         )
 
 
@@ -119,10 +124,17 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     run = assemble(settings, folder, dataset, serving, device, placement)
     _require_predictions(run)
     spec = current_spec(device, _dtype_of(run.model), launch.ranks.count)
-    read = {"dataset digest": dataset.digest, "stores": entries}
+    statistics = as_tensors(run.standardisers or {})
+    read = {
+        "dataset digest": dataset.digest,
+        "stores": entries,
+        "statistics of the layers": statistics_digest(statistics),
+    }
     launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
     facts = sequence_facts(run.kept)
-    return RunPlan(run, launch, spec, stores, entries, facts, run.kept.item_ids, run.verdicts)
+    return RunPlan(
+        run, launch, spec, stores, entries, facts, run.kept.item_ids, run.verdicts, statistics
+    )
 
 
 @contextmanager
@@ -156,6 +168,8 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
         if item_rows_of(plan.run.model):
             first(lambda: settle_catalogue(folder.path, plan.item_ids, remedy))
         first(lambda: settle_sequences(folder.path, plan.sequence_facts, remedy))
+        if plan.statistics:
+            first(lambda: write_statistics(folder.path, plan.statistics))
         with exact_kernels():
             yield
     finally:

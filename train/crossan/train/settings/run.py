@@ -118,6 +118,11 @@ class FeatureSettings(Settings):
     """Seed that shuffles the hidden states between items, as a control in which content cannot
     help. By default nothing is shuffled."""
 
+    standardise: Annotated[Literal["none", "layer"], Paper("none")] = "none"
+    """Whether each kept layer of each modality is centred over the run's items and divided by one
+    deviation, before the gates. Without it the size of one layer drowns the others. The statistics
+    stay with the run, for whatever it is used on later."""
+
     storage: Literal["stored", "int8"] = "stored"
     """What the hidden states are kept in. stored is as their stores give them; int8 has a scale per
     item and layer, takes half the memory of float16 and changes the numbers by about half a
@@ -188,6 +193,7 @@ class RunSettings(Settings):
     def _fits_together(self) -> Self:
         unread = {
             "features.permute_seed": self.features.permute_seed is not None,
+            "features.standardise": self.features.standardise != "none",
             "data.modality": self.data.modality is not None,
             "data.store": bool(self.data.store),
         }

@@ -16,10 +16,10 @@ from crossan.common.stores.folders import read_identity
 from crossan.common.stores.reader import FeatureStore, open_store
 from crossan.common.stores.versions import list_versions, read_manifest
 
-__all__ = ["describe", "info_fields", "layer_variance", "summary"]
+__all__ = ["NO_INFORMATION", "describe", "info_fields", "layer_variance", "summary"]
 
 _SAMPLED_ITEMS = 4_096
-_NO_INFORMATION = 1e-6
+NO_INFORMATION = 1e-6
 """Share of a layer's mean square below which its variance across items says nothing."""
 _KNOWN = [status for status in ItemStatus if status is not ItemStatus.DELETED]
 
@@ -175,7 +175,7 @@ def _recipe(identity: StoreIdentity) -> dict[str, Any]:
 def _notes(opened: FeatureStore, share: list[float]) -> list[str]:
     notes = []
     silent = [
-        layer for layer, value in zip(opened.layers, share, strict=True) if value < _NO_INFORMATION
+        layer for layer, value in zip(opened.layers, share, strict=True) if value < NO_INFORMATION
     ]
     if 0 in opened.layers and opened.identity.capture.get("pooling") == "cls":
         notes.append(
