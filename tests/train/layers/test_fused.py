@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from crossan.train.layers import fused
 from crossan.train.layers.adapter import SideAdapters
 from crossan.train.layers.fused import mix_and_adapt
-from crossan.train.layers.gate import CrossModalGates
+from crossan.train.layers.gate import CrossModalGates, IndependentGates
 from crossan.train.layers.tower import SideAdapterTowers
 
 
@@ -31,7 +31,8 @@ def gradients_of(module, inputs, outputs):
 
 @st.composite
 def layers(draw):
-    """Random layer, previous outputs (None for the first), hidden states with garbage in absent rows, presence."""
+    """Random layer of either kind of gates and activation, previous outputs (None for the first), hidden states
+    with garbage in absent rows, presence."""
     items, modalities = draw(st.integers(0, 7)), draw(st.integers(1, 4))
     dim, bottleneck, seed = (
         draw(st.integers(1, 5)),
@@ -53,8 +54,13 @@ def layers(draw):
         items, modalities, dim, dtype=torch.float64, generator=generator
     ).requires_grad_()
     is_first = draw(st.booleans())
+    make_gates, activation = (
+        draw(st.sampled_from([CrossModalGates, IndependentGates])),
+        draw(st.sampled_from(["gelu", "relu"])),
+    )
+    gates = make_gates(modalities, draw(st.sampled_from([1.0, 0.1])))
     layer = torch.nn.ModuleList(
-        [CrossModalGates(modalities), SideAdapters(modalities, dim, bottleneck)]
+        [gates, SideAdapters(modalities, dim, bottleneck, activation)]
     ).double()
     return randomise(layer, seed), None if is_first else previous, hidden, presence
 
@@ -79,9 +85,11 @@ def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
         assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_gradcheck():
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+def test_gradcheck(activation):
     gates, adapters = (
-        randomise(module.double(), 3) for module in (CrossModalGates(2), SideAdapters(2, 3, 2))
+        randomise(module.double(), 3)
+        for module in (CrossModalGates(2, 0.5), SideAdapters(2, 3, 2, activation))
     )
     presence = torch.tensor([[True, True], [True, False], [False, True]])
     previous, text, image = (
@@ -96,11 +104,17 @@ def test_gradcheck():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(1, 3), st.integers(0, 100))
-def test_whole_towers_equal_the_plain_ones(dims, layer_count, seed):
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(0, 100),
+    st.sampled_from([CrossModalGates, IndependentGates]),
+)
+def test_whole_towers_equal_the_plain_ones(dims, layer_count, seed, make_gates):
     """Stores of different width included, each with its learned map; hidden states as half precision stores hold them."""
     generator = torch.Generator().manual_seed(seed)
-    towers = randomise(SideAdapterTowers(dims, layer_count, 3, 2).double(), seed)
+    towers = SideAdapterTowers(dims, layer_count, 3, 2, make_gates=make_gates, activation="relu")
+    randomise(towers.double(), seed)
     presence = torch.rand(5, len(dims), generator=generator) < 0.7
     hidden = [torch.randn(5, layer_count, dim, generator=generator).half() for dim in dims]
     fast, slow = (
@@ -180,3 +194,19 @@ def test_blocks_cover_every_item_once_and_evenly(items, sizes, monkeypatch):
     blocks = list(fused._blocks(torch.ones(items, 2)))
     assert [block.stop - block.start for block in blocks] == sizes
     assert all(left.stop == right.start for left, right in pairwise(blocks))
+
+
+def test_relu_has_no_slope_at_zero_and_below():
+    """At 0 the derivative is 0, as autograd has it: nothing flows to weights of a bottleneck that is off."""
+    adapters = SideAdapters(1, 2, 3, "relu").double()
+    with torch.no_grad():
+        adapters.down_bias.copy_(torch.tensor([[-1.0, 0.0, 2.0]]))
+        adapters.down.zero_()
+        adapters.up.fill_(1.0)
+    hidden, presence = torch.ones(4, 2).double(), torch.ones(4, 1, dtype=torch.bool)
+    output = mix_and_adapt(None, [hidden], presence, CrossModalGates(1).double(), adapters)
+    output.sum().backward()
+    # four items and two output dimensions reach the one bottleneck that is on
+    assert adapters.down_bias.grad.tolist() == [[0.0, 0.0, 8.0]]
+    # half the hidden state, then 2 * 1 from the bottleneck that is on
+    assert output.tolist() == [[[2.5, 2.5]]] * 4

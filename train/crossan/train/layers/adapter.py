@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
+
+from crossan.train.layers.activation import Activation, activate
 
 __all__ = ["SideAdapters"]
 
@@ -12,7 +13,7 @@ _INITIAL_STD = 0.01
 
 
 class SideAdapters(nn.Module):
-    """Project down, apply GELU, project up and add the input.
+    """Project down, apply the activation, project up and add the input.
 
     At dim 768 a modality has 768h + h + 768h + 768 parameters, h being the
     width of the bottleneck. The adapters of all modalities at one layer share
@@ -28,16 +29,24 @@ class SideAdapters(nn.Module):
     dim, bottleneck)``; ``up``: ``(modality, bottleneck, dim)``.
     """
 
-    def __init__(self, modality_count: int, dim: int, bottleneck_dim: int) -> None:
+    def __init__(
+        self,
+        modality_count: int,
+        dim: int,
+        bottleneck_dim: int,
+        activation: Activation = "gelu",
+    ) -> None:
         super().__init__()
+        self.activation: Activation = activation
         self.down = nn.Parameter(torch.randn(modality_count, dim, bottleneck_dim) * _INITIAL_STD)
         self.down_bias = nn.Parameter(torch.zeros(modality_count, bottleneck_dim))
         self.up = nn.Parameter(torch.randn(modality_count, bottleneck_dim, dim) * _INITIAL_STD)
         self.up_bias = nn.Parameter(torch.zeros(modality_count, dim))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return ``inputs + up(gelu(down(inputs)))``, shape ``(items, modality, dim)``."""
+        """Return ``inputs + up(activate(down(inputs)))``, shape ``(items, modality, dim)``."""
         # A batched matmul wants the modality first: one matrix per modality, over all items.
         bottleneck = torch.baddbmm(self.down_bias.unsqueeze(1), inputs.transpose(0, 1), self.down)
-        change = torch.baddbmm(self.up_bias.unsqueeze(1), F.gelu(bottleneck), self.up)
+        active = activate(bottleneck, self.activation)
+        change = torch.baddbmm(self.up_bias.unsqueeze(1), active, self.up)
         return inputs + change.transpose(0, 1)

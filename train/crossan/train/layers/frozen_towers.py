@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from crossan.train.layers.align import make_align
 from crossan.train.layers.heads import TowerHeads
 
 __all__ = ["FrozenTowers"]
@@ -29,11 +30,8 @@ class FrozenTowers(nn.Module):
 
     def __init__(self, dims: Sequence[int], width: int) -> None:
         super().__init__()
-        dim = max(dims)
-        self.align = nn.ModuleList(
-            nn.Identity() if dim_m == dim else nn.Linear(dim_m, dim) for dim_m in dims
-        )
-        self.heads = TowerHeads(len(dims), dim, width)
+        self.align = make_align(dims)
+        self.heads = TowerHeads(len(dims), max(dims), width)
 
     def forward(self, hidden: Sequence[Tensor], presence: Tensor) -> Tensor:
         """Return the tower outputs, shape ``(items, modality, width)``."""

@@ -3,10 +3,10 @@
 `CrossModalGates` followed by `SideAdapters` is the plain form of the same
 arithmetic, and the tests hold the two equal to 1e-12. Autograd would keep, for
 every layer, the stacked hidden states, the mix, the bottleneck before and after
-GELU, and the adapters' change. Here the bottleneck before GELU is the only new
-tensor that is kept, because mix and GELU are cheap to compute again. On the CPU
-the items are processed in blocks, so that everything but the matmuls works
-within the processor's cache.
+its activation, and the adapters' change. Here the bottleneck before its
+activation is the only new tensor that is kept, because mix and activation are
+cheap to compute again. On the CPU the items are processed in blocks, so that
+everything but the matmuls works within the processor's cache.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from crossan.train.layers.activation import Activation, activate, activation_backward
 from crossan.train.layers.adapter import SideAdapters
-from crossan.train.layers.gate import CrossModalGates
+from crossan.train.layers.gate import Gates
 
 __all__ = ["mix_and_adapt"]
 
@@ -33,7 +33,7 @@ def mix_and_adapt(
     previous: Tensor | None,
     hidden: Sequence[Tensor],
     presence: Tensor,
-    gates: CrossModalGates,
+    gates: Gates,
     adapters: SideAdapters,
     compute_dtype: torch.dtype | None = None,
 ) -> Tensor:
@@ -62,7 +62,7 @@ def mix_and_adapt(
     below = hidden[0].new_empty(0) if previous is None else previous
     parameters = (adapters.down, adapters.down_bias, adapters.up, adapters.up_bias)
     output: Tensor = _MixAndAdapt.apply(  # type: ignore[no-untyped-call]
-        compute_dtype, below, presence, weights, *parameters, *hidden
+        compute_dtype, adapters.activation, below, presence, weights, *parameters, *hidden
     )
     return output
 
@@ -77,6 +77,7 @@ class _MixAndAdapt(torch.autograd.Function):
     def forward(
         ctx: Any,  # noqa: ANN401 - torch gives it no type
         compute_dtype: torch.dtype | None,
+        activation: Activation,
         previous: Tensor,
         presence: Tensor,
         *rest: Tensor,
@@ -97,8 +98,9 @@ class _MixAndAdapt(torch.autograd.Function):
             # The residual is written straight into the output and the change is added onto it:
             # neither is ever a tensor of its own.
             torch.add(mixed, up_bias, out=output[block])
-            _add_product(output[block].transpose(0, 1), F.gelu(bottleneck), up)
+            _add_product(output[block].transpose(0, 1), activate(bottleneck, activation), up)
             bottlenecks.append(bottleneck)
+        ctx.activation = activation
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(previous, presence, weights, down, up, *hidden, *bottlenecks)
         return output
@@ -117,7 +119,7 @@ class _MixAndAdapt(torch.autograd.Function):
         grad_weights = torch.zeros_like(weights)
         # Frozen hidden states need no gradient, nor has the lowest layer one to hand down:
         # these two are the largest tensors here, so they are made only where somebody reads them.
-        grad_previous = torch.empty_like(previous) if ctx.needs_input_grad[1] else None
+        grad_previous = torch.empty_like(previous) if ctx.needs_input_grad[2] else None
         needs_hidden = ctx.needs_input_grad[-modality_count:]
         grad_hidden = torch.empty_like(grad_output) if any(needs_hidden) else None
         for block, bottleneck in zip(_blocks(presence), bottlenecks, strict=True):
@@ -125,9 +127,10 @@ class _MixAndAdapt(torch.autograd.Function):
             states = _clean(hidden, presence, block, weights.dtype)
             mixed = _by_modality(_mix(previous[block], weights[block], states), down.dtype)
             grad_change = _by_modality(grad_output[block], up.dtype)
-            _add_product(grad_up, F.gelu(bottleneck).transpose(1, 2), grad_change)
-            grad_bottleneck = torch.ops.aten.gelu_backward(
-                torch.bmm(grad_change, up.transpose(1, 2)), bottleneck
+            active = activate(bottleneck, ctx.activation)
+            _add_product(grad_up, active.transpose(1, 2), grad_change)
+            grad_bottleneck = activation_backward(
+                torch.bmm(grad_change, up.transpose(1, 2)), bottleneck, ctx.activation
             )
             _add_product(grad_down, mixed.transpose(1, 2), grad_bottleneck)
             grad_down_bias += grad_bottleneck.sum(dim=1)
@@ -152,7 +155,7 @@ class _MixAndAdapt(torch.autograd.Function):
             for m, needs_gradient in enumerate(needs_hidden)
         ]
         of_parameters = grad_down, grad_down_bias, grad_up, grad_output.sum(dim=0)
-        return None, grad_previous, None, grad_weights, *of_parameters, *to_hidden
+        return None, None, grad_previous, None, grad_weights, *of_parameters, *to_hidden
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

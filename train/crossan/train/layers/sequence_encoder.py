@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
+from crossan.train.layers.activation import Activation, activate
+
 __all__ = ["SequenceEncoder"]
 
 _INITIAL_STD = 0.02
@@ -24,6 +26,23 @@ class SequenceEncoder(nn.Module):
     Sequences are padded on the left, as in IISAN, so the last item always
     stands at the last position.
 
+    Parameters
+    ----------
+    width
+        Width of item and user vectors.
+    input_length
+        Positions.
+    block_count, head_count
+        Transformer blocks, and attention heads in each.
+    dropout
+        Rate of every dropout.
+    activation
+        Inside the feed-forward nets; the paper names none.
+    follows_iisan
+        Whether to begin and to drop out as IISAN's code does: weights and
+        positions xavier normal in place of normal(0, 0.02), and no dropout
+        inside the feed-forward net. The parameters are the same.
+
     Shapes
     ------
     ``item_vectors``: ``(users, position, width)``; ``is_real``:
@@ -33,13 +52,27 @@ class SequenceEncoder(nn.Module):
     """
 
     def __init__(
-        self, width: int, input_length: int, block_count: int, head_count: int, dropout: float
+        self,
+        width: int,
+        input_length: int,
+        block_count: int,
+        head_count: int,
+        dropout: float,
+        activation: Activation = "gelu",
+        *,
+        follows_iisan: bool = False,
     ) -> None:
         super().__init__()
         self.positions = nn.Parameter(torch.randn(input_length, width) * _INITIAL_STD)
         self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(_Block(width, head_count, dropout) for _ in range(block_count))
+        inner_dropout = 0.0 if follows_iisan else dropout
+        self.blocks = nn.ModuleList(
+            _Block(width, head_count, dropout, inner_dropout, activation)
+            for _ in range(block_count)
+        )
+        if follows_iisan:
+            self._draw_as_iisan()
 
     def forward(self, item_vectors: Tensor, is_real: Tensor) -> Tensor:
         """Return the user vectors at every position, shape ``(users, position, width)``."""
@@ -59,9 +92,22 @@ class SequenceEncoder(nn.Module):
             state = block(state, is_read)
         return state
 
+    def _draw_as_iisan(self) -> None:
+        nn.init.xavier_normal_(self.positions)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_normal_(module.weight)
+
 
 class _Block(nn.Module):
-    def __init__(self, width: int, head_count: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        head_count: int,
+        dropout: float,
+        inner_dropout: float,
+        activation: Activation,
+    ) -> None:
         super().__init__()
         if width % head_count:
             raise ValueError(f"expected a width divisible by the {head_count} heads, got {width}")
@@ -72,7 +118,8 @@ class _Block(nn.Module):
         self.attention_norm = nn.LayerNorm(width, eps=_NORM_EPS)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.inner_dropout = nn.Dropout(dropout), nn.Dropout(inner_dropout)
+        self.activation: Activation = activation
         for linear in (self.query, self.key, self.value, self.output, self.widen, self.narrow):
             nn.init.normal_(linear.weight, std=_INITIAL_STD)
         nn.init.zeros_(self.widen.bias)
@@ -90,6 +137,6 @@ class _Block(nn.Module):
         )
         attended = self.output(attended.transpose(1, 2).reshape(users, length, width))
         state = self.attention_norm(state + self.dropout(attended))
-        wide = self.dropout(F.gelu(self.widen(state)))
+        wide = self.inner_dropout(activate(self.widen(state), self.activation))
         result: Tensor = self.feed_forward_norm(state + self.dropout(self.narrow(wide)))
         return result
