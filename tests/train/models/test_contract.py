@@ -18,6 +18,8 @@ from crossan.train.runs.facts import trainable_parameter_count
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import RunSettings
+from crossan.train.settings.content import FUSIONS
+from crossan.train.settings.content import MOMEF as MOMEF_NAME
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small
 from support.outcomes import outcome
@@ -34,8 +36,13 @@ ALIGN = 6 * 8 + 8
 """The narrower store is brought to the width of the wider."""
 MOMEF = 2 * (WIDTH * WIDTH + WIDTH) + 2 * WIDTH * 2 + 2
 """An expert for each modality, and a router over both."""
-GATES = LAYERS * 2 * 3
+DYNAMIC, STATIC = 2 * WIDTH * 2 + 2, 2
+"""A linear layer from both outputs to two weights; a gate for each modality."""
+GATES, OWN_GATES = LAYERS * 2 * 3, LAYERS * 2 * 2
+"""Of each modality a weight for every tower and one for its hidden state; for its own tower and that."""
 ADAPTERS = LAYERS * 2 * (8 * BOTTLENECK + BOTTLENECK + BOTTLENECK * 8 + 8)
+INTER = ADAPTERS // 2 + HEADS // 2
+"""The tower between them is a third of the same shape."""
 IDS = ITEMS * WIDTH
 
 
@@ -50,13 +57,28 @@ class Case:
     settings: tuple[str, ...] = ()
 
 
+def concat(outputs):
+    return outputs * WIDTH * WIDTH + WIDTH
+
+
 CONTENT = ("model.width=16", "model.bottleneck_dim=8")
+NARROW = ("model.width=16",)
+REST = HEADS + ALIGN + SEQUENCE_ENCODER
 CASES = {
-    "crossan": Case(GATES + ADAPTERS + HEADS + ALIGN + MOMEF + SEQUENCE_ENCODER, 0.8, CONTENT),
-    "frozen": Case(HEADS + ALIGN + MOMEF + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
+    "crossan": Case(GATES + ADAPTERS + MOMEF + REST, 0.8, CONTENT),
+    "indsan": Case(OWN_GATES + ADAPTERS + MOMEF + REST, 0.8, CONTENT),
+    # a number for each tower, and one, or one for each modality, for the tower between
+    "iisan": Case(LAYERS * (2 + 1) + ADAPTERS + INTER + concat(3) + REST, 0.8, CONTENT),
+    "iisan-e": Case(LAYERS * (2 + 2) + ADAPTERS + INTER + concat(3) + REST, 0.8, CONTENT),
+    "frozen": Case(MOMEF + REST, 0.8, NARROW),
+    "frozen dynamic-gate": Case(DYNAMIC + REST, 0.8, (*NARROW, "model.fusion=dynamic-gate")),
+    "frozen static-gate": Case(STATIC + REST, 0.8, (*NARROW, "model.fusion=static-gate")),
+    "frozen concat": Case(concat(2) + REST, 0.8, (*NARROW, "model.fusion=concat")),
     "sasrec": Case(IDS + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
     "popularity": Case(0, 0.8),
 }
+KINDS = [case for case in CASES if " " not in case]
+"""Cases that are trained too; another fusion changes neither how a run is resumed nor what it sees."""
 LEARNING = (
     "optimiser.lr=0.01",
     "optimiser.adapter_lr=0.01",
@@ -65,8 +87,15 @@ LEARNING = (
 )
 
 
-def test_every_kind_has_a_case():
-    assert sorted(CASES) == sorted(model_kinds())
+def kind_of(case):
+    """Return the kind of a case, the first word of its name."""
+    return case.partition(" ")[0]
+
+
+def test_every_kind_and_every_fusion_of_ours_has_a_case():
+    assert sorted({kind_of(case) for case in CASES}) == sorted(model_kinds())
+    fusions = {case.partition(" ")[2] or MOMEF_NAME for case in CASES}
+    assert fusions == set(FUSIONS)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +109,7 @@ def kept(place):
 
 
 def settings_of(kind, *more):
-    assignments = ["data.dataset=d", f"model.kind={kind}", *CASES[kind].settings, *more]
+    assignments = ["data.dataset=d", f"model.kind={kind_of(kind)}", *CASES[kind].settings, *more]
     return load_settings(RunSettings, assignments=assignments, environment={}).model
 
 
@@ -124,7 +153,7 @@ def test_the_parameters_are_those_of_the_formula(kind, kept):
 
 @pytest.mark.parametrize("kind", CASES)
 def test_settings_survive_their_file(kind, tmp_path):
-    assignments = ["data.dataset=d", f"model.kind={kind}", *CASES[kind].settings]
+    assignments = ["data.dataset=d", f"model.kind={kind_of(kind)}", *CASES[kind].settings]
     settings = load_settings(RunSettings, assignments=assignments, environment={})
     (tmp_path / "config.toml").write_text(to_toml(settings))
     assert load_settings(RunSettings, files=[tmp_path / "config.toml"], environment={}) == settings
@@ -175,17 +204,17 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
 
 def train(place, kind, *more, out, epochs=3):
     settings = (*CASES[kind].settings, *LEARNING, f"max_epochs={epochs}", "patience=20")
-    result = train_in(place, settings, "--model", kind, *more, out=out)
+    result = train_in(place, settings, "--model", kind_of(kind), *more, out=out)
     return json.loads(result.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_that_died_and_was_resumed_ends_in_the_same_bytes(place, tmp_path, kind, monkeypatch):
     (tmp_path / "d").symlink_to(place / "d")
     (tmp_path / "c").symlink_to(place / "c")
     every = ("--set", "checkpoint.every_steps=3")
     result = train(tmp_path, kind, *every, out="whole")
-    assert result["model"] == kind
+    assert result["model"] == kind_of(kind)
     is_trained = settings_of(kind).is_trained_by_steps
     if is_trained:
         with monkeypatch.context() as patch:
@@ -215,7 +244,7 @@ def shuffled_items(rows):
     return [(u, f"i{random.integers(4)}{random.integers(10)}", time) for u, _, time in rows]
 
 
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_planted_signal_is_found_and_noise_is_not(place, tmp_path, kind):
     """Users keep to a topic that features show, or all to the same hits; ten of 40 items by chance are 0.25."""
     rows = popular_sequences() if kind == "popularity" else make_sequences()

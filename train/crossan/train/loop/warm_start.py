@@ -22,6 +22,7 @@ from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
+from crossan.train.settings.content import MOMEF
 
 __all__ = ["load_initial_weights", "require_carried_over"]
 
@@ -122,12 +123,13 @@ def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> di
         facts[f"{name}, width of hidden states"] = str(entry["dim"])
         facts[f"{name}, fingerprint"] = entry["fingerprint"][:12]
     model = settings.model.model_dump(mode="json")
+    unread = set(_SHAPELESS)
+    if model.get("fusion", MOMEF) != MOMEF:
+        unread |= {"top_k", "combine"}
     # The number of experts that are summed changes no shape; of those side by side, it does.
     if model.get("combine") == "sum":
-        del model["top_k"]
-    facts |= {
-        f"model.{name}": str(value) for name, value in model.items() if name not in _SHAPELESS
-    }
+        unread |= {"top_k"}
+    facts |= {f"model.{name}": str(value) for name, value in model.items() if name not in unread}
     facts["features.standardise"] = settings.features.standardise
     facts["data.max_items"] = str(settings.data.max_items)
     return facts

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import torch
+from functools import partial
 
+from crossan.train.layers.gate import CrossModalGates
 from crossan.train.layers.id_embedding import IdEmbedding
 from crossan.train.layers.tower import SideAdapterTowers
-from crossan.train.models.item_encoder import ItemEncoder, make_fusion
+from crossan.train.models.item_encoder import ItemEncoder, adapter_dtype, make_fusion
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
 from crossan.train.settings import CrossanSettings
@@ -20,16 +21,15 @@ def build(settings: CrossanSettings, context: ModelContext) -> SequenceModel:
     ``combine="concat"`` gives the parameter count of Table 4; see
     `crossan.train.layers.momef`. ``id_embedding`` is no part of the paper.
     """
-    if settings.compute == "auto":
-        raise ValueError("expected model.compute to be settled before building, got 'auto'")
-    compute_dtype = torch.bfloat16 if settings.compute == "bfloat16" else None
     dims = context.features.dims
     towers = SideAdapterTowers(
         dims,
         context.features.layer_count,
         settings.bottleneck_dim,
         settings.width,
-        compute_dtype,
+        adapter_dtype(settings),
+        partial(CrossModalGates, temperature=settings.gate_temperature),
+        settings.activation,
     )
     item_encoder = ItemEncoder(towers, make_fusion(settings, len(dims)))
     sequence_encoder = make_sequence_encoder(settings, context.input_length)

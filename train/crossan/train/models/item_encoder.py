@@ -1,7 +1,7 @@
 """From the hidden states of an item to its vector.
 
-Towers make one output per modality, and a fusion, chosen by name
-(``model.fusion``), makes one vector of them.
+Towers make one output per modality, and a fusion makes one vector of them: the
+one that ``model.fusion`` names, or the one that belongs to the towers.
 """
 
 from __future__ import annotations
@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.plugins import load_plugin
+from crossan.common.plugins import load_plugin, plugin_names
 from crossan.train.layers.frozen_towers import FrozenTowers
+from crossan.train.layers.fusions import ConcatFusion, DynamicGateFusion, StaticGateFusion
+from crossan.train.layers.iisan_towers import IisanTowers
 from crossan.train.layers.momef import Momef
 from crossan.train.layers.tower import SideAdapterTowers
-from crossan.train.settings import ContentSettings
-from crossan.train.settings.content import FUSIONS_GROUP, MOMEF
+from crossan.train.settings import AdapterSettings, ContentSettings, IisanSettings, ModelSettings
+from crossan.train.settings.content import FUSIONS, FUSIONS_GROUP, MOMEF
 
-__all__ = ["ItemEncoder", "MakeFusion", "make_fusion", "require_choice"]
+__all__ = [
+    "ItemEncoder",
+    "MakeFusion",
+    "adapter_dtype",
+    "make_fusion",
+    "require_modalities",
+]
 
 MakeFusion = Callable[[int, int], nn.Module]
 """What the entry points of ``crossan.fusions`` are.
@@ -40,7 +49,9 @@ class ItemEncoder(nn.Module):
     result: ``(items, width)``.
     """
 
-    def __init__(self, towers: SideAdapterTowers | FrozenTowers, fusion: nn.Module) -> None:
+    def __init__(
+        self, towers: SideAdapterTowers | IisanTowers | FrozenTowers, fusion: nn.Module
+    ) -> None:
         super().__init__()
         self.towers, self.fusion = towers, fusion
 
@@ -56,30 +67,61 @@ class ItemEncoder(nn.Module):
         return self.fusion(self.towers.plain(hidden, presence), presence)  # type: ignore[no-any-return]
 
 
+_MAKE_FUSION: dict[str, MakeFusion] = {
+    "dynamic-gate": DynamicGateFusion,
+    "static-gate": lambda modality_count, _: StaticGateFusion(modality_count),
+    "concat": ConcatFusion,
+}
+"""Our own fusions beside MOMEF, which alone has settings."""
+
+
 def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
     """Return the fusion that settings name, with random weights.
 
     Raises
     ------
     ConfigError
-        The package that brings it cannot be loaded.
+        The package that brings it cannot be loaded, or uses the name of one of ours.
     """
-    if settings.fusion == MOMEF:
+    make = _MAKE_FUSION.get(settings.fusion)
+    if settings.fusion in plugin_names(FUSIONS_GROUP):
+        make = cast(MakeFusion, load_plugin(FUSIONS_GROUP, settings.fusion, FUSIONS))
+    if make is None:
         top_k = min(settings.top_k, modality_count)
         return Momef(modality_count, settings.width, top_k, settings.combine)
-    make = cast(MakeFusion, load_plugin(FUSIONS_GROUP, settings.fusion, [MOMEF]))
     return make(modality_count, settings.width)
 
 
-def require_choice(settings: ContentSettings, modality_count: int) -> None:
-    """Refuse to choose more modalities per item than are in use.
+def adapter_dtype(settings: AdapterSettings) -> torch.dtype | None:
+    """Return what the adapters' projections are computed in, None for float32.
+
+    Raises
+    ------
+    ValueError
+        ``model.compute`` is still ``auto``.
+    """
+    if settings.compute == "auto":
+        raise ValueError("expected model.compute to be settled before building, got 'auto'")
+    return torch.bfloat16 if settings.compute == "bfloat16" else None
+
+
+def require_modalities(settings: ModelSettings, modality_count: int) -> None:
+    """Refuse a model that needs another number of modalities than are in use.
 
     Raises
     ------
     UsageError
-        ``model.top_k`` is higher than the number of modalities.
+        ``model.top_k`` is higher than the number of modalities, or IISAN has others than two.
     """
-    if settings.fusion == MOMEF and settings.top_k > modality_count:
+    if isinstance(settings, IisanSettings) and modality_count != 2:
+        raise UsageError(
+            f"model.kind=iisan: expected two modalities, as its code has, got {modality_count};"
+            " iisan-e takes any number",
+            remedy="--model iisan-e",
+        )
+    if not isinstance(settings, ContentSettings) or settings.fusion != MOMEF:
+        return
+    if settings.top_k > modality_count:
         raise UsageError(
             f"model.top_k: expected at most {modality_count}, the modalities in use, got"
             f" {settings.top_k}",

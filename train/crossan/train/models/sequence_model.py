@@ -93,8 +93,19 @@ class SequenceModel(nn.Module):
         return ids if content is None else content + ids
 
 
-def make_sequence_encoder(settings: SequenceSettings, input_length: int) -> SequenceEncoder:
-    """Return the sequence encoder that settings describe, with random weights."""
+def make_sequence_encoder(
+    settings: SequenceSettings, input_length: int, *, follows_iisan: bool = False
+) -> SequenceEncoder:
+    """Return the sequence encoder that settings describe, with random weights.
+
+    ``follows_iisan`` draws and drops out as IISAN's code does.
+    """
     return SequenceEncoder(
-        settings.width, input_length, settings.blocks, settings.heads, settings.dropout
+        settings.width,
+        input_length,
+        settings.blocks,
+        settings.heads,
+        settings.dropout,
+        settings.activation,
+        follows_iisan=follows_iisan,
     )

@@ -27,6 +27,9 @@ __all__ = ["ModelEntry", "build_model", "model_kinds"]
 
 _BUILDERS = {
     "crossan": "crossan.train.models.crossan:build",
+    "indsan": "crossan.train.models.indsan:build",
+    "iisan": "crossan.train.models.iisan:build",
+    "iisan-e": "crossan.train.models.iisan_e:build",
     "frozen": "crossan.train.models.frozen:build",
     "sasrec": "crossan.train.models.sasrec:build",
     "popularity": "crossan.train.models.popularity:build",

@@ -17,6 +17,7 @@ from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import LockNames
 from crossan.train.runs.inputs import open_inputs
+from crossan.train.settings import gate_temperature
 
 __all__ = ["Elsewhere", "write_report"]
 
@@ -147,7 +148,9 @@ def _read(path: Path, name: str) -> dict[str, Any]:
             f"{path}: expected result.json, found none; the run is not finished",
             remedy=f"crossan-train --config {path}/config.toml --out {path} --resume",
         )
-    gates = read_gate_weights(folder.best_checkpoint().tensors["model"])
+    gates = read_gate_weights(
+        folder.best_checkpoint().tensors["model"], gate_temperature(settings.model)
+    )
     notes = [result["model"]]
     if settings.features.permute_seed is not None:
         notes.append("features shuffled")

@@ -16,7 +16,7 @@ from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.launch import Launch
-from crossan.train.settings import CrossanSettings, RunSettings
+from crossan.train.settings import AdapterSettings, RunSettings
 
 __all__ = ["fastest_compute", "settle_compute"]
 
@@ -37,14 +37,14 @@ def settle_compute(
     it. Of several ranks the first probes for all.
     """
     model = settings.model
-    if not isinstance(model, CrossanSettings) or model.compute != "auto":
+    if not isinstance(model, AdapterSettings) or model.compute != "auto":
         return settings
 
     def settle() -> Compute:
         if launch.may_resume and folder.holds_run():
             recorded = folder.settings().model
             # Of a run of another kind the folder says nothing, and refuses to be resumed anyway.
-            if isinstance(recorded, CrossanSettings) and recorded.compute != "auto":
+            if isinstance(recorded, AdapterSettings) and recorded.compute != "auto":
                 return recorded.compute
         fastest = fastest_compute(device, model.bottleneck_dim)
         note(f"model.compute=auto: {fastest} on {device}")

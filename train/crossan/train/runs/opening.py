@@ -26,7 +26,7 @@ from crossan.train.features import (
 from crossan.train.features.sources import Served
 from crossan.train.features.standardise import Standardisers
 from crossan.train.loop.trainable import TrainableRun
-from crossan.train.models.item_encoder import require_choice
+from crossan.train.models.item_encoder import require_modalities
 from crossan.train.models.recommender import ModelContext, item_rows_of
 from crossan.train.models.table import build_model
 from crossan.train.objectives import Gathers, gathers_of
@@ -38,7 +38,6 @@ from crossan.train.runs.inputs import open_inputs
 from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.settings import (
-    ContentSettings,
     RunSettings,
     SequenceSettings,
     kept_layers,
@@ -185,8 +184,7 @@ def assemble(
         features = _load_features(
             settings, stored, kept, device, placement, is_training=is_training
         )
-    if isinstance(settings.model, ContentSettings):
-        require_choice(settings.model, len(features.modalities))
+    require_modalities(settings.model, len(features.modalities))
     torch.manual_seed(settings.seed)
     counts = training_counts(kept.training_items, len(kept.item_ids))
     context = ModelContext(features, kept.without_test(), counts, settings.data.input_length)

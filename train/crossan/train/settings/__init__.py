@@ -5,9 +5,16 @@ no numpy, nothing that reads a file.
 """
 
 from crossan.train.settings.content import (
+    AdapterSettings,
     ContentSettings,
     CrossanSettings,
     FrozenSettings,
+    HiddenStateSettings,
+    IisanESettings,
+    IisanSettings,
+    IndsanSettings,
+    InterModalSettings,
+    gate_temperature,
     kept_layers,
 )
 from crossan.train.settings.models import (
@@ -27,13 +34,19 @@ from crossan.train.settings.run import (
 )
 
 __all__ = [
+    "AdapterSettings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
     "FrozenSettings",
+    "HiddenStateSettings",
     "HistoryMask",
+    "IisanESettings",
+    "IisanSettings",
+    "IndsanSettings",
+    "InterModalSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",
@@ -41,5 +54,6 @@ __all__ = [
     "RunSettings",
     "SasrecSettings",
     "SequenceSettings",
+    "gate_temperature",
     "kept_layers",
 ]

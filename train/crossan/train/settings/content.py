@@ -12,11 +12,19 @@ from crossan.train.settings.models import ModelSettings, SequenceSettings
 from crossan.train.settings.paper import Paper
 
 __all__ = [
+    "FUSIONS",
     "FUSIONS_GROUP",
     "MOMEF",
+    "AdapterSettings",
     "ContentSettings",
     "CrossanSettings",
     "FrozenSettings",
+    "HiddenStateSettings",
+    "IisanESettings",
+    "IisanSettings",
+    "IndsanSettings",
+    "InterModalSettings",
+    "gate_temperature",
     "kept_layers",
 ]
 
@@ -24,32 +32,22 @@ FUSIONS_GROUP = "crossan.fusions"
 """Entry points by which other packages add fusions. The name is that of ``model.fusion``, the
 target a `crossan.train.models.item_encoder.MakeFusion`."""
 MOMEF = "momef"
-"""Our own fusion."""
+"""The paper's fusion."""
+FUSIONS = (MOMEF, "dynamic-gate", "static-gate", "concat")
+"""Our own fusions, those of Table 5."""
 
 
 def _fusions() -> list[str]:
-    return [MOMEF, *plugin_names(FUSIONS_GROUP)]
+    return list(dict.fromkeys([*FUSIONS, *plugin_names(FUSIONS_GROUP)]))
 
 
-class ContentSettings(SequenceSettings):
-    """How item vectors are made of hidden states.
+class HiddenStateSettings(SequenceSettings):
+    """What is read of the stores, and whether ids are added.
 
     The defaults are the paper's.
     """
 
     reads_hidden_states: ClassVar[bool] = True
-
-    fusion: Annotated[str, OneOf(_fusions), Paper("momef")] = MOMEF
-    """How the towers' outputs become one item vector. momef is Eq. 6; other packages may add
-    fusions."""
-
-    top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
-        default=2, ge=1, le=4
-    )
-    """Modalities MOMEF chooses per item. With 1 the router gets no gradient."""
-
-    combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"
-    """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer."""
 
     layers: Annotated[tuple[int, ...] | None, Paper("[0, 2, 4, 6, 8, 10, 12]")] = None
     """Kept layers to read from every store, lowest first. By default all of them."""
@@ -69,15 +67,38 @@ class ContentSettings(SequenceSettings):
         return self
 
 
+class ContentSettings(HiddenStateSettings):
+    """How item vectors are made of the outputs of towers.
+
+    The defaults are the paper's.
+    """
+
+    fusion: Annotated[str, OneOf(_fusions), Paper("momef, beside the others in Table 5")] = MOMEF
+    """How the towers' outputs become one item vector. momef is Eq. 6; dynamic-gate weighs the
+    modalities of each item by a linear layer, static-gate those of all items by one gate each;
+    concat lays the outputs side by side through a linear layer. Other packages may add fusions."""
+
+    top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
+        default=2, ge=1, le=4
+    )
+    """Modalities MOMEF chooses per item. With 1 the router gets no gradient. Read by
+    `fusion=momef` alone."""
+
+    combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"
+    """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer. Read
+    by `fusion=momef` alone."""
+
+
 def kept_layers(model: ModelSettings) -> tuple[int, ...] | None:
     """Return the layers that a model reads of every store, None for all that it keeps."""
-    return model.layers if isinstance(model, ContentSettings) else None
+    return model.layers if isinstance(model, HiddenStateSettings) else None
 
 
-class CrossanSettings(ContentSettings):
-    """The paper's model of cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
+class AdapterSettings(HiddenStateSettings):
+    """Side adapters and the gates before them.
 
-    kind: Literal["crossan"] = "crossan"
+    The defaults are the paper's.
+    """
 
     bottleneck_dim: Annotated[int, Paper("512", "32 to 8192")] = Field(default=512, ge=1)
     """Width of the side adapters."""
@@ -86,6 +107,51 @@ class CrossanSettings(ContentSettings):
     """What the side adapters' projections are computed in, while weights, mix and gradients stay
     float32. bfloat16 is several times faster where the hardware multiplies it (AMX, GPUs) and
     slower elsewhere. auto tries both for a moment and takes the faster."""
+
+    gate_temperature: float = Field(default=1.0, gt=0)
+    """What the gates' logits are divided by before the softmax. At 1 the gates of a run hardly
+    leave their even start; 0.1, as in IISAN's code, lets them spread."""
+
+
+def gate_temperature(model: ModelSettings) -> float:
+    """Return what a model's gate logits are divided by, 1 where it has no such setting."""
+    return model.gate_temperature if isinstance(model, AdapterSettings) else 1.0
+
+
+class CrossanSettings(AdapterSettings, ContentSettings):
+    """The paper's model of cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
+
+    kind: Literal["crossan"] = "crossan"
+
+
+class IndsanSettings(AdapterSettings, ContentSettings):
+    """CROSSAN without cross-modal terms, each side adapter on its own (Table 6)."""
+
+    kind: Literal["indsan"] = "indsan"
+
+
+class InterModalSettings(AdapterSettings):
+    """What IISAN and its extension share, with the defaults of IISAN's code."""
+
+    activation: Literal["gelu", "relu"] = "relu"
+    """Activation of the sequence encoder's feed-forward nets and of side adapters, relu as in
+    IISAN's code."""
+
+    gate_temperature: float = Field(default=0.1, gt=0)
+    """What the gates' numbers are divided by before sigmoid and softmax, 0.1 as in IISAN's
+    code."""
+
+
+class IisanSettings(InterModalSettings):
+    """IISAN as its code runs it, over two modalities with a tower between them."""
+
+    kind: Literal["iisan"] = "iisan"
+
+
+class IisanESettings(InterModalSettings):
+    """IISAN for any number of modalities, as the paper extends it (section 6.1)."""
+
+    kind: Literal["iisan-e"] = "iisan-e"
 
 
 class FrozenSettings(ContentSettings):

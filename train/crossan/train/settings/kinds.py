@@ -13,7 +13,13 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import Settings
 from crossan.common.console import note
 from crossan.common.plugins import load_plugin, plugin_names
-from crossan.train.settings.content import CrossanSettings, FrozenSettings
+from crossan.train.settings.content import (
+    CrossanSettings,
+    FrozenSettings,
+    IisanESettings,
+    IisanSettings,
+    IndsanSettings,
+)
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 
 __all__ = ["MODELS_GROUP", "model_settings_classes"]
@@ -25,7 +31,15 @@ MODELS_GROUP = "crossan.models"
 
 _BUILT_IN: dict[str, type[ModelSettings]] = {
     one.model_fields["kind"].default: one
-    for one in (CrossanSettings, FrozenSettings, SasrecSettings, PopularitySettings)
+    for one in (
+        CrossanSettings,
+        IndsanSettings,
+        IisanSettings,
+        IisanESettings,
+        FrozenSettings,
+        SasrecSettings,
+        PopularitySettings,
+    )
 }
 
 

@@ -47,6 +47,10 @@ class SequenceSettings(ModelSettings):
     dropout: Annotated[float, Paper("0.1")] = Field(default=0.1, ge=0.0, lt=1.0)
     """Dropout of the sequence encoder."""
 
+    activation: Literal["gelu", "relu"] = "gelu"
+    """Activation of the sequence encoder's feed-forward nets and of side adapters. gelu is our
+    choice, as the paper names none; IISAN's code runs with relu in both."""
+
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.width % self.heads:

@@ -9,9 +9,9 @@ from typing import Any
 
 from crossan.common.datasets import Dataset, open_dataset
 from crossan.train.features.sources import Served, choose_stores, lock_entries
-from crossan.train.models.item_encoder import require_choice
+from crossan.train.models.item_encoder import require_modalities
 from crossan.train.runs.contents import Comparing, Verdicts, counts_of, serve, write_comparison
-from crossan.train.settings import ContentSettings, RunSettings, kept_layers
+from crossan.train.settings import RunSettings, kept_layers
 
 __all__ = ["SweepInputs", "require_trainable"]
 
@@ -61,6 +61,5 @@ def require_trainable(
     stores = choose_stores(base.data, dataset) if reading else {}
     served, verdicts = serve(dataset, stores, base.data, comparing=Comparing(may_be_stale))
     for each in reading:
-        if isinstance(each.model, ContentSettings):
-            require_choice(each.model, len(each.data.modality or stores))
+        require_modalities(each.model, len(each.data.modality or stores))
     return SweepInputs(dataset, served, verdicts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.common.config import settings_with, toml_value
-from crossan.train.settings import CrossanSettings, RunSettings
+from crossan.train.settings import AdapterSettings, RunSettings
 from crossan.train.sweep.points import Point
 
 __all__ = ["Trial", "label_of", "point_digest", "require_sweepable", "trial_settings"]
@@ -88,7 +88,7 @@ def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
         base, values, {name: f"{name}={toml_value(value)}" for name, value in values.items()}
     )
     # Trials of one sweep that chose differently would not be comparable.
-    if isinstance(settings.model, CrossanSettings) and settings.model.compute == "auto":
+    if isinstance(settings.model, AdapterSettings) and settings.model.compute == "auto":
         raise UsageError(
             "model.compute=auto: expected float32 or bfloat16 in a sweep,"
             " as trials side by side disturb the probe",
