@@ -39,9 +39,9 @@ class ContentSettings(SequenceSettings):
 
     reads_hidden_states: ClassVar[bool] = True
 
-    fusion: Annotated[str, OneOf(_fusions), Paper("momef")] = MOMEF
+    fusion: Annotated[str, OneOf(_fusions, may_be_code=True), Paper("momef")] = MOMEF
     """How the towers' outputs become one item vector. momef is Eq. 6; other packages may add
-    fusions."""
+    fusions, and ``package.module:Name`` is one of your own."""
 
     top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
         default=2, ge=1, le=4
