@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from crossan.common.code_names import names_code
 from crossan.common.plugins import require_known
 
 __all__ = ["Kinds", "OneOf", "Settings"]
@@ -92,9 +93,13 @@ class OneOf:
     ----------
     names
         Returns the names; called anew for each value that comes.
+    may_be_code
+        Whether the name of code of the user's own will do, ``package.module:Name``. Nothing is
+        imported here.
     """
 
     names: Callable[[], Sequence[str]]
+    may_be_code: bool = False
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -103,4 +108,6 @@ class OneOf:
         return core_schema.no_info_after_validator_function(self._known, handler(source))
 
     def _known(self, name: str) -> str:
+        if self.may_be_code and names_code(name):
+            return name
         return require_known(name, self.names())

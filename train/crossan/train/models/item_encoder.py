@@ -12,7 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ConfigError, UsageError
+from crossan.common.code_names import load_code, names_code
 from crossan.common.plugins import load_plugin, plugin_names
 from crossan.train.layers.frozen_towers import FrozenTowers
 from crossan.train.layers.fusions import ConcatFusion, DynamicGateFusion, StaticGateFusion
@@ -81,8 +82,11 @@ def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
     Raises
     ------
     ConfigError
-        The package that brings it cannot be loaded, or uses the name of one of ours.
+        The package that brings it cannot be loaded or uses the name of one of ours, or code of
+        the user's own cannot be used.
     """
+    if names_code(settings.fusion):
+        return _own_fusion(settings, modality_count)
     make = _MAKE_FUSION.get(settings.fusion)
     if settings.fusion in plugin_names(FUSIONS_GROUP):
         make = cast(MakeFusion, load_plugin(FUSIONS_GROUP, settings.fusion, FUSIONS))
@@ -90,6 +94,17 @@ def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
         top_k = min(settings.top_k, modality_count)
         return Momef(modality_count, settings.width, top_k, settings.combine)
     return make(modality_count, settings.width)
+
+
+def _own_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
+    make = load_code(settings.fusion, "model.fusion")
+    fusion = make(modality_count, settings.width) if callable(make) else make
+    if not isinstance(fusion, nn.Module):
+        raise ConfigError(
+            f"model.fusion={settings.fusion}: expected a subclass of nn.Module, or a function that"
+            f" returns one from the number of modalities and the width, got {make!r}"
+        )
+    return fusion
 
 
 def adapter_dtype(settings: AdapterSettings) -> torch.dtype | None:

@@ -6,6 +6,7 @@ takes from step to step.
 """
 
 from crossan.train.objectives.objective import Objective, SequenceLoss, SequenceObjective
+from crossan.train.objectives.own import BatchScores
 from crossan.train.objectives.table import (
     Gathers,
     ObjectiveContext,
@@ -15,6 +16,7 @@ from crossan.train.objectives.table import (
 )
 
 __all__ = [
+    "BatchScores",
     "Gathers",
     "Objective",
     "ObjectiveContext",

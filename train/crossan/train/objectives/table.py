@@ -13,11 +13,13 @@ from functools import partial
 from torch import Tensor
 
 from crossan.cache_schema.errors import ConfigError
+from crossan.common.code_names import load_code, names_code
 from crossan.common.plugins import load_plugin
 from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.objective import Objective, SequenceLoss, SequenceObjective
+from crossan.train.objectives.own import LossOfScores, OwnLoss
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.objectives.step import prepare_batch, prepare_by_position
 from crossan.train.ranks.ranks import ALONE, Ranks
@@ -99,12 +101,32 @@ def gathers_of(settings: RunSettings, trained_count: int, item_count: int) -> Ga
 def _entry(kind: str) -> ObjectiveEntry:
     if kind in _ENTRIES:
         return _ENTRIES[kind]
+    if names_code(kind):
+        return _own_entry(kind)
     entry = load_plugin(OBJECTIVES_GROUP, kind, _ENTRIES)
     if not isinstance(entry, ObjectiveEntry):
         raise ConfigError(
             f"{OBJECTIVES_GROUP}: expected an ObjectiveEntry for '{kind}', got {entry!r}"
         )
     return entry
+
+
+def _own_entry(kind: str) -> ObjectiveEntry:
+    part = load_code(kind, "objective.kind")
+    if isinstance(part, ObjectiveEntry):
+        return part
+    if not callable(part):
+        raise ConfigError(
+            f"objective.kind={kind}: expected a function from BatchScores to a loss, or an"
+            f" ObjectiveEntry, got {part!r}"
+        )
+    loss: LossOfScores = part
+
+    def make(context: ObjectiveContext) -> Objective:
+        return context.over_sequences(OwnLoss(loss, context.log_popularity, kind))
+
+    # It gathers what the paper's does, the items of a batch.
+    return ObjectiveEntry(make, _gathers_of_in_batch)
 
 
 def _in_batch(context: ObjectiveContext) -> Objective:

@@ -24,7 +24,7 @@ def allowed_values(field: FieldInfo) -> str:
     """Return the values that a setting takes, for example ``whole number, 1 to 4``."""
     for mark in field.metadata:
         if isinstance(mark, OneOf):
-            return ", ".join(mark.names())
+            return ", ".join([*mark.names(), *(["MODULE:NAME"] if mark.may_be_code else [])])
     return ", ".join(filter(None, (_kind_of_value(field.annotation), _range(field.metadata))))
 
 

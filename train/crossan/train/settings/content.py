@@ -73,10 +73,13 @@ class ContentSettings(HiddenStateSettings):
     The defaults are the paper's.
     """
 
-    fusion: Annotated[str, OneOf(_fusions), Paper("momef, beside the others in Table 5")] = MOMEF
+    fusion: Annotated[
+        str, OneOf(_fusions, may_be_code=True), Paper("momef, beside the others in Table 5")
+    ] = MOMEF
     """How the towers' outputs become one item vector. momef is Eq. 6; dynamic-gate weighs the
     modalities of each item by a linear layer, static-gate those of all items by one gate each;
-    concat lays the outputs side by side through a linear layer. Other packages may add fusions."""
+    concat lays the outputs side by side through a linear layer. Other packages may add fusions, and
+    ``package.module:Name`` is one of your own."""
 
     top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
         default=2, ge=1, le=4

@@ -93,10 +93,10 @@ class ObjectiveSettings(Settings):
     The default is the paper's.
     """
 
-    kind: Annotated[str, OneOf(_objectives), Paper("in-batch")] = "in-batch"
+    kind: Annotated[str, OneOf(_objectives, may_be_code=True), Paper("in-batch")] = "in-batch"
     """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
     every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
-    Other packages may add objectives."""
+    Other packages may add objectives, and ``package.module:Name`` is one of your own."""
 
     refresh_steps: int = Field(default=100, ge=1)
     """Steps between two encodings of the whole catalogue, for ``catalogue`` where items have
