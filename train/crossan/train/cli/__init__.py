@@ -1,11 +1,12 @@
-"""``crossan-train``, ``crossan evaluate`` and ``crossan recommend``.
+"""``crossan-train``, ``crossan evaluate``, ``crossan recommend`` and ``crossan analyse``.
 
 What belongs here: one module per command, which reads its options, calls one
 function of `crossan.train.runs` and prints what that returns.
 """
 
+from crossan.train.cli.analysing import analyse
 from crossan.train.cli.evaluating import evaluate
 from crossan.train.cli.recommending import recommend
 from crossan.train.cli.training import main, train
 
-__all__ = ["evaluate", "main", "recommend", "train"]
+__all__ = ["analyse", "evaluate", "main", "recommend", "train"]

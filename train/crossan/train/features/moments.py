@@ -47,7 +47,8 @@ class LayerMoments:
     @property
     def mean_square(self) -> Moments:
         """Mean square of the numbers of each layer, ``(layer,)``."""
-        return self.variance + np.square(self.mean).mean(axis=1)
+        mean_square: Moments = self.variance + np.square(self.mean).mean(axis=1)
+        return mean_square
 
     @property
     def share(self) -> Moments:

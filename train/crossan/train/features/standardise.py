@@ -72,6 +72,15 @@ class Standardiser:
             # One item far from millions of others that are alike: beyond float16, not infinite.
             block.copy_(standard.clamp_(limits.min, limits.max))
 
+    def undo(self, moments: LayerMoments) -> LayerMoments:
+        """Return the moments of hidden states as stored from those after `apply`."""
+        mean, deviation = self.mean.double().numpy(), self.deviation.double().numpy()
+        return LayerMoments(
+            moments.items,
+            moments.mean * deviation[:, None] + mean,
+            moments.variance * np.square(deviation),
+        )
+
 
 Standardisers = Mapping[Modality, Standardiser]
 """The standardiser of every modality that a run reads."""

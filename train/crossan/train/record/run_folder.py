@@ -17,6 +17,7 @@ from crossan.common.refusals import blaming, make_folder, require_no_file
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.record import shapes
+from crossan.train.record.analysis import ANALYSIS_FILE
 from crossan.train.record.checkpoint import (
     BEST,
     Checkpoint,
@@ -218,7 +219,7 @@ class RunFolder:
 
         ``result.json`` goes first, as it tells of a finished run.
         """
-        for name in (RESULT_FILE, VALIDATION_FILE, RANKS_FILE):
+        for name in (RESULT_FILE, VALIDATION_FILE, RANKS_FILE, ANALYSIS_FILE):
             remove_durably(self.path / name)
 
     def write_result(self, result: Mapping[str, Any]) -> None:

@@ -194,6 +194,8 @@ class Validation(_Protocol):
     best_epoch: _Count
     trainable_parameters: _Count
     sequences: str
+    seconds_per_epoch: float | None = None
+    peak_memory_bytes: _Count | None = None
 
 
 class _Both(_Shape):
@@ -242,6 +244,7 @@ class Result(_Protocol):
     epochs: _Count
     best_epoch: _Count
     seconds_per_epoch: float
+    peak_memory_bytes: _Count | None = None
 
 
 class Compared(_Shape):
