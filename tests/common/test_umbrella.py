@@ -25,6 +25,7 @@ HELPS = [
     ("crossan", "cache", "ls", "-h"),
     ("crossan", "backbones", "--help"),
     ("crossan", "sweep", "--help"),
+    ("crossan", "compare", "--help"),
 ]
 
 
