@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from crossan.train.record.one_protocol import require_one_protocol
-from crossan.train.record.user_ranks import Part
 
 from crossan.cache_schema.errors import UsageError
 from crossan.train.comparison.rows import Row
 from crossan.train.comparison.statistics import Paired, bootstrap_interval, holm, paired
 from crossan.train.comparison.users import METRICS, PerUserMetrics, per_user_metrics
+from crossan.train.record.one_protocol import require_one_protocol
+from crossan.train.record.user_ranks import Part
 
 __all__ = ["Cell", "ComparedRow", "Comparison", "Difference", "Spread", "compare_rows", "part_of"]
 
