@@ -61,6 +61,7 @@ def test_every_kind_is_analysed_or_says_what_it_lacks(place, kind):
     for part in PARTS:
         assert (found[part] is None) == (part in found["lacking"])
     assert found["efficiency"]["rows"][0]["tpme"] is None
+    assert ("inter_gates" in found) == kind.startswith("iisan")
 
 
 def test_layers_are_those_that_the_stores_hold(place, trained):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossan.train.analysis.experts import expert_use, missing_names, scattered
-from crossan.train.analysis.gates import gate_table
+from crossan.train.analysis.gates import gate_table, inter_gate_table
 from crossan.train.analysis.layers import effective_rank, layer_table
 from crossan.train.features.moments import MomentSums
 
@@ -27,6 +27,18 @@ def test_gates_that_never_read_other_towers_share_between_two():
     text, image = gate_table(weights, ["text", "image"], [[0], [0]])
     assert text["weights"] == {"text": 0.4, "hidden state": 0.6}
     assert (text["even"], image["even"]) == (0.5, 0.5)
+
+
+def test_the_tower_between_modalities_divides_their_hidden_states():
+    rows = inter_gate_table(np.array([[0.25, 0.75]]), ["text", "image"], [[4], [12]])
+    assert rows == [
+        {
+            "layers": {"text": 4, "image": 12},
+            "weights": {"text": 0.25, "image": 0.75},
+            "even": 0.5,
+            "deviation": {"text": -0.25, "image": 0.25},
+        }
+    ]
 
 
 def test_an_empty_slot_takes_nothing_from_a_modality_that_is_chosen():

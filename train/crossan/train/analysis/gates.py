@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["gate_table"]
+__all__ = ["gate_table", "inter_gate_table"]
 
 
 def gate_table(
@@ -52,3 +52,33 @@ def gate_table(
                 }
             )
     return rows
+
+
+def inter_gate_table(
+    weights: npt.NDArray[np.float64], modalities: Sequence[str], layers: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """Return a row for every layer of a tower between the modalities, lowest first.
+
+    Such a tower, which IISAN has, divides the hidden states of all modalities.
+    A row has the number of the layer by modality (``layers``), ``weights`` and
+    ``deviation`` by modality, and the ``even`` share.
+
+    Parameters
+    ----------
+    weights
+        For an item that has every modality, ``(layer, modality)``.
+    modalities, layers
+        As for `gate_table`.
+    """
+    even = 1 / max(len(modalities), 1)
+    return [
+        {
+            "layers": dict(zip(modalities, numbers, strict=True)),
+            "weights": dict(zip(modalities, gate, strict=True)),
+            "even": even,
+            "deviation": {
+                name: weight - even for name, weight in zip(modalities, gate, strict=True)
+            },
+        }
+        for numbers, gate in zip(zip(*layers, strict=True), weights.tolist(), strict=True)
+    ]

@@ -87,6 +87,8 @@ def _print_tables(found: dict[str, Any]) -> None:
         _print_information(found["mutual_information"]["pairs"])
     if found["gates"]:
         _print_gates(found["gates"])
+    if "inter_gates" in found:
+        _print_inter_gates(found["inter_gates"])
     if found["experts"]:
         _print_experts(found["experts"])
     if found["layers"]:
@@ -131,6 +133,25 @@ def _print_gates(gates: list[dict[str, Any]]) -> None:
                 gate["modality"],
                 str(gate["layer"]),
                 *(_number(gate["weights"].get(name)) for name in inputs),
+                f"{gate['even']:.3g}",
+            ]
+            for gate in gates
+        ],
+    )
+
+
+def _print_inter_gates(gates: list[dict[str, Any]]) -> None:
+    modalities = list(gates[0]["weights"])
+    print_table(
+        [
+            Column("between modalities, layers"),
+            *(Column(f"hidden state of {name}", is_number=True) for name in modalities),
+            Column("even share", is_number=True),
+        ],
+        [
+            [
+                ", ".join(f"{name} {layer}" for name, layer in gate["layers"].items()),
+                *(_number(gate["weights"][name]) for name in modalities),
                 f"{gate['even']:.3g}",
             ]
             for gate in gates

@@ -46,6 +46,13 @@ class _Gate(_Shape):
     deviation: dict[str, float]
 
 
+class _InterGate(_Shape):
+    layers: dict[str, _Count]
+    weights: dict[str, float]
+    even: _Share
+    deviation: dict[str, float]
+
+
 class _Use(_Shape):
     share: _Share
     weight: float
@@ -96,6 +103,8 @@ class _Analysis(_Shape):
     items: _Count
     mutual_information: _Information | None
     gates: list[_Gate] | None
+    inter_gates: list[_InterGate] = []
+    """Of IISAN's models alone."""
     experts: _Experts | None
     layers: list[_Layer] | None
     efficiency: _Efficiency | None

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.train.analysis.efficiency import Cost, tpme
 from crossan.train.analysis.experts import expert_use, missing_names
-from crossan.train.analysis.gates import gate_table
+from crossan.train.analysis.gates import gate_table, inter_gate_table
 from crossan.train.analysis.layers import layer_table
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.evaluation.slices import popularity_deciles
@@ -34,7 +35,8 @@ def analyse_run(run: OpenedRun, beside: Sequence[Path] = ()) -> dict[str, Any]:
     The keys are ``run``, ``model``, ``epoch``, ``items`` and the parts
     ``mutual_information``, ``gates``, ``experts``, ``layers`` and
     ``efficiency``. A part that a model does not have is None, and ``lacking``
-    says why by its name. docs/cli.md describes each.
+    says why by its name. IISAN's models have ``inter_gates`` beside. docs/cli.md
+    describes each.
 
     Parameters
     ----------
@@ -76,18 +78,30 @@ def _of_features(run: OpenedRun, lacking: dict[str, str]) -> dict[str, Any]:
         parts["mutual_information"] = _information(passed)
     else:
         lacking["mutual_information"] = "one modality: there is no pair of towers"
-    gate_weights = getattr(encoder.towers, "gate_weights", None)
-    if gate_weights is None:
+    parts |= _gates(run, encoder.towers)
+    if "gates" not in parts:
         lacking["gates"] = "the towers have no gates"
-    else:
-        with torch.inference_mode():
-            weights = gate_weights().double().cpu().numpy()
-        parts["gates"] = gate_table(weights, _names(run), _layer_numbers(run))
     if passed.weights is None or not weighs_modalities(encoder.fusion):
         lacking["experts"] = "the fusion weighs no modalities"
     else:
         parts["experts"] = _experts(run, passed, passed.weights)
     return parts
+
+
+@torch.inference_mode()
+def _gates(run: OpenedRun, towers: nn.Module) -> dict[str, Any]:
+    """Return the gates of the towers, and of IISAN's tower between the modalities."""
+    tables = {
+        "gates": ("gate_weights", gate_table),
+        "inter_gates": ("inter_weights", inter_gate_table),
+    }
+    return {
+        part: table(
+            getattr(towers, weights)().double().cpu().numpy(), _names(run), _layer_numbers(run)
+        )
+        for part, (weights, table) in tables.items()
+        if hasattr(towers, weights)
+    }
 
 
 def _names(run: OpenedRun) -> list[str]:
