@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.common.datasets import open_dataset
+from crossan.common.datasets import keep_sequences, open_dataset
 from crossan.common.datasets.cli import app
+from crossan.common.split import Split
 from support.refusals import refusal
 
 PAIRS_TSV = "1\t7 8 9\n2\t9 7\n"
@@ -217,6 +219,9 @@ def test_check_reports_the_contract(tmp_path):
         "users": 1,
         "items": 5,
         "interactions": 5,
+        "test_targets": 1,
+        "split": "leave-last-out",
+        "split_seed": None,
     }
     assert (report["users"], report["items"], report["interactions"]) == (2, 5, 6)
     assert report["media"]["text"] == {"present": 1, "absent": 4, "missing": 0, "broken": 0}
@@ -229,11 +234,12 @@ def test_check_reports_the_contract(tmp_path):
         "broken-image",
     }
     shown = run("check", tmp_path / "d").splitlines()
-    assert shown[:2] == [
-        "dataset  2 users, 5 items, 6 interactions",
-        "kept     1 users, 5 items, 5 interactions (the last 13 of users with at least 5)",
+    assert shown[:3] == [
+        "dataset   2 users, 5 items, 6 interactions",
+        "kept      1 users, 5 items, 5 interactions (the last 13 of users with at least 5)",
+        "held out  1 test targets, split leave-last-out",
     ]
-    assert shown[2].split() == ["modality", "present", "absent", "missing", "broken"]
+    assert shown[3].split() == ["modality", "present", "absent", "missing", "broken"]
     assert "image           0       3        1       1" in shown
 
 
@@ -252,4 +258,9 @@ def test_microlens_50k_is_table_2(tmp_path, test_data):
     assert (report["users"], report["items"], report["interactions"]) == (50_000, 19_220, 359_708)
     kept = report["protocol"]
     assert (kept["users"], kept["items"], kept["interactions"]) == (50_000, 19_099, 339_511)
+    drawn = keep_sequences(open_dataset(tmp_path / "d").interactions(), split=Split("mmrec-random"))
+    assert (len(drawn.user_ids), len(drawn.items)) == (50_000, 359_708)
+    # 2,071 users with 15 interactions or more have several; golden/COMMON.md counted them.
+    assert len(drawn.test_targets) == 53_004
+    assert (np.bincount(drawn.test_users) > 1).sum() == 2_071
     assert not [problem for problem in report["problems"] if problem["code"] == "count"]

@@ -1,6 +1,5 @@
 """The leave-one-out protocol: hand-worked sequences and invariances."""
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,16 +10,7 @@ from crossan.common.datasets.protocol import (
     keep_sequences,
     unwinnable_test_targets,
 )
-
-
-def make_table(rows):
-    return pa.table(
-        {
-            "user_id": pa.array([row[0] for row in rows], pa.string()),
-            "item_id": pa.array([row[1] for row in rows], pa.string()),
-            "timestamp": pa.array([row[2] for row in rows], pa.int64()),
-        }
-    )
+from support.interactions import make_table
 
 
 def as_dict(kept):

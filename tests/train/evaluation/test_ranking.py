@@ -1,6 +1,5 @@
 """Ranks by counting, metrics and popularity against slow or hand-worked answers."""
 
-import contextlib
 import math
 
 import numpy as np
@@ -21,6 +20,7 @@ from crossan.train.evaluation.metrics import (
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.ranking import fewest_candidates, ranks_by_counting, top_items
 from crossan.train.sequences.popularity import log_popularity, training_counts
+from support.score_blocks import blocks_of
 
 
 def rank_all(user_vectors, item_vectors, targets, histories=None, mask_history="none"):
@@ -94,15 +94,6 @@ def slow_rank(scores, target, history, mask_history):
     return 1 + sum(
         scores[j] >= scores[target] for j in range(len(scores)) if j != target and j not in masked
     )
-
-
-@contextlib.contextmanager
-def blocks_of(users, items):
-    """Have scores computed for this many users and items at a time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ranking, "_LEAST_USERS_PER_BLOCK", users)
-        patch.setattr(ranking, "_SCORES_PER_BLOCK", {"cpu": users * items})
-        yield
 
 
 SCORES = st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=7)

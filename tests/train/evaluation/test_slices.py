@@ -68,6 +68,7 @@ def test_the_three_ways_to_slice():
         targets=np.array([2, 0, 1]),  # training counts 4, 0, 1
         lengths=np.array([9, 2, 3]),
         counts=np.array([0, 1, 4]),
+        users=torch.arange(3),
     )
     assert {name: part["users"] for name, part in slices["target"].items()} == {
         "cold": 1,
@@ -88,6 +89,7 @@ def test_slices_come_in_order_whatever_the_order_of_users():
         np.array([9, 0, 9, 5]),
         np.array([20, 2, 3, 1]),
         np.arange(10),
+        torch.arange(4),
     )
     assert list(slices["target_popularity_decile"]) == ["1", "6", "10"]
     assert list(slices["history_length"]) == ["1", "2", "3-4", "17-32"]

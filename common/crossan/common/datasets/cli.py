@@ -27,8 +27,11 @@ from crossan.common.datasets.options import (
     Items,
     MediaElsewhere,
     Sequences,
+    SplitOption,
+    SplitSeed,
     TimeUnitOption,
     Video,
+    chosen_split,
     media_folders,
     parse_columns,
 )
@@ -162,6 +165,8 @@ def check(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = 5,
+    split: SplitOption = "leave-last-out",
+    split_seed: SplitSeed = 0,
     workers: Annotated[
         int,
         typer.Option(
@@ -185,7 +190,13 @@ def check(
     from crossan.common.datasets.media_paths import require_some_media
 
     opened = open_dataset(dataset)
-    report = examine(opened, max_items=max_items, min_items=min_items, workers=workers)
+    report = examine(
+        opened,
+        max_items=max_items,
+        min_items=min_items,
+        workers=workers,
+        split=chosen_split(split, split_seed),
+    )
     if as_json:
         print_json(report)
     else:
@@ -200,8 +211,18 @@ def _print_report(report: dict[str, Any]) -> None:
     from crossan.common.datasets.report import ImportReport, TimeRange
 
     kept = report["protocol"]
-    rule = f"(the last {kept['max_items']} of users with at least {kept['min_items']})"
-    print_fields([("dataset", _counts(report)), ("kept", f"{_counts(kept)} {rule}")])
+    which = "all" if kept["split_seed"] is not None else f"the last {kept['max_items']}"
+    rule = f"({which} of users with at least {kept['min_items']})"
+    targets = f"{kept['test_targets']:,} test targets, split {kept['split']}"
+    if kept["split_seed"] is not None:
+        targets += f" with seed {kept['split_seed']}"
+    print_fields(
+        [
+            ("dataset", _counts(report)),
+            ("kept", f"{_counts(kept)} {rule}"),
+            ("held out", targets),
+        ]
+    )
     print_table(
         [Column("modality"), *(Column(kind, is_number=True) for kind in _MEDIA_COUNTS)],
         [

@@ -22,6 +22,7 @@ from crossan.common.datasets.protocol import (
 )
 from crossan.common.datasets.report import IMPORT_FILE, Examples, read_record
 from crossan.common.datasets.time_ranges import stored_range
+from crossan.common.split import LEAVE_LAST_OUT, Split
 
 __all__ = ["examine", "require_match"]
 
@@ -35,7 +36,14 @@ _KNOWN_COUNTS = {
 Probe = Callable[[Path], ItemStatus]
 
 
-def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -> dict[str, Any]:
+def examine(
+    dataset: Dataset,
+    *,
+    max_items: int,
+    min_items: int,
+    workers: int,
+    split: Split = LEAVE_LAST_OUT,
+) -> dict[str, Any]:
     """Return the report of ``crossan data check``.
 
     Its keys are a promise (docs/cli.md).
@@ -44,14 +52,14 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
     ----------
     dataset
         The folder to examine.
-    max_items, min_items
+    max_items, min_items, split
         The protocol, see `keep_sequences`.
     workers
         Threads that decode media.
     """
     interactions, items = dataset.interactions(), dataset.items()
     record = read_record(file_of(dataset, IMPORT_FILE))
-    kept = keep_sequences(interactions, max_items=max_items, min_items=min_items)
+    kept = keep_sequences(interactions, max_items=max_items, min_items=min_items, split=split)
     problems = [
         *_count_problems(dataset),
         *_id_problems(interactions, items, min_items),
@@ -72,6 +80,8 @@ def examine(dataset: Dataset, *, max_items: int, min_items: int, workers: int) -
             "users": len(kept.user_ids),
             "items": len(kept.item_ids),
             "interactions": len(kept.items),
+            "test_targets": len(kept.test_targets),
+            **split.facts(),
         },
         "media": media,
         "cold_test_targets": cold_test_targets(kept),
@@ -167,7 +177,7 @@ def _id_problems(
 
 
 def _target_problems(kept: KeptSequences) -> Iterator[dict[str, Any]]:
-    target_count = len(kept.user_ids)  # each user has one
+    target_count = len(kept.test_targets)
     cold, unwinnable = cold_test_targets(kept), unwinnable_test_targets(kept)
     if cold:
         what = (

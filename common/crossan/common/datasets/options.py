@@ -1,4 +1,4 @@
-"""Options that importing a dataset and adding to one share."""
+"""Options that several commands of ``crossan data`` share."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import Panel
+from crossan.common.split import Split, SplitName
 
 __all__ = [
     "Audio",
@@ -19,8 +20,11 @@ __all__ = [
     "Items",
     "MediaElsewhere",
     "Sequences",
+    "SplitOption",
+    "SplitSeed",
     "TimeUnitOption",
     "Video",
+    "chosen_split",
     "media_folders",
     "parse_columns",
 ]
@@ -104,6 +108,25 @@ TimeUnitOption = Annotated[
         rich_help_panel=Panel.WHAT,
     ),
 ]
+SplitOption = Annotated[
+    SplitName,
+    typer.Option(
+        "--split",
+        help="Which interactions are held out, the last two of each user or some at random.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+SplitSeed = Annotated[
+    int,
+    typer.Option(
+        "--split-seed",
+        metavar="N",
+        min=0,
+        max=2**32 - 1,
+        help="Seed of --split mmrec-random.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
 _OUR_COLUMNS = ("user_id", "item_id", "timestamp", "title", "image", "video", "audio")
 
 
@@ -126,6 +149,23 @@ def parse_columns(texts: list[str]) -> dict[str, str]:
             raise UsageError(f"--column {text}: {ours} is {columns[ours]} already")
         columns[ours] = theirs
     return columns
+
+
+def chosen_split(name: SplitName, seed: int) -> Split:
+    """Return the split that the options name.
+
+    Raises
+    ------
+    UsageError
+        A seed that would not be read.
+    """
+    split = Split(name, seed)
+    if seed and not split.is_random:
+        raise UsageError(
+            f"--split-seed {seed}: expected none with --split {name}, which draws nothing",
+            remedy="--split mmrec-random",
+        )
+    return split
 
 
 def media_folders(

@@ -1,9 +1,10 @@
-"""The paper's leave-one-out protocol.
+"""Which interactions are kept, in which order, and which of them are held out.
 
-It says which interactions are kept, and in which order. Users with fewer than
-``min_items`` interactions are dropped, then each user's last ``max_items`` are
-kept. The last is the test target, the last but one the validation target, the
-rest the training part.
+Users with fewer than ``min_items`` interactions are dropped. Of the paper's
+``leave-last-out`` each user's last ``max_items`` are kept: the last is the test
+target, the last but one the validation target, the rest the training part. Of
+``mmrec-random`` all are kept, and the targets are drawn (see
+`crossan.common.datasets.splitting`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ import pyarrow.compute as pc
 
 from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
 from crossan.cache_schema.errors import DataError, UsageError
+from crossan.common.datasets.ordering import ranked_ids, time_order
+from crossan.common.datasets.splitting import (
+    HELD_OUT,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    Parts,
+    part_interactions,
+)
+from crossan.common.split import LEAVE_LAST_OUT, Split
 
 __all__ = [
     "HELD_OUT",
@@ -29,40 +40,48 @@ __all__ = [
     "unwinnable_test_targets",
 ]
 
-HELD_OUT = 2
-"""Items at the end of every kept sequence that no training part holds."""
-
 Int64Array = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionSequences:
-    """Each user's kept items without the test target.
+    """Each user's kept items without the test targets.
 
     This is all that training and selecting may see. Shapes are as in
-    `KeptSequences`, but every user's last item is the validation target. The
-    catalogue is the whole one, for which items there are to rank is no secret. Whose
-    test target an item is cannot be seen here.
+    `KeptSequences`. The catalogue is the whole one, for which items there are to
+    rank is no secret. Whose test target an item is cannot be seen here.
     """
 
     user_ids: npt.NDArray[np.str_]
     item_ids: npt.NDArray[np.str_]
     items: Int64Array
     offsets: Int64Array
+    parts: Parts
+    split: Split = LEAVE_LAST_OUT
 
     def sequence(self, user: int) -> Int64Array:
         """Return one user's items up to the validation target, catalogue rows, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
+    def training_parts(self) -> list[Int64Array]:
+        """Return the training part of every user, catalogue rows, oldest first."""
+        return _of_users(self, self.parts == TRAINING)
+
     @property
     def validation_targets(self) -> Int64Array:
-        """The last of these items of every user, ``(users,)``."""
-        return self.items[self.offsets[1:] - 1]
+        """Catalogue rows of the validation targets, user after user, ``(targets,)``."""
+        return self.items[_targets(self, VALIDATION)]
+
+    @property
+    def validation_users(self) -> Int64Array:
+        """The user of each validation target, ``(targets,)``; without repeats of an item."""
+        return _owners(self.offsets)[_targets(self, VALIDATION)]
 
     @property
     def training_items(self) -> Int64Array:
         """The training parts of all users one after another."""
-        return np.delete(self.items, self.offsets[1:] - 1)
+        rows: Int64Array = self.items[self.parts == TRAINING]
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +90,8 @@ class KeptSequences:
 
     Shapes: ``user_ids`` ``(users,)`` and ``item_ids`` ``(items,)``, both sorted
     texts; ``items`` ``(interactions,)`` catalogue rows, user after user;
-    ``offsets`` ``(users + 1,)`` where each user's begin.
+    ``offsets`` ``(users + 1,)`` where each user's begin; ``parts``
+    ``(interactions,)``.
     """
 
     user_ids: npt.NDArray[np.str_]
@@ -79,39 +99,67 @@ class KeptSequences:
     """The catalogue: every item of a kept sequence."""
     items: Int64Array
     offsets: Int64Array
+    parts: Parts
+    """Which part each item is in."""
+    split: Split = LEAVE_LAST_OUT
 
     def sequence(self, user: int) -> Int64Array:
         """Return one user's kept items, catalogue rows, oldest first."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
+    def test_histories(self) -> list[Int64Array]:
+        """Return what each user's test targets are ranked after, oldest first.
+
+        Of ``leave-last-out`` these are all kept items before the target, of
+        ``mmrec-random`` the training part alone, as MMRec does.
+        """
+        return _of_users(self, self.is_before_test())
+
+    def is_before_test(self) -> npt.NDArray[np.bool_]:
+        """Return which items are in a test history, ``(interactions,)``."""
+        is_before: npt.NDArray[np.bool_]
+        is_before = self.parts == TRAINING if self.split.is_random else self.parts != TEST
+        return is_before
+
     @property
     def test_targets(self) -> Int64Array:
-        """The last item of every user, ``(users,)``."""
-        return self.items[self.offsets[1:] - 1]
+        """Catalogue rows of the test targets, user after user, ``(targets,)``."""
+        return self.items[_targets(self, TEST)]
+
+    @property
+    def test_users(self) -> Int64Array:
+        """The user of each test target, ``(targets,)``; without repeats of an item."""
+        return _owners(self.offsets)[_targets(self, TEST)]
 
     @property
     def training_items(self) -> Int64Array:
         """The training parts of all users one after another."""
-        return self.without_test().training_items
+        rows: Int64Array = self.items[self.parts == TRAINING]
+        return rows
 
     def without_test(self) -> SelectionSequences:
         """Return a copy without the test targets."""
+        is_seen = self.parts != TEST
+        seen_before = np.concatenate([[0], np.cumsum(is_seen)])
         return SelectionSequences(
             self.user_ids,
             self.item_ids,
-            np.delete(self.items, self.offsets[1:] - 1),
-            # Each of the users before has one item fewer, so a user's begin moves by their number.
-            self.offsets - np.arange(len(self.offsets)),
+            self.items[is_seen],
+            seen_before[self.offsets].astype(np.int64),
+            self.parts[is_seen],
+            self.split,
         )
 
 
 def sequences_digest(sequences: KeptSequences | SelectionSequences) -> str:
-    """Return the SHA-256 of users, catalogue and sequences.
+    """Return the SHA-256 of users, catalogue and sequences, and of the parts where drawn.
 
     Two figures are about the same data only where these are equal.
     """
     names = canonical_bytes([sequences.user_ids.tolist(), sequences.item_ids.tolist()])
-    return sha256_hex(names + sequences.offsets.tobytes() + sequences.items.tobytes())
+    data = names + sequences.offsets.tobytes() + sequences.items.tobytes()
+    # The parts of leave-last-out follow from the offsets, and runs have recorded its digest so.
+    return sha256_hex(data + sequences.parts.tobytes() if sequences.split.is_random else data)
 
 
 def keep_sequences(
@@ -120,6 +168,7 @@ def keep_sequences(
     max_items: int = 13,
     min_items: int = 5,
     drop_items: Collection[str] = (),
+    split: Split = LEAVE_LAST_OUT,
 ) -> KeptSequences:
     """Apply the protocol.
 
@@ -131,11 +180,13 @@ def keep_sequences(
     interactions
         ``user_id``, ``item_id``, ``timestamp``.
     max_items
-        Items kept per user, the last ones.
+        Items kept per user, the last ones. Of ``mmrec-random`` all are.
     min_items
         Users with fewer interactions are left out.
     drop_items
         Item ids whose interactions are removed first.
+    split
+        The rule that says which of the kept interactions are held out.
 
     Raises
     ------
@@ -153,14 +204,16 @@ def keep_sequences(
         interactions = interactions.filter(
             pc.invert(pc.is_in(interactions.column("item_id"), dropped))
         )
-    user_ids, users = _ranked(interactions.column("user_id"))
-    item_ids, items = _ranked(interactions.column("item_id"))
-    order = _time_order(interactions.column("timestamp"), user_ids, users, items)
+    user_ids, users = ranked_ids(interactions.column("user_id"))
+    item_ids, items = ranked_ids(interactions.column("item_id"))
+    order = time_order(interactions.column("timestamp"), user_ids, users, items)
     users, items = users[order], items[order]
     lengths = np.bincount(users, minlength=len(user_ids))
     # Interactions lie user after user and oldest first: 1 for the last one of a user.
     from_end = np.cumsum(lengths)[users] - np.arange(len(users))
-    is_kept = (lengths[users] >= min_items) & (from_end <= max_items)
+    is_kept = lengths[users] >= min_items
+    if not split.is_random:
+        is_kept &= from_end <= max_items
     if not is_kept.any():
         raise DataError(
             f"no user has at least {min_items} interactions: "
@@ -169,11 +222,15 @@ def keep_sequences(
         )
     kept_users, kept_lengths = np.unique(users[is_kept], return_counts=True)
     catalogue, rows = np.unique(items[is_kept], return_inverse=True)
+    owners = np.repeat(np.arange(len(kept_users)), kept_lengths)
+    parts = part_interactions(split, user_ids[kept_users], item_ids[catalogue], owners, rows)
     return KeptSequences(
         user_ids=user_ids[kept_users],
         item_ids=item_ids[catalogue],
         items=rows.astype(np.int64),
         offsets=np.concatenate([[0], np.cumsum(kept_lengths)]).astype(np.int64),
+        parts=parts,
+        split=split,
     )
 
 
@@ -185,47 +242,42 @@ def cold_test_targets(kept: KeptSequences) -> int:
 
 
 def unwinnable_test_targets(kept: KeptSequences) -> int:
-    """Count test targets that are already in their user's history.
+    """Count test targets that are already in the history that they are ranked after.
 
     History masking rules them out, so no model can rank them.
     """
-    owners = np.repeat(np.arange(len(kept.user_ids)), np.diff(kept.offsets))
-    is_before = np.ones(len(kept.items), dtype=bool)
-    is_before[kept.offsets[1:] - 1] = False
-    repeats = is_before & (kept.items == kept.test_targets[owners])
-    return len(np.unique(owners[repeats]))
+    is_before = kept.is_before_test()
+    seen = _pairs(kept, _owners(kept.offsets)[is_before], kept.items[is_before])
+    return int(np.isin(_pairs(kept, kept.test_users, kept.test_targets), seen).sum())
 
 
-def _ranked(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.str_], Int64Array]:
-    """Return the distinct values, sorted, and each row's position among them.
-
-    Arrow numbers the values as it meets them. Sorting them makes the positions
-    independent of the order of the file.
-    """
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    values = np.array(encoded.dictionary.to_pylist(), dtype=np.str_)
-    order = np.argsort(values)
-    rank = np.empty(len(values), dtype=np.int64)
-    rank[order] = np.arange(len(values))
-    return values[order], rank[encoded.indices.to_numpy().astype(np.int64)]
+def _owners(offsets: Int64Array) -> Int64Array:
+    """Return the user of each interaction, ``(interactions,)``."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _time_order(
-    timestamps: pa.ChunkedArray,
-    user_ids: npt.NDArray[np.str_],
-    users: Int64Array,
-    items: Int64Array,
+def _pairs(
+    kept: KeptSequences | SelectionSequences, users: Int64Array, items: Int64Array
 ) -> Int64Array:
-    has_time = pc.is_valid(timestamps).to_numpy()
-    timed = np.bincount(users, weights=has_time, minlength=len(user_ids))
-    mixed = np.flatnonzero((timed > 0) & (timed < np.bincount(users, minlength=len(user_ids))))
-    if len(mixed):
-        raise DataError(
-            f"user {user_ids[mixed[0]]} has interactions with and without a timestamp"
-            f" ({len(mixed):,} such users): their order is not known"
-        )
-    # lexsort sorts by its last key first: user, then time, then item id, then file order. A
-    # user without timestamps has equal times and equal ties, which leaves the file order.
-    times = pc.fill_null(timestamps, 0).to_numpy()
-    ties = np.where(has_time, items, 0)
-    return np.lexsort((np.arange(len(users)), ties, times, users)).astype(np.int64)
+    """Return a number for each user and item, ``(n,)``."""
+    return users * len(kept.item_ids) + items
+
+
+def _targets(kept: KeptSequences | SelectionSequences, part: np.int8) -> Int64Array:
+    """Return the rows of the interactions that are targets of a part.
+
+    An item that a user had twice in one part is one target: a list shows it once.
+    """
+    rows = np.flatnonzero(kept.parts == part)
+    _, first = np.unique(
+        _pairs(kept, _owners(kept.offsets)[rows], kept.items[rows]), return_index=True
+    )
+    return rows[np.sort(first)]
+
+
+def _of_users(
+    kept: KeptSequences | SelectionSequences, is_chosen: npt.NDArray[np.bool_]
+) -> list[Int64Array]:
+    """Return the chosen items of each user."""
+    chosen_before = np.concatenate([[0], np.cumsum(is_chosen)])
+    return np.split(kept.items[is_chosen], chosen_before[kept.offsets[1:-1]])

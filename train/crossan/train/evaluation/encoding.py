@@ -163,9 +163,9 @@ def _require_finite(item_vectors: Tensor) -> None:
 def target_ranks(
     ranker: Ranker, split: ValidationSplit | TestSplit, mask_history: HistoryMask
 ) -> Tensor:
-    """Return the 1-based rank of every user's target, ``(users,)`` on the CPU."""
-    targets = split.targets.to(ranker.device)
-    return ranks_by_counting(ranker, targets, split.histories, mask_history).cpu()
+    """Return the 1-based rank of every target, ``(targets,)`` on the CPU."""
+    targets, users = split.targets.to(ranker.device), split.users.to(ranker.device)
+    return ranks_by_counting(ranker, targets, split.histories, mask_history, users).cpu()
 
 
 def popularity_ranks(

@@ -7,9 +7,18 @@ from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
 
-__all__ = ["print_result", "print_stale"]
+__all__ = ["metric_label", "print_result", "print_stale"]
 
 _METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
+
+
+def metric_label(name: str, split: str) -> str:
+    """Return what people call a metric of ``result.json``, for example ``HR@10``.
+
+    Where users may have several targets, ``hr`` is the recall.
+    """
+    label = name.upper()
+    return label.replace("HR@", "Recall@") if split == "mmrec-random" else label
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -26,7 +35,7 @@ def print_result(result: dict[str, Any]) -> None:
         [
             Column("targets"),
             Column("model"),
-            *(Column(name.upper(), is_number=True) for name in _METRICS),
+            *(Column(metric_label(name, result["split"]), is_number=True) for name in _METRICS),
         ],
         [
             [split, model, *(f"{metrics[name]:.4f}" for name in _METRICS)]
@@ -50,10 +59,16 @@ def print_stale(contents: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def _print_test(result: dict[str, Any]) -> None:
-    cold, users = result["cold_test"], result["users"]
+    cold, target_count, split = result["cold_test"], result["targets"]["test"], result["split"]
+    if result["split_seed"] is not None:
+        print_text(
+            f"split {split} with seed {result['split_seed']}: {target_count:,} test targets of"
+            f" {result['users']:,} users"
+        )
+    hr, ndcg = (metric_label(name, split) for name in ("hr@10", "ndcg@10"))
     print_text(
-        f"cold targets: {cold['targets']:,} of {users:,}, HR@10 {cold['hr@10']:.4f},"
-        f" NDCG@10 {cold['ndcg@10']:.4f}"
+        f"cold targets: {cold['targets']:,} of {target_count:,}, {hr} {cold['hr@10']:.4f},"
+        f" {ndcg} {cold['ndcg@10']:.4f}"
     )
     lists = result["recommendations"]
     print_text(
@@ -64,5 +79,5 @@ def _print_test(result: dict[str, Any]) -> None:
     unwinnable = result["unwinnable_test_targets"]
     print_text(
         f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
-        f" unwinnable test targets {unwinnable:,} ({unwinnable / users:.1%})"
+        f" unwinnable test targets {unwinnable:,} ({unwinnable / target_count:.1%})"
     )

@@ -6,6 +6,9 @@ scores everything alike is ranked last, not first. A masked item (one of the
 user's history) counts as lower than any target. A target that is itself masked
 is no candidate, so it has no place among them: its rank is `UNREACHABLE`.
 
+Several targets of one user are ranked in one list. Those that tie with each
+other come in the order that they are given in, after all else that ties.
+
 Ranks need no sorting: the lower scores are counted. Scores are computed for a
 block of users and a block of items at a time, as many as stay in the
 processor's cache.
@@ -13,16 +16,15 @@ processor's cache.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from crossan.train.evaluation.masking import Histories, Masked
 from crossan.train.evaluation.metrics import UNREACHABLE
+from crossan.train.evaluation.other_targets import OtherTargets
 from crossan.train.evaluation.ranker import Ranker
-from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import HistoryMask
 
 __all__ = ["fewest_candidates", "ranks_by_counting", "top_items"]
@@ -36,62 +38,75 @@ with more at a time.
 _LEAST_USERS_PER_BLOCK = 64
 """For fewer users at a time, reading the item vectors costs more than multiplying them."""
 
-Histories = Sequence[np.ndarray]
-"""Catalogue rows of every user's items before the target, oldest first."""
-
 
 @torch.inference_mode()
 def ranks_by_counting(
-    ranker: Ranker, targets: Tensor, histories: Histories, mask_history: HistoryMask = "all"
+    ranker: Ranker,
+    targets: Tensor,
+    histories: Histories,
+    mask_history: HistoryMask = "all",
+    users: Tensor | None = None,
 ) -> Tensor:
-    """Rank the target of every user among all items.
+    """Rank every target among all items.
 
     Parameters
     ----------
     ranker
         The users' scores; a NaN ranks last.
     targets
-        Catalogue row of each user's held-out item, ``(users,)``.
+        Catalogue row of each held-out item, ``(targets,)``, no item twice for one
+        user.
     histories
-        Catalogue rows of each user's kept items before the target.
+        Catalogue rows of the items that each user's targets are ranked after.
     mask_history
         See `HistoryMask`.
+    users
+        User of each target, ``(targets,)``, in order. By default every user has one.
 
     Returns
     -------
     Tensor
-        1-based ranks, ``(users,)`` int64; `UNREACHABLE` where the target is masked.
+        1-based ranks, ``(targets,)`` int64; `UNREACHABLE` where the target is masked.
     """
-    ranks = torch.zeros(ranker.user_count, dtype=torch.int64, device=ranker.device)
+    if users is None:
+        users = torch.arange(len(targets), device=ranker.device)
+    ranks = torch.zeros(len(targets), dtype=torch.int64, device=ranker.device)
     if not len(targets):
         return ranks
-    blocks = _Blocks.of(ranker)
+    scores = torch.zeros(len(targets), dtype=torch.float64)
+    blocks, others = _Blocks.of(ranker), OtherTargets.of(users, targets)
     is_lower = torch.empty(0, dtype=torch.bool, device=ranker.device)
-    # Users in the order of their targets, so that the targets of one block of users are in few
-    # blocks of items: each of those has to be scored twice (see `_count_lower`).
-    for users in targets.argsort(stable=True).split(blocks.users_at_once):
-        if is_lower.numel() < len(users) * blocks.items_at_once:
-            is_lower = is_lower.new_empty(len(users) * blocks.items_at_once)
-        masked = _Masked(histories, users, targets, mask_history)
-        lower = _count_lower(ranker, blocks, users, targets[users], masked, is_lower)
-        block_ranks = ranker.item_count - lower
+    # In the order of the targets, so that those of one block of users are in few blocks of items:
+    # each of those has to be scored twice (see `_count_lower`).
+    for rows in targets.argsort(stable=True).split(blocks.users_at_once):
+        if is_lower.numel() < len(rows) * blocks.items_at_once:
+            is_lower = is_lower.new_empty(len(rows) * blocks.items_at_once)
+        known = Masked.of_histories(histories, users[rows], targets[rows], mask_history)
+        masked = known.with_more(*others.of_rows(rows))
+        counted = _count_lower(ranker, blocks, users[rows], targets[rows], masked, is_lower)
+        block_ranks = ranker.item_count - counted.lower
         # Ranked last it would still be a hit where a cut-off reaches the whole catalogue.
-        block_ranks[masked.hidden_targets] = UNREACHABLE
-        ranks[users] = block_ranks
-    return ranks
+        block_ranks[known.hidden_targets] = UNREACHABLE
+        ranks[rows] = block_ranks
+        scores[rows.cpu()] = counted.target_scores.double().cpu()
+    return others.put_in_order(ranks, scores)
 
 
 def fewest_candidates(
-    item_count: int, targets: Tensor, histories: Histories, mask_history: HistoryMask
+    item_count: int,
+    targets: Tensor,
+    histories: Histories,
+    mask_history: HistoryMask,
+    users: Tensor | None = None,
 ) -> int:
-    """Return the smallest number of items that any user's target is ranked among.
+    """Return the smallest number of items that any target is ranked among.
 
     Masked items are no candidates. Parameters are as for `ranks_by_counting`; the result is
     ``item_count`` where nobody is ranked.
     """
-    users = torch.arange(len(targets))
-    masked = _Masked(histories, users, targets.cpu(), mask_history)
-    return item_count - int(masked.count_per_user(item_count).max(initial=0))
+    users = torch.arange(len(targets)) if users is None else users
+    masked = Masked.of_histories(histories, users.cpu(), targets.cpu(), mask_history)
+    return item_count - int(masked.count_per_row(item_count).max(initial=0))
 
 
 @torch.inference_mode()
@@ -109,7 +124,7 @@ def top_items(ranker: Ranker, histories: Histories, count: int) -> Tensor:
     everyone = torch.arange(ranker.user_count, device=ranker.device)
     parts = [torch.zeros((0, count), dtype=torch.int64)]
     for users in everyone.split(blocks.users_at_once):
-        masked = _Masked(histories, users, None, "all")
+        masked = Masked.of_histories(histories, users, None, "all")
         rows = torch.full((len(users), count), -1, device=ranker.device)
         best: Tensor | None = None
         for items in blocks.ranges():
@@ -147,51 +162,14 @@ class _Blocks:
         return [slice(start, min(start + self.items_at_once, self.item_count)) for start in starts]
 
 
-class _Masked:
-    """The history items of a block of users that are left out, by item."""
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What is known of the targets of one block."""
 
-    def __init__(
-        self,
-        histories: Histories,
-        users: Tensor,
-        targets: Tensor | None,
-        mask_history: HistoryMask,
-    ) -> None:
-        known = [histories[user] for user in users.tolist()] if mask_history != "none" else []
-        lengths = np.array([len(items) for items in known], dtype=np.int64)
-        rows = np.repeat(np.arange(len(known)), lengths)
-        items = np.concatenate([np.zeros(0, np.int64), *known])
-        is_target = np.zeros(len(items), dtype=bool)
-        if targets is not None and len(items):
-            is_target = items == targets[users].cpu().numpy()[rows]
-        if mask_history == "unseen-only":
-            rows, items, is_target = rows[~is_target], items[~is_target], is_target[~is_target]
-        # Sorted by item, so that those of one block of items are a slice between two searches.
-        order = np.argsort(items, kind="stable")
-        self._items = items[order]
-        self._rows = torch.from_numpy(rows[order]).to(users.device)
-        self.hidden_targets = torch.from_numpy(np.unique(rows[is_target])).to(users.device)
-        """Users of the block, counted from 0, whose target is masked."""
-
-    def count_per_user(self, item_count: int) -> CatalogueRows:
-        """Return how many items are masked for each user that has any, repeats counted once."""
-        pairs = np.unique(self._rows.cpu().numpy() * item_count + self._items)
-        return np.unique(pairs // item_count, return_counts=True)[1]
-
-    def apply(self, scores: Tensor, start: int) -> Tensor:
-        """Set the masked items of a block to -inf in place.
-
-        Parameters
-        ----------
-        scores
-            Those of the block, ``(users, items)``.
-        start
-            Catalogue row that the block begins at.
-        """
-        first, last = np.searchsorted(self._items, [start, start + scores.shape[1]])
-        columns = torch.from_numpy(self._items[first:last] - start).to(scores.device)
-        scores[self._rows[first:last], columns] = float("-inf")
-        return scores
+    lower: Tensor
+    """How many items count as lower than each target, masked ones among them, int64."""
+    target_scores: Tensor
+    """Score of each target."""
 
 
 def _count_lower(
@@ -199,12 +177,12 @@ def _count_lower(
     blocks: _Blocks,
     users: Tensor,
     targets: Tensor,
-    masked: _Masked,
+    masked: Masked,
     is_lower: Tensor,
-) -> Tensor:
-    """Return how many items count as lower than each user's target, ``(users,)`` int64.
+) -> _Counted:
+    """Count for each of some users the items that are lower than a target.
 
-    Masked items are among them. ``is_lower`` is room for one block's comparisons.
+    ``is_lower`` is room for one block's comparisons.
     """
     ranges = blocks.ranges()
     block_of_target = targets // blocks.items_at_once
@@ -234,4 +212,4 @@ def _count_lower(
         torch.lt(block_scores, least.unsqueeze(1), out=comparison)
         # Bytes add up ten times as fast as bools.
         lower += comparison.view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
-    return lower
+    return _Counted(lower, target_scores)

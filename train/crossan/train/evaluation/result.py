@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor, nn
 
 from crossan.common.console import note
@@ -43,7 +44,7 @@ class Ranked:
     splits: Mapping[str, ValidationSplit | TestSplit]
     """``valid`` and ``test``."""
     ranks: Mapping[str, Tensor]
-    """1-based ranks ``(users,)`` by split."""
+    """1-based ranks ``(targets,)`` by split."""
     shown: np.ndarray
     """Rows of the best-scored items that the test history does not hold, ``(users, 10)``; -1 for
     none."""
@@ -74,25 +75,27 @@ def rank_everyone(
 def figures_of(ranked: Ranked) -> dict[str, Any]:
     """Return the figures of a model, with those of popularity beside them."""
     kept, counts, splits = ranked.kept, ranked.counts, ranked.splits
-    lengths = np.array([len(history) for history in splits["test"].histories], dtype=np.int64)
-    slices = test_slices(ranked.ranks["test"], kept.test_targets, lengths, counts)
-    cold_ranks = ranked.ranks["test"][counts[kept.test_targets] == 0]
-    cold = summarise(cold_ranks)
+    test, ranks = splits["test"], ranked.ranks["test"]
+    lengths = np.array([len(history) for history in test.histories], dtype=np.int64)
+    slices = test_slices(ranks, kept.test_targets, lengths[kept.test_users], counts, test.users)
+    is_cold = torch.from_numpy(counts[kept.test_targets] == 0)
+    cold = summarise(ranks[is_cold], test.users[is_cold])
     return {
-        **{name: summarise(ranks) for name, ranks in ranked.ranks.items()},
+        **{name: summarise(ranked.ranks[name], split.users) for name, split in splits.items()},
         "cold_test": {
-            "targets": len(cold_ranks),
+            "targets": int(is_cold.sum()),
             "hr@10": cold["hr@10"],
             "ndcg@10": cold["ndcg@10"],
         },
         "popularity": {
-            name: summarise(popularity_ranks(counts, split, ranked.mask_history))
+            name: summarise(popularity_ranks(counts, split, ranked.mask_history), split.users)
             for name, split in splits.items()
         },
         "slices": slices,
-        "recommendations": exposure_figures(ranked.shown, splits["test"].histories, counts),
+        "recommendations": exposure_figures(ranked.shown, test.histories, counts),
         "users": len(kept.user_ids),
         "items": len(kept.item_ids),
+        "targets": {name: len(split.targets) for name, split in splits.items()},
         "unwinnable_test_targets": unwinnable_test_targets(kept),
         "mask_history": ranked.mask_history,
         **candidate_figures(splits.values(), len(kept.item_ids), ranked.mask_history),
@@ -113,7 +116,7 @@ def candidate_figures(
         ``fewest_candidates`` and ``cutoffs_reached``, for ``result.json``.
     """
     fewest = min(
-        fewest_candidates(item_count, split.targets, split.histories, mask_history)
+        fewest_candidates(item_count, split.targets, split.histories, mask_history, split.users)
         for split in splits
     )
     reached = [k for k in CUTOFFS if k >= fewest]
@@ -128,26 +131,37 @@ def candidate_figures(
 def write_ranks(ranked: Ranked, path: Path) -> None:
     """Write one row per user with ranks, targets, and what the slices go by.
 
-    `crossan.train.record.user_ranks` reads it.
+    Columns are plain where the split holds out one item per user, and lists where it
+    may hold out several. `crossan.train.record.user_ranks` reads both.
     """
     kept, deciles = ranked.kept, popularity_deciles(ranked.counts)
-    columns: dict[str, dict[str, Any]] = {}
+    columns: dict[str, pa.Array] = {}
     for part, split in ranked.splits.items():
         targets = split.targets.numpy()
-        columns[part] = {
-            "rank": ranked.ranks[part].numpy(),
+        of_targets = {
+            "rank": pa.array(ranked.ranks[part].numpy()),
             "item_id": pa.array(kept.item_ids[targets].tolist(), pa.string()),
-            "is_cold": ranked.counts[targets] == 0,
-            "training_count": ranked.counts[targets],
-            "popularity_decile": deciles[targets],
-            "history_length": [len(history) for history in split.histories],
+            "is_cold": pa.array(ranked.counts[targets] == 0),
+            "training_count": pa.array(ranked.counts[targets]),
+            "popularity_decile": pa.array(deciles[targets]),
         }
+        if kept.split.is_random:
+            starts = np.searchsorted(split.users.numpy(), np.arange(len(kept.user_ids) + 1))
+            begins = pa.array(starts, pa.int32())
+            of_targets = {
+                name: pa.ListArray.from_arrays(begins, values)
+                for name, values in of_targets.items()
+            }
+        columns |= {f"{part}_{name}": values for name, values in of_targets.items()}
+        lengths = [len(history) for history in split.histories]
+        columns[f"{part}_history_length"] = pa.array(lengths, pa.int64())
     # In this order, as programs of others may read the columns by number.
-    order = ["valid_rank", "test_rank", "valid_item_id", "test_item_id"]
-    order += [f"{part}_{name}" for part in ("test", "valid") for name in list(columns[part])[2:]]
-    named = {f"{part}_{name}": values for part in columns for name, values in columns[part].items()}
+    first = ("valid_rank", "test_rank", "valid_item_id", "test_item_id")
+    order = dict.fromkeys(
+        [*first, *(name for name in columns if name.startswith("test")), *columns]
+    )
     user_ids = pa.array(kept.user_ids.tolist(), pa.string())
-    table = pa.table({"user_id": user_ids, **{name: named[name] for name in order}})
+    table = pa.table({"user_id": user_ids, **{name: columns[name] for name in order}})
     make_folder(path.parent)
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)

@@ -43,26 +43,40 @@ def history_bins(lengths: Counts) -> list[str]:
     return [str(top) if top <= 2 else f"{top // 2 + 1}-{top}" for top in tops]
 
 
-def slice_metrics(ranks: Tensor, names: npt.NDArray[np.str_]) -> dict[str, dict[str, float]]:
+def slice_metrics(
+    ranks: Tensor, names: npt.NDArray[np.str_], users: Tensor | None = None
+) -> dict[str, dict[str, float]]:
     """Return the number of users and their metrics for each name, in the order of the names.
+
+    Of a user with several targets those of the name count alone, and a user
+    without one does not count.
 
     Parameters
     ----------
     ranks
-        Rank of each user's target, ``(users,)``.
+        Rank of each target, ``(targets,)``.
     names
-        The part that each user belongs to, ``(users,)``. A part without users
-        is left out.
+        The part that each target belongs to, ``(targets,)``. A part without
+        targets is left out.
+    users
+        User of each target, ``(targets,)``. By default each has its own.
     """
+    users = torch.arange(len(ranks)) if users is None else users
     slices = {}
     for name in dict.fromkeys(names.tolist()):
-        part = ranks[torch.from_numpy(names == name)]
-        slices[str(name)] = {"users": len(part), **summarise(part)}
+        is_part = torch.from_numpy(names == name)
+        part, part_users = ranks[is_part], users[is_part]
+        count = len(part_users.unique_consecutive())
+        slices[str(name)] = {"users": count, **summarise(part, part_users)}
     return slices
 
 
 def test_slices(
-    ranks: Tensor, targets: Counts, lengths: Counts, counts: Counts
+    ranks: Tensor,
+    targets: Counts,
+    lengths: Counts,
+    counts: Counts,
+    users: Tensor,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return the slices of ``result.json``.
 
@@ -72,30 +86,35 @@ def test_slices(
     Parameters
     ----------
     ranks
-        Rank of each user's test target, ``(users,)``.
+        Rank of each test target, ``(targets,)``.
     targets
-        Catalogue row of that target, ``(users,)``.
+        Catalogue row of that target, ``(targets,)``.
     lengths
-        Kept items before that target, ``(users,)``.
+        Items that the target is ranked after, ``(targets,)``.
     counts
         Training count of each catalogue row, ``(items,)``.
+    users
+        User of each target, ``(targets,)``, in order.
     """
     cold = np.where(counts[targets] == 0, "cold", "warm")
-    # `slice_metrics` keeps the order in which it meets the names, so users are sorted by the number
-    # behind the name: as text, decile 10 would come before decile 2.
+    # By the number behind the name: as text, decile 10 would come before decile 2.
     deciles = popularity_deciles(counts)[targets]
-    by_decile = np.argsort(deciles, kind="stable")
-    by_length = np.argsort(lengths, kind="stable")
+    bins = np.array(history_bins(lengths), dtype=str)
     return {
-        "target": dict(sorted(slice_metrics(ranks, cold).items())),
-        "target_popularity_decile": slice_metrics(
-            ranks[torch.from_numpy(by_decile)], deciles[by_decile].astype(str)
+        "target": dict(sorted(slice_metrics(ranks, cold, users).items())),
+        "target_popularity_decile": _in_order(
+            slice_metrics(ranks, deciles.astype(str), users), deciles.astype(str), deciles
         ),
-        "history_length": slice_metrics(
-            ranks[torch.from_numpy(by_length)],
-            np.array(history_bins(lengths[by_length]), dtype=str),
-        ),
+        "history_length": _in_order(slice_metrics(ranks, bins, users), bins, lengths),
     }
+
+
+def _in_order(
+    slices: dict[str, dict[str, float]], names: npt.NDArray[np.str_], numbers: Counts
+) -> dict[str, dict[str, float]]:
+    """Return the slices in the order of the numbers behind their names."""
+    ordered = dict.fromkeys(names[np.argsort(numbers, kind="stable")].tolist())
+    return {name: slices[name] for name in ordered}
 
 
 test_slices.__test__ = False  # type: ignore[attr-defined]

@@ -124,7 +124,11 @@ def keep_served(
     # protocol is applied until the stores serve all that it keeps.
     while True:
         kept = keep_sequences(
-            interactions, max_items=data.max_items, min_items=data.min_items, drop_items=dropped
+            interactions,
+            max_items=data.max_items,
+            min_items=data.min_items,
+            drop_items=dropped,
+            split=data.parted_by,
         )
         lacking = _never_extracted(kept.item_ids, stores)
         bare = [] if lacking else _without_modality(kept.item_ids, stores)

@@ -27,7 +27,7 @@ def count(run: TrainableRun) -> TrainingProgress:
     run.folder.forget_figures()
     split = validation_split(run.seen, run.settings.data.input_length)
     ranker = make_rankers(run.model, run.features, {"valid": split})["valid"]
-    valid = summarise(target_ranks(ranker, split, run.settings.mask_history))
+    valid = summarise(target_ranks(ranker, split, run.settings.mask_history), split.users)
     weights = {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
     state = {"epoch": 1, "hr@10": valid["hr@10"]}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))

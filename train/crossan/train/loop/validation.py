@@ -7,6 +7,7 @@ from threading import Event
 from crossan.common.console import note
 from crossan.train.evaluation.encoding import encode_users, target_ranks
 from crossan.train.evaluation.metrics import summarise
+from crossan.train.evaluation.printing import metric_label
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
@@ -39,7 +40,7 @@ def validate(
     def figures() -> dict[str, float]:
         user_vectors = encode_users(model, item_vectors, split.inputs)
         ranker = VectorRanker(user_vectors, item_vectors)
-        return summarise(target_ranks(ranker, split, mask_history))
+        return summarise(target_ranks(ranker, split, mask_history), split.users)
 
     # Encoding items is the work: they are shared out, and one rank does the little that is left.
     valid: dict[str, float] = ranks.from_first(figures)
@@ -54,7 +55,8 @@ def say_epoch(
     seconds_left = (settings.max_epochs - reached.epoch) * seconds_per_epoch
     note(
         f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f},"
-        f" valid hr@10 {valid['hr@10']:.4f} ndcg@10 {valid['ndcg@10']:.4f},"
+        f" valid {metric_label('hr@10', settings.data.split).lower()} {valid['hr@10']:.4f}"
+        f" ndcg@10 {valid['ndcg@10']:.4f},"
         f" {seconds_per_epoch:.1f} s per epoch, best epoch {reached.best_epoch},"
         f" at most {seconds_left:.0f} s left"
     )

@@ -10,6 +10,7 @@ from crossan.cache_schema.errors import IncompatibleError
 from crossan.common.datasets import KeptSequences, SelectionSequences
 from crossan.common.datasets.protocol import sequences_digest
 from crossan.common.files import replace_durably
+from crossan.common.split import LEAVE_LAST_OUT
 from crossan.train.record.shapes import Sequences, read_record
 
 __all__ = [
@@ -42,11 +43,7 @@ def protocol_facts(sequences: KeptSequences | SelectionSequences) -> dict[str, i
     That is the split, its seed, and the digest of users, catalogue and sequences,
     which without the test part is another one.
     """
-    return {
-        "split": "leave-last-out",
-        "split_seed": None,
-        "sequences": sequences_digest(sequences),
-    }
+    return {**sequences.split.facts(), "sequences": sequences_digest(sequences)}
 
 
 def unrecorded_facts(folder: Path) -> dict[str, int | str | None]:
@@ -58,11 +55,7 @@ def unrecorded_facts(folder: Path) -> dict[str, int | str | None]:
         The record of its sequences is damaged.
     """
     recorded = read_record(folder / _FILE, Sequences) or {"sequences": None}
-    return {
-        "split": "leave-last-out",
-        "split_seed": None,
-        "sequences": recorded["sequences"],
-    }
+    return {**LEAVE_LAST_OUT.facts(), "sequences": recorded["sequences"]}
 
 
 def settle_sequences(folder: Path, facts: Mapping[str, int | str], remedy: str) -> None:

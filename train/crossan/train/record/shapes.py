@@ -238,6 +238,8 @@ class Result(_Protocol):
     users: _Count
     items: _Count
     unwinnable_test_targets: _Count
+    targets: dict[str, _Count] = {}
+    """How many each part has; older runs, of one for every user, did not record it."""
     sequences: str | None = None
     mask_history: str
     trainable_parameters: _Count

@@ -111,7 +111,10 @@ def _require_same_data(inputs: RunInputs) -> None:
     else:
         # Without the stores: other data is no reason to extract it.
         kept = keep_sequences(
-            inputs.dataset.interactions(), max_items=data.max_items, min_items=data.min_items
+            inputs.dataset.interactions(),
+            max_items=data.max_items,
+            min_items=data.min_items,
+            split=data.parted_by,
         )
     changed = changed_sequences(run, sequence_facts(kept))
     if changed is not None:

@@ -221,9 +221,9 @@ def _require_one_process(settings: RunSettings, launch: Launch) -> None:
 
 
 def _require_predictions(run: OpenedRun) -> None:
-    """Refuse sequences of which none has two items beside those held out."""
+    """Refuse sequences of which no training part has two items."""
     least = HELD_OUT + 2
-    if np.diff(run.kept.offsets).max() < least:
+    if max(map(len, run.kept.without_test().training_parts())) < 2:
         raise DataError(
             f"{run.settings.data.dataset}: expected users with {least} interactions or more, two"
             f" of them to learn from beside the {HELD_OUT} held out, found none",

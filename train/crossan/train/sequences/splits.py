@@ -44,21 +44,22 @@ class TrainSplit:
 
 @dataclass(frozen=True, slots=True)
 class ValidationSplit:
-    """The last but one item of every user is the target.
+    """The validation targets of every user, one or several.
 
     Shapes: ``inputs`` ``(users, input length)`` catalogue rows padded on the
-    left; ``targets`` ``(users,)``; ``histories`` each user's kept items before
-    the target.
+    left; ``targets`` ``(targets,)``; ``users`` ``(targets,)`` the user of each, in
+    order; ``histories`` the items of each user that the targets are ranked after.
     """
 
     inputs: Tensor
     targets: Tensor
+    users: Tensor
     histories: Sequence[CatalogueRows]
 
 
 @dataclass(frozen=True, slots=True)
 class TestSplit:
-    """The last item of every user is the target.
+    """The test targets of every user, one or several.
 
     Shapes are those of `ValidationSplit`.
     """
@@ -67,29 +68,43 @@ class TestSplit:
 
     inputs: Tensor
     targets: Tensor
+    users: Tensor
     histories: Sequence[CatalogueRows]
 
 
 def train_split(seen: SelectionSequences, input_length: int) -> TrainSplit:
-    """Return the training parts, which are all but the last two items of every user."""
-    # `seen` ends with the validation target. One position more than the model reads: positions
-    # 0 to n - 1 are its input, and positions 1 to n the items to predict.
-    return TrainSplit(pad_left(_all_but_last(seen), input_length + 1))
+    """Return the training parts.
+
+    Of a longer one the last ``input_length + 1`` items are trained on.
+    """
+    # One position more than the model reads: positions 0 to n - 1 are its input, and positions
+    # 1 to n the items to predict.
+    return TrainSplit(pad_left(seen.training_parts(), input_length + 1))
 
 
 def validation_split(seen: SelectionSequences, input_length: int) -> ValidationSplit:
-    """Return the validation targets with what precedes them."""
-    histories = _all_but_last(seen)
+    """Return the validation targets with the training part, after which they are ranked."""
+    histories = seen.training_parts()
     return ValidationSplit(
-        pad_left(histories, input_length), torch.from_numpy(seen.validation_targets), histories
+        pad_left(histories, input_length),
+        torch.from_numpy(seen.validation_targets),
+        torch.from_numpy(seen.validation_users),
+        histories,
     )
 
 
 def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
-    """Return the test targets with what precedes them, the validation target included."""
-    histories = _all_but_last(kept)
+    """Return the test targets with what they are ranked after.
+
+    Of ``leave-last-out`` the validation target is among it, of ``mmrec-random`` it
+    is not (see `KeptSequences.test_histories`).
+    """
+    histories = kept.test_histories()
     return TestSplit(
-        pad_left(histories, input_length), torch.from_numpy(kept.test_targets), histories
+        pad_left(histories, input_length),
+        torch.from_numpy(kept.test_targets),
+        torch.from_numpy(kept.test_users),
+        histories,
     )
 
 
@@ -106,7 +121,3 @@ def pad_left(sequences: Sequence[CatalogueRows], length: int) -> Tensor:
         last = items[-length:]
         padded[row, length - len(last) :] = last
     return torch.from_numpy(padded)
-
-
-def _all_but_last(sequences: KeptSequences | SelectionSequences) -> list[CatalogueRows]:
-    return [sequences.sequence(user)[:-1] for user in range(len(sequences.user_ids))]

@@ -11,6 +11,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.config import Kinds, OneOf, Settings
 from crossan.common.history_mask import HistoryMask
 from crossan.common.plugins import plugin_names
+from crossan.common.split import Split, SplitName
 from crossan.train.settings.content import CrossanSettings
 from crossan.train.settings.earlier import upgraded_model
 from crossan.train.settings.kinds import model_settings_classes
@@ -60,15 +61,37 @@ class DataSettings(Settings):
 
     max_items: Annotated[int, Paper("13, as Table 4 counts 10 positions")] = Field(default=13, ge=4)
     """Items kept per user, the last ones. The model reads three fewer, as one is the training
-    target and two are held out."""
+    target and two are held out. With data.split=mmrec-random all items are kept, and the model
+    reads and learns from the last ones of the training part, as many as otherwise."""
 
     min_items: int = Field(default=5, ge=3)
     """Users with fewer interactions are left out."""
+
+    split: Annotated[SplitName, Paper("leave-last-out")] = "leave-last-out"
+    """Which interactions are held out. leave-last-out takes each user's last for test and the last
+    but one for validation; mmrec-random draws one in five of each user's, half of them for
+    validation, as MMRec does: what is held out may be older than what is trained on. Figures of
+    the two cannot be compared."""
+
+    split_seed: int = Field(default=0, ge=0, lt=2**32)
+    """Seed of ``data.split=mmrec-random``. It is none of ``seed``, so that runs of several seeds
+    share one split."""
 
     @property
     def input_length(self) -> int:
         """Items the sequence encoder reads at most."""
         return self.max_items - 3
+
+    @property
+    def parted_by(self) -> Split:
+        """What says which interactions are held out."""
+        return Split(self.split, self.split_seed)
+
+    @model_validator(mode="after")
+    def _has_a_seed_that_is_read(self) -> Self:
+        if self.split_seed and not self.parted_by.is_random:
+            raise ValueError(f"expected no split_seed with split={self.split}, which draws nothing")
+        return self
 
 
 class OptimiserSettings(Settings):
@@ -176,7 +199,8 @@ class RunSettings(Settings):
 
     mask_history: HistoryMask = "all"
     """Which of a user's items before the target are left out of the ranking. unseen-only leaves out
-    all but the target itself, where it repeats."""
+    all but the target itself, where it repeats. With data.split=mmrec-random the items of the
+    training part are meant."""
 
     reference: bool = False
     """Train by the slow twin of the step, which encodes every position and uses plain autograd. The

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
-from crossan.train.evaluation.printing import print_stale
+from crossan.train.evaluation.printing import metric_label, print_stale
 from crossan.train.sweep.choosing import RULE, SettingResult
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.trials import label_of
@@ -43,7 +43,8 @@ def print_report(report: Mapping[str, Any]) -> None:
     chosen = report["chosen"]
     settings = sorted(report["settings"], key=lambda row: -row["valid"]["hr@10"]["mean"])
     columns = [Column("setting"), Column("model"), Column("seeds", is_number=True)]
-    columns += [Column(f"valid {name.upper()}") for name in _COLUMNS]
+    labels = [metric_label(name, report["split"]) for name in _COLUMNS]
+    columns += [Column(f"valid {label}") for label in labels]
     rows = [
         [
             label_of(row["point"]),
@@ -64,10 +65,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         print_text("no setting has figures of all its seeds, so none is chosen")
         return
     label = f"{label_of(chosen['point'])} ({chosen['model']})"
-    print_text(f"chosen by mean validation HR@10 alone: {label}")
+    print_text(f"chosen by mean validation {labels[0]} alone: {label}")
     if report["test"] is not None:
         print_table(
-            [Column(f"test {name.upper()}") for name in _COLUMNS],
+            [Column(f"test {label}") for label in labels],
             [_cells(report["test"])],
             title="its test figures, looked at after the choice:",
         )

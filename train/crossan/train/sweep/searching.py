@@ -92,6 +92,7 @@ def _conclude(
     settings = search.finished_settings()
     chosen = choose(settings) if settings else None
     report = selection_report(search.sweep, settings, chosen, search.failures(), search.contents)
+    report |= search.split.facts()
     # Written before anybody looks at test targets: the choice cannot be revised by them.
     search.folder.write("selection.json", report)
     report["sweep"], report["test"] = str(search.folder.path), None
@@ -116,7 +117,7 @@ class _Search:
         interrupt: ToldToEnd,
     ) -> None:
         self.sweep, self.folder = sweep, folder
-        self.contents = inputs.contents()
+        self.contents, self.split = inputs.contents(), base.data.parted_by
         self._base, self._base_stores = base, inputs.entries(base)
         self._slots, self._interrupt = slots, interrupt
         self._read = StoresRead()

@@ -23,6 +23,8 @@ _FIXED = {
     "data.min_items": _OTHER_TARGETS,
     "data.max_items": _OTHER_TARGETS,
     "data.drop_items": _OTHER_TARGETS,
+    "data.split": _OTHER_TARGETS,
+    "data.split_seed": _OTHER_TARGETS,
 }
 """Settings that cannot be an axis, and why."""
 

@@ -1,0 +1,35 @@
+"""Which rule parts a dataset into training, validation and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["LEAVE_LAST_OUT", "Split", "SplitName"]
+
+SplitName = Literal["leave-last-out", "mmrec-random"]
+"""leave-last-out holds out each user's last two items by time, as the paper does; mmrec-random
+holds out some of each user's items at random, as MMRec does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A rule with what it needs to be repeated."""
+
+    name: SplitName = "leave-last-out"
+
+    seed: int = 0
+    """Of ``mmrec-random`` alone."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the held-out items are drawn, so that some are older than those trained on."""
+        return self.name == "mmrec-random"
+
+    def facts(self) -> dict[str, int | str | None]:
+        """Return ``split`` and ``split_seed`` as ``result.json`` has them."""
+        return {"split": self.name, "split_seed": self.seed if self.is_random else None}
+
+
+LEAVE_LAST_OUT = Split()
+"""The paper's."""
