@@ -12,6 +12,7 @@ from crossan.common.config import load_settings, to_toml
 from crossan.common.datasets import keep_sequences, open_dataset
 from crossan.train.evaluation.encoding import make_rankers
 from crossan.train.features import FeatureTable
+from crossan.train.layers.item_pairs import item_pairs_of
 from crossan.train.models.recommender import ModelContext, item_rows_of
 from crossan.train.models.table import build_model, model_kinds
 from crossan.train.runs.facts import trainable_parameter_count
@@ -76,6 +77,9 @@ CASES = {
     "frozen concat": Case(concat(2) + REST, 0.8, (*NARROW, "model.fusion=concat")),
     "sasrec": Case(IDS + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
     "popularity": Case(0, 0.8),
+    "bigram": Case(0, 0.8),
+    "markov": Case(0, 0.8),
+    "item-knn": Case(0, 0.8),
 }
 KINDS = [case for case in CASES if " " not in case]
 """Cases that are trained too; another fusion changes neither how a run is resumed nor what it sees."""
@@ -191,6 +195,9 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
     moved_model, moved_features = build(kind, kept, make_features(order))
     weights = dict(model.state_dict())
     weights |= {name: weights[name][order] for name in item_rows_of(model)}
+    for name, pairs in item_pairs_of(moved_model).items():
+        pairs.hold(item_pairs_of(model)[name].table()[order.numpy()][:, order.numpy()])
+        weights |= {f"{name}.{part}": tensor for part, tensor in pairs.state_dict().items()}
     moved_model.load_state_dict(weights)
     place_of = order.argsort()
     rows = place_of.numpy()

@@ -5,14 +5,15 @@ Evaluation, recommendation and export see no more of a model than `Ranker`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
-from crossan.train.models.recommender import CountingModel
+from crossan.train.models.recommender import CountingModel, CountsManyAtOnce
 
 __all__ = ["CountRanker", "Ranker", "VectorRanker"]
 
@@ -21,6 +22,10 @@ _ROUNDING = 4
 
 A matmul sums the columns at its edge in another order than the others, on some
 processors, so equal vectors can differ by two or three of these."""
+_ROUNDING_OF_SUMS = 2.0**-40
+"""The same for sums of gains, as a share of the score.
+
+Of counts in float32 it rounds to nothing."""
 
 
 class Ranker(Protocol):
@@ -125,8 +130,13 @@ class CountRanker:
     """
 
     def __init__(self, model: CountingModel, histories: Sequence[np.ndarray]) -> None:
-        self._model, self._histories = model, histories
+        self._histories = histories
         self._base = model.base_scores().detach()
+        is_fast = isinstance(model, CountsManyAtOnce)
+        self._gains_of = model.gains() if is_fast else _one_by_one(model, len(self._base))
+        self._users: Tensor | None = None
+        self._gains = sparse.csc_array((0, len(self._base)))
+        self._buffer = self._base.new_empty(0)
 
     @property
     def user_count(self) -> int:
@@ -147,17 +157,52 @@ class CountRanker:
     def scores(self, users: Tensor, items: slice) -> Tensor:
         """Return the scores of some users and a range of catalogue rows, ``(users, items)``."""
         first, end, _ = items.indices(self.item_count)
-        scores = self._base[first:end].repeat(len(users), 1)
-        for row, user in enumerate(users.tolist()):
-            rows, gains = self._model.scores_after(self._histories[user])
-            if not len(rows):
-                continue
-            is_inside = (rows >= first) & (rows < end)
-            chosen = torch.from_numpy(rows[is_inside] - first).to(scores.device)
-            scores[row, chosen] += torch.from_numpy(gains[is_inside]).to(scores)
+        size = len(users) * (end - first)
+        # As for vectors: one buffer for all blocks.
+        if self._buffer.numel() < size:
+            self._buffer = self._base.new_empty(size)
+        scores = self._buffer[:size].view(len(users), end - first)
+        scores.copy_(self._base[first:end].expand_as(scores))
+        gains = self._gains_after(users)[:, first:end].tocoo()
+        rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in gains.coords)
+        # Each place once, so that adding needs no order.
+        scores[rows.to(scores.device), columns.to(scores.device)] += torch.from_numpy(
+            gains.data
+        ).to(scores)
         return scores
 
     def rounding(self, users: Tensor, targets: Tensor) -> Tensor:
-        """Return zeros, as counts are exact and only equal scores tie."""
-        del targets
-        return self._base.new_zeros(len(users))
+        """Return a little of the target's score.
+
+        Of counts it is less than the least difference of two. Sums of fractions in float64 that
+        ought to be equal differ by less.
+        """
+        places = (np.arange(len(users)), targets.numpy(force=True))
+        shape = (len(users), self.item_count)
+        is_target = sparse.csr_array((np.ones(len(users)), places), shape=shape)
+        gains = np.asarray(self._gains_after(users).multiply(is_target).sum(axis=1)).ravel()
+        scores = self._base[targets] + torch.from_numpy(gains).to(self._base)
+        return _ROUNDING_OF_SUMS * scores.abs()
+
+    def _gains_after(self, users: Tensor) -> sparse.csc_array:
+        # The same users come for every range of items: what they gain is computed once. By
+        # columns, as ranges of these are read.
+        if self._users is not users:
+            gains = self._gains_of([self._histories[user] for user in users.tolist()])
+            self._users, self._gains = users, sparse.csc_array(gains, dtype=np.float64)
+        return self._gains
+
+
+def _one_by_one(
+    model: CountingModel, item_count: int
+) -> Callable[[Sequence[np.ndarray]], sparse.csr_array]:
+    """Return what `CountsManyAtOnce.gains` does, for a model that reads one history at a time."""
+
+    def gains_of(histories: Sequence[np.ndarray]) -> sparse.csr_array:
+        gained = [model.scores_after(history) for history in histories]
+        users = np.repeat(np.arange(len(gained)), [len(rows) for rows, _ in gained])
+        rows = np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in gained)])
+        gains = np.concatenate([np.zeros(0), *(gains for _, gains in gained)])
+        return sparse.csr_array((gains, (users, rows)), shape=(len(gained), item_count))
+
+    return gains_of

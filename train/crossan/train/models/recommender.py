@@ -7,21 +7,26 @@ or scores that follow from counts.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
 from crossan.common.datasets import SelectionSequences
 from crossan.train.features import Features
+from crossan.train.layers.item_pairs import item_pairs_of
 
 __all__ = [
     "CountingModel",
+    "CountsManyAtOnce",
     "HasItemRows",
     "ModelContext",
     "ParameterGroups",
+    "belongs_to_items",
     "item_rows_of",
 ]
 
@@ -69,6 +74,11 @@ class HasItemRows(Protocol):
         """Return the names of the weights that have a row for every catalogue item."""
 
 
+def belongs_to_items(model: nn.Module) -> bool:
+    """Return whether some weights of a model belong to single items, or to pairs of them."""
+    return bool(item_rows_of(model) or item_pairs_of(model))
+
+
 def item_rows_of(model: nn.Module) -> tuple[str, ...]:
     """Return the names of a model's weights that have a row for every catalogue item."""
     return model.item_rows() if isinstance(model, HasItemRows) else ()
@@ -93,4 +103,16 @@ class CountingModel(Protocol):
         -------
         tuple[np.ndarray, np.ndarray]
             Catalogue rows, each at most once, and what their scores gain.
+        """
+
+
+@runtime_checkable
+class CountsManyAtOnce(Protocol):
+    """A model that counts, and does it for many users faster than for one after another."""
+
+    def gains(self) -> Callable[[Sequence[np.ndarray]], sparse.csr_array]:
+        """Return a function from histories to what each adds to the scores of a user without one.
+
+        Its result is ``(histories, items)``, on the CPU. It is asked for once and called for
+        one block of users after another.
         """

@@ -33,6 +33,9 @@ _BUILDERS = {
     "frozen": "crossan.train.models.frozen:build",
     "sasrec": "crossan.train.models.sasrec:build",
     "popularity": "crossan.train.models.popularity:build",
+    "bigram": "crossan.train.models.bigram:build",
+    "markov": "crossan.train.models.markov:build",
+    "item-knn": "crossan.train.models.item_knn:build",
 }
 
 

@@ -25,9 +25,10 @@ from crossan.train.features import (
 )
 from crossan.train.features.sources import Served
 from crossan.train.features.standardise import Standardisers
+from crossan.train.layers.item_pairs import carry_item_pairs
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_modalities
-from crossan.train.models.recommender import ModelContext, item_rows_of
+from crossan.train.models.recommender import ModelContext, belongs_to_items, item_rows_of
 from crossan.train.models.table import build_model
 from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
@@ -127,14 +128,23 @@ def open_run(
     run = assemble(
         settings, folder, inputs.dataset, serving, chosen, placement, permuted, is_training=False
     )
-    weights = best.tensors["model"]
-    if rows := item_rows_of(run.model):
-        # What the dataset gained since was not trained: it is known by its content alone.
-        state = run.model.state_dict()
-        nothing = {name: torch.zeros_like(state[name], device="cpu") for name in rows}
-        weights = carry_item_rows(weights, read_catalogue(path), nothing, run.kept.item_ids)
-    load_weights(run.model, weights, str(path))
+    load_weights(run.model, _carried(run, best.tensors["model"]), str(path))
     return replace(run, is_changed=is_changed)
+
+
+def _carried(run: OpenedRun, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Return the weights of a run for the catalogue of its dataset as it is now."""
+    if not belongs_to_items(run.model):
+        return weights
+    source, item_ids = str(run.folder.path), run.kept.item_ids
+    trained_on = read_catalogue(run.folder.path)
+    # What the dataset gained since was not trained: it is known by its content alone.
+    state = run.model.state_dict()
+    nothing = {
+        name: torch.zeros_like(state[name], device="cpu") for name in item_rows_of(run.model)
+    }
+    weights = carry_item_rows(weights, trained_on, nothing, item_ids)
+    return carry_item_pairs(run.model, weights, trained_on, item_ids, source)
 
 
 def assemble(

@@ -29,7 +29,7 @@ from crossan.train.features.sources import (
 from crossan.train.features.standardise import as_tensors
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
-from crossan.train.models.recommender import item_rows_of
+from crossan.train.models.recommender import belongs_to_items
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
@@ -165,7 +165,7 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
     )
     try:
         folder.lock_stores(plan.store_entries, plan.stores)
-        if item_rows_of(plan.run.model):
+        if belongs_to_items(plan.run.model):
             first(lambda: settle_catalogue(folder.path, plan.item_ids, remedy))
         first(lambda: settle_sequences(folder.path, plan.sequence_facts, remedy))
         if plan.statistics:

@@ -17,6 +17,11 @@ from crossan.train.settings.content import (
     gate_temperature,
     kept_layers,
 )
+from crossan.train.settings.counting import (
+    BigramSettings,
+    ItemKnnSettings,
+    MarkovSettings,
+)
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -35,6 +40,7 @@ from crossan.train.settings.run import (
 
 __all__ = [
     "AdapterSettings",
+    "BigramSettings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",
@@ -47,6 +53,8 @@ __all__ = [
     "IisanSettings",
     "IndsanSettings",
     "InterModalSettings",
+    "ItemKnnSettings",
+    "MarkovSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",

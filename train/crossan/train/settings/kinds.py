@@ -20,6 +20,7 @@ from crossan.train.settings.content import (
     IisanSettings,
     IndsanSettings,
 )
+from crossan.train.settings.counting import BigramSettings, ItemKnnSettings, MarkovSettings
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 
 __all__ = ["MODELS_GROUP", "model_settings_classes"]
@@ -39,6 +40,9 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         FrozenSettings,
         SasrecSettings,
         PopularitySettings,
+        BigramSettings,
+        MarkovSettings,
+        ItemKnnSettings,
     )
 }
 
