@@ -203,7 +203,10 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
     rows = place_of.numpy()
     inputs = torch.where(readers.inputs < 0, readers.inputs, place_of[readers.inputs.clamp(min=0)])
     moved = type(readers)(
-        inputs, place_of[readers.targets], [rows[history] for history in readers.histories]
+        inputs,
+        place_of[readers.targets],
+        readers.users,
+        [rows[history] for history in readers.histories],
     )
     moved_scores = scores_of(moved_model, moved_features, moved)
     assert torch.allclose(moved_scores, scores[:, order], atol=1e-4)
