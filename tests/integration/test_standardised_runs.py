@@ -119,6 +119,14 @@ def test_evaluating_a_grown_dataset_uses_the_statistics_of_the_run(grown, traine
         assert one[[0, -1]].equal(expected.half())
 
 
+def test_a_cache_elsewhere_is_read_by_the_statistics_of_the_run(place, trained, monkeypatch):
+    monkeypatch.setattr("crossan.train.features.stored.StoredStates.moments", None)
+    shutil.copytree(place / "c", place / "elsewhere")
+    printed = run(evaluate, trained, "--cache", place / "elsewhere", "--device", "cpu", "--json")
+    result = json.loads((trained / "result.json").read_text())
+    assert json.loads(printed.stdout.splitlines()[-1])["test"] == result["test"]
+
+
 @pytest.mark.parametrize("model", ["frozen", "crossan"])
 def test_every_use_of_a_run_needs_its_statistics(place, model):
     out = f"lost-{model}"

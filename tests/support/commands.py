@@ -8,17 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from crossan.train.cli import train
-from crossan.train.settings import (
-    CrossanSettings,
-    FrozenSettings,
-    PopularitySettings,
-    SasrecSettings,
-)
+from crossan.train.settings.kinds import _BUILT_IN as OURS
 
-OURS = {
-    one.model_fields["kind"].default: one
-    for one in (CrossanSettings, FrozenSettings, SasrecSettings, PopularitySettings)
-}
 QUICK = (
     "model.bottleneck_dim=8",
     "model.width=16",
