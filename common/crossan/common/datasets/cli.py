@@ -1,4 +1,4 @@
-"""``crossan data``: import a dataset, add to it and examine it."""
+"""``crossan data``: import a dataset, add to it, examine and export it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ from crossan.common.console import (
     print_text,
     printable,
 )
+from crossan.common.datasets.export_command import export
 from crossan.common.datasets.options import (
     Audio,
     Columns,
     Images,
     Interactions,
     Items,
+    MaxItems,
     MediaElsewhere,
+    MinItems,
     Sequences,
     SplitOption,
     SplitSeed,
@@ -41,6 +44,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Import, examine and generate datasets.", **app_settings())
 add_command(app, "update")(update)
+add_command(app, "export")(export)
 
 _MEDIA_COUNTS = ("present", "absent", "missing", "broken")
 _LICENCES = {"microlens": "MicroLens research release: no redistribution"}
@@ -149,22 +153,8 @@ def import_dataset(
 @add_command(app, "check")
 def check(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="Dataset folder.")],
-    max_items: Annotated[
-        int,
-        typer.Option(
-            "--max-items",
-            help="Items kept per user, the last ones.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = 13,
-    min_items: Annotated[
-        int,
-        typer.Option(
-            "--min-items",
-            help="Users with fewer interactions are left out.",
-            rich_help_panel=Panel.SETTINGS,
-        ),
-    ] = 5,
+    max_items: MaxItems = 13,
+    min_items: MinItems = 5,
     split: SplitOption = "leave-last-out",
     split_seed: SplitSeed = 0,
     workers: Annotated[

@@ -18,7 +18,9 @@ __all__ = [
     "Images",
     "Interactions",
     "Items",
+    "MaxItems",
     "MediaElsewhere",
+    "MinItems",
     "Sequences",
     "SplitOption",
     "SplitSeed",
@@ -106,6 +108,22 @@ TimeUnitOption = Annotated[
         "--time-unit",
         help="Unit of timestamps that are numbers; auto: the one that puts all in 1990 to 2100.",
         rich_help_panel=Panel.WHAT,
+    ),
+]
+MaxItems = Annotated[
+    int,
+    typer.Option(
+        "--max-items",
+        help="Items kept per user, the last ones.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
+MinItems = Annotated[
+    int,
+    typer.Option(
+        "--min-items",
+        help="Users with fewer interactions are left out.",
+        rich_help_panel=Panel.SETTINGS,
     ),
 ]
 SplitOption = Annotated[

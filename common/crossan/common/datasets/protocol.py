@@ -35,6 +35,7 @@ __all__ = [
     "KeptSequences",
     "SelectionSequences",
     "cold_test_targets",
+    "keep_rows",
     "keep_sequences",
     "sequences_digest",
     "unwinnable_test_targets",
@@ -195,6 +196,29 @@ def keep_sequences(
     DataError
         A user with and without timestamps, or no user left.
     """
+    kept, _ = keep_rows(
+        interactions,
+        max_items=max_items,
+        min_items=min_items,
+        drop_items=drop_items,
+        split=split,
+    )
+    return kept
+
+
+def keep_rows(
+    interactions: pa.Table,
+    *,
+    max_items: int,
+    min_items: int,
+    drop_items: Collection[str] = (),
+    split: Split = LEAVE_LAST_OUT,
+) -> tuple[KeptSequences, Int64Array]:
+    """Apply the protocol, and say which row of the table each kept interaction is.
+
+    Rows are counted after ``drop_items`` are removed. All else is as for
+    `keep_sequences`.
+    """
     if not HELD_OUT < min_items <= max_items:
         raise UsageError(
             f"expected 3 <= --min-items <= --max-items, got {min_items} and {max_items}"
@@ -224,7 +248,7 @@ def keep_sequences(
     catalogue, rows = np.unique(items[is_kept], return_inverse=True)
     owners = np.repeat(np.arange(len(kept_users)), kept_lengths)
     parts = part_interactions(split, user_ids[kept_users], item_ids[catalogue], owners, rows)
-    return KeptSequences(
+    sequences = KeptSequences(
         user_ids=user_ids[kept_users],
         item_ids=item_ids[catalogue],
         items=rows.astype(np.int64),
@@ -232,6 +256,7 @@ def keep_sequences(
         parts=parts,
         split=split,
     )
+    return sequences, order[is_kept]
 
 
 def cold_test_targets(kept: KeptSequences) -> int:

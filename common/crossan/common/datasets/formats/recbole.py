@@ -11,16 +11,28 @@ from crossan.common.datasets.formats.tabular import tables_of
 
 __all__ = ["has_types", "read_mmrec", "read_recbole"]
 
+_PARTS = ("train", "valid", "test")
+"""As RecBole's ``benchmark_filename`` names them."""
+
 
 def read_recbole(source: ImportSource) -> SourceTables:
     """Read ``*.inter`` and ``*.item``.
 
-    Types in their headers are left out.
+    Types in their headers are left out. Files of parts are not read where that of all
+    interactions lies beside them.
     """
     _refuse_sequences(source)
-    interactions = source.interactions or the_only(source.root, ("*.inter",))
+    interactions = source.interactions or _whole(source.root)
     items = source.items or find(source.root, ("*.item",))
     return tables_of(source, interactions, items)
+
+
+def _whole(root: Path) -> Path:
+    """Return ``NAME.inter``, beside which ``NAME.train.inter`` and others may lie."""
+    paths = set(root.glob("*.inter"))
+    parts = {path.with_name(f"{path.stem}.{part}.inter") for path in paths for part in _PARTS}
+    others = paths - parts
+    return others.pop() if len(others) == 1 else the_only(root, ("*.inter",))
 
 
 def read_mmrec(source: ImportSource) -> SourceTables:
