@@ -132,8 +132,11 @@ class CountRanker:
     def __init__(self, model: CountingModel, histories: Sequence[np.ndarray]) -> None:
         self._histories = histories
         self._base = model.base_scores().detach()
-        is_fast = isinstance(model, CountsManyAtOnce)
-        self._gains_of = model.gains() if is_fast else _one_by_one(model, len(self._base))
+        self._gains_of = (
+            model.gains()
+            if isinstance(model, CountsManyAtOnce)
+            else _one_by_one(model, len(self._base))
+        )
         self._users: Tensor | None = None
         self._gains = sparse.csc_array((0, len(self._base)))
         self._buffer = self._base.new_empty(0)
