@@ -1,5 +1,6 @@
 """The models that count: four items by hand, slow twins, and a catalogue that has grown since."""
 
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.errors import ConfigError, DataError, StoreIntegrityError
+from crossan.common.config import load_settings
 from crossan.common.datasets import SelectionSequences
 from crossan.train.evaluation.ranker import CountRanker
 from crossan.train.features import FeatureTable
 from crossan.train.layers.item_pairs import ItemPairs, best_pairs, carry_item_pairs
+from crossan.train.layers.title_terms import term_vectors
 from crossan.train.models.bigram import followers
 from crossan.train.models.item_knn import shared_users
 from crossan.train.models.pair_model import PairModel
@@ -21,11 +24,19 @@ from crossan.train.models.recommender import ModelContext
 from crossan.train.models.table import build_model
 from crossan.train.sequences.flat import flat, training_parts
 from crossan.train.sequences.popularity import training_counts
-from crossan.train.settings import BigramSettings, ItemKnnSettings, MarkovSettings
+from crossan.train.settings import (
+    BigramSettings,
+    HybridSettings,
+    ItemKnnSettings,
+    MarkovSettings,
+    RunSettings,
+    TitleKnnSettings,
+)
 
 ITEMS = 4
 PARTS = ([0, 1, 2], [0, 1], [1, 2, 3])
 """Training parts of three users."""
+TITLES = ["Red shoe", "red RED hat", None, "shoe, blue"]
 
 
 def context_of(parts, item_count=ITEMS):
@@ -38,7 +49,8 @@ def context_of(parts, item_count=ITEMS):
         np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])]),
     )
     counts = training_counts(seen.training_items, item_count)
-    return ModelContext(FeatureTable.without_content(item_count), seen, counts, 10)
+    no_features = FeatureTable.without_content(item_count)
+    return ModelContext(no_features, seen, counts, 10, lambda: TITLES[:item_count])
 
 
 def scores_after(model_settings, history, parts=PARTS):
@@ -73,6 +85,58 @@ def test_item_knn_is_the_cosine_over_users():
     shrunk = [0, 2 / ((2 * 3) ** 0.5 + 1), 1 / (2 + 1), 0]
     assert scores_after(ItemKnnSettings(shrinkage=1), [0, 0]) == pytest.approx(shrunk)
     assert scores_after(ItemKnnSettings(neighbours=1), [0]) == pytest.approx([0, expected[1], 0, 0])
+
+
+def test_title_knn_is_the_cosine_of_tf_idf_and_nothing_without_a_title():
+    # of three titles red and shoe stand in two, hat and blue in one
+    common, rare = math.log(3 / 2), math.log(3)
+    red_shoe, red_red_hat = 2**0.5 * common, math.hypot(2 * common, rare)
+    shoe_blue = math.hypot(common, rare)
+    to_hat = common * 2 * common / (red_shoe * red_red_hat)
+    to_blue = common * common / (red_shoe * shoe_blue)
+    assert scores_after(TitleKnnSettings(), [0]) == pytest.approx([0, to_hat, 0, to_blue])
+    # the hat is two places back: it counts a quarter
+    far = [to_hat / 4, 0, 0, 0]
+    assert scores_after(TitleKnnSettings(), [1, 2, 2]) == pytest.approx(far)
+    alone = TitleKnnSettings(neighbours=1)
+    assert scores_after(alone, [0]) == pytest.approx([0, to_hat, 0, 0])
+    assert scores_after(TitleKnnSettings(), [2]) == [0, 0, 0, 0]
+
+
+def test_titles_may_be_compared_by_runs_of_characters():
+    vectors = term_vectors(["abcd", "xbcd", "ab"], characters=3, largest_share=1.0)
+    # abc, bcd; xbc, bcd; ab: bcd alone is shared
+    assert (vectors @ vectors.T).toarray().nonzero()[0].tolist() == [0, 0, 1, 1, 2]
+
+
+def test_without_a_title_there_is_nothing_to_compare(monkeypatch):
+    monkeypatch.setattr(f"{__name__}.TITLES", [None] * ITEMS)
+    for model_settings in (TitleKnnSettings(), HybridSettings()):
+        with pytest.raises(DataError, match="expected titles of items.*found none for 4 items"):
+            build_model(model_settings, context_of(PARTS))
+    build_model(HybridSettings(title_weight=0), context_of(PARTS))
+
+
+def test_the_hybrid_adds_its_parts_with_the_same_length():
+    weights = {"markov_weight": 2.0, "item_knn_weight": 0.0, "title_weight": 1.0}
+    chain = np.array(scores_after(MarkovSettings(), [3, 0]))
+    titles = np.array(scores_after(TitleKnnSettings(), [3, 0]))
+    chain[[0, 3]] = titles[[0, 3]] = 0  # what the history holds is no measure
+    expected = 2 * chain / np.linalg.norm(chain) + titles / np.linalg.norm(titles)
+    assert scores_after(HybridSettings(**weights), [3, 0]) == pytest.approx(expected)
+    # a part that knows nothing of a history adds nothing
+    assert scores_after(HybridSettings(), [2, 2]) != [0, 0, 0, 0]
+    assert scores_after(HybridSettings(), []) == [0, 0, 0, 0]
+
+
+def test_a_hybrid_of_nothing_is_refused():
+    none = [f"model.{part}_weight=0" for part in ("markov", "item_knn", "title")]
+    with pytest.raises(ConfigError, match="expected a weight above 0 for one part"):
+        load_settings(
+            RunSettings,
+            assignments=["data.dataset=d", "model.kind=hybrid", *none],
+            environment={},
+        )
 
 
 def test_no_held_out_item_is_counted():

@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+def _no_titles() -> Sequence[str | None]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class ModelContext:
     """What a model is built for, with no test target in reach."""
@@ -46,6 +50,9 @@ class ModelContext:
 
     input_length: int
     """Items that a sequence encoder reads at most; the paper's is 10."""
+
+    titles: Callable[[], Sequence[str | None]] = _no_titles
+    """Read the title of each catalogue row, None where it has none; for the kinds that ask."""
 
     def is_trained(self) -> Tensor:
         """Return which catalogue items occur in training, ``(items,)`` bool on the CPU."""

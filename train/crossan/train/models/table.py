@@ -36,6 +36,8 @@ _BUILDERS = {
     "bigram": "crossan.train.models.bigram:build",
     "markov": "crossan.train.models.markov:build",
     "item-knn": "crossan.train.models.item_knn:build",
+    "title-knn": "crossan.train.models.title_knn:build",
+    "hybrid": "crossan.train.models.hybrid:build",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -197,7 +198,13 @@ def assemble(
     require_modalities(settings.model, len(features.modalities))
     torch.manual_seed(settings.seed)
     counts = training_counts(kept.training_items, len(kept.item_ids))
-    context = ModelContext(features, kept.without_test(), counts, settings.data.input_length)
+    context = ModelContext(
+        features,
+        kept.without_test(),
+        counts,
+        settings.data.input_length,
+        partial(_titles, dataset, kept.item_ids),
+    )
     model = build_model(settings.model, context)
     return OpenedRun(
         folder,
@@ -217,6 +224,13 @@ def _stored_states(
     permuted = settings.features.permute_seed
     seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
     return StoredStates(served.stores, served.kept.item_ids, kept_layers(settings.model), seeds)
+
+
+def _titles(dataset: Dataset, item_ids: np.ndarray) -> list[str | None]:
+    """Return the title of each catalogue row, None where it has none."""
+    items = dataset.items()
+    titles = dict(zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True))
+    return [titles.get(item) for item in item_ids.tolist()]
 
 
 def _load_features(

@@ -19,8 +19,10 @@ from crossan.train.settings.content import (
 )
 from crossan.train.settings.counting import (
     BigramSettings,
+    HybridSettings,
     ItemKnnSettings,
     MarkovSettings,
+    TitleKnnSettings,
 )
 from crossan.train.settings.models import (
     ModelSettings,
@@ -49,6 +51,7 @@ __all__ = [
     "FrozenSettings",
     "HiddenStateSettings",
     "HistoryMask",
+    "HybridSettings",
     "IisanESettings",
     "IisanSettings",
     "IndsanSettings",
@@ -62,6 +65,7 @@ __all__ = [
     "RunSettings",
     "SasrecSettings",
     "SequenceSettings",
+    "TitleKnnSettings",
     "gate_temperature",
     "kept_layers",
 ]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crossan.train.settings.models import ModelSettings
 
-__all__ = ["BigramSettings", "CountingSettings", "ItemKnnSettings", "MarkovSettings"]
+__all__ = [
+    "BigramSettings",
+    "CountingSettings",
+    "HybridSettings",
+    "ItemKnnSettings",
+    "MarkovSettings",
+    "TitleKnnSettings",
+]
 
 
 class CountingSettings(ModelSettings):
@@ -52,3 +59,50 @@ class ItemKnnSettings(CountingSettings):
     shrinkage: float = Field(default=0.0, ge=0)
     """What is added to the denominator of the cosine, so that items of few users are less alike.
     0 is the plain cosine; 10 does better on the data that we know."""
+
+
+class TitleKnnSettings(CountingSettings):
+    """The items whose titles are most like those of the user's last items."""
+
+    kind: Literal["title-knn"] = "title-knn"
+
+    decay: float = Field(default=0.5, gt=0, le=1)
+    """What an item of a history counts beside the one that came after it."""
+
+    window: int = Field(default=10, ge=1)
+    """Items of a history that are read at most, the last ones."""
+
+    neighbours: int = Field(default=100, ge=1)
+    """Items kept of each item, the most alike. Those that equal the last one are kept too."""
+
+    characters: int | None = Field(default=None, ge=1)
+    """Length of the runs of characters within words that titles are compared by, for languages
+    without spaces between words. By default whole words are compared."""
+
+    largest_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the titles that a word may stand in to be compared, unless it stands in 100 or
+    fewer. More common words say little and cost most of the time."""
+
+
+class HybridSettings(CountingSettings):
+    """A Markov chain, item-kNN and title-kNN together, each user's scores of one length."""
+
+    kind: Literal["hybrid"] = "hybrid"
+
+    markov_weight: float = Field(default=1.0, ge=0)
+    """What the scores of ``markov`` count."""
+
+    item_knn_weight: float = Field(default=1.0, ge=0)
+    """What the scores of ``item-knn`` count."""
+
+    title_weight: float = Field(default=1.0, ge=0)
+    """What the scores of ``title-knn`` count. With 0 no titles are read."""
+
+    shrinkage: float = Field(default=10.0, ge=0)
+    """Shrinkage of ``item-knn``."""
+
+    @model_validator(mode="after")
+    def _some_part_counts(self) -> Self:
+        if not (self.markov_weight or self.item_knn_weight or self.title_weight):
+            raise ValueError("expected a weight above 0 for one part at least, got 0 for all")
+        return self

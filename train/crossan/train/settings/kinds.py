@@ -20,7 +20,13 @@ from crossan.train.settings.content import (
     IisanSettings,
     IndsanSettings,
 )
-from crossan.train.settings.counting import BigramSettings, ItemKnnSettings, MarkovSettings
+from crossan.train.settings.counting import (
+    BigramSettings,
+    HybridSettings,
+    ItemKnnSettings,
+    MarkovSettings,
+    TitleKnnSettings,
+)
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 
 __all__ = ["MODELS_GROUP", "model_settings_classes"]
@@ -43,6 +49,8 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         BigramSettings,
         MarkovSettings,
         ItemKnnSettings,
+        TitleKnnSettings,
+        HybridSettings,
     )
 }
 
