@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
     def plots(self):
         """Return the SVG of every figure in the page."""
-        return re.findall(r'<div class="plot"[^>]*>(<svg.*?</svg>)</div>', self.content, re.S)
+        return re.findall(r'<div class="plot[^>]*>(<svg.*?</svg>)</div>', self.content, re.S)
 
     def words(self):
         return html.unescape(re.sub(r"\s+", " ", " ".join(self.text)))

@@ -74,7 +74,8 @@ class Item:
     detail: str = ""
     picture: str = ""
     """A ``data:`` address, empty for none."""
-    is_target: bool = False
+    tag: str = ""
+    """A word on an item that stands out, empty for the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,11 @@ class Cards:
     is_side_by_side: bool = False
     """Whether the shelves are short, and stand beside each other."""
     kind: Literal["cards"] = "cards"
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether any of its items has a picture; without one there is no place for them."""
+        return any(item.picture for shelf in self.shelves for item in shelf.items)
 
 
 Block = Table | Figures | Note | Text | Cards

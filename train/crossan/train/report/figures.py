@@ -46,6 +46,8 @@ MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
 Cell = str | int | float | None
 
 _DOTS_PER_INCH = 130
+_WIDE = 5.0
+"""Inches that a phone shows in letters that can be read."""
 _UNUSED = r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>"
 _STYLE = {
     # The salt keeps the ids inside an SVG the same, so that the same run gives the same page.
@@ -115,6 +117,8 @@ class Figure:
     """SVG on white, to be saved."""
     png: bytes
     numbers: Numbers
+    is_wide: bool = False
+    """Whether it would be too small to read on a phone, where it is then moved sideways."""
 
     @property
     def svg_link(self) -> str:
@@ -160,9 +164,12 @@ def figure(
         canvas.set_layout_engine("none")
         canvas.set(facecolor="white", dpi=_DOTS_PER_INCH)
         FigureCanvasAgg(canvas).print_png(png, metadata={"Software": None})
+    is_wide = size[0] > _WIDE
     plain = _plain(svg.getvalue(), name)
     inline = plain.replace(INK, "currentColor").replace(MUTED, "var(--muted)")
-    return Figure(name, title, alt, caption, inline, _on_white(plain), png.getvalue(), numbers)
+    return Figure(
+        name, title, alt, caption, inline, _on_white(plain), png.getvalue(), numbers, is_wide
+    )
 
 
 def shortened(label: str, length: int = 30) -> str:

@@ -30,6 +30,7 @@ _TOP = 10
 _COLD_SHOWN, _MISSES_SHOWN, _USERS_SHOWN = 10, 6, 3
 _ANCHORS, _NEIGHBOURS = 3, 7
 _HISTORY_SHOWN = 8
+_TARGET = "target"
 _WINNABLE = 2**53
 """Ranks below this one; a masked target has it."""
 
@@ -56,7 +57,7 @@ class _Shown(NamedTuple):
 
     row: int
     detail: str = ""
-    is_target: bool = False
+    tag: str = ""
 
 
 def items_section(opened: OpenedRun, ranks: UserRanks, label: str) -> Section:
@@ -105,7 +106,7 @@ def _cards(part: _Part, ids: npt.NDArray[np.str_], pictures: dict[str, Picture])
     def item(shown: _Shown) -> Item:
         item_id = str(ids[shown.row])
         name, picture = pictures[item_id]
-        return Item(item_id, name, shown.detail, picture, shown.is_target)
+        return Item(item_id, name, shown.detail, picture, shown.tag)
 
     filled = [Shelf(label, [item(shown) for shown in items]) for label, items in shelves]
     is_short = len(filled) > 1 and all(len(shelf.items) == 2 for shelf in filled)
@@ -150,9 +151,14 @@ def _users(known: _Known) -> list[_Part]:
         targets = {int(row): int(rank) for row, rank in
                    zip(known.targets[begin:end], known.ranks.ranks[begin:end], strict=True)}  # fmt: skip
         history = known.histories[user]
-        shown = [_Shown(row, f"{place}", row in targets) for place, row in enumerate(top, 1)]
+        shown = [
+            _Shown(row, f"{place}", _TARGET if row in targets else "")
+            for place, row in enumerate(top, 1)
+        ]
         missed = [
-            _Shown(row, f"rank {rank:,}", True) for row, rank in targets.items() if row not in top
+            _Shown(row, f"rank {rank:,}", _TARGET)
+            for row, rank in targets.items()
+            if row not in top
         ]
         last = [_Shown(int(row)) for row in history[-_HISTORY_SHOWN:]]
         shelves = [("History, the latest last", last), ("Shown first", shown)]
@@ -197,7 +203,7 @@ def _misses(known: _Known) -> list[_Part]:
         seen.add(row)
         last = int(known.histories[int(known.owners[target])][-1])
         detail = f"rank {rank:,}, {known.counts[row]:,} in training"
-        shelves.append(("", [_Shown(last, "after this"), _Shown(row, detail, True)]))
+        shelves.append(("", [_Shown(last, "after this"), _Shown(row, detail, _TARGET)]))
         if len(shelves) == _MISSES_SHOWN:
             break
     return (
@@ -218,11 +224,13 @@ def _neighbours(known: _Known) -> list[_Part]:
     units = torch.nn.functional.normalize(vectors, dim=1)
     shelves = []
     for row in dict.fromkeys([*popular, *cold]):
+        if not vectors[row].any():
+            continue  # a cold item of a model that knows item ids alone
         cosines = units @ units[row]
         cosines[row] = float("-inf")
         nearest = cosines.argsort(descending=True, stable=True)[:_NEIGHBOURS].tolist()
         words = "cold" if known.counts[row] == 0 else f"{known.counts[row]:,} in training"
-        items = [_Shown(row, words, True)]
+        items = [_Shown(row, words, "this one")]
         shelves.append(("", [*items, *(_Shown(n, f"{cosines[n]:.2f}") for n in nearest)]))
     remark = "By the cosine of item vectors: first the item, then its nearest; popular ones, then cold ones."
-    return [("Nearest neighbours", remark, shelves)]
+    return [("Nearest neighbours", remark, shelves)] if shelves else []

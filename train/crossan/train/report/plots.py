@@ -158,7 +158,7 @@ def draw_lines(
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=along, ylabel=what)
-    _add_legend(canvas, axes, len(lines))
+    _add_legend(canvas, axes, sum(not line.label.startswith("_") for line in lines))
 
 
 def draw_bars(
