@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from crossan.cache_schema.errors import IncompatibleError
 from crossan.common.datasets import open_dataset
 from crossan.train.cli import train
 from crossan.train.report import pictures
@@ -90,6 +91,24 @@ def test_stores_are_named_with_counts_and_licences(page):
     assert "made-up" in text
     assert "backbone: not recorded" in text
     assert "0 unwinnable" in text or "test targets are unwinnable" in text
+
+
+def test_a_random_split_is_named_and_not_mixed_with_another(runs, tmp_path):
+    place = runs[0].parent
+    given = ("model.kind=popularity", "data.split=mmrec-random", "data.split_seed=7")
+    run(train, *training(place, given, out="random"))
+    text = page_of([place / "random"], tmp_path / "page.html").words()
+    assert "split mmrec-random with seed 7" in text
+    assert "History, in no order" in text
+    with pytest.raises(IncompatibleError, match=r"(?s)split: .*leave-last-out and mmrec-random"):
+        page_of([runs[1], place / "random"], tmp_path / "page.html")
+
+
+def test_a_model_that_counts_has_items_and_no_neighbours(runs, tmp_path):
+    text = page_of(runs[1:], tmp_path / "page.html").words()
+    assert "User 3" in text
+    assert "Nearest neighbours" not in text
+    assert "these models only count" in text
 
 
 def test_data_that_moved_are_found_where_the_user_says(runs, tmp_path):

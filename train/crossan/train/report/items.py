@@ -145,6 +145,9 @@ def _users(known: _Known) -> list[_Part]:
     )
     if not users:
         return []
+    # A random split draws which items are the history, and has no order in it.
+    is_timed = known.opened.settings.data.split == "leave-last-out"
+    words = "History, the latest last" if is_timed else "History, in no order"
     parts: list[_Part] = []
     for number, (user, top) in enumerate(zip(users, _top_items(known, users), strict=True), 1):
         begin, end = known.ranks.offsets[user], known.ranks.offsets[user + 1]
@@ -161,7 +164,7 @@ def _users(known: _Known) -> list[_Part]:
             if row not in top
         ]
         last = [_Shown(int(row)) for row in history[-_HISTORY_SHOWN:]]
-        shelves = [("History, the latest last", last), ("Shown first", shown)]
+        shelves = [(words, last), ("Shown first", shown)]
         shelves += [("Target, beyond the first ten", missed[:_TOP])] if missed else []
         parts.append((f"User {number}", f"{len(history)} items before the target", shelves))
     return parts
@@ -206,11 +209,8 @@ def _misses(known: _Known) -> list[_Part]:
         shelves.append(("", [_Shown(last, "after this"), _Shown(row, detail, _TARGET)]))
         if len(shelves) == _MISSES_SHOWN:
             break
-    return (
-        [("Worst misses", "The last item of a user, and the target that came next.", shelves)]
-        if shelves
-        else []
-    )
+    remark = "An item of a user's history, the last one where it has an order, and a target."
+    return [("Worst misses", remark, shelves)] if shelves else []
 
 
 def _neighbours(known: _Known) -> list[_Part]:
