@@ -58,6 +58,7 @@ def test_every_entry_point_loads():
     for point in (
         *entry_points(group="crossan.commands"),
         *entry_points(group="crossan.media_probes"),
+        *entry_points(group="crossan.thumbnails"),
     ):
         assert callable(point.load()), point.name
 

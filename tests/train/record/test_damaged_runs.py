@@ -19,12 +19,20 @@ from crossan.train.record.catalogue_lock import read_catalogue
 from crossan.train.record.dataset_lock import changed_sequences
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.statistics import read_statistics
-from crossan.train.report import page
+from crossan.train.report.curves import training_section
+from crossan.train.report.exposure import exposure_section
+from crossan.train.report.gathering import gather
+from crossan.train.report.headline import headline
+from crossan.train.report.measured import efficiency_section
+from crossan.train.report.provenance import settings_section
+from crossan.train.report.slices import slices_section
+from crossan.train.report.summary import summary
 from crossan.train.runs.opening import open_run
 from crossan.train.settings import RunSettings
 from support.commands import QUICK, attempt, run, training
 from support.fabricated import write_small
 from support.mutating import mutations
+from support.reported import undrawn_figures
 
 COUNT = 1_000 if os.environ.get("CROSSAN_FAULTS") == "full" else 30
 FACTS = {"users": 150, "items": 40, "interactions": 950, "sequences": "another"}
@@ -55,11 +63,12 @@ def changing(place):
 
 
 def rows_of_report(folder):
-    opened = page._read(folder, "r")
-    return [
-        page._rows(opened), page._popularity_rows([opened]), page._curve(opened, "loss"),
-        page._curve(opened, "hr@10"), [page._slice_rows([opened], key) for key in page._SLICES],
-    ]  # fmt: skip
+    entries = gather([folder]).entries
+    with undrawn_figures():
+        return [
+            headline(entries), slices_section(entries), training_section(entries), exposure_section(entries),
+            settings_section(entries), efficiency_section(entries), summary(entries, []),
+        ]  # fmt: skip
 
 
 def weights_of(folder):

@@ -133,6 +133,8 @@ class Environment(_Shape):
     earlier: list[dict[str, bool | int | float | str | None]] = []
     folder: str | None = None
     command: list[str] = []
+    python: str | None = None
+    packages: dict[str, str] = {}
 
 
 class Sequences(_Shape):
@@ -178,11 +180,18 @@ class Progress(_Shape):
 
 
 class _Protocol(_Shape):
-    """What both say of the data; older runs did not record all of it."""
+    """What both say beside their metrics; older runs did not record all of it."""
 
     split: str = "leave-last-out"
     split_seed: _Count | None = None
     mask_history: str | None = None
+    users: _Count | None = None
+    items: _Count | None = None
+    epochs: _Count | None = None
+    seconds_per_epoch: float | None = None
+    peak_memory_bytes: _Count | None = None
+    cutoffs_reached: list[_Count] = []
+    contents: dict[str, dict[str, _Count]] = {}
 
 
 class Validation(_Protocol):
