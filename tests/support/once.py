@@ -60,3 +60,15 @@ def toured(once):
         (folder / "stderr").write_text(done.stderr)
 
     return once("toured", tour)
+
+
+@pytest.fixture(scope="session")
+def sampled(once, tmp_path_factory):
+    """Return a folder with the built-in sample and its stores, that of a tour where one was made."""
+    from crossan.train.recipes.sample import prepare_sample
+
+    session = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        session = session.parent
+    made = session / "shared" / "toured" / "demo"
+    return made if made.is_dir() else once("sampled", prepare_sample)

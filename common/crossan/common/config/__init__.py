@@ -4,8 +4,8 @@ What belongs here: merging the sources of settings, checking names and values
 with errors that say who gave them, and writing settings back. What does not:
 any setting itself.
 
-Precedence, lowest first: defaults, TOML files in order, ``CROSSAN_*`` variables
-(``CROSSAN_MODEL__TOP_K=3`` sets ``model.top_k``), flags, ``--set key=value``.
+Precedence, lowest first: defaults, a recipe, TOML files in order, ``CROSSAN_*``
+variables (``CROSSAN_MODEL__TOP_K=3`` sets ``model.top_k``), flags and ``--set key=value``.
 An unknown name is an error that gives the nearest known one, and all problems
 are reported at once.
 """
@@ -16,10 +16,11 @@ from crossan.common.config.groups import Group, group_of
 from crossan.common.config.listing import Setting, settings_in
 from crossan.common.config.loading import load_settings, settings_with
 from crossan.common.config.nearest import nearest
-from crossan.common.config.sources import FlagValue
+from crossan.common.config.sources import Base, FlagValue
 from crossan.common.config.writing import dotted, to_toml, toml_value
 
 __all__ = [
+    "Base",
     "FlagValue",
     "Group",
     "Kinds",

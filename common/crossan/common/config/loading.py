@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
 from crossan.common.config.kinds import Chosen, choose_kinds
 from crossan.common.config.names import check_names
-from crossan.common.config.sources import FlagValue, all_sources, nested
+from crossan.common.config.sources import Base, FlagValue, all_sources, nested
 from crossan.common.config.upgrading import Source, upgraded
 from crossan.common.config.writing import plain
 
@@ -33,6 +33,7 @@ def load_settings(
     flags: Sequence[FlagValue] = (),
     assignments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    bases: Sequence[Base] = (),
 ) -> SettingsT:
     """Merge every source and return the checked settings.
 
@@ -50,6 +51,8 @@ def load_settings(
     environment
         Variables to read ``CROSSAN_A__B`` from; the process's own by default. Names
         without a double underscore (``CROSSAN_CACHE``) are not settings.
+    bases
+        Settings below all of these and above the defaults, later ones win.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def load_settings(
         A file that is not TOML, an unknown name or kind, or a value that does not fit.
     """
     variables = os.environ if environment is None else environment
-    sources = all_sources(settings_class, files, variables, flags, assignments)
+    sources = all_sources(settings_class, files, variables, flags, assignments, bases)
     return _settings_from(settings_class, sources)
 
 

@@ -13,10 +13,20 @@ from crossan.common.config.bounds import LARGEST_TOML, require_bounded
 from crossan.common.config.upgrading import Source, upgraded
 from crossan.common.foreign import read_bounded
 
-__all__ = ["FlagValue", "Source", "all_sources", "nested", "parse_toml"]
+__all__ = ["Base", "FlagValue", "Source", "all_sources", "nested", "parse_toml"]
 
 _ENVIRONMENT_PREFIX = "CROSSAN_"
 _NESTING = "__"
+
+
+class Base(NamedTuple):
+    """Settings that stand below everything a user gives, for example those of a recipe."""
+
+    label: str
+    """How errors name it."""
+
+    values: Mapping[str, object]
+    """Values by dotted name."""
 
 
 class FlagValue(NamedTuple):
@@ -37,6 +47,7 @@ def all_sources(
     environment: Mapping[str, str],
     flags: Sequence[FlagValue],
     assignments: Sequence[str],
+    bases: Sequence[Base] = (),
 ) -> list[Source]:
     """Return every source, the lowest first.
 
@@ -57,6 +68,11 @@ def all_sources(
         ),
     ]
     by_rank = [
+        # Below the files, which have the ranks from 0.
+        *(
+            [Source(base.label, number - len(bases), nested(base.values, base.label))]
+            for number, base in enumerate(bases)
+        ),
         *([Source(str(path), rank, _read_toml(path))] for rank, path in enumerate(files)),
         [Source(variable, len(files), tree) for variable, tree in _from_environment(environment)],
         command_line,

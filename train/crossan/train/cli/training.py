@@ -28,7 +28,6 @@ from crossan.train.options import (
     Residence,
     explain_setting,
     modalities,
-    run_settings,
 )
 from crossan.train.options.training import (
     AllowOtherSpec,
@@ -42,6 +41,7 @@ from crossan.train.options.training import (
     Model,
     OutFolder,
     Patience,
+    RecipeName,
     Reference,
     Resume,
     Seed,
@@ -67,6 +67,7 @@ def train(
     resume: Resume = False,
     allow_other_spec: AllowOtherSpec = False,
     is_validation_only: ValidationOnly = False,
+    recipe: RecipeName = None,
     config: Config = None,
     assignments: Assignments = None,
     max_items: MaxItems = None,
@@ -93,6 +94,7 @@ def train(
     --------
     crossan-train --dataset data --cache cache --out runs/first
     crossan-train --dataset data --cache cache --out runs/first --resume
+    crossan-train --recipe table3/50k-TIVA --dataset data --cache cache --out runs/tiva
     """
     from crossan.common.cluster import parse_engine
     from crossan.train.ranks.joining import joined
@@ -119,11 +121,17 @@ def train(
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
     with joined(device) as process:
         from crossan.train.features import Placement
+        from crossan.train.recipes.catalogue import find_recipe
+        from crossan.train.recipes.judging import conclude, following
+        from crossan.train.recipes.printing import print_verdict
+        from crossan.train.recipes.running import Request, settings_of
         from crossan.train.runs import training
         from crossan.train.runs.launch import Launch
         from crossan.train.runs.planning import claim, plan_run
 
-        settings = run_settings(flags, config or [], assignments or [])
+        request = Request(flags, config or [], assignments or [])
+        named = None if recipe is None else find_recipe(recipe)
+        settings = settings_of(named, request)
         launch = Launch(
             device=process.device,
             placement=Placement.parse(residence, max_ram, max_device_memory),
@@ -140,18 +148,21 @@ def train(
         elif is_validation_only:
             # Nothing else keeps the plan with the test part, so nothing below can reach it.
             seen = plan_run(settings, out, launch).without_test()
-            with claim(seen):
+            with claim(seen), following(named, out, process.ranks):
                 result = training.train_without_test(seen)
         else:
             plan = plan_run(settings, out, launch)
-            with claim(plan):
+            with claim(plan), following(named, out, process.ranks):
                 result = training.train(plan)
         if not process.ranks.is_first:
             return
+    record = None if is_validation_only else conclude(out, result)
     if as_json:
-        print_json(result)
+        print_json(result if record is None else {**result, "recipe": record})
     else:
         print_result(result)
+        if record is not None:
+            print_verdict(record)
         note(f"run folder: {out}")
 
 

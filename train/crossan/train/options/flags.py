@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crossan.common.modalities import ALL, parse_modalities
 
 if TYPE_CHECKING:
+    from crossan.common.config import Base
     from crossan.train.settings import RunSettings
 
 __all__ = ["SETTING_OF_FLAG", "explain_setting", "modalities", "run_settings"]
@@ -36,7 +37,10 @@ SETTING_OF_FLAG = {
 
 
 def run_settings(
-    flags: Mapping[str, Any], config: Sequence[Path], assignments: Sequence[str]
+    flags: Mapping[str, Any],
+    config: Sequence[Path],
+    assignments: Sequence[str],
+    bases: Sequence[Base] = (),
 ) -> RunSettings:
     """Return the settings that a command line asks for.
 
@@ -47,6 +51,8 @@ def run_settings(
         None where one was not given.
     config, assignments
         What ``--config`` and ``--set`` gave.
+    bases
+        What stands below all of that: the settings of ``--recipe``.
 
     Raises
     ------
@@ -63,7 +69,9 @@ def run_settings(
     ]
     if not config and flags["--dataset"] is None:
         given.append(FlagValue("current folder", "data.dataset", str(Path.cwd())))
-    return load_settings(RunSettings, files=config, flags=given, assignments=assignments)
+    return load_settings(
+        RunSettings, files=config, flags=given, assignments=assignments, bases=bases
+    )
 
 
 def explain_setting(option: str, value: str | None) -> str | None:

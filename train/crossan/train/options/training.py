@@ -22,6 +22,7 @@ __all__ = [
     "Model",
     "OutFolder",
     "Patience",
+    "RecipeName",
     "Reference",
     "Resume",
     "Seed",
@@ -43,6 +44,16 @@ Model = Annotated[
         help="What to train; the paper's model by default: crossan, indsan, iisan, iisan-e, frozen, sasrec, popularity.",
         autocompletion=complete_model,
         rich_help_panel=Panel.WHAT,
+    ),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Begin with the settings of a row of the paper: crossan recipe ls. All else wins"
+        " over them.",
+        rich_help_panel=Panel.SETTINGS,
     ),
 ]
 Stores = Annotated[

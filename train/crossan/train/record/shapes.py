@@ -7,7 +7,7 @@ everything else in the files is left alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
 
@@ -25,6 +25,7 @@ __all__ = [
     "MetricsLine",
     "Points",
     "Progress",
+    "Recipe",
     "Result",
     "Selection",
     "Sequences",
@@ -256,6 +257,13 @@ class Result(_Protocol):
     best_epoch: _Count
     seconds_per_epoch: float
     peak_memory_bytes: _Count | None = None
+
+
+class Recipe(_Shape):
+    """``recipe.json``."""
+
+    name: Annotated[str, Field(max_length=200)]
+    scale: Literal["paper", "sample"]
 
 
 class Compared(_Shape):

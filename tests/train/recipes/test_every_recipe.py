@@ -1,0 +1,68 @@
+"""Every recipe runs at sample scale, and is the run that its row asks for."""
+
+import json
+
+import pytest
+import torch
+
+from crossan.cache_schema.errors import UsageError
+from crossan.train.recipes import all_recipes
+from crossan.train.recipes.cli import run as run_recipe
+from crossan.train.recipes.state import is_built
+from crossan.train.record.run_folder import RunFolder
+from crossan.train.settings import RunSettings
+from support.commands import attempt, run
+
+BUILT = [recipe for recipe in all_recipes().values() if is_built(recipe)]
+NOT_BUILT = [recipe for recipe in all_recipes().values() if not is_built(recipe)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Small models are slower on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def arguments(sampled, tmp_path):
+    return ("--scale", "sample", "--sample", sampled, "--out", tmp_path / "r", "--device", "cpu")
+
+
+@pytest.mark.timeout(1_200)  # the first one makes the sample and its stores
+@pytest.mark.parametrize("recipe", BUILT, ids=lambda recipe: recipe.name)
+def test_it_runs_on_the_sample(recipe, arguments, tmp_path):
+    printed = run(run_recipe, recipe.name, *arguments, "--json").stdout.splitlines()[-1]
+    folder = RunFolder(tmp_path / "r")
+    result = folder.result()
+    assert result["model"] == recipe.kind
+    assert 0.0 <= result["test"]["hr@10"] <= 1.0
+    settings = folder.settings()
+    found = {name: value_of(settings, name) for name in recipe.defining}
+    expected = {name: recipe.settings[name] for name in recipe.defining}
+    if "model.bottleneck_dim" in expected:  # the widths of a curve, a 32nd of them
+        expected["model.bottleneck_dim"] //= 32
+    assert found == expected
+    record = json.loads((tmp_path / "r" / "recipe.json").read_text())
+    assert json.loads(printed) == {"result": result, "recipe": record}
+    assert (record["name"], record["scale"]) == (recipe.name, "sample")
+    assert record["verdict"]["outcome"] == "none"  # the sample is worth no verdict
+
+
+@pytest.mark.parametrize("recipe", NOT_BUILT, ids=lambda recipe: recipe.name)
+def test_one_without_its_model_is_refused_before_anything_is_made(recipe, tmp_path):
+    result = attempt(run_recipe, recipe.name, "--scale", "sample", "--sample", tmp_path / "s",
+                     "--out", tmp_path / "r")  # fmt: skip
+    assert isinstance(result.exception, UsageError)
+    assert "which is not built" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def value_of(settings: RunSettings, dotted: str):
+    """Return a setting as JSON has it."""
+    value = settings.model_dump(mode="json", serialize_as_any=True)
+    for name in dotted.split("."):
+        value = value[name]
+    return value

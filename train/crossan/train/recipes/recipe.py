@@ -1,0 +1,108 @@
+"""One row of a table or figure, as a run that can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["DATASETS", "LEAVE_LAST_OUT", "PaperDataset", "Recipe"]
+
+LEAVE_LAST_OUT = "leave-last-out"
+"""The paper's split, and the default of ``data.split``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperDataset:
+    """One of the datasets of Table 2."""
+
+    key: str
+    """How names of recipes spell it."""
+
+    title: str
+
+    users: int
+
+    published: tuple[int, int, int]
+    """Users, items and interactions of the published files."""
+
+    kept: tuple[int, int, int] | None
+    """The same of what the protocol keeps of them, the last 13 items of each user; None where
+    nobody has counted."""
+
+    def is_told_by(self, counts: Mapping[str, int]) -> bool:
+        """Whether a dataset folder with these counts holds it, published or cut to the protocol."""
+        found = tuple(counts.get(what) for what in ("users", "items", "interactions"))
+        return found in {self.published, self.kept}
+
+
+DATASETS = {
+    dataset.key: dataset
+    for dataset in (
+        # Table 2 counts this one before the protocol cuts sequences, and the next one after.
+        PaperDataset("100k", "MicroLens-100K", 100_000, (100_000, 19_738, 719_405), None),
+        PaperDataset(
+            "50k", "MicroLens-50K", 50_000, (50_000, 19_220, 359_708), (50_000, 19_099, 339_511)
+        ),
+    )
+}
+"""The datasets of Table 2, by key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A row: what to train, on what, and what the paper says comes of it."""
+
+    name: str
+    """For example ``table3/100k-TIVA``."""
+
+    title: str
+    """What its table is about."""
+
+    source: str
+    """Where the figure stands: table, dataset and row."""
+
+    row: str
+    """The row as its source prints it."""
+
+    model: str
+    """What is trained, in words."""
+
+    kind: str
+    """``model.kind``."""
+
+    dataset: PaperDataset
+
+    modality: tuple[str, ...]
+    """Modalities that it reads, none for a model without content."""
+
+    protocol: str
+    """``data.split``."""
+
+    settings: Mapping[str, object]
+    """Settings by dotted name. What is not here is the default."""
+
+    defining: frozenset[str]
+    """Names of the settings without which it would be another row."""
+
+    is_trained: bool
+    """Whether weights are learned, so that the seed matters."""
+
+    figures: Mapping[str, float]
+    """Figures by name (``hr@10``, ``mutual_information``, ``seconds``, ``gpu_mb``,
+    ``parameters``), empty where the source prints none."""
+
+    is_ours: bool
+    """Whether the figures are our own measurements and not the paper's."""
+
+    title_tokens: int | None
+    """Tokens that titles are cut to when features are extracted, None for the tokenizer's own
+    limit."""
+
+    same_run: str | None
+    """Name of the recipe with the same settings, None where there is none before it."""
+
+    curve: str | None
+    """Name of the curve that it is a point of, None for a row of a table."""
+
+    notes: tuple[str, ...]
+    """What to know of the figure or the settings."""
