@@ -1,4 +1,4 @@
-"""``crossan-train``, ``crossan evaluate``, ``crossan recommend`` and ``crossan analyse``.
+"""``crossan-train``, ``crossan evaluate``, ``recommend``, ``analyse`` and ``export``.
 
 What belongs here: one module per command, which reads its options, calls one
 function of `crossan.train.runs` and prints what that returns.
@@ -6,7 +6,8 @@ function of `crossan.train.runs` and prints what that returns.
 
 from crossan.train.cli.analysing import analyse
 from crossan.train.cli.evaluating import evaluate
+from crossan.train.cli.exporting import export
 from crossan.train.cli.recommending import recommend
 from crossan.train.cli.training import main, train
 
-__all__ = ["analyse", "evaluate", "main", "recommend", "train"]
+__all__ = ["analyse", "evaluate", "export", "main", "recommend", "train"]

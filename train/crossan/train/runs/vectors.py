@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.evaluation.encoding import encode_items, encode_users
+from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, encode_items, encode_users
+from crossan.train.layers.momef import Momef
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
-__all__ = ["item_vectors", "user_vectors"]
+__all__ = ["expert_weights", "item_vectors", "user_vectors"]
 
 
 def item_vectors(opened: OpenedRun) -> Tensor:
@@ -60,6 +62,45 @@ def user_vectors(
     if not len(histories):
         return items.new_empty((0, items.shape[1]))
     return encode_users(model, items, pad_left(histories, opened.settings.data.input_length))
+
+
+@torch.inference_mode()
+def expert_weights(opened: OpenedRun) -> Tensor:
+    """Return how much the fusion takes of each modality, ``(items, modality)`` on the CPU.
+
+    The weights of an item sum to one. Of a modality that MOMEF does not choose for
+    an item (Eq. 6), or that the item lacks, the weight is 0.
+
+    Raises
+    ------
+    UsageError
+        The model has no fusion that weighs modalities.
+    """
+    encoder = getattr(opened.model, "item_encoder", None)
+    fusion = getattr(encoder, "fusion", None)
+    has_weights = isinstance(fusion, Momef) or hasattr(fusion, "weights")
+    if encoder is None or not isinstance(fusion, nn.Module) or not has_weights:
+        name = type(fusion).__name__ if fusion is not None else "none"
+        raise UsageError(
+            f"{opened.folder.path}: expected a model whose fusion weighs modalities, got one of"
+            f" {opened.settings.model.kind} with the fusion {name}"
+        )
+    opened.model.eval()
+    rows = torch.arange(len(opened.features.presence))
+    parts = []
+    for block in rows.split(ITEMS_PER_BLOCK):
+        hidden, presence = opened.features.gather(block)
+        outputs = encoder.towers(hidden, presence)
+        parts.append(_weights_of(fusion, outputs, presence).float().cpu())
+    return torch.cat(parts)
+
+
+def _weights_of(fusion: nn.Module, outputs: Tensor, presence: Tensor) -> Tensor:
+    if not isinstance(fusion, Momef):
+        weights: Tensor = fusion.weights(outputs, presence)  # type: ignore[operator]
+        return weights
+    chosen, weights = fusion.route(outputs, presence)
+    return weights.new_zeros(presence.shape).scatter(1, chosen, weights)
 
 
 def _sequence_model(opened: OpenedRun) -> SequenceModel:

@@ -1,0 +1,482 @@
+"""Trained runs from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from crossan.api.errors import UsageError
+from crossan.api.identifiers import rows_of
+from crossan.api.own_code import used_by
+from crossan.train.record.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torch import nn
+
+    from crossan.common.history_mask import HistoryMask
+    from crossan.train.evaluation.ranker import Ranker
+    from crossan.train.runs.opening import OpenedRun
+
+__all__ = ["Run", "open_run"]
+
+
+def open_run(
+    path: Path | str,
+    *,
+    dataset: Path | str | None = None,
+    cache: Path | str | None = None,
+    device: str = "auto",
+    fusion: object = None,
+    objective: object = None,
+    allow_stale: bool = False,
+) -> Run:
+    """Open a run folder.
+
+    Its settings and figures are read at once, its weights, its dataset and its
+    stores when they are first needed.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    dataset, cache
+        Where the run's data lie now, if not where they were when it was trained.
+    device
+        Where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+    fusion, objective
+        The run's own ones, if it was trained with code of your own. Code that a run names is
+        never imported on the run's word alone: pass it here, or list its module in the variable
+        ``CROSSAN_ALLOW_CODE``.
+    allow_stale
+        Whether items may have other contents than those that the stores were made from.
+
+    Raises
+    ------
+    UsageError
+        There is no run.
+
+    Examples
+    --------
+    >>> run = crossan.api.open_run("runs/first")
+    >>> run.model
+    'crossan'
+    """
+    folder = RunFolder(Path(path))
+    parts = used_by(folder.settings(), fusion, objective)
+    return Run(folder, _Where(dataset, cache, device, allow_stale), parts)
+
+
+class _Where:
+    """Where a run's data lie, and where it computes."""
+
+    def __init__(
+        self, dataset: Path | str | None, cache: Path | str | None, device: str, is_stale: bool
+    ) -> None:
+        self.dataset = None if dataset is None else Path(dataset)
+        self.cache = None if cache is None else Path(cache)
+        self.device, self.may_be_stale = device, is_stale
+
+
+class Run:
+    """A run folder and what can be asked of its model, as `open_run` and `train` give it.
+
+    Histories are item ids, oldest first. The model reads the last ten of them,
+    or as many as ``data.max_items`` leaves, and recommends nothing that is in one.
+    """
+
+    def __init__(self, folder: RunFolder, where: _Where, parts: Mapping[str, object]) -> None:
+        self._folder, self._where, self._parts = folder, where, parts
+
+    def __repr__(self) -> str:
+        """Return the model and the folder."""
+        is_finished = self.result is not None
+        return f"<Run {self.model} at {self.path}{'' if is_finished else ', not finished'}>"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self._folder.path
+
+    @property
+    def model(self) -> str:
+        """Kind of the model that was trained.
+
+        Examples
+        --------
+        >>> run.model
+        'crossan'
+        """
+        return self._folder.settings().model.kind
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the run by group, as ``config.toml`` has them.
+
+        Examples
+        --------
+        >>> run.settings["model"]["width"]
+        16
+        """
+        return self._folder.settings().model_dump(mode="json")
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The figures of ``result.json``, None before the run is finished.
+
+        Examples
+        --------
+        >>> sorted(run.result["test"])[:2]
+        ['hr@10', 'hr@20']
+        """
+        return self._folder.result()
+
+    @property
+    def metrics(self) -> pa.Table:
+        """A row for each epoch: ``epoch``, ``loss``, and the validation metrics by name.
+
+        Examples
+        --------
+        >>> run.metrics.column_names[:3]
+        ['epoch', 'loss', 'hr@5']
+        """
+        import pyarrow as pa
+
+        lines = self._folder.metrics()
+        rows = [
+            {"epoch": line["epoch"], "loss": line.get("loss"), **(line.get("valid") or {})}
+            for line in lines
+        ]
+        return pa.Table.from_pylist(rows)
+
+    @property
+    def items(self) -> list[str]:
+        """The ids of the catalogue, in the order of `item_vectors` and `scores`.
+
+        Examples
+        --------
+        >>> run.items[:2]
+        ['i00', 'i01']
+        """
+        ids: list[str] = self._opened.kept.item_ids.tolist()
+        return ids
+
+    @property
+    def users(self) -> list[str]:
+        """The ids of the users that the run has learned from, sorted.
+
+        Examples
+        --------
+        >>> run.users[0]
+        'u000'
+        """
+        ids: list[str] = self._opened.kept.user_ids.tolist()
+        return ids
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that the model reads, in the order of `gates` and `expert_weights`.
+
+        Examples
+        --------
+        >>> run.modalities
+        ('text', 'image')
+        """
+        return tuple(modality.value for modality in self._opened.features.modalities)
+
+    def history(self, user: str) -> list[str]:
+        """Return a user's kept items, oldest first, the test target included.
+
+        Raises
+        ------
+        UnknownIdError
+            No such user in the run.
+
+        Examples
+        --------
+        >>> len(run.history("u001"))
+        6
+        """
+        kept = self._opened.kept
+        (row,) = rows_of([user], kept.user_ids, "user", str(self.path))
+        items: list[str] = kept.item_ids[kept.sequence(int(row))].tolist()
+        return items
+
+    def item_vectors(self) -> npt.NDArray[np.float32]:
+        """Return the vectors of all `items`, ``(items, width)`` float32.
+
+        Raises
+        ------
+        UsageError
+            The model ranks by counts, and has no vectors.
+
+        Examples
+        --------
+        >>> run.item_vectors().shape
+        (40, 16)
+        """
+        return _array(self._item_vectors)
+
+    def user_vectors(self, histories: Sequence[object]) -> npt.NDArray[np.float32]:
+        """Return a vector for each history, ``(histories, width)`` float32.
+
+        The score of an item is the product of its vector and the user's.
+
+        Raises
+        ------
+        UnknownIdError
+            An item is not in the catalogue.
+        UsageError
+            The model has no vectors, or a history is empty.
+
+        Examples
+        --------
+        >>> run.user_vectors([["i01", "i02"], ["i31"]]).shape
+        (2, 16)
+        """
+        from crossan.train.runs.vectors import user_vectors
+
+        if isinstance(histories, str) or any(isinstance(one, str) for one in histories):
+            raise UsageError(
+                f"expected a list of histories, each a list of item ids, got {histories!r:.200}"
+            )
+        rows = [self._rows(history) for history in histories]
+        return _array(user_vectors(self._opened, rows, items=self._item_vectors))
+
+    def scores(self, history: object) -> npt.NDArray[np.float32]:
+        """Return the score of every item of `items` after a history, ``(items,)`` float32.
+
+        Nothing is left out: items of the history have a score, too.
+
+        Raises
+        ------
+        UnknownIdError
+            An item is not in the catalogue.
+
+        Examples
+        --------
+        >>> run.scores(["i01", "i02"]).shape
+        (40,)
+        """
+        import torch
+
+        ranker = self._ranker_of(self._rows(history))
+        with torch.inference_mode():
+            users = torch.zeros(1, dtype=torch.int64, device=ranker.device)
+            return _array(ranker.scores(users, slice(0, ranker.item_count))[0].clone())
+
+    def recommend(
+        self, history: object = None, *, user: str | None = None, top: int = 10
+    ) -> pa.Table:
+        """Return the best items after a history, or for a user of the run.
+
+        The table has ``rank`` from 1, ``item_id``, ``score`` and ``title``. Items of
+        the history are left out; of items with equal scores the earlier id comes first.
+
+        Parameters
+        ----------
+        history
+            Item ids, oldest first.
+        user
+            A user of the run instead.
+        top
+            How many items.
+
+        Raises
+        ------
+        UnknownIdError
+            No such user, or an item that is not in the catalogue.
+        UsageError
+            Both or neither of history and user, or an empty history.
+
+        Examples
+        --------
+        >>> run.recommend(["i01", "i02"], top=3).column_names
+        ['rank', 'item_id', 'score', 'title']
+        >>> run.recommend(user="u001", top=5).num_rows
+        5
+        """
+        from crossan.train.evaluation.best import best_items
+
+        if (history is None) == (user is None):
+            raise UsageError("recommend: expected one of history and user")
+        if top < 1:
+            raise UsageError(f"recommend: expected top to be at least 1, got {top}")
+        rows = self._rows(self.history(user) if user is not None else history)
+        best, scores = best_items(self._ranker_of(rows), [rows], top)
+        is_item = best[0].numpy() >= 0
+        return self._table("score", best[0].numpy()[is_item], scores[0].numpy()[is_item])
+
+    def similar(self, item_id: str, *, top: int = 10) -> pa.Table:
+        """Return the items whose vectors are nearest to that of an item, by their cosine.
+
+        The table has ``rank`` from 1, ``item_id``, ``similarity`` and ``title``.
+
+        Raises
+        ------
+        UnknownIdError
+            The item is not in the catalogue.
+        UsageError
+            The model ranks by counts, and has no vectors.
+
+        Examples
+        --------
+        >>> run.similar("i01", top=2).column_names
+        ['rank', 'item_id', 'similarity', 'title']
+        """
+        (row,) = self._rows([item_id])
+        vectors = self.item_vectors()
+        lengths = np.linalg.norm(vectors, axis=1)
+        # A vector of zeros is near to nothing.
+        cosines = vectors @ vectors[row] / np.maximum(lengths * lengths[row], 1e-30)
+        cosines[row] = -np.inf
+        order = np.argsort(-cosines, kind="stable")[: min(top, len(cosines) - 1)]
+        return self._table("similarity", order, cosines[order])
+
+    def gates(self) -> npt.NDArray[np.float32]:
+        """Return the weights of the gates (Eq. 5), ``(modality, layer, modality + 1)``.
+
+        They are those of an item that has every modality. The last weight is that of
+        the backbone's hidden state, and the weights of a gate sum to one.
+
+        Raises
+        ------
+        UsageError
+            The model has no gates.
+
+        Examples
+        --------
+        >>> run.gates().shape
+        (2, 2, 3)
+        """
+        towers = getattr(self._encoder, "towers", None)
+        if towers is None or not hasattr(towers, "gate_weights"):
+            raise UsageError(f"{self.path}: expected a model with gates, got {self.model}")
+        return _array(towers.gate_weights())
+
+    def expert_weights(self, item_ids: object = None) -> npt.NDArray[np.float32]:
+        """Return how much of each modality MOMEF takes for items (Eq. 6), ``(items, modality)``.
+
+        A modality that is not among an item's chosen ones weighs 0; the weights of an
+        item sum to one.
+
+        Parameters
+        ----------
+        item_ids
+            Items of the catalogue; by default all `items`.
+
+        Raises
+        ------
+        UnknownIdError
+            An item is not in the catalogue.
+        UsageError
+            The model's fusion is none that chooses.
+
+        Examples
+        --------
+        >>> run.expert_weights(["i01", "i02"]).shape
+        (2, 2)
+        """
+        from crossan.train.runs.vectors import expert_weights
+
+        weights = expert_weights(self._opened)
+        if item_ids is None:
+            return _array(weights)
+        return _array(weights)[self._rows(item_ids)]
+
+    def evaluate(self, mask_history: HistoryMask | None = None) -> dict[str, Any]:
+        """Rank the validation and test targets again and return the figures.
+
+        Parameters
+        ----------
+        mask_history
+            Which of a user's items are left out of the ranking: ``all``, ``unseen-only`` or
+            ``none``; by default as the run was trained.
+
+        Examples
+        --------
+        >>> run.evaluate()["test"] == run.result["test"]
+        True
+        """
+        from crossan.train.runs.training import evaluate_run
+
+        opened = self._opened
+        return evaluate_run(opened, mask_history or opened.settings.mask_history)
+
+    @cached_property
+    def _opened(self) -> OpenedRun:
+        from crossan.train.runs.opening import open_run as open_folder
+
+        with self._using():
+            return open_folder(
+                self.path,
+                device=self._where.device,
+                may_be_stale=self._where.may_be_stale,
+                dataset=self._where.dataset,
+                cache=self._where.cache,
+            )
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        from crossan.common.code_names import using_code
+
+        with using_code(self._parts):
+            yield
+
+    @cached_property
+    def _item_vectors(self) -> torch.Tensor:
+        from crossan.train.runs.vectors import item_vectors
+
+        return item_vectors(self._opened)
+
+    @property
+    def _encoder(self) -> nn.Module | None:
+        return cast("nn.Module | None", getattr(self._opened.model, "item_encoder", None))
+
+    def _rows(self, history: object) -> npt.NDArray[np.int64]:
+        return rows_of(history, self._opened.kept.item_ids, "item", f"the run {self.path}")
+
+    def _ranker_of(self, history: npt.NDArray[np.int64]) -> Ranker:
+        from crossan.train.runs.recommend import Readers
+
+        if not len(history):
+            raise UsageError("expected a history of at least one item, got none")
+        ranker: Ranker = self._make_ranker(Readers.of(self._opened, [history]))
+        return ranker
+
+    @cached_property
+    def _make_ranker(self) -> Any:  # noqa: ANN401 - a function of a module that loads torch
+        from crossan.train.evaluation.encoding import ranker_maker
+
+        return ranker_maker(self._opened.model, self._opened.features)
+
+    @cached_property
+    def _titles(self) -> dict[str, str | None]:
+        items = self._opened.dataset.items()
+        ids, titles = (items.column(name).to_pylist() for name in ("item_id", "title"))
+        return dict(zip(ids, titles, strict=True))
+
+    def _table(self, measure: str, rows: np.ndarray, values: np.ndarray) -> pa.Table:
+        import pyarrow as pa
+
+        ids = self._opened.kept.item_ids[rows].tolist()
+        return pa.table(
+            {
+                "rank": pa.array(range(1, len(ids) + 1), pa.int32()),
+                "item_id": pa.array(ids, pa.string()),
+                measure: pa.array(values.astype(np.float32)),
+                "title": pa.array([self._titles.get(item) for item in ids], pa.string()),
+            }
+        )
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = tensor.detach().float().cpu().numpy()
+    return array

@@ -1,0 +1,185 @@
+"""Training from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from crossan.api.datasets import Dataset
+from crossan.api.errors import UsageError
+from crossan.api.own_code import name_of, note_if_lost, used_by
+from crossan.api.runs import Run, open_run
+
+if TYPE_CHECKING:
+    from crossan.train.settings import RunSettings
+
+__all__ = ["train"]
+
+
+def train(
+    *,
+    dataset: Dataset | Path | str,
+    out: Path | str,
+    cache: Path | str | None = None,
+    model: str | None = None,
+    settings: Mapping[str, object] | Path | str | None = None,
+    fusion: object = None,
+    objective: object = None,
+    device: str = "auto",
+    resume: bool = False,
+    allow_stale: bool = False,
+    **more: object,
+) -> Run:
+    """Train a model, rank the whole catalogue, and return the run.
+
+    It does what `crossan-train` does, to the same bytes. Variables of the
+    environment are not read.
+
+    Parameters
+    ----------
+    dataset
+        The dataset, or its folder.
+    out
+        Folder of the run, which must be empty or not there.
+    cache
+        Folder of the stores, for models that read any.
+    model
+        Kind of the model; ``crossan`` if nothing says otherwise.
+    settings
+        A TOML file, or a mapping with dotted names (``{"model.width": 32}``) or groups
+        (``{"model": {"width": 32}}``): ``docs/settings.md`` lists all there are.
+    fusion
+        How the towers' outputs become an item vector: a name, or a class of your own. It is called
+        with the number of modalities and the width, and gives an `nn.Module` from the outputs
+        ``(items, modality, width)`` and the presence ``(items, modality)`` bool to item vectors
+        ``(items, width)``.
+    objective
+        What is minimised: a name, or a function of your own from `BatchScores` to a loss.
+    device
+        Where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+    resume
+        Whether a run that lies in ``out`` is continued.
+    allow_stale
+        Whether items may have other contents than those that the stores were made from.
+    more
+        Settings by name, two underscores for a dot: ``max_epochs=3, optimiser__lr=1e-3``.
+
+    Raises
+    ------
+    ConfigError
+        A setting is unknown or has a value that it cannot take.
+    UsageError
+        The folder is not empty, or there is no dataset.
+    DataError
+        The stores do not serve every item.
+
+    Examples
+    --------
+    >>> run = crossan.api.train(
+    ...     dataset="data",
+    ...     cache="cache",
+    ...     out="runs/short",
+    ...     model="frozen",
+    ...     settings={"model.width": 16},
+    ...     max_epochs=1,
+    ...     optimiser__lr=0.01,
+    ... )
+    >>> run.metrics.num_rows
+    1
+
+    A fusion of one's own, the mean over the modalities that an item has:
+
+    >>> class Mean(torch.nn.Module):
+    ...     def __init__(self, modality_count, width):
+    ...         super().__init__()
+    ...
+    ...     def forward(self, outputs, presence):
+    ...         # The outputs of a modality that an item lacks are zeros.
+    ...         return outputs.sum(dim=1) / presence.sum(dim=1, keepdim=True)
+    >>> run = crossan.api.train(
+    ...     dataset="data",
+    ...     cache="cache",
+    ...     out="runs/mean",
+    ...     model="frozen",
+    ...     fusion=Mean,
+    ...     settings={"model.width": 16},
+    ...     max_epochs=1,
+    ... )
+    >>> crossan.api.open_run("runs/mean", fusion=Mean).recommend(["i01"], top=2).num_rows
+    2
+
+    An objective of one's own, BPR over the items of other users:
+
+    >>> def bpr(batch):
+    ...     positive = batch.scores.gather(1, batch.positive[:, None])
+    ...     terms = torch.nn.functional.softplus(batch.scores - positive)
+    ...     return (terms * batch.is_negative).sum() / batch.is_negative.sum().clamp(min=1)
+    >>> run = crossan.api.train(
+    ...     dataset="data",
+    ...     cache="cache",
+    ...     out="runs/bpr",
+    ...     model="frozen",
+    ...     objective=bpr,
+    ...     settings={"model.width": 16},
+    ...     max_epochs=1,
+    ... )
+    """
+    from crossan.common.code_names import using_code
+    from crossan.common.config import FlagValue, load_settings
+    from crossan.train.settings import RunSettings
+
+    given = {
+        "data.dataset": str(dataset.path if isinstance(dataset, Dataset) else dataset),
+        "data.cache": None if cache is None else str(cache),
+        "model.kind": model,
+        "model.fusion": None if fusion is None else name_of(fusion),
+        "objective.kind": None if objective is None else name_of(objective),
+    }
+    named = {name.replace("__", "."): value for name, value in more.items()}
+    values = {**_values(settings), **named, **_given(given)}
+    files = [Path(settings)] if isinstance(settings, Path | str) else []
+    flags = [FlagValue(f"{name}=", name, value) for name, value in values.items()]
+    chosen = load_settings(RunSettings, files=files, flags=flags, environment={})
+    parts = used_by(chosen, fusion, objective)
+    for argument, part in (("fusion", fusion), ("objective", objective)):
+        note_if_lost(part, argument)
+    with using_code(parts):
+        _train(chosen, Path(out), device, may_resume=resume, may_be_stale=allow_stale)
+    return open_run(out, device=device, fusion=fusion, objective=objective, allow_stale=allow_stale)
+
+
+def _train(
+    settings: RunSettings, out: Path, device: str, *, may_resume: bool, may_be_stale: bool
+) -> None:
+    from crossan.train.runs import training
+    from crossan.train.runs.launch import Launch
+    from crossan.train.runs.planning import claim, plan_run
+
+    launch = Launch(device=device, may_resume=may_resume, may_be_stale=may_be_stale)
+    plan = plan_run(settings, out, launch)
+    with claim(plan):
+        training.train(plan)
+
+
+def _given(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _values(settings: object) -> dict[str, object]:
+    """Return settings by dotted name."""
+    if settings is None or isinstance(settings, Path | str):
+        return {}
+    if not isinstance(settings, Mapping):
+        raise UsageError(
+            f"settings: expected a TOML file or a mapping of names to values, got {settings!r:.200}"
+        )
+    return dict(_flat(settings))
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
