@@ -16,9 +16,11 @@ Towers, item vectors, user vectors, loss and gradients are those of the code
   where the code has image, text, inter.
 - The code begins the last map of the image tower xavier normal with a bias of
   zero and the other heads as torch's Linear does; ours all begin like these.
-- Learning rates: the code gives the last map of each tower, all of the
-  inter-modal tower's heads and most gates the rate of the sequence encoder;
-  with us whole towers take ``optimiser.adapter_lr``.
+- Learning rates: the code chooses them by parts of names. Adapters take 1e-4;
+  so do the gates of the image tower and the first of its two last maps; that of
+  the text tower takes 5e-5; all else, the other gates and heads included, takes
+  the 2e-4 of the sequence encoder. With us whole towers take
+  ``optimiser.adapter_lr``.
 - Dropout, where the code has one in the adapters but never applies it, is not
   there at all.
 - Which two modalities these are is free, and an absent one is masked.
