@@ -248,6 +248,19 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(world, tmp_path, 
     assert not (tmp_path / "r").exists()
 
 
+def test_a_recipe_stands_below_what_is_given(world, tmp_path):
+    run = api.train(
+        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu",
+        recipe="table3/50k-TI", settings={"model.width": 16, "model.bottleneck_dim": 8},
+        max_epochs=1, batch_size=32, model__top_k=2,
+    )  # fmt: skip
+    assert (run.settings["model"]["width"], run.settings["max_epochs"]) == (16, 1)
+    assert run.settings["data"]["modality"] == ["text", "image"]  # the row's
+    assert (run.path / "recipe.json").is_file()
+    with pytest.raises(api.UsageError, match="table3/50k-XY"):
+        api.train(dataset=world / "d", out=tmp_path / "other", recipe="table3/50k-XY")
+
+
 MODULE = """
 import torch
 

@@ -57,8 +57,8 @@ def test_no_cell_uses_a_name_that_is_not_promised():
     not all(map(importlib.util.find_spec, ("nbclient", "ipykernel"))),
     reason="nbclient or ipykernel is not installed (crossan[dev]): the notebook was not run",
 )
-def test_the_notebook_runs_and_shows_what_it_did(toured, tmp_path):
-    (tmp_path / "demo").symlink_to(toured / "demo")
+def test_the_notebook_runs_and_shows_what_it_did(sampled, tmp_path):
+    (tmp_path / "demo").symlink_to(sampled)
     # Nothing of the user's: kernels, histories and settings are in the test's folder.
     own = {name: str(tmp_path / name) for name in ("HOME", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR")}
     done = subprocess.run(

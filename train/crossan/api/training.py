@@ -12,6 +12,8 @@ from crossan.api.own_code import name_of, note_if_lost, used_by
 from crossan.api.runs import Run, open_run
 
 if TYPE_CHECKING:
+    from crossan.train.recipes import Recipe
+    from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
 
 __all__ = ["train"]
@@ -23,6 +25,7 @@ def train(
     out: Path | str,
     cache: Path | str | None = None,
     model: str | None = None,
+    recipe: str | None = None,
     settings: Mapping[str, object] | Path | str | None = None,
     fusion: object = None,
     objective: object = None,
@@ -46,6 +49,9 @@ def train(
         Folder of the stores, for models that read any.
     model
         Kind of the model; ``crossan`` if nothing says otherwise.
+    recipe
+        Name of a row of the paper, ``table3/50k-TIVA``, whose settings stand below all others:
+        `crossan recipe ls` has them.
     settings
         A TOML file, or a mapping with dotted names (``{"model.width": 32}``) or groups
         (``{"model": {"width": 32}}``): ``docs/settings.md`` lists all there are.
@@ -70,7 +76,7 @@ def train(
     ConfigError
         A setting is unknown or has a value that it cannot take.
     UsageError
-        The folder is not empty, or there is no dataset.
+        The folder is not empty, or there is no dataset, or no such recipe.
     DataError
         The stores do not serve every item.
 
@@ -127,6 +133,9 @@ def train(
     """
     from crossan.common.code_names import using_code
     from crossan.common.config import FlagValue, load_settings
+    from crossan.train.recipes import find_recipe
+    from crossan.train.recipes.writing import base_of
+    from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
 
     given = {
@@ -140,23 +149,26 @@ def train(
     values = {**_values(settings), **named, **_given(given)}
     files = [Path(settings)] if isinstance(settings, Path | str) else []
     flags = [FlagValue(f"{name}=", name, value) for name, value in values.items()]
-    chosen = load_settings(RunSettings, files=files, flags=flags, environment={})
+    row = None if recipe is None else find_recipe(recipe)
+    bases = [] if row is None else [base_of(row)]
+    chosen = load_settings(RunSettings, files=files, flags=flags, environment={}, bases=bases)
     parts = used_by(chosen, fusion, objective)
     for argument, part in (("fusion", fusion), ("objective", objective)):
         note_if_lost(part, argument)
     with using_code(parts):
-        _train(chosen, Path(out), device, may_resume=resume, may_be_stale=allow_stale)
+        launch = Launch(device=device, may_resume=resume, may_be_stale=allow_stale)
+        _train(row, chosen, Path(out), launch)
     return open_run(out, device=device, fusion=fusion, objective=objective, allow_stale=allow_stale)
 
 
-def _train(
-    settings: RunSettings, out: Path, device: str, *, may_resume: bool, may_be_stale: bool
-) -> None:
+def _train(recipe: Recipe | None, settings: RunSettings, out: Path, launch: Launch) -> None:
+    from crossan.train.recipes.running import run_recipe
     from crossan.train.runs import training
-    from crossan.train.runs.launch import Launch
     from crossan.train.runs.planning import claim, plan_run
 
-    launch = Launch(device=device, may_resume=may_resume, may_be_stale=may_be_stale)
+    if recipe is not None:
+        run_recipe(recipe, settings, out, launch, "paper")
+        return
     plan = plan_run(settings, out, launch)
     with claim(plan):
         training.train(plan)

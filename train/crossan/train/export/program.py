@@ -14,6 +14,8 @@ __all__ = ["UserEncoder", "program_bytes"]
 
 _EXAMPLE_USERS, _EXAMPLE_ITEMS = 3, 5
 """Sizes of the inputs that the program is traced with; at 0 and 1 torch would fix a size."""
+_MOST = 2**31 - 1
+"""Users or items at a time. torch 2.6 takes no size without an end."""
 
 
 class UserEncoder(nn.Module):
@@ -51,7 +53,10 @@ def program_bytes(sequence_encoder: SequenceEncoder, input_length: int, width: i
     encoder = UserEncoder(sequence_encoder).eval()
     rows = torch.zeros(_EXAMPLE_USERS, input_length, dtype=torch.int64)
     item_vectors = torch.zeros(_EXAMPLE_ITEMS, width)
-    sizes = {"rows": {0: Dim("users", min=1)}, "item_vectors": {0: Dim("items", min=1)}}
+    sizes = {
+        "rows": {0: Dim("users", min=1, max=_MOST)},
+        "item_vectors": {0: Dim("items", min=1, max=_MOST)},
+    }
     with torch.no_grad():
         program = torch.export.export(encoder, (rows, item_vectors), dynamic_shapes=sizes)
     for node in program.graph_module.graph.nodes:
