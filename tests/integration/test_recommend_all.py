@@ -12,7 +12,7 @@ from crossan.train.runs.opening import open_run
 from support.commands import run, train_quickly
 from support.fabricated import write_small
 
-KINDS = ("crossan", "sasrec", "popularity")
+KINDS = ("crossan", "sasrec", "popularity", "markov", "item-knn")
 
 
 @pytest.fixture(scope="module")
