@@ -109,7 +109,16 @@ def test_the_file_reads_back_and_the_order_of_names_does_not_matter(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["seed", "mask_history", "checkpoint.every_steps", "data.dataset", "data.max_items"]
+    "name",
+    [
+        "seed",
+        "mask_history",
+        "checkpoint.every_steps",
+        "data.dataset",
+        "data.max_items",
+        "data.split",
+        "data.split_seed",
+    ],
 )
 def test_a_setting_that_makes_figures_incomparable_is_no_axis(name):
     with pytest.raises(UsageError, match=f"--grid {name}: cannot be swept: .+"):
