@@ -22,7 +22,7 @@ from crossan.train.settings import RunSettings
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.content import MOMEF as MOMEF_NAME
 from support.commands import train_in
-from support.fabricated import make_sequences, write_rows, write_small
+from support.fabricated import USERS, make_sequences, write_rows, write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
 
@@ -80,6 +80,11 @@ CASES = {
     "bigram": Case(0, 0.8),
     "markov": Case(0, 0.8),
     "item-knn": Case(0, 0.8),
+    "vbpr": Case(
+        USERS * (WIDTH + 8) + ITEMS * (WIDTH + 1) + sum(DIMS) * (8 + 1),
+        0.8,
+        (*NARROW, "model.content_width=8"),
+    ),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }

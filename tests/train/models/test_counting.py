@@ -13,6 +13,7 @@ from scipy import sparse
 from crossan.cache_schema.errors import ConfigError, DataError, StoreIntegrityError
 from crossan.common.config import load_settings
 from crossan.common.datasets import SelectionSequences
+from crossan.common.datasets.splitting import TRAINING, VALIDATION
 from crossan.train.evaluation.ranker import CountRanker
 from crossan.train.features import FeatureTable
 from crossan.train.layers.item_pairs import ItemPairs, best_pairs, carry_item_pairs
@@ -42,11 +43,13 @@ TITLES = ["Red shoe", "red RED hat", None, "shoe, blue"]
 def context_of(parts, item_count=ITEMS):
     """Return what a model is built for; item 0 is everybody's validation target."""
     sequences = [np.array([*part, 0]) for part in parts]
+    held_out = [np.array([TRAINING] * len(part) + [VALIDATION]) for part in parts]
     seen = SelectionSequences(
         np.array([f"u{user}" for user in range(len(parts))]),
         np.array([f"i{item}" for item in range(item_count)]),
         np.concatenate(sequences),
         np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])]),
+        np.concatenate(held_out).astype(np.int8),
     )
     counts = training_counts(seen.training_items, item_count)
     no_features = FeatureTable.without_content(item_count)

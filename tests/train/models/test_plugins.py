@@ -228,7 +228,7 @@ def test_a_broken_package_breaks_only_its_own_kinds(shop, place):
         (("--model", "not-there"), r"crossan\.models: not-there = shop_nowhere:ENTRY of shop-broken could not be loaded: ModuleNotFoundError"),
         (("--model", "no-settings"), r"expected a ModelEntry with settings for the model 'no-settings'"),
         (("--model", "no-builder"), r"expected the model 'no-builder' to be built by 'package\.module:function', got 'shop_next_item:nothing_of_this_name'"),
-        (("--model", "no-model"), r"expected the model 'no-model' to be a SequenceModel, or an nn\.Module that is a CountingModel, got one of Linear"),
+        (("--model", "no-model"), r"expected the model 'no-model' to be a SequenceModel, or an nn\.Module that is a CountingModel or a TableModel, got one of Linear"),
         (("--model", "other-kind"), r"expected the field 'kind' of NextItemSettings to have the name of its entry point, 'other-kind', got 'next-item'"),
         (("--set", "model.fusion=men"), r"model\.fusion: .*did you mean 'mean'\?"),
         (("--set", "objective.kind=half-debiasd"), r"objective\.kind: .*did you mean 'half-debiased'\?"),

@@ -191,7 +191,7 @@ def _print_for_one(
     from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
 
     rows = history_of_items(opened, history) if user is None else history_of_user(opened, user)
-    items = recommend_items(opened, rows, top)
+    items = recommend_items(opened, rows, top, user)
     if as_json:
         print_json({"user": user, "items": items, "contents": counts_of(opened.verdicts)})
         return

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.features import Features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.popularity import Popularity
-from crossan.train.models.recommender import CountingModel
+from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TestSplit, ValidationSplit
@@ -27,11 +27,13 @@ __all__ = [
     "ITEMS_PER_BLOCK",
     "EvaluationStoppedError",
     "HasHistory",
+    "MayBeOfTheRun",
     "encode_items",
     "encode_users",
     "make_rankers",
     "popularity_ranks",
     "ranker_maker",
+    "table_ranker_maker",
     "target_ranks",
 ]
 
@@ -50,6 +52,15 @@ class HasHistory(Protocol):
     @property
     def histories(self) -> Sequence[np.ndarray]:
         """Catalogue rows of all kept items of each user, oldest first."""
+
+
+@runtime_checkable
+class MayBeOfTheRun(Protocol):
+    """Users of whom it is known which of the run's they are, or that they are none of them."""
+
+    @property
+    def rows(self) -> Tensor | None:
+        """Rows among the users of the run, ``(users,)``; None for others."""
 
 
 class EvaluationStoppedError(Exception):
@@ -118,7 +129,7 @@ def make_rankers(
     Raises
     ------
     TypeError
-        The model can be ranked in neither of the two ways.
+        The model can be ranked in none of these ways.
     StoreIntegrityError
         An item vector is NaN or infinite.
     """
@@ -135,7 +146,7 @@ def ranker_maker(model: nn.Module, features: Features) -> Callable[[HasHistory],
     Raises
     ------
     TypeError
-        The model can be ranked in neither of the two ways.
+        The model can be ranked in none of these ways.
     StoreIntegrityError
         An item vector is NaN or infinite.
     """
@@ -145,9 +156,47 @@ def ranker_maker(model: nn.Module, features: Features) -> Callable[[HasHistory],
         return lambda users: VectorRanker(
             encode_users(model, item_vectors, users.inputs), item_vectors
         )
+    if isinstance(model, TableModel):
+        return table_ranker_maker(model)
     if isinstance(model, CountingModel):
         return lambda users: CountRanker(model, users.histories)
-    raise TypeError(f"expected a SequenceModel or a CountingModel, got {type(model).__name__}")
+    raise TypeError(
+        f"expected a SequenceModel, a TableModel or a CountingModel, got {type(model).__name__}"
+    )
+
+
+@torch.inference_mode()
+def table_ranker_maker(model: TableModel) -> Callable[[HasHistory], Ranker]:
+    """Return what `ranker_maker` does, for a model that propagates once for all users.
+
+    Raises
+    ------
+    StoreIntegrityError
+        A vector is NaN or infinite.
+    """
+    if isinstance(model, nn.Module):
+        model.eval()
+    user_vectors, item_vectors = model.propagate()
+    _require_finite(item_vectors)
+
+    def make(users: HasHistory) -> Ranker:
+        rows = _rows_of(users, len(user_vectors)).to(user_vectors.device)
+        return VectorRanker(user_vectors[rows], item_vectors)
+
+    return make
+
+
+def _rows_of(users: HasHistory, user_count: int) -> Tensor:
+    """Return the users' rows in a table with a vector for each of them."""
+    if not isinstance(users, MayBeOfTheRun):
+        return torch.arange(user_count)  # a split has all users of the run, in order
+    if users.rows is None:
+        raise UsageError(
+            "--history: expected a user that the run was trained on, as its model has a vector for"
+            " each of these and makes none of a history",
+            remedy="Name one of them: crossan recommend RUN --user USER",
+        )
+    return users.rows
 
 
 def _require_finite(item_vectors: Tensor) -> None:

@@ -29,7 +29,7 @@ from crossan.train.loop.saver import Saver, TrainingProgress
 from crossan.train.loop.trainable import TrainableRun, announce
 from crossan.train.loop.validation import say_epoch, validate
 from crossan.train.loop.warm_start import load_initial_weights
-from crossan.train.models.recommender import CountingModel
+from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.objectives.step import Prepared
@@ -96,15 +96,17 @@ class _Training:
     """The parts of one call of `fit` and how far it got."""
 
     def __init__(self, run: TrainableRun, interrupt: ToldToEnd, ranks: Ranks) -> None:
-        if not isinstance(run.model, SequenceModel):
-            raise TypeError(f"expected a SequenceModel, got {type(run.model).__name__}")
+        if not isinstance(run.model, SequenceModel | TableModel):
+            got = type(run.model).__name__
+            raise TypeError(f"expected a SequenceModel or a TableModel, got {got}")
         self._model, self._features, self._settings = run.model, run.features, run.settings
         self._run, self._interrupt, self._ranks = run, interrupt, ranks
         length = run.settings.data.input_length
         self._validation = validation_split(run.seen, length)
         counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
         log_p = log_popularity(counts).to(run.device)
-        context = ObjectiveContext(run.settings, train_split(run.seen, length), log_p, ranks)
+        train = train_split(run.seen, length)
+        context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
         self._objective = make_objective(context)
         self._optimiser = make_optimiser(self._model.parameter_groups(), run.settings.optimiser)
         self._saver = Saver(
@@ -151,6 +153,8 @@ class _Training:
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
         self._model.train()
+        if isinstance(self._model, TableModel):
+            self._model.begin_epoch(epoch)
         with (
             # One rank does it for all, which mostly read the same files.
             self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,

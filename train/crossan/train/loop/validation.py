@@ -5,13 +5,14 @@ from __future__ import annotations
 from threading import Event
 
 from crossan.common.console import note
-from crossan.train.evaluation.encoding import encode_users, target_ranks
+from crossan.train.evaluation.encoding import encode_users, table_ranker_maker, target_ranks
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.printing import metric_label
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import Features
 from crossan.train.loop.saver import TrainingProgress
+from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.splits import ValidationSplit
@@ -21,7 +22,7 @@ __all__ = ["say_epoch", "validate"]
 
 
 def validate(
-    model: SequenceModel,
+    model: SequenceModel | TableModel,
     features: Features,
     split: ValidationSplit,
     mask_history: HistoryMask,
@@ -35,6 +36,9 @@ def validate(
     EvaluationStoppedError
         A rank was told to end meanwhile.
     """
+    if isinstance(model, TableModel):
+        ranker = table_ranker_maker(model)(split)
+        return summarise(target_ranks(ranker, split, mask_history), split.users)
     item_vectors = encode_items_together(ranks, model, features, told_to_end)
 
     def figures() -> dict[str, float]:

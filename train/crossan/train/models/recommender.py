@@ -26,6 +26,7 @@ __all__ = [
     "HasItemRows",
     "ModelContext",
     "ParameterGroups",
+    "TableModel",
     "belongs_to_items",
     "item_rows_of",
 ]
@@ -89,6 +90,43 @@ def belongs_to_items(model: nn.Module) -> bool:
 def item_rows_of(model: nn.Module) -> tuple[str, ...]:
     """Return the names of a model's weights that have a row for every catalogue item."""
     return model.item_rows() if isinstance(model, HasItemRows) else ()
+
+
+@runtime_checkable
+class TableModel(Protocol):
+    """A model with a vector for every user and item, learned from triples.
+
+    Such are factorisations and all models that propagate over a graph. A user
+    outside the training parts has no vector.
+    """
+
+    def propagate(self) -> tuple[Tensor, Tensor]:
+        """Return the vectors of users ``(users, width)`` and of items ``(items, width)``.
+
+        A score is the product of two of them.
+        """
+
+    def loss(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
+        """Return the loss of triples, whatever terms a model adds to it among them.
+
+        Parameters
+        ----------
+        users
+            Rows of users, ``(triples,)``.
+        items
+            Catalogue row of an item of each, ``(triples,)``.
+        others
+            That of an item which the user does not have, ``(triples,)``.
+        """
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Prepare for the steps of an epoch, counted from 1.
+
+        It is called again where a run is resumed within the epoch, and must then do the same.
+        """
+
+    def parameter_groups(self) -> ParameterGroups:
+        """Return the parameters by the learning rate they take."""
 
 
 @runtime_checkable

@@ -38,6 +38,7 @@ _BUILDERS = {
     "item-knn": "crossan.train.models.item_knn:build",
     "title-knn": "crossan.train.models.title_knn:build",
     "hybrid": "crossan.train.models.hybrid:build",
+    "vbpr": "crossan.train.models.vbpr:build",
 }
 
 
@@ -51,7 +52,8 @@ class ModelEntry:
     build: str
     """``package.module:function``, imported when a run builds the model. The function takes these
     settings and a `ModelContext` and returns the model with random weights, a `SequenceModel` or
-    an `nn.Module` that is a `CountingModel`. Text, so that settings are read without torch."""
+    an `nn.Module` that is a `CountingModel` or a `TableModel`. Text, so that settings are read
+    without torch."""
 
 
 def model_kinds() -> list[str]:
@@ -70,14 +72,16 @@ def build_model(settings: ModelSettings, context: ModelContext) -> nn.Module:
     """
     from torch import nn
 
-    from crossan.train.models.recommender import CountingModel
+    from crossan.train.models.recommender import CountingModel, TableModel
     from crossan.train.models.sequence_model import SequenceModel
 
     model = _builder(settings.kind)(settings, context)
-    if not isinstance(model, nn.Module) or not isinstance(model, SequenceModel | CountingModel):
+    if not isinstance(model, nn.Module) or not isinstance(
+        model, SequenceModel | CountingModel | TableModel
+    ):
         raise ConfigError(
             f"{MODELS_GROUP}: expected the model '{settings.kind}' to be a SequenceModel, or an"
-            f" nn.Module that is a CountingModel, got one of {type(model).__name__}"
+            f" nn.Module that is a CountingModel or a TableModel, got one of {type(model).__name__}"
         )
     return model
 

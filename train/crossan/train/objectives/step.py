@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,10 +28,11 @@ LossOfBatch = Callable[[SequenceModel, Features, Tensor, Tensor], Tensor]
 
 From model, features, ``(users, position)`` catalogue rows padded with `PADDING`
 and log p of the catalogue ``(items,)`` to the loss."""
-Prepared = Callable[[SequenceModel], Tensor]
+Prepared = Callable[[Any], Tensor]
 """The rest of a step, from the model to the loss, called once.
 
-What needs no weights is done already."""
+The model is a `SequenceModel` or, of triples, a `TableModel`. What needs no weights is done
+already."""
 
 
 def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:

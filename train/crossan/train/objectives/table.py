@@ -14,6 +14,7 @@ from torch import Tensor
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.code_names import load_code, names_code
+from crossan.common.datasets import SelectionSequences
 from crossan.common.plugins import load_plugin
 from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
@@ -22,7 +23,9 @@ from crossan.train.objectives.objective import Objective, SequenceLoss, Sequence
 from crossan.train.objectives.own import LossOfScores, OwnLoss
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.objectives.step import prepare_batch, prepare_by_position
+from crossan.train.objectives.triples import Triples
 from crossan.train.ranks.ranks import ALONE, Ranks
+from crossan.train.sequences.flat import training_parts
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import RunSettings, SequenceSettings
 from crossan.train.settings.run import OBJECTIVES_GROUP
@@ -54,6 +57,9 @@ class ObjectiveContext:
 
     ranks: Ranks = ALONE
     """Who shares every step; several know the in-batch objective alone."""
+
+    seen: SelectionSequences | None = None
+    """The same training parts whole, where one is longer than a model reads."""
 
     def over_sequences(self, loss: SequenceLoss) -> SequenceObjective:
         """Return the objective that minimises a loss over batches of users."""
@@ -176,6 +182,23 @@ def _gathers_of_cross_batch(settings: RunSettings, trained_count: int, item_coun
     return Gathers(max(min(_positions(settings), trained_count), sample), at_once=3)
 
 
+def _triples(context: ObjectiveContext) -> Objective:
+    settings, log_popularity = context.settings, context.log_popularity
+    assert context.seen is not None  # training gives it
+    return Triples(
+        training_parts(context.seen),
+        len(log_popularity),
+        settings.batch_size,
+        settings.seed,
+        log_popularity.device,
+    )
+
+
+def _gathers_of_triples(settings: RunSettings, trained_count: int, item_count: int) -> Gathers:
+    del settings, trained_count, item_count
+    return Gathers(1)  # a step reads what the model has gathered
+
+
 def _positions(settings: RunSettings) -> int:
     return settings.batch_size * (settings.data.input_length + 1)
 
@@ -184,4 +207,5 @@ _ENTRIES = {
     "in-batch": ObjectiveEntry(_in_batch, _gathers_of_in_batch),
     "catalogue": ObjectiveEntry(_catalogue, _gathers_of_catalogue),
     "cross-batch": ObjectiveEntry(_cross_batch, _gathers_of_cross_batch),
+    "triples": ObjectiveEntry(_triples, _gathers_of_triples),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crossan.cache_schema.errors import StoreIntegrityError, UsageError
+from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
@@ -29,7 +29,12 @@ from crossan.train.features.standardise import Standardisers
 from crossan.train.layers.item_pairs import carry_item_pairs
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_modalities
-from crossan.train.models.recommender import ModelContext, belongs_to_items, item_rows_of
+from crossan.train.models.recommender import (
+    ModelContext,
+    TableModel,
+    belongs_to_items,
+    item_rows_of,
+)
 from crossan.train.models.table import build_model
 from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
@@ -129,6 +134,12 @@ def open_run(
     run = assemble(
         settings, folder, inputs.dataset, serving, chosen, placement, permuted, is_training=False
     )
+    if is_changed and isinstance(run.model, TableModel):
+        raise IncompatibleError(
+            f"{path}: expected the data that it was trained on, as {settings.model.kind} has a"
+            " vector for every user, found others",
+            remedy=f"Train it on the data as they are now: --out {path}-2",
+        )
     load_weights(run.model, _carried(run, best.tensors["model"]), str(path))
     return replace(run, is_changed=is_changed)
 

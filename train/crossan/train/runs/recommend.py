@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
@@ -83,13 +84,32 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     return np.array([known[name] for name in names], dtype=np.int64)
 
 
-def recommend_items(run: OpenedRun, history: np.ndarray, top: int) -> list[dict[str, Any]]:
+def recommend_items(
+    run: OpenedRun, history: np.ndarray, top: int, user: str | None = None
+) -> list[dict[str, Any]]:
     """Return the ``top`` best-scored items that the history does not hold.
 
     The best come first; of items with equal scores the earlier item id.
+
+    Parameters
+    ----------
+    run
+        The run.
+    history
+        Catalogue rows, oldest first.
+    top
+        Items at most.
+    user
+        Whose history it is, for a model that has a vector for each user.
+
+    Raises
+    ------
+    UsageError
+        The model has such vectors, and no user is named or none of the run's.
     """
     make = ranker_maker(run.model, run.features)
-    rows, scores = best_items(make(Readers.of(run, [history])), [history], top)
+    users = None if user is None else [row_of_user(run, user, "--user")]
+    rows, scores = best_items(make(Readers.of(run, [history], users)), [history], top)
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     chosen = [
@@ -105,8 +125,19 @@ class Readers(NamedTuple):
 
     inputs: Tensor
     histories: Sequence[np.ndarray]
+    rows: Tensor | None = None
+    """Rows among the users of the run, ``(users,)``; None for others."""
 
     @classmethod
-    def of(cls, run: OpenedRun, histories: Sequence[np.ndarray]) -> Readers:
-        """Return the users of some histories, catalogue rows each, oldest first."""
-        return cls(pad_left(histories, run.settings.data.input_length), histories)
+    def of(
+        cls,
+        run: OpenedRun,
+        histories: Sequence[np.ndarray],
+        users: Sequence[int] | np.ndarray | None = None,
+    ) -> Readers:
+        """Return the users of some histories, catalogue rows each, oldest first.
+
+        Which of the run's they are is told by ``users``.
+        """
+        rows = None if users is None else torch.as_tensor(np.asarray(users, dtype=np.int64))
+        return cls(pad_left(histories, run.settings.data.input_length), histories, rows)

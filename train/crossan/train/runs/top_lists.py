@@ -64,7 +64,7 @@ def top_lists(run: OpenedRun, users: Sequence[int] | np.ndarray, top: int) -> It
         for start in range(0, len(chosen), _USERS_PER_BLOCK):
             block = chosen[start : start + _USERS_PER_BLOCK]
             histories = [run.kept.sequence(user) for user in block.tolist()]
-            best = best_items(make(Readers.of(run, histories)), histories, top)
+            best = best_items(make(Readers.of(run, histories, block)), histories, top)
             yield _table(run, block, *best)
             shown.advance(len(block))
 

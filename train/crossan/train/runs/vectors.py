@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import UsageError
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, encode_items, encode_users
 from crossan.train.layers.momef import Momef
+from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
@@ -18,6 +19,7 @@ from crossan.train.sequences.splits import pad_left
 __all__ = ["expert_weights", "item_vectors", "user_vectors"]
 
 
+@torch.no_grad()
 def item_vectors(opened: OpenedRun) -> Tensor:
     """Return the vectors of the whole catalogue, ``(items, width)`` float32.
 
@@ -29,6 +31,8 @@ def item_vectors(opened: OpenedRun) -> Tensor:
     UsageError
         The model ranks by counts, and has no vectors.
     """
+    if isinstance(opened.model, TableModel):
+        return opened.model.propagate()[1]
     return encode_items(_sequence_model(opened), opened.features)
 
 
@@ -107,8 +111,8 @@ def _sequence_model(opened: OpenedRun) -> SequenceModel:
     if isinstance(opened.model, SequenceModel):
         return opened.model
     raise UsageError(
-        f"{opened.folder.path}: expected a run of a model with item vectors, got one of"
-        f" {opened.settings.model.kind}, which has none",
+        f"{opened.folder.path}: expected a run of a model that makes vectors of items and histories,"
+        f" got one of {opened.settings.model.kind}, which has none of a history",
         remedy="Rank by its scores instead: crossan recommend",
     )
 

@@ -39,6 +39,7 @@ from crossan.train.settings.run import (
     OptimiserSettings,
     RunSettings,
 )
+from crossan.train.settings.triples import TripleSettings, VbprSettings
 
 __all__ = [
     "AdapterSettings",
@@ -66,6 +67,8 @@ __all__ = [
     "SasrecSettings",
     "SequenceSettings",
     "TitleKnnSettings",
+    "TripleSettings",
+    "VbprSettings",
     "gate_temperature",
     "kept_layers",
 ]

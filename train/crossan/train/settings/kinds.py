@@ -28,6 +28,7 @@ from crossan.train.settings.counting import (
     TitleKnnSettings,
 )
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
+from crossan.train.settings.triples import VbprSettings
 
 __all__ = ["MODELS_GROUP", "model_settings_classes"]
 
@@ -51,6 +52,7 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         ItemKnnSettings,
         TitleKnnSettings,
         HybridSettings,
+        VbprSettings,
     )
 }
 

@@ -13,7 +13,16 @@ from pydantic import Field, model_validator
 from crossan.common.config import Settings
 from crossan.train.settings.paper import Paper
 
-__all__ = ["ModelSettings", "PopularitySettings", "SasrecSettings", "SequenceSettings"]
+__all__ = [
+    "LearnsFrom",
+    "ModelSettings",
+    "PopularitySettings",
+    "SasrecSettings",
+    "SequenceSettings",
+]
+
+LearnsFrom = Literal["sequences", "triples"]
+"""What the steps of a model learn from."""
 
 
 class ModelSettings(Settings):
@@ -27,6 +36,10 @@ class ModelSettings(Settings):
 
     is_trained_by_steps: ClassVar[bool] = True
     """Whether weights are learned by steps; a model that only counts takes none."""
+
+    learns_from: ClassVar[LearnsFrom] = "sequences"
+    """What a step learns from: sequences of users, or triples of a user and two items
+    (``objective.kind=triples``)."""
 
 
 class SequenceSettings(ModelSettings):

@@ -30,7 +30,7 @@ __all__ = [
     "RunSettings",
 ]
 
-OBJECTIVES = ("in-batch", "catalogue", "cross-batch")
+OBJECTIVES = ("in-batch", "catalogue", "cross-batch", "triples")
 """Our own objectives."""
 OBJECTIVES_GROUP = "crossan.objectives"
 """Entry points by which other packages add objectives: the name is that of ``objective.kind``, the
@@ -119,6 +119,8 @@ class ObjectiveSettings(Settings):
     kind: Annotated[str, OneOf(_objectives, may_be_code=True), Paper("in-batch")] = "in-batch"
     """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
     every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
+    triples draws one item for each of a user's, and is the one objective of models that have a
+    vector for every user: ``batch_size`` counts triples then.
     Other packages may add objectives, and ``package.module:Name`` is one of your own."""
 
     refresh_steps: int = Field(default=100, ge=1)
@@ -213,6 +215,36 @@ class RunSettings(Settings):
             tree["model"] = upgraded_model(tree["model"])
         return tree
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_only_objective(cls, tree: object) -> object:
+        """Fill in the objective of a model that knows but one, where none is named."""
+        if not isinstance(tree, dict):
+            return tree
+        model, objective = tree.get("model"), tree.get("objective", {})
+        kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
+        if not isinstance(objective, dict) or "kind" in objective or not _learns_from_triples(kind):
+            return tree
+        return {**tree, "objective": {**objective, "kind": "triples"}}
+
+    @model_validator(mode="after")
+    def _learns_by_an_objective_it_knows(self) -> Self:
+        kind, objective = self.model.kind, self.objective.kind
+        is_by_triples = self.model.learns_from == "triples"
+        if is_by_triples and objective != "triples":
+            raise ValueError(
+                f"expected objective.kind=triples with model.kind={kind}, which has a vector for"
+                f" every user, got {objective}"
+            )
+        if objective == "triples" and not is_by_triples:
+            raise ValueError(
+                f"expected another objective.kind than triples with model.kind={kind}, which has"
+                " no vectors of users"
+            )
+        if is_by_triples and self.init is not None:
+            raise ValueError(f"expected no init with model.kind={kind}, whose users are one run's")
+        return self
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         unread = {
@@ -247,6 +279,14 @@ class RunSettings(Settings):
         }
         init = None if self.init is None else _absolute(self.init)
         return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
+
+
+def _learns_from_triples(kind: object) -> bool:
+    classes = model_settings_classes()
+    if not isinstance(kind, str) or kind not in classes:
+        return False
+    settings_class = classes[kind]
+    return issubclass(settings_class, ModelSettings) and settings_class.learns_from == "triples"
 
 
 def _absolute(path: str) -> str:
