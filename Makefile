@@ -51,7 +51,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,tensorboard,mlflow,dev]'
 	touch $@ $(VENV)/.installed
 
 # What the tests themselves need has no floors to try: it comes in the versions of constraints.txt.
