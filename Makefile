@@ -4,7 +4,7 @@ VENV ?= .venv
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest lint check faults bench-store bench-extract bench-train clean
+.PHONY: demo test test-lowest lint check faults bench-store bench-extract bench-train table clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -41,8 +41,13 @@ bench-extract: $(VENV)/.installed-dev
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 
+# All models and baselines in one table: docs/benchmarks/table.md holds the result. CROSSAN_TEST_DATA names the real data.
+TABLE ?= table-runs
+table: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/bench_table.py --out $(TABLE)
+
 clean:
-	rm -rf $(VENV) $(LOWEST) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo table-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -51,7 +56,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,tensorboard,mlflow,dev]'
 	touch $@ $(VENV)/.installed
 
 # What the tests themselves need has no floors to try: it comes in the versions of constraints.txt.

@@ -83,7 +83,8 @@ def damaged_at(place, monkeypatch):
                     damage(chunk)
 
         monkeypatch.setattr(
-            "crossan.train.runs.training.fit", lambda run, ranks: fit(run, ranks, on_step)
+            "crossan.train.runs.training.fit",
+            lambda run, ranks, on_epoch: fit(run, ranks, on_step, on_epoch),
         )
 
     def heal():

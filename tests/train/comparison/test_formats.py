@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 import subprocess
 import sys
@@ -111,6 +112,27 @@ def test_a_mark_is_shown_in_every_format(tmp_path):
     stale = write_run(tmp_path / "r", [1, 11], contents={"text": counts})
     for output_format in ("text", "json", "csv", "latex", "markdown"):
         assert "stale contents: text 3 of 40" in printed([stale], "--format", output_format)
+
+
+def test_where_users_have_several_targets_hr_is_said_to_be_recall(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # Two targets of one user at ranks 1 and 30, one of the other at 2: HR@10 (1/2 + 1) / 2.
+    metrics = {f"{name}@{k}": 0.0 for name in ("hr", "ndcg", "mrr") for k in (5, 10, 20, 50)}
+    metrics |= {"hr@10": 0.75, "hr@20": 0.75}
+    # The ideal list of two targets gains 1 + 1 / log2(3), and rank 2 gains 1 / log2(3).
+    gain = 1 / math.log2(3)
+    ndcg = (1 / (1 + gain) + gain) / 2
+    metrics |= {"ndcg@10": ndcg, "ndcg@20": ndcg}
+    run_folder = write_run(tmp_path / "r", [1, 2], test=metrics)
+    columns = {"user_id": ["u0", "u1"], "test_rank": [[1, 30], [2]]}
+    columns |= {"test_is_cold": [[True, False], [False]], "test_history_length": [4, 4]}
+    columns |= {f"test_{name}": [[1, 1], [1]] for name in ("training_count", "popularity_decile")}
+    pq.write_table(pa.table(columns), run_folder / "eval/per_user.parquet")
+    text = printed([run_folder])
+    assert "3 targets, several of some users: HR is the share of a user's targets" in text
+    assert "0.7500" in text
 
 
 @pytest.mark.parametrize("output_format", ["text", "json", "csv", "latex", "markdown"])

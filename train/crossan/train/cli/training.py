@@ -37,6 +37,7 @@ from crossan.train.options.training import (
     Epochs,
     InitFrom,
     LearningRate,
+    Log,
     MaxItems,
     Model,
     OutFolder,
@@ -86,6 +87,7 @@ def train(
     address: Address = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
+    log: Log = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a dataset and rank the whole catalogue.
@@ -126,9 +128,11 @@ def train(
         from crossan.train.recipes.printing import print_verdict
         from crossan.train.recipes.running import Request, settings_of
         from crossan.train.runs import training
+        from crossan.train.runs.curves import require_installed
         from crossan.train.runs.launch import Launch
         from crossan.train.runs.planning import claim, plan_run
 
+        require_installed(log or ())
         request = Request(flags, config or [], assignments or [])
         named = None if recipe is None else find_recipe(recipe)
         settings = settings_of(named, request)
@@ -139,6 +143,7 @@ def train(
             may_resume=resume,
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
+            logs=tuple(dict.fromkeys(log or ())),
             compared=compared,
         )
         if cluster is not None:

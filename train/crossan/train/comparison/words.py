@@ -33,6 +33,11 @@ def facts(comparison: Comparison) -> str:
 def footnotes(comparison: Comparison) -> list[str]:
     """Return what a reader must know of the figures, a line each."""
     lines = list(comparison.notes)
+    if comparison.targets > comparison.users:
+        lines.append(
+            f"{comparison.targets:,} targets, several of some users: HR is the share of a user's"
+            " targets that is found, which others call Recall"
+        )
     lines += [f"{row.row.name}: {mark}" for row in comparison.rows for mark in row.marks]
     return lines
 

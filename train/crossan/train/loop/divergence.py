@@ -23,7 +23,13 @@ def are_finite(model: nn.Module) -> bool:
 
 
 def record_divergence(
-    run: RunFolder, what: str, epoch: int, step: int, items: Tensor, item_ids: np.ndarray, kept: str
+    run: RunFolder,
+    what: str,
+    epoch: int,
+    step: int,
+    items: Tensor,
+    item_ids: np.ndarray,
+    newest: str | None,
 ) -> TrainingDivergedError:
     """Write ``divergence.json`` and return the error that names the batch.
 
@@ -39,9 +45,12 @@ def record_divergence(
         Catalogue rows in the batch.
     item_ids
         The catalogue, ``(items,)``.
-    kept
-        What is left of the run, in words.
+    newest
+        Which checkpoint is the newest, in words; None where there is none yet.
     """
+    kept = "there was no checkpoint yet"
+    if newest is not None:
+        kept = f"the checkpoint of {newest} is kept"
     names = [str(item_ids[row]) for row in items.tolist()]
     path = run.write_divergence({"epoch": epoch, "step": step, "what": what, "items": names})
     named = ", ".join(names[:_ITEMS_NAMED]) + (", ..." if len(names) > _ITEMS_NAMED else "")

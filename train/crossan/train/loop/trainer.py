@@ -44,7 +44,10 @@ _SEED_STRIDE = 1_000_003
 
 
 def fit(
-    run: TrainableRun, ranks: Ranks = ALONE, on_step: Callable[[], None] | None = None
+    run: TrainableRun,
+    ranks: Ranks = ALONE,
+    on_step: Callable[[], None] | None = None,
+    on_epoch: Callable[[], None] | None = None,
 ) -> TrainingProgress:
     """Train a run until early stopping and return how far it got.
 
@@ -64,6 +67,8 @@ def fit(
         The processes that train together.
     on_step
         Called before every step.
+    on_epoch
+        Called after every epoch, whose line then stands in ``metrics.jsonl``.
 
     Raises
     ------
@@ -80,6 +85,9 @@ def fit(
         training.begin()
         while not training.is_over:
             training.take_epoch(on_step)
+            if on_epoch is not None:
+                with training.paused():
+                    on_epoch()
         training.end()
     if training.told:
         note(
@@ -180,6 +188,13 @@ class _Training:
         if self._is_due:
             self._save()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of a block, which is no training."""
+        self._lap()
+        yield
+        self._lap_begun = time.monotonic()
+
     def end(self) -> None:
         """Write a checkpoint of what was done since the last one."""
         if str(self.reached) != self._saver.newest:
@@ -260,9 +275,8 @@ class _Training:
         self._check_losses()
         if not are_finite(self._model):
             raise self._diverged("the weights are no longer finite")
-        self._lap()
-        self._saver.save(self.reached)
-        self._lap_begun = time.monotonic()  # writing is not training
+        with self.paused():
+            self._saver.save(self.reached)
 
     def _lap(self) -> None:
         now = time.monotonic()
@@ -288,11 +302,5 @@ class _Training:
         batches = self._objective.batches(epoch)
         step = self.reached.step or len(batches)
         items = self._objective.items_of(batches[step - 1])
-        newest = self._saver.newest
-        kept = (
-            "there was no checkpoint yet"
-            if newest is None
-            else f"the checkpoint of {newest} is kept"
-        )
-        item_ids = self._run.seen.item_ids
-        return record_divergence(self._run.folder, what, epoch, step, items, item_ids, kept)
+        run, newest = self._run, self._saver.newest
+        return record_divergence(run.folder, what, epoch, step, items, run.seen.item_ids, newest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,8 @@ __all__ = [
     "Epochs",
     "InitFrom",
     "LearningRate",
+    "Log",
+    "LogName",
     "MaxItems",
     "Model",
     "OutFolder",
@@ -98,6 +101,24 @@ Compared = Annotated[
         metavar="FILE",
         hidden=True,
         help="What a sweep has compared for its trials: contents.json in its folder.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+
+
+class LogName(StrEnum):
+    """Programs that show the curves of a training."""
+
+    TENSORBOARD = "tensorboard"
+    MLFLOW = "mlflow"
+
+
+Log = Annotated[
+    list[LogName] | None,
+    typer.Option(
+        "--log",
+        metavar="tensorboard|mlflow",
+        help="Write curves for it, beside metrics.jsonl; may be given twice.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

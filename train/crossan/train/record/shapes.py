@@ -29,6 +29,7 @@ __all__ = [
     "Result",
     "Selection",
     "Sequences",
+    "TrackedRun",
     "Validation",
     "read_lines",
     "read_record",
@@ -301,3 +302,9 @@ class Selection(_Shape):
     """``selection.json`` of a sweep."""
 
     chosen: _Chosen | None
+
+
+class TrackedRun(_Shape):
+    """``logs/mlflow.json``."""
+
+    run_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]

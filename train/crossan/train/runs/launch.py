@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.train.features import Placement
+from crossan.train.options.training import LogName
 from crossan.train.ranks.ranks import ALONE, Ranks
 
 __all__ = ["Launch"]
@@ -32,6 +33,9 @@ class Launch:
 
     may_be_stale: bool = False
     """Whether items may have other contents than those that the stores were made from."""
+
+    logs: tuple[LogName, ...] = ()
+    """Programs that its curves are written for, beside ``metrics.jsonl``."""
 
     compared: Path | None = None
     """File by which a sweep tells its trials what it has compared already."""

@@ -23,7 +23,9 @@ from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.dataset_lock import protocol_facts
 from crossan.train.record.run_folder import RANKS_FILE
 from crossan.train.runs.contents import counts_of
+from crossan.train.runs.curves import Curves
 from crossan.train.runs.facts import training_facts
+from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan
 from crossan.train.sequences.splits import validation_split
@@ -48,13 +50,15 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
         Training diverged, or a checkpoint is damaged.
     """
     run, ranks = plan.run, plan.launch.ranks
-    reached = fit(run.without_test(), ranks)
-    if not ranks.is_first:
-        return {}  # what is left is done once
-    load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
-    result = evaluate_run(run, run.settings.mask_history, should_write=True)
-    result |= training_facts(run.model, run.folder, reached)
-    run.folder.write_result(result)
+    with _curves(run, plan.launch) as curves:
+        reached = fit(run.without_test(), ranks, on_epoch=curves.update)
+        if not ranks.is_first:
+            return {}  # what is left is done once
+        load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
+        result = evaluate_run(run, run.settings.mask_history, should_write=True)
+        result |= training_facts(run.model, run.folder, reached)
+        run.folder.write_result(result)
+        curves.finish(result)
     return result
 
 
@@ -75,27 +79,29 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         Training diverged, or a checkpoint is damaged.
     """
     run, ranks = plan.run, plan.launch.ranks
-    reached = fit(run, ranks)
-    if not ranks.is_first:
-        return {}  # what is left is done once
-    best_weights(run.folder, reached.best_epoch)
-    figures = {
-        "run": str(run.folder.path),
-        "model": run.settings.model.kind,
-        "valid": reached.metrics[reached.best_epoch - 1]["valid"],
-        "users": len(run.seen.user_ids),
-        "items": len(run.seen.item_ids),
-        **protocol_facts(run.seen),
-        "contents": counts_of(plan.verdicts),
-        "mask_history": run.settings.mask_history,
-        **candidate_figures(
-            [validation_split(run.seen, run.settings.data.input_length)],
-            len(run.seen.item_ids),
-            run.settings.mask_history,
-        ),
-        **training_facts(run.model, run.folder, reached),
-    }
-    run.folder.write_validation(figures)
+    with _curves(run, plan.launch) as curves:
+        reached = fit(run, ranks, on_epoch=curves.update)
+        if not ranks.is_first:
+            return {}  # what is left is done once
+        best_weights(run.folder, reached.best_epoch)
+        figures = {
+            "run": str(run.folder.path),
+            "model": run.settings.model.kind,
+            "valid": reached.metrics[reached.best_epoch - 1]["valid"],
+            "users": len(run.seen.user_ids),
+            "items": len(run.seen.item_ids),
+            **protocol_facts(run.seen),
+            "contents": counts_of(plan.verdicts),
+            "mask_history": run.settings.mask_history,
+            **candidate_figures(
+                [validation_split(run.seen, run.settings.data.input_length)],
+                len(run.seen.item_ids),
+                run.settings.mask_history,
+            ),
+            **training_facts(run.model, run.folder, reached),
+        }
+        run.folder.write_validation(figures)
+        curves.finish(figures)
     return figures
 
 
@@ -124,3 +130,8 @@ def evaluate_run(
         **protocol_facts(run.kept),
         "contents": counts_of(run.verdicts),
     }
+
+
+def _curves(run: OpenedRun | TrainableRun, launch: Launch) -> Curves:
+    """Return the logs of a run, none of them on any rank but the first."""
+    return Curves(run.folder, run.settings, launch.logs if launch.ranks.is_first else ())
