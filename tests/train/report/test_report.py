@@ -156,6 +156,26 @@ def test_the_page_is_small_whatever_it_is_made_of(drawn, tmp_path, undrawn, monk
     assert "PNG files are left out" in small.words()
 
 
+@pytest.mark.slow
+def test_ten_runs_of_four_modalities_have_all_their_files_in_three_megabytes(tmp_path):
+    modalities = ("text", "image", "video", "audio")
+    runs = [
+        write_run(
+            tmp_path / f"run{n}",
+            0.1 + 0.05 * n,
+            epochs=60,
+            modalities=modalities,
+            settings={"batch_size": 32 + n},
+        )
+        for n in range(10)
+    ]
+    write_report(runs, tmp_path / "r.html", should_compute=False)
+    page = Page((tmp_path / "r.html").read_text())
+    # Measured: 1.6 MB, which leaves room for pictures of about 2.5 KB.
+    assert len(page.content.encode()) < 2_200_000
+    assert [name for name in page.downloads() if name.endswith(".png")]
+
+
 def test_a_run_that_looked_at_no_test_target_is_shown_by_validation(make_run, tmp_path, undrawn):
     write_report([make_run("ours", 0.375, judged="valid")], tmp_path / "report.html")
     text = Page((tmp_path / "report.html").read_text()).words()
