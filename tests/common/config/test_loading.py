@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import (
+    Base,
     FlagValue,
     OneOf,
     Settings,
@@ -316,3 +317,21 @@ def test_an_optional_group_is_checked_like_any_other():
     assert settings_with(settings, {"maybe": None}, "--grid").maybe is None
     with pytest.raises(ConfigError, match=r"unknown setting 'maybe.combin'; did you mean 'maybe"):
         load_settings(Partly, assignments=["maybe.combin=sum"], environment={})
+
+
+def test_bases_stand_above_defaults_and_below_everything_else(tmp_path):
+    bases = [Base("one", {"inner.low": 2, "seed": 3}), Base("two", {"inner.low": 4})]
+    settings = load_settings(Around, bases=bases, environment={})
+    assert (settings.inner.low, settings.seed) == (4, 3)
+    file = tmp_path / "f.toml"
+    file.write_text("[inner]\nlow = 5\n")
+    settings = load_settings(Around, bases=bases, files=[file], environment={})
+    assert (settings.inner.low, settings.seed) == (5, 3)
+    assert (
+        load_settings(Around, bases=bases, environment={"CROSSAN_INNER__LOW": "6"}).inner.low == 6
+    )
+
+
+def test_a_wrong_name_in_a_base_is_told_with_its_label():
+    with pytest.raises(ConfigError, match=r"^recipe x: unknown setting 'inner\.lo'; did you mean"):
+        load_settings(Around, bases=[Base("recipe x", {"inner.lo": 1})], environment={})

@@ -1,16 +1,20 @@
 """crossan recipe ls, show, cp and extract, crossan-train --recipe, and the page that lists all."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import load_settings
+from crossan.common.config import load_settings, settings_with
 from crossan.common.stores import create_store, store_folder
+from crossan.common.umbrella import build_app
 from crossan.train.cli import train
 from crossan.train.recipes import all_recipes, find_recipe
 from crossan.train.recipes.cli import app
@@ -20,6 +24,7 @@ from crossan.train.recipes.running import Request, settings_of
 from crossan.train.recipes.writing import default_settings
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
+from crossan.train.sweep.points import drawn_points
 from crossan.train.sweep.settings import SweepSettings
 from support.commands import attempt, run
 from support.fabricated import write_small
@@ -110,6 +115,30 @@ def test_the_search_space_leaves_what_defines_the_row(tmp_path):
     assert plan.grid["batch_size"] == (32, 64, 128, 256, 512, 1024)
     assert plan.range["optimiser.lr"] == "1e-5:1e-3:log"
     assert (plan.sampler, plan.trials) == ("random", 32)
+
+
+@pytest.mark.parametrize(
+    "name", ["table3/100k-TIVA", "table3/50k-iisan", "baselines/sasrec", "baselines/frozen"]
+)
+def test_every_point_of_a_search_space_is_a_run(name, tmp_path):
+    recipe("cp", name, tmp_path / "plan.toml", "--sweep")
+    plan = load_settings(SweepSettings, files=[tmp_path / "plan.toml"], environment={})
+    base = default_settings(find_recipe(name))
+    points = drawn_points(plan)
+    assert len(points) == 32
+    for point in points:
+        assert settings_with(base, point, "plan").model.kind == base.model.kind
+
+
+def test_the_commands_of_the_howto_have_the_options_that_it_gives_them():
+    page = (PAGE.parent / "howto" / "reproduce-the-paper.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    (crossan .*)$", page, flags=re.MULTILINE)
+    assert len(lines) >= 8
+    for line in lines:
+        command, words = typer.main.get_command(build_app()), shlex.split(line)[1:]
+        while hasattr(command, "commands"):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(line, words)
 
 
 def test_a_curve_is_a_sweep_of_one_setting(tmp_path):

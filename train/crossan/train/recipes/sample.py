@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Sample", "prepare_sample", "sample_base"]
 
-_MARKERS = (".crossan-recipe-sample", ".crossan-demo")
-"""Files that say that a folder holds the sample with its stores, ours and those of a demo."""
+_MARKERS = (".crossan-recipe-sample", "report.html")
+"""Files that are written last: ours, and that of a demo."""
 
 _WIDTH = "model.bottleneck_dim"
 _DIVISOR = 32
