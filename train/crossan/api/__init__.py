@@ -20,7 +20,8 @@ if TYPE_CHECKING:
         UnknownIdError,
         UsageError,
     )
-    from crossan.api.runs import Run, open_run
+    from crossan.api.opening import open_run
+    from crossan.api.runs import Run
     from crossan.api.stores import Cache, Store, open_cache
     from crossan.api.training import train
     from crossan.train.objectives.own import BatchScores
@@ -55,7 +56,7 @@ _HOME = {
     "UsageError": "crossan.api.errors",
     "open_cache": "crossan.api.stores",
     "open_dataset": "crossan.api.datasets",
-    "open_run": "crossan.api.runs",
+    "open_run": "crossan.api.opening",
     "train": "crossan.api.training",
 }
 

@@ -2,87 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from crossan.api.errors import UsageError
 from crossan.api.identifiers import rows_of
-from crossan.api.own_code import used_by
+from crossan.api.opened import OpenedModel, array
 from crossan.train.record.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
-    from torch import nn
 
     from crossan.common.history_mask import HistoryMask
-    from crossan.train.evaluation.ranker import Ranker
-    from crossan.train.runs.opening import OpenedRun
 
-__all__ = ["Run", "open_run"]
-
-
-def open_run(
-    path: Path | str,
-    *,
-    dataset: Path | str | None = None,
-    cache: Path | str | None = None,
-    device: str = "auto",
-    fusion: object = None,
-    objective: object = None,
-    allow_stale: bool = False,
-) -> Run:
-    """Open a run folder.
-
-    Its settings and figures are read at once, its weights, its dataset and its
-    stores when they are first needed.
-
-    Parameters
-    ----------
-    path
-        The run folder.
-    dataset, cache
-        Where the run's data lie now, if not where they were when it was trained.
-    device
-        Where to compute: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
-    fusion, objective
-        The run's own ones, if it was trained with code of your own. Code that a run names is
-        never imported on the run's word alone: pass it here, or list its module in the variable
-        ``CROSSAN_ALLOW_CODE``.
-    allow_stale
-        Whether items may have other contents than those that the stores were made from.
-
-    Raises
-    ------
-    UsageError
-        There is no run.
-
-    Examples
-    --------
-    >>> run = crossan.api.open_run("runs/first")
-    >>> run.model
-    'crossan'
-    """
-    folder = RunFolder(Path(path))
-    parts = used_by(folder.settings(), fusion, objective)
-    return Run(folder, _Where(dataset, cache, device, allow_stale), parts)
-
-
-class _Where:
-    """Where a run's data lie, and where it computes."""
-
-    def __init__(
-        self, dataset: Path | str | None, cache: Path | str | None, device: str, is_stale: bool
-    ) -> None:
-        self.dataset = None if dataset is None else Path(dataset)
-        self.cache = None if cache is None else Path(cache)
-        self.device, self.may_be_stale = device, is_stale
+__all__ = ["Run"]
 
 
 class Run:
@@ -92,8 +29,8 @@ class Run:
     or as many as ``data.max_items`` leaves, and recommends nothing that is in one.
     """
 
-    def __init__(self, folder: RunFolder, where: _Where, parts: Mapping[str, object]) -> None:
-        self._folder, self._where, self._parts = folder, where, parts
+    def __init__(self, folder: RunFolder, opened: OpenedModel) -> None:
+        self._folder, self._opened = folder, opened
 
     def __repr__(self) -> str:
         """Return the model and the folder."""
@@ -165,7 +102,7 @@ class Run:
         >>> run.items[:2]
         ['i00', 'i01']
         """
-        ids: list[str] = self._opened.kept.item_ids.tolist()
+        ids: list[str] = self._opened.run.kept.item_ids.tolist()
         return ids
 
     @property
@@ -177,7 +114,7 @@ class Run:
         >>> run.users[0]
         'u000'
         """
-        ids: list[str] = self._opened.kept.user_ids.tolist()
+        ids: list[str] = self._opened.run.kept.user_ids.tolist()
         return ids
 
     @property
@@ -189,7 +126,7 @@ class Run:
         >>> run.modalities
         ('text', 'image')
         """
-        return tuple(modality.value for modality in self._opened.features.modalities)
+        return tuple(modality.value for modality in self._opened.run.features.modalities)
 
     def history(self, user: str) -> list[str]:
         """Return a user's kept items, oldest first, the test target included.
@@ -204,7 +141,7 @@ class Run:
         >>> len(run.history("u001"))
         6
         """
-        kept = self._opened.kept
+        kept = self._opened.run.kept
         (row,) = rows_of([user], kept.user_ids, "user", str(self.path))
         items: list[str] = kept.item_ids[kept.sequence(int(row))].tolist()
         return items
@@ -222,7 +159,7 @@ class Run:
         >>> run.item_vectors().shape
         (40, 16)
         """
-        return _array(self._item_vectors)
+        return array(self._opened.item_vectors)
 
     def user_vectors(self, histories: Sequence[object]) -> npt.NDArray[np.float32]:
         """Return a vector for each history, ``(histories, width)`` float32.
@@ -247,8 +184,8 @@ class Run:
             raise UsageError(
                 f"expected a list of histories, each a list of item ids, got {histories!r:.200}"
             )
-        rows = [self._rows(history) for history in histories]
-        return _array(user_vectors(self._opened, rows, items=self._item_vectors))
+        rows = [self._opened.rows(history) for history in histories]
+        return array(user_vectors(self._opened.run, rows, items=self._opened.item_vectors))
 
     def scores(self, history: object) -> npt.NDArray[np.float32]:
         """Return the score of every item of `items` after a history, ``(items,)`` float32.
@@ -267,10 +204,10 @@ class Run:
         """
         import torch
 
-        ranker = self._ranker_of(self._rows(history))
+        ranker = self._opened.ranker_of(self._opened.rows(history))
         with torch.inference_mode():
             users = torch.zeros(1, dtype=torch.int64, device=ranker.device)
-            return _array(ranker.scores(users, slice(0, ranker.item_count))[0].clone())
+            return array(ranker.scores(users, slice(0, ranker.item_count))[0].clone())
 
     def recommend(
         self, history: object = None, *, user: str | None = None, top: int = 10
@@ -309,10 +246,10 @@ class Run:
             raise UsageError("recommend: expected one of history and user")
         if top < 1:
             raise UsageError(f"recommend: expected top to be at least 1, got {top}")
-        rows = self._rows(self.history(user) if user is not None else history)
-        best, scores = best_items(self._ranker_of(rows), [rows], top)
+        rows = self._opened.rows(self.history(user) if user is not None else history)
+        best, scores = best_items(self._opened.ranker_of(rows), [rows], top)
         is_item = best[0].numpy() >= 0
-        return self._table("score", best[0].numpy()[is_item], scores[0].numpy()[is_item])
+        return self._opened.table("score", best[0].numpy()[is_item], scores[0].numpy()[is_item])
 
     def similar(self, item_id: str, *, top: int = 10) -> pa.Table:
         """Return the items whose vectors are nearest to that of an item, by their cosine.
@@ -331,14 +268,10 @@ class Run:
         >>> run.similar("i01", top=2).column_names
         ['rank', 'item_id', 'similarity', 'title']
         """
-        (row,) = self._rows([item_id])
-        vectors = self.item_vectors()
-        lengths = np.linalg.norm(vectors, axis=1)
-        # A vector of zeros is near to nothing.
-        cosines = vectors @ vectors[row] / np.maximum(lengths * lengths[row], 1e-30)
-        cosines[row] = -np.inf
+        (row,) = self._opened.rows([item_id])
+        cosines = self._opened.cosines(int(row))
         order = np.argsort(-cosines, kind="stable")[: min(top, len(cosines) - 1)]
-        return self._table("similarity", order, cosines[order])
+        return self._opened.table("similarity", order, cosines[order])
 
     def gates(self) -> npt.NDArray[np.float32]:
         """Return the weights of the gates (Eq. 5), ``(modality, layer, modality + 1)``.
@@ -356,10 +289,10 @@ class Run:
         >>> run.gates().shape
         (2, 2, 3)
         """
-        towers = getattr(self._encoder, "towers", None)
+        towers = getattr(self._opened.encoder, "towers", None)
         if towers is None or not hasattr(towers, "gate_weights"):
             raise UsageError(f"{self.path}: expected a model with gates, got {self.model}")
-        return _array(towers.gate_weights())
+        return array(towers.gate_weights())
 
     def expert_weights(self, item_ids: object = None) -> npt.NDArray[np.float32]:
         """Return how much of each modality MOMEF takes for items (Eq. 6), ``(items, modality)``.
@@ -386,10 +319,10 @@ class Run:
         """
         from crossan.train.runs.vectors import expert_weights
 
-        weights = expert_weights(self._opened)
+        weights = expert_weights(self._opened.run)
         if item_ids is None:
-            return _array(weights)
-        return _array(weights)[self._rows(item_ids)]
+            return array(weights)
+        return array(weights)[self._opened.rows(item_ids)]
 
     def evaluate(self, mask_history: HistoryMask | None = None) -> dict[str, Any]:
         """Rank the validation and test targets again and return the figures.
@@ -407,76 +340,5 @@ class Run:
         """
         from crossan.train.runs.training import evaluate_run
 
-        opened = self._opened
+        opened = self._opened.run
         return evaluate_run(opened, mask_history or opened.settings.mask_history)
-
-    @cached_property
-    def _opened(self) -> OpenedRun:
-        from crossan.train.runs.opening import open_run as open_folder
-
-        with self._using():
-            return open_folder(
-                self.path,
-                device=self._where.device,
-                may_be_stale=self._where.may_be_stale,
-                dataset=self._where.dataset,
-                cache=self._where.cache,
-            )
-
-    @contextmanager
-    def _using(self) -> Iterator[None]:
-        from crossan.common.code_names import using_code
-
-        with using_code(self._parts):
-            yield
-
-    @cached_property
-    def _item_vectors(self) -> torch.Tensor:
-        from crossan.train.runs.vectors import item_vectors
-
-        return item_vectors(self._opened)
-
-    @property
-    def _encoder(self) -> nn.Module | None:
-        return cast("nn.Module | None", getattr(self._opened.model, "item_encoder", None))
-
-    def _rows(self, history: object) -> npt.NDArray[np.int64]:
-        return rows_of(history, self._opened.kept.item_ids, "item", f"the run {self.path}")
-
-    def _ranker_of(self, history: npt.NDArray[np.int64]) -> Ranker:
-        from crossan.train.runs.recommend import Readers
-
-        if not len(history):
-            raise UsageError("expected a history of at least one item, got none")
-        ranker: Ranker = self._make_ranker(Readers.of(self._opened, [history]))
-        return ranker
-
-    @cached_property
-    def _make_ranker(self) -> Any:  # noqa: ANN401 - a function of a module that loads torch
-        from crossan.train.evaluation.encoding import ranker_maker
-
-        return ranker_maker(self._opened.model, self._opened.features)
-
-    @cached_property
-    def _titles(self) -> dict[str, str | None]:
-        items = self._opened.dataset.items()
-        ids, titles = (items.column(name).to_pylist() for name in ("item_id", "title"))
-        return dict(zip(ids, titles, strict=True))
-
-    def _table(self, measure: str, rows: np.ndarray, values: np.ndarray) -> pa.Table:
-        import pyarrow as pa
-
-        ids = self._opened.kept.item_ids[rows].tolist()
-        return pa.table(
-            {
-                "rank": pa.array(range(1, len(ids) + 1), pa.int32()),
-                "item_id": pa.array(ids, pa.string()),
-                measure: pa.array(values.astype(np.float32)),
-                "title": pa.array([self._titles.get(item) for item in ids], pa.string()),
-            }
-        )
-
-
-def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
-    array: npt.NDArray[np.float32] = tensor.detach().float().cpu().numpy()
-    return array

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from crossan.api.datasets import Dataset
 from crossan.api.errors import UsageError
+from crossan.api.opening import open_run
 from crossan.api.own_code import name_of, note_if_lost, used_by
-from crossan.api.runs import Run, open_run
+from crossan.api.runs import Run
 
 if TYPE_CHECKING:
     from crossan.train.recipes import Recipe
