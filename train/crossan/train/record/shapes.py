@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.modality import Modality
@@ -18,12 +18,10 @@ from crossan.common.foreign import json_value, read_bounded, read_json, require_
 __all__ = [
     "Compared",
     "Environment",
-    "Failure",
     "Initial",
     "Lock",
     "LockNames",
     "MetricsLine",
-    "Points",
     "Progress",
     "Recipe",
     "Result",
@@ -273,20 +271,6 @@ class Compared(_Shape):
     dataset: str
     items: str
     stores: dict[str, dict[str, bool | int | str | None]]
-
-
-class Failure(_Shape):
-    """``failed/NAME.json`` of a sweep."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    exit_code: int | None
-    reason: str
-    is_final: bool
-
-
-class Points(RootModel[list[dict[str, object]]]):
-    """``points.json`` of a sweep."""
 
 
 class _ChosenRun(_Shape):

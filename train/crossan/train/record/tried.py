@@ -1,16 +1,16 @@
-"""What a sweep tried, by validation, and what it chose."""
+"""What a sweep tried, by validation, what it chose, and what failed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from crossan.cache_schema.errors import UsageError
 from crossan.train.record.shapes import read_record
 
-__all__ = ["read_tried"]
+__all__ = ["Failure", "Points", "read_tried"]
 
 _FILE = "selection.json"
 _Count = Annotated[int, Field(ge=0)]
@@ -58,6 +58,20 @@ class _Tried(_Shape):
     settings: list[_Setting]
     failed: list[_Failed]
     chosen: _Setting
+
+
+class Failure(_Shape):
+    """``failed/NAME.json`` of a sweep."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    exit_code: int | None
+    reason: str
+    is_final: bool
+
+
+class Points(RootModel[list[dict[str, object]]]):
+    """``points.json`` of a sweep."""
 
 
 def read_tried(sweep: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from crossan.common.files import remove_durably, replace_durably
 from crossan.common.refusals import make_folder, require_no_file
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.record.run_folder import SWEEP_FILE, RunFolder
-from crossan.train.record.shapes import Failure, Points, read_record
+from crossan.train.record.shapes import read_record
+from crossan.train.record.tried import Failure, Points
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import TrialResult
 from crossan.train.sweep.points import Point
