@@ -5,11 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.common.datasets.protocol import (
-    cold_test_targets,
-    keep_sequences,
-    unwinnable_test_targets,
-)
+from crossan.common.datasets.keeping import keep_sequences
+from crossan.common.datasets.protocol import cold_test_targets, unwinnable_test_targets
 from support.interactions import make_table
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossan.common.datasets.keeping import keep_sequences
 from crossan.common.datasets.protocol import (
     cold_test_targets,
-    keep_sequences,
     sequences_digest,
     unwinnable_test_targets,
 )

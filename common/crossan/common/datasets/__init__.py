@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossan.common.datasets.folder import Dataset, open_dataset, write_dataset
-    from crossan.common.datasets.protocol import KeptSequences, SelectionSequences, keep_sequences
+    from crossan.common.datasets.keeping import keep_sequences
+    from crossan.common.datasets.protocol import KeptSequences, SelectionSequences
 
 __all__ = [
     "Dataset",
@@ -25,7 +26,7 @@ _HOME = {
     "Dataset": "folder",
     "KeptSequences": "protocol",
     "SelectionSequences": "protocol",
-    "keep_sequences": "protocol",
+    "keep_sequences": "keeping",
     "open_dataset": "folder",
     "write_dataset": "folder",
 }

@@ -14,10 +14,10 @@ from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.console import note, progress
 from crossan.common.datasets.folder import Dataset, file_of, tables_digest
 from crossan.common.datasets.importing import repeated_rows
+from crossan.common.datasets.keeping import keep_sequences
 from crossan.common.datasets.protocol import (
     KeptSequences,
     cold_test_targets,
-    keep_sequences,
     unwinnable_test_targets,
 )
 from crossan.common.datasets.report import IMPORT_FILE, Examples, read_record

@@ -25,7 +25,8 @@ from crossan.cache_schema.item_id import shortened
 from crossan.common.datasets.export_record import require_room, write_export
 from crossan.common.datasets.folder import Dataset
 from crossan.common.datasets.item_numbers import MAPPING_FILE, item_numbers, mapping_text
-from crossan.common.datasets.protocol import KeptSequences, keep_rows, sequences_digest
+from crossan.common.datasets.keeping import keep_rows
+from crossan.common.datasets.protocol import KeptSequences, sequences_digest
 from crossan.common.datasets.splitting import TEST, TRAINING, VALIDATION
 from crossan.common.split import Split
 
