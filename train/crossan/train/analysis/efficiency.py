@@ -8,8 +8,9 @@ and GPU memory of a method, each relative to the other methods of one table,
 
 and likewise P and M, with :math:`\alpha_1 = \alpha_3 = 0.45` and
 :math:`\alpha_2 = 0.1` (its README says so: "training speed and memory
-efficiency" count in practice). The cheapest row in everything has 0, the
-dearest 1; lower is better. A row has no TPME of its own: another row in the
+efficiency" count in practice). That each is scaled between the least and the
+most of its column is our reading of the paper, whose formula no README repeats.
+The cheapest row in everything has 0, the dearest 1; lower is better. A row has no TPME of its own: another row in the
 table may change it, and rows of different machines compare nothing.
 """
 
