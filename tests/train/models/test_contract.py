@@ -7,21 +7,26 @@ import numpy as np
 import pytest
 import torch
 
+from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import load_settings, to_toml
 from crossan.common.datasets import keep_sequences, open_dataset
+from crossan.train.cli import analyse, evaluate, export, recommend
 from crossan.train.evaluation.encoding import make_rankers
+from crossan.train.export import writing
 from crossan.train.features import FeatureTable
 from crossan.train.layers.item_pairs import item_pairs_of
 from crossan.train.models.recommender import ModelContext, item_rows_of
 from crossan.train.models.table import build_model, model_kinds
+from crossan.train.runs import facts
 from crossan.train.runs.facts import trainable_parameter_count
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import RunSettings
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.content import MOMEF as MOMEF_NAME
-from support.commands import train_in
+from crossan.train.settings.models import SequenceSettings
+from support.commands import attempt, run, train_in
 from support.fabricated import USERS, make_sequences, write_rows, write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
@@ -90,6 +95,8 @@ CASES = {
 }
 KINDS = [case for case in CASES if " " not in case]
 """Cases that are trained too; another fusion changes neither how a run is resumed nor what it sees."""
+FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
+"""What `crossan evaluate` gives as training did."""
 LEARNING = (
     "optimiser.lr=0.01",
     "optimiser.adapter_lr=0.01",
@@ -252,8 +259,33 @@ def test_a_run_that_died_and_was_resumed_ends_in_the_same_bytes(place, tmp_path,
                 train(tmp_path, kind, *every, out="r")
     train(tmp_path, kind, *every, *(("--resume",) if is_trained else ()), out="r")
     assert outcome(tmp_path / "r") == outcome(tmp_path / "whole")
-    train(tmp_path, kind, *every, "--resume", out="r")
+    monkeypatch.setattr(facts, "_peak_memory", lambda _device: 1)  # nothing is trained any more
+    again = train(tmp_path, kind, *every, "--resume", out="r")
     assert outcome(tmp_path / "r") == outcome(tmp_path / "whole")
+    assert again["peak_memory_bytes"] > 2**20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_command_answers_on_a_run_of_every_kind(place, tmp_path, kind, monkeypatch):
+    # The program is that of one encoder for all kinds, has tests of its own and takes seconds.
+    monkeypatch.setattr(writing, "program_bytes", lambda *_: b"")
+    (tmp_path / "d").symlink_to(place / "d")
+    (tmp_path / "c").symlink_to(place / "c")
+    told = train(tmp_path, kind, "--validation-only", out="r", epochs=1)
+    result = train(tmp_path, kind, "--resume", out="r", epochs=1)
+    assert result["valid"] == told["valid"]
+    assert result["peak_memory_bytes"] >= told["peak_memory_bytes"]
+    evaluated = json.loads(run(evaluate, tmp_path / "r", "--json").stdout.splitlines()[-1])
+    assert {name: evaluated[name] for name in FIGURES} == {name: result[name] for name in FIGURES}
+    run(analyse, tmp_path / "r")
+    run(recommend, tmp_path / "r", "--all-users", "--out", tmp_path / "top.parquet")
+    exported = attempt(export, tmp_path / "r", "--out", tmp_path / "e")
+    if isinstance(settings_of(kind), SequenceSettings):
+        assert exported.exit_code == 0
+    else:
+        assert isinstance(exported.exception, UsageError)
+        assert f"crossan recommend {tmp_path / 'r'} --all-users" in exported.exception.remedy
+        assert not (tmp_path / "e").exists()
 
 
 def popular_sequences():

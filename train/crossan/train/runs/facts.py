@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
 
+from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
 
-__all__ = ["training_facts"]
+__all__ = ["earlier_facts", "training_facts"]
+
+
+def earlier_facts(folder: RunFolder) -> Mapping[str, Any]:
+    """Return what a run has recorded before it goes on, empty where that is nothing.
+
+    A damaged record is as good as none, because the run is about to write it anew.
+    """
+    try:
+        return folder.result() or folder.validation() or {}
+    except StoreIntegrityError:
+        return {}
 
 
 def training_facts(
-    model: nn.Module, folder: RunFolder, reached: TrainingProgress
+    model: nn.Module, folder: RunFolder, reached: TrainingProgress, earlier: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return parameters, epochs, seconds per epoch and bytes of memory at the most."""
+    """Return parameters, epochs, seconds per epoch and bytes of memory at the most.
+
+    Parameters
+    ----------
+    earlier
+        What `earlier_facts` gave before training. A process that found nothing left
+        to train has not used the memory that training took: the greater one stays.
+    """
+    memory = _peak_memory(next(chain(model.parameters(), model.buffers())).device)
+    if earlier.get("epochs") == reached.epoch:
+        memory = max(memory, earlier.get("peak_memory_bytes") or 0)
     return {
         "trainable_parameters": trainable_parameter_count(model),
         "init": folder.initial(),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,
-        "peak_memory_bytes": _peak_memory(next(chain(model.parameters(), model.buffers())).device),
+        "peak_memory_bytes": memory,
     }
 
 

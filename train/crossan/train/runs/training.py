@@ -24,7 +24,7 @@ from crossan.train.record.dataset_lock import protocol_facts
 from crossan.train.record.run_folder import RANKS_FILE
 from crossan.train.runs.contents import counts_of
 from crossan.train.runs.curves import Curves
-from crossan.train.runs.facts import training_facts
+from crossan.train.runs.facts import earlier_facts, training_facts
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan
@@ -50,13 +50,14 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
         Training diverged, or a checkpoint is damaged.
     """
     run, ranks = plan.run, plan.launch.ranks
+    earlier = earlier_facts(run.folder)
     with _curves(run, plan.launch) as curves:
         reached = fit(run.without_test(), ranks, on_epoch=curves.update)
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, should_write=True)
-        result |= training_facts(run.model, run.folder, reached)
+        result |= training_facts(run.model, run.folder, reached, earlier)
         run.folder.write_result(result)
         curves.finish(result)
     return result
@@ -79,6 +80,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         Training diverged, or a checkpoint is damaged.
     """
     run, ranks = plan.run, plan.launch.ranks
+    earlier = earlier_facts(run.folder)
     with _curves(run, plan.launch) as curves:
         reached = fit(run, ranks, on_epoch=curves.update)
         if not ranks.is_first:
@@ -98,7 +100,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
                 len(run.seen.item_ids),
                 run.settings.mask_history,
             ),
-            **training_facts(run.model, run.folder, reached),
+            **training_facts(run.model, run.folder, reached, earlier),
         }
         run.folder.write_validation(figures)
         curves.finish(figures)

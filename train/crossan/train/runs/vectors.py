@@ -16,7 +16,7 @@ from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
-__all__ = ["expert_weights", "item_vectors", "user_vectors"]
+__all__ = ["expert_weights", "item_vectors", "require_sequence_model", "user_vectors"]
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def item_vectors(opened: OpenedRun) -> Tensor:
     """
     if isinstance(opened.model, TableModel):
         return opened.model.propagate()[1]
-    return encode_items(_sequence_model(opened), opened.features)
+    return encode_items(require_sequence_model(opened), opened.features)
 
 
 def user_vectors(
@@ -58,7 +58,7 @@ def user_vectors(
         The model ranks by counts and has no vectors, or a history is empty or
         names a row that is none of the catalogue's.
     """
-    model = _sequence_model(opened)
+    model = require_sequence_model(opened)
     for number, history in enumerate(histories):
         _require_rows(number, history, len(opened.kept.item_ids))
     if items is None:
@@ -66,6 +66,24 @@ def user_vectors(
     if not len(histories):
         return items.new_empty((0, items.shape[1]))
     return encode_users(model, items, pad_left(histories, opened.settings.data.input_length))
+
+
+def require_sequence_model(opened: OpenedRun) -> SequenceModel:
+    """Return the model of a run, which must have vectors of items and of histories.
+
+    Raises
+    ------
+    UsageError
+        It counts, or has a vector for every user and none of a history.
+    """
+    if isinstance(opened.model, SequenceModel):
+        return opened.model
+    path = opened.folder.path
+    raise UsageError(
+        f"{path}: expected a run of a model that makes vectors of items and histories,"
+        f" got one of {opened.settings.model.kind}, which has none of a history",
+        remedy=f"Rank by its scores instead: crossan recommend {path} --all-users --out top.parquet",
+    )
 
 
 @torch.inference_mode()
@@ -105,16 +123,6 @@ def _weights_of(fusion: nn.Module, outputs: Tensor, presence: Tensor) -> Tensor:
         return weights
     chosen, weights = fusion.route(outputs, presence)
     return weights.new_zeros(presence.shape).scatter(1, chosen, weights)
-
-
-def _sequence_model(opened: OpenedRun) -> SequenceModel:
-    if isinstance(opened.model, SequenceModel):
-        return opened.model
-    raise UsageError(
-        f"{opened.folder.path}: expected a run of a model that makes vectors of items and histories,"
-        f" got one of {opened.settings.model.kind}, which has none of a history",
-        remedy="Rank by its scores instead: crossan recommend",
-    )
 
 
 def _require_rows(number: int, history: np.ndarray, item_count: int) -> None:
