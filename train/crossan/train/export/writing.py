@@ -28,9 +28,8 @@ from crossan.common.refusals import blaming, make_folder
 from crossan.common.stores.describing.licences import licences_of
 from crossan.train.export.page import readme
 from crossan.train.export.program import program_bytes
-from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
-from crossan.train.runs.vectors import item_vectors
+from crossan.train.runs.vectors import item_vectors, require_sequence_model
 
 __all__ = ["FORMAT_VERSION", "export_run", "require_vacant"]
 
@@ -55,14 +54,13 @@ def export_run(run: OpenedRun, out: Path, cache: Path | None = None) -> dict[str
     Raises
     ------
     UsageError
-        The folder is not empty, or the model has no vectors.
+        The folder is not empty, or the model makes no vectors of histories.
     ResourceError
         The system refuses to write.
     """
     require_vacant(out)
+    encoder = require_sequence_model(run).sequence_encoder.float()
     vectors = item_vectors(run).float().contiguous()
-    assert isinstance(run.model, SequenceModel)  # others have no vectors
-    encoder = run.model.sequence_encoder.float()
     length = run.settings.data.input_length
     weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     files = {

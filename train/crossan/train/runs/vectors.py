@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
 
-__all__ = ["expert_weights", "item_vectors", "user_vectors"]
+__all__ = ["expert_weights", "item_vectors", "require_sequence_model", "user_vectors"]
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def item_vectors(opened: OpenedRun) -> Tensor:
     """
     if isinstance(opened.model, TableModel):
         return opened.model.propagate()[1]
-    return encode_items(_sequence_model(opened), opened.features)
+    return encode_items(require_sequence_model(opened), opened.features)
 
 
 def user_vectors(
@@ -58,7 +59,7 @@ def user_vectors(
         The model ranks by counts and has no vectors, or a history is empty or
         names a row that is none of the catalogue's.
     """
-    model = _sequence_model(opened)
+    model = require_sequence_model(opened)
     for number, history in enumerate(histories):
         _require_rows(number, history, len(opened.kept.item_ids))
     if items is None:
@@ -107,13 +108,23 @@ def _weights_of(fusion: nn.Module, outputs: Tensor, presence: Tensor) -> Tensor:
     return weights.new_zeros(presence.shape).scatter(1, chosen, weights)
 
 
-def _sequence_model(opened: OpenedRun) -> SequenceModel:
+def require_sequence_model(opened: OpenedRun) -> SequenceModel:
+    """Return the model of a run that makes vectors of items and of histories.
+
+    Raises
+    ------
+    UsageError
+        It makes none of a history: it ranks by counts, or knows its users by a table.
+    """
     if isinstance(opened.model, SequenceModel):
         return opened.model
     raise UsageError(
         f"{opened.folder.path}: expected a run of a model that makes vectors of items and histories,"
         f" got one of {opened.settings.model.kind}, which has none of a history",
-        remedy="Rank by its scores instead: crossan recommend",
+        remedy=(
+            "Rank by its scores instead:"
+            f" crossan recommend {shlex.quote(str(opened.folder.path))} --all-users --out top.parquet"
+        ),
     )
 
 
