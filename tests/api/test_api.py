@@ -1,7 +1,6 @@
-"""crossan.api beyond its examples: ids that are unknown, code of one's own, what commands give too."""
+"""crossan.api beyond its examples: ids that are unknown, questions that mean nothing, what commands give too."""
 
 import json
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +12,10 @@ from crossan import api
 from crossan.cache_schema.errors import StoreNotFoundError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.code_names import ALLOW_CODE
 from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, store_folder
 from crossan.train.cli import evaluate, recommend
 from support.commands import run as run_command
-from support.distributions import look_anew
 from support.fabricated import write_rows, write_store
-
-SMALL = {"model.width": 16, "max_epochs": 1, "batch_size": 32, "optimiser": {"lr": 0.01}}
 
 
 @pytest.fixture
@@ -59,10 +54,17 @@ def test_an_item_without_a_medium_is_known_and_absent(world):
         ),
         (["i00", "no", "nope"], api.UnknownIdError, r"item no: .*\(2 such ids\)"),
         (["x" * 30_000], api.UnknownIdError, "not among the 40"),
-        ([""], api.UnknownIdError, "not among the 40"),
+        ([""], api.UnknownIdError, "item '': not among the 40"),
         ("i00", api.UsageError, "expected a sequence of item ids, got 'i00'"),
         ([7], api.UsageError, "expected item ids as text, got 7 of type int"),
         (7, api.UsageError, "expected a sequence of item ids, got 7"),
+        (b"i00", api.UsageError, "expected a sequence of item ids, got b'i00'"),
+        (None, api.UsageError, "expected a sequence of item ids, got None"),
+        ({"i00", "i01"}, api.UsageError, "expected a sequence of item ids, got {"),
+        (np.array("i00"), api.UsageError, "expected a sequence of item ids, got array"),
+        (np.array([["i00"]]), api.UsageError, "expected item ids as text"),
+        (["x" * 1_024], api.UnknownIdError, r"item 'x+\.\.\. \(1,026 characters\): not among"),
+        ([" i00"], api.UnknownIdError, "item ' i00': not among"),
     ],
 )
 def test_ids_that_are_unknown_or_none_are_refused(text, ids, error, match):
@@ -102,6 +104,13 @@ def test_bfloat16_stays_what_it_is(tmp_path):
 def test_a_modality_without_a_store_and_one_with_two_are_told_apart(world, tmp_path):
     cache = api.open_cache(world / "cache", world / "data")
     assert (list(cache), "audio" in cache, len(cache)) == (["text", "image"], False, 2)
+    assert (cache.get("audio"), cache.get("audio", 0), [] in cache) == (None, 0, False)
+    with pytest.raises(
+        api.UsageError, match=r"no_cache: expected a folder.*(.|\n)*crossan-extract"
+    ):
+        api.open_cache(tmp_path / "no_cache", world / "data")
+    with pytest.raises(api.UsageError, match="a sequence of layer numbers, got 1"):
+        cache["text"].rows(["i00"], layers=1)
     with pytest.raises(StoreNotFoundError, match="expected a store of 'audio'.* found text, image"):
         cache["audio"]
     write_rows(tmp_path / "d", [("u", "i00", 1)])
@@ -192,9 +201,15 @@ def test_a_model_that_counts_has_scores_and_no_vectors(world):
         ),
         (lambda run: run.recommend([]), api.UsageError, "at least one item"),
         (lambda run: run.recommend(["i01"], top=0), api.UsageError, "top to be at least 1"),
+        (lambda run: run.recommend(["i01"], top=1.5), api.UsageError, "whole number, got 1.5"),
+        (lambda run: run.similar("i01", top=-1), api.UsageError, "top to be at least 1"),
+        (lambda run: run.similar("i01", top="3"), api.UsageError, "whole number, got '3'"),
+        (lambda run: run.scores(), api.UsageError, "one of history and user"),
+        (lambda run: run.user_vectors(None), api.UsageError, "histories, each a list"),
+        (lambda run: run.evaluate("nothing"), api.UsageError, "all, unseen-only, none, got"),
         (lambda run: run.scores("i01"), api.UsageError, "sequence of item ids"),
         (lambda run: run.scores(["nope"]), KeyError, "not among the 40 items of the run"),
-        (lambda run: run.user_vectors(["i01"]), api.UsageError, "a list of histories"),
+        (lambda run: run.user_vectors(["i01"]), api.UsageError, "a sequence of histories"),
         (lambda run: run.user_vectors([[]]), api.UsageError, r"histories\[0\]"),
         (lambda run: run.similar("nope"), KeyError, "nope"),
         (lambda run: run.expert_weights(["nope"]), KeyError, "nope"),
@@ -208,150 +223,3 @@ def test_a_question_that_means_nothing_is_refused(first, ask, error, match):
 def test_a_folder_without_a_run_is_said(tmp_path):
     with pytest.raises(api.UsageError, match="no run at"):
         api.open_run(tmp_path)
-
-
-def test_training_gives_the_bytes_of_the_command(world, tmp_path):
-    """The run of the fixture was trained by crossan-train; this is the same from Python."""
-    settings = (world / "runs" / "first" / "config.toml").read_text()
-    (tmp_path / "same.toml").write_text(settings)
-    run = api.train(
-        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu",
-        settings=tmp_path / "same.toml",
-    )  # fmt: skip
-    weights = "checkpoints/best/model.safetensors"
-    assert (run.path / weights).read_bytes() == (world / "runs/first" / weights).read_bytes()
-    assert run.result["test"] == api.open_run(world / "runs" / "first").result["test"]
-    again = api.train(
-        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu", resume=True,
-        settings=tmp_path / "same.toml",
-    )  # fmt: skip
-    assert again.result == run.result
-
-
-@pytest.mark.parametrize(
-    ("more", "match"),
-    [
-        (
-            {"settings": {"model.wdith": 3}},
-            "unknown setting 'model.wdith'; did you mean 'model.width'",
-        ),
-        ({"max_epoch": 3}, "unknown setting 'max_epoch'; did you mean 'max_epochs'"),
-        ({"optimiser__lr": -1.0}, "optimiser.lr"),
-        ({"settings": ["a=1"]}, "expected a TOML file or a mapping"),
-        ({"model": "crossam"}, "did you mean 'crossan'"),
-        ({"fusion": "momeff"}, "did you mean 'momef'"),
-    ],
-)
-def test_a_wrong_setting_is_refused_before_anything_is_written(world, tmp_path, more, match):
-    with pytest.raises(api.UsageError, match=match):
-        api.train(dataset=world / "d", cache=world / "c", out=tmp_path / "r", **more)
-    assert not (tmp_path / "r").exists()
-
-
-def test_a_recipe_stands_below_what_is_given(world, tmp_path):
-    run = api.train(
-        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu",
-        recipe="table3/50k-TI", settings={"model.width": 16, "model.bottleneck_dim": 8},
-        max_epochs=1, batch_size=32, model__top_k=2,
-    )  # fmt: skip
-    assert (run.settings["model"]["width"], run.settings["max_epochs"]) == (16, 1)
-    assert run.settings["data"]["modality"] == ["text", "image"]  # the row's
-    assert (run.path / "recipe.json").is_file()
-    with pytest.raises(api.UsageError, match="table3/50k-XY"):
-        api.train(dataset=world / "d", out=tmp_path / "other", recipe="table3/50k-XY")
-
-
-MODULE = """
-import torch
-
-
-class Mean(torch.nn.Module):
-    def __init__(self, modality_count, width):
-        super().__init__()
-        self.scale = torch.nn.Parameter(torch.ones(width))
-
-    def forward(self, outputs, presence):
-        return self.scale * outputs.sum(dim=1) / presence.sum(dim=1, keepdim=True)
-
-
-def bpr(batch):
-    positive = batch.scores.gather(1, batch.positive[:, None])
-    terms = torch.nn.functional.softplus(batch.scores - positive)
-    return (terms * batch.is_negative).sum() / batch.is_negative.sum().clamp(min=1)
-"""
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A module of the user's own, importable by its name."""
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "shop_parts_of_mine.py").write_text(MODULE)
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    look_anew()
-    import shop_parts_of_mine as module
-
-    yield module
-    del sys.modules["shop_parts_of_mine"]
-
-
-def test_parts_of_a_module_are_recorded_and_opened_where_they_are_allowed(
-    world, tmp_path, own, monkeypatch, capsys
-):
-    run = api.train(
-        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu", model="frozen",
-        fusion=own.Mean, objective=own.bpr, settings=SMALL,
-    )  # fmt: skip
-    assert "no module that another process can import" not in capsys.readouterr().err
-    assert run.settings["model"]["fusion"] == "shop_parts_of_mine:Mean"
-    assert run.settings["objective"]["kind"] == "shop_parts_of_mine:bpr"
-    best = run.recommend(user="u001").to_pylist()
-    with pytest.raises(
-        api.ConfigError, match="model.fusion=shop_parts_of_mine:Mean: expected leave"
-    ):
-        run_command(evaluate, run.path, "--json")
-    with pytest.raises(api.ConfigError, match=f"{ALLOW_CODE}=shop_parts_of_mine"):
-        api.open_run(run.path).recommend(user="u001")
-    assert api.open_run(run.path, fusion=own.Mean).recommend(user="u001").to_pylist() == best
-    monkeypatch.setenv(ALLOW_CODE, "shop_parts_of_mine")
-    assert (
-        json.loads(run_command(evaluate, run.path, "--json").stdout)["test"] == run.result["test"]
-    )
-    shown = json.loads(run_command(recommend, run.path, "--user", "u001", "--json").stdout)
-    assert [item["item_id"] for item in shown["items"]] == [item["item_id"] for item in best]
-
-
-def test_a_class_of_a_notebook_is_said_to_be_lost_and_opens_where_it_is_passed(
-    world, tmp_path, own, capsys
-):
-    class Mine(own.Mean):
-        pass
-
-    run = api.train(
-        dataset=world / "d", cache=world / "c", out=tmp_path / "r", device="cpu", model="frozen",
-        fusion=Mine, settings=SMALL,
-    )  # fmt: skip
-    said = capsys.readouterr().err
-    assert "fusion: " in said
-    assert "open_run(..., fusion=...)" in said
-    best = run.recommend(user="u001").to_pylist()
-    with pytest.raises(api.ConfigError, match="defined in a notebook, a script or a function"):
-        api.open_run(run.path).item_vectors()
-    assert api.open_run(run.path, fusion=Mine).recommend(user="u001").to_pylist() == best
-    with pytest.raises(api.UsageError, match="objective: expected none, .* but with in-batch"):
-        api.open_run(run.path, fusion=Mine, objective=own.bpr)
-
-
-@pytest.mark.parametrize(
-    ("fusion", "match"),
-    [
-        (lambda modality_count, width: "nothing", "expected a subclass of nn.Module"),
-        (3, "a class, a function or an object that a module has a name for"),
-    ],
-)
-def test_what_is_no_fusion_is_refused(world, tmp_path, fusion, match):
-    with pytest.raises(api.ConfigError, match=match):
-        api.train(
-            dataset=world / "d", cache=world / "c", out=tmp_path / "r", model="frozen",
-            fusion=fusion, settings=SMALL,
-        )  # fmt: skip
-    assert not (tmp_path / "r").exists()

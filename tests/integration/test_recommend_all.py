@@ -71,6 +71,14 @@ def test_a_file_of_users_gives_theirs_in_its_order(place, tmp_path):
     assert list(lists_in(out)) == ["u007", "u003"]
 
 
+def test_a_user_named_twice_has_one_list(place, tmp_path):
+    (tmp_path / "users.txt").write_bytes(b"u007\r\nu003\r\nu007\r\nu007")
+    out = tmp_path / "t.parquet"
+    shown = run(recommend, place / "popularity", "--users", tmp_path / "users.txt", "--out", out)
+    assert "2 lines name a user again" in shown.stderr
+    assert {user: len(items) for user, items in lists_in(out).items()} == {"u007": 10, "u003": 10}
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

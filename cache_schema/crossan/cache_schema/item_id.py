@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_ID_BYTES", "id_fault", "shortened"]
+__all__ = ["LONGEST_ID_BYTES", "id_fault", "named", "shortened"]
 
 LONGEST_ID_BYTES = 1_024
 """The longest id, in bytes of UTF-8.
@@ -46,3 +46,12 @@ def shortened(value: object) -> str:
     if len(shown) <= _SHOWN_CHARACTERS:
         return shown
     return f"{shown[:_SHOWN_CHARACTERS]}... ({len(shown):,} characters)"
+
+
+def named(text: str) -> str:
+    """Return an id for a message: without quotes where nobody could mistake it, else shortened.
+
+    Quotes stay around one that is empty, long, or has a character that is shown as an escape.
+    """
+    shown = shortened(text)
+    return text if shown[1:-1] == text and text.strip() == text != "" else shown

@@ -100,7 +100,7 @@ def test_a_user_of_the_run_is_recommended_to_and_a_history_is_not(trained):
     scores[torch.from_numpy(opened.kept.sequence(3))] = float("-inf")
     best = opened.kept.item_ids[scores.argsort(descending=True)[:3]]
     assert [f'"{item}"' in shown.stdout for item in best.tolist()] == [True] * 3
-    with pytest.raises(UsageError, match="--history: expected a user that the run was trained on"):
+    with pytest.raises(UsageError, match="a history: expected a user that the run was trained on"):
         run(recommend, trained / "r", "--history", "i00,i01")
     assert item_vectors(opened).shape == (40, 64 + 64 + 1)
     with pytest.raises(UsageError, match="one of vbpr, which has none of a history"):

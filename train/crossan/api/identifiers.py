@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from crossan.api.errors import UnknownIdError, UsageError
-from crossan.cache_schema.item_id import id_fault, shortened
+from crossan.cache_schema.item_id import id_fault, named
 
-__all__ = ["rows_of", "texts_of"]
+__all__ = ["rows_of", "sequence_of", "texts_of", "whole_number"]
 
 _LOOKED_THROUGH = 20_000
 """Ids among which the nearest ones are looked for."""
@@ -31,18 +33,57 @@ def texts_of(ids: object, what: str) -> list[str]:
     Raises
     ------
     UsageError
-        It is one text, no sequence, or holds something that is no text.
+        It is one text, no sequence, or holds something that is no text. A set is none: what is
+        returned for its ids would be in an order that nobody knows.
     """
-    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
-        raise UsageError(f"expected a sequence of {what} ids, got {ids!r:.200}")
-    values = ids.to_pylist() if hasattr(ids, "to_pylist") else list(ids)
-    for value in values:
+    for value in (values := sequence_of(ids, f"{what} ids")):
         if not isinstance(value, str):
             raise UsageError(
                 f"expected {what} ids as text, got {value!r:.200} of type {type(value).__name__}",
                 remedy=f"Ids are text in crossan: '{value}'" if isinstance(value, int) else None,
             )
     return [str(value) for value in values]
+
+
+def sequence_of(values: object, what: str) -> list[Any]:
+    """Return what somebody gave as a sequence as a list.
+
+    Parameters
+    ----------
+    values
+        A list, a tuple, or an array of NumPy, Arrow or pandas.
+    what
+        What should be in it, for errors: ``"item ids"``.
+
+    Raises
+    ------
+    UsageError
+        It is one text, or has no order.
+    """
+    # An array of no dimension has __iter__ too, and refuses to be iterated.
+    is_one = isinstance(values, str | bytes) or getattr(values, "ndim", 1) == 0
+    if is_one or isinstance(values, set | frozenset) or not isinstance(values, Iterable):
+        raise UsageError(f"expected a sequence of {what}, got {values!r:.200}")
+    if hasattr(values, "to_pylist"):
+        return list(values.to_pylist())
+    return list(values)
+
+
+def whole_number(value: object, name: str) -> int:
+    """Return an argument that counts something, 1 or more.
+
+    Raises
+    ------
+    UsageError
+        It is no whole number, or less than 1.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UsageError(f"expected {name} to be a whole number, got {value!r:.200}") from error
+    if number < 1:
+        raise UsageError(f"expected {name} to be at least 1, got {number}")
+    return number
 
 
 def rows_of(
@@ -95,7 +136,7 @@ def _unknown(
     gone: npt.NDArray[np.str_] | None,
 ) -> UnknownIdError:
     first = lacking[0]
-    shown = shortened(first)[1:-1]
+    shown = named(first)
     more = f" ({len(lacking):,} such ids)" if len(lacking) > 1 else ""
     if gone is not None and first in gone.tolist():
         return UnknownIdError(f"{what} {shown}: was deleted from {where}{more}")

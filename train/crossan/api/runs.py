@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from crossan.api.errors import UsageError
-from crossan.api.identifiers import rows_of
-from crossan.api.opened import OpenedModel, array
+from crossan.api.identifiers import whole_number
+from crossan.api.opened import OpenedModel, array, metrics_table
 from crossan.train.record.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -27,6 +26,15 @@ class Run:
 
     Histories are item ids, oldest first. The model reads the last ten of them,
     or as many as ``data.max_items`` leaves, and recommends nothing that is in one.
+
+    Examples
+    --------
+    >>> run.model, run.modalities, run.settings["model"]["width"]
+    ('crossan', ('text', 'image'), 16)
+    >>> run.items[:2], run.users[0]
+    (['i00', 'i01'], 'u000')
+    >>> run.metrics.column_names[:3], sorted(run.result["test"])[:2]
+    (['epoch', 'loss', 'hr@5'], ['hr@10', 'hr@20'])
     """
 
     def __init__(self, folder: RunFolder, opened: OpenedModel) -> None:
@@ -44,88 +52,39 @@ class Run:
 
     @property
     def model(self) -> str:
-        """Kind of the model that was trained.
-
-        Examples
-        --------
-        >>> run.model
-        'crossan'
-        """
+        """Kind of the model that was trained."""
         return self._folder.settings().model.kind
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting of the run by group, as ``config.toml`` has them.
-
-        Examples
-        --------
-        >>> run.settings["model"]["width"]
-        16
-        """
+        """Every setting of the run by group, as ``config.toml`` has them."""
         return self._folder.settings().model_dump(mode="json")
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The figures of ``result.json``, None before the run is finished.
-
-        Examples
-        --------
-        >>> sorted(run.result["test"])[:2]
-        ['hr@10', 'hr@20']
-        """
+        """The figures of ``result.json``, None before the run is finished."""
         return self._folder.result()
 
     @property
     def metrics(self) -> pa.Table:
-        """A row for each epoch: ``epoch``, ``loss``, and the validation metrics by name.
-
-        Examples
-        --------
-        >>> run.metrics.column_names[:3]
-        ['epoch', 'loss', 'hr@5']
-        """
-        import pyarrow as pa
-
-        lines = self._folder.metrics()
-        rows = [
-            {"epoch": line["epoch"], "loss": line.get("loss"), **(line.get("valid") or {})}
-            for line in lines
-        ]
-        return pa.Table.from_pylist(rows)
+        """A row for each epoch: ``epoch``, ``loss``, and the validation metrics by name."""
+        return metrics_table(self._folder)
 
     @property
     def items(self) -> list[str]:
-        """The ids of the catalogue, in the order of `item_vectors` and `scores`.
-
-        Examples
-        --------
-        >>> run.items[:2]
-        ['i00', 'i01']
-        """
+        """The ids of the catalogue, in the order of `item_vectors` and `scores`."""
         ids: list[str] = self._opened.run.kept.item_ids.tolist()
         return ids
 
     @property
     def users(self) -> list[str]:
-        """The ids of the users that the run has learned from, sorted.
-
-        Examples
-        --------
-        >>> run.users[0]
-        'u000'
-        """
+        """The ids of the users that the run has learned from, sorted."""
         ids: list[str] = self._opened.run.kept.user_ids.tolist()
         return ids
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that the model reads, in the order of `gates` and `expert_weights`.
-
-        Examples
-        --------
-        >>> run.modalities
-        ('text', 'image')
-        """
+        """The modalities that the model reads, in the order of `gates` and `expert_weights`."""
         return tuple(modality.value for modality in self._opened.run.features.modalities)
 
     def history(self, user: str) -> list[str]:
@@ -142,8 +101,7 @@ class Run:
         6
         """
         kept = self._opened.run.kept
-        (row,) = rows_of([user], kept.user_ids, "user", str(self.path))
-        items: list[str] = kept.item_ids[kept.sequence(int(row))].tolist()
+        items: list[str] = kept.item_ids[kept.sequence(self._opened.user_row(user))].tolist()
         return items
 
     def item_vectors(self) -> npt.NDArray[np.float32]:
@@ -180,34 +138,21 @@ class Run:
         """
         from crossan.train.runs.vectors import user_vectors
 
-        if isinstance(histories, str) or any(isinstance(one, str) for one in histories):
-            raise UsageError(
-                f"expected a list of histories, each a list of item ids, got {histories!r:.200}"
-            )
-        rows = [self._opened.rows(history) for history in histories]
+        rows = self._opened.rows_of_histories(histories)
         return array(user_vectors(self._opened.run, rows, items=self._opened.item_vectors))
 
-    def scores(self, history: object) -> npt.NDArray[np.float32]:
-        """Return the score of every item of `items` after a history, ``(items,)`` float32.
+    def scores(self, history: object = None, *, user: str | None = None) -> npt.NDArray[np.float32]:
+        """Return the score of every item of `items`, ``(items,)`` float32.
 
-        Nothing is left out: items of the history have a score, too.
-
-        Raises
-        ------
-        UnknownIdError
-            An item is not in the catalogue.
+        It is that after a history, or for a user of the run. Nothing is left out: items of the
+        history have a score, too. Parameters and errors are those of `recommend`.
 
         Examples
         --------
         >>> run.scores(["i01", "i02"]).shape
         (40,)
         """
-        import torch
-
-        ranker = self._opened.ranker_of(self._opened.rows(history))
-        with torch.inference_mode():
-            users = torch.zeros(1, dtype=torch.int64, device=ranker.device)
-            return array(ranker.scores(users, slice(0, ranker.item_count))[0].clone())
+        return self._opened.scores(self._opened.reader(history, user))
 
     def recommend(
         self, history: object = None, *, user: str | None = None, top: int = 10
@@ -222,7 +167,7 @@ class Run:
         history
             Item ids, oldest first.
         user
-            A user of the run instead.
+            A user of the run instead. `vbpr` has a vector for each of them, and takes no history.
         top
             How many items.
 
@@ -231,7 +176,7 @@ class Run:
         UnknownIdError
             No such user, or an item that is not in the catalogue.
         UsageError
-            Both or neither of history and user, or an empty history.
+            Both or neither of history and user, an empty history, or one for such a model.
 
         Examples
         --------
@@ -240,16 +185,7 @@ class Run:
         >>> run.recommend(user="u001", top=5).num_rows
         5
         """
-        from crossan.train.evaluation.best import best_items
-
-        if (history is None) == (user is None):
-            raise UsageError("recommend: expected one of history and user")
-        if top < 1:
-            raise UsageError(f"recommend: expected top to be at least 1, got {top}")
-        rows = self._opened.rows(self.history(user) if user is not None else history)
-        best, scores = best_items(self._opened.ranker_of(rows), [rows], top)
-        is_item = best[0].numpy() >= 0
-        return self._opened.table("score", best[0].numpy()[is_item], scores[0].numpy()[is_item])
+        return self._opened.best(self._opened.reader(history, user), whole_number(top, "top"))
 
     def similar(self, item_id: str, *, top: int = 10) -> pa.Table:
         """Return the items whose vectors are nearest to that of an item, by their cosine.
@@ -261,7 +197,7 @@ class Run:
         UnknownIdError
             The item is not in the catalogue.
         UsageError
-            The model ranks by counts, and has no vectors.
+            The model ranks by counts, and has no vectors, or ``top`` is less than 1.
 
         Examples
         --------
@@ -269,9 +205,7 @@ class Run:
         ['rank', 'item_id', 'similarity', 'title']
         """
         (row,) = self._opened.rows([item_id])
-        cosines = self._opened.cosines(int(row))
-        order = np.argsort(-cosines, kind="stable")[: min(top, len(cosines) - 1)]
-        return self._opened.table("similarity", order, cosines[order])
+        return self._opened.nearest(int(row), whole_number(top, "top"))
 
     def gates(self) -> npt.NDArray[np.float32]:
         """Return the weights of the gates (Eq. 5), ``(modality, layer, modality + 1)``.
@@ -289,10 +223,7 @@ class Run:
         >>> run.gates().shape
         (2, 2, 3)
         """
-        towers = getattr(self._opened.encoder, "towers", None)
-        if towers is None or not hasattr(towers, "gate_weights"):
-            raise UsageError(f"{self.path}: expected a model with gates, got {self.model}")
-        return array(towers.gate_weights())
+        return self._opened.gates()
 
     def expert_weights(self, item_ids: object = None) -> npt.NDArray[np.float32]:
         """Return how much of each modality MOMEF takes for items (Eq. 6), ``(items, modality)``.
@@ -333,12 +264,14 @@ class Run:
             Which of a user's items are left out of the ranking: ``all``, ``unseen-only`` or
             ``none``; by default as the run was trained.
 
+        Raises
+        ------
+        UsageError
+            Another mask.
+
         Examples
         --------
         >>> run.evaluate()["test"] == run.result["test"]
         True
         """
-        from crossan.train.runs.training import evaluate_run
-
-        opened = self._opened.run
-        return evaluate_run(opened, mask_history or opened.settings.mask_history)
+        return self._opened.evaluate(mask_history)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from crossan.api.datasets import Dataset, open_dataset
 from crossan.api.errors import UsageError
-from crossan.api.identifiers import rows_of
+from crossan.api.identifiers import rows_of, sequence_of
 from crossan.cache_schema.errors import StoreNotFoundError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore, find_stores, open_store
@@ -53,23 +54,35 @@ def open_cache(
     """
     opened = dataset if isinstance(dataset, Dataset) else open_dataset(dataset)
     folder = require_cache(Path(path))
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: expected a folder of stores, found none",
+            remedy=f"Make it: {_extraction(opened, folder)}",
+        )
     found = {modality: find_stores(folder, opened.name, modality) for modality in Modality}
     named = [open_store(store) for store in stores]
     chosen = {store.identity.modality: [store.path] for store in named}
-    return Cache(folder, opened.name, {**found, **chosen})
+    return Cache(folder, opened, {**found, **chosen})
+
+
+def _extraction(dataset: Dataset, cache: Path) -> str:
+    places = f"--dataset {shlex.quote(str(dataset.path))} --cache {shlex.quote(str(cache))}"
+    return f"crossan-extract --modality all {places}"
 
 
 class Cache(Mapping[str, "Store"]):
     """The stores of a dataset by modality, as `open_cache` gives them."""
 
-    def __init__(self, path: Path, dataset: str, found: Mapping[Modality, Sequence[Path]]) -> None:
+    def __init__(
+        self, path: Path, dataset: Dataset, found: Mapping[Modality, Sequence[Path]]
+    ) -> None:
         self._path, self._dataset = path, dataset
         self._found = {modality: list(found[modality]) for modality in Modality if found[modality]}
         self._opened: dict[Modality, Store] = {}
 
     def __repr__(self) -> str:
         """Return the folder and the modalities."""
-        return f"<Cache {self._path} of {self._dataset}: {', '.join(self) or 'no store'}>"
+        return f"<Cache {self._path} of {self._dataset.name}: {', '.join(self) or 'no store'}>"
 
     def __iter__(self) -> Iterator[str]:
         """Return the modalities of which there is a store, in their fixed order."""
@@ -81,7 +94,17 @@ class Cache(Mapping[str, "Store"]):
 
     def __contains__(self, modality: object) -> bool:
         """Whether there is a store of a modality."""
-        return modality in set(self)
+        return modality in list(self)
+
+    def get(self, modality: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping has it
+        """Return the store of a modality, or something else where there is none.
+
+        Examples
+        --------
+        >>> cache.get("audio") is None
+        True
+        """
+        return self[modality] if modality in self else default  # noqa: SIM401 - this is get
 
     def __getitem__(self, modality: str) -> Store:
         """Return the store of a modality: ``text``, ``image``, ``video`` or ``audio``.
@@ -93,12 +116,12 @@ class Cache(Mapping[str, "Store"]):
         UsageError
             There are several.
         """
-        if modality not in set(self):
+        if modality not in self:
             there = ", ".join(self) or "none"
             raise StoreNotFoundError(
-                f"{self._path}: expected a store of {modality!r:.40} for dataset {self._dataset},"
+                f"{self._path}: expected a store of {modality!r:.40} for dataset {self._dataset.name},"
                 f" found {there}",
-                remedy="crossan-extract --modality all --dataset DATASET --cache CACHE",
+                remedy=_extraction(self._dataset, self._path),
             )
         one = Modality(modality)
         if one not in self._opened:
@@ -202,7 +225,7 @@ class Store:
         >>> cache["text"].rows(["i02", "i01"], layers=[1]).dtype
         dtype('float16')
         """
-        return self._store.read(self._rows(item_ids), layers)
+        return self._store.read(self._rows(item_ids), _layers(layers))
 
     def tensor(self, item_ids: object, *, layers: Sequence[int] | None = None) -> torch.Tensor:
         """Return the hidden states of items as a torch tensor on the CPU, in the stored dtype.
@@ -216,12 +239,9 @@ class Store:
         """
         import torch
 
-        rows = self._rows(item_ids)
-        if self.dtype != "bfloat16":
-            return torch.from_numpy(self._store.read(rows, layers))
-        decoded = torch.from_numpy(self._store.read(rows, layers))
+        states = torch.from_numpy(self.rows(item_ids, layers=layers))
         # Exact: the float32 that was decoded is the bfloat16 with zeros behind it.
-        return decoded.to(torch.bfloat16)
+        return states.to(torch.bfloat16) if self.dtype == "bfloat16" else states
 
     def status(self, item_ids: object) -> list[str]:
         """Return what the store knows of items.
@@ -251,3 +271,7 @@ class Store:
         store = self._store
         where = f"the {self.modality} store {self.path}"
         return rows_of(item_ids, store.item_ids, "item", where, store.deleted_ids)
+
+
+def _layers(layers: object) -> list[int] | None:
+    return None if layers is None else sequence_of(layers, "layer numbers")

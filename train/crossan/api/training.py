@@ -149,7 +149,7 @@ def train(
     named = {name.replace("__", "."): value for name, value in more.items()}
     values = {**_values(settings), **named, **_given(given)}
     files = [Path(settings)] if isinstance(settings, Path | str) else []
-    flags = [FlagValue(f"{name}=", name, value) for name, value in values.items()]
+    flags = [FlagValue(f"{name} =", name, value) for name, value in values.items()]
     row = None if recipe is None else find_recipe(recipe)
     bases = [] if row is None else [base_of(row)]
     chosen = load_settings(RunSettings, files=files, flags=flags, environment={}, bases=bases)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from crossan.cache_schema.errors import DataError
-from crossan.cache_schema.item_id import LONGEST_ID_BYTES, id_fault, shortened
+from crossan.cache_schema.item_id import LONGEST_ID_BYTES, id_fault, named, shortened
 
 __all__ = [
     "check_ids",
@@ -252,7 +252,7 @@ def _digits_of_decimals(column: pa.ChunkedArray, source: Path | str, name: str) 
 
 
 def _type_error(column: pa.ChunkedArray, source: Path | str, name: str, what: str) -> DataError:
-    message = f"expected {what}, found the type {shortened(str(column.type))[1:-1]}"
+    message = f"expected {what}, found the type {named(str(column.type))}"
     if not len(column):
         return DataError(f"{source}, column {name}: {message}")
     return row_error(source, name, max(0, first_row(pc.is_valid(column))), message)

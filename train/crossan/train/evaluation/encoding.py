@@ -192,9 +192,9 @@ def _rows_of(users: HasHistory, user_count: int) -> Tensor:
         return torch.arange(user_count)  # a split has all users of the run, in order
     if users.rows is None:
         raise UsageError(
-            "--history: expected a user that the run was trained on, as its model has a vector for"
+            "a history: expected a user that the run was trained on, as its model has a vector for"
             " each of these and makes none of a history",
-            remedy="Name one of them: crossan recommend RUN --user USER",
+            remedy="Name one of them: crossan recommend RUN --user USER, or user=USER in Python",
         )
     return users.rows
 

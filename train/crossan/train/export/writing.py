@@ -54,7 +54,7 @@ def export_run(run: OpenedRun, out: Path, cache: Path | None = None) -> dict[str
     Raises
     ------
     UsageError
-        The folder is not empty, or the model has no vectors of histories.
+        The folder is not empty, or the model makes no vectors of histories.
     ResourceError
         The system refuses to write.
     """

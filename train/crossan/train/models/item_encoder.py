@@ -7,7 +7,8 @@ one that ``model.fusion`` names, or the one that belongs to the towers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,9 @@ _MAKE_FUSION: dict[str, MakeFusion] = {
 """Our own fusions beside MOMEF, which alone has settings."""
 
 
+_HALF_OR_SINGLE = (torch.float32, torch.bfloat16, torch.float16)
+
+
 def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
     """Return the fusion that settings name, with random weights.
 
@@ -86,25 +90,53 @@ def make_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
         the user's own cannot be used.
     """
     if names_code(settings.fusion):
-        return _own_fusion(settings, modality_count)
+        return _others_fusion(load_code(settings.fusion, "model.fusion"), settings, modality_count)
     make = _MAKE_FUSION.get(settings.fusion)
     if settings.fusion in plugin_names(FUSIONS_GROUP):
-        make = cast(MakeFusion, load_plugin(FUSIONS_GROUP, settings.fusion, FUSIONS))
+        plugin = load_plugin(FUSIONS_GROUP, settings.fusion, FUSIONS)
+        return _others_fusion(plugin, settings, modality_count)
     if make is None:
         top_k = min(settings.top_k, modality_count)
         return Momef(modality_count, settings.width, top_k, settings.combine)
     return make(modality_count, settings.width)
 
 
-def _own_fusion(settings: ContentSettings, modality_count: int) -> nn.Module:
-    make = load_code(settings.fusion, "model.fusion")
+def _others_fusion(make: object, settings: ContentSettings, modality_count: int) -> nn.Module:
     fusion = make(modality_count, settings.width) if callable(make) else make
     if not isinstance(fusion, nn.Module):
         raise ConfigError(
             f"model.fusion={settings.fusion}: expected a subclass of nn.Module, or a function that"
             f" returns one from the number of modalities and the width, got {make!r}"
         )
+    fusion.register_forward_hook(_VectorsRequired(settings.fusion, settings.width))
     return fusion
+
+
+@dataclass(frozen=True, slots=True)
+class _VectorsRequired:
+    """Refuse what a fusion of the user's own gives where it is no item vectors.
+
+    Where it is read the error would be torch's, of a line that the user does not know.
+    """
+
+    name: str
+    width: int
+
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...], given: object) -> None:
+        """Take what was given, as a hook of torch does after a forward pass."""
+        outputs: Tensor = inputs[0]
+        expected = (len(outputs), self.width)
+        if isinstance(given, Tensor) and given.shape == expected and given.dtype in _HALF_OR_SINGLE:
+            return
+        found = (
+            f"{tuple(given.shape)} {str(given.dtype).removeprefix('torch.')}"
+            if isinstance(given, Tensor)
+            else type(given).__name__
+        )
+        raise ConfigError(
+            f"model.fusion={self.name}: expected item vectors (items, width) = {expected} float32,"
+            f" got {found}"
+        )
 
 
 def adapter_dtype(settings: AdapterSettings) -> torch.dtype | None:

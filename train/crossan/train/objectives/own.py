@@ -91,6 +91,11 @@ class OwnLoss:
                 f"objective.kind={self._name}: expected a tensor of one number as the loss of a"
                 f" batch, got {shape}"
             )
+        if not loss.requires_grad:
+            raise ConfigError(
+                f"objective.kind={self._name}: expected a loss that depends on batch.scores by"
+                " operations of torch, got one without a gradient"
+            )
         return loss.reshape(())
 
     def _batch(self, scores: Tensor, columns: BatchColumns) -> BatchScores:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
-from crossan.cache_schema.item_id import id_fault, shortened
+from crossan.cache_schema.item_id import id_fault, named
 from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import ranker_maker
 from crossan.train.runs.opening import OpenedRun
@@ -76,9 +76,9 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
     known = {str(item): row for row, item in enumerate(run.kept.item_ids)}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        shown = ", ".join(shortened(name)[1:-1] for name in unknown[:5])
+        shown = ", ".join(named(name) for name in unknown[:5])
         raise UsageError(
-            f"--history {shortened(text)[1:-1]}: not in the catalogue of {len(known):,} items:"
+            f"--history {named(text)}: not in the catalogue of {len(known):,} items:"
             f" {shown or 'nothing named'}"
         )
     return np.array([known[name] for name in names], dtype=np.int64)

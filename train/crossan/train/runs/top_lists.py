@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.console import progress
+from crossan.common.console import note, progress
 from crossan.common.files import writing_whole
 from crossan.common.foreign import read_bounded
 from crossan.common.refusals import blaming, make_folder
@@ -100,21 +100,30 @@ def write_top_lists(
 def read_users(run: OpenedRun, path: Path) -> list[int]:
     """Return the places of the users that a file names, one on each line, in its order.
 
+    A user whom several lines name stands where the first of them does: the lists of all users are
+    joined by user, and a list that was there twice would count twice.
+
     Raises
     ------
     UsageError
         No such file, none that is text, or a line that names no user of the run.
     """
     try:
-        lines = read_bounded(path, UsageError, _LARGEST_FILE).decode("utf-8-sig").splitlines()
+        text = read_bounded(path, UsageError, _LARGEST_FILE).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise UsageError(f"--users {path}: expected a file of user ids, found none") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--users {path}: expected text in UTF-8: {error}") from error
-    named = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    # Not splitlines, which parts a line where an id has a separator of Unicode.
+    lines = enumerate(text.split("\n"), 1)
+    named = [(number, line.strip(" \t\r")) for number, line in lines if line.strip(" \t\r")]
     if not named:
         raise UsageError(f"--users {path}: expected user ids, one on each line, found none")
-    return [row_of_user(run, user, f"--users {path}, line {number}:") for number, user in named]
+    rows = [row_of_user(run, user, f"--users {path}, line {number}:") for number, user in named]
+    distinct = list(dict.fromkeys(rows))
+    if len(distinct) < len(rows):
+        note(f"--users {path}: {len(rows) - len(distinct):,} lines name a user again, left out")
+    return distinct
 
 
 def _table(run: OpenedRun, users: np.ndarray, rows: Tensor, scores: Tensor) -> pa.Table:

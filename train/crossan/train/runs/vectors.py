@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,7 +83,10 @@ def require_sequence_model(opened: OpenedRun) -> SequenceModel:
     raise UsageError(
         f"{path}: expected a run of a model that makes vectors of items and histories,"
         f" got one of {opened.settings.model.kind}, which has none of a history",
-        remedy=f"Rank by its scores instead: crossan recommend {path} --all-users --out top.parquet",
+        remedy=(
+            "Rank by its scores instead:"
+            f" crossan recommend {shlex.quote(str(path))} --all-users --out top.parquet"
+        ),
     )
 
 

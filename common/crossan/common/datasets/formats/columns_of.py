@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.cache_schema.item_id import shortened
+from crossan.cache_schema.item_id import named
 
 __all__ = [
     "INTERACTION_NAMES",
@@ -151,7 +151,7 @@ def _remedy(ours: str, present: Sequence[str]) -> str:
 
 
 def _listed(present: Sequence[str]) -> str:
-    shown = ", ".join(shortened(name)[1:-1] for name in present)
+    shown = ", ".join(named(name) for name in present)
     is_row = any(name.replace(".", "", 1).isdigit() for name in present)
     return shown + (" (the first line must be a header, is it a row?)" if is_row else "")
 
