@@ -96,7 +96,7 @@ class Cache(Mapping[str, "Store"]):
         """Whether there is a store of a modality."""
         return modality in list(self)
 
-    def get(self, modality: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping has it
+    def get(self, modality: str, default: Any = None) -> Store | Any:  # noqa: ANN401 - any
         """Return the store of a modality, or something else where there is none.
 
         Examples
