@@ -46,9 +46,7 @@ def test_figures_of_earlier_epochs_do_not_outlive_a_step(place, monkeypatch):
     signal_at_step(monkeypatch, signal.SIGTERM, 2)
     assert attempt(train, *training(place, LONG, "--resume")).exit_code == 143
     assert figures_in(place / "r") == []
-    with pytest.raises(
-        UsageError, match=r"expected result\.json, found none; the run is not finished"
-    ):
+    with pytest.raises(UsageError, match=r"found neither; the run is not finished"):
         run(report, place / "r")
     monkeypatch.undo()
     train_in(place, LONG, "--resume")
@@ -64,7 +62,7 @@ def test_figures_are_gone_before_the_first_step_the_result_first(place, monkeypa
     die_at_step(monkeypatch, 1)
     with pytest.raises(Died):
         train_in(place, LONG, "--resume")
-    assert removed == ["result.json", "validation.json", "per_user.parquet"]
+    assert removed == ["result.json", "validation.json", "per_user.parquet", "analysis.json"]
     assert figures_in(place / "r") == []
 
 

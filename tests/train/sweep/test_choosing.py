@@ -7,6 +7,7 @@ import pytest
 
 from crossan.cache_schema.errors import DataError, IncompatibleError
 from crossan.common.datasets import KeptSequences
+from crossan.common.split import LEAVE_LAST_OUT
 from crossan.train.sequences.splits import TestSplit
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group, spread
 from crossan.train.sweep.reporting import print_report, selection_report
@@ -119,7 +120,7 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         {"text": {"compared": 40, "stale": 2, "not_here": 0, "unrecorded": 0}},
     )
     assert report["chosen"]["point"] == {"a": "y"}
-    print_report(report | {"test": settings[0].figures()})
+    print_report(report | LEAVE_LAST_OUT.facts() | {"test": settings[0].figures()})
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:6] == [
         'a="y"',
@@ -142,5 +143,6 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
 
 
 def test_nothing_chosen_is_said(capsys):
-    print_report(selection_report(SweepSettings(), [], None, [], {}) | {"test": None})
+    report = selection_report(SweepSettings(), [], None, [], {})
+    print_report(report | LEAVE_LAST_OUT.facts() | {"test": None})
     assert "none is chosen" in capsys.readouterr().out
