@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossan.train.evaluation import ranking
+from crossan.train.evaluation import lower
 from crossan.train.evaluation.metrics import (
     CUTOFFS,
     UNREACHABLE,
@@ -75,7 +75,7 @@ def test_identical_items_tie_in_every_block(monkeypatch):
         torch.randn(1, 64, generator=random).expand(700, 64),
     )
     for size in (2_500_000, 64 * 100, 64 * 33):
-        monkeypatch.setattr(ranking, "_SCORES_PER_BLOCK", {"cpu": size})
+        monkeypatch.setattr(lower, "_SCORES_PER_BLOCK", {"cpu": size})
         assert rank_all(users, items, [7 * n for n in range(70)]) == [700] * 70
 
 

@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import ResourceError, StoreIntegrityError, Usag
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.features import budget
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.loop import trainer
+from crossan.train.loop import preparing
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.ranks.ranks import Ranks
@@ -143,7 +143,7 @@ def test_the_reference_step_prepares_nothing(place, tmp_path, monkeypatch):
         "gather",
         lambda table, rows: callers.append(threading.current_thread().name) or real(table, rows),
     )
-    monkeypatch.setattr(trainer, "prepared_ahead", None)
+    monkeypatch.setattr(preparing, "prepared_ahead", None)
     run_train(place, "--reference", out=tmp_path / "r")
     assert set(callers) == {"MainThread"}
 

@@ -6,6 +6,7 @@ Which interactions are kept says `crossan.common.datasets.keeping`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -197,4 +198,6 @@ def _of_users(
 ) -> list[Int64Array]:
     """Return the chosen items of each user."""
     chosen_before = np.concatenate([[0], np.cumsum(is_chosen)])
-    return np.split(kept.items[is_chosen], chosen_before[kept.offsets[1:-1]])
+    items, bounds = kept.items[is_chosen], chosen_before[kept.offsets].tolist()
+    # As `np.split` does, which takes twenty times as long for as many short parts.
+    return [items[begin:end] for begin, end in pairwise(bounds)]

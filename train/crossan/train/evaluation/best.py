@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossan.train.evaluation.ranker import Ranker
+from crossan.train.evaluation.best_by_gains import best_by_gains
+from crossan.train.evaluation.ranker import Ranker, RanksSparsely
 
 __all__ = ["best_items"]
 
@@ -39,6 +40,8 @@ def best_items(
         Catalogue rows ``(users, count)`` int64 and their scores ``(users, count)``, both on the
         CPU. Where fewer than ``count`` items are left, the end holds -1 and minus infinity.
     """
+    if isinstance(ranker, RanksSparsely):
+        return best_by_gains(ranker, histories, count)
     kept = min(count, ranker.item_count)
     rows = torch.full((ranker.user_count, count), -1, dtype=torch.int64)
     scores = torch.full((ranker.user_count, count), float("-inf"))

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from crossan.train.sequences.flat import flat
 from crossan.train.sequences.splits import CatalogueRows
 
 __all__ = ["exposure_figures", "gini"]
@@ -79,5 +80,9 @@ def exposure_figures(
 
 def _mean_popularity(rows: Sequence[CatalogueRows], counts: CatalogueRows) -> float:
     # A mean of the users' means: a user with a long history counts as much as any other.
-    means = [float(counts[items].mean()) for items in rows if len(items)]
-    return float(np.mean(means)) if means else 0.0
+    sequences = flat(rows)
+    lengths = np.bincount(sequences.users, minlength=len(rows))
+    # Sums of whole numbers, so that in doubles they do not round.
+    sums = np.bincount(sequences.users, counts[sequences.items], minlength=len(rows))
+    has_any = lengths > 0
+    return float((sums[has_any] / lengths[has_any]).mean()) if has_any.any() else 0.0

@@ -78,8 +78,14 @@ class Masked:
 
     def count_per_row(self, item_count: int) -> CatalogueRows:
         """Return how many items are masked for each row that has any, repeats counted once."""
-        pairs = np.unique(self._rows.cpu().numpy() * item_count + self._items)
-        return np.unique(pairs // item_count, return_counts=True)[1]
+        return np.unique(self.pairs(item_count)[0], return_counts=True)[1]
+
+    def pairs(self, item_count: int) -> tuple[CatalogueRows, CatalogueRows]:
+        """Return the row and the catalogue row of each masked item, repeats left out."""
+        # Sorting few numbers is quicker than the hashing of `np.unique`.
+        keys = np.sort(self._rows.cpu().numpy() * item_count + self._items)
+        rows, items = np.divmod(keys[np.diff(keys, prepend=-1) > 0], item_count)
+        return rows, items
 
     def apply(self, scores: Tensor, start: int) -> Tensor:
         """Set the masked items of a block to -inf in place.

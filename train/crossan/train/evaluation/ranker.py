@@ -6,7 +6,7 @@ Evaluation, recommendation and export see no more of a model than `Ranker`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from crossan.train.models.recommender import CountingModel, CountsManyAtOnce
 
-__all__ = ["CountRanker", "Ranker", "VectorRanker"]
+__all__ = ["CountRanker", "Ranker", "RanksSparsely", "VectorRanker", "gains_at"]
 
 _ROUNDING = 4
 """Units of rounding within which scores tie, of the product of the two vectors' lengths.
@@ -59,6 +59,20 @@ class Ranker(Protocol):
             Some of the users, ``(users,)``.
         targets
             A catalogue row for each of them, ``(users,)``.
+        """
+
+
+@runtime_checkable
+class RanksSparsely(Ranker, Protocol):
+    """A ranker of whose scores most are the same for everybody."""
+
+    def base_scores(self) -> Tensor:
+        """Return the scores that all users share, ``(items,)``."""
+
+    def gains_after(self, users: Tensor) -> sparse.csr_array:
+        """Return what some users' scores have beside these, ``(users, items)`` on the CPU.
+
+        A score is the sum of the two, in the dtype of the shared scores. No place is held twice.
         """
 
 
@@ -138,7 +152,8 @@ class CountRanker:
             else _one_by_one(model, len(self._base))
         )
         self._users: Tensor | None = None
-        self._gains = sparse.csc_array((0, len(self._base)))
+        self._gains = sparse.csr_array((0, len(self._base)))
+        self._by_column: sparse.csc_array | None = None
         self._buffer = self._base.new_empty(0)
 
     @property
@@ -166,7 +181,7 @@ class CountRanker:
             self._buffer = self._base.new_empty(size)
         scores = self._buffer[:size].view(len(users), end - first)
         scores.copy_(self._base[first:end].expand_as(scores))
-        gains = self._gains_after(users)[:, first:end].tocoo()
+        gains = self._gains_by_column(users)[:, first:end].tocoo()
         rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in gains.coords)
         # Each place once, so that adding needs no order.
         scores[rows.to(scores.device), columns.to(scores.device)] += torch.from_numpy(
@@ -180,20 +195,38 @@ class CountRanker:
         Of counts it is less than the least difference of two. Sums of fractions in float64 that
         ought to be equal differ by less.
         """
-        places = (np.arange(len(users)), targets.numpy(force=True))
-        shape = (len(users), self.item_count)
-        is_target = sparse.csr_array((np.ones(len(users)), places), shape=shape)
-        gains = np.asarray(self._gains_after(users).multiply(is_target).sum(axis=1)).ravel()
-        scores = self._base[targets] + torch.from_numpy(gains).to(self._base)
+        items = targets.numpy(force=True)
+        gains = torch.from_numpy(gains_at(self.gains_after(users), np.arange(len(users)), items))
+        scores = self._base[targets] + gains.to(self._base)
         return _ROUNDING_OF_SUMS * scores.abs()
 
-    def _gains_after(self, users: Tensor) -> sparse.csc_array:
-        # The same users come for every range of items: what they gain is computed once. By
-        # columns, as ranges of these are read.
+    def base_scores(self) -> Tensor:
+        """Return the scores that all users share, ``(items,)``."""
+        return self._base
+
+    def gains_after(self, users: Tensor) -> sparse.csr_array:
+        """Return what some users' scores have beside these, ``(users, items)`` float64."""
+        # The same users are asked for again and again: what they gain is computed once.
         if self._users is not users:
             gains = self._gains_of([self._histories[user] for user in users.tolist()])
-            self._users, self._gains = users, sparse.csc_array(gains, dtype=np.float64)
+            self._users, self._gains = users, sparse.csr_array(gains, dtype=np.float64)
+            self._by_column = None
         return self._gains
+
+    def _gains_by_column(self, users: Tensor) -> sparse.csc_array:
+        gains = self.gains_after(users)
+        # Ranges of columns are read of it, one after another.
+        if self._by_column is None:
+            self._by_column = sparse.csc_array(gains)
+        return self._by_column
+
+
+def gains_at(gains: sparse.csr_array, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the gains at some places, ``(places,)``, zero where none is held."""
+    if not len(rows):
+        return np.zeros(0, gains.dtype)  # for which scipy would return a sparse array
+    # A copy, as scipy makes places writeable, and those in a tensor's memory refuse that.
+    return np.asarray(gains[rows.copy(), items.copy()])
 
 
 def _one_by_one(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +18,13 @@ from torch import Tensor
 from crossan.common.console import note, progress
 from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
 from crossan.train.evaluation.encoding import EvaluationStoppedError
-from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.features.rechecking import Rechecking
 from crossan.train.loop.counting import count
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
+from crossan.train.loop.preparing import prepared_losses
 from crossan.train.loop.saver import Saver, TrainingProgress
 from crossan.train.loop.trainable import TrainableRun, announce
 from crossan.train.loop.validation import say_epoch, validate
@@ -32,7 +32,6 @@ from crossan.train.loop.warm_start import load_initial_weights
 from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
-from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split
@@ -167,7 +166,9 @@ class _Training:
             # One rank does it for all, which mostly read the same files.
             self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
             progress(label, len(left), "steps") as steps,
-            self._prepared(left) as losses,
+            prepared_losses(
+                self._objective, self._features, left, is_ahead=not self._settings.reference
+            ) as losses,
         ):
             for loss_of in losses:
                 if on_step is not None:
@@ -209,21 +210,6 @@ class _Training:
         is_due_here = self._ranks.is_first and self._saver.is_due
         self.told, is_due = self._ranks.highest(our_signal, is_due_here)
         self._is_due = bool(is_due)
-
-    @contextmanager
-    def _prepared(self, batches: Sequence[Tensor]) -> Iterator[Iterator[Prepared]]:
-        """Yield the losses of batches, ready for their step, one prepared ahead.
-
-        The reference step prepares nothing.
-        """
-        if self._settings.reference:
-            yield map(self._prepare, batches)
-            return
-        with prepared_ahead(batches, self._prepare) as ahead:
-            yield ahead
-
-    def _prepare(self, batch: Tensor) -> Prepared:
-        return self._objective.prepare(self._features, batch)
 
     def _seed_step(self) -> None:
         """Have several ranks draw the same dropout again when the step is repeated."""

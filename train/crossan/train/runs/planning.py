@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -141,7 +141,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
 def claim(plan: RunPlan[RunT]) -> Iterator[None]:
     """Hold the run folder for the block and record in it what the run reads.
 
-    Within the block torch uses only kernels whose results repeat.
+    Within the block torch uses only kernels whose results repeat, unless no step is taken.
 
     Raises
     ------
@@ -170,7 +170,8 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
         first(lambda: settle_sequences(folder.path, plan.sequence_facts, remedy))
         if plan.statistics:
             first(lambda: write_statistics(folder.path, plan.statistics))
-        with exact_kernels():
+        # To ask torch for them costs seconds, and it is training that needs them.
+        with exact_kernels() if plan.run.settings.model.is_trained_by_steps else nullcontext():
             yield
     finally:
         folder.release()
