@@ -107,6 +107,15 @@ def test_latex_escapes_every_character_of_its_own(runs):
     assert text.count(r"cold targets 6 (50.0\%)") == 3
 
 
+@pytest.mark.parametrize("name", ["[1] ours", "*ours"])
+def test_latex_does_not_read_the_name_of_a_row_as_part_of_the_line_before(tmp_path, name):
+    """An optional star and bracket after the end of a row belong to that, over the line's end too."""
+    folders = [write_run(tmp_path / "a", [1, 30]), write_run(tmp_path / name, [1, 2], lr=0.5)]
+    text = printed(folders, "--format", "latex")
+    assert f"{{}}{name} &" in text
+    assert not re.search(r"\\\\\s*[\[*]", text)
+
+
 def test_a_mark_is_shown_in_every_format(tmp_path):
     counts = {"compared": 40, "stale": 3, "not_here": 0, "unrecorded": 0}
     stale = write_run(tmp_path / "r", [1, 11], contents={"text": counts})

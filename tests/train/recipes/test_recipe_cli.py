@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from crossan.common.config import load_settings, settings_with
 from crossan.common.stores import create_store, store_folder
 from crossan.common.umbrella import build_app
 from crossan.train.cli import train
-from crossan.train.recipes import all_recipes, find_recipe
+from crossan.train.recipes import all_recipes, find_recipe, sample
 from crossan.train.recipes.cli import app
 from crossan.train.recipes.extraction import StepError, extract_commands, run_step, text_store
 from crossan.train.recipes.page import recipes_page
@@ -264,3 +265,27 @@ def test_training_by_a_wrong_name_is_refused(place, tmp_path):
                      "--out", tmp_path / "r", "--device", "cpu")  # fmt: skip
     assert "did you mean 'table3/50k-TI'" in str(result.exception)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_sample_that_was_interrupted_anywhere_goes_on_with_what_it_lacks(tmp_path, monkeypatch):
+    """What each command leaves when it is interrupted is its folder with nothing of its own in it."""
+    parts = {
+        "data": ("dataset", ("dataset.json",)),
+        "backbones": ("backbones", tuple(modality.value for modality in Modality)),
+    }
+
+    def finish(command):
+        folder, names = parts.get(command[1], ("cache", ()))
+        for name in names:
+            made = tmp_path / "s" / folder / name
+            made.mkdir(parents=True) if folder == "backbones" else made.touch()
+        begun.append(folder)
+
+    for interrupted in (["dataset"], ["dataset", "backbones"]):
+        begun: list[str] = []
+        shutil.rmtree(tmp_path / "s", ignore_errors=True)
+        for folder in interrupted:
+            (tmp_path / "s" / folder).mkdir(parents=True)
+        monkeypatch.setattr(sample, "run_step", finish)
+        sample.prepare_sample(tmp_path / "s")
+        assert begun == ["dataset", "backbones", "cache"]

@@ -177,7 +177,9 @@ def _percent(spread: Spread, markup: _Markup) -> str:
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in printable(text))
+    escaped = "".join(_LATEX.get(character, character) for character in printable(text))
+    # After the end of the row before, LaTeX takes a bracket for the height of a gap, and a star away.
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
 def _markdown_text(text: str) -> str:

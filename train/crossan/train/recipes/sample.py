@@ -85,7 +85,8 @@ def prepare_sample(folder: Path) -> Sample:
     dataset, cache, backbones = map(str, (sample.dataset, sample.cache, sample.backbones))
     if not (sample.dataset / "dataset.json").is_file():
         run_step(["crossan", "data", "sample", dataset])
-    if not sample.backbones.is_dir():
+    # An interruption leaves the folder alone, or with a part of the four in it.
+    if not all((sample.backbones / modality.value).is_dir() for modality in Modality):
         run_step(["crossan", "backbones", "init-tiny", backbones])
     places = ["--dataset", dataset, "--cache", cache, "--backbone", backbones]
     run_step(["crossan-extract", "--modality", "all", *places])
