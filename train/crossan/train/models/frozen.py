@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from crossan.train.layers.frozen_towers import FrozenTowers
-from crossan.train.layers.id_embedding import IdEmbedding
 from crossan.train.models.item_encoder import ItemEncoder, make_fusion
 from crossan.train.models.recommender import ModelContext
-from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
+from crossan.train.models.sequence_model import SequenceModel, make_content_model
 from crossan.train.settings import FrozenSettings
 
 __all__ = ["build"]
@@ -21,7 +20,4 @@ def build(settings: FrozenSettings, context: ModelContext) -> SequenceModel:
     dims = context.features.dims
     towers = FrozenTowers(dims, settings.width)
     item_encoder = ItemEncoder(towers, make_fusion(settings, len(dims)))
-    sequence_encoder = make_sequence_encoder(settings, context.input_length)
-    # Drawn last: every other weight begins as it does without a vector per id.
-    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
-    return SequenceModel(item_encoder, sequence_encoder, ids)
+    return make_content_model(settings, context, item_encoder)

@@ -29,11 +29,10 @@ Towers, item vectors, user vectors, loss and gradients are those of the code
 from __future__ import annotations
 
 from crossan.train.layers.fusions import ConcatFusion
-from crossan.train.layers.id_embedding import IdEmbedding
 from crossan.train.layers.iisan_towers import IisanGates, IisanTowers
 from crossan.train.models.item_encoder import ItemEncoder, adapter_dtype, require_modalities
 from crossan.train.models.recommender import ModelContext
-from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
+from crossan.train.models.sequence_model import SequenceModel, make_content_model
 from crossan.train.settings import IisanSettings, InterModalSettings
 
 __all__ = ["assemble", "build"]
@@ -69,7 +68,4 @@ def assemble(
         adapter_dtype(settings),
     )
     item_encoder = ItemEncoder(towers, ConcatFusion(len(dims) + 1, settings.width))
-    sequence_encoder = make_sequence_encoder(settings, context.input_length, follows_iisan=True)
-    # Drawn last: every other weight begins as it does without a vector per id.
-    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
-    return SequenceModel(item_encoder, sequence_encoder, ids)
+    return make_content_model(settings, context, item_encoder, follows_iisan=True)

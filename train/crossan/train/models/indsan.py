@@ -14,11 +14,10 @@ from __future__ import annotations
 from functools import partial
 
 from crossan.train.layers.gate import IndependentGates
-from crossan.train.layers.id_embedding import IdEmbedding
 from crossan.train.layers.tower import SideAdapterTowers
 from crossan.train.models.item_encoder import ItemEncoder, adapter_dtype, make_fusion
 from crossan.train.models.recommender import ModelContext
-from crossan.train.models.sequence_model import SequenceModel, make_sequence_encoder
+from crossan.train.models.sequence_model import SequenceModel, make_content_model
 from crossan.train.settings import IndsanSettings
 
 __all__ = ["build"]
@@ -37,7 +36,4 @@ def build(settings: IndsanSettings, context: ModelContext) -> SequenceModel:
         settings.activation,
     )
     item_encoder = ItemEncoder(towers, make_fusion(settings, len(dims)))
-    sequence_encoder = make_sequence_encoder(settings, context.input_length)
-    # Drawn last: every other weight begins as it does without a vector per id.
-    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
-    return SequenceModel(item_encoder, sequence_encoder, ids)
+    return make_content_model(settings, context, item_encoder)

@@ -10,10 +10,10 @@ from crossan.train.features import Features, Fetched
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.models.item_encoder import ItemEncoder
-from crossan.train.models.recommender import ParameterGroups
-from crossan.train.settings import SequenceSettings
+from crossan.train.models.recommender import ModelContext, ParameterGroups
+from crossan.train.settings import HiddenStateSettings, SequenceSettings
 
-__all__ = ["SequenceModel", "make_sequence_encoder"]
+__all__ = ["SequenceModel", "make_content_model", "make_sequence_encoder"]
 
 
 class SequenceModel(nn.Module):
@@ -109,3 +109,31 @@ def make_sequence_encoder(
         settings.activation,
         follows_iisan=follows_iisan,
     )
+
+
+def make_content_model(
+    settings: HiddenStateSettings,
+    context: ModelContext,
+    item_encoder: ItemEncoder,
+    *,
+    follows_iisan: bool = False,
+) -> SequenceModel:
+    """Return a model of items by their content, with a vector per id where settings ask for it.
+
+    Parameters
+    ----------
+    settings
+        Those of the model.
+    context
+        What the model is built for.
+    item_encoder
+        From hidden states to item vectors.
+    follows_iisan
+        Whether the sequence encoder is as IISAN's code has it.
+    """
+    sequence_encoder = make_sequence_encoder(
+        settings, context.input_length, follows_iisan=follows_iisan
+    )
+    # Drawn last: every other weight begins as it does without a vector per id.
+    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
+    return SequenceModel(item_encoder, sequence_encoder, ids)
