@@ -44,14 +44,21 @@ def test_help_loads_nothing_heavy(words):
 
 
 @pytest.mark.parametrize("words", HELPS, ids=" ".join)
-def test_help_answers_in_half_a_second_of_cpu(words):
+def test_help_costs_little_more_than_the_library_that_draws_it(words):
     program, *arguments = words
     path = Path(sys.executable).parent / program
+    library = (sys.executable, "-c", "import typer.main, typer.rich_utils, rich.markdown")
+    # In turn, and the least of each: what else runs on the machine slows both.
+    spent = [(_cpu_seconds(str(path), *arguments), _cpu_seconds(*library)) for _ in range(3)]
+    ours, bare = (min(seconds) for seconds in zip(*spent, strict=True))
+    assert ours < 4 * bare  # measured at 2.0 to 2.9 on a loaded machine; torch alone adds 7
+
+
+def _cpu_seconds(*command):
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([str(path), *arguments], capture_output=True, check=True)
+    subprocess.run(command, capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    spent = (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
-    assert spent < 0.5  # the promise; CPU time, not wall time; measured at 0.15 to 0.25 s
+    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
 
 
 def test_every_entry_point_loads():
