@@ -33,6 +33,8 @@ SPLITS = {
     "mmrec-random": ("data.split=mmrec-random", "data.split_seed=0"),
 }
 BASELINE = "popularity"
+MODALITIES = {"iisan": "text,image"}
+"""What a kind reads that does not take all: IISAN has two modalities, as its code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Place:
             "train",
             *("--dataset", str(self.folder / "dataset"), "--model", kind, "--seed", str(seed)),
             *(cache if reads_hidden_states(kind) else []),
+            *(("--modality", MODALITIES[kind]) if kind in MODALITIES else ()),
             *(part for setting in given for part in ("--set", setting)),
             *("--out", str(self.run(kind, seed)), "--resume", "--json"),
         ]

@@ -45,7 +45,8 @@ def shortened(value: object) -> str:
     shown = repr(value)
     if len(shown) <= _SHOWN_CHARACTERS:
         return shown
-    return f"{shown[:_SHOWN_CHARACTERS]}... ({len(shown):,} characters)"
+    count = len(value) if isinstance(value, str) else len(shown)
+    return f"{shown[:_SHOWN_CHARACTERS]}... ({count:,} characters)"
 
 
 def named(text: str) -> str:
