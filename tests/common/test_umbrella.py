@@ -1,12 +1,13 @@
 """The umbrella finds its groups, answers fast and imports nothing heavy."""
 
-import resource
 import subprocess
 import sys
 from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
+
+from support.processor_time import times_the_library
 
 PROGRAMS = {
     "crossan": "crossan.common.umbrella",
@@ -45,20 +46,9 @@ def test_help_loads_nothing_heavy(words):
 
 @pytest.mark.parametrize("words", HELPS, ids=" ".join)
 def test_help_costs_little_more_than_the_library_that_draws_it(words):
-    program, *arguments = words
-    path = Path(sys.executable).parent / program
-    library = (sys.executable, "-c", "import typer.main, typer.rich_utils, rich.markdown")
-    # In turn, and the least of each: what else runs on the machine slows both.
-    spent = [(_cpu_seconds(str(path), *arguments), _cpu_seconds(*library)) for _ in range(3)]
-    ours, bare = (min(seconds) for seconds in zip(*spent, strict=True))
-    assert ours < 4 * bare  # measured at 2.0 to 2.9 on a loaded machine; torch alone adds 7
-
-
-def _cpu_seconds(*command):
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, capture_output=True, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime)
+    command = [str(Path(sys.executable).parent / words[0]), *words[1:]]
+    cost = times_the_library(lambda: subprocess.run(command, capture_output=True, check=True))
+    assert cost < 4  # measured at 2.0 to 2.9 on a loaded machine; torch alone adds 7
 
 
 def test_every_entry_point_loads():
