@@ -58,7 +58,7 @@ def read_statistics(folder: Path) -> dict[str, Tensor] | None:
     if not is_whole:
         raise StoreIntegrityError(
             f"{path}: its bytes are not those that were written",
-            remedy="Remove it and make it anew from the same stores:"
+            remedy="Move it aside, and make it anew from the same stores:"
             f" crossan-train --config {folder}/config.toml --out {folder} --resume",
         )
     return tensors
