@@ -155,7 +155,7 @@ def test_damaged_statistics_are_refused_by_name(place):
     for use in (lambda: run_train(place, "--resume", out="damaged"), lambda: open_run(path.parent)):
         with pytest.raises(StoreIntegrityError, match=f"{FILE}: its bytes are not") as refused:
             use()
-        assert (refused.value.exit_code, "Remove it" in refused.value.remedy) == (4, True)
+        assert (refused.value.exit_code, "Move it aside" in refused.value.remedy) == (4, True)
 
 
 def test_weights_are_carried_over_with_their_statistics(grown, trained):
