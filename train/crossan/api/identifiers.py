@@ -121,8 +121,8 @@ def rows_of(
         if id_fault(text, f"a {what} id") is not None:
             raise _unknown([text], known, what, where, gone)
     rows = np.searchsorted(known, np.array(texts, dtype=np.str_))
-    found = known[np.minimum(rows, len(known) - 1)] if len(known) else np.array([""] * len(texts))
-    lacking = [text for text, one in zip(texts, found.tolist(), strict=True) if one != text]
+    nearest = known[np.minimum(rows, len(known) - 1)] if len(known) else np.array([""] * len(texts))
+    lacking = [text for text, one in zip(texts, nearest.tolist(), strict=True) if one != text]
     if lacking:
         raise _unknown(lacking, known, what, where, gone)
     return rows.astype(np.int64)

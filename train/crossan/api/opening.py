@@ -55,10 +55,10 @@ def open_run(
     """
     folder = RunFolder(Path(path))
     parts = used_by(folder.settings(), fusion, objective)
-    place = Place(
+    data_place = Place(
         None if dataset is None else Path(dataset),
         None if cache is None else Path(cache),
         device,
         allow_stale,
     )
-    return Run(folder, OpenedModel(folder.path, place, parts))
+    return Run(folder, OpenedModel(folder.path, data_place, parts))

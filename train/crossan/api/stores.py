@@ -59,10 +59,10 @@ def open_cache(
             f"{folder}: expected a folder of stores, found none",
             remedy=f"Make it: {_extraction(opened, folder)}",
         )
-    found = {modality: find_stores(folder, opened.name, modality) for modality in Modality}
+    stores_of = {modality: find_stores(folder, opened.name, modality) for modality in Modality}
     named = [open_store(store) for store in stores]
     chosen = {store.identity.modality: [store.path] for store in named}
-    return Cache(folder, opened, {**found, **chosen})
+    return Cache(folder, opened, {**stores_of, **chosen})
 
 
 def _extraction(dataset: Dataset, cache: Path) -> str:
@@ -117,10 +117,10 @@ class Cache(Mapping[str, "Store"]):
             There are several.
         """
         if modality not in self:
-            there = ", ".join(self) or "none"
+            modalities = ", ".join(self) or "none"
             raise StoreNotFoundError(
                 f"{self._path}: expected a store of {modality!r:.40} for dataset {self._dataset.name},"
-                f" found {there}",
+                f" found {modalities}",
                 remedy=_extraction(self._dataset, self._path),
             )
         one = Modality(modality)

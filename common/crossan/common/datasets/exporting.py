@@ -180,12 +180,12 @@ def _recbole_files(table: _Rows, stem: str, dataset: Dataset) -> tuple[dict[str,
     titles = dict(
         zip(listed.column("item_id").to_pylist(), listed.column("title").to_pylist(), strict=True)
     )
-    own = [titles.get(item) or "" for item in kept.item_ids.tolist()]
-    plain = [_BREAK.sub(" ", title) for title in own]
+    as_stored = [titles.get(item) or "" for item in kept.item_ids.tolist()]
+    plain = [_BREAK.sub(" ", title) for title in as_stored]
     files[f"{stem}.item"] = _table(
         {"item_id:token": kept.item_ids.tolist(), "title:token_seq": plain}
     )
-    return files, sum(before != after for before, after in zip(own, plain, strict=True))
+    return files, sum(before != after for before, after in zip(as_stored, plain, strict=True))
 
 
 def _table(columns: Mapping[str, Iterable[object]]) -> bytes:

@@ -99,13 +99,13 @@ class PairSums:
         # Scaled to correlations first, so that the scale of a dimension decides nothing.
         scale = np.divide(1.0, np.sqrt(variance), out=np.zeros(2 * width), where=variance > 0)
         correlations = self._products * scale[:, None] * scale
-        here, there = slice(width), slice(width, None)
-        whiten_one = _whitening(correlations[here, here])
-        whiten_other = _whitening(correlations[there, there])
+        one, other = slice(width), slice(width, None)
+        whiten_one = _whitening(correlations[one, one])
+        whiten_other = _whitening(correlations[other, other])
         dimensions = whiten_one.shape[1], whiten_other.shape[1]
         if self._items <= sum(dimensions) + 1:
             return Information(self._items, None, None, None, dimensions, is_capped=False)
-        between = whiten_one.T @ correlations[here, there] @ whiten_other
+        between = whiten_one.T @ correlations[one, other] @ whiten_other
         canonical = np.linalg.svd(between, compute_uv=False)
         unexplained = 1 - np.square(canonical)
         nats = float(-0.5 * np.log(np.maximum(unexplained, _CLOSEST)).sum())

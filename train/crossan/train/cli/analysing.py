@@ -73,13 +73,13 @@ def analyse(
         dataset=dataset,
         cache=cache,
     )
-    found = analyse_run(opened, beside or ())
+    analysis = analyse_run(opened, beside or ())
     # Printed first: a folder in which nothing can be written must not cost the result.
     if as_json:
-        print_json(found)
+        print_json(analysis)
     else:
-        _print_tables(found)
-    write_analysis(run, found)
+        _print_tables(analysis)
+    write_analysis(run, analysis)
 
 
 def _print_tables(found: dict[str, Any]) -> None:

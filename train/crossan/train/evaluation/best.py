@@ -50,9 +50,9 @@ def best_items(
         block = ranker.scores(users, slice(0, ranker.item_count))
         _mask(block, [histories[user] for user in users.tolist()])
         best, columns = _best_of(block, kept)
-        here = users.cpu()
-        rows[here, :kept] = columns.masked_fill(best == float("-inf"), -1).cpu()
-        scores[here, :kept] = best.float().cpu()
+        user_rows = users.cpu()
+        rows[user_rows, :kept] = columns.masked_fill(best == float("-inf"), -1).cpu()
+        scores[user_rows, :kept] = best.float().cpu()
     return rows, scores
 
 

@@ -51,8 +51,8 @@ def best_by_gains(
         best = _Candidates.joined([gained, *shared])
         places = np.arange(len(best.rows)) - np.searchsorted(best.rows, best.rows)
         is_shown = places < count
-        here = users.cpu().numpy()[best.rows[is_shown]], places[is_shown]
-        rows[here], scores[here] = best.items[is_shown], best.scores[is_shown]
+        cells = users.cpu().numpy()[best.rows[is_shown]], places[is_shown]
+        rows[cells], scores[cells] = best.items[is_shown], best.scores[is_shown]
     return torch.from_numpy(rows), torch.from_numpy(scores)
 
 
@@ -99,11 +99,11 @@ def _best_gained(gains: sparse.csr_array, base: np.ndarray, seen: _Seen, count: 
     scores = base[gains.indices] + gains.data.astype(base.dtype)
     is_kept = gains.data != 0  # a gain of nothing leaves an item in its place of the shared order
     # As many more as may turn out to be seen.
-    wanted = np.minimum(count + seen.counts, np.diff(gains.indptr))
-    for row in np.flatnonzero(wanted < np.diff(gains.indptr)):
-        place = slice(gains.indptr[row], gains.indptr[row + 1])
-        own = np.where(is_kept[place], scores[place], -np.inf)
-        is_kept[place] &= own >= np.partition(own, -wanted[row])[-wanted[row]]
+    most = np.minimum(count + seen.counts, np.diff(gains.indptr))
+    for row in np.flatnonzero(most < np.diff(gains.indptr)):
+        of_user = slice(gains.indptr[row], gains.indptr[row + 1])
+        user_scores = np.where(is_kept[of_user], scores[of_user], -np.inf)
+        is_kept[of_user] &= user_scores >= np.partition(user_scores, -most[row])[-most[row]]
     rows = np.repeat(np.arange(gains.shape[0]), np.diff(gains.indptr))[is_kept]
     kept = _Candidates(rows, gains.indices[is_kept].astype(np.int64), scores[is_kept])
     return kept.where(~seen.holds(kept.rows, kept.items))

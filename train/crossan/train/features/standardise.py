@@ -118,10 +118,10 @@ def from_tensors(
     for modality, (layers, dim) in shapes.items():
         expected[f"{modality.value}.mean"] = (layers, dim)
         expected[f"{modality.value}.deviation"] = (layers,)
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if found != expected:
+    actual = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if actual != expected:
         raise StoreIntegrityError(
-            f"{source}: expected the statistics {_in_words(expected)}, found {_in_words(found)}"
+            f"{source}: expected the statistics {_in_words(expected)}, found {_in_words(actual)}"
         )
     for name, tensor in tensors.items():
         is_whole = tensor.dtype == torch.float32 and bool(tensor.isfinite().all())

@@ -82,10 +82,10 @@ def _of_one_length(gains: sparse.csr_array, histories: Sequence[np.ndarray]) -> 
     """Return gains without those of each history's own items, each row of length 1 or empty."""
     sequences = flat(histories)
     places = (sequences.users, sequences.items)
-    own = sparse.csr_array((np.ones(len(sequences.items)), places), shape=gains.shape)
-    own.sum_duplicates()
-    own.data[:] = 1.0
-    others = sparse.csr_array(gains - gains.multiply(own))
+    seen = sparse.csr_array((np.ones(len(sequences.items)), places), shape=gains.shape)
+    seen.sum_duplicates()
+    seen.data[:] = 1.0
+    others = sparse.csr_array(gains - gains.multiply(seen))
     lengths = np.sqrt(np.asarray(others.multiply(others).sum(axis=1)).ravel())
     scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
     others.data *= np.repeat(scale, np.diff(others.indptr))

@@ -128,14 +128,14 @@ class _VectorsRequired:
         expected = (len(outputs), self.width)
         if isinstance(given, Tensor) and given.shape == expected and given.dtype in _HALF_OR_SINGLE:
             return
-        found = (
+        described = (
             f"{tuple(given.shape)} {str(given.dtype).removeprefix('torch.')}"
             if isinstance(given, Tensor)
             else type(given).__name__
         )
         raise ConfigError(
             f"model.fusion={self.name}: expected item vectors (items, width) = {expected} float32,"
-            f" got {found}"
+            f" got {described}"
         )
 
 

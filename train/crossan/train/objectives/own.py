@@ -101,11 +101,11 @@ class OwnLoss:
     def _batch(self, scores: Tensor, columns: BatchColumns) -> BatchScores:
         # Padding points at the positive, which is the user's too.
         positive = columns.positive.unsqueeze(1)
-        own = columns.user_items.where(columns.user_items != PADDING, positive)
+        user_items = columns.user_items.where(columns.user_items != PADDING, positive)
         return BatchScores(
             scores,
             columns.positive,
-            torch.ones_like(scores, dtype=torch.bool).scatter(1, own, False),
+            torch.ones_like(scores, dtype=torch.bool).scatter(1, user_items, False),
             columns.log_multiplicity.exp().to(scores.dtype),
             self._log_popularity[columns.items].to(scores.dtype),
         )

@@ -103,10 +103,10 @@ class Triples:
             others[left] = random.choice(self._trained, len(left))
             left = left[self._has(users[left], others[left])]
         # They have nearly everything: to draw until one is lacking could take for ever.
-        for place in left.tolist():
-            own = np.full(len(self._trained), users[place])
-            lacking = self._trained[~self._has(own, self._trained)]
-            others[place] = random.choice(lacking)
+        for index in left.tolist():
+            user = np.full(len(self._trained), users[index])
+            lacking = self._trained[~self._has(user, self._trained)]
+            others[index] = random.choice(lacking)
         return others
 
     def _has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -136,8 +136,8 @@ def _recipe(
     if not modality and model.get("reads_hidden_states", False):
         modality = ("text", "image")  # what the published code of the row reads
     protocol = row.get("protocol", LEAVE_LAST_OUT)
-    own = _flat(row.get("settings", {}))
-    settings = _settings(model, own | _flat(row.get("tuned", {})), key, models["shared"])
+    row_settings = _flat(row.get("settings", {}))
+    settings = _settings(model, row_settings | _flat(row.get("tuned", {})), key, models["shared"])
     settings |= {"data.modality": list(modality)} if modality else {}
     settings |= {"data.split": protocol} if protocol != LEAVE_LAST_OUT else {}
     settings = _fitted(settings, len(modality))
@@ -154,7 +154,9 @@ def _recipe(
         modality=modality,
         protocol=protocol,
         settings=settings,
-        defining=frozenset({*_ALWAYS_DEFINING, *model.get("defining", ()), *own} & {*settings}),
+        defining=frozenset(
+            {*_ALWAYS_DEFINING, *model.get("defining", ()), *row_settings} & {*settings}
+        ),
         is_trained=model.get("is_trained", True),
         figures=dict(zip(table["figures"], row.get("figures", {}).get(key, ()), strict=False)),
         is_ours=table.get("is_ours", False),

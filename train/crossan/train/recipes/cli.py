@@ -66,8 +66,8 @@ def list_recipes(
         print(recipes_page(), end="")
         return
     recipes = matching(part)
-    here = look_here(None if dataset is None else Path(dataset), cache)
-    states = {recipe.name: state_of(recipe, here) for recipe in recipes}
+    available = look_here(None if dataset is None else Path(dataset), cache)
+    states = {recipe.name: state_of(recipe, available) for recipe in recipes}
     if as_json:
         print_json({"recipes": [as_record(recipe, states[recipe.name]) for recipe in recipes]})
     else:

@@ -70,14 +70,14 @@ def differences(recipe: Recipe, result: Mapping[str, object]) -> dict[str, Diffe
     result
         ``result.json`` of the run, with its test part.
     """
-    found: dict[str, Difference] = {}
+    by_metric: dict[str, Difference] = {}
     test = result["test"]
     assert isinstance(test, Mapping)
     for name, figure in recipe.figures.items():
         if name in JUDGED:
-            found[name] = Difference(figure, float(test[name]), tolerance(recipe, name))
+            by_metric[name] = Difference(figure, float(test[name]), tolerance(recipe, name))
         elif name == "parameters":
             parameters = result["trainable_parameters"]
             assert isinstance(parameters, int)
-            found[name] = Difference(figure, parameters, 0.0)
-    return found
+            by_metric[name] = Difference(figure, parameters, 0.0)
+    return by_metric

@@ -100,17 +100,17 @@ def text_store(recipe: Recipe, cache: Path, dataset: str) -> Path | None:
         return None
     stores = find_stores(cache, dataset, Modality.TEXT)
     lengths = {store: read_identity(store).inputs.get("max_length") for store in stores}
-    wanted = recipe.title_tokens
-    if wanted is None:
+    tokens = recipe.title_tokens
+    if tokens is None:
         longest = max((length for length in lengths.values() if length is not None), default=None)
         fitting = [store for store, length in lengths.items() if length == longest]
         return fitting[0] if len(stores) > 1 and len(fitting) == 1 else None
-    fitting = [store for store, length in lengths.items() if length == wanted]
+    fitting = [store for store, length in lengths.items() if length == tokens]
     if stores and not fitting:
-        found = ", ".join(f"{length}" for length in lengths.values())
+        cuts = ", ".join(f"{length}" for length in lengths.values())
         raise UsageError(
-            f"{recipe.name}: expected titles cut at {wanted} tokens, found stores of titles cut at"
-            f" {found} in {cache}",
+            f"{recipe.name}: expected titles cut at {tokens} tokens, found stores of titles cut at"
+            f" {cuts} in {cache}",
             remedy=f"crossan recipe extract {recipe.name} --dataset D --cache {cache}",
         )
     return fitting[0] if len(fitting) == 1 else None

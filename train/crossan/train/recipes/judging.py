@@ -96,8 +96,8 @@ def conclude(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
     if why is not None:
         verdict: dict[str, Any] = {"outcome": "none", "why": why}
     else:
-        found = differences(recipe, result)
-        is_reproduced = all(difference.is_within for difference in found.values())
+        by_metric = differences(recipe, result)
+        is_reproduced = all(difference.is_within for difference in by_metric.values())
         verdict = {
             "outcome": "reproduced" if is_reproduced else "not reproduced",
             "differences": {
@@ -107,7 +107,7 @@ def conclude(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
                     "difference": difference.found - difference.expected,
                     "tolerance": difference.tolerance,
                 }
-                for name, difference in found.items()
+                for name, difference in by_metric.items()
             },
             "backbones": _other_backbones(run) if recipe.modality else {},
         }
@@ -147,11 +147,11 @@ def _why_none(
 def _changed(recipe: Recipe, settings: RunSettings) -> list[str]:
     """Return which settings make the run another one than its row."""
     expected = _values(default_settings(recipe))
-    found = _values(settings)
+    actual = _values(settings)
     return [
-        f"{name} is {found.get(name)}, not {expected.get(name)}"
+        f"{name} is {actual.get(name)}, not {expected.get(name)}"
         for name in sorted({*recipe.defining, *_PROTOCOL})
-        if found.get(name) != expected.get(name)
+        if actual.get(name) != expected.get(name)
     ]
 
 
@@ -167,11 +167,11 @@ def _other_dataset(recipe: Recipe, settings: RunSettings, result: Mapping[str, A
     except CrossanError:
         return f"its dataset is no longer at {settings.data.dataset}"
     if not dataset.is_told_by(counts):
-        found = ", ".join(f"{count:,} {what}" for what, count in counts.items())
+        counted = ", ".join(f"{count:,} {what}" for what, count in counts.items())
         users, items, interactions = dataset.published
         return (
             f"another dataset than {dataset.title}: expected {users:,} users, {items:,} items and"
-            f" {interactions:,} interactions, found {found}"
+            f" {interactions:,} interactions, found {counted}"
         )
     if result["users"] != dataset.users:
         return f"expected {dataset.users:,} users in the ranking, found {result['users']:,}"

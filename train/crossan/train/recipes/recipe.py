@@ -31,8 +31,8 @@ class PaperDataset:
 
     def is_told_by(self, counts: Mapping[str, int]) -> bool:
         """Whether a dataset folder with these counts holds it, published or cut to the protocol."""
-        found = tuple(counts.get(what) for what in ("users", "items", "interactions"))
-        return found in {self.published, self.kept}
+        dataset_counts = tuple(counts.get(what) for what in ("users", "items", "interactions"))
+        return dataset_counts in {self.published, self.kept}
 
 
 DATASETS = {

@@ -149,15 +149,15 @@ def _targets(
     values = []
     for number, name in enumerate(names):
         column = table.column(name)
-        own = offsets if number == 0 else np.arange(table.num_rows + 1)
+        begins = offsets if number == 0 else np.arange(table.num_rows + 1)
         if pa.types.is_list(column.type):
             if column.null_count:
                 raise StoreIntegrityError(f"{path}: expected no null in {name}")
             lengths = pc.list_value_length(column).to_numpy()
-            own = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+            begins = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             column = pc.list_flatten(column)
-        offsets = own if number == 0 else offsets
-        if not np.array_equal(own, offsets) or (np.diff(own) < 1).any():
+        offsets = begins if number == 0 else offsets
+        if not np.array_equal(begins, offsets) or (np.diff(begins) < 1).any():
             raise StoreIntegrityError(
                 f"{path}: expected {name} for each target, one at least for every user"
             )

@@ -24,14 +24,14 @@ _WIDE = 8.0
 def training_section(entries: Sequence[Entry]) -> Section:
     """Return loss and validation metrics over epochs, the best epoch ringed."""
     drawn = entries[:_MOST_DRAWN]
-    wanted = (
+    curves = (
         ("curve-hr", "Validation HR@10", "hr@10"),
         ("curve-ndcg", "Validation NDCG@10", "ndcg@10"),
         ("curve-loss", "Training loss", "loss"),
     )
     figures = [
         drawing
-        for name, title, what in wanted
+        for name, title, what in curves
         for drawing in _curve_figure(drawn, name, title, what)
     ]
     blocks: list[Block] = [Figures(figures)] if figures else [Note(_NO_EPOCHS)]

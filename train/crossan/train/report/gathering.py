@@ -87,8 +87,8 @@ class Entry:
 
     def values(self, part: str, metric: str) -> list[float]:
         """Return a metric of each run, none where a run lacks the part."""
-        found = [(run.figures.get(part) or {}).get(metric) for run in self.runs]
-        return [float(value) for value in found if value is not None]
+        figures = [(run.figures.get(part) or {}).get(metric) for run in self.runs]
+        return [float(value) for value in figures if value is not None]
 
     def mean(self, part: str, metric: str) -> float | None:
         """Return the mean of a metric over the runs, None where it is not known of all."""
@@ -162,7 +162,7 @@ def gather(paths: Sequence[Path]) -> Gathered:
     for path in sorted(distinct, key=lambda one: not (one / SWEEP_FILE).is_file()):
         if path.resolve() in of_sweeps:
             continue
-        runs = [_facts(found) for found in finished_runs(path)]
+        runs = [_facts(run) for run in finished_runs(path)]
         selection = read_tried(path) if (path / SWEEP_FILE).is_file() else None
         if selection is None:
             plain += [replace(run, name=names[path]) for run in runs]

@@ -139,7 +139,7 @@ def _users(known: _Known) -> list[_Part]:
     order = order[best[order] < _WINNABLE]
     places = [int(share * (len(order) - 1)) for share in (0.05, 0.25, 0.5)]
     users = (
-        list(dict.fromkeys(int(order[place]) for place in places))[:_USERS_SHOWN]
+        list(dict.fromkeys(int(order[index]) for index in places))[:_USERS_SHOWN]
         if len(order)
         else []
     )
@@ -155,8 +155,8 @@ def _users(known: _Known) -> list[_Part]:
                    zip(known.targets[begin:end], known.ranks.ranks[begin:end], strict=True)}  # fmt: skip
         history = known.histories[user]
         shown = [
-            _Shown(row, f"{place}", _TARGET if row in targets else "")
-            for place, row in enumerate(top, 1)
+            _Shown(row, f"{rank}", _TARGET if row in targets else "")
+            for rank, row in enumerate(top, 1)
         ]
         missed = [
             _Shown(row, f"rank {rank:,}", _TARGET)

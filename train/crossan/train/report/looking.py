@@ -63,14 +63,14 @@ class Sources:
 
 def look_inside(entries: Sequence[Entry], sources: Sources) -> Iterator[Section | None]:
     """Yield the sections that need weights, and those that need the data, too."""
-    yield gates_section([found for entry in entries for found in _gates(entry)])
+    yield gates_section([weights for entry in entries for weights in _gates(entry)])
     analysed, notes = [], []
     for entry in entries:
-        found = _analysis(entry.runs[0], sources)
-        if isinstance(found, Note):
-            notes.append(found)
+        analysis = _analysis(entry.runs[0], sources)
+        if isinstance(analysis, Note):
+            notes.append(analysis)
         else:
-            analysed.append(Analysed(entry, found))
+            analysed.append(Analysed(entry, analysis))
     yield inside_section(analysed, notes)
     yield efficiency_section(entries)
     yield _items(entries, sources)
@@ -96,7 +96,7 @@ def _first_line(error: CrossanError) -> str:
 
 def _gates(entry: Entry) -> list[GateWeights]:
     """Return the weights of an entry's gates, the mean over its runs, none without gates."""
-    weights = [found for run in entry.runs for found in [_run_gates(run)] if found is not None]
+    weights = [of_run for run in entry.runs if (of_run := _run_gates(run)) is not None]
     if len(weights) < len(entry.runs) or len({one.shape for one in weights}) > 1:
         return []
     modalities = [Modality(name) for name in entry.runs[0].stores]

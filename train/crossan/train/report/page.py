@@ -98,10 +98,10 @@ def _sections(gathered: Gathered, elsewhere: Elsewhere, *, should_compute: bool)
         ("provenance", lambda: [provenance_section(entries, elsewhere.cache)]),
     ]
     sections: list[Section] = []
-    with progress("report", len(makers), "sections") as told:
+    with progress("report", len(makers), "sections") as shown:
         for name, make in makers:
             sections += [section for section in make() if section is not None]
-            told.advance(detail=name)
+            shown.advance(detail=name)
     return sections
 
 

@@ -43,19 +43,19 @@ def look_up(dataset: Dataset, item_ids: Iterable[str]) -> dict[str, Picture]:
     A file that is missing or broken gives no picture, and no error: whether media
     are sound is for ``crossan data check`` to say.
     """
-    wanted = list(dict.fromkeys(item_ids))
+    distinct = list(dict.fromkeys(item_ids))
     table = dataset.items()
-    chosen = table.filter(pc.is_in(table.column("item_id"), pa.array(wanted, pa.string())))
+    chosen = table.filter(pc.is_in(table.column("item_id"), pa.array(distinct, pa.string())))
     rows = {row["item_id"]: row for row in chosen.to_pylist()}
     makers = _makers()
-    found: dict[str, Picture] = {}
+    by_item: dict[str, Picture] = {}
     pictures = 0
-    for item_id in wanted:
+    for item_id in distinct:
         row = rows.get(item_id, {})
         picture = _picture(dataset, row, makers) if pictures < _MOST else ""
         pictures += bool(picture)
-        found[item_id] = (row.get("title") or "", picture)
-    return found
+        by_item[item_id] = (row.get("title") or "", picture)
+    return by_item
 
 
 def _makers() -> dict[Modality, _Maker]:

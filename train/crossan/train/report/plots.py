@@ -111,7 +111,7 @@ def draw_parts(
     for number, one in enumerate(series):
         colour = COLOURS[one.style % len(COLOURS)]
         shift = (number - (len(series) - 1) / 2) * step
-        known = [(place + shift, m) for place, m in enumerate(one.values) if m is not None]
+        known = [(position + shift, m) for position, m in enumerate(one.values) if m is not None]
         ends = [(x, m.low, m.high) for x, m in known if m.low is not None and m.high is not None]
         if ends:
             x, low, high = zip(*ends, strict=True)
@@ -174,18 +174,18 @@ def draw_bars(
     height = 0.66 if is_stacked else 0.76 / max(len(series), 1)
     ends = [0.0] * len(labels)
     for number, one in enumerate(series):
-        known = [(place, m.value) for place, m in enumerate(one.values) if m is not None]
+        known = [(row, m.value) for row, m in enumerate(one.values) if m is not None]
         shift = 0.0 if is_stacked else (number - (len(series) - 1) / 2) * height
         axes.barh(
-            [place + shift for place, _ in known],
+            [row + shift for row, _ in known],
             [value for _, value in known],
-            left=[ends[place] for place, _ in known],
+            left=[ends[row] for row, _ in known],
             height=height * 0.92,
             color=COLOURS[one.style % len(COLOURS)],
             label=shortened(one.label),
         )
-        for place, value in known:
-            ends[place] += value if is_stacked else 0.0
+        for row, value in known:
+            ends[row] += value if is_stacked else 0.0
     axes.set_yticks(range(len(labels)), [shortened(label, 26) for label in labels])
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")

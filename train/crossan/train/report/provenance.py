@@ -194,12 +194,12 @@ def _versions_table(entries: Sequence[Entry]) -> Table:
             recorded = run.environment
             known = {**recorded.get("spec", {}), "python": recorded.get("python")}
             known |= recorded.get("packages", {})
-            found = {str(k): _written(v) for k, v in known.items() if v is not None}
-            facts.append(found)
-    names = list(dict.fromkeys(name for found in facts for name in found))
+            written = {str(k): _written(v) for k, v in known.items() if v is not None}
+            facts.append(written)
+    names = list(dict.fromkeys(name for of_run in facts for name in of_run))
     rows = []
     for name in names:
-        values = list(dict.fromkeys(found.get(name, _NOT_KNOWN) for found in facts))
+        values = list(dict.fromkeys(of_run.get(name, _NOT_KNOWN) for of_run in facts))
         rows.append([Cell(name), Cell(", ".join(values), "differs" if len(values) > 1 else "")])
     return Table(
         "Machine and versions", ("of the runs", ""), rows, texts=frozenset({0, 1}), is_folded=True

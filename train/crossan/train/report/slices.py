@@ -136,10 +136,10 @@ def _differences(
     part_of = _PARTS[key](reference)
     series = []
     for entry in entries[1:]:
-        ranks, own = entry.runs[0].ranks, _target_hits(entry)
-        if ranks is None or own is None or not np.array_equal(ranks.user_ids, reference.user_ids):
+        ranks, hits = entry.runs[0].ranks, _target_hits(entry)
+        if ranks is None or hits is None or not np.array_equal(ranks.user_ids, reference.user_ids):
             continue
-        differences = own - base_hits
+        differences = hits - base_hits
         measured = [_paired(differences[part_of == part]) for part in parts]
         series.append(Series(entry.short_label, measured, entry.style))
     if not series:
@@ -207,11 +207,11 @@ def _table(entries: Sequence[Entry], key: str, parts: Sequence[str], title: str)
     rows = []
     for part in parts:
         for entry in entries:
-            found = _of_part(entry, key, part)
-            if not found:
+            figures = _of_part(entry, key, part)
+            if not figures:
                 continue
-            cells = [Cell(figures_text(_mean(found, name))) for name in shown]
-            users = f"{round(_mean(found, 'users') or 0):,}"
+            cells = [Cell(figures_text(_mean(figures, name))) for name in shown]
+            users = f"{round(_mean(figures, 'users') or 0):,}"
             rows.append([Cell(part), Cell(entry.full_label), Cell(users), *cells])
     columns = ("part", "run", "users", *(name.upper() for name in shown))
     return Table(f"Table: {title}", columns, rows, texts=frozenset({0, 1}), is_folded=True)

@@ -159,11 +159,11 @@ def _efficiency(
     run: OpenedRun, beside: Sequence[Path], lacking: dict[str, str]
 ) -> dict[str, Any] | None:
     """Return a row for the run and for each beside it, with their TPME."""
-    own = _figures(run.folder)
-    if own is None:
+    own_figures = _figures(run.folder)
+    if own_figures is None:
         lacking["efficiency"] = "the run is not finished: it has recorded no figures"
         return None
-    rows = [own]
+    rows = [own_figures]
     for path in beside:
         figures = _figures(RunFolder(path))
         if figures is None:

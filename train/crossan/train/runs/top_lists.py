@@ -128,11 +128,11 @@ def read_users(run: OpenedRun, path: Path) -> list[int]:
 
 def _table(run: OpenedRun, users: np.ndarray, rows: Tensor, scores: Tensor) -> pa.Table:
     is_shown = rows.numpy() >= 0
-    of_user, place = is_shown.nonzero()
+    of_user, position = is_shown.nonzero()
     return pa.table(
         [
             _texts(run.kept.user_ids, users[of_user]),
-            pa.array((place + 1).astype(np.int32)),
+            pa.array((position + 1).astype(np.int32)),
             _texts(run.kept.item_ids, rows.numpy()[is_shown]),
             pa.array(scores.numpy()[is_shown]),
         ],

@@ -133,5 +133,5 @@ def _weights_of(fusion: nn.Module, outputs: Tensor, presence: Tensor) -> npt.NDA
     by_modality: Tensor = fusion.weights(outputs, presence)  # type: ignore[operator]
     # An item without any modality has no weights, whatever a softmax makes of it.
     readable = by_modality.float().masked_fill(~presence, 0.0).nan_to_num(0.0)
-    found: npt.NDArray[np.float32] = readable.cpu().numpy()
-    return found
+    weights_read: npt.NDArray[np.float32] = readable.cpu().numpy()
+    return weights_read
