@@ -7,6 +7,7 @@ import pytest
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.common.config import load_settings, settings_with, to_toml
 from crossan.train.settings import RunSettings
+from crossan.train.settings.kinds import model_settings_classes
 from crossan.train.sweep.settings import Range, SweepSettings, parse_range
 from crossan.train.sweep.trials import Trial, label_of, require_sweepable, trial_settings
 
@@ -175,13 +176,20 @@ def test_a_label_is_for_people():
     assert label_of({}) == "(base settings)"
 
 
-def test_the_command_of_a_trial_makes_its_settings(tmp_path):
-    point = {
-        "optimiser.lr": 0.1 + 0.2,
-        "model.layers": [0, 1],
-        "model.combine": "concat",
-        "reference": True,
-    }
+@pytest.mark.parametrize(
+    "point",
+    [
+        {
+            "optimiser.lr": 0.1 + 0.2,
+            "model.layers": [0, 1],
+            "model.combine": "concat",
+            "reference": True,
+        },
+        *({"model.kind": kind} for kind in model_settings_classes()),
+    ],
+    ids=str,
+)
+def test_the_command_of_a_trial_makes_its_settings(tmp_path, point):
     arguments = Trial(point, 3).assignments()
     (tmp_path / "config.toml").write_text(to_toml(BASE))
     given = [

@@ -38,6 +38,7 @@ from crossan.train.settings.run import (
     ObjectiveSettings,
     OptimiserSettings,
     RunSettings,
+    learns_from_triples,
 )
 from crossan.train.settings.triples import TripleSettings, VbprSettings
 
@@ -71,4 +72,5 @@ __all__ = [
     "VbprSettings",
     "gate_temperature",
     "kept_layers",
+    "learns_from_triples",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "ObjectiveSettings",
     "OptimiserSettings",
     "RunSettings",
+    "learns_from_triples",
 ]
 
 OBJECTIVES = ("in-batch", "catalogue", "cross-batch", "triples")
@@ -223,7 +224,7 @@ class RunSettings(Settings):
             return tree
         model, objective = tree.get("model"), tree.get("objective", {})
         kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-        if not isinstance(objective, dict) or "kind" in objective or not _learns_from_triples(kind):
+        if not isinstance(objective, dict) or "kind" in objective or not learns_from_triples(kind):
             return tree
         return {**tree, "objective": {**objective, "kind": "triples"}}
 
@@ -281,7 +282,8 @@ class RunSettings(Settings):
         return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
 
 
-def _learns_from_triples(kind: object) -> bool:
+def learns_from_triples(kind: object) -> bool:
+    """Whether a value of ``model.kind`` names a model that learns from triples."""
     classes = model_settings_classes()
     if not isinstance(kind, str) or kind not in classes:
         return False
