@@ -9,8 +9,14 @@ import torch
 from crossan import api
 from crossan.common.code_names import ALLOW_CODE
 from crossan.train.cli import evaluate, export, recommend
+from crossan.train.settings.kinds import model_settings_classes
 from support.commands import run as run_command
 from support.distributions import look_anew
+
+
+def steps_of(kind):
+    return model_settings_classes()[kind].is_trained_by_steps
+
 
 SMALL = {"model.width": 16, "max_epochs": 1, "batch_size": 32, "optimiser": {"lr": 0.01}}
 
@@ -228,3 +234,15 @@ def test_a_model_with_a_vector_for_each_user_is_asked_by_user(world, tmp_path, c
     with pytest.raises(api.UsageError, match=r"got one of vbpr(.|\n)*--all-users --out"):
         run_command(export, run.path, "--out", tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in model_settings_classes() if not steps_of(kind)])
+def test_an_objective_for_what_takes_no_steps_is_refused(world, tmp_path, kind):
+    with pytest.raises(api.UsageError, match=f"objective: expected none with model.kind={kind}"):
+        api.train(
+            dataset=world / "d",
+            out=tmp_path / "r",
+            model=kind,
+            objective=lambda batch: batch.scores,
+        )
+    assert not (tmp_path / "r").exists()

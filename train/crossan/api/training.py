@@ -77,7 +77,8 @@ def train(
     ConfigError
         A setting is unknown or has a value that it cannot take.
     UsageError
-        The folder is not empty, or there is no dataset, or no such recipe.
+        The folder is not empty, there is no dataset or no such recipe, or an objective is given for
+        a model that takes no steps.
     DataError
         The stores do not serve every item.
 
@@ -153,6 +154,11 @@ def train(
     row = None if recipe is None else find_recipe(recipe)
     bases = [] if row is None else [base_of(row)]
     chosen = load_settings(RunSettings, files=files, flags=flags, environment={}, bases=bases)
+    if objective is not None and not chosen.model.is_trained_by_steps:
+        raise UsageError(
+            f"objective: expected none with model.kind={chosen.model.kind}, which takes no steps, got"
+            f" {objective!r:.200}"
+        )
     parts = used_by(chosen, fusion, objective)
     for argument, part in (("fusion", fusion), ("objective", objective)):
         note_if_lost(part, argument)
