@@ -63,7 +63,7 @@ def test_an_item_without_a_medium_is_known_and_absent(world):
         ({"i00", "i01"}, api.UsageError, "expected a sequence of item ids, got {"),
         (np.array("i00"), api.UsageError, "expected a sequence of item ids, got array"),
         (np.array([["i00"]]), api.UsageError, "expected item ids as text"),
-        (["x" * 1_024], api.UnknownIdError, r"item 'x+\.\.\. \(1,026 characters\): not among"),
+        (["x" * 1_024], api.UnknownIdError, r"item 'x+\.\.\. \(1,024 characters\): not among"),
         ([" i00"], api.UnknownIdError, "item ' i00': not among"),
     ],
 )
