@@ -57,9 +57,12 @@ def evaluate(
     crossan evaluate moved/first --dataset data --cache cache
     """
     from crossan.train.features import Placement
+    from crossan.train.record.reading import read_settings
+    from crossan.train.record.refits import require_something_unseen
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.training import evaluate_run
 
+    require_something_unseen(run, read_settings(run))  # before anything is loaded
     placement = Placement.parse(residence, max_ram, max_device_memory)
     opened = open_run(
         run,

@@ -23,6 +23,7 @@ from crossan.train.record.reading import (
     read_stores,
     read_validation,
 )
+from crossan.train.record.refits import require_figures
 from crossan.train.settings import RunSettings
 
 __all__ = ["FinishedRun", "finished_runs"]
@@ -79,6 +80,7 @@ def finished_runs(path: Path) -> list[FinishedRun]:
 
 def _finished(path: Path, *, may_show_test: bool) -> FinishedRun:
     settings = read_settings(path)
+    require_figures(path, settings)
     figures = read_result(path) if may_show_test else None
     if figures is None:
         figures = read_validation(path)
