@@ -1,0 +1,5 @@
+"""Where an attempt runs, and how the queue watches it."""
+
+from crossan.train.service.executors.executor import Attempt, Executor, Job, Outcome, Sighting
+
+__all__ = ["Attempt", "Executor", "Job", "Outcome", "Sighting"]
