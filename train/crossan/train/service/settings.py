@@ -74,6 +74,9 @@ class RaySettings(Settings):
     token_file: str | None = None
     """File with the token of its Jobs API."""
 
+    python: str = "python3"
+    """Python of the cluster's nodes, with ``crossan[service]`` in it."""
+
     poll_seconds: float = Field(default=1.0, gt=0)
     """Seconds between two looks at the jobs."""
 
