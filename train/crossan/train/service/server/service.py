@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from crossan.cache_schema.errors import BusyError
 from crossan.common.claim import claim, release
 from crossan.train.service.database import Database
 from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.server.metrics import Metrics
 from crossan.train.service.settings import ServiceSettings
 
 __all__ = ["Service"]
@@ -47,8 +49,9 @@ class Service:
         self.clock = clock
         self.folder = ServiceFolder(folder_path)
         folder_path.mkdir(parents=True, exist_ok=True)
-        claim(folder_path, "serves")
+        _claim(folder_path)
         self.database = Database(self.folder.database)
+        self.metrics = Metrics(self.database, self.folder, clock)
 
     def start(self) -> None:
         """Start every room, the one that starts runs last."""
@@ -57,3 +60,13 @@ class Service:
         """Stop every room. Runs go on, and the next server adopts them."""
         self.database.close()
         release(self.folder.path)
+
+
+def _claim(folder: Path) -> None:
+    try:
+        claim(folder, "serves")
+    except BusyError:
+        raise BusyError(
+            f"--data {folder}: another server works in this folder",
+            remedy=f"crossan runs ls --data {folder}",
+        ) from None

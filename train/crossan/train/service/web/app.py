@@ -9,12 +9,14 @@ from fastapi import FastAPI
 from crossan.train.service.server import Service
 from crossan.train.service.web.access import Access
 from crossan.train.service.web.bodies import BodyLimits
+from crossan.train.service.web.comparing import Comparisons
 from crossan.train.service.web.errors import add_error_handlers
 from crossan.train.service.web.guard import Guard, Observe
 from crossan.train.service.web.hosts import AllowedHosts
 from crossan.train.service.web.rates import Rates
 from crossan.train.service.web.routes import ROUTERS
 from crossan.train.service.web.sessions import Sessions
+from crossan.train.service.web.streams import Streams
 from crossan.train.service.web.table import RouteTable
 from crossan.train.service.web.tokens import Tokens
 
@@ -34,6 +36,8 @@ def build_app(service: Service) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
+    app.state.streams = Streams(service.settings.http.event_streams)
+    app.state.comparisons = Comparisons()
     add_error_handlers(app)
     for router in ROUTERS:
         # Not include_router, which hides the routes from whoever enumerates them.

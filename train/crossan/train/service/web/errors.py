@@ -85,7 +85,8 @@ def _answer_ours(request: Request, error: Exception) -> JSONResponse:
     status = status_of(error)
     if status >= 500:
         _LOG.error("%s", error.message, extra={"fields": {"status": status}})
-    return JSONResponse(error_body(error.message, error.remedy), status)
+    field = getattr(error, "field", None)
+    return JSONResponse(error_body(error.message, error.remedy, field), status)
 
 
 def _answer_validation(request: Request, error: Exception) -> JSONResponse:
