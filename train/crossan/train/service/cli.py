@@ -158,15 +158,9 @@ def _serve(
 ) -> None:
     import signal
 
-    from crossan.common.interrupts import finishing_on
     from crossan.train.service.server import Service
     from crossan.train.service.server.logs import start_logging
-    from crossan.train.service.web.listening import (
-        listening_socket,
-        note_address,
-        serve_until,
-        url_of,
-    )
+    from crossan.train.service.web.listening import listening_socket, run_service
     from crossan.train.service.web.tokens import load_tokens, make_tokens
 
     start_logging()
@@ -177,16 +171,11 @@ def _serve(
     tokens = load_tokens(token_path)
     listener = listening_socket(settings.host, settings.port)
     service = Service(settings, folder.path)
-    with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as told:
-        try:
-            service.start()
-            url = url_of(listener)
-            with note_address(folder.address_file, url):
-                _print_address(url, folder, token_path, as_json=as_json)
-                serve_until(told, service, tokens, listener)
-        finally:
-            service.stop()
-    if told.number is signal.SIGINT:
+
+    def print_address(url: str) -> None:
+        _print_address(url, folder, token_path, as_json=as_json)
+
+    if run_service(service, tokens, listener, print_address) is signal.SIGINT:
         raise KeyboardInterrupt
 
 

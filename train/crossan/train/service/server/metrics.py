@@ -102,7 +102,8 @@ class Metrics:
         DatabaseUnusableError
             The database cannot be read.
         """
-        return generate_latest(self._registry)
+        text: bytes = generate_latest(self._registry)
+        return text
 
 
 class _Looked:

@@ -10,6 +10,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def require_comparable(service: Service, numbers: Sequence[int]) -> dict[int, Pa
         raise ConfigError("run: expected two different runs or more")
     folders = {}
     for number in numbers:
-        run = service.database.read(lambda connection, n=number: get_run(connection, n))
+        run = service.database.read(partial(get_run, run_id=number))
         if run.step not in _TRAINED or run.state is not State.SUCCEEDED:
             raise ConfigError(
                 f"run {number}: expected a training that has succeeded, found {run.step}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import os
+import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.files import remove_durably, replace_durably
-from crossan.common.interrupts import ToldToEnd
+from crossan.common.interrupts import ToldToEnd, finishing_on
 from crossan.train.service.server import Service
 from crossan.train.service.settings import HttpSettings
 from crossan.train.service.web.app import build_app, guarded
@@ -25,7 +26,7 @@ from crossan.train.service.web.guard import Guard
 from crossan.train.service.web.streams import Streams
 from crossan.train.service.web.tokens import Tokens
 
-__all__ = ["listening_socket", "note_address", "serve_until", "url_of"]
+__all__ = ["listening_socket", "run_service", "url_of"]
 
 _BACKLOG = 1024
 _TICKS_A_LOOK = 10
@@ -63,8 +64,53 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def run_service(
+    service: Service, tokens: Tokens, listener: socket.socket, on_start: Callable[[str], None]
+) -> signal.Signals | None:
+    """Run a service and answer requests until a signal ends both.
+
+    Requests in progress are answered first. Runs go on.
+
+    Parameters
+    ----------
+    service
+        What is served.
+    tokens
+        Who may call.
+    listener
+        Where requests come in. It is closed at the end.
+    on_start
+        Told of the server's address once it answers.
+
+    Returns
+    -------
+    signal.Signals or None
+        What ended it.
+    """
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as told:
+        try:
+            service.start()
+            url = url_of(listener)
+            with _noted_address(service.folder.address_file, url):
+                on_start(url)
+                _serve_until(told, service, tokens, listener)
+        finally:
+            service.stop()
+    return told.number
+
+
+def _serve_until(
+    told: ToldToEnd, service: Service, tokens: Tokens, listener: socket.socket
+) -> None:
+    http = service.settings.http
+    app = build_app(service)
+    guard = guarded(app, service, tokens, service.metrics.on_answer)
+    connections = Connections(http, time.monotonic)
+    _Server(_config(guard, http, connections), told, connections, app).run([listener])
+
+
 @contextmanager
-def note_address(path: Path, url: str) -> Iterator[None]:
+def _noted_address(path: Path, url: str) -> Iterator[None]:
     """Have a file say where this process listens, for as long as the block takes."""
     mask = os.umask(0o077)
     try:
@@ -75,27 +121,6 @@ def note_address(path: Path, url: str) -> Iterator[None]:
         yield
     finally:
         remove_durably(path)
-
-
-def serve_until(told: ToldToEnd, service: Service, tokens: Tokens, listener: socket.socket) -> None:
-    """Answer requests until the process is told to end, and those in progress after that.
-
-    Parameters
-    ----------
-    told
-        Set by a signal.
-    service
-        What is served; it has been started.
-    tokens
-        Who may call.
-    listener
-        Where requests come in. It is closed at the end.
-    """
-    http = service.settings.http
-    app = build_app(service)
-    guard = guarded(app, service, tokens, service.metrics.on_answer)
-    connections = Connections(http, time.monotonic)
-    _Server(_config(guard, http, connections), told, connections, app).run([listener])
 
 
 def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvicorn.Config:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.train.service.nights.checking import check_spec
+from crossan.train.service.queue import Usage
 from crossan.train.service.queue.rows import (
     Order,
     RunRow,
@@ -79,6 +80,9 @@ def submit_run(
     """
     try:
         check_spec(spec, service.settings)
+        service.slots.require_room(
+            Usage(spec.limits.cpus, spec.limits.memory_gib, spec.limits.gpus)
+        )
     except ConfigError:
         raise
     except UsageError as error:
@@ -134,7 +138,6 @@ def router(service: Service) -> APIRouter:
     @requires(Role.SUBMIT)
     def cancel_run(run_id: RunId, caller: Caller) -> RunView:
         """End a run, with all its processes, within 15 seconds."""
-        service.scheduler.cancel(run_id, caller.name)
-        return RunView.of(service.database.read(lambda connection: get_run(connection, run_id)))
+        return RunView.of(service.scheduler.cancel(run_id, caller.name))
 
     return routes
