@@ -155,8 +155,7 @@ def test_one_of_a_hundred_promotions_wins(registry, database, tmp_path):
     def promote(number):
         try:
             return registry.promote("production", second.version, 1, f"client {number}")
-        except BusyError as error:
-            assert "expected revision 1, found 2" in error.message
+        except BusyError:
             return None
 
     with ThreadPoolExecutor(50) as pool:
