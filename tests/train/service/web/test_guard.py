@@ -24,6 +24,7 @@ TOKENS = {role: f"{role}-{'x' * 32}" for role in Role}
 BEARER = {role: {"authorization": f"Bearer {token}"} for role, token in TOKENS.items()}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 HTML = {"accept": "text/html,*/*"}
+LIMITS = BodyLimits(100, 5.0)
 SECURITY = {
     "content-security-policy",
     "x-content-type-options",
@@ -58,7 +59,7 @@ async def failing(request):
 class Door:
     """A guard around some routes, with what it told of its answers in ``seen``."""
 
-    def __init__(self, burst=1000, limits=BodyLimits(100, 5.0)):
+    def __init__(self, burst=1000, limits=LIMITS):
         routes = [
             Route("/open", answering(None), methods=["GET"]),
             Route("/read/{name}", answering(Role.READ), methods=["GET"]),
@@ -102,8 +103,12 @@ def test_a_token_passes_and_the_application_knows_who_it_is(door):
     assert (answer.status_code, answer.text) == (200, "submit 0")
 
 
-@pytest.mark.parametrize("path", ["/read/x", "/v1/things", "/nowhere", "/static/app.js", "/mounted", "//"])
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "MADE-UP"])
+@pytest.mark.parametrize(
+    "path", ["/read/x", "/v1/things", "/nowhere", "/static/app.js", "/mounted", "//"]
+)
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "MADE-UP"]
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -124,7 +129,7 @@ def test_without_a_token_nothing_passes(door, method, path, headers):
     # A change that brings a cookie must say which page it comes from, before anything else.
     is_change_by_cookie = "cookie" in headers and method not in {"GET", "HEAD", "OPTIONS"}
     assert answer.status_code == (403 if is_change_by_cookie else 401)
-    assert SECURITY <= set(answer.headers)
+    assert set(answer.headers) >= SECURITY
 
 
 @pytest.mark.parametrize("host", ["evil.example.org", "localhost.evil.org", "127.0.0.1.evil.org"])
@@ -132,7 +137,7 @@ def test_another_hosts_name_is_refused_with_a_token_too(door, host):
     answer = door.client().get("/read/x", headers={**BEARER[Role.ADMIN], "host": host})
 
     assert answer.status_code == 421
-    assert SECURITY <= set(answer.headers)
+    assert set(answer.headers) >= SECURITY
 
 
 def test_a_request_without_a_host_is_refused(door):
@@ -160,7 +165,9 @@ def test_the_names_of_this_server_pass(door, name):
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["null", "http://evil.org", "http://localhost:3000", "http://localhost"])
+@pytest.mark.parametrize(
+    "origin", ["null", "http://evil.org", "http://localhost:3000", "http://localhost"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_another_sites_page_is_refused_whatever_it_sends(door, method, origin):
     headers = {**BEARER[Role.ADMIN], "origin": origin}
@@ -274,7 +281,11 @@ def test_a_body_that_does_not_come_in_time_is_given_up():
 
 def test_a_body_of_another_type_is_refused(door):
     client = door.client()
-    for path, kind in (("/v1/things", "text/plain"), ("/admin", "application/json"), ("/v1/things", "")):
+    for path, kind in (
+        ("/v1/things", "text/plain"),
+        ("/admin", "application/json"),
+        ("/v1/things", ""),
+    ):
         headers = BEARER[Role.ADMIN] | {"content-type": kind}
         answer = client.post(path, content=b"{}", headers=headers)
         assert answer.status_code == 415, (path, kind)
@@ -338,7 +349,7 @@ def test_every_answer_has_the_headers_that_bind_a_browser(door):
 
     assert [answer.status_code for answer in answers] == [200, 404, 500, 401]
     for answer in answers:
-        assert SECURITY <= set(answer.headers)
+        assert set(answer.headers) >= SECURITY
         assert "script-src 'self'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert "server" not in answer.headers
@@ -400,7 +411,9 @@ def test_logging_in_gives_a_session_that_passes_until_its_end(door):
     assert client.get("/read/x").status_code == 401
 
 
-@pytest.mark.parametrize("target", ["//evil.org", "https://evil.org", "/\\evil.org", "\r\nset-cookie: a=b", "/login", ""])
+@pytest.mark.parametrize(
+    "target", ["//evil.org", "https://evil.org", "/\\evil.org", "\r\nset-cookie: a=b", "/login", ""]
+)
 def test_logging_in_leads_to_no_other_site(door, target):
     from urllib.parse import urlencode
 
@@ -410,7 +423,9 @@ def test_logging_in_leads_to_no_other_site(door, target):
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
-@pytest.mark.parametrize("body", ["", "token=", "token=wrong", "token=%ff%fe", "x=1", "token=a&" * 200])
+@pytest.mark.parametrize(
+    "body", ["", "token=", "token=wrong", "token=%ff%fe", "x=1", "token=a&" * 200]
+)
 def test_a_wrong_token_gets_the_form_again(door, body):
     answer = door.client().post("/login", content=body, headers=FORM)
 

@@ -26,7 +26,7 @@ __all__ = ["document", "text"]
 _DESCRIPTION = (
     "Every request carries a token: `Authorization: Bearer TOKEN`. A token has a role: read, submit"
     " or admin, each of which includes the ones before it; `x-crossan-role` says which a route"
-    " needs. Every error is `{\"error\": {\"message\", \"remedy\", \"field\"?}}`."
+    ' needs. Every error is `{"error": {"message", "remedy", "field"?}}`.'
 )
 _PYDANTICS = ("HTTPValidationError", "ValidationError")
 """Schemas of errors that no answer of ours has."""
