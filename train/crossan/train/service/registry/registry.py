@@ -211,8 +211,8 @@ class Registry:
 
         Raises
         ------
-        UsageError
-            There is no such alias, or none before.
+        IncompatibleError
+            There is no version before.
         BusyError
             The alias has another revision.
         StoreIntegrityError
