@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 from crossan.cache_schema.errors import ConfigError, UsageError
@@ -21,8 +22,8 @@ from crossan.train.settings import RunSettings
 
 __all__ = ["SpecError", "check_spec", "checked_settings"]
 
-_SAID_BESIDE = {"data.dataset": "dataset", "data.store": "stores", "init": "init", "seed": "seed"}
-"""Fields of a spec that say what these settings say on a command line."""
+_SAID_BESIDE = {"data.dataset": "dataset", "data.store": "stores"}
+"""Fields of a spec that say what these settings say on a command line; others have one name."""
 
 
 class SpecError(ConfigError):
@@ -102,11 +103,16 @@ def _closed(values: Mapping[str, Any]) -> dict[str, Any]:
         today = RunSettings.upgraded(deepcopy(tree))
     except ValueError as error:
         raise SpecError(f"settings: {error}", field="settings") from None
-    refused = {*open_settings(RunSettings), *_SAID_BESIDE}
+    refused = {*open_settings(RunSettings), *RunSpec.model_fields}
     # As they were written and as they are read: an earlier name may stand for one of today's.
     for name, value in (*given, *leaves(today)):
         if name in refused:
             raise _not_a_clients(name)
+        if isinstance(value, float) and not isfinite(value):
+            raise SpecError(
+                f"settings: {name}: expected a finite number, found {value}",
+                field=f"settings.{name}",
+            )
         if (code := code_in(value)) is not None:
             raise SpecError(
                 f"settings: {name}={code:.80}: expected the name of a part that is installed,"
@@ -118,9 +124,10 @@ def _closed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_a_clients(name: str) -> SpecError:
-    field = _SAID_BESIDE.get(name)
+    field = name if name in RunSpec.model_fields else _SAID_BESIDE.get(name)
     remedy = f"Give '{field}' of the spec instead" if field else f"Leave {name} out"
-    reason = "is said by the spec itself" if name == "seed" else "may hold a path or any text"
+    is_text = name in open_settings(RunSettings)
+    reason = "may hold a path or any text" if is_text else "is a field of the spec itself"
     return SpecError(
         f"settings: {name}: expected no such setting in a spec, as it {reason}",
         field=f"settings.{name}",

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from crossan.cache_schema.errors import BusyError
-from crossan.common.claim import claim, release
 from crossan.train.service.database import Database
-from crossan.train.service.executors import Executor, LocalExecutor
+from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.nights.nights import Nights
+from crossan.train.service.nights.steps import ProductSteps
 from crossan.train.service.queue import Scheduler, Slots
 from crossan.train.service.queue.steps import Steps
-from crossan.train.service.server.housekeeping import Housekeeping
+from crossan.train.service.registry import Registry
+from crossan.train.service.server.claiming import FolderClaim
+from crossan.train.service.server.executing import executor_of
 from crossan.train.service.server.metrics import Metrics
 from crossan.train.service.settings import ServiceSettings
 
@@ -31,9 +33,9 @@ class Service:
     folder_path
         The data folder; it is made where there is none.
     steps
-        What the steps of runs do.
+        What the steps of runs do; by default those of the product.
     executor
-        Where runs go; by default processes of this machine.
+        Where runs go; by default what the settings say.
     clock
         Returns the seconds since 1970.
 
@@ -52,7 +54,7 @@ class Service:
         settings: ServiceSettings,
         folder_path: Path,
         *,
-        steps: Steps,
+        steps: Steps | None = None,
         executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -61,23 +63,26 @@ class Service:
         self.folder = ServiceFolder(folder_path)
         folder_path.mkdir(parents=True, exist_ok=True)
         self._ends = ExitStack()
-        _claim(folder_path)
-        self._ends.callback(release, folder_path)
-        with self._ends.pop_all() as undone:
+        with ExitStack() as undone:
+            self._claim = FolderClaim(folder_path)
+            undone.callback(self._claim.stop)
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
+            self.registry = Registry(self.database, self.folder, clock)
             self.metrics = Metrics(self.database, self.folder, clock)
             self.slots = Slots.of(settings.slots)
+            self.nights = Nights(
+                self.database, self.folder, self.registry, settings, clock, self._wake
+            )
             self.scheduler = Scheduler(
                 self.database,
                 self.folder,
-                steps,
-                executor or LocalExecutor(),
+                steps or ProductSteps(self.folder, settings, self.registry, self.database),
+                executor or executor_of(settings),
                 self.slots,
-                listeners=(self.metrics.on_end,),
+                listeners=(self.nights.listener, self.metrics.on_end),
                 clock=clock,
             )
-            self.housekeeping = Housekeeping(self.database, self.folder, settings, clock)
             self._ends = undone.pop_all()
 
     def start(self) -> None:
@@ -88,7 +93,8 @@ class Service:
         UsageError
             A run of an earlier server goes on elsewhere than this one would look for it.
         """
-        for room in (self.housekeeping, self.scheduler):
+        self._claim.start()
+        for room in (self.scheduler, self.nights):
             # First how it ends: a room that fails to start in the middle is stopped, too.
             self._ends.callback(room.stop)
             room.start()
@@ -97,12 +103,5 @@ class Service:
         """Stop every room, the last one first. Runs go on, and the next server adopts them."""
         self._ends.close()
 
-
-def _claim(folder: Path) -> None:
-    try:
-        claim(folder, "serves")
-    except BusyError:
-        raise BusyError(
-            f"--data {folder}: another server works in this folder",
-            remedy=f"crossan runs ls --data {folder}",
-        ) from None
+    def _wake(self) -> None:
+        self.scheduler.wake()
