@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from crossan.train.service.web.routes import comparing, events, files, health, metrics, runs
+from crossan.train.service.web.routes import (
+    comparing,
+    events,
+    files,
+    health,
+    metrics,
+    models,
+    recommend,
+    runs,
+)
 
 if TYPE_CHECKING:
     from crossan.train.service.server import Service
@@ -25,5 +34,7 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     files.router,
     events.router,
     comparing.router,
+    models.router,
+    recommend.router,
 )
 """What `build_app` puts together, in this order."""
