@@ -22,9 +22,7 @@ def brought_by(name, extras=()):
             requirement = Requirement(text)
             environments = [{"extra": extra} for extra in (*extras, "")]
             if requirement.marker is None or any(map(requirement.marker.evaluate, environments)):
-                waiting.append(
-                    (canonicalize_name(requirement.name), frozenset(requirement.extras))
-                )
+                waiting.append((canonicalize_name(requirement.name), frozenset(requirement.extras)))
     return {name for name, _ in brought}
 
 
