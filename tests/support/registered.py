@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import stat
 
@@ -24,6 +25,14 @@ def a_run(folder, ranks=RANKS, *, weights=None, **more):
     (folder / ".owner").write_text("nobody")
     (folder / "logs").mkdir()
     (folder / "logs/mlflow.json").write_text("{}")
+    return folder
+
+
+def a_refit(folder, trained_on):
+    """Write the refit of a run, which has no figures; return its folder."""
+    a_run(folder)
+    result = {"model": "sasrec", "refit": {"trained_on": trained_on, "epochs": 2}}
+    (folder / "result.json").write_text(json.dumps(result))
     return folder
 
 

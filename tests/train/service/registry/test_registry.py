@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import BusyError, CrossanError, StoreIntegrityE
 from crossan.common.stores.pins import pinned_versions
 from crossan.train.service.registry import Registry
 from support.finished_runs import metrics_of
-from support.registered import RANKS, a_row, a_run, change_a_byte, registered
+from support.registered import RANKS, a_refit, a_row, a_run, change_a_byte, registered
 
 
 def test_a_version_outlives_the_run_that_it_was_made_from(registry, database, folder, tmp_path):
@@ -38,7 +38,7 @@ def test_a_version_outlives_the_run_that_it_was_made_from(registry, database, fo
 
 
 def test_a_card_says_what_is_judged_and_what_is_served(registry, database, tmp_path):
-    judged, served = a_run(tmp_path / "judged"), a_run(tmp_path / "served", [1] * 8)
+    judged, served = a_run(tmp_path / "run"), a_refit(tmp_path / "run/refit", "all")
     model = registry.register(judged, served, a_row(database, refit="all", label="x"), "ann")
     card = model.card
     assert card["figures"]["of"] == "judged"
@@ -46,8 +46,8 @@ def test_a_card_says_what_is_judged_and_what_is_served(registry, database, tmp_p
     assert card["served"] == {"is_refitted": True, "trained_on": "everything"}
     assert card["spec"]["label"] == "x"
     assert card["dataset"] == {"name": "small", "sequences": "ab" * 32}
-    assert model.served_run == model.folder / "served"
-    assert {name.split("/")[0] for name in card["sha256"]} == {"judged", "served"}
+    assert model.served_run == model.judged_run / "refit"
+    assert len({name for name in card["sha256"] if name.endswith("model.safetensors")}) == 2
     alone = registry.register(a_run(tmp_path / "alone"), None, a_row(database), "ann")
     assert alone.card["served"] == {"is_refitted": False, "trained_on": "training"}
 

@@ -6,11 +6,14 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from crossan.cache_schema.canonical import parse_object
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.files import read_regular
+from crossan.common.foreign import read_json, require_shape
 from crossan.common.stores.pins import LOCK_FILE, pin_version
 from crossan.train.record.shapes import Lock, Result, read_record
 from crossan.train.service.queue.rows import RunRow
@@ -33,6 +36,20 @@ _FIGURES = (
 """What a card repeats of ``result.json``."""
 _TRAINED_ON = {"validation": "training and validation", "all": "everything"}
 """What a refit trains on, in words, by the name that ``--refit`` has for it."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _Refit(_Shape):
+    trained_on: Literal["validation", "all"]
+
+
+class _RefitResult(_Shape):
+    """``result.json`` of a refit, which has no figures."""
+
+    refit: _Refit
 
 
 def require_sound(run: Path) -> Mapping[str, Any]:
@@ -124,17 +141,13 @@ def card_of(
     sha256
         Of all files, by their paths below the version's folder.
     """
-    refit = str(run.spec.get("refit", "none"))
     return {
         "spec": dict(run.spec),
         "figures": {
             "of": "judged",
             **{name: figures[name] for name in _FIGURES if name in figures},
         },
-        "served": {
-            "is_refitted": served is not None,
-            "trained_on": "training" if served is None else _TRAINED_ON.get(refit, refit),
-        },
+        "served": {"is_refitted": served is not None, "trained_on": _trained_on(served)},
         "dataset": {"name": run.dataset, "sequences": figures.get("sequences")},
         "stores": {
             modality: {
@@ -156,6 +169,23 @@ def pin_stores(run: Path) -> None:
         # A store that lies elsewhere by now cannot be told, and none is made in its place.
         if store.is_dir():
             pin_version(store, entry["version"], run / LOCK_FILE)
+
+
+def _trained_on(served: Path | None) -> str:
+    """Return what the weights that answer were trained on: no figure of the card is theirs."""
+    if served is None:
+        return "training"
+    path = served / _RESULT_FILE
+    try:
+        result = require_shape(
+            read_json(path, StoreIntegrityError), _RefitResult, str(path), StoreIntegrityError
+        )
+    except FileNotFoundError:
+        raise UsageError(
+            f"{served}: expected a finished refit with {_RESULT_FILE}, found none",
+            remedy="Wait until the refit has succeeded: crossan runs ls",
+        ) from None
+    return _TRAINED_ON[result.refit.trained_on]
 
 
 def _locked(run: Path) -> dict[str, dict[str, Any]]:

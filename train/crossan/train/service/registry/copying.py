@@ -17,8 +17,10 @@ __all__ = ["copy_run", "make_read_only", "remove_folder", "require_unchanged"]
 
 _BLOCK = 1 << 20
 _FILE_MODE, _FOLDER_MODE = 0o444, 0o555
-_LEFT_OUT = frozenset({"logs", "report.html", "notes"})
-"""What opening a run does not need, beside names that begin with a dot."""
+_LEFT_OUT = frozenset({"logs", "report.html", "refit"})
+"""What opening a run does not need, beside names that begin with a dot.
+
+A refit is another run, which has a copy of its own."""
 _BEST = ("best", "best-next")
 """The checkpoint of the best epoch, and its name between two renames."""
 

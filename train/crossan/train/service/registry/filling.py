@@ -15,6 +15,7 @@ from crossan.train.service.registry.card import (
     require_sound_weights,
 )
 from crossan.train.service.registry.copying import copy_run, make_read_only
+from crossan.train.service.registry.rows import REFIT_FOLDER
 
 __all__ = ["fill_version"]
 
@@ -39,14 +40,17 @@ def fill_version(incoming: Path, judged: Path, served: Path | None, run: RunRow)
         The disk is full, or the system refuses.
     """
     sha256: dict[str, str] = {}
-    copies = {"judged": judged} if served is None else {"judged": judged, "served": served}
+    copies = {"judged": judged}
+    if served is not None:
+        # Inside the run that judges it, as it was: a refit knows its figures' run by that.
+        copies[f"judged/{REFIT_FOLDER}"] = served
     for name, source in copies.items():
         digests = copy_run(source, incoming / name)
         require_sound_weights(incoming / name)
         require_recorded_weights(incoming / name, digests)
         sha256 |= {f"{name}/{path}": digest for path, digest in digests.items()}
     figures = require_sound(incoming / "judged")
-    refitted = None if served is None else incoming / "served"
+    refitted = None if served is None else incoming / "judged" / REFIT_FOLDER
     card = card_of(run, incoming / "judged", refitted, figures, sha256)
     write_durably(incoming / "card.json", pretty_bytes(card))
     make_read_only(incoming)

@@ -13,6 +13,7 @@ from crossan.cache_schema.errors import UsageError
 from crossan.train.service.folder import ServiceFolder
 
 __all__ = [
+    "REFIT_FOLDER",
     "Alias",
     "AuditEntry",
     "Model",
@@ -26,6 +27,9 @@ __all__ = [
     "read_alias",
     "read_model",
 ]
+
+REFIT_FOLDER = "refit"
+"""Where the refit of a run lies in the folder of the run, as ``crossan-train --refit`` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,8 @@ class Model:
     @property
     def served_run(self) -> Path:
         """Run folder of the weights that answer; that of the judged ones without a refit."""
-        refitted = self.folder / "served"
-        return refitted if self.card["served"]["is_refitted"] else self.judged_run
+        refit = self.judged_run / REFIT_FOLDER
+        return refit if self.card["served"]["is_refitted"] else self.judged_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+from crossan.cache_schema.errors import BusyError
 from crossan.common.claim import claim, release
 from crossan.train.service.database import Database
+from crossan.train.service.executors import Executor, LocalExecutor
 from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.queue import Scheduler, Slots
+from crossan.train.service.queue.steps import Steps
+from crossan.train.service.server.housekeeping import Housekeeping
+from crossan.train.service.server.metrics import Metrics
 from crossan.train.service.settings import ServiceSettings
 
 __all__ = ["Service"]
@@ -23,6 +30,10 @@ class Service:
         What the operator set.
     folder_path
         The data folder; it is made where there is none.
+    steps
+        What the steps of runs do.
+    executor
+        Where runs go; by default processes of this machine.
     clock
         Returns the seconds since 1970.
 
@@ -41,19 +52,57 @@ class Service:
         settings: ServiceSettings,
         folder_path: Path,
         *,
+        steps: Steps,
+        executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
         self.clock = clock
         self.folder = ServiceFolder(folder_path)
         folder_path.mkdir(parents=True, exist_ok=True)
-        claim(folder_path, "serves")
-        self.database = Database(self.folder.database)
+        self._ends = ExitStack()
+        _claim(folder_path)
+        self._ends.callback(release, folder_path)
+        with self._ends.pop_all() as undone:
+            self.database = Database(self.folder.database)
+            undone.callback(self.database.close)
+            self.metrics = Metrics(self.database, self.folder, clock)
+            self.slots = Slots.of(settings.slots)
+            self.scheduler = Scheduler(
+                self.database,
+                self.folder,
+                steps,
+                executor or LocalExecutor(),
+                self.slots,
+                listeners=(self.metrics.on_end,),
+                clock=clock,
+            )
+            self.housekeeping = Housekeeping(self.database, self.folder, settings, clock)
+            self._ends = undone.pop_all()
 
     def start(self) -> None:
-        """Start every room, the one that starts runs last."""
+        """Start every room, the one that starts runs last.
+
+        Raises
+        ------
+        UsageError
+            A run of an earlier server goes on elsewhere than this one would look for it.
+        """
+        for room in (self.housekeeping, self.scheduler):
+            # First how it ends: a room that fails to start in the middle is stopped, too.
+            self._ends.callback(room.stop)
+            room.start()
 
     def stop(self) -> None:
-        """Stop every room. Runs go on, and the next server adopts them."""
-        self.database.close()
-        release(self.folder.path)
+        """Stop every room, the last one first. Runs go on, and the next server adopts them."""
+        self._ends.close()
+
+
+def _claim(folder: Path) -> None:
+    try:
+        claim(folder, "serves")
+    except BusyError:
+        raise BusyError(
+            f"--data {folder}: another server works in this folder",
+            remedy=f"crossan runs ls --data {folder}",
+        ) from None

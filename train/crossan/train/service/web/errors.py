@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import secrets
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from crossan.cache_schema.errors import (
     BusyError,
@@ -18,9 +22,11 @@ from crossan.cache_schema.errors import (
     UsageError,
 )
 from crossan.train.service.database import DatabaseUnusableError, DiskFullError
+from crossan.train.service.web.problems import first_problem
 
-__all__ = ["add_error_handlers", "error_body", "status_of"]
+__all__ = ["add_error_handlers", "error_body", "status_of", "unexpected_body"]
 
+_LOG = logging.getLogger("crossan.service.http")
 _STATUS: tuple[tuple[type[CrossanError], int], ...] = (
     (ConfigError, 422),
     (UsageError, 404),
@@ -56,12 +62,46 @@ def error_body(message: str, remedy: str | None = None, field: str | None = None
     return {"error": error}
 
 
+def unexpected_body(error: BaseException) -> dict[str, Any]:
+    """Log an error that is a bug of ours under a new id, and return the JSON that names the id."""
+    number = secrets.token_hex(4)
+    _LOG.error("unexpected error %s", number, exc_info=error)
+    return error_body(
+        f"the server failed: error {number} in its log", "Send that part of the log with a report"
+    )
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Have an application answer errors in this shape."""
     app.add_exception_handler(CrossanError, _answer_ours)
+    app.add_exception_handler(RequestValidationError, _answer_validation)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
 
 
 def _answer_ours(request: Request, error: Exception) -> JSONResponse:
     del request
     assert isinstance(error, CrossanError)
-    return JSONResponse(error_body(error.message, error.remedy), status_of(error))
+    status = status_of(error)
+    if status >= 500:
+        _LOG.error("%s", error.message, extra={"fields": {"status": status}})
+    field = getattr(error, "field", None)
+    return JSONResponse(error_body(error.message, error.remedy, field), status)
+
+
+def _answer_validation(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, RequestValidationError)
+    field, message = first_problem(error.errors())
+    return JSONResponse(error_body(message, field=field), 422)
+
+
+def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    del request
+    assert isinstance(error, HTTPException)
+    return JSONResponse(error_body(str(error.detail)), error.status_code, error.headers)
+
+
+def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    del request
+    return JSONResponse(unexpected_body(error), 500)

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from crossan.train.service.web.routes import health
+from crossan.train.service.web.routes import comparing, events, files, health, metrics, runs
 
 if TYPE_CHECKING:
     from crossan.train.service.server import Service
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (health.router,)
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
+    health.router,
+    metrics.router,
+    runs.router,
+    files.router,
+    events.router,
+    comparing.router,
+)
 """What `build_app` puts together, in this order."""
