@@ -25,19 +25,20 @@ SPEC = {"dataset": "shop", "settings": {"model.kind": "popularity"}, "limits": {
 """A spec that the door lets pass."""
 
 
+_SCRIPTS = {
+    "sleep": "exec sleep $0",
+    "fail": "echo it failed >&2; exit 1",
+    "say": "echo $0",
+    "die": "kill -9 $$",
+}
+
+
 class TinySteps:
     """Does what the label of a run says: ``sleep 2``, ``fail``, ``say WORD``; nothing by default."""
 
-    _SCRIPTS = {
-        "sleep": "exec sleep $0",
-        "fail": "echo it failed >&2; exit 1",
-        "say": "echo $0",
-        "die": "kill -9 $$",
-    }
-
     def plan(self, run):
         word, _, argument = run.label.partition(" ")
-        return Program(("/bin/sh", "-c", self._SCRIPTS.get(word, "exit 0"), argument or "0"))
+        return Program(("/bin/sh", "-c", _SCRIPTS.get(word, "exit 0"), argument or "0"))
 
     def conclude(self, run, outcome):
         if outcome.exit_code == 0:
@@ -71,12 +72,13 @@ class ServerProcess:
         self.log = folder / "log"
         command = [*wrapper, sys.executable, "-m", "support.service", folder, json.dumps(changes)]
         path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
-        self.process = start(
-            *command,
-            stdout=self.log.open("a"),
-            stderr=self.log.open("a"),
-            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
-        )
+        with self.log.open("a") as log:
+            self.process = start(
+                *command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+            )
         address_file = self.data / "address.json"
         wait_until(lambda: self._answers(address_file), f"the server answers: {self.log}", None)
         tokens = tomllib.loads((self.data / "tokens.toml").read_text())["token"]

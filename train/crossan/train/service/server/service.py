@@ -7,14 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from crossan.cache_schema.errors import BusyError
-from crossan.common.claim import claim, release
 from crossan.train.service.database import Database
-from crossan.train.service.executors import Executor, LocalExecutor
+from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue import Scheduler, Slots
 from crossan.train.service.queue.steps import Steps
-from crossan.train.service.server.housekeeping import Housekeeping
+from crossan.train.service.registry import Registry
+from crossan.train.service.server.claiming import FolderClaim
+from crossan.train.service.server.executing import executor_of
 from crossan.train.service.server.metrics import Metrics
 from crossan.train.service.settings import ServiceSettings
 
@@ -61,23 +61,23 @@ class Service:
         self.folder = ServiceFolder(folder_path)
         folder_path.mkdir(parents=True, exist_ok=True)
         self._ends = ExitStack()
-        _claim(folder_path)
-        self._ends.callback(release, folder_path)
-        with self._ends.pop_all() as undone:
+        with ExitStack() as undone:
+            self._claim = FolderClaim(folder_path)
+            undone.callback(self._claim.stop)
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
+            self.registry = Registry(self.database, self.folder, clock)
             self.metrics = Metrics(self.database, self.folder, clock)
             self.slots = Slots.of(settings.slots)
             self.scheduler = Scheduler(
                 self.database,
                 self.folder,
                 steps,
-                executor or LocalExecutor(),
+                executor or executor_of(settings),
                 self.slots,
                 listeners=(self.metrics.on_end,),
                 clock=clock,
             )
-            self.housekeeping = Housekeeping(self.database, self.folder, settings, clock)
             self._ends = undone.pop_all()
 
     def start(self) -> None:
@@ -88,21 +88,11 @@ class Service:
         UsageError
             A run of an earlier server goes on elsewhere than this one would look for it.
         """
-        for room in (self.housekeeping, self.scheduler):
-            # First how it ends: a room that fails to start in the middle is stopped, too.
-            self._ends.callback(room.stop)
-            room.start()
+        self._claim.start()
+        # First how it ends: a room that fails to start in the middle is stopped, too.
+        self._ends.callback(self.scheduler.stop)
+        self.scheduler.start()
 
     def stop(self) -> None:
         """Stop every room, the last one first. Runs go on, and the next server adopts them."""
         self._ends.close()
-
-
-def _claim(folder: Path) -> None:
-    try:
-        claim(folder, "serves")
-    except BusyError:
-        raise BusyError(
-            f"--data {folder}: another server works in this folder",
-            remedy=f"crossan runs ls --data {folder}",
-        ) from None

@@ -47,7 +47,8 @@ def is_same_origin(origin: bytes, host: bytes) -> bool:
     default = _DEFAULT_PORTS.get(scheme)
     if not separator or default is None:
         return False
-    return _name_and_port(authority, default) == _name_and_port(host, default)
+    page = _name_and_port(authority, default)
+    return page is not None and page == _name_and_port(host, default)
 
 
 def _name_and_port(authority: bytes, default: bytes) -> tuple[bytes, bytes] | None:

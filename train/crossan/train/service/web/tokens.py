@@ -91,7 +91,7 @@ def load_tokens(path: Path) -> Tokens:
         raise UsageError(
             f"--token-file {path}: the system refuses to read it: {error.strerror}"
         ) from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123 - the descriptor that was looked at
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"--token-file {path}: expected a file")
@@ -101,7 +101,9 @@ def load_tokens(path: Path) -> Tokens:
                 f" {stat.S_IMODE(status.st_mode):04o}",
                 remedy=f"chmod 600 {path}",
             )
-        content = file.read(_LARGEST)
+        content = os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)
     return Tokens((one.token, Identity(one.name, one.role)) for one in _parsed(content, path).token)
 
 
