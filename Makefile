@@ -4,7 +4,7 @@ VENV ?= .venv
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest lint check faults bench-store bench-extract bench-train table clean
+.PHONY: demo test test-lowest lint check faults faults-service bench-store bench-extract bench-train table clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -28,6 +28,10 @@ test-lowest: $(LOWEST)/.installed
 # The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
 faults: $(VENV)/.installed-dev
 	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 36000 tests/faults tests/common/stores/sharing
+
+# The same of the training service; docs/benchmarks/service.md holds a result.
+faults-service: $(VENV)/.installed-dev
+	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 36000 tests/train/service tests/faults/service
 
 # Passive: idle threads of torch's would spin on the cores that the one measured next needs (docs/benchmarks/store.md).
 bench-store: $(VENV)/.installed-dev
@@ -56,7 +60,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,tensorboard,mlflow,dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[extract,report,s3,ray,optuna,tensorboard,mlflow,service,dev]'
 	touch $@ $(VENV)/.installed
 
 # What the tests themselves need has no floors to try: it comes in the versions of constraints.txt.
