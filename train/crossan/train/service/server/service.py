@@ -15,6 +15,7 @@ from crossan.train.service.nights.steps import ProductSteps
 from crossan.train.service.queue import Scheduler, Slots
 from crossan.train.service.queue.steps import Steps
 from crossan.train.service.registry import Registry
+from crossan.train.service.server.checking import Checks
 from crossan.train.service.server.claiming import FolderClaim
 from crossan.train.service.server.executing import executor_of
 from crossan.train.service.server.metrics import Metrics
@@ -71,6 +72,7 @@ class Service:
             self.registry = Registry(self.database, self.folder, clock)
             self.metrics = Metrics(self.database, self.folder, clock)
             self.slots = Slots.of(settings.slots)
+            self.checks = Checks(settings, self.slots)
             self.nights = Nights(
                 self.database, self.folder, self.registry, settings, clock, self._wake
             )
