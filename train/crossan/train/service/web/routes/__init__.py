@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from crossan.train.service.web.routes import comparing, events, files, health, metrics, runs
+from crossan.train.service.web.routes import (
+    comparing,
+    events,
+    files,
+    health,
+    metrics,
+    models,
+    nights,
+    recommend,
+    runs,
+)
 
 if TYPE_CHECKING:
     from crossan.train.service.server import Service
@@ -25,5 +35,8 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     files.router,
     events.router,
     comparing.router,
+    models.router,
+    recommend.router,
+    nights.router,
 )
 """What `build_app` puts together, in this order."""
