@@ -21,7 +21,7 @@ from crossan.train.service.executors.executor import Attempt, Job, Outcome, Sigh
 from crossan.train.service.executors.marked import MARKER, kill_marked
 from crossan.train.service.executors.process_tree import read_stat
 
-__all__ = ["LocalExecutor"]
+__all__ = ["LocalExecutor", "read_outcome"]
 
 _SHIM = Path(__file__).with_name("shim.py")
 _HEARTBEAT = "CROSSAN_HEARTBEAT"
@@ -71,11 +71,11 @@ class LocalExecutor:
 
     def look(self, attempt: Attempt, handle: str | None) -> Sighting:
         """Return how an attempt is, and end it where its shim is dead."""
-        outcome = _read_outcome(attempt.folder)
+        outcome = read_outcome(attempt.folder)
         if outcome is None and self._is_alive(attempt, handle):
             return Sighting(is_alive=True)
         # Its last act may have been to write the outcome, since we looked.
-        outcome = outcome or _read_outcome(attempt.folder)
+        outcome = outcome or read_outcome(attempt.folder)
         if outcome is None:
             # A shim that has not yet taken its attempt never may: only one may write this file.
             attempt.folder.mkdir(parents=True, exist_ok=True)
@@ -195,7 +195,8 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _read_outcome(folder: Path) -> Outcome | None:
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return what an attempt's ``outcome.json`` says, None while there is none."""
     values = _read_json(folder / "outcome.json")
     try:
         return Outcome(**values) if values else None
