@@ -58,7 +58,11 @@ class Database:
         self.path = path
         with self._explaining():
             self._writer = _opened(path)
-            _prepare(self._writer, path)
+            try:
+                _prepare(self._writer, path)
+            except BaseException:
+                self._writer.close()
+                raise
         self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         for _ in range(_READERS):
             self._readers.put(None)  # opened when it is needed

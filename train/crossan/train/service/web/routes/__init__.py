@@ -18,6 +18,7 @@ from crossan.train.service.web.routes import (
     health,
     metrics,
     models,
+    nights,
     recommend,
     runs,
 )
@@ -36,5 +37,6 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     comparing.router,
     models.router,
     recommend.router,
+    nights.router,
 )
 """What `build_app` puts together, in this order."""
