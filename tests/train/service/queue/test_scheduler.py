@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -10,9 +11,14 @@ from itertools import pairwise
 
 import pytest
 
-from crossan.cache_schema.errors import BusyError, UsageError
+from crossan.cache_schema.errors import BusyError, ResourceError, UsageError
+from crossan.train.service.database import DiskFullError
+from crossan.train.service.executors import LocalExecutor
 from crossan.train.service.queue import State, Step
-from crossan.train.service.queue.attempts import list_attempts
+from crossan.train.service.queue.attempts import begin_attempt, list_attempts, requeue
+from crossan.train.service.queue.ends import end_run
+from crossan.train.service.queue.rows import get_run
+from crossan.train.service.queue.steps import Conclusion
 from support.queued import Queue, TinySteps, add, add_night
 from support.started import wait_until
 
@@ -124,6 +130,23 @@ def test_a_step_of_the_server_waits_for_no_slot(tmp_path):
     queue.scheduler.cancel(waiting, "t")
     queue.scheduler.cancel(busy, "t")
     queue.wait(busy)
+    queue.close()
+
+
+def test_small_runs_pass_a_large_one_until_its_patience_ends(tmp_path, monkeypatch):
+    queue = Queue(tmp_path / "service", cpus=2).start()
+    waits = "import os, time\nwhile not os.path.exists('../go'): time.sleep(0.05)"
+    first = queue.submit(waits)
+    queue.wait(first, State.RUNNING)
+    large = queue.submit(limits={"cpus": 2})
+    assert queue.wait(queue.submit()).state is State.SUCCEEDED
+    assert queue.run(large).state is State.QUEUED
+    monkeypatch.setattr("crossan.train.service.queue.choosing.PATIENCE_SECONDS", 0.0)
+    late = queue.submit()
+    queue.scheduler.wake()
+    (queue.folder.run(first) / "go").touch()
+    ended = [queue.wait(run) for run in (first, large, late)]
+    assert all(one.ended <= other.started for one, other in pairwise(ended))
     queue.close()
 
 
@@ -263,8 +286,6 @@ def test_a_new_server_tries_again_what_died_meanwhile(tmp_path):
     wait_until((queue.folder.run(run_id) / "first").exists, "the program")
     live = queue.scheduler._running._lives[run_id]
     queue.close()
-    import json
-
     os.kill(json.loads(live.handle)["pid"], signal.SIGKILL)
     queue.open()
     queue.start()
@@ -311,17 +332,11 @@ def test_a_run_of_another_executor_is_left_alone(tmp_path):
 
 
 def test_a_late_end_of_an_earlier_attempt_changes_nothing(tmp_path):
-    from crossan.train.service.queue.attempts import begin_attempt, requeue
-    from crossan.train.service.queue.ends import end_run
-    from crossan.train.service.queue.steps import Conclusion
-
     heard = []
     queue = Queue(tmp_path / "service")
     run_id = queue.submit()
 
     def begin(connection):
-        from crossan.train.service.queue.rows import get_run
-
         return begin_attempt(connection, get_run(connection, run_id), "local", (), 1.0)
 
     def end(connection, run, result):
@@ -356,8 +371,6 @@ def test_the_clock_may_jump_without_stalling_anything(tmp_path):
 
 
 def test_a_full_disk_marks_nothing_and_the_queue_goes_on_when_there_is_room(tmp_path):
-    from crossan.train.service.database import DiskFullError
-
     queue = Queue(tmp_path / "service").start()
     first = queue.submit("import os, time\nwhile not os.path.exists('../go'): time.sleep(0.05)")
     queue.wait(first, State.RUNNING)
@@ -381,9 +394,6 @@ def test_a_full_disk_marks_nothing_and_the_queue_goes_on_when_there_is_room(tmp_
 
 
 def test_an_attempt_that_cannot_be_started_is_not_counted(tmp_path):
-    from crossan.cache_schema.errors import ResourceError
-    from crossan.train.service.executors import LocalExecutor
-
     class Refusing(LocalExecutor):
         refusals = 3
 

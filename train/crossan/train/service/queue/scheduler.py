@@ -158,7 +158,8 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - the queue outlives whatever befalls a run
                 self._complain(error)
                 pause = _REFUSED_SECONDS
-            self._is_stopping.wait(_SHORTEST_SECONDS)
+            if is_woken:
+                self._is_stopping.wait(_SHORTEST_SECONDS)
 
     def _complain(self, error: Exception) -> None:
         """Log an error once, however often it comes again."""
