@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -61,8 +62,8 @@ def small_service(folder, **more):
 class ServerProcess:
     """A server in a process of its own.
 
-    ``folder`` holds its data folder ``service``; ``changes`` are settings. What it says stands in
-    ``log``.
+    ``folder`` holds its data folder ``service``; ``changes`` are settings, and ``restore_from``.
+    What it says stands in ``log``.
     """
 
     def __init__(self, folder, environment=None, wrapper=(), **changes):
@@ -114,7 +115,8 @@ class ServerProcess:
 
     def stop(self):
         """End the server as an operator would, and return its exit code."""
-        self.process.terminate()
+        # Not the process itself, which a wrapper may be.
+        os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(CEILING_S)
 
 
@@ -125,8 +127,9 @@ def serve(folder, changes):
     from crossan.train.service.web.tokens import load_tokens, make_tokens
 
     start_logging()
+    restore_from = changes.pop("restore_from", None)
     settings = service_settings(folder, **changes)
-    service = Service(settings, folder / "service", steps=TinySteps())
+    service = Service(settings, folder / "service", steps=TinySteps(), restore_from=restore_from)
     make_tokens(service.folder.tokens)
     tokens = load_tokens(service.folder.tokens)
     listener = listening_socket(settings.host, settings.port)
