@@ -38,7 +38,8 @@ class Recorder:
         path = self._folder.path / "runs"
         if path.is_dir():
             # Files are written in the order of the numbers: the first one from behind is the last.
-            numbers = sorted((int(one.name) for one in path.iterdir() if one.name.isdecimal()), reverse=True)  # fmt: skip
+            names = [entry.name for entry in path.iterdir() if entry.name.isdecimal()]
+            numbers = sorted(map(int, names), reverse=True)
             recorded = (number for number in numbers if has_record(self._folder, number))
             self._last = next(recorded, 0)
 

@@ -25,13 +25,13 @@ from crossan.train.service.queue.attempts import (
     under_way,
 )
 from crossan.train.service.queue.concluding import conclude_in_server, conclude_program
-from crossan.train.service.queue.ends import end_run
+from crossan.train.service.queue.ends import Ends
 from crossan.train.service.queue.in_server import ServerThreads
 from crossan.train.service.queue.reasons import describe_attempt
 from crossan.train.service.queue.retrying import may_try_again
 from crossan.train.service.queue.rows import RunRow, State, get_run
 from crossan.train.service.queue.slots import Slots, Usage
-from crossan.train.service.queue.steps import Conclusion, InServer, Listener, Program, Steps
+from crossan.train.service.queue.steps import Conclusion, InServer, Program, Steps
 
 __all__ = ["Running"]
 
@@ -65,13 +65,11 @@ class Running:
         steps: Steps,
         executor: Executor,
         slots: Slots,
-        listeners: Sequence[Listener],
-        clock: Callable[[], float],
+        ends: Ends,
         wake: Callable[[], None],
     ) -> None:
         self._database, self._folder, self._steps = database, folder, steps
-        self._executor, self._slots, self._listeners = executor, slots, listeners
-        self._clock = clock
+        self._executor, self._slots, self._ends = executor, slots, ends
         self._threads = ServerThreads(wake)
         self._lives: dict[int, _Live] = {}
         self._unstarted: list[RunRow] = []
@@ -134,7 +132,7 @@ class Running:
                 current = get_run(connection, run.id)
                 if current.state is State.STOPPING:
                     cancelled = Conclusion(State.CANCELLED, current.reason)
-                    end_run(connection, run, cancelled, None, self._clock(), self._listeners)
+                    self._ends.end(connection, run, cancelled, None)
                 else:
                     take_back(connection, run)
 
@@ -189,7 +187,7 @@ class Running:
         self, run: RunRow, plan: Program | InServer, devices: Sequence[int]
     ) -> RunRow | None:
         name = self._threads.name if isinstance(plan, InServer) else self._executor.name
-        now = self._clock()
+        now = self._ends.clock()
         # First the file, so that a full disk shows before anything is recorded.
         write_attempt(self._folder.attempt(run.id, run.attempt + 1), name, devices, now)
         return self._database.write(
@@ -247,7 +245,7 @@ class Running:
             live.outcome = self._executor.look(live.attempt, live.handle).outcome
 
     def _record_end(self, live: _Live, outcome: Outcome) -> None:
-        run, now = live.run, self._clock()
+        run, now = live.run, self._ends.clock()
         earlier = self._database.read(lambda connection: list_attempts(connection, run.id))[:-1]
         begun = [one for one in earlier if one.outcome is None or one.outcome.has_begun]
         may_repeat = may_try_again(run.attempt, len(begun) + outcome.has_begun)
@@ -267,7 +265,7 @@ class Running:
             is_done = live.is_in_server and final.state is State.SUCCEEDED
             if current.state is State.STOPPING and not is_done:
                 final = Conclusion(State.CANCELLED, current.reason)
-            end_run(connection, run, final, outcome.exit_code, now, self._listeners)
+            self._ends.end(connection, run, final, outcome.exit_code)
 
         self._database.write(record)
         self._slots.give_back(run.id)
