@@ -48,8 +48,8 @@ def test_an_attempt_may_be_told_to_end_by_its_time(case):
     ],
 )
 def test_silence_ends_an_attempt_and_a_line_or_a_heartbeat_breaks_it(case, sign, reason):
-    program = f"import os, time\nfor n in range(10):\n    {sign}\n    time.sleep(0.25)"
-    assert case.start(program, silent_seconds=1.2).end().reason == reason
+    program = f"import os, time\nfor n in range(10):\n    {sign}\n    time.sleep(0.3)"
+    assert case.start(program, silent_seconds=2.0).end().reason == reason
 
 
 def test_output_past_its_bound_is_dropped_and_said(case):

@@ -150,3 +150,25 @@ def test_a_bug_in_a_plan_or_a_conclusion_fails_one_run_alone(tmp_path):
     assert ends[0].reason == "internal error: KeyError: 'plan'"
     assert ends[1].reason == "internal error: KeyError: 'conclusion'"
     queue.close()
+
+
+def test_an_executor_that_does_not_answer_holds_back_no_other_run(tmp_path):
+    class Forgetful(LocalExecutor):
+        silent = None
+
+        def look(self, attempt, handle):
+            if attempt.run_id == self.silent:
+                raise PermissionError("outcome.json")
+            return super().look(attempt, handle)
+
+    executor = Forgetful()
+    queue = Queue(tmp_path / "service", executor=executor)
+    first, second = queue.submit(), queue.submit()
+    executor.silent = first
+    queue.start()
+    assert queue.wait(second).state is State.SUCCEEDED
+    assert queue.wait(queue.submit()).state is State.SUCCEEDED
+    assert queue.run(first).state is State.RUNNING
+    executor.silent = None
+    assert (queue.wait(first).state, queue.run(first).attempt) == (State.SUCCEEDED, 1)
+    queue.close()

@@ -28,10 +28,13 @@ def test_a_run_succeeds_with_what_its_step_concludes(queue):
 
 def test_no_more_run_at_once_than_there_are_slots(tmp_path):
     queue = Queue(tmp_path / "service", cpus=2)
+    # The first two wait for each other, so they end only where both run at once.
     program = (
-        "import os, time; os.mkdir('../../../' + os.environ['RUN'] + '.on');"
-        "print(sum(n.endswith('.on') for n in os.listdir('../../..'))); time.sleep(0.3);"
-        "os.rmdir('../../../' + os.environ['RUN'] + '.on')"
+        "import os, time; run = int(os.environ['RUN']); os.chdir('../../..')\n"
+        "os.mkdir(f'{run}.on'); print(sum(name.endswith('.on') for name in os.listdir()))\n"
+        "os.mkdir(f'{run}.was'); other = {1: 2, 2: 1}.get(run, run)\n"
+        "while not os.path.exists(f'{other}.was'): time.sleep(0.02)\n"
+        "os.rmdir(f'{run}.on')"
     )
     runs = [queue.submit(program) for _ in range(6)]
     queue.start()

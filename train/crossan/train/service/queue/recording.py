@@ -12,7 +12,7 @@ from crossan.train.service.queue.rows import RunRow
 
 __all__ = ["Recorder"]
 
-_MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 40
 """Runs whose files are written before the queue goes on with its other work."""
 
 

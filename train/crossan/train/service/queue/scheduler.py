@@ -30,7 +30,7 @@ _IDLE_SECONDS = 1.0
 """Between two looks at the queue, should nobody have woken the scheduler."""
 _REFUSED_SECONDS = 1.0
 """Before the next try where the system refuses, as on a full disk."""
-_SHORTEST_SECONDS = 0.02
+_SHORTEST_SECONDS = 0.1
 """Between two looks however often it is woken."""
 
 
