@@ -171,10 +171,10 @@ class Scheduler:
         has_ended = self._running.collect()
         now = time.monotonic()
         if is_woken or has_ended or now - self._queue_seen_at >= _IDLE_SECONDS:
-            self._queue_seen_at = now
             if self._recorder.write():
                 self.wake()
             self._begin_runs(now)
+            self._queue_seen_at = now  # only now, as a refusal has the queue looked at again
 
     def _begin_runs(self, now: float) -> None:
         """Begin what may begin, the one that came first first."""
