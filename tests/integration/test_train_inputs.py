@@ -25,6 +25,18 @@ def test_two_stores_of_one_modality_must_be_told_apart(small, make_store):
     assert train_quickly(small, "--store", other, epochs=1)["epochs"] == 1
 
 
+def test_a_store_may_be_read_at_an_earlier_version(small, make_store):
+    store = make_store(small / "c", Modality.TEXT, items=["i39"])
+    assert train_quickly(small, epochs=1, out="newest")["epochs"] == 1
+    train_quickly(small, "--store", f"{store}@1", epochs=1, out="pinned")
+    versions = [
+        RunFolder(small / out).lock()["stores"]["text"]["version"] for out in ("newest", "pinned")
+    ]
+    assert versions == [2, 1]
+    with pytest.raises(StoreNotFoundError, match="expected version 3, found versions 1 to 2"):
+        train_quickly(small, "--store", f"{store}@3", epochs=1, out="later")
+
+
 def test_items_that_were_never_extracted_stop_the_run(small, make_store):
     known = [f"i{topic}{item}" for topic in range(4) for item in range(10)][:-2]
     make_store(small / "c", Modality.AUDIO, items=known)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes, sha256_hex
+from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes
 from crossan.cache_schema.errors import (
     IncompatibleError,
     StoreIntegrityError,
     StoreNotFoundError,
     UsageError,
 )
+from crossan.cache_schema.folder_names import folder_name
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
 from crossan.common.files import create_exclusively, read_regular
@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 CANARY = "canary/features.npy"
-_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
-_LONGEST_NAME = 80
 
 
 def require_cache(
@@ -86,7 +84,7 @@ def find_stores(
     modality
         None for all.
     """
-    of_dataset = _file_name(dataset) if dataset is not None else "*"
+    of_dataset = folder_name(dataset) if dataset is not None else "*"
     of_modality = modality.value if modality is not None else "*"
     folders = Path(cache).glob(f"{of_dataset}/{of_modality}/*")
     # A cache may hold other folders too, so the name in the middle has to be a modality.
@@ -100,8 +98,8 @@ def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Pa
     changed ends in the start of its own digest, so two names never meet.
     """
     backbone = str(identity.backbone.get("id", "backbone")).rstrip("/").rsplit("/", 1)[-1]
-    name = f"{_file_name(backbone)}-{identity.fingerprint[:12]}"
-    return Path(cache) / _file_name(dataset) / identity.modality.value / name
+    name = f"{folder_name(backbone)}-{identity.fingerprint[:12]}"
+    return Path(cache) / folder_name(dataset) / identity.modality.value / name
 
 
 def create_store(
@@ -195,8 +193,3 @@ def canary_bytes(array: npt.NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array, dtype="<f4"), allow_pickle=False)
     return buffer.getvalue()
-
-
-def _file_name(text: str) -> str:
-    safe = _UNSAFE.sub("-", text).strip(".-")[:_LONGEST_NAME]
-    return safe if safe == text and safe else f"{safe or 'name'}-{sha256_hex(text.encode())[:8]}"

@@ -14,7 +14,7 @@ from crossan.train.comparison.rows import Row
 from crossan.train.record.reading import RANKS_FILE
 from crossan.train.record.user_ranks import Part, UserRanks, read_user_ranks
 
-__all__ = ["METRICS", "PerUserMetrics", "per_user_metrics"]
+__all__ = ["METRICS", "PerUserMetrics", "per_user_metrics", "require_figure"]
 
 METRICS = ("hr@10", "ndcg@10", "hr@20", "ndcg@20")
 """What is compared, as in the paper's tables."""
@@ -57,7 +57,7 @@ def per_user_metrics(rows: Sequence[Row], part: Part) -> PerUserMetrics | None:
             _require_users(ranks.user_ids, first.user_ids, run, first_run)
             for metric in METRICS:
                 of_users = _metric(ranks, metric)
-                _require_figure(of_users, run, part, metric)
+                require_figure(of_users, run, part, metric)
                 sums[metric] += of_users
         values[row.name] = {metric: total / len(row.runs) for metric, total in sums.items()}
     return PerUserMetrics(values, len(first.ranks), int(first.is_cold.sum()))
@@ -87,7 +87,7 @@ def _require_users(
     )
 
 
-def _require_figure(
+def require_figure(
     of_users: npt.NDArray[np.float64], run: FinishedRun, part: Part, metric: str
 ) -> None:
     """Refuse ranks whose mean is not what the run says: the files are of two evaluations."""

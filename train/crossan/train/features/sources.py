@@ -75,7 +75,7 @@ def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, Featur
     StoreNotFoundError
         No store of a modality that is needed.
     """
-    opened = [open_store(path) for path in data.store]
+    opened = [_open_named(name) for name in data.store]
     named = {store.identity.modality: store for store in opened}
     if len(named) < len(opened):
         raise UsageError("--store: two of the stores named hold the same modality")
@@ -92,6 +92,14 @@ def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, Featur
         for m in Modality
         if m in modalities
     }
+
+
+def _open_named(name: str) -> FeatureStore:
+    """Open a store by its folder, ``FOLDER@3`` at version 3."""
+    folder, _, version = name.rpartition("@")
+    if folder and version.isdecimal() and not Path(name).is_dir():
+        return open_store(folder, int(version))
+    return open_store(name)
 
 
 def keep_served(

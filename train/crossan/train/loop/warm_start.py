@@ -22,15 +22,9 @@ from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
-from crossan.train.settings.content import MOMEF
+from crossan.train.settings.meaning import differing_facts
 
 __all__ = ["load_initial_weights", "require_carried_over"]
-
-_SHAPELESS = {"compute", "dropout", "layers"}
-"""Model settings that no weight depends on.
-
-Layers are among them because they are compared store by store.
-"""
 
 
 def require_carried_over(
@@ -56,12 +50,9 @@ def require_carried_over(
         There is no run in that folder.
     """
     folder = RunFolder(init)
-    before, now = _facts(folder.settings(), folder.lock()["stores"]), _facts(settings, stores)
-    differing = [name for name in now if name in before and before[name] != now[name]]
+    differing = differing_facts(folder.settings(), folder.lock()["stores"], settings, stores)
     if differing:
-        listed = "\n  ".join(
-            f"{name}: {before[name]} in that run, {now[name]} in this one" for name in differing
-        )
+        listed = "\n  ".join(differing)
         raise IncompatibleError(
             f"--init {init}: its weights cannot be carried over\n  {listed}",
             remedy="Make these the same, or leave --init out:"
@@ -113,23 +104,3 @@ def load_initial_weights(
         weights = carry_item_rows(weights, read_catalogue(init), initial, item_ids)
     load_weights(model, weights, f"--init {init}")
     run.write_initial(facts)
-
-
-def _facts(settings: RunSettings, stores: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Return what gives the weights their meaning, by the names that users know."""
-    facts = {"modalities": ", ".join(stores) or "none"}
-    for name, entry in stores.items():
-        facts[f"{name}, kept layers"] = ", ".join(map(str, entry["layers"]))
-        facts[f"{name}, width of hidden states"] = str(entry["dim"])
-        facts[f"{name}, fingerprint"] = entry["fingerprint"][:12]
-    model = settings.model.model_dump(mode="json")
-    unread = set(_SHAPELESS)
-    if model.get("fusion", MOMEF) != MOMEF:
-        unread |= {"top_k", "combine"}
-    # The number of experts that are summed changes no shape; of those side by side, it does.
-    if model.get("combine") == "sum":
-        unread |= {"top_k"}
-    facts |= {f"model.{name}": str(value) for name, value in model.items() if name not in unread}
-    facts["features.standardise"] = settings.features.standardise
-    facts["data.max_items"] = str(settings.data.max_items)
-    return facts

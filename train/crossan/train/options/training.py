@@ -64,7 +64,8 @@ Stores = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER",
-        help="Store folder, where there are several of one modality; repeatable.",
+        help="Store folder, where there are several of one modality, or FOLDER@3 for its version 3;"
+        " repeatable.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -22,7 +22,7 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.foreign import read_bounded
 from crossan.train.record.reading import RANKS_FILE
 
-__all__ = ["Part", "UserRanks", "read_user_ranks"]
+__all__ = ["Part", "UserRanks", "read_targets", "read_user_ranks"]
 
 Part = Literal["valid", "test"]
 """Which held-out items are meant."""
@@ -128,6 +128,31 @@ def read_user_ranks(run: Path, part: Part) -> UserRanks:
     )
 
 
+def read_targets(run: Path, part: Part) -> npt.NDArray[np.str_] | None:
+    """Return the item ids of the held-out items, ``(targets,)``, user after user as in `UserRanks`.
+
+    None where the run did not record them, as older ones.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The file is damaged.
+    """
+    path, name = run / RANKS_FILE, f"{part}_item_id"
+    try:
+        data = read_bounded(path, StoreIntegrityError, _LARGEST)
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            if name not in file.schema_arrow.names:
+                return None
+            column = file.read([name], use_threads=False).combine_chunks().column(name)
+        column.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StoreIntegrityError(f"{path}: expected the item of every target: {error}") from None
+    if pa.types.is_list(column.type):
+        column = pc.list_flatten(column)
+    return _texts(column, path, "an item id")
+
+
 def _require_columns(found: Sequence[str], names: Sequence[str], run: Path) -> None:
     missing = [name for name in ("user_id", *names) if name not in found]
     if names[0] == "valid_rank" and missing == names[1:]:
@@ -175,15 +200,19 @@ def _plain(column: pa.ChunkedArray, path: Path) -> npt.NDArray[np.int64]:
 
 
 def _user_ids(column: pa.ChunkedArray, path: Path) -> npt.NDArray[np.str_]:
+    user_ids = _texts(column, path, "a user id")
+    if (user_ids[1:] <= user_ids[:-1]).any():
+        raise StoreIntegrityError(f"{path}: expected each user id once, in order")
+    return user_ids
+
+
+def _texts(column: pa.ChunkedArray, path: Path, what: str) -> npt.NDArray[np.str_]:
     if column.type != pa.string() or column.null_count:
-        raise StoreIntegrityError(f"{path}: expected a user id in every row")
+        raise StoreIntegrityError(f"{path}: expected {what} in every row")
     # In one array of texts, the longest decides how much room each takes.
     longest = pc.max(pc.binary_length(column)).as_py() or 0
     if longest > _LONGEST_ID:
         raise StoreIntegrityError(
-            f"{path}: expected user ids of {_LONGEST_ID:,} bytes at most, found {longest:,}"
+            f"{path}: expected {what} of {_LONGEST_ID:,} bytes at most, found {longest:,}"
         )
-    user_ids = np.array(column.to_pylist(), dtype=np.str_)
-    if (user_ids[1:] <= user_ids[:-1]).any():
-        raise StoreIntegrityError(f"{path}: expected each user id once, in order")
-    return user_ids
+    return np.array(column.to_pylist(), dtype=np.str_)

@@ -50,7 +50,7 @@ from crossan.train.settings import (
     kept_layers,
 )
 
-__all__ = ["OpenedRun", "assemble", "best_weights", "open_run"]
+__all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,13 @@ def open_run(
             " vector for every user, found others",
             remedy=f"Train it on the data as they are now: --out {path}-2",
         )
-    load_weights(run.model, _carried(run, best.tensors["model"]), str(path))
+    load_weights(run.model, carried_weights(run, best.tensors["model"]), str(path))
     return replace(run, is_changed=is_changed)
 
 
-def _carried(run: OpenedRun, weights: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+def carried_weights(
+    run: OpenedRun, weights: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
     """Return the weights of a run for the catalogue of its dataset as it is now."""
     if not belongs_to_items(run.model):
         return weights

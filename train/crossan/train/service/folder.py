@@ -25,6 +25,11 @@ class ServiceFolder:
         return self.path / "service.sqlite3"
 
     @property
+    def identity_file(self) -> Path:
+        """A random name of this folder, by which the processes of its runs are told apart."""
+        return self.path / "folder-id"
+
+    @property
     def backups(self) -> Path:
         """Copies of the database."""
         return self.path / "backups"

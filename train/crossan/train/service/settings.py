@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from crossan.cache_schema.modality import Modality
 from crossan.common.config import Settings
 
-__all__ = ["MessageSettings", "RaySettings", "ServiceSettings", "SlotSettings"]
+__all__ = ["HttpSettings", "MessageSettings", "RaySettings", "ServiceSettings", "SlotSettings"]
 
 
 class SlotSettings(Settings):
@@ -28,6 +28,43 @@ class SlotSettings(Settings):
     """GPUs. By default those that the driver lists."""
 
 
+class HttpSettings(Settings):
+    """How much one client may take of the server."""
+
+    body_kib: int = Field(default=256, ge=1, le=64 * 1024)
+    """Body of a request in KiB."""
+
+    head_seconds: float = Field(default=10.0, gt=0)
+    """Seconds within which a request's head must arrive."""
+
+    body_seconds: float = Field(default=20.0, gt=0)
+    """Seconds within which a request's body must arrive."""
+
+    write_seconds: float = Field(default=20.0, gt=0)
+    """Seconds for which a client may not read what it is sent."""
+
+    idle_seconds: int = Field(default=15, ge=1)
+    """Seconds for which a connection may wait for its next request."""
+
+    connections: int = Field(default=512, ge=8)
+    """Connections at once. One more takes the place of the one that has been idle for longest."""
+
+    connections_per_address: int = Field(default=256, ge=4)
+    """The same for each address that connects."""
+
+    requests_per_second: float = Field(default=300.0, gt=0)
+    """Requests of one token, on average."""
+
+    burst: int = Field(default=1000, ge=1)
+    """Requests of one token that may come at once."""
+
+    event_streams: int = Field(default=64, ge=1)
+    """Streams of events at once."""
+
+    drain_seconds: int = Field(default=10, ge=1)
+    """Seconds for which a server that ends waits for requests in progress."""
+
+
 class RaySettings(Settings):
     """The Ray cluster that runs go to with ``executor = "ray"``."""
 
@@ -36,6 +73,9 @@ class RaySettings(Settings):
 
     token_file: str | None = None
     """File with the token of its Jobs API."""
+
+    python: str = "python3"
+    """Python of the cluster's nodes, with ``crossan[service]`` in it."""
 
     poll_seconds: float = Field(default=1.0, gt=0)
     """Seconds between two looks at the jobs."""
@@ -84,6 +124,8 @@ class ServiceSettings(Settings):
 
     token_file: str | None = None
     """File of tokens. By default ``tokens.toml`` in the data folder, made at the first start."""
+
+    http: HttpSettings = HttpSettings()
 
     slots: SlotSettings = SlotSettings()
 

@@ -55,7 +55,8 @@ class DataSettings(Settings):
     """Modalities to use. By default all that the cache holds for the dataset."""
 
     store: tuple[str, ...] = ()
-    """Store folders, needed where the cache holds several of one modality."""
+    """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
+    of a store; by default the newest is read."""
 
     drop_items: bool = False
     """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""

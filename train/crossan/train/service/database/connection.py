@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.train.service.database.errors import explained
+from crossan.train.service.database.errors import DatabaseUnusableError, explained
 from crossan.train.service.database.file_systems import require_local
 from crossan.train.service.database.schema import SCHEMA, SCHEMA_VERSION
 
@@ -58,11 +58,17 @@ class Database:
         self.path = path
         with self._explaining():
             self._writer = _opened(path)
-            _prepare(self._writer, path)
+            try:
+                _prepare(self._writer, path)
+            except BaseException:
+                self._writer.close()
+                raise
         self._readers: queue.LifoQueue[sqlite3.Connection | None] = queue.LifoQueue()
         for _ in range(_READERS):
             self._readers.put(None)  # opened when it is needed
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._write_all, name="database", daemon=True)
         self._thread.start()
 
@@ -72,10 +78,12 @@ class Database:
         Raises
         ------
         DatabaseUnusableError
-            It is damaged, or the system refuses to read it.
+            It is damaged or closed, or the system refuses to read it.
         """
         connection = self._readers.get()
         try:
+            if self._is_closed:
+                raise self._closed_error()
             with self._explaining():
                 if connection is None:
                     connection = _opened(self.path)
@@ -98,10 +106,13 @@ class Database:
         DiskFullError
             Nothing was written.
         DatabaseUnusableError
-            It is damaged, or the system refuses to write it.
+            It is damaged or closed, or the system refuses to write it.
         """
         future: Future[T] = Future()
-        self._tasks.put(_Task(work, future))
+        with self._closing:  # what is queued behind the end of the thread would never be written
+            if self._is_closed:
+                raise self._closed_error()
+            self._tasks.put(_Task(work, future))
         with self._explaining():
             return future.result()
 
@@ -123,14 +134,28 @@ class Database:
                 source.close()
 
     def close(self) -> None:
-        """Write what waits and close every connection."""
-        self._tasks.put(None)
+        """Write what waits, let readers finish, and close every connection.
+
+        Whoever comes later gets a `DatabaseUnusableError`.
+        """
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._tasks.put(None)
         self._thread.join()
-        for _ in range(_READERS):
-            connection = self._readers.get()
+        readers = [self._readers.get() for _ in range(_READERS)]
+        for connection in readers:
             if connection is not None:
                 connection.close()
+            self._readers.put(None)
         self._writer.close()
+
+    def _closed_error(self) -> DatabaseUnusableError:
+        return DatabaseUnusableError(
+            f"{self.path}: the database is closed, as the service is ending",
+            remedy="Ask again once the service has started",
+        )
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:

@@ -9,6 +9,9 @@ from crossan.cache_schema.errors import ResourceError
 
 __all__ = ["DatabaseUnusableError", "DiskFullError", "explained"]
 
+_NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
+"""What SQLite answers when the database, its log or the index of the log cannot grow."""
+
 
 class DiskFullError(ResourceError):
     """The database cannot grow: nothing was written, and what it holds is as it was."""
@@ -29,7 +32,7 @@ def explained(error: sqlite3.Error, path: Path) -> Exception:
         The database.
     """
     name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith("SQLITE_FULL") or name == "SQLITE_IOERR_WRITE":
+    if name in _NO_ROOM:
         return DiskFullError(
             f"{path}: no space is left to write to the database",
             remedy=f"Free some space on the file system of {path.parent}",

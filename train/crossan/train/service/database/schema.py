@@ -37,6 +37,16 @@ CREATE TABLE nights (
     told REAL
 ) STRICT;
 
+CREATE TABLE messages (
+    night_id INTEGER NOT NULL REFERENCES nights(id),
+    target TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    next_try REAL,
+    sent REAL,
+    problem TEXT,
+    PRIMARY KEY (night_id, target)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     night_id INTEGER REFERENCES nights(id),

@@ -1,0 +1,1 @@
+"""Nightly work: what a spec may name, triggers, chains of runs, and messages out."""

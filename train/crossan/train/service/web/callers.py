@@ -1,0 +1,31 @@
+"""Who sent a request, as route functions read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from crossan.train.service.web.roles import Role
+
+__all__ = ["Caller", "Identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The holder of a token."""
+
+    name: str
+    """Name of the token; it stands in ``submitted_by`` and in the audit log."""
+    role: Role
+
+
+def _identity(request: Request) -> Identity:
+    identity = request.state.identity
+    assert isinstance(identity, Identity)
+    return identity
+
+
+Caller = Annotated[Identity, Depends(_identity)]
+"""A parameter of a route function: who calls it."""

@@ -1,0 +1,169 @@
+"""Serving an application over HTTP until a signal ends it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI
+
+from crossan.cache_schema.errors import UsageError
+from crossan.common.files import remove_durably, replace_durably
+from crossan.common.interrupts import ToldToEnd, finishing_on
+from crossan.train.service.server import Service
+from crossan.train.service.settings import HttpSettings
+from crossan.train.service.web.app import build_app, guarded
+from crossan.train.service.web.connections import BoundedProtocol, Connections
+from crossan.train.service.web.guard import Guard
+from crossan.train.service.web.streams import Streams
+from crossan.train.service.web.tokens import Tokens
+
+__all__ = ["listening_socket", "run_service", "url_of"]
+
+_BACKLOG = 1024
+_TICKS_A_LOOK = 10
+"""Of uvicorn's loop, ten a second."""
+_LARGEST_HEAD = 32 * 1024
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises
+    ------
+    UsageError
+        The address is not one of this machine, or another program listens there.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"--host {host} --port {port}: cannot listen there: {error.strerror}",
+            remedy="Choose a free port: --port 0",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the address by which programs of this machine reach a listening socket."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run_service(
+    service: Service, tokens: Tokens, listener: socket.socket, on_start: Callable[[str], None]
+) -> signal.Signals | None:
+    """Run a service and answer requests until a signal ends both.
+
+    Requests in progress are answered first. Runs go on.
+
+    Parameters
+    ----------
+    service
+        What is served.
+    tokens
+        Who may call.
+    listener
+        Where requests come in. It is closed at the end.
+    on_start
+        Told of the server's address once it answers.
+
+    Returns
+    -------
+    signal.Signals or None
+        What ended it.
+    """
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as told:
+        try:
+            service.start()
+            url = url_of(listener)
+            with _noted_address(service.folder.address_file, url):
+                on_start(url)
+                _serve_until(told, service, tokens, listener)
+        finally:
+            service.stop()
+    return told.number
+
+
+def _serve_until(
+    told: ToldToEnd, service: Service, tokens: Tokens, listener: socket.socket
+) -> None:
+    http = service.settings.http
+    app = build_app(service)
+    guard = guarded(app, service, tokens, service.metrics.on_answer)
+    connections = Connections(http, time.monotonic)
+    _Server(_config(guard, http, connections), told, connections, app).run([listener])
+
+
+@contextmanager
+def _noted_address(path: Path, url: str) -> Iterator[None]:
+    """Have a file say where this process listens, for as long as the block takes."""
+    mask = os.umask(0o077)
+    try:
+        replace_durably(path, json.dumps({"url": url, "pid": os.getpid()}).encode())
+    finally:
+        os.umask(mask)
+    try:
+        yield
+    finally:
+        remove_durably(path)
+
+
+def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvicorn.Config:
+    return uvicorn.Config(
+        guard,
+        loop="asyncio",
+        http=functools.partial(BoundedProtocol, connections),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=http.idle_seconds,
+        timeout_graceful_shutdown=http.drain_seconds,
+        h11_max_incomplete_event_size=_LARGEST_HEAD,
+    )
+
+
+class _Server(uvicorn.Server):
+    """Ends when it is told, and looks after connections meanwhile."""
+
+    def __init__(
+        self, config: uvicorn.Config, told: ToldToEnd, connections: Connections, app: FastAPI
+    ) -> None:
+        super().__init__(config)
+        self._told = told
+        self._connections = connections
+        self._streams: Streams = app.state.streams
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the command, which ends the service, too."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end."""
+        if counter % _TICKS_A_LOOK == 0:
+            self._connections.end_late()
+        return await super().on_tick(counter) or self._told.is_set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is in progress, and end."""
+        self._streams.end_all()
+        await super().shutdown(sockets)

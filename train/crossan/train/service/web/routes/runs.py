@@ -1,0 +1,143 @@
+"""``/v1/runs``: the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from crossan.cache_schema.errors import ConfigError, UsageError
+from crossan.train.service.nights.checking import check_spec
+from crossan.train.service.queue import Usage
+from crossan.train.service.queue.rows import (
+    Order,
+    RunRow,
+    State,
+    Step,
+    get_run,
+    list_runs,
+    submit,
+)
+from crossan.train.service.server import Service
+from crossan.train.service.specs import RunSpec
+from crossan.train.service.web.callers import Caller
+from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.views import ERRORS, RunPage, RunView
+
+__all__ = ["RunId", "order_of", "router"]
+
+RunId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a run.")]
+_Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Of two requests of one caller with the same key, the second gives the run of"
+        " the first.",
+    ),
+]
+
+
+def order_of(spec: RunSpec, caller: str, now: float, key: str | None = None) -> Order:
+    """Return the order of a lone training.
+
+    Parameters
+    ----------
+    spec
+        What is asked for.
+    caller
+        Who asks.
+    now
+        Seconds since 1970.
+    key
+        The caller's idempotency key.
+    """
+    return Order(
+        step=Step.TRAIN,
+        dataset=spec.dataset,
+        spec=spec.model_dump(mode="json"),
+        limits=spec.limits,
+        submitted_by=caller,
+        created=now,
+        label=spec.label,
+        idempotency_key=key,
+    )
+
+
+def submit_run(
+    service: Service, spec: RunSpec, caller: str, key: str | None = None
+) -> tuple[RunRow, bool]:
+    """Check a spec and queue it; return the run, and whether it is new.
+
+    Raises
+    ------
+    ConfigError
+        The spec names something that does not exist, or a setting that it may not give.
+    BusyError
+        The key belongs to a run of another spec.
+    """
+    try:
+        check_spec(spec, service.settings)
+        service.slots.require_room(
+            Usage(spec.limits.cpus, spec.limits.memory_gib, spec.limits.gpus)
+        )
+    except ConfigError:
+        raise
+    except UsageError as error:
+        # What is missing is named by the body, not by the address.
+        raise ConfigError(error.message, remedy=error.remedy) from error
+    order = order_of(spec, caller, service.clock(), key)
+    row, is_new = service.database.write(lambda connection: submit(connection, order))
+    service.scheduler.wake()
+    return row, is_new
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes of the queue."""
+    routes = APIRouter(prefix="/v1/runs", tags=["runs"], responses=ERRORS)
+
+    @routes.post("", status_code=201, responses={200: {"model": RunView}})
+    @requires(Role.SUBMIT)
+    def submit_a_run(
+        spec: RunSpec, caller: Caller, response: Response, key: _Key = None
+    ) -> RunView:
+        """Queue a training."""
+        row, is_new = submit_run(service, spec, caller.name, key)
+        response.status_code = 201 if is_new else 200
+        response.headers["location"] = f"/v1/runs/{row.id}"
+        return RunView.of(row)
+
+    @routes.get("")
+    @requires(Role.READ)
+    def list_all_runs(
+        state: State | None = None,
+        night: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+        before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    ) -> RunPage:
+        """Return runs, the newest first."""
+        rows = service.database.read(
+            lambda connection: list_runs(
+                connection, state=state, night_id=night, before=before, limit=limit
+            )
+        )
+        return RunPage(
+            runs=[RunView.of(row) for row in rows],
+            before=rows[-1].id if len(rows) == limit else None,
+        )
+
+    @routes.get("/{run_id}")
+    @requires(Role.READ)
+    def show_run(run_id: RunId) -> RunView:
+        """Return one run."""
+        return RunView.of(service.database.read(lambda connection: get_run(connection, run_id)))
+
+    @routes.post("/{run_id}/cancel")
+    @requires(Role.SUBMIT)
+    def cancel_run(run_id: RunId, caller: Caller) -> RunView:
+        """End a run, with all its processes, within 15 seconds."""
+        return RunView.of(service.scheduler.cancel(run_id, caller.name))
+
+    return routes
