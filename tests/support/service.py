@@ -65,12 +65,15 @@ class ServerProcess:
     ``log``.
     """
 
+    module = "support.service"
+    """Program that serves."""
+
     def __init__(self, folder, environment=None, wrapper=(), **changes):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.data = folder / "service"
         self.log = folder / "log"
-        command = [*wrapper, sys.executable, "-m", "support.service", folder, json.dumps(changes)]
+        command = [*wrapper, sys.executable, "-m", self.module, folder, json.dumps(changes)]
         path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
         with self.log.open("a") as log:
             self.process = start(
@@ -118,7 +121,7 @@ class ServerProcess:
         return self.process.wait(CEILING_S)
 
 
-def serve(folder, changes):
+def serve(folder, changes, steps=None):
     """Serve a small service from this process."""
     from crossan.train.service.server.logs import start_logging
     from crossan.train.service.web.listening import listening_socket, run_service
@@ -126,7 +129,7 @@ def serve(folder, changes):
 
     start_logging()
     settings = service_settings(folder, **changes)
-    service = Service(settings, folder / "service", steps=TinySteps())
+    service = Service(settings, folder / "service", steps=steps or TinySteps())
     make_tokens(service.folder.tokens)
     tokens = load_tokens(service.folder.tokens)
     listener = listening_socket(settings.host, settings.port)
