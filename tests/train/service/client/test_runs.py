@@ -68,7 +68,7 @@ def test_a_run_is_cancelled(call):
     wait_until(
         lambda: call(app, "show", run["id"], "--json").json["state"] == "running", "it runs", None
     )
-    assert call(app, "cancel", run["id"]).said in {
+    assert call(app, "cancel", run["id"]).out in {
         f"run {run['id']} is stopping\n", f"run {run['id']} is cancelled\n",
     }  # fmt: skip
     ended = call(app, "show", run["id"], "--wait", "--json")

@@ -13,6 +13,7 @@ from crossan.common.console import (
     app_settings,
     note,
     print_json,
+    print_text,
 )
 from crossan.train.service.client.options import ServerFolder, ServerUrl, TokenFile, client_of
 
@@ -158,7 +159,7 @@ def _moved(
     if as_json:
         print_json(moved)
     else:
-        note(f"{moved['name']} is model {moved['version']} (revision {moved['revision']})")
+        print_text(f"{moved['name']} is model {moved['version']} (revision {moved['revision']})")
 
 
 def _revision(client: Client, alias: str, expected: int | None) -> int:

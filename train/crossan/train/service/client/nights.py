@@ -14,6 +14,7 @@ from crossan.common.console import (
     complete_from,
     note,
     print_json,
+    print_text,
 )
 from crossan.common.modalities import ALL
 from crossan.train.service.client.options import (
@@ -150,7 +151,7 @@ def begin(
     if as_json:
         print_json(night)
     else:
-        note(f"night {night['id']} has begun")
+        print_text(f"night {night['id']} has begun")
 
 
 @add_command(app, "ls")
@@ -232,4 +233,4 @@ def cancel(
     if as_json:
         print_json(night)
     else:
-        note(f"night {night['id']} is {night['state']}")
+        print_text(f"night {night['id']} is {night['state']}")

@@ -13,6 +13,7 @@ from crossan.common.console import (
     app_settings,
     note,
     print_json,
+    print_text,
     printable_lines,
 )
 from crossan.train.service.client.options import (
@@ -274,7 +275,7 @@ def cancel(
     if as_json:
         print_json(run)
     else:
-        note(f"run {run['id']} is {run['state']}")
+        print_text(f"run {run['id']} is {run['state']}")
 
 
 def _finish(client: Client, run_id: int, *, as_json: bool) -> None:

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from crossan.common.console import AsJson, Panel, add_command, app_settings, note, print_json
+from crossan.common.console import (
+    AsJson,
+    Panel,
+    add_command,
+    app_settings,
+    note,
+    print_json,
+    print_text,
+)
 from crossan.train.service.client.nights import Alias, Extract, Margin, NoUpdate, night_spec
 from crossan.train.service.client.options import (
     Config,
@@ -166,7 +174,7 @@ def add(
     if as_json:
         print_json(trigger)
     else:
-        note(f"trigger {name} is added")
+        print_text(f"trigger {name} is added")
 
 
 @add_command(app, "rm")
@@ -190,7 +198,7 @@ def remove(
     if as_json:
         print_json(trigger)
     else:
-        note(f"trigger {name} is removed")
+        print_text(f"trigger {name} is removed")
 
 
 @add_command(app, "run")
@@ -213,7 +221,7 @@ def run(
     if as_json:
         print_json(night)
     else:
-        note(f"night {night['id']} has begun")
+        print_text(f"night {night['id']} has begun")
 
 
 def _kind_of(

@@ -26,6 +26,11 @@ class Slot:
     used: float
     total: float
 
+    @property
+    def percent(self) -> int:
+        """Return the used part in percent."""
+        return round(100 * min(self.used / self.total, 1)) if self.total else 0
+
 
 @dataclass(frozen=True, slots=True)
 class RunningRun:
