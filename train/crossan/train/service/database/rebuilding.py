@@ -144,10 +144,8 @@ def _end_orphans(connection: sqlite3.Connection) -> None:
         " reason = 'needs run ' || needs || ', which the restored database does not know'"
         " WHERE state = 'waiting' AND needs NOT IN (SELECT id FROM runs)"
     )
-    for column in ("needs", "about"):
-        connection.execute(
-            f"UPDATE runs SET {column} = NULL WHERE {column} NOT IN (SELECT id FROM runs)"  # noqa: S608
-        )
+    connection.execute("UPDATE runs SET needs = NULL WHERE needs NOT IN (SELECT id FROM runs)")
+    connection.execute("UPDATE runs SET about = NULL WHERE about NOT IN (SELECT id FROM runs)")
 
 
 def _unknown_models(connection: sqlite3.Connection, folder: ServiceFolder) -> list[int]:

@@ -12,7 +12,7 @@ from crossan.train.service.queue.rows import RunRow
 
 __all__ = ["Recorder"]
 
-_MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 40
 """Runs whose files are written before the queue goes on with its other work."""
 
 
@@ -38,7 +38,8 @@ class Recorder:
         path = self._folder.path / "runs"
         if path.is_dir():
             # Files are written in the order of the numbers: the first one from behind is the last.
-            numbers = sorted((int(one.name) for one in path.iterdir() if one.name.isdecimal()), reverse=True)  # fmt: skip
+            names = [entry.name for entry in path.iterdir() if entry.name.isdecimal()]
+            numbers = sorted(map(int, names), reverse=True)
             recorded = (number for number in numbers if has_record(self._folder, number))
             self._last = next(recorded, 0)
 
