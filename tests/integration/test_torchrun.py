@@ -53,9 +53,9 @@ def result_of(finished):
 
 
 @pytest.fixture(scope="module")
-def whole(place):
+def whole(place, pair):
     """A run of two ranks, with dropout, that nobody interrupts."""
-    _, said = result_of(finish(start_torchrun(words("whole"), place)))
+    _, said = result_of(pair("whole").finish())
     assert said.count("; 2 ranks") == 1
     return outcome(place / "whole")
 
@@ -105,7 +105,7 @@ def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(place, whole, pa
     assert outcome(place / out) == whole
 
 
-def test_sigterm_stops_all_ranks_after_the_same_step(place, whole):
+def test_sigterm_stops_all_ranks_after_the_same_step(place, whole, pair):
     process = start_torchrun(words("told"), place)
     wait_for_epochs(process, place / "told", 5)
     process.terminate()
@@ -113,7 +113,7 @@ def test_sigterm_stops_all_ranks_after_the_same_step(place, whole):
     assert process.returncode != 0
     assert said.count(" written; the same command with --resume goes on from there") == 1
     assert not (place / "told" / ".owner").exists()
-    result_of(finish(start_torchrun(words("told", "--resume"), place)))
+    result_of(pair("told", "--resume").finish())
     assert outcome(place / "told") == whole
 
 
@@ -151,6 +151,20 @@ def test_an_error_of_one_rank_is_said_with_its_number(place, tmp_path):
     _, said = finish(process, 1)
     assert said.count("rank 1: UsageError: ") == 1
     assert "no dataset" in said
+
+
+def test_two_ranks_refit_a_run_at_once_or_afterwards(place, pair):
+    at_once, said = result_of(pair("x", "--refit", "all", epochs=3).finish())
+    assert said.count("; 2 ranks") == 2  # of the run and of its refit
+    result_of(pair("y", epochs=3).finish())
+    afterwards, _ = result_of(pair("y", "--resume", "--refit", "all", epochs=3).finish())
+    assert at_once["refit"]["refit"] == afterwards["refit"]["refit"]
+    assert outcome(place / "x") == outcome(place / "y")
+    for file in ("checkpoints/best/model.safetensors", "metrics.jsonl"):
+        assert (place / "x/refit" / file).read_bytes() == (place / "y/refit" / file).read_bytes()
+    again, said = result_of(pair("y", "--resume", "--refit", "all", epochs=3).finish())
+    assert again == afterwards
+    assert "ranks" not in said  # nothing was trained
 
 
 def test_another_number_of_ranks_is_another_spec(pair, alone):

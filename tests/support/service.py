@@ -66,12 +66,15 @@ class ServerProcess:
     What it says stands in ``log``.
     """
 
+    module = "support.service"
+    """Program that serves."""
+
     def __init__(self, folder, environment=None, wrapper=(), **changes):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.data = folder / "service"
         self.log = folder / "log"
-        command = [*wrapper, sys.executable, "-m", "support.service", folder, json.dumps(changes)]
+        command = [*wrapper, sys.executable, "-m", self.module, folder, json.dumps(changes)]
         path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
         with self.log.open("a") as log:
             self.process = start(
@@ -120,7 +123,7 @@ class ServerProcess:
         return self.process.wait(CEILING_S)
 
 
-def serve(folder, changes):
+def serve(folder, changes, steps=None):
     """Serve a small service from this process."""
     from crossan.train.service.server.logs import start_logging
     from crossan.train.service.web.listening import listening_socket, run_service
@@ -129,7 +132,9 @@ def serve(folder, changes):
     start_logging()
     restore_from = changes.pop("restore_from", None)
     settings = service_settings(folder, **changes)
-    service = Service(settings, folder / "service", steps=TinySteps(), restore_from=restore_from)
+    service = Service(
+        settings, folder / "service", steps=steps or TinySteps(), restore_from=restore_from
+    )
     make_tokens(service.folder.tokens)
     tokens = load_tokens(service.folder.tokens)
     listener = listening_socket(settings.host, settings.port)
