@@ -219,7 +219,8 @@ def test_a_killed_shim_takes_everything_with_it(case):
     case.start(program)
     wait_until(lambda: case.output.count("up") == 2, "both processes")
     os.kill(case.shim, signal.SIGKILL)
-    assert case.end().reason == "lost"
+    outcome = case.end()
+    assert (outcome.reason, outcome.has_begun) == ("lost", True)
     assert LocalExecutor().look(case.attempt, None).outcome.reason == "lost"
 
 
@@ -251,7 +252,8 @@ def test_an_attempt_goes_on_without_its_server_and_is_found_again(tmp_path):
 
 
 def test_an_attempt_that_was_never_started_is_lost_and_a_late_shim_does_nothing(case):
-    assert case.look().outcome.reason == "lost"
+    outcome = case.look().outcome
+    assert (outcome.reason, outcome.has_begun) == ("lost", False)
     case.start("print('twice')")  # as the shim would that a killed server had just started
     assert case.look().outcome.reason == "lost"
     assert case.program_ids() == []

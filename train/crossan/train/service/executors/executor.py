@@ -56,6 +56,8 @@ class Outcome:
     peak_memory_bytes: int = 0
     message: str = ""
     """The last lines of its log that tell an error."""
+    has_begun: bool = True
+    """False where the server died while it started the attempt, and no program ever ran."""
 
 
 @dataclass(frozen=True, slots=True)

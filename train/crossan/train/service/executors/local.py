@@ -80,11 +80,12 @@ class LocalExecutor:
             # A shim that has not yet taken its attempt never may: only one may write this file.
             attempt.folder.mkdir(parents=True, exist_ok=True)
             write_once(str(attempt.folder / "shim.json"), json.dumps({"pid": 0}))
-            if _is_running(_read_json(attempt.folder / "shim.json")):
+            identity = _read_json(attempt.folder / "shim.json")
+            if _is_running(identity):
                 return Sighting(is_alive=True)
             if not kill_marked(attempt.marker):
                 return Sighting(is_alive=True)
-            outcome = self._give_up(attempt)
+            outcome = self._give_up(attempt, has_begun=identity.get("pid") != 0)
         self._asked_to_stop.pop(attempt.marker, None)
         return Sighting(is_alive=False, outcome=outcome)
 
@@ -104,14 +105,13 @@ class LocalExecutor:
             _signal(identity, signal.SIGKILL)
         return True
 
-    def _give_up(self, attempt: Attempt) -> Outcome:
+    def _give_up(self, attempt: Attempt, *, has_begun: bool) -> Outcome:
         """Write the outcome that the shim can write no more."""
         is_cancelled = attempt.marker in self._asked_to_stop or (attempt.folder / "stop").exists()
-        output = attempt.folder / "output.log"
-        tail = _tail(output)
         outcome = Outcome(
             reason="cancelled" if is_cancelled else "lost",
-            message=error_lines(tail),
+            message=error_lines(_tail(attempt.folder / "output.log")),
+            has_begun=has_begun,
         )
         write_once(str(attempt.folder / "outcome.json"), json.dumps(asdict(outcome)))
         return outcome

@@ -5,30 +5,22 @@ from __future__ import annotations
 import signal
 
 from crossan.train.service.executors import Outcome
-from crossan.train.service.queue.retrying import MOST_ATTEMPTS
+from crossan.train.service.queue.rows import RunRow
 from crossan.train.service.specs import Limits
 
 __all__ = ["describe", "describe_attempt"]
 
 
-def describe_attempt(outcome: Outcome, limits: Limits, number: int) -> str:
-    """Return why one of several attempts ended.
-
-    Parameters
-    ----------
-    outcome
-        How it ended.
-    limits
-        What the run may use.
-    number
-        Which attempt it was, from 1.
-    """
-    text = f"attempt {number} of at most {MOST_ATTEMPTS} {describe(outcome, limits)}"
+def describe_attempt(outcome: Outcome, run: RunRow) -> str:
+    """Return why the latest attempt at a run ended, with the error that it told."""
+    text = f"attempt {run.attempt} {describe(outcome, run.limits)}"
     return f"{text}\n{outcome.message}" if outcome.message else text
 
 
 def describe(outcome: Outcome, limits: Limits) -> str:
     """Return what ended an attempt, as the rest of a sentence."""
+    if not outcome.has_begun:
+        return "never began, as the server ended"
     if outcome.reason == "exited":
         return _exit(outcome.exit_code)
     return {

@@ -18,6 +18,7 @@ from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue.attempts import (
     begin_attempt,
     end_attempt,
+    list_attempts,
     note_handle,
     requeue,
     take_back,
@@ -27,6 +28,7 @@ from crossan.train.service.queue.concluding import conclude_in_server, conclude_
 from crossan.train.service.queue.ends import end_run
 from crossan.train.service.queue.in_server import ServerThreads
 from crossan.train.service.queue.reasons import describe_attempt
+from crossan.train.service.queue.retrying import may_try_again
 from crossan.train.service.queue.rows import RunRow, State, get_run
 from crossan.train.service.queue.slots import Slots, Usage
 from crossan.train.service.queue.steps import Conclusion, InServer, Listener, Program, Steps
@@ -246,11 +248,14 @@ class Running:
 
     def _record_end(self, live: _Live, outcome: Outcome) -> None:
         run, now = live.run, self._clock()
+        earlier = self._database.read(lambda connection: list_attempts(connection, run.id))[:-1]
+        begun = [one for one in earlier if one.outcome is None or one.outcome.has_begun]
+        may_repeat = may_try_again(run.attempt, len(begun) + outcome.has_begun)
         if live.is_in_server:
-            conclusion = conclude_in_server(run, outcome, live.result)
+            conclusion = conclude_in_server(run, outcome, live.result, may_repeat=may_repeat)
         else:
-            conclusion = conclude_program(self._steps, run, outcome)
-        reason = describe_attempt(outcome, run.limits, run.attempt)
+            conclusion = conclude_program(self._steps, run, outcome, may_repeat=may_repeat)
+        reason = describe_attempt(outcome, run)
 
         def record(connection: sqlite3.Connection) -> None:
             end_attempt(connection, run, outcome, now)
