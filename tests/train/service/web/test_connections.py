@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -48,6 +49,16 @@ def rest(connection):
     return b"".join(parts)
 
 
+def pushed(connection, part):
+    """Send a part again and again until the server ends the connection; return the bytes sent."""
+    sent = 0
+    with suppress(OSError):
+        while sent < 1 << 26:
+            connection.sendall(part)
+            sent += len(part)
+    return sent
+
+
 def bearer(server, role="submit"):
     return b"authorization: Bearer " + server.tokens[role].encode() + b"\r\n"
 
@@ -69,7 +80,7 @@ def test_a_head_that_does_not_end_is_given_up(strict):
 
     assert status_of(answer) == 408
     assert b"content-security-policy" in answer
-    assert 0.9 < time.monotonic() - began
+    assert time.monotonic() - began > 0.9
     assert is_answered(strict)
 
 
@@ -122,16 +133,9 @@ def test_an_endless_body_is_cut_off(strict):
             b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             b"transfer-encoding: chunked\r\n" + bearer(strict) + b"\r\n"
         )
-        sent = 0
-        try:
-            while sent < 1 << 26:
-                connection.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
-                sent += 0x4000
-        except OSError:
-            pass
+        assert pushed(connection, b"4000\r\n" + b"x" * 0x4000 + b"\r\n") < 1 << 26
         answer = rest(connection)
 
-    assert sent < 1 << 26
     # The answer is lost where the system has thrown the rest of the body away before it.
     assert answer == b"" or status_of(answer) == 413
     assert is_answered(strict)
@@ -142,9 +146,7 @@ def test_an_endless_body_without_a_token_is_cut_off(strict):
         connection.sendall(
             b"POST /v1/runs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
         )
-        with pytest.raises(OSError):
-            for _ in range(1 << 12):
-                connection.sendall(b"4000\r\n" + b"x" * 0x4000 + b"\r\n")
+        assert pushed(connection, b"4000\r\n" + b"x" * 0x4000 + b"\r\n") < 1 << 26
 
 
 def test_a_client_that_does_not_read_is_ended(strict):
@@ -159,9 +161,7 @@ def test_a_client_that_does_not_read_is_ended(strict):
     ask = f"GET /v1/runs/{run['id']}/log HTTP/1.1\r\nhost: localhost\r\n".encode()
     with connect(strict) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with pytest.raises(OSError):
-            for _ in range(1 << 16):
-                connection.sendall(ask + bearer(strict) + b"\r\n")
+        assert pushed(connection, ask + bearer(strict) + b"\r\n") < 1 << 26
     assert is_answered(strict)
 
 

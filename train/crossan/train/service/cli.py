@@ -41,15 +41,6 @@ def serve(
             "--cache", metavar="FOLDER", help="Folder of stores.", rich_help_panel=Panel.WHAT
         ),
     ] = None,
-    restore: Annotated[
-        str | None,
-        typer.Option(
-            "--restore",
-            metavar="BACKUP",
-            help="Put a backup of the database in its place first: newest, or a file's name.",
-            rich_help_panel=Panel.WHAT,
-        ),
-    ] = None,
     host: Annotated[
         str | None,
         typer.Option(
@@ -127,7 +118,7 @@ def serve(
     }
     service_folder = ServiceFolder(folder.absolute())
     settings = _settings(service_folder, flags, config or [], assignments or [])
-    _serve(settings, service_folder, restore, as_json=as_json)
+    _serve(settings, service_folder, as_json=as_json)
 
 
 def _settings(
@@ -153,9 +144,7 @@ def _settings(
     )
 
 
-def _serve(
-    settings: ServiceSettings, folder: ServiceFolder, restore: str | None, *, as_json: bool
-) -> None:
+def _serve(settings: ServiceSettings, folder: ServiceFolder, *, as_json: bool) -> None:
     import signal
 
     from crossan.train.service.server import Service

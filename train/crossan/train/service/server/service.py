@@ -10,6 +10,8 @@ from pathlib import Path
 from crossan.train.service.database import Database
 from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.nights.nights import Nights
+from crossan.train.service.nights.steps import ProductSteps
 from crossan.train.service.queue import Scheduler, Slots
 from crossan.train.service.queue.steps import Steps
 from crossan.train.service.registry import Registry
@@ -31,9 +33,9 @@ class Service:
     folder_path
         The data folder; it is made where there is none.
     steps
-        What the steps of runs do.
+        What the steps of runs do; by default those of the product.
     executor
-        Where runs go; by default processes of this machine.
+        Where runs go; by default what the settings say.
     clock
         Returns the seconds since 1970.
 
@@ -52,7 +54,7 @@ class Service:
         settings: ServiceSettings,
         folder_path: Path,
         *,
-        steps: Steps,
+        steps: Steps | None = None,
         executor: Executor | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -69,13 +71,16 @@ class Service:
             self.registry = Registry(self.database, self.folder, clock)
             self.metrics = Metrics(self.database, self.folder, clock)
             self.slots = Slots.of(settings.slots)
+            self.nights = Nights(
+                self.database, self.folder, self.registry, settings, clock, self._wake
+            )
             self.scheduler = Scheduler(
                 self.database,
                 self.folder,
-                steps,
+                steps or ProductSteps(self.folder, settings, self.registry, self.database),
                 executor or executor_of(settings),
                 self.slots,
-                listeners=(self.metrics.on_end,),
+                listeners=(self.nights.listener, self.metrics.on_end),
                 clock=clock,
             )
             self._ends = undone.pop_all()
@@ -89,10 +94,14 @@ class Service:
             A run of an earlier server goes on elsewhere than this one would look for it.
         """
         self._claim.start()
-        # First how it ends: a room that fails to start in the middle is stopped, too.
-        self._ends.callback(self.scheduler.stop)
-        self.scheduler.start()
+        for room in (self.scheduler, self.nights):
+            # First how it ends: a room that fails to start in the middle is stopped, too.
+            self._ends.callback(room.stop)
+            room.start()
 
     def stop(self) -> None:
         """Stop every room, the last one first. Runs go on, and the next server adopts them."""
         self._ends.close()
+
+    def _wake(self) -> None:
+        self.scheduler.wake()

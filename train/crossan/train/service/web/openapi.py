@@ -19,7 +19,7 @@ from crossan.train.service.server import Service
 from crossan.train.service.settings import ServiceSettings
 from crossan.train.service.web.app import build_app
 from crossan.train.service.web.roles import role_of
-from crossan.train.service.web.views import ErrorView
+from crossan.train.service.web.views import ERRORS, ErrorView
 
 __all__ = ["document", "text"]
 
@@ -64,15 +64,18 @@ def text() -> str:
 
 
 _REFERENCE = "#/components/schemas/{model}"
+_ERROR = {"$ref": _REFERENCE.format(model="ErrorView")}
 
 
 def _complete(operation: dict[str, Any], role: object) -> None:
     operation["x-crossan-role"] = str(role)
-    reference = {"$ref": _REFERENCE.format(model="ErrorView")}
-    refused = operation["responses"].get("422")
-    if refused is not None:
-        refused["content"] = {"application/json": {"schema": reference}}
-        refused["description"] = "A value is wrong; `field` says which."
+    responses = operation["responses"]
+    for status, answer in ERRORS.items():
+        responses.setdefault(str(status), {"description": answer["description"]})
+    for status, response in responses.items():
+        if int(status) >= 400:
+            response["content"] = {"application/json": {"schema": _ERROR}}
+    responses["422"]["description"] = ERRORS[422]["description"]
 
 
 if __name__ == "__main__":
