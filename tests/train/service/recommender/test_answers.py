@@ -18,7 +18,6 @@ from support.fabricated import (
     make_sequences,
     write_rows,
     write_small,
-    write_store,
 )
 
 KINDS = ("crossan", "sasrec", "popularity", "markov", "item-knn", "title-knn", "hybrid", "vbpr")

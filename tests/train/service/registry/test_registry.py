@@ -9,7 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from crossan.cache_schema.errors import BusyError, CrossanError, StoreIntegrityError, UsageError
+from crossan.cache_schema.errors import (
+    BusyError,
+    CrossanError,
+    IncompatibleError,
+    StoreIntegrityError,
+    UsageError,
+)
 from crossan.common.stores.pins import pinned_versions
 from crossan.train.service.registry import Registry
 from support.finished_runs import metrics_of
@@ -175,7 +181,7 @@ def test_rollbacks_go_back_one_promotion_each(registry, database, tmp_path):
         registry.promote("production", version, revision, "ann")
     assert registry.rollback("production", 3, "bob").version == 2
     assert registry.rollback("production", 4, "bob").version == 1
-    with pytest.raises(UsageError, match="expected an earlier version to go back to"):
+    with pytest.raises(IncompatibleError, match="expected an earlier version to go back to"):
         registry.rollback("production", 5, "bob")
     registry.promote("production", 3, 5, "ann")
     assert registry.rollback("production", 6, "bob").version == 1

@@ -6,6 +6,6 @@ knows its revision, and by nobody else.
 """
 
 from crossan.train.service.registry.registry import Registry
-from crossan.train.service.registry.rows import Alias, AuditEntry, Model, Move
+from crossan.train.service.registry.rows import REFIT_FOLDER, Alias, AuditEntry, Model, Move
 
-__all__ = ["Alias", "AuditEntry", "Model", "Move", "Registry"]
+__all__ = ["REFIT_FOLDER", "Alias", "AuditEntry", "Model", "Move", "Registry"]

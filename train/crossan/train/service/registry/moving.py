@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
-from crossan.cache_schema.errors import BusyError, UsageError
+from crossan.cache_schema.errors import BusyError, IncompatibleError
 from crossan.train.service.registry.rows import Alias, Move, add_audit, read_alias
 
 __all__ = ["move_alias", "require_revision", "version_before"]
@@ -65,7 +65,7 @@ def version_before(connection: sqlite3.Connection, name: str) -> int:
 
     Raises
     ------
-    UsageError
+    IncompatibleError
         There is none before.
     """
     rows = connection.execute(
@@ -78,7 +78,7 @@ def version_before(connection: sqlite3.Connection, name: str) -> int:
         elif versions[-1:] != [version]:
             versions.append(version)
     if len(versions) < 2:
-        raise UsageError(
+        raise IncompatibleError(
             f"alias {name}: expected an earlier version to go back to, found none",
             remedy="crossan models ls",
         )

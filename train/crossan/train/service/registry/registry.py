@@ -95,7 +95,7 @@ class Registry:
         ResourceError
             The disk is full, or the system refuses.
         """
-        registered = self._of_run(run.id)
+        registered = self.of_run(run.id)
         if registered is None:
             incoming = self._folder.models / f"{_INCOMING}{run.id}-{secrets.token_hex(4)}"
             try:
@@ -120,6 +120,15 @@ class Registry:
             There is none of this number.
         """
         return self._database.read(lambda connection: read_model(connection, version, self._folder))
+
+    def of_run(self, run_id: int) -> Model | None:
+        """Return the version of a training, None where it has none."""
+        row = self._database.read(
+            lambda connection: connection.execute(
+                "SELECT * FROM models WHERE run_id = ?", (run_id,)
+            ).fetchone()
+        )
+        return None if row is None else model_of(row, self._folder)
 
     def versions(self, *, before: int | None = None, limit: int = 1000) -> list[Model]:
         """Return versions, the newest first.
@@ -211,8 +220,8 @@ class Registry:
 
         Raises
         ------
-        UsageError
-            There is no such alias, or none before.
+        IncompatibleError
+            There is no version before.
         BusyError
             The alias has another revision.
         StoreIntegrityError
@@ -237,14 +246,6 @@ class Registry:
     def audit(self, *, limit: int = 100, before: int | None = None) -> list[AuditEntry]:
         """Return entries of the audit log, the newest first; as for `versions`."""
         return self._database.read(lambda connection: audit_entries(connection, before, limit))
-
-    def _of_run(self, run_id: int) -> Model | None:
-        row = self._database.read(
-            lambda connection: connection.execute(
-                "SELECT * FROM models WHERE run_id = ?", (run_id,)
-            ).fetchone()
-        )
-        return None if row is None else model_of(row, self._folder)
 
     def _publish(
         self,

@@ -18,6 +18,7 @@ from crossan.train.service.registry import Registry
 from crossan.train.service.server.claiming import FolderClaim
 from crossan.train.service.server.executing import executor_of
 from crossan.train.service.server.metrics import Metrics
+from crossan.train.service.serving import Serving
 from crossan.train.service.settings import ServiceSettings
 
 __all__ = ["Service"]
@@ -69,6 +70,7 @@ class Service:
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
             self.registry = Registry(self.database, self.folder, clock)
+            self.serving = Serving(self.registry, self.folder, settings)
             self.metrics = Metrics(self.database, self.folder, clock)
             self.slots = Slots.of(settings.slots)
             self.nights = Nights(
@@ -94,7 +96,7 @@ class Service:
             A run of an earlier server goes on elsewhere than this one would look for it.
         """
         self._claim.start()
-        for room in (self.scheduler, self.nights):
+        for room in (self.serving, self.scheduler, self.nights):
             # First how it ends: a room that fails to start in the middle is stopped, too.
             self._ends.callback(room.stop)
             room.start()

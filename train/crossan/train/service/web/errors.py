@@ -19,6 +19,7 @@ from crossan.cache_schema.errors import (
     IncompatibleError,
     RemoteError,
     ResourceError,
+    StoreIntegrityError,
     UsageError,
 )
 from crossan.train.service.database import DatabaseUnusableError, DiskFullError
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[CrossanError], int], ...] = (
     (UsageError, 404),
     (DataError, 422),
     (IncompatibleError, 409),
+    (StoreIntegrityError, 409),
     (BusyError, 409),
     (DiskFullError, 507),
     (DatabaseUnusableError, 503),

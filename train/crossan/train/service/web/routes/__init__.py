@@ -17,7 +17,9 @@ from crossan.train.service.web.routes import (
     files,
     health,
     metrics,
+    models,
     nights,
+    recommend,
     runs,
 )
 
@@ -34,5 +36,7 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     events.router,
     comparing.router,
     nights.router,
+    models.router,
+    recommend.router,
 )
 """What `build_app` puts together, in this order."""

@@ -1,0 +1,36 @@
+"""A registry with two versions, and what serves them."""
+
+import pytest
+
+from crossan.train.service.database import Database
+from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.registry import Registry
+from crossan.train.service.serving import Serving
+from crossan.train.service.settings import ServiceSettings
+from support.registered import registered
+from support.tiny_recommender import TINY
+
+
+@pytest.fixture
+def folder(tmp_path):
+    # As deep as a data folder may lie: a path of a Unix socket has room for 107 bytes.
+    folder = ServiceFolder(tmp_path / ("long" * 30) / "service")
+    folder.path.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def registry(folder, tmp_path):
+    database = Database(folder.database)
+    registry = Registry(database, folder)
+    registered(registry, database, tmp_path, 3)
+    yield registry
+    database.close()
+
+
+@pytest.fixture
+def serving(registry, folder):
+    settings = ServiceSettings(roots=(str(folder.path),), cache=str(folder.path))
+    serving = Serving(registry, folder, settings, program=TINY)
+    yield serving
+    serving.stop()

@@ -1,0 +1,106 @@
+"""``/v1/recommend``: the answers of the model in production."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from crossan.cache_schema.errors import ConfigError, UsageError
+from crossan.common.config import Settings
+from crossan.train.service.server import Service
+from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.views import ERRORS
+
+__all__ = ["RecommendationView", "router"]
+
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+_MOST_ITEMS = 1000
+_Mask = Literal["all", "none"]
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class AnsweringModel(_View):
+    """The model that answered."""
+
+    version: int
+    run: int
+    """The training that it comes from."""
+
+
+class RecommendedItem(_View):
+    """One item."""
+
+    item_id: str
+    title: str | None
+    score: float
+    """Higher is better; of one model alone they can be compared."""
+
+
+class RecommendationView(_View):
+    """The best items for somebody, the best first."""
+
+    model: AnsweringModel
+    items: list[RecommendedItem]
+    unknown: list[str]
+    """Items of the history that the model does not know, and that it was not read with."""
+
+
+class Wish(Settings):
+    """What somebody has had, and what is wanted."""
+
+    history: tuple[_Id, ...] = Field(min_length=1, max_length=1000)
+    """Item ids, oldest first. One at least must be known to the model."""
+
+    top: int = Field(default=10, ge=1, le=_MOST_ITEMS)
+    """Items at most."""
+
+    mask_history: _Mask = "all"
+    """Whether items of the history are left out."""
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes of recommendations."""
+    routes = APIRouter(prefix="/v1/recommend", tags=["recommend"], responses=ERRORS)
+
+    def answer(request: dict[str, Any]) -> RecommendationView:
+        told = service.serving.ask(request)
+        version = told["version"]
+        return RecommendationView.model_validate(
+            {
+                "model": {"version": version, "run": service.registry.get(version).run_id},
+                "items": told["items"],
+                "unknown": told["unknown"],
+            }
+        )
+
+    @routes.get("")
+    @requires(Role.READ)
+    def recommend_to_user(
+        user: Annotated[_Id, Query(description="A user of the dataset, as it is now.")],
+        top: Annotated[int, Query(ge=1, le=_MOST_ITEMS)] = 10,
+        mask_history: _Mask = "all",
+    ) -> RecommendationView:
+        """Return the best items for a user of the dataset, by all that the user has had."""
+        return answer({"user": user, "top": top, "mask_history": mask_history})
+
+    @routes.post("")
+    @requires(Role.READ)
+    def recommend_after_history(wish: Wish) -> RecommendationView:
+        """Return the best items after a history, of whomever it is."""
+        request = {
+            "history": list(wish.history),
+            "top": wish.top,
+            "mask_history": wish.mask_history,
+        }
+        try:
+            return answer(request)
+        except UsageError as error:
+            # What is missing is named by the body, not by the address.
+            raise ConfigError(error.message, remedy=error.remedy) from error
+
+    return routes
