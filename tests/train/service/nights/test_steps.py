@@ -98,10 +98,10 @@ def test_an_extraction_uses_the_operators_backbone(office, steps):
             *("--cache", office.settings.cache, "--backbone", "tiny", "--json"),
         )
     )
-    store = {"store": "/secret", "modality": "text", "version": 3, "items": {"ok": 5}}
+    store = {"store": "/secret", "modality": "text", "version": 3, "ok": 5}
     log(office, run, json.dumps({"stores": [store]}))
     ended = steps.conclude(run, Outcome("exited", 0))
-    assert ended.result == {"stores": [{"modality": "text", "version": 3, "items": {"ok": 5}}]}
+    assert ended.result == {"stores": [{"modality": "text", "version": 3, "ok": 5}]}
 
 
 def test_a_training_is_pinned_once_for_all_its_attempts(office, steps):
