@@ -35,8 +35,8 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     files.router,
     events.router,
     comparing.router,
-    nights.router,
     models.router,
     recommend.router,
+    nights.router,
 )
 """What `build_app` puts together, in this order."""
