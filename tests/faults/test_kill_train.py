@@ -6,6 +6,7 @@ mostly came too early or too late to stop anything fails.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -106,3 +107,32 @@ def test_a_kill_in_place_of_any_sync_or_rename_is_mended(commands, place, whole,
             assert commands.end() in (0, -signal.SIGKILL), commands.output()
         commands.finish("crossan-train", *arguments(place, out))
         assert outcome(out) == whole, number
+
+
+def whole_refit(run):
+    """Return the outcome of a run, and what its refit comes to."""
+    refit = run / "refit"
+    result = json.loads((refit / "result.json").read_text())
+    best = (refit / "checkpoints/best/model.safetensors").read_bytes()
+    metrics = (refit / "metrics.jsonl").read_bytes()
+    return {**outcome(run), "refit": outcomes.unmeasured(result), "best": best, "lines": metrics}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_a_kill_anywhere_in_a_run_or_its_refit_is_mended(commands, place, tmp_path):
+    refit = ("--refit", "all", "--set", "max_epochs=3")
+    commands.finish("crossan-train", *arguments(place, place / "refitted"), *refit)
+    expected = whole_refit(place / "refitted")
+    chance, in_refit = random.Random(2), 0
+    for number in range(RUNS):
+        out = tmp_path / str(number)
+        for _ in range(KILLS):
+            after = chance.randint(1, 120)
+            commands.begin("crossan-train", *arguments(place, out), *refit, after=after)
+            assert commands.end() in (0, -signal.SIGKILL), commands.output()
+            is_begun = (out / "refit").is_dir()
+            in_refit += is_begun and not (out / "refit/result.json").exists()
+        commands.finish("crossan-train", *arguments(place, out), *refit)
+        assert whole_refit(out) == expected, number
+    assert in_refit, "no kill came in a refit"

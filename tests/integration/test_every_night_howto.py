@@ -44,7 +44,7 @@ def test_the_page_works_as_written(tmp_path, monkeypatch, tiny_backbones):
     for name in [name for name in os.environ if name.startswith("CROSSAN_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    first, backbones, train, night, anew = re.findall(
+    first, backbones, train, night, serve, anew = re.findall(
         r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL
     )
     assert backbones == TO_WRITE_BACKBONES
@@ -65,6 +65,14 @@ def test_the_page_works_as_written(tmp_path, monkeypatch, tiny_backbones):
     results = [json.loads((tmp_path / f"runs/{day}/result.json").read_text()) for day in DAYS]
     assert [result["items"] for result in results] == [50, 55]
     assert results[1]["init"]["run"].endswith("runs/monday")
+    assert len(re.findall(r"^ *[1-5] +\S+ +v0\d\d  \S", said, re.MULTILINE)) == 5
+
+    said = take(serve)
+    judged = json.loads((tmp_path / "judged/monday/result.json").read_text())
+    assert (judged["users"], judged["items"]) == (results[1]["users"], results[1]["items"])
+    assert re.search(r"^tuesday +NDCG@10 +[+-]", said, re.MULTILINE)
+    refit = json.loads((tmp_path / "runs/tuesday/refit/result.json").read_text())
+    assert refit["refit"]["epochs"] == results[1]["best_epoch"]
     assert len(re.findall(r"^ *[1-5] +\S+ +v0\d\d  \S", said, re.MULTILINE)) == 5
 
     take(anew)

@@ -153,6 +153,20 @@ def test_an_error_of_one_rank_is_said_with_its_number(place, tmp_path):
     assert "no dataset" in said
 
 
+def test_two_ranks_refit_a_run_at_once_or_afterwards(place, pair):
+    at_once, said = result_of(pair("x", "--refit", "all", epochs=3).finish())
+    assert said.count("; 2 ranks") == 2  # of the run and of its refit
+    result_of(pair("y", epochs=3).finish())
+    afterwards, _ = result_of(pair("y", "--resume", "--refit", "all", epochs=3).finish())
+    assert at_once["refit"]["refit"] == afterwards["refit"]["refit"]
+    assert outcome(place / "x") == outcome(place / "y")
+    for file in ("checkpoints/best/model.safetensors", "metrics.jsonl"):
+        assert (place / "x/refit" / file).read_bytes() == (place / "y/refit" / file).read_bytes()
+    again, said = result_of(pair("y", "--resume", "--refit", "all", epochs=3).finish())
+    assert again == afterwards
+    assert "ranks" not in said  # nothing was trained
+
+
 def test_another_number_of_ranks_is_another_spec(pair, alone):
     result_of(pair("pair", epochs=1).finish())
     _, said = finish(alone("pair", "--resume", epochs=2), 5)

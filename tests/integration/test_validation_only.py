@@ -8,12 +8,13 @@ import typing
 import pytest
 
 from crossan.common.datasets import KeptSequences
-from crossan.train.loop.trainable import TrainableRun
+from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.trainer import fit
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.planning import RunPlan
 from crossan.train.runs.training import train_without_test
+from crossan.train.sequences.refit import RefitSequences
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows
@@ -110,9 +111,10 @@ def test_by_type_nothing_that_training_is_handed_leads_to_the_test_part():
     assert handed[:2] == [TrainableRun, Ranks]
     assert typing.get_type_hints(train_without_test)["plan"] == RunPlan[TrainableRun]
     # The plan's run has the type that the plan is of; what else a plan has is the same for all.
-    others = [hint for name, hint in typing.get_type_hints(RunPlan).items() if name != "run"]
-    for hint in (*handed, *others):
-        assert not {KeptSequences, TestSplit, OpenedRun} & reachable(hint, set())
+    parts = [hint for name, hint in typing.get_type_hints(RunPlan).items() if name != "run"]
+    for hint in (*handed, *parts):
+        others = {KeptSequences, TestSplit, OpenedRun, RefitRun, RefitSequences}
+        assert not others & reachable(hint, set())
     assert KeptSequences in reachable(OpenedRun, set())  # so the walk does find it where it is
     for split in (train_split, validation_split):
         assert typing.get_type_hints(split)["seen"].__name__ == "SelectionSequences"

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LEAVE_LAST_OUT", "Split", "SplitName"]
+__all__ = ["LEAVE_LAST_OUT", "RefitScope", "Split", "SplitName", "TrainedOn"]
 
 SplitName = Literal["leave-last-out", "mmrec-random"]
 """leave-last-out holds out each user's last two items by time, as the paper does; mmrec-random
 holds out some of each user's items at random, as MMRec does."""
+
+RefitScope = Literal["validation", "all"]
+"""What a refit trains on beside the training parts: the validation items, or all that is held out."""
+
+TrainedOn = Literal["none", "validation", "all"]
+"""The same of any run, where none stands for one that is no refit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
@@ -286,6 +287,30 @@ def test_every_command_answers_on_a_run_of_every_kind(place, tmp_path, kind, mon
         assert isinstance(exported.exception, UsageError)
         assert f"crossan recommend {tmp_path / 'r'} --all-users" in exported.exception.remedy
         assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_of_every_kind_can_be_refitted_and_used(place, tmp_path, kind):
+    for name in ("d", "c"):
+        (tmp_path / name).symlink_to(place / name)
+    train(tmp_path, kind, out="plain", epochs=2)
+    told = train(tmp_path, kind, "--refit", "all", out="r", epochs=2)
+    assert outcome(tmp_path / "r") == outcome(tmp_path / "plain")
+    epochs = told["best_epoch"] if settings_of(kind).is_trained_by_steps else 1
+    assert told["refit"]["refit"]["epochs"] == epochs
+    best, refitted = (
+        load_file(folder / "checkpoints/best/model.safetensors")
+        for folder in (tmp_path / "r", tmp_path / "r/refit")
+    )
+    assert best.keys() == refitted.keys()
+    # Titles are the same, whatever is held out.
+    is_by_titles = kind == "title-knn"
+    is_same = all(
+        best[name].shape == refitted[name].shape and torch.equal(best[name], refitted[name])
+        for name in best
+    )
+    assert is_same == is_by_titles
+    run(recommend, tmp_path / "r/refit", "--all-users", "--out", tmp_path / "top.parquet")
 
 
 def popular_sequences():

@@ -10,6 +10,7 @@ from time import monotonic
 from crossan.common.console.messages import note
 from crossan.common.console.screen import screen
 from crossan.common.console.streams import is_terminal
+from crossan.common.heartbeat import beat
 
 __all__ = ["Progress", "progress"]
 
@@ -44,9 +45,14 @@ class Progress:
         self._start = self._now = self._printed_at = monotonic()
         self._is_live = is_terminal(sys.stderr)
         self._is_closed = False
+        beat()
 
     def advance(self, count: int = 1, detail: str = "") -> None:
-        """Add ``count`` finished units and print when it is time to."""
+        """Add ``count`` finished units and print when it is time to.
+
+        It beats the process's heart, too (`crossan.common.heartbeat`).
+        """
+        beat()
         self.done += count
         self._detail = detail
         self._now = monotonic()

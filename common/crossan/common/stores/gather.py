@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from crossan.common.heartbeat import beat
 from crossan.common.stores.checksums import crc32c
 
 __all__ = ["on_all_cores", "read_and_sum", "take_rows"]
@@ -55,6 +56,7 @@ def on_all_cores(work: Callable[[Any], object], tasks: Sequence[Any]) -> None:
                 errors.append((number, error))
             if errors:
                 return
+            beat()
 
     others = [_pool().submit(drain) for _ in range(min(core_count(), len(tasks)) - 1)]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,6 +43,15 @@ def evaluate(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Write the figures and every user's ranks there, for crossan compare.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
     allow_stale: AllowStale = False,
     device: Device = "auto",
     residence: Residence = "auto",
@@ -55,11 +65,22 @@ def evaluate(
     --------
     crossan evaluate runs/first --mask-history none
     crossan evaluate moved/first --dataset data --cache cache
+    crossan evaluate runs/monday --out judged/monday
     """
     from crossan.train.features import Placement
+    from crossan.train.record.evaluations import require_evaluation_place
+    from crossan.train.record.reading import read_settings
+    from crossan.train.record.refits import require_figures, require_something_unseen
+    from crossan.train.runs.evaluating import evaluate_into
     from crossan.train.runs.opening import open_run
     from crossan.train.runs.training import evaluate_run
 
+    # Before anything is loaded: of a refit there is little to say, or nothing.
+    settings = read_settings(run)
+    require_something_unseen(run, settings)
+    if out is not None:
+        require_figures(run, settings)
+        require_evaluation_place(out)
     placement = Placement.parse(residence, max_ram, max_device_memory)
     opened = open_run(
         run,
@@ -70,8 +91,12 @@ def evaluate(
         dataset=dataset,
         cache=cache,
     )
-    result = evaluate_run(opened, mask_history or opened.settings.mask_history)
-    result |= {"permute_features": permute_features, "dataset_changed": opened.is_changed}
+    mask = mask_history or opened.settings.mask_history
+    if out is None:
+        result = evaluate_run(opened, mask)
+        result |= {"permute_features": permute_features, "dataset_changed": opened.is_changed}
+    else:
+        result = evaluate_into(out, opened, mask, permute_features)
     if as_json:
         print_json(result)
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.cluster.options import Address, Engine, GpusPerWorker, Workers
@@ -15,7 +16,8 @@ from crossan.common.console import (
     run_command,
 )
 from crossan.common.stores.options import CacheFolder
-from crossan.train.evaluation.printing import print_result
+from crossan.train.cli.refitting import require_refit_alone, train_and_refit
+from crossan.train.evaluation.printing import print_refit, print_result
 from crossan.train.options import (
     AllowStale,
     Config,
@@ -44,11 +46,19 @@ from crossan.train.options.training import (
     Patience,
     RecipeName,
     Reference,
+    Refit,
+    RefitInit,
     Resume,
     Seed,
     Stores,
     ValidationOnly,
 )
+
+if TYPE_CHECKING:
+    from crossan.common.cluster import ClusterRequest
+    from crossan.train.recipes import Recipe
+    from crossan.train.runs.launch import Launch
+    from crossan.train.settings import RunSettings
 
 __all__ = ["main", "train"]
 
@@ -68,6 +78,8 @@ def train(
     resume: Resume = False,
     allow_other_spec: AllowOtherSpec = False,
     is_validation_only: ValidationOnly = False,
+    refit: Refit = None,
+    refit_init: RefitInit = None,
     recipe: RecipeName = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -96,6 +108,7 @@ def train(
     --------
     crossan-train --dataset data --cache cache --out runs/first
     crossan-train --dataset data --cache cache --out runs/first --resume
+    crossan-train --out runs/first --resume --refit all
     crossan-train --recipe table3/50k-TIVA --dataset data --cache cache --out runs/tiva
     """
     from crossan.common.cluster import parse_engine
@@ -121,21 +134,22 @@ def train(
     }
     if cluster is not None and is_validation_only:
         raise UsageError("--validation-only: expected one process or torchrun, got --engine ray")
+    is_alone = cluster is None and not is_validation_only
+    require_refit_alone(out, refit, refit_init, is_alone=is_alone)
     with joined(device) as process:
         from crossan.train.features import Placement
         from crossan.train.recipes.catalogue import find_recipe
-        from crossan.train.recipes.judging import conclude, following
-        from crossan.train.recipes.printing import print_verdict
+        from crossan.train.recipes.judging import conclude
         from crossan.train.recipes.running import Request, settings_of
-        from crossan.train.runs import training
         from crossan.train.runs.curves import require_installed
         from crossan.train.runs.launch import Launch
-        from crossan.train.runs.planning import claim, plan_run
 
         require_installed(log or ())
-        request = Request(flags, config or [], assignments or [])
+        configs = config or []
+        if refit is not None and resume and (out / "config.toml").is_file():
+            configs = [out / "config.toml", *configs]  # those of the run that is refitted
         named = None if recipe is None else find_recipe(recipe)
-        settings = settings_of(named, request)
+        settings = settings_of(named, Request(flags, configs, assignments or []))
         launch = Launch(
             device=process.device,
             placement=Placement.parse(residence, max_ram, max_device_memory),
@@ -146,29 +160,72 @@ def train(
             logs=tuple(dict.fromkeys(log or ())),
             compared=compared,
         )
-        if cluster is not None:
-            from crossan.train.cluster.engine import train_on_cluster
-
-            result = train_on_cluster(settings, out, cluster, launch)
+        refitted = None
+        if refit is not None:
+            result, refitted = train_and_refit(settings, out, launch, named, (refit, refit_init))
         elif is_validation_only:
-            # Nothing else keeps the plan with the test part, so nothing below can reach it.
-            seen = plan_run(settings, out, launch).without_test()
-            with claim(seen), following(named, out, process.ranks):
-                result = training.train_without_test(seen)
+            result = _train_without_test(settings, out, launch, named)
         else:
-            plan = plan_run(settings, out, launch)
-            with claim(plan), following(named, out, process.ranks):
-                result = training.train(plan)
+            result = _train(settings, out, launch, named, cluster)
         if not process.ranks.is_first:
             return
     record = None if is_validation_only else conclude(out, result)
+    more = {"recipe": record, "refit": refitted}
+    _print(
+        {**result, **{name: value for name, value in more.items() if value is not None}},
+        out,
+        as_json=as_json,
+    )
+
+
+def _train(
+    settings: RunSettings,
+    out: Path,
+    launch: Launch,
+    recipe: Recipe | None,
+    cluster: ClusterRequest | None,
+) -> dict[str, Any]:
+    """Return the result of a run, trained on a cluster or by the processes of the launch."""
+    if cluster is not None:
+        from crossan.train.cluster.engine import train_on_cluster
+
+        return train_on_cluster(settings, out, cluster, launch)
+    from crossan.train.recipes.judging import following
+    from crossan.train.runs import training
+    from crossan.train.runs.planning import claim, plan_run
+
+    plan = plan_run(settings, out, launch)
+    with claim(plan), following(recipe, out, launch.ranks):
+        return training.train(plan)
+
+
+def _train_without_test(
+    settings: RunSettings, out: Path, launch: Launch, recipe: Recipe | None
+) -> dict[str, Any]:
+    """Return the validation figures of a run."""
+    from crossan.train.recipes.judging import following
+    from crossan.train.runs import training
+    from crossan.train.runs.planning import claim, plan_run
+
+    # Nothing else keeps the plan with the test part, so nothing below can reach it.
+    seen = plan_run(settings, out, launch).without_test()
+    with claim(seen), following(recipe, out, launch.ranks):
+        return training.train_without_test(seen)
+
+
+def _print(result: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    """Print a result, the verdict of its recipe in it, and what its refit is."""
     if as_json:
-        print_json(result if record is None else {**result, "recipe": record})
-    else:
-        print_result(result)
-        if record is not None:
-            print_verdict(record)
-        note(f"run folder: {out}")
+        print_json(result)
+        return
+    from crossan.train.recipes.printing import print_verdict
+
+    print_result({name: value for name, value in result.items() if name != "refit"})
+    if "recipe" in result:
+        print_verdict(result["recipe"])
+    if "refit" in result:
+        print_refit(result["refit"])
+    note(f"run folder: {out}")
 
 
 def main() -> NoReturn:

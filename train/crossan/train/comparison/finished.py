@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.errors import UsageError
+from crossan.train.record.evaluations import is_evaluation, read_evaluated_settings
 from crossan.train.record.reading import (
     RANKS_FILE,
     SWEEP_FILE,
@@ -23,6 +24,7 @@ from crossan.train.record.reading import (
     read_stores,
     read_validation,
 )
+from crossan.train.record.refits import require_figures
 from crossan.train.settings import RunSettings
 
 __all__ = ["FinishedRun", "finished_runs"]
@@ -78,7 +80,9 @@ def finished_runs(path: Path) -> list[FinishedRun]:
 
 
 def _finished(path: Path, *, may_show_test: bool) -> FinishedRun:
-    settings = read_settings(path)
+    is_of_another = is_evaluation(path)
+    settings = read_evaluated_settings(path) if is_of_another else read_settings(path)
+    require_figures(path, settings)
     figures = read_result(path) if may_show_test else None
     if figures is None:
         figures = read_validation(path)
@@ -86,7 +90,7 @@ def _finished(path: Path, *, may_show_test: bool) -> FinishedRun:
         raise UsageError(
             f"{path}: expected result.json or validation.json, found neither; the run is not"
             " finished",
-            remedy=_going_on(path),
+            remedy="Run the same `crossan evaluate` again" if is_of_another else _going_on(path),
         )
     return FinishedRun(
         path=path,
@@ -130,7 +134,9 @@ def _marks(path: Path, settings: RunSettings, figures: Mapping[str, Any]) -> lis
     ]
     if figures.get("dataset_changed"):
         marks.append("on a dataset that has changed since training")
-    if settings.features.permute_seed is not None:
+    if "evaluated" in figures:
+        marks.append(f"weights of {figures['evaluated']['run']}, judged again")
+    if settings.features.permute_seed is not None or figures.get("permute_features") is not None:
         marks.append("features shuffled")
     if read_environment(path).get("earlier"):
         marks.append("resumed on another spec")

@@ -164,4 +164,6 @@ def _setting_key(run: FinishedRun) -> str:
         f"{modality} {store['fingerprint']} {store['version']} {store.get('manifest')}"
         for modality, store in run.stores.items()
     )
-    return "\n".join([to_toml(alike), *stores])
+    # What was judged again is no seed of what it is judged beside.
+    evaluated = run.figures.get("evaluated", {}).get("sha256", "")
+    return "\n".join([to_toml(alike), *stores, evaluated])

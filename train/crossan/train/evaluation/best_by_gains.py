@@ -16,6 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from crossan.common.heartbeat import beat
 from crossan.train.evaluation.masking import Masked
 from crossan.train.evaluation.ranker import RanksSparsely, gains_at
 from crossan.train.sequences.splits import CatalogueRows
@@ -41,6 +42,7 @@ def best_by_gains(
     order = np.argsort(-base, kind="stable")
     everyone = torch.arange(ranker.user_count, device=ranker.device)
     for users in everyone.split(_USERS_AT_ONCE):
+        beat()
         seen = _Seen(histories, users, ranker.item_count)
         gains = ranker.gains_after(users)
         gained = _best_gained(gains, base, seen, count)

@@ -7,7 +7,7 @@ from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
 
-__all__ = ["metric_label", "print_result", "print_stale"]
+__all__ = ["metric_label", "print_refit", "print_result", "print_stale"]
 
 _METRICS = ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "mrr@10")
 
@@ -23,11 +23,13 @@ def metric_label(name: str, split: str) -> str:
 
 def print_result(result: dict[str, Any]) -> None:
     """Print the metrics of validation and test, and what else ``result.json`` says of test."""
+    # What is known of a refit is its own: a reader must not take it for the run's.
+    model = f"{result['model']} (refit)" if "refit" in result else result["model"]
     rows = []
     for split in ("valid", "test"):
         if split not in result:
             continue
-        rows.append((split, result["model"], result[split]))
+        rows.append((split, model, result[split]))
         # A run of popularity is its own baseline; a run without a test part has none recorded.
         if "popularity" in result and result["model"] != "popularity":
             rows.append((split, "popularity", result["popularity"][split]))
@@ -45,6 +47,16 @@ def print_result(result: dict[str, Any]) -> None:
     if "test" in result:
         _print_test(result)
     print_stale(result["contents"])
+
+
+def print_refit(result: Mapping[str, Any]) -> None:
+    """Print what the refit of a run was trained on, of which no figure is known."""
+    refit = result["refit"]
+    held_out = "validation and test items" if refit["trained_on"] == "all" else "validation items"
+    print_text(
+        f"refit on all {result['interactions']:,} interactions with the {held_out},"
+        f" {refit['epochs']} epochs as the run above chose: {result['run']}"
+    )
 
 
 def print_stale(contents: Mapping[str, Mapping[str, int]]) -> None:

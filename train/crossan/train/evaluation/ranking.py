@@ -17,6 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from crossan.common.heartbeat import beat
 from crossan.train.evaluation.best_by_gains import best_by_gains
 from crossan.train.evaluation.lower import Blocks, counter_for
 from crossan.train.evaluation.masking import Histories, Masked
@@ -67,6 +68,7 @@ def ranks_by_counting(
     # In the order of the targets, so that those of one block of users are in few blocks of items:
     # each of those has to be scored twice (see `DenseCounter`).
     for rows in targets.argsort(stable=True).split(counter.users_at_once):
+        beat()
         known = Masked.of_histories(histories, users[rows], targets[rows], mask_history)
         masked = known.with_more(*others.of_rows(rows))
         counted = counter.count(users[rows], targets[rows], masked)
@@ -113,6 +115,7 @@ def top_items(ranker: Ranker, histories: Histories, count: int) -> Tensor:
     everyone = torch.arange(ranker.user_count, device=ranker.device)
     parts = [torch.zeros((0, count), dtype=torch.int64)]
     for users in everyone.split(blocks.users_at_once):
+        beat()
         masked = Masked.of_histories(histories, users, None, "all")
         rows = torch.full((len(users), count), -1, device=ranker.device)
         best: Tensor | None = None

@@ -18,6 +18,7 @@ from crossan.common.datasets import KeptSequences
 from crossan.common.datasets.protocol import unwinnable_test_targets
 from crossan.common.files import replace_durably
 from crossan.common.refusals import make_folder
+from crossan.common.split import TrainedOn
 from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import CUTOFFS, summarise
@@ -25,6 +26,7 @@ from crossan.train.evaluation.ranking import fewest_candidates, top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
 from crossan.train.features import Features
 from crossan.train.sequences.popularity import training_counts
+from crossan.train.sequences.refit import is_trained
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
 from crossan.train.settings import HistoryMask
 
@@ -42,7 +44,7 @@ class Ranked:
     counts: np.ndarray
     """Training count of each catalogue row, ``(items,)``."""
     splits: Mapping[str, ValidationSplit | TestSplit]
-    """``valid`` and ``test``."""
+    """``valid`` and ``test``, or ``test`` alone."""
     ranks: Mapping[str, Tensor]
     """1-based ranks ``(targets,)`` by split."""
     shown: np.ndarray
@@ -57,18 +59,23 @@ def rank_everyone(
     kept: KeptSequences,
     input_length: int,
     mask_history: HistoryMask,
+    trained_on: TrainedOn = "none",
 ) -> Ranked:
-    """Rank the validation and test targets of every user over the whole catalogue."""
-    splits: dict[str, ValidationSplit | TestSplit] = {
-        "valid": validation_split(kept.without_test(), input_length),
-        "test": test_split(kept, input_length),
-    }
+    """Rank the validation and test targets of every user over the whole catalogue.
+
+    Of a refit that was trained on the validation targets, the test targets alone are
+    ranked.
+    """
+    splits: dict[str, ValidationSplit | TestSplit] = {}
+    if trained_on == "none":
+        splits["valid"] = validation_split(kept.without_test(), input_length)
+    splits["test"] = test_split(kept, input_length)
     rankers = make_rankers(model, features, splits)
     ranks = {
         name: target_ranks(rankers[name], split, mask_history) for name, split in splits.items()
     }
     shown = top_items(rankers["test"], splits["test"].histories, _TOP).numpy()
-    counts = training_counts(kept.training_items, len(kept.item_ids))
+    counts = training_counts(kept.items[is_trained(kept, trained_on)], len(kept.item_ids))
     return Ranked(kept, counts, splits, ranks, shown, mask_history)
 
 

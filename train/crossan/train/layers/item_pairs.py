@@ -10,6 +10,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.common.heartbeat import beat
 
 __all__ = ["ItemPairs", "best_pairs", "carry_item_pairs", "item_pairs_of"]
 
@@ -87,6 +88,7 @@ def best_pairs(
     """
     blocks = [sparse.csr_array((0, item_count))]
     for start in range(0, item_count, _ITEMS_PER_BLOCK):
+        beat()
         rows = slice(start, min(start + _ITEMS_PER_BLOCK, item_count))
         blocks.append(_cut(rows_of(rows), start, neighbours))
     return sparse.csr_array(sparse.vstack(blocks))

@@ -10,33 +10,39 @@ import time
 from crossan.train.evaluation.encoding import make_rankers, target_ranks
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.loop.saver import TrainingProgress
-from crossan.train.loop.trainable import TrainableRun
+from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.record.checkpoint import BEST, Checkpoint
 from crossan.train.sequences.splits import validation_split
 
 __all__ = ["count"]
 
 
-def count(run: TrainableRun) -> TrainingProgress:
+def count(run: TrainableRun | RefitRun) -> TrainingProgress:
     """Write the counts as the weights of epoch 1 and return that one epoch was done.
 
     The model counted when it was built. A run that is resumed counts again:
-    over the same sequences, which its folder makes sure of, that gives the same.
+    over the same sequences, which its folder makes sure of, that gives the same. The
+    counts of a refit are not judged.
     """
     start = time.monotonic()
     run.folder.forget_figures()
-    split = validation_split(run.seen, run.settings.data.input_length)
-    ranker = make_rankers(run.model, run.features, {"valid": split})["valid"]
-    valid = summarise(target_ranks(ranker, split, run.settings.mask_history), split.users)
+    valid = _validate(run) if isinstance(run, TrainableRun) else None
+    hit_ratio = None if valid is None else valid["hr@10"]
     weights = {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
-    state = {"epoch": 1, "hr@10": valid["hr@10"]}
+    state = {"epoch": 1, "hr@10": hit_ratio}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
     line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True}
     run.folder.write_metrics([line])
     return TrainingProgress(
         epoch=1,
         best_epoch=1,
-        best_hr=valid["hr@10"],
+        best_hr=-1.0 if hit_ratio is None else hit_ratio,
         seconds=time.monotonic() - start,
         metrics=[line],
     )
+
+
+def _validate(run: TrainableRun) -> dict[str, float]:
+    split = validation_split(run.seen, run.settings.data.input_length)
+    ranker = make_rankers(run.model, run.features, {"valid": split})["valid"]
+    return summarise(target_ranks(ranker, split, run.settings.mask_history), split.users)

@@ -43,7 +43,7 @@ class TrainingProgress:
     """Sum of the losses of these steps."""
     best_epoch: int = 0
     best_hr: float = -1.0
-    """Validation HR@10 of the best epoch."""
+    """Validation HR@10 of the best epoch; -1 where nothing is validated, as in a refit."""
     seconds: float = 0.0
     """Time spent in steps and validation so far, on which no number depends."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -147,7 +147,7 @@ class Saver:
         wait = max(self._settings.every_seconds, self._cost / _MOST_TIME_IN_SAVING)
         return time.monotonic() - self._begun >= wait
 
-    def keep_best(self, epoch: int, hit_ratio: float) -> None:
+    def keep_best(self, epoch: int, hit_ratio: float | None) -> None:
         """Remember the weights as the best so far, to be written before the next checkpoint."""
         # Cloned, because the next step changes the weights in place.
         weights = {
@@ -194,7 +194,8 @@ class Saver:
             # Right after the best epoch, the newest checkpoint holds the same weights.
             if progress.best_epoch == progress.epoch and not progress.step:
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
-                self.keep_best(progress.epoch, progress.best_hr)
+                is_measured = progress.best_hr >= 0
+                self.keep_best(progress.epoch, progress.best_hr if is_measured else None)
                 # At once, because a run that is over saves no more checkpoints.
                 self._write_best()
                 return

@@ -12,9 +12,10 @@ from crossan.common.datasets import SelectionSequences
 from crossan.train.features import Features
 from crossan.train.models.recommender import item_rows_of
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.sequences.refit import RefitSequences
 from crossan.train.settings import RunSettings
 
-__all__ = ["TrainableRun", "announce", "trainable_parameter_count"]
+__all__ = ["RefitRun", "TrainableRun", "announce", "trainable_parameter_count"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,29 @@ class TrainableRun:
         return self.features.presence.device
 
 
+@dataclass(frozen=True, slots=True)
+class RefitRun:
+    """What the refit of a run sees of it, with nothing left to judge a model by."""
+
+    folder: RunFolder
+    settings: RunSettings
+    """``max_epochs`` is the number of epochs, as there is nothing to stop for."""
+    seen: RefitSequences
+    features: Features
+    model: nn.Module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.features.presence.device
+
+
 def trainable_parameter_count(model: nn.Module) -> int:
     """Return how many numbers training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def announce(run: TrainableRun, rank_count: int) -> None:
+def announce(run: TrainableRun | RefitRun, rank_count: int) -> None:
     """Tell people what is trained, and what its items lack."""
     parts = [run.settings.model.kind, *(modality.value for modality in run.features.modalities)]
     if run.features.modalities:

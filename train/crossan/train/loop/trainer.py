@@ -1,45 +1,24 @@
-"""The training loop, resumable after any step.
+"""Training from the first epoch to the last.
 
-An epoch takes its steps, ranks the validation targets, and stops the training
-where validation HR@10 has not risen for a while.
+It stops where validation HR@10 has not risen for a while, and can be resumed after
+any step.
 """
 
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
-from crossan.common.console import note, progress
-from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
-from crossan.train.evaluation.encoding import EvaluationStoppedError
-from crossan.train.features.rechecking import Rechecking
+from crossan.common.console import note
+from crossan.common.interrupts import TERMINATED, finishing_on
 from crossan.train.loop.counting import count
-from crossan.train.loop.divergence import are_finite, record_divergence
-from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
-from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
-from crossan.train.loop.optimiser import make_optimiser
-from crossan.train.loop.preparing import prepared_losses
-from crossan.train.loop.saver import Saver, TrainingProgress
-from crossan.train.loop.trainable import TrainableRun, announce
-from crossan.train.loop.validation import say_epoch, validate
-from crossan.train.loop.warm_start import load_initial_weights
-from crossan.train.models.recommender import CountingModel, TableModel
-from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives import ObjectiveContext, make_objective
+from crossan.train.loop.epochs import Training
+from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
+from crossan.train.models.recommender import CountingModel
 from crossan.train.ranks.ranks import ALONE, Ranks
-from crossan.train.sequences.popularity import log_popularity, training_counts
-from crossan.train.sequences.splits import train_split, validation_split
 
-__all__ = ["fit"]
-
-_SEED_STRIDE = 1_000_003
-"""Keeps the random streams of neighbouring seeds apart."""
+__all__ = ["fit", "refit"]
 
 
 def fit(
@@ -76,11 +55,34 @@ def fit(
     StoreIntegrityError
         The best checkpoint of a resumed run is damaged.
     """
+    return _train(run, ranks, on_step, on_epoch)
+
+
+def refit(
+    run: RefitRun,
+    ranks: Ranks = ALONE,
+    on_step: Callable[[], None] | None = None,
+    on_epoch: Callable[[], None] | None = None,
+) -> TrainingProgress:
+    """Train on all that a run keeps, for ``max_epochs`` epochs, and return how far it got.
+
+    Nothing is validated. The weights after the last epoch are the best ones. All else
+    is as for `fit`.
+    """
+    return _train(run, ranks, on_step, on_epoch)
+
+
+def _train(
+    run: TrainableRun | RefitRun,
+    ranks: Ranks,
+    on_step: Callable[[], None] | None,
+    on_epoch: Callable[[], None] | None,
+) -> TrainingProgress:
     announce(run, ranks.count)
     if isinstance(run.model, CountingModel):
         return count(run)
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
-        training = _Training(run, interrupt, ranks)
+        training = Training(run, interrupt, ranks)
         training.begin()
         while not training.is_over:
             training.take_epoch(on_step)
@@ -97,196 +99,3 @@ def fit(
             raise KeyboardInterrupt
         raise SystemExit(TERMINATED)
     return training.reached
-
-
-class _Training:
-    """The parts of one call of `fit` and how far it got."""
-
-    def __init__(self, run: TrainableRun, interrupt: ToldToEnd, ranks: Ranks) -> None:
-        if not isinstance(run.model, SequenceModel | TableModel):
-            got = type(run.model).__name__
-            raise TypeError(f"expected a SequenceModel or a TableModel, got {got}")
-        self._model, self._features, self._settings = run.model, run.features, run.settings
-        self._run, self._interrupt, self._ranks = run, interrupt, ranks
-        length = run.settings.data.input_length
-        self._validation = validation_split(run.seen, length)
-        counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
-        log_p = log_popularity(counts).to(run.device)
-        train = train_split(run.seen, length)
-        context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
-        self._objective = make_objective(context)
-        self._optimiser = make_optimiser(self._model.parameter_groups(), run.settings.optimiser)
-        self._saver = Saver(
-            self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
-        )
-        self._sum_gradients = None
-        if ranks.count > 1:
-            self._sum_gradients = GradientSum(self._model.parameters(), ranks)
-        self._window = LossWindow(run.device)
-        self._latest_loss = ""
-        self.told, self._is_due = 0, False
-        """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
-        self.reached = self._saver.restore()
-        weights = weights_digest(self._model) if ranks.count > 1 else ""
-        ranks.require_same({"checkpoint": str(self.reached), "weights": weights})
-        run.folder.write_metrics(self.reached.metrics)
-        self._lap_begun = time.monotonic()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no epoch is left to take, or a rank was told to end."""
-        return bool(self.told) or self.reached.is_over(self._settings)
-
-    def begin(self) -> None:
-        """Take the weights of another run where one is named, and drop figures that grow old."""
-        if self._settings.init is not None and self._saver.newest is None:
-            item_ids = self._run.seen.item_ids
-            init = Path(self._settings.init)
-            load_initial_weights(self._model, init, self._run.folder, item_ids)
-            self._save()  # from here on nothing depends on the run that was begun from
-        self._agree()
-        if not self.is_over:
-            # They are of the epochs so far: nobody may take them for those of what comes.
-            self._run.folder.forget_figures()
-
-    def take_epoch(self, on_step: Callable[[], None] | None) -> None:
-        """Take the steps that are left of the epoch, then rank the validation targets.
-
-        Told to end, it returns after the step in hand.
-        """
-        reached, epoch = self.reached, self.reached.epoch + 1
-        left = self._objective.batches(epoch)[reached.step :]
-        label = f"epoch {epoch}/{self._settings.max_epochs}"
-        if not reached.step:
-            torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
-        self._model.train()
-        if isinstance(self._model, TableModel):
-            self._model.begin_epoch(epoch)
-        with (
-            # One rank does it for all, which mostly read the same files.
-            self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
-            progress(label, len(left), "steps") as steps,
-            prepared_losses(
-                self._objective, self._features, left, is_ahead=not self._settings.reference
-            ) as losses,
-        ):
-            for loss_of in losses:
-                if on_step is not None:
-                    on_step()
-                rechecking.look()
-                self._seed_step()
-                self._descend(loss_of(self._model))
-                steps.advance(1, self._latest_loss)
-                self._agree()
-                if self._is_due:
-                    self._save()
-                if self.told:
-                    return
-            # Before the epoch counts: what was found must not be followed by a best checkpoint.
-            rechecking.finish()
-        self._validate()
-        self._agree()
-        if self._is_due:
-            self._save()
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave out the time of a block, which is no training."""
-        self._lap()
-        yield
-        self._lap_begun = time.monotonic()
-
-    def end(self) -> None:
-        """Write a checkpoint of what was done since the last one."""
-        if str(self.reached) != self._saver.newest:
-            self._save()
-        self._agree()  # a signal that came meanwhile is not forgotten
-
-    def _agree(self) -> None:
-        """Settle with the other ranks whether to end, and whether a checkpoint is due."""
-        is_told = self._interrupt.is_set() or self._ranks.told_to_end.is_set()
-        our_signal = (self._interrupt.number or signal.SIGTERM) if is_told else 0
-        # Only the first rank writes, so only its clock counts.
-        is_due_here = self._ranks.is_first and self._saver.is_due
-        self.told, is_due = self._ranks.highest(our_signal, is_due_here)
-        self._is_due = bool(is_due)
-
-    def _seed_step(self) -> None:
-        """Have several ranks draw the same dropout again when the step is repeated."""
-        if self._sum_gradients is not None:
-            seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
-
-    def _descend(self, loss: Tensor) -> None:
-        """Take the step down the gradient of a loss, without waiting for its value."""
-        self._optimiser.zero_grad()
-        loss.backward()
-        if self._sum_gradients is not None:
-            loss = self._sum_gradients(loss)
-        self._optimiser.step()
-        self._window.add(loss.detach())
-        self.reached.step += 1
-        self._saver.count_step()
-        if self._window.is_full:
-            self._check_losses()
-
-    def _validate(self) -> None:
-        """Close the epoch by ranking the validation targets and writing its line."""
-        self._check_losses()
-        reached, epoch = self.reached, self.reached.epoch + 1
-        mask_history = self._settings.mask_history
-        try:
-            valid = validate(
-                self._model,
-                self._features,
-                self._validation,
-                mask_history,
-                self._ranks,
-                self._interrupt,
-            )
-        except EvaluationStoppedError:
-            return
-        loss = reached.loss_sum / reached.step
-        is_best = valid["hr@10"] > reached.best_hr
-        line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
-        reached.metrics.append(line)
-        reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
-        if is_best:
-            reached.best_epoch, reached.best_hr = epoch, valid["hr@10"]
-            self._saver.keep_best(epoch, valid["hr@10"])
-        self._run.folder.append_metrics(line)
-        self._lap()
-        say_epoch(self._settings, reached, loss, valid)
-
-    def _save(self) -> None:
-        self._check_losses()
-        if not are_finite(self._model):
-            raise self._diverged("the weights are no longer finite")
-        with self.paused():
-            self._saver.save(self.reached)
-
-    def _lap(self) -> None:
-        now = time.monotonic()
-        self.reached.seconds += now - self._lap_begun
-        self._lap_begun = now
-
-    def _check_losses(self) -> None:
-        """Look at the losses since the last look, all of one epoch."""
-        losses = self._window.drain()
-        diverged_at = first_divergence(losses)
-        if diverged_at is not None:
-            self.reached.step -= len(losses) - diverged_at - 1
-            raise self._diverged(f"the loss became {losses[diverged_at]}")
-        # One by one: in whatever windows the losses come, the sum is the same.
-        for loss in losses:
-            self.reached.loss_sum += loss
-            self._latest_loss = f"loss {loss:.3f}"
-
-    def _diverged(self, what: str) -> TrainingDivergedError:
-        """Record the batch of the last step and return the error that names it."""
-        # Between two epochs the last step is that of the epoch before.
-        epoch = self.reached.epoch + bool(self.reached.step)
-        batches = self._objective.batches(epoch)
-        step = self.reached.step or len(batches)
-        items = self._objective.items_of(batches[step - 1])
-        run, newest = self._run, self._saver.newest
-        return record_divergence(run.folder, what, epoch, step, items, run.seen.item_ids, newest)

@@ -52,15 +52,17 @@ def validate(
 
 
 def say_epoch(
-    settings: RunSettings, reached: TrainingProgress, loss: float, valid: dict[str, float]
+    settings: RunSettings, reached: TrainingProgress, loss: float, valid: dict[str, float] | None
 ) -> None:
     """Tell people how an epoch went and how long the rest may take."""
+    figures, best = "", ""
+    if valid is not None:
+        hit_ratio = metric_label("hr@10", settings.data.split).lower()
+        figures = f" valid {hit_ratio} {valid['hr@10']:.4f} ndcg@10 {valid['ndcg@10']:.4f},"
+        best = f" best epoch {reached.best_epoch},"
     seconds_per_epoch = reached.seconds / reached.epoch
     seconds_left = (settings.max_epochs - reached.epoch) * seconds_per_epoch
     note(
-        f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f},"
-        f" valid {metric_label('hr@10', settings.data.split).lower()} {valid['hr@10']:.4f}"
-        f" ndcg@10 {valid['ndcg@10']:.4f},"
-        f" {seconds_per_epoch:.1f} s per epoch, best epoch {reached.best_epoch},"
-        f" at most {seconds_left:.0f} s left"
+        f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f},{figures}"
+        f" {seconds_per_epoch:.1f} s per epoch,{best} at most {seconds_left:.0f} s left"
     )

@@ -9,17 +9,19 @@ The optimiser, the popularity of items and the count of epochs start afresh.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from torch import nn
 
-from crossan.cache_schema.errors import IncompatibleError
+from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.train.models.recommender import item_rows_of
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import load_weights
+from crossan.train.record.refits import is_refit, judged_run, words_of
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 from crossan.train.settings.meaning import differing_facts
@@ -47,10 +49,14 @@ def require_carried_over(
         Something that gives the weights their meaning differs. All of it is
         named.
     UsageError
-        There is no run in that folder.
+        There is no run in that folder, or it is a refit and the new one is a run that will be
+        judged.
     """
     folder = RunFolder(init)
-    differing = differing_facts(folder.settings(), folder.lock()["stores"], settings, stores)
+    theirs = folder.settings()
+    if is_refit(theirs) and not is_refit(settings):
+        _refuse_refit(init, theirs)
+    differing = differing_facts(theirs, folder.lock()["stores"], settings, stores)
     if differing:
         listed = "\n  ".join(differing)
         raise IncompatibleError(
@@ -58,6 +64,17 @@ def require_carried_over(
             remedy="Make these the same, or leave --init out:"
             " training then begins with random weights",
         )
+
+
+def _refuse_refit(init: Path, theirs: RunSettings) -> NoReturn:
+    # Most users do nothing between two trainings: what is held out of theirs now was held out
+    # then, and the refit has learned it. Nothing that it recorded could show the contrary.
+    raise UsageError(
+        f"--init {init}: it is a refit, trained on {words_of(theirs)}; a run that began from it"
+        " would be judged by what it has already learned",
+        remedy=f"Begin from the run that judged it: --init {shlex.quote(str(judged_run(init)))};"
+        f" a refit may begin from it: --refit-init {shlex.quote(str(init))}",
+    )
 
 
 def load_initial_weights(

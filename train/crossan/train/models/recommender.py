@@ -16,9 +16,9 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from crossan.common.datasets import SelectionSequences
 from crossan.train.features import Features
 from crossan.train.layers.item_pairs import item_pairs_of
+from crossan.train.sequences.refit import TrainingSequences
 
 __all__ = [
     "CountingModel",
@@ -43,8 +43,8 @@ class ModelContext:
     features: Features
     """Hidden states of the catalogue; without a modality where the kind reads none."""
 
-    seen: SelectionSequences
-    """Training parts and validation targets of all users."""
+    seen: TrainingSequences
+    """Training parts of all users, and their validation targets unless the run is a refit."""
 
     counts: np.ndarray
     """How often each catalogue row occurs in training, ``(items,)`` int64."""

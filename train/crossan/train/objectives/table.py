@@ -14,7 +14,6 @@ from torch import Tensor
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.code_names import load_code, names_code
-from crossan.common.datasets import SelectionSequences
 from crossan.common.plugins import load_plugin
 from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
@@ -26,6 +25,7 @@ from crossan.train.objectives.step import prepare_batch, prepare_by_position
 from crossan.train.objectives.triples import Triples
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.sequences.flat import training_parts
+from crossan.train.sequences.refit import TrainingSequences
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import RunSettings, SequenceSettings
 from crossan.train.settings.run import OBJECTIVES_GROUP
@@ -58,7 +58,7 @@ class ObjectiveContext:
     ranks: Ranks = ALONE
     """Who shares every step; several know the in-batch objective alone."""
 
-    seen: SelectionSequences | None = None
+    seen: TrainingSequences | None = None
     """The same training parts whole, where one is longer than a model reads."""
 
     def over_sequences(self, loss: SequenceLoss) -> SequenceObjective:

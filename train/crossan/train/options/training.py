@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from crossan.common.console import Panel
+from crossan.common.split import RefitScope
 from crossan.train.options.shared import complete_model
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Patience",
     "RecipeName",
     "Reference",
+    "Refit",
+    "RefitInit",
     "Resume",
     "Seed",
     "Stores",
@@ -128,6 +131,26 @@ ValidationOnly = Annotated[
     typer.Option(
         "--validation-only",
         help="Never look at test targets; the same command with --resume, without it, does.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+Refit = Annotated[
+    RefitScope | None,
+    typer.Option(
+        "--refit",
+        metavar="validation|all",
+        help="Train again on held-out items too, for as many epochs as were best, into"
+        " FOLDER/refit: a model to serve, of which no figure is known.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+RefitInit = Annotated[
+    Path | None,
+    typer.Option(
+        "--refit-init",
+        metavar="RUN",
+        help="Begin the refit with the best weights of this run, which may be a refit; default:"
+        " where the judged run begins.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

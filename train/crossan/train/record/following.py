@@ -33,6 +33,9 @@ class FollowedRun(RunFolder):
     ) -> None:
         """Leave it to the first rank, whose errors `Ranks.from_first` raises on all."""
 
+    def hold(self, settings: RunSettings) -> None:
+        """Leave it to the first rank."""
+
     def release(self, owner: str | None = None) -> None:
         """Leave it to the first rank."""
 

@@ -14,6 +14,7 @@ from crossan.common.config import load_settings
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.record import shapes
 from crossan.train.record.dataset_lock import unrecorded_facts
+from crossan.train.record.refits import read_refit_result
 from crossan.train.settings import RunSettings
 
 __all__ = [
@@ -58,11 +59,16 @@ def read_settings(run: Path) -> RunSettings:
 def read_result(run: Path) -> dict[str, Any] | None:
     """Return ``result.json``, None before the run is finished.
 
+    That of a refit has what it cost and no figures.
+
     Raises
     ------
     StoreIntegrityError
         The file is damaged.
     """
+    of_refit = read_refit_result(run / RESULT_FILE)
+    if of_refit is not None:
+        return of_refit
     return _completed(run, shapes.read_record(run / RESULT_FILE, shapes.Result))
 
 

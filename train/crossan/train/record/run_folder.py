@@ -91,7 +91,7 @@ class RunFolder:
         environment: dict[str, Any] = {"spec": spec, **provenance()}
         environment["folder"] = str(self.path.absolute())
         if self.holds_run() and may_resume:
-            self._require_same(settings)
+            self.require_same(settings)
             recorded = shapes.read_record(self.path / "env.json", shapes.Environment) or {}
             environment["earlier"] = earlier_specs(self.path, recorded, spec, may_differ=may_differ)
         elif self.path.exists() and not self._is_vacant():
@@ -112,6 +112,11 @@ class RunFolder:
         with blaming(self.path / _DIVERGENCE):
             (self.path / _DIVERGENCE).unlink(missing_ok=True)
         settle(self.path / "checkpoints")
+
+    def hold(self, settings: RunSettings) -> None:
+        """Claim the folder of a run of these settings, and change nothing in it."""
+        self.require_same(settings)
+        claim(self.path, "trains")
 
     def release(self, owner: str | None = None) -> None:
         """Let other processes have the folder.
@@ -271,7 +276,9 @@ class RunFolder:
             for entry in self.path.iterdir()
         )
 
-    def _require_same(self, settings: RunSettings) -> None:
+    def require_same(self, settings: RunSettings) -> None:
+        """Refuse to go on with the run under other settings."""
+        settings = settings.anywhere()
         before = self.settings().anywhere()
         # Whether a dataset or cache elsewhere holds the same is for their locks to say.
         moved = {name: getattr(settings.data, name) for name in ("dataset", "cache")}

@@ -236,6 +236,8 @@ class _Lists(_Shape):
 class Result(_Protocol):
     """``result.json``."""
 
+    evaluated: Initial | None = None
+    """Of a run that was judged again: whose figures they are."""
     model: str | None = None
     """Older runs did not record it."""
     valid: _Metrics

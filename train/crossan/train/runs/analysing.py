@@ -139,7 +139,7 @@ def _layers(run: OpenedRun, passed: Passed) -> list[dict[str, Any]]:
 
 
 def _experts(run: OpenedRun, passed: Passed, weights: np.ndarray) -> dict[str, Any]:
-    counts = training_counts(run.kept.training_items, len(run.kept.item_ids))
+    counts = training_counts(run.trained_items, len(run.kept.item_ids))
     # By name, so that decile 2 comes before decile 10 and cold before warm wherever they are shown.
     order = np.argsort(popularity_deciles(counts), kind="stable")
     slices = {

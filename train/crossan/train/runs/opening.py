@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,20 +29,21 @@ from crossan.train.layers.item_pairs import carry_item_pairs
 from crossan.train.loop.trainable import TrainableRun
 from crossan.train.models.item_encoder import require_modalities
 from crossan.train.models.recommender import (
-    ModelContext,
     TableModel,
     belongs_to_items,
     item_rows_of,
 )
-from crossan.train.models.table import build_model
 from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.building import make_model
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.inputs import open_inputs
 from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
+from crossan.train.sequences.refit import is_trained
+from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import (
     RunSettings,
     SequenceSettings,
@@ -69,6 +69,11 @@ class OpenedRun:
     """Whether the dataset is another one than the run was trained on."""
     standardisers: Standardisers | None = None
     """What its hidden states were standardised by, None where they are as stored."""
+
+    @property
+    def trained_items(self) -> CatalogueRows:
+        """The items that the model was trained on, of all users one after another."""
+        return self.kept.items[is_trained(self.kept, self.settings.refit)]
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -209,23 +214,14 @@ def assemble(
             settings, stored, kept, device, placement, is_training=is_training
         )
     require_modalities(settings.model, len(features.modalities))
-    torch.manual_seed(settings.seed)
-    counts = training_counts(kept.training_items, len(kept.item_ids))
-    context = ModelContext(
-        features,
-        kept.without_test(),
-        counts,
-        settings.data.input_length,
-        partial(_titles, dataset, kept.item_ids),
-    )
-    model = build_model(settings.model, context)
+    model = make_model(settings, dataset, kept.without_test(), features)
     return OpenedRun(
         folder,
         settings,
         dataset,
         kept,
         features,
-        model.to(device),
+        model,
         verdicts,
         standardisers=standardisers,
     )
@@ -237,13 +233,6 @@ def _stored_states(
     permuted = settings.features.permute_seed
     seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
     return StoredStates(served.stores, served.kept.item_ids, kept_layers(settings.model), seeds)
-
-
-def _titles(dataset: Dataset, item_ids: np.ndarray) -> list[str | None]:
-    """Return the title of each catalogue row, None where it has none."""
-    items = dataset.items()
-    titles = dict(zip(items["item_id"].to_pylist(), items["title"].to_pylist(), strict=True))
-    return [titles.get(item) for item in item_ids.tolist()]
 
 
 def _load_features(

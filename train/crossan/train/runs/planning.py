@@ -27,12 +27,13 @@ from crossan.train.features.sources import (
     lock_entries,
 )
 from crossan.train.features.standardise import as_tensors
-from crossan.train.loop.trainable import TrainableRun
+from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.recommender import belongs_to_items
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
+from crossan.train.record.refits import is_refit, judged_run
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.record.statistics import statistics_digest, write_statistics
@@ -42,9 +43,9 @@ from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, assemble
 from crossan.train.settings import RunSettings, kept_layers
 
-__all__ = ["RunPlan", "claim", "plan_run"]
+__all__ = ["RunPlan", "claim", "hold", "plan_run"]
 
-RunT = TypeVar("RunT", OpenedRun, TrainableRun)
+RunT = TypeVar("RunT", OpenedRun, TrainableRun, RefitRun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     CrossanError
         Settings that do not fit, or a dataset, stores or a device that are not as they ask.
     """
+    _require_no_refit(settings, out)
     reads_stores = settings.model.reads_hidden_states
     if reads_stores:
         cache_folder(settings.data)  # before anything is read
@@ -153,7 +155,6 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
         Another process trains in it.
     """
     folder, launch = plan.run.folder, plan.launch
-    remedy = _another_run(plan.run.settings, folder.path)
     first = launch.ranks.from_first
     first(
         lambda: folder.begin(
@@ -165,9 +166,7 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
     )
     try:
         folder.lock_stores(plan.store_entries, plan.stores)
-        if belongs_to_items(plan.run.model):
-            first(lambda: settle_catalogue(folder.path, plan.item_ids, remedy))
-        first(lambda: settle_sequences(folder.path, plan.sequence_facts, remedy))
+        _settle_data(plan)
         if plan.statistics:
             first(lambda: write_statistics(folder.path, plan.statistics))
         # To ask torch for them costs seconds, and it is training that needs them.
@@ -175,6 +174,37 @@ def claim(plan: RunPlan[RunT]) -> Iterator[None]:
             yield
     finally:
         folder.release()
+
+
+@contextmanager
+def hold(plan: RunPlan[OpenedRun]) -> Iterator[None]:
+    """Hold the folder of a finished run for the block, and change nothing in it.
+
+    Raises
+    ------
+    UsageError
+        The run has other settings.
+    IncompatibleError
+        It was trained on other sequences or items.
+    BusyError
+        Another process trains in its folder.
+    """
+    folder = plan.run.folder
+    plan.launch.ranks.from_first(lambda: folder.hold(plan.run.settings))
+    try:
+        _settle_data(plan)
+        yield
+    finally:
+        folder.release()
+
+
+def _settle_data(plan: RunPlan[RunT]) -> None:
+    """Record the items and sequences of a run, or compare them with those that are recorded."""
+    folder, first = plan.run.folder.path, plan.launch.ranks.from_first
+    remedy = _another_run(plan.run.settings, folder)
+    if belongs_to_items(plan.run.model):
+        first(lambda: settle_catalogue(folder, plan.item_ids, remedy))
+    first(lambda: settle_sequences(folder, plan.sequence_facts, remedy))
 
 
 def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
@@ -200,6 +230,17 @@ def _another_run(settings: RunSettings, folder: Path) -> str:
 def _dtype_of(model: nn.Module) -> torch.dtype:
     """Return the dtype of a model, of which one that only counts has buffers alone."""
     return next(chain(model.parameters(), model.buffers())).dtype
+
+
+def _require_no_refit(settings: RunSettings, out: Path) -> None:
+    """Refuse settings of a refit, which is made only beside a run that judges it."""
+    if is_refit(settings):
+        folder = judged_run(out)
+        raise UsageError(
+            f"refit: expected none in the settings of a run, got {settings.refit}: a refit is made"
+            " inside the folder of the run that judges it",
+            remedy=f"crossan-train --out {folder} --resume --refit {settings.refit}",
+        )
 
 
 def _require_one_process(settings: RunSettings, launch: Launch) -> None:

@@ -9,6 +9,7 @@ Three functions in a row make it::
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from crossan.train.evaluation.result import (
@@ -17,10 +18,11 @@ from crossan.train.evaluation.result import (
     rank_everyone,
     write_ranks,
 )
-from crossan.train.loop.trainable import TrainableRun
+from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.trainer import fit
 from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.dataset_lock import protocol_facts
+from crossan.train.record.refits import is_refit, require_something_unseen
 from crossan.train.record.run_folder import RANKS_FILE
 from crossan.train.runs.contents import counts_of
 from crossan.train.runs.curves import Curves
@@ -31,7 +33,7 @@ from crossan.train.runs.planning import RunPlan
 from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import HistoryMask
 
-__all__ = ["evaluate_run", "train", "train_without_test"]
+__all__ = ["curves_of", "evaluate_run", "train", "train_without_test"]
 
 
 def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
@@ -51,12 +53,12 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
     """
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
-    with _curves(run, plan.launch) as curves:
+    with curves_of(run, plan.launch) as curves:
         reached = fit(run.without_test(), ranks, on_epoch=curves.update)
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
-        result = evaluate_run(run, run.settings.mask_history, should_write=True)
+        result = evaluate_run(run, run.settings.mask_history, run.folder.path / RANKS_FILE)
         result |= training_facts(run.model, run.folder, reached, earlier)
         run.folder.write_result(result)
         curves.finish(result)
@@ -81,7 +83,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
     """
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
-    with _curves(run, plan.launch) as curves:
+    with curves_of(run, plan.launch) as curves:
         reached = fit(run, ranks, on_epoch=curves.update)
         if not ranks.is_first:
             return {}  # what is left is done once
@@ -108,9 +110,11 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
 
 
 def evaluate_run(
-    run: OpenedRun, mask_history: HistoryMask, *, should_write: bool = False
+    run: OpenedRun, mask_history: HistoryMask, ranks_file: Path | None = None
 ) -> dict[str, Any]:
     """Rank validation and test targets over the whole catalogue, popularity beside them.
+
+    Of a refit on the validation items the test targets alone are ranked.
 
     Parameters
     ----------
@@ -118,22 +122,29 @@ def evaluate_run(
         The run with the weights to judge.
     mask_history
         Which of a user's items before the target are left out.
-    should_write
-        Whether ``eval/per_user.parquet`` is written.
+    ranks_file
+        Where the rank of every user's targets is written, None for nowhere.
+
+    Raises
+    ------
+    UsageError
+        It is a refit on all items, so that nothing is left to rank.
     """
-    length = run.settings.data.input_length
-    ranked = rank_everyone(run.model, run.features, run.kept, length, mask_history)
-    if should_write:
-        write_ranks(ranked, run.folder.path / RANKS_FILE)
+    trained_on, length = run.settings.refit, run.settings.data.input_length
+    require_something_unseen(run.folder.path, run.settings)
+    ranked = rank_everyone(run.model, run.features, run.kept, length, mask_history, trained_on)
+    if ranks_file is not None:
+        write_ranks(ranked, ranks_file)
     return {
         "run": str(run.folder.path),
         "model": run.settings.model.kind,
         **figures_of(ranked),
         **protocol_facts(run.kept),
         "contents": counts_of(run.verdicts),
+        **({"refit": trained_on} if is_refit(run.settings) else {}),
     }
 
 
-def _curves(run: OpenedRun | TrainableRun, launch: Launch) -> Curves:
+def curves_of(run: OpenedRun | TrainableRun | RefitRun, launch: Launch) -> Curves:
     """Return the logs of a run, none of them on any rank but the first."""
     return Curves(run.folder, run.settings, launch.logs if launch.ranks.is_first else ())

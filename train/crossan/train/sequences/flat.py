@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossan.common.datasets import SelectionSequences
-from crossan.train.sequences.splits import CatalogueRows, validation_split
+from crossan.train.sequences.refit import TrainingSequences
+from crossan.train.sequences.splits import CatalogueRows
 
 __all__ = ["FlatSequences", "flat", "training_parts"]
 
@@ -43,7 +43,6 @@ def flat(sequences: Sequence[CatalogueRows]) -> FlatSequences:
     )
 
 
-def training_parts(seen: SelectionSequences) -> FlatSequences:
-    """Return the training part of every user, without any held-out item."""
-    # A validation target is ranked after the training part of its user.
-    return flat(validation_split(seen, 1).histories)
+def training_parts(seen: TrainingSequences) -> FlatSequences:
+    """Return the training part of every user, without any item that is held out."""
+    return flat(seen.training_parts())

@@ -11,7 +11,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.config import Kinds, OneOf, Settings
 from crossan.common.history_mask import HistoryMask
 from crossan.common.plugins import plugin_names
-from crossan.common.split import Split, SplitName
+from crossan.common.split import Split, SplitName, TrainedOn
 from crossan.train.settings.content import CrossanSettings
 from crossan.train.settings.earlier import upgraded_model
 from crossan.train.settings.kinds import model_settings_classes
@@ -200,6 +200,9 @@ class RunSettings(Settings):
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of weights, order and dropout."""
+
+    refit: TrainedOn = "none"
+    """The held-out items that a run was trained on, too. ``crossan-train --refit`` writes it."""
 
     mask_history: HistoryMask = "all"
     """Which of a user's items before the target are left out of the ranking. unseen-only leaves out

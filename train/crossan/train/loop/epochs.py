@@ -1,0 +1,260 @@
+"""One training, epoch by epoch, which can be resumed after any step.
+
+An epoch takes its steps and ranks the validation targets.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from crossan.common.console import progress
+from crossan.common.interrupts import ToldToEnd
+from crossan.train.evaluation.encoding import EvaluationStoppedError
+from crossan.train.features.rechecking import Rechecking
+from crossan.train.loop.divergence import are_finite, record_divergence
+from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
+from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
+from crossan.train.loop.optimiser import make_optimiser
+from crossan.train.loop.preparing import prepared_losses
+from crossan.train.loop.saver import Saver
+from crossan.train.loop.trainable import RefitRun, TrainableRun
+from crossan.train.loop.validation import say_epoch, validate
+from crossan.train.loop.warm_start import load_initial_weights
+from crossan.train.models.recommender import TableModel
+from crossan.train.models.sequence_model import SequenceModel
+from crossan.train.objectives import ObjectiveContext, make_objective
+from crossan.train.ranks.ranks import Ranks
+from crossan.train.sequences.popularity import log_popularity, training_counts
+from crossan.train.sequences.refit import refit_split
+from crossan.train.sequences.splits import ValidationSplit, train_split, validation_split
+
+__all__ = ["Training"]
+
+_SEED_STRIDE = 1_000_003
+"""Keeps the random streams of neighbouring seeds apart."""
+
+
+class Training:
+    """One training and how far it got.
+
+    Parameters
+    ----------
+    run
+        What is trained, on what, and where it is recorded.
+    interrupt
+        Set where this process is told to end.
+    ranks
+        The processes that train together.
+    """
+
+    def __init__(self, run: TrainableRun | RefitRun, interrupt: ToldToEnd, ranks: Ranks) -> None:
+        if not isinstance(run.model, SequenceModel | TableModel):
+            got = type(run.model).__name__
+            raise TypeError(f"expected a SequenceModel or a TableModel, got {got}")
+        self._model, self._features, self._settings = run.model, run.features, run.settings
+        self._run, self._interrupt, self._ranks = run, interrupt, ranks
+        length = run.settings.data.input_length
+        # A refit has nothing to validate by, and learns from all that there is.
+        self._validation: ValidationSplit | None = None
+        if isinstance(run, RefitRun):
+            train = refit_split(run.seen, length)
+        else:
+            train = train_split(run.seen, length)
+            self._validation = validation_split(run.seen, length)
+        counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
+        log_p = log_popularity(counts).to(run.device)
+        context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
+        self._objective = make_objective(context)
+        self._optimiser = make_optimiser(self._model.parameter_groups(), run.settings.optimiser)
+        self._saver = Saver(
+            self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
+        )
+        self._sum_gradients = None
+        if ranks.count > 1:
+            self._sum_gradients = GradientSum(self._model.parameters(), ranks)
+        self._window = LossWindow(run.device)
+        self._latest_loss = ""
+        self.told, self._is_due = 0, False
+        """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
+        self.reached = self._saver.restore()
+        weights = weights_digest(self._model) if ranks.count > 1 else ""
+        ranks.require_same({"checkpoint": str(self.reached), "weights": weights})
+        run.folder.write_metrics(self.reached.metrics)
+        self._lap_begun = time.monotonic()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no epoch is left to take, or a rank was told to end."""
+        return bool(self.told) or self.reached.is_over(self._settings)
+
+    def begin(self) -> None:
+        """Take the weights of another run where one is named, and drop figures that grow old."""
+        if self._settings.init is not None and self._saver.newest is None:
+            item_ids = self._run.seen.item_ids
+            init = Path(self._settings.init)
+            load_initial_weights(self._model, init, self._run.folder, item_ids)
+            self._save()  # from here on nothing depends on the run that was begun from
+        self._agree()
+        if not self.is_over:
+            # They are of the epochs so far: nobody may take them for those of what comes.
+            self._run.folder.forget_figures()
+
+    def take_epoch(self, on_step: Callable[[], None] | None) -> None:
+        """Take the steps that are left of the epoch, then rank the validation targets, if any.
+
+        Told to end, it returns after the step in hand.
+        """
+        reached, epoch = self.reached, self.reached.epoch + 1
+        left = self._objective.batches(epoch)[reached.step :]
+        label = f"epoch {epoch}/{self._settings.max_epochs}"
+        if not reached.step:
+            torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
+        self._model.train()
+        if isinstance(self._model, TableModel):
+            self._model.begin_epoch(epoch)
+        with (
+            # One rank does it for all, which mostly read the same files.
+            self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
+            progress(label, len(left), "steps") as steps,
+            prepared_losses(
+                self._objective, self._features, left, is_ahead=not self._settings.reference
+            ) as losses,
+        ):
+            for loss_of in losses:
+                if on_step is not None:
+                    on_step()
+                rechecking.look()
+                self._seed_step()
+                self._descend(loss_of(self._model))
+                steps.advance(1, self._latest_loss)
+                self._agree()
+                if self._is_due:
+                    self._save()
+                if self.told:
+                    return
+            # Before the epoch counts: what was found must not be followed by a best checkpoint.
+            rechecking.finish()
+        self._close_epoch()
+        self._agree()
+        if self._is_due:
+            self._save()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time of a block, which is no training."""
+        self._lap()
+        yield
+        self._lap_begun = time.monotonic()
+
+    def end(self) -> None:
+        """Write a checkpoint of what was done since the last one."""
+        if str(self.reached) != self._saver.newest:
+            self._save()
+        self._agree()  # a signal that came meanwhile is not forgotten
+
+    def _agree(self) -> None:
+        """Settle with the other ranks whether to end, and whether a checkpoint is due."""
+        is_told = self._interrupt.is_set() or self._ranks.told_to_end.is_set()
+        our_signal = (self._interrupt.number or signal.SIGTERM) if is_told else 0
+        # Only the first rank writes, so only its clock counts.
+        is_due_here = self._ranks.is_first and self._saver.is_due
+        self.told, is_due = self._ranks.highest(our_signal, is_due_here)
+        self._is_due = bool(is_due)
+
+    def _seed_step(self) -> None:
+        """Have several ranks draw the same dropout again when the step is repeated."""
+        if self._sum_gradients is not None:
+            seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
+
+    def _descend(self, loss: Tensor) -> None:
+        """Take the step down the gradient of a loss, without waiting for its value."""
+        self._optimiser.zero_grad()
+        loss.backward()
+        if self._sum_gradients is not None:
+            loss = self._sum_gradients(loss)
+        self._optimiser.step()
+        self._window.add(loss.detach())
+        self.reached.step += 1
+        self._saver.count_step()
+        if self._window.is_full:
+            self._check_losses()
+
+    def _close_epoch(self) -> None:
+        """Rank the validation targets, if any, and write the line of the epoch.
+
+        Told to end meanwhile, it leaves the epoch open.
+        """
+        self._check_losses()
+        reached, epoch = self.reached, self.reached.epoch + 1
+        try:
+            valid = self._validate()
+        except EvaluationStoppedError:
+            return
+        loss = reached.loss_sum / reached.step
+        # What is not judged is kept as it is in the end: the latest weights are the best so far.
+        hit_ratio = None if valid is None else valid["hr@10"]
+        is_best = hit_ratio is None or hit_ratio > reached.best_hr
+        line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
+        reached.metrics.append(line)
+        reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
+        if is_best:
+            reached.best_epoch = epoch
+            reached.best_hr = reached.best_hr if hit_ratio is None else hit_ratio
+            self._saver.keep_best(epoch, hit_ratio)
+        self._run.folder.append_metrics(line)
+        self._lap()
+        say_epoch(self._settings, reached, loss, valid)
+
+    def _validate(self) -> dict[str, float] | None:
+        """Return the metrics of the validation targets, None where there are none."""
+        if self._validation is None:
+            return None
+        return validate(
+            self._model,
+            self._features,
+            self._validation,
+            self._settings.mask_history,
+            self._ranks,
+            self._interrupt,
+        )
+
+    def _save(self) -> None:
+        self._check_losses()
+        if not are_finite(self._model):
+            raise self._diverged("the weights are no longer finite")
+        with self.paused():
+            self._saver.save(self.reached)
+
+    def _lap(self) -> None:
+        now = time.monotonic()
+        self.reached.seconds += now - self._lap_begun
+        self._lap_begun = now
+
+    def _check_losses(self) -> None:
+        """Look at the losses since the last look, all of one epoch."""
+        losses = self._window.drain()
+        diverged_at = first_divergence(losses)
+        if diverged_at is not None:
+            self.reached.step -= len(losses) - diverged_at - 1
+            raise self._diverged(f"the loss became {losses[diverged_at]}")
+        # One by one: in whatever windows the losses come, the sum is the same.
+        for loss in losses:
+            self.reached.loss_sum += loss
+            self._latest_loss = f"loss {loss:.3f}"
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        """Record the batch of the last step and return the error that names it."""
+        # Between two epochs the last step is that of the epoch before.
+        epoch = self.reached.epoch + bool(self.reached.step)
+        batches = self._objective.batches(epoch)
+        step = self.reached.step or len(batches)
+        items = self._objective.items_of(batches[step - 1])
+        run, newest = self._run, self._saver.newest
+        return record_divergence(run.folder, what, epoch, step, items, run.seen.item_ids, newest)
