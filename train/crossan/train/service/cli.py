@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossan.common.console import AsJson, Panel, print_fields, print_json
+from crossan.common.console import AsJson, Panel, note, print_fields, print_json
 
 if TYPE_CHECKING:
     from crossan.train.service.folder import ServiceFolder
@@ -39,6 +39,15 @@ def serve(
         Path | None,
         typer.Option(
             "--cache", metavar="FOLDER", help="Folder of stores.", rich_help_panel=Panel.WHAT
+        ),
+    ] = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(
+            "--restore",
+            metavar="BACKUP",
+            help="Put a backup of the database in its place first: newest, or a file's name.",
+            rich_help_panel=Panel.WHAT,
         ),
     ] = None,
     host: Annotated[
@@ -118,7 +127,7 @@ def serve(
     }
     service_folder = ServiceFolder(folder.absolute())
     settings = _settings(service_folder, flags, config or [], assignments or [])
-    _serve(settings, service_folder, as_json=as_json)
+    _serve(settings, service_folder, restore, as_json=as_json)
 
 
 def _settings(
@@ -144,9 +153,12 @@ def _settings(
     )
 
 
-def _serve(settings: ServiceSettings, folder: ServiceFolder, *, as_json: bool) -> None:
+def _serve(
+    settings: ServiceSettings, folder: ServiceFolder, restore: str | None, *, as_json: bool
+) -> None:
     import signal
 
+    from crossan.train.service.database.backups import explain
     from crossan.train.service.server import Service
     from crossan.train.service.server.logs import start_logging
     from crossan.train.service.web.listening import listening_socket, run_service
@@ -159,7 +171,10 @@ def _serve(settings: ServiceSettings, folder: ServiceFolder, *, as_json: bool) -
         make_tokens(token_path)
     tokens = load_tokens(token_path)
     listener = listening_socket(settings.host, settings.port)
-    service = Service(settings, folder.path)
+    service = Service(settings, folder.path, restore_from=restore)
+    if service.restored is not None:
+        for line in explain(service.restored):
+            note(line)
 
     def print_address(url: str) -> None:
         _print_address(url, folder, token_path, as_json=as_json)

@@ -8,11 +8,18 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from crossan.train.service.database import Database
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue.rows import RunRow, State
+from crossan.train.service.serving import Serving
+from crossan.train.service.serving.latency import BOUNDS
 
 __all__ = ["Metrics"]
 
@@ -25,26 +32,24 @@ class Metrics:
 
     Parameters
     ----------
-    database, folder
+    database, folder, serving
         Those of the service.
     clock
         Returns the seconds since 1970.
     """
 
     def __init__(
-        self, database: Database, folder: ServiceFolder, clock: Callable[[], float]
+        self,
+        database: Database,
+        folder: ServiceFolder,
+        serving: Serving,
+        clock: Callable[[], float],
     ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "crossan_request_seconds",
             "Seconds until the answer to a request began.",
             ("route", "method", "status"),
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._recommendations = Histogram(
-            "crossan_recommend_seconds",
-            "Seconds that a recommendation took, from request to answer.",
             buckets=_SECONDS,
             registry=self._registry,
         )
@@ -67,6 +72,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_Looked(database, folder, clock))
+        self._registry.register(_Answers(serving))
 
     def on_end(self, connection: sqlite3.Connection, run: RunRow) -> None:
         """Count a run that ended; a `Listener` of the queue."""
@@ -91,8 +97,6 @@ class Metrics:
         # A client may make up methods.
         known = method if method in {"GET", "HEAD", "POST", "DELETE"} else "other"
         self._requests.labels(route, known, str(status)).observe(seconds)
-        if route == "/v1/recommend" and status == 200:
-            self._recommendations.observe(seconds)
 
     def text(self) -> bytes:
         """Return all of them in Prometheus's text format.
@@ -146,6 +150,39 @@ class _Looked:
                 "Seconds since the newest backup of the database.",
                 value=max(0.0, self._clock() - newest),
             )
+
+
+class _Answers:
+    """Figures of the recommender."""
+
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+
+    def describe(self) -> list[Metric]:
+        """Return none, as it is not needed."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures of its answers."""
+        latency = self._serving.latency()
+        histogram = HistogramMetricFamily(
+            "crossan_recommend_seconds", "Seconds that a recommendation took the recommender."
+        )
+        buckets = [
+            (f"{bound:g}", count) for bound, count in zip(BOUNDS, latency.counts, strict=True)
+        ]
+        histogram.add_metric([], [*buckets, ("+Inf", latency.count)], latency.seconds)
+        yield histogram
+        yield CounterMetricFamily(
+            "crossan_recommend_failures",
+            "Recommendations that could not be given.",
+            value=latency.failures,
+        )
+        yield GaugeMetricFamily(
+            "crossan_model_version",
+            "Version of the model that answers, 0 for none.",
+            value=self._serving.loaded() or 0,
+        )
 
 
 _Figures = tuple[dict[str, int], tuple[float, float, float], float | None]

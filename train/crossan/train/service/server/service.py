@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from crossan.train.service.database import Database
+from crossan.train.service.database.backups import Backups, restore
 from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.nights.nights import Nights
@@ -15,6 +16,7 @@ from crossan.train.service.nights.steps import ProductSteps
 from crossan.train.service.queue import Scheduler, Slots
 from crossan.train.service.queue.steps import Steps
 from crossan.train.service.registry import Registry
+from crossan.train.service.server.checking import Checks
 from crossan.train.service.server.claiming import FolderClaim
 from crossan.train.service.server.executing import executor_of
 from crossan.train.service.server.metrics import Metrics
@@ -37,6 +39,9 @@ class Service:
         What the steps of runs do; by default those of the product.
     executor
         Where runs go; by default what the settings say.
+    restore_from
+        Backup that takes the place of the database first, ``newest`` or a file's name; None for
+        none.
     clock
         Returns the seconds since 1970.
 
@@ -45,7 +50,7 @@ class Service:
     BusyError
         Another server works in the folder.
     UsageError
-        The folder is on a network file system.
+        The folder is on a network file system, or there is no such backup.
     ResourceError
         The database is damaged, or the system refuses to write it.
     """
@@ -57,6 +62,7 @@ class Service:
         *,
         steps: Steps | None = None,
         executor: Executor | None = None,
+        restore_from: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -67,12 +73,15 @@ class Service:
         with ExitStack() as undone:
             self._claim = FolderClaim(folder_path)
             undone.callback(self._claim.stop)
+            self.restored = None if restore_from is None else restore(self.folder, restore_from)
+            """What `restore_from` brought back."""
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
             self.registry = Registry(self.database, self.folder, clock)
             self.serving = Serving(self.registry, self.folder, settings)
-            self.metrics = Metrics(self.database, self.folder, clock)
+            self.metrics = Metrics(self.database, self.folder, self.serving, clock)
             self.slots = Slots.of(settings.slots)
+            self.checks = Checks(settings, self.slots)
             self.nights = Nights(
                 self.database, self.folder, self.registry, settings, clock, self._wake
             )
@@ -83,6 +92,13 @@ class Service:
                 executor or executor_of(settings),
                 self.slots,
                 listeners=(self.nights.listener, self.metrics.on_end),
+                clock=clock,
+            )
+            self._backups = Backups(
+                self.database,
+                self.folder,
+                minutes=settings.backup_minutes,
+                kept=settings.backups_kept,
                 clock=clock,
             )
             self._ends = undone.pop_all()
@@ -96,7 +112,7 @@ class Service:
             A run of an earlier server goes on elsewhere than this one would look for it.
         """
         self._claim.start()
-        for room in (self.serving, self.scheduler, self.nights):
+        for room in (self._backups, self.serving, self.scheduler, self.nights):
             # First how it ends: a room that fails to start in the middle is stopped, too.
             self._ends.callback(room.stop)
             room.start()

@@ -43,15 +43,20 @@ def listening_socket(host: str, port: int) -> socket.socket:
         The address is not one of this machine, or another program listens there.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        # asyncio sends small answers at once only where the socket says that it speaks TCP.
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise UsageError(
-            f"--host {host} --port {port}: cannot listen there: {error.strerror}",
-            remedy="Choose a free port: --port 0",
-        ) from error
+        raise _cannot_listen(host, port, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
     listener.setblocking(False)
     return listener
 
@@ -107,6 +112,13 @@ def _serve_until(
     guard = guarded(app, service, tokens, service.metrics.on_answer)
     connections = Connections(http, time.monotonic)
     _Server(_config(guard, http, connections), told, connections, app).run([listener])
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
+    return UsageError(
+        f"--host {host} --port {port}: cannot listen there: {error.strerror}",
+        remedy="Choose a free port: --port 0",
+    )
 
 
 @contextmanager

@@ -40,6 +40,13 @@ def document(app: FastAPI) -> dict[str, Any]:
     for name in _PYDANTICS:
         schemas.pop(name, None)
     schemas.setdefault("ErrorView", ErrorView.model_json_schema(ref_template=_REFERENCE))
+    schema["components"]["responses"] = {
+        str(status): {
+            "description": answer["description"],
+            "content": {"application/json": {"schema": _ERROR}},
+        }
+        for status, answer in ERRORS.items()
+    }
     schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     schema["security"] = [{"token": []}]
     for route in app.routes:
@@ -70,12 +77,9 @@ _ERROR = {"$ref": _REFERENCE.format(model="ErrorView")}
 def _complete(operation: dict[str, Any], role: object) -> None:
     operation["x-crossan-role"] = str(role)
     responses = operation["responses"]
-    for status, answer in ERRORS.items():
-        responses.setdefault(str(status), {"description": answer["description"]})
-    for status, response in responses.items():
+    for status in {*responses, *map(str, ERRORS)}:
         if int(status) >= 400:
-            response["content"] = {"application/json": {"schema": _ERROR}}
-    responses["422"]["description"] = ERRORS[422]["description"]
+            responses[status] = {"$ref": f"#/components/responses/{status}"}
 
 
 if __name__ == "__main__":

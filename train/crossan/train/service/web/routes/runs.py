@@ -6,9 +6,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from crossan.cache_schema.errors import ConfigError, UsageError
-from crossan.train.service.nights.checking import check_spec
-from crossan.train.service.queue import Usage
 from crossan.train.service.queue.rows import (
     Order,
     RunRow,
@@ -24,7 +21,7 @@ from crossan.train.service.web.callers import Caller
 from crossan.train.service.web.roles import Role, requires
 from crossan.train.service.web.views import ERRORS, RunPage, RunView
 
-__all__ = ["RunId", "order_of", "router"]
+__all__ = ["RunId", "order_of", "router", "submit_run"]
 
 RunId = Annotated[int, Path(ge=1, lt=2**63, description="Number of a run.")]
 _Key = Annotated[
@@ -74,20 +71,11 @@ def submit_run(
     Raises
     ------
     ConfigError
-        The spec names something that does not exist, or a setting that it may not give.
+        The spec names what does not exist, more than there is, or a setting that it may not give.
     BusyError
         The key belongs to a run of another spec.
     """
-    try:
-        check_spec(spec, service.settings)
-        service.slots.require_room(
-            Usage(spec.limits.cpus, spec.limits.memory_gib, spec.limits.gpus)
-        )
-    except ConfigError:
-        raise
-    except UsageError as error:
-        # What is missing is named by the body, not by the address.
-        raise ConfigError(error.message, remedy=error.remedy) from error
+    service.checks.require(spec)
     order = order_of(spec, caller, service.clock(), key)
     row, is_new = service.database.write(lambda connection: submit(connection, order))
     service.scheduler.wake()
