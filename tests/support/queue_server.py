@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from crossan.cache_schema.errors import CrossanError
 from support.queued import Queue, add
 
 
@@ -21,10 +22,17 @@ def serve(folder, cpus, orders, answers):
     print(json.dumps("ready"), file=answers, flush=True)
     for line in orders:
         order = json.loads(line)
-        if "cancel" in order:
-            answer = queue.scheduler.cancel(order["cancel"], "tester").state
-        else:
-            answer = queue.database.write(lambda connection, order=order: add(connection, **order))
-            queue.scheduler.wake()
+        try:
+            answer = _do(queue, order)
+        except CrossanError as error:
+            answer = {"error": type(error).__name__}
         print(json.dumps(answer), file=answers, flush=True)
     queue.close()
+
+
+def _do(queue, order):
+    if "cancel" in order:
+        return queue.scheduler.cancel(order["cancel"], "tester").state
+    run_id = queue.database.write(lambda connection: add(connection, **order))
+    queue.scheduler.wake()
+    return run_id
