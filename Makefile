@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
 
+# Hundreds of processes import the package: where PYTHONDONTWRITEBYTECODE is set, as in many images, each would compile it anew.
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
@@ -23,11 +24,13 @@ check: lint test
 # The lowest versions that pyproject.toml allows, on the tests that extract, store and train from end to end.
 # Deprecation warnings of old releases are no faults of ours.
 test-lowest: $(LOWEST)/.installed
-	OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets/test_importers.py tests/common/datasets/test_tables.py tests/common/datasets/test_updating.py tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets/test_importers.py tests/common/datasets/test_tables.py tests/common/datasets/test_updating.py tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
 
-# The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result.
+# The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result. Then every other test
+# that tries fewer times in the ordinary suite.
 faults: $(VENV)/.installed-dev
 	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 36000 tests/faults tests/common/stores/sharing
+	CROSSAN_FAULTS=full OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --timeout 36000 $$(grep -rlE 'hypothesis|CROSSAN_FAULTS|support.counts' tests --include='test_*.py' | grep -v -e tests/faults -e tests/common/stores/sharing -e tests/train/service)
 
 # The same of the training service; docs/benchmarks/service.md holds a result.
 faults-service: $(VENV)/.installed-dev

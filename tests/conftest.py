@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from support.counts import EXAMPLES
+
 pytest_plugins = [
     "support.started",  # first, as others import it
     "support.forked",
@@ -25,7 +27,7 @@ if (
 
 
 # A busy machine is slow, not wrong: only pytest's own timeout ends a test.
-settings.register_profile("patient", deadline=None)
+settings.register_profile("patient", deadline=None, max_examples=EXAMPLES)
 settings.load_profile("patient")
 
 

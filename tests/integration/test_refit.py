@@ -267,6 +267,9 @@ def test_no_settings_of_a_refit_make_another_run(runs):
     with pytest.raises(UsageError, match="a refit is made") as refused:
         run(train, "--config", config, "--out", judged / "refit", "--resume")
     assert refused.value.remedy == f"crossan-train --out {judged} --resume --refit all"
+    with pytest.raises(UsageError, match="a refit is made") as refused:
+        run(train, "--config", config, "--out", judged.parent / "other")
+    assert refused.value.remedy.endswith("/other --set refit=none --refit all")
 
 
 def grown(folder, place):

@@ -13,6 +13,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, 
 from crossan.train.cli import train
 from crossan.train.evaluation import together
 from crossan.train.loop import loss_window as losses
+from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
 from crossan.train.objectives.in_batch import InBatch
@@ -222,7 +223,7 @@ def test_a_loss_that_is_no_number_stops_naming_step_and_items(place):
 
 def poison_at_step(monkeypatch, at, what):
     """Make the loss, or the weights after the step, NaN from the given step of the run on."""
-    taken, prepare, step_of = [], InBatch.prepare, torch.optim.AdamW.step
+    taken, prepare, step_of = [], InBatch.prepare, AdamW.step
 
     def prepared(self, features, sequences):
         loss_of = prepare(self, features, sequences)
@@ -236,7 +237,7 @@ def poison_at_step(monkeypatch, at, what):
             optimiser.param_groups[-1]["params"][0].data.view(-1)[0] = float("nan")
 
     monkeypatch.setattr(InBatch, "prepare", prepared)
-    monkeypatch.setattr(torch.optim.AdamW, "step", take)
+    monkeypatch.setattr(AdamW, "step", take)
     before_steps(monkeypatch, lambda: taken.append(None))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +16,17 @@ import pytest
 from support.started import CEILING_S, ended_with_test
 
 _PROGRAM = Path(__file__).with_name("zygote.py")
+_STAND_IN = """#!{python} -IS
+import json, os, socket, sys
+
+with socket.create_connection({address}) as server:
+    order = [os.path.basename(sys.argv[0]), sys.argv[1:], dict(os.environ), os.getcwd()]
+    server.sendall(json.dumps(order).encode() + b"\\n")
+    code, printed, said = json.loads(server.makefile().readline())
+sys.stdout.write(printed)
+sys.stderr.write(said)
+sys.exit(code)
+"""
 
 
 class Zygote:
@@ -24,12 +37,14 @@ class Zygote:
             [sys.executable, "-P", _PROGRAM],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
+        self._lock = threading.Lock()
 
     def ask(self, order):
         """Give an order; return the answer."""
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        with self._lock:
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+            return json.loads(self.process.stdout.readline())
 
     def close(self):
         self.process.stdin.close()
@@ -139,3 +154,29 @@ def zygote():
 def commands(zygote, tmp_path_factory):
     """Return what starts our commands at once, and lets a test kill them anywhere."""
     return Commands(zygote, tmp_path_factory.mktemp("commands"))
+
+
+@pytest.fixture
+def forked_programs(commands, tmp_path):
+    """Return a folder for the PATH of a shell: in it our programs, which have their commands forked.
+
+    A command reads nothing from stdin; what it printed and said comes at its end.
+    """
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            program, arguments, environment, folder = json.loads(self.rfile.readline())
+            process = commands.start(program, *arguments, environment=environment, folder=folder)
+            answer = [process.wait(), *process.communicate()]
+            self.wfile.write(json.dumps(answer).encode() + b"\n")
+
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("crossan", "crossan-extract", "crossan-train"):
+            text = _STAND_IN.format(python=sys.executable, address=server.server_address)
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        yield folder
+        server.shutdown()

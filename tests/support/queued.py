@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
+
+import psutil
 
 from crossan.cache_schema.errors import UsageError
 from crossan.train.service.database import Database
 from crossan.train.service.executors import LocalExecutor
+from crossan.train.service.executors.marked import MARKER
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue import ENDED, Order, Scheduler, Slots, State, Step, Usage
 from crossan.train.service.queue.rows import get_run, list_runs, submit
@@ -47,6 +51,16 @@ class TinySteps:
         if outcome.exit_code == 0:
             return Conclusion(State.SUCCEEDED, result={"attempt": run.attempt})
         return Conclusion(State.FAILED, outcome.message)
+
+
+def kill_leftovers(path):
+    """Kill what runs of data folders below a path have left, as those of a test that failed."""
+    for name in path.rglob("folder-id"):
+        identity = name.read_text()
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if process.environ().get(MARKER, "").startswith(identity):
+                    process.kill()
 
 
 class Queue:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -61,16 +62,19 @@ def small_service(folder, **more):
 class ServerProcess:
     """A server in a process of its own.
 
-    ``folder`` holds its data folder ``service``; ``changes`` are settings. What it says stands in
-    ``log``.
+    ``folder`` holds its data folder ``service``; ``changes`` are settings, and ``restore_from``.
+    What it says stands in ``log``.
     """
+
+    module = "support.service"
+    """Program that serves."""
 
     def __init__(self, folder, environment=None, wrapper=(), **changes):
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.data = folder / "service"
         self.log = folder / "log"
-        command = [*wrapper, sys.executable, "-m", "support.service", folder, json.dumps(changes)]
+        command = [*wrapper, sys.executable, "-m", self.module, folder, json.dumps(changes)]
         path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
         with self.log.open("a") as log:
             self.process = start(
@@ -114,19 +118,23 @@ class ServerProcess:
 
     def stop(self):
         """End the server as an operator would, and return its exit code."""
-        self.process.terminate()
+        # Not the process itself, which a wrapper may be.
+        os.kill(self.pid, signal.SIGTERM)
         return self.process.wait(CEILING_S)
 
 
-def serve(folder, changes):
+def serve(folder, changes, steps=None):
     """Serve a small service from this process."""
     from crossan.train.service.server.logs import start_logging
     from crossan.train.service.web.listening import listening_socket, run_service
     from crossan.train.service.web.tokens import load_tokens, make_tokens
 
     start_logging()
+    restore_from = changes.pop("restore_from", None)
     settings = service_settings(folder, **changes)
-    service = Service(settings, folder / "service", steps=TinySteps())
+    service = Service(
+        settings, folder / "service", steps=steps or TinySteps(), restore_from=restore_from
+    )
     make_tokens(service.folder.tokens)
     tokens = load_tokens(service.folder.tokens)
     listener = listening_socket(settings.host, settings.port)

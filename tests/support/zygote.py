@@ -16,22 +16,42 @@ from pathlib import Path
 
 # What commands load when they first need it: loaded here once.
 import av  # noqa: F401
-import PIL.Image  # noqa: F401
+import dateutil.relativedelta  # noqa: F401
+import PIL.Image
+import PIL.ImageFile  # noqa: F401
+import psutil  # noqa: F401
 import pyarrow  # noqa: F401
+import pydantic.type_adapter  # noqa: F401
+import tomlkit  # noqa: F401
 import torch
-import transformers  # noqa: F401
+import torch._inductor.config  # with torch's compiler, which an optimiser loads
+import transformers
 import zarr  # noqa: F401
 
 import crossan.common.stores.cli
+import crossan.common.stores.digest
+import crossan.common.stores.fixed_store
 import crossan.common.stores.growing.compact
+import crossan.common.stores.integrity
+import crossan.common.stores.segment_store
 import crossan.common.stores.sharing.transfer
 import crossan.common.umbrella
-import crossan.extract.backbones
+import crossan.extract.backbones.opening
 import crossan.extract.cli
 import crossan.extract.job.run
 import crossan.train.cli
+import crossan.train.models.crossan
+import crossan.train.ranks.joining
+import crossan.train.recipes.running
+import crossan.train.recipes.writing
 import crossan.train.runs.training
 from crossan.common.children import end_with_parent
+from crossan.extract.backbones.families import FAMILIES
+
+# transformers loads the modules of a model where its class is asked for.
+for family in FAMILIES.values():
+    getattr(transformers, family.model_class)
+    getattr(transformers, family.processor_class)
 
 MAIN = {
     "crossan": crossan.common.umbrella.main,

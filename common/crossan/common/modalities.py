@@ -13,8 +13,15 @@ ALL = "all"
 """What stands for every modality on the command line."""
 
 
-def parse_modalities(text: str) -> tuple[Modality, ...]:
+def parse_modalities(text: str, option: str = "--modality") -> tuple[Modality, ...]:
     """Read ``"text,image"`` or ``"all"``.
+
+    Parameters
+    ----------
+    text
+        As it was typed.
+    option
+        How errors name it.
 
     Returns
     -------
@@ -35,6 +42,6 @@ def parse_modalities(text: str) -> tuple[Modality, ...]:
             close = difflib.get_close_matches(name, [*known, ALL], n=1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise UsageError(
-                f"--modality {text}: expected {', '.join(known)} or all, got '{name}'{hint}"
+                f"{option} {text}: expected {', '.join(known)} or all, got '{name}'{hint}"
             )
     return tuple(modality for modality in Modality if modality.value in names)

@@ -16,6 +16,7 @@ from crossan.common.datasets.report import (
     TableReading,
     read_record,
 )
+from support.counts import of_full
 from support.imports import imported, make, run
 
 
@@ -75,7 +76,7 @@ def test_a_medium_that_cannot_be_read_is_broken_with_its_reason(tmp_path, monkey
     assert broken["examples"] == [f"1: {source}/a.jpg (cannot be read: Permission denied)"]
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=of_full(60, 20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=12), place=st.integers(0, 400), cut=st.integers(0, 12))
 def test_a_damaged_record_is_no_record_or_another_one(tmp_path_factory, junk, place, cut):
     path = tmp_path_factory.mktemp("d") / "import.json"

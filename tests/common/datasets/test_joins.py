@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.common.datasets.joins import match_ids
+from support.counts import of_full
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ SPELLINGS = [
 IDS = st.sets(st.sampled_from([*SPELLINGS, "e\u0301", "\xe9", "a"]), min_size=1, max_size=8)
 
 
-@settings(max_examples=100)
+@settings(max_examples=of_full(100, 33))
 @given(IDS, IDS)
 def test_every_pair_is_the_only_one_that_can_be_meant(left, right):
     partners = match_ids(left, right).partners

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.errors import DataError
 from crossan.common.datasets.folder import INTERACTION_SCHEMA
 from crossan.common.datasets.log_rows import is_new
+from support.counts import of_full
 
 
 def table(rows):
@@ -67,7 +68,7 @@ ROWS = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=of_full(80, 27))
 @given(log=ROWS, known=ROWS)
 def test_the_union_has_each_row_as_often_as_the_one_that_has_it_more_often(log, known):
     added = new_rows(log, known)
@@ -82,7 +83,7 @@ def test_the_union_has_each_row_as_often_as_the_one_that_has_it_more_often(log, 
     assert added == slow
 
 
-@settings(max_examples=80)
+@settings(max_examples=of_full(80, 27))
 @given(log=st.text("ab", max_size=6), known=st.text("ab", max_size=6))
 def test_a_sequence_that_comes_again_adds_nothing(log, known):
     added = new_rows(sequence(log), sequence(known))

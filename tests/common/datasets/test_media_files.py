@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.errors import DataError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.datasets.media_files import folders_by_name, match_media
+from support.counts import of_full
 
 
 def make_files(folder, names):
@@ -152,7 +153,7 @@ NAMES = st.builds(
 )
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=of_full(60, 20), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.sets(NAMES, min_size=1, max_size=8), items=st.sets(STEMS, min_size=1, max_size=5))
 def test_every_file_and_every_item_is_accounted_for(tmp_path_factory, names, items):
     folder = make_files(tmp_path_factory.mktemp("media") / "covers", names)

@@ -9,6 +9,7 @@ from crossan.common.datasets.line_tables import read_titles
 from crossan.common.datasets.raw_marks import require_text_marks
 from crossan.common.datasets.tables import read_marked_table
 from crossan.common.datasets.text_rows import RowShape
+from support.counts import of_full
 from support.imports import LOG, imported, make, run
 
 BAD_ROWS = [
@@ -42,7 +43,7 @@ def test_a_mark_behind_a_backslash_is_refused_in_a_table_of_bare_titles(tmp_path
         read_marked_table(tmp_path / "t.csv")
 
 
-@settings(max_examples=40)
+@settings(max_examples=of_full(40, 15))
 @given(st.lists(st.text('"a\\ ', max_size=6), min_size=1, max_size=6))
 def test_marks_stay_in_texts_only_where_few_texts_lie_between_them(tmp_path_factory, titles):
     path = tmp_path_factory.mktemp("t") / "t.csv"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.errors import CrossanError, DataError, UsageError
 from crossan.common.datasets.tables import column_names, read_table
 from crossan.common.datasets.text_rows import split_separator
+from support.counts import of_full
 from support.imports import ITEMS, LOG, imported, make, run
 
 
@@ -31,7 +32,7 @@ def test_a_time_that_is_not_taken_is_seen_with_any_separator(tmp_path):
         assert report["tables"][0]["unread_times"] == ["when"]
 
 
-@settings(max_examples=60)
+@settings(max_examples=of_full(60, 20))
 @given(
     st.lists(st.lists(st.text('a,;|"', max_size=4), min_size=3, max_size=3), min_size=1),
     st.sampled_from(",;|"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.stores import ItemRow, Journal, open_store
+from support.counts import of_full
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,9 @@ def opened(tmp_path_factory):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(60, 20),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(

@@ -21,6 +21,7 @@ from crossan.extract.job.request import JobRequest
 from crossan.extract.job.run import extract_modality
 from crossan.extract.media import ClipReader, MediaError, MediaFault
 from crossan.extract.workers import DecodeOrder, ItemReader, item
+from support.counts import of_full
 from support.hostile.sources import sources_of
 
 SECRET = b"Zq7_kV2!"
@@ -110,7 +111,9 @@ def sources():
 # What Pillow warns of is ignored by the product, which pytest undoes.
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(150, 50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
 def test_no_reason_quotes_a_file_or_its_path(tmp_path, sources, data):

@@ -16,6 +16,7 @@ from crossan.extract.media import MediaError, decode_audio
 from crossan.extract.media.audio import open_sound
 from crossan.extract.media.recipe import LOUDEST
 from crossan.extract.media.tracks import read_tracks_at, value_of
+from support.counts import of_full
 
 RATE = 16_000
 TONE = (0.5 * np.sin(np.arange(4 * RATE) * 0.17)).astype(np.float32)
@@ -83,7 +84,9 @@ def test_what_comes_after_the_clip_does_not_matter(tmp_path):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(40, 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.floats(width=32), min_size=1, max_size=4))
 def test_samples_are_the_floats_of_the_file_or_refused(tmp_path, values):

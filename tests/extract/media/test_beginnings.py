@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from crossan.extract.media import MediaError, decode_audio
 from crossan.extract.media.beginnings import find_container
 from crossan.extract.media.mpeg_frames import frame_bytes, frames_from
+from support.counts import of_full
 
 SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
 
@@ -115,14 +116,14 @@ def test_what_has_no_frames_in_a_row_is_no_sound(tmp_path, text):
             heard(tmp_path, before + text)
 
 
-@settings(max_examples=60, **SHARED)
+@settings(max_examples=of_full(60, 20), **SHARED)
 @given(st.binary(max_size=4_000))
 def test_text_and_noise_are_never_taken_for_a_list_of_files(data):
     container = find_container(Bytes(b"ffconcat version 1.0\nfile a.mp4\n" + data))
     assert container is None or container[0] in ("mp3", "aac")
 
 
-@settings(max_examples=40, **SHARED)
+@settings(max_examples=of_full(40, 15), **SHARED)
 @given(
     st.lists(st.sampled_from(TAGS), max_size=3),
     st.integers(0, 3_000),

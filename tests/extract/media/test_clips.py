@@ -18,6 +18,7 @@ from crossan.common.contents.digests import content_digest
 from crossan.extract.media import ClipReader, MediaNote
 from crossan.extract.media.clip_parts import pack_frames, pack_sound
 from crossan.extract.media.clips import ClipFolder, KeptClip
+from support.counts import of_full
 
 DIGEST = hashlib.sha256(b"a video").hexdigest()
 CLIP = KeptClip(pack_frames(np.full((2, 8, 12, 3), 99, np.uint8)), (MediaNote.PADDED,))
@@ -61,7 +62,9 @@ def test_recipes_lie_apart(tmp_path):
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(150, 50),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
 def test_any_damage_is_noticed(folder, data):

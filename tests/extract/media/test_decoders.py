@@ -20,6 +20,7 @@ from crossan.extract.media import (
 from crossan.extract.media.beginnings import sniff_container
 from crossan.extract.media.probe import probe_audio
 from crossan.extract.media.recipe import frame_times
+from support.counts import of_full
 
 
 def levels_of(frames):
@@ -217,7 +218,9 @@ def originals(tmp_path_factory):
 
 
 @settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(120, 40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.sampled_from(["i.png", "i.jpg", "i.webp", "v.mp4", "s.wav", "s.flac"]), st.data())
 def test_mutated_files_give_an_array_or_a_typed_fault(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_audio, decode_video
 from crossan.extract.media.recipe import frame_times
 from crossan.extract.media.wholeness import FilePart
+from support.counts import of_full
 
 HERTZ, FRAMES_PER_S = 16_000, 5
 # Suffix, FFmpeg's muxer, codecs of frames and sound.
@@ -246,7 +247,9 @@ def test_a_cut_video_without_sound_has_none(tmp_path):
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(100, 33),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.sampled_from(["w64", "caf", "aiff", "au", "rf64.wav", "ogg", "avi", "flv", "mpg"]), st.data()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from crossan.extract.media import MediaError, MediaFault, decode_image
 from crossan.extract.media.picture_ends import lacks_end
+from support.counts import of_full
 
 # Pillow warns of odd metadata; the product ignores it for the whole process, which pytest undoes.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -62,7 +63,9 @@ def test_a_damaged_picture_with_its_end_is_not_truncated(tmp_path, kind):
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(200, 67),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.sampled_from(MAGICS), st.binary(max_size=80), st.data())
 def test_any_bytes_are_judged(magic, rest, data):

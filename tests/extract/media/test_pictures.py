@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crossan.extract.media import MediaError, decode_image
+from support.counts import of_full
 
 # Pillow warns of odd metadata; the product ignores it for the whole process, which pytest undoes.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -141,7 +142,7 @@ def test_an_orientation_is_seen_beside_metadata_that_is_broken(tmp_path):
     assert upright.shape == (64, 48, 3)
 
 
-@settings(max_examples=60, **SHARED)
+@settings(max_examples=of_full(60, 20), **SHARED)
 @given(st.data())
 def test_any_metadata_may_stand_beside_the_pixels(tmp_path, data):
     bodies = st.binary(max_size=60)

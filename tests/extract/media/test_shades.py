@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from crossan.extract.media import MediaError, decode_image
+from support.counts import of_full
 
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
@@ -161,7 +162,9 @@ def test_a_picture_of_floats_is_turned_upright(tmp_path):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(40, 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(hnp.arrays("<u2", hnp.array_shapes(min_dims=2, max_dims=2, max_side=5)))
 def test_sixteen_bits_are_scaled_as_exact_fractions(tmp_path, values):
@@ -174,7 +177,9 @@ def test_sixteen_bits_are_scaled_as_exact_fractions(tmp_path, values):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(40, 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     hnp.arrays("<f4", (2, 3), elements=st.floats(width=32)),

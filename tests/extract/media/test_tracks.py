@@ -19,6 +19,7 @@ from crossan.extract.media.choosing import FrameChooser
 from crossan.extract.media.containers import open_container
 from crossan.extract.media.tracks import Decoded, read_tracks_at
 from crossan.extract.media.video import open_frames
+from support.counts import of_full
 
 RATE = 16_000
 
@@ -202,7 +203,9 @@ def test_a_fault_of_the_file_is_that_of_both(tmp_path):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(40, 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
 def test_of_a_damaged_file_one_pass_gives_what_two_give(tmp_path, video_of, scenes_of, data):

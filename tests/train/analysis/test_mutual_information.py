@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.train.analysis.mutual_information import PairSums
+from support.counts import of_full
 
 
 def information(one, other, *cuts):
@@ -51,7 +52,7 @@ def test_independent_outputs_give_zero_on_average(items, width):
     assert scatter == pytest.approx(found[0].noise, rel=0.5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=of_full(40, 15))
 @given(
     st.integers(40, 300),
     st.lists(st.integers(0, 300), max_size=3).map(sorted),

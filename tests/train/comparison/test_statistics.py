@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.train.comparison.statistics import bootstrap_interval, holm, paired
+from support.counts import of_full
 
 _VALUES = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12)
 
@@ -65,7 +66,7 @@ def _slow_wilcoxon(differences):
 
 
 @given(st.lists(st.integers(-40, 40), min_size=1, max_size=9, unique_by=abs))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=of_full(40, 15), deadline=None)
 def test_wilcoxon_of_few_users_equals_counting_all_signs(differences):
     values = np.array(differences, float)
     if values.any():
@@ -104,7 +105,7 @@ def test_one_user_is_no_sample_for_a_t_test():
 
 
 @given(_VALUES, st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=of_full(40, 15), deadline=None)
 def test_swapping_the_models_turns_the_sign_and_nothing_else(first, data):
     second = data.draw(st.lists(st.integers(-4, 4), min_size=len(first), max_size=len(first)))
     a, b = np.array(first), np.array(second, float)

@@ -15,6 +15,7 @@ from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, o
 from crossan.train.features import Features, FeatureTable, StoredStates
 from crossan.train.features.standardise import Standardiser
 from crossan.train.features.streamed import StreamedFeatures
+from support.counts import of_full
 
 ITEMS, CPU = 60, torch.device("cpu")
 EVERYTHING = np.arange(ITEMS)
@@ -97,7 +98,7 @@ def check(features: Features, rows, expected):
                 assert states[place].numpy().tobytes() == wanted.tobytes()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=of_full(80, 27), deadline=None)
 @given(
     st.lists(st.integers(0, ITEMS - 1), max_size=80),
     st.lists(st.sampled_from(["store", "ram", "device"]), min_size=ITEMS, max_size=ITEMS),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.train.features.int8 import Int8Channels, relative_errors
+from support.counts import of_full
 
 CPU = torch.device("cpu")
 
@@ -20,7 +21,7 @@ def make_states(seed, items=20, layers=3, dim=16, dtype=torch.float16, outlier=1
     return states.to(dtype)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=of_full(50, 17), deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([torch.float16, torch.float32]),

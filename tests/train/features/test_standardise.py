@@ -10,6 +10,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.modality import Modality
 from crossan.train.features.moments import LayerMoments, MomentSums
 from crossan.train.features.standardise import Standardiser, as_tensors, from_tensors
+from support.counts import of_full
 
 SHAPES = {Modality.TEXT: (2, 3)}
 
@@ -46,7 +47,7 @@ def whole_matrix(states):
     return (wide - mean) / deviation[:, None]
 
 
-@settings(max_examples=60)
+@settings(max_examples=of_full(60, 20))
 @given(
     st.integers(2, 700),
     st.lists(st.integers(0, 700), max_size=4).map(sorted),

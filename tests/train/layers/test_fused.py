@@ -12,6 +12,7 @@ from crossan.train.layers.adapter import SideAdapters
 from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates, IndependentGates
 from crossan.train.layers.tower import SideAdapterTowers
+from support.counts import of_full
 
 
 def randomise(module: torch.nn.Module, seed: int) -> torch.nn.Module:
@@ -65,7 +66,7 @@ def layers(draw):
     return randomise(layer, seed), None if is_first else previous, hidden, presence
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=of_full(150, 50), deadline=None)
 @given(layers(), st.integers(1, 8))
 def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
     (gates, adapters), previous, hidden, presence = layer[0], *layer[1:]
@@ -103,7 +104,7 @@ def test_gradcheck(activation):
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=of_full(50, 17), deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=1, max_size=4),
     st.integers(1, 3),

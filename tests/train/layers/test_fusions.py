@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossan.train.layers.fusions import ConcatFusion, DynamicGateFusion, StaticGateFusion
+from support.counts import of_full
 
 PRESENCE = torch.tensor([[True, True, True], [True, False, True], [False, True, False]])
 
@@ -60,7 +61,7 @@ def test_concat_is_a_linear_layer_over_what_lies_side_by_side():
     assert fusion(outputs, PRESENCE).flatten().tolist() == pytest.approx([321.5, 504.5, 60.5])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=of_full(60, 20), deadline=None)
 @given(st.integers(1, 4), st.integers(1, 3), st.integers(0, 1000))
 def test_each_fusion_equals_a_loop_over_items_and_modalities(modalities, width, seed):
     generator = torch.Generator().manual_seed(seed)

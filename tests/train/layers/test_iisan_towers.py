@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from crossan.train.layers.iisan_towers import IisanGates, IisanTowers
 from crossan.train.layers.tower import read_gate_weights
+from support.counts import of_full
 
 
 def randomised(towers, seed):
@@ -54,7 +55,7 @@ def test_one_tower_of_each_by_hand():
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=of_full(60, 20), deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=1, max_size=4),
     st.integers(1, 3),

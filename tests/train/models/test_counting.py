@@ -33,6 +33,7 @@ from crossan.train.settings import (
     RunSettings,
     TitleKnnSettings,
 )
+from support.counts import of_full
 
 ITEMS = 4
 PARTS = ([0, 1, 2], [0, 1], [1, 2, 3])
@@ -153,7 +154,7 @@ SEQUENCES = st.lists(st.lists(st.integers(0, ITEMS - 1), max_size=6), min_size=1
 DECAYS = st.sampled_from([1.0, 0.5, 0.25])
 
 
-@settings(max_examples=40)
+@settings(max_examples=of_full(40, 15))
 @given(SEQUENCES, st.integers(1, 3), DECAYS, SEQUENCES, st.integers(1, 3), DECAYS)
 def test_chains_agree_with_a_loop_over_places(parts, reach, gap_decay, histories, window, decay):
     follows = defaultdict(float)
@@ -176,7 +177,7 @@ def test_chains_agree_with_a_loop_over_places(parts, reach, gap_decay, histories
     assert np.array_equal(ranker.scores(users, slice(1, 3)), slow[:, 1:3])
 
 
-@settings(max_examples=40)
+@settings(max_examples=of_full(40, 15))
 @given(SEQUENCES, st.integers(1, 3), st.sampled_from([0.0, 2.0]))
 def test_cosines_agree_with_sets_of_users(parts, neighbours, shrinkage):
     had_by = [{user for user, part in enumerate(parts) if item in part} for item in range(ITEMS)]

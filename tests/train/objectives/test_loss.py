@@ -16,6 +16,7 @@ from crossan.train.objectives.loss import (
     debiased_loss_of_batch,
 )
 from crossan.train.sequences.padding import PADDING
+from support.counts import of_full
 
 ITEM_COUNT = 6
 
@@ -56,7 +57,7 @@ def batches(draw):
     return [[PADDING] * (length - len(user)) + user for user in users]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=of_full(150, 50))
 @given(
     batches(),
     st.lists(st.integers(0, 4), min_size=ITEM_COUNT, max_size=ITEM_COUNT),

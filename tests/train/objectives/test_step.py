@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from crossan.train.features import FeatureTable
 from crossan.train.objectives.step import loss_by_position, loss_of_batch
 from crossan.train.sequences.padding import PADDING
+from support.counts import of_full
 from support.small_models import ITEM_COUNT, batches, loss_and_gradients, make_features, make_model
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=of_full(60, 25))
 @given(
     batches(),
     st.lists(st.integers(3, 5), min_size=1, max_size=4),

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from crossan.train.objectives.triples import Triples
 from crossan.train.sequences.flat import flat
+from support.counts import of_full
 
 ITEMS = 6
 PARTS = st.lists(st.lists(st.integers(0, ITEMS - 2), max_size=7), min_size=1, max_size=5)
@@ -17,7 +18,7 @@ def triples_of(parts, seed=0, batch_size=2):
     return Triples(flat(arrays), ITEMS, batch_size, seed, torch.device("cpu"))
 
 
-@settings(max_examples=60)
+@settings(max_examples=of_full(60, 20))
 @given(PARTS, st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_an_epoch_has_each_pair_once_and_never_an_item_that_the_user_has(parts, seed, epoch):
     trained = {item for part in parts for item in part}

@@ -14,6 +14,7 @@ from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.sample import drawn_by
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import CrossanSettings, SasrecSettings
+from support.counts import of_full
 from support.small_models import build
 
 ITEM_COUNT, LENGTH, WIDTH = 8, 4, 4
@@ -137,7 +138,7 @@ def sample_beside(objective, batch):
     return encoded.rows[encoded.batch_count :].tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=of_full(60, 15))
 @given(
     st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(SHAPES)), st.integers(1, 3), st.integers(1, 8), st.booleans()
 )  # fmt: skip
@@ -172,7 +173,7 @@ def test_the_catalogue_softmax_equals_its_loop(steps, parts, refresh_steps, samp
             assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=of_full(60, 15))
 @given(
     st.lists(batches(), min_size=1, max_size=4), st.sampled_from(sorted(SHAPES)), st.integers(1, 20), st.integers(1, 8), st.booleans()
 )  # fmt: skip

@@ -14,6 +14,7 @@ from crossan.train.objectives.shared_step import _of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
+from support.counts import of_full
 from support.rank_processes import RankProcesses
 from support.small_models import (
     ITEM_COUNT,
@@ -46,7 +47,9 @@ def processes(request):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=of_full(40, 15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     batches().map(torch.Tensor.tolist),

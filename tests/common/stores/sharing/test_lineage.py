@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crossan.cache_schema.manifest import SegmentEntry
 from crossan.cache_schema.segment import Holding
 from crossan.common.stores.sharing.lineage import unite
+from support.counts import of_full
 
 
 def entry(name):
@@ -159,7 +160,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=of_full(500, 167))
 @given(st.lists(STEPS, max_size=40))
 def test_the_row_written_last_wins_at_every_place_whatever_the_order(steps):
     places = Places()

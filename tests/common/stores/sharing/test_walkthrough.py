@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,11 @@ PAGE = Path(__file__).parents[4] / "docs" / "howto" / "share-a-store.md"
 class Walk:
     """Runs the page's blocks, each in the folder of the person it begins with."""
 
-    def __init__(self, folder, remote):
+    def __init__(self, folder, remote, programs):
         self.folder, self.printed, self.written = folder, [], {}
         self.environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{os.environ['PATH']}",
             "REMOTE": remote,
             "CUDA_VISIBLE_DEVICES": "",
         }
@@ -53,13 +52,13 @@ TO_WRITE_BACKBONES = "# Ada\ncrossan backbones init-tiny backbones\n"
 
 
 @pytest.fixture
-def walk_to_a_folder(tmp_path):
-    return Walk(tmp_path, str(tmp_path / "team"))
+def walk_to_a_folder(tmp_path, forked_programs):
+    return Walk(tmp_path, str(tmp_path / "team"), forked_programs)
 
 
 @pytest.fixture
-def walk_to_a_bucket(tmp_path, bucket, tiny_backbones):
-    walk = Walk(tmp_path, f"{bucket}/stores")
+def walk_to_a_bucket(tmp_path, bucket, tiny_backbones, forked_programs):
+    walk = Walk(tmp_path, f"{bucket}/stores", forked_programs)
     walk.written[TO_WRITE_BACKBONES] = tiny_backbones  # the walk to a folder runs this block
     return walk
 

@@ -13,6 +13,7 @@ from crossan.train.service.database import Database, DatabaseUnusableError
 from crossan.train.service.database.backups import Backups, back_up, explain, list_backups, restore
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue import State
+from crossan.train.service.queue.attempts import list_attempts
 from support.queued import Queue, TinySteps, add, add_night
 from support.started import wait_until
 
@@ -156,7 +157,7 @@ def test_runs_that_are_newer_than_the_backup_are_found_again(tmp_path):
     old = queue.submit("print('old')", limits={"cpus": 3})
     back_up(queue.database, queue.folder, kept=9, now=0.0)
     ended = queue.wait(queue.submit("print('new')")).id
-    failed = queue.wait(queue.submit("import sys; sys.exit(2)")).id
+    failed = queue.wait(queue.submit("import sys; sys.exit(70)")).id
     night = queue.database.write(add_night)
     alive = queue.submit(waits, night=night)
     queue.wait(alive, State.RUNNING)
@@ -190,7 +191,10 @@ def test_runs_that_are_newer_than_the_backup_are_found_again(tmp_path):
     queue.open()
     queue.start()
     assert queue.run(ended).result == {"attempt": 1}
-    assert queue.run(failed).state is State.FAILED
+    assert (queue.run(failed).state, queue.run(failed).attempt) == (State.FAILED, 3)
+    attempts = queue.database.read(lambda connection: list_attempts(connection, failed))
+    assert [attempt.outcome.exit_code for attempt in attempts] == [70] * 3
+    assert all(attempt.started < attempt.ended for attempt in attempts)
     assert queue.run(cancelled).reason == "cancelled by ann"
     assert queue.run(alive).state is State.RUNNING
     assert queue.run(alive).night_id == night
@@ -225,4 +229,22 @@ def test_a_run_whose_need_nobody_knows_fails(tmp_path):
     assert run.reason == f"needs run {first}, which the restored database does not know"
     queue.database.write(lambda connection: add(connection))
     assert queue.run(3).state is State.QUEUED
+    queue.close()
+
+
+def test_what_the_backup_knows_better_than_the_folder_stays(tmp_path):
+    """A run that began and was cancelled before the backup is cancelled after it, too."""
+    queue = Queue(tmp_path / "service").start()
+    run_id = queue.submit("import time; time.sleep(1000)")
+    queue.wait(run_id, State.RUNNING)
+    queue.scheduler._is_stopping.set()
+    queue.scheduler._thread.join()
+    queue.scheduler.cancel(run_id, "ann")
+    back_up(queue.database, queue.folder, kept=9, now=0.0)
+    rebuilt = restore(queue.folder, "newest").rebuilt
+    assert (rebuilt.added, rebuilt.advanced) == ((), ())
+    queue.open()
+    queue.start()
+    run = queue.wait(run_id)
+    assert (run.state, run.reason) == (State.CANCELLED, "cancelled by ann")
     queue.close()

@@ -43,3 +43,4 @@ def test_a_database_on_a_disk_of_this_machine_is_not(tmp_path, monkeypatch, kind
     mounts = [Mount("/", "nfs"), Mount(str(tmp_path), kind)]
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
     Database(tmp_path / "d").close()
+    assert (tmp_path / "d").stat().st_size > 0

@@ -13,65 +13,12 @@ from pathlib import Path
 import pytest
 
 from crossan.cache_schema.errors import ResourceError
-from crossan.train.service.executors import Attempt, Job, LocalExecutor
-from crossan.train.service.executors.marked import kill_marked, marked
+from crossan.train.service.executors import Job, LocalExecutor
+from support.attempted import Case
 from support.queued import PYTHON
 from support.started import wait_until
 
 IGNORING = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-
-
-class Case:
-    """One attempt on a temporary folder."""
-
-    def __init__(self, folder):
-        self.executor = LocalExecutor()
-        self.attempt = Attempt(1, 1, folder / "attempt-1", f"{folder}/1/1")
-        self.handle = None
-
-    def start(self, program, memory_mib=4096, seconds=1000.0, silent_seconds=1000.0, **more):
-        job = Job(
-            argv=(*PYTHON, program),
-            environment=more.pop("environment", {}),
-            memory_bytes=memory_mib * 2**20,
-            seconds=seconds,
-            silent_seconds=silent_seconds,
-            cpus=more.pop("cpus", 1),
-            **more,
-        )
-        self.handle = self.executor.start(self.attempt, job)
-        return self
-
-    def look(self):
-        return self.executor.look(self.attempt, self.handle)
-
-    def end(self):
-        """Wait for the attempt to end; return its outcome, having checked that nothing lives."""
-        wait_until(lambda: not self.look().is_alive, "the end")
-        assert self.program_ids() == []
-        return self.look().outcome
-
-    def program_ids(self):
-        """Return the processes of the attempt beside its shim."""
-        return [one.pid for one in marked(self.attempt.marker) if one.pid != self.shim]
-
-    @property
-    def shim(self):
-        return json.loads((self.attempt.folder / "shim.json").read_text())["pid"]
-
-    @property
-    def output(self):
-        return (self.attempt.folder / "output.log").read_text()
-
-    def wait_for(self, text):
-        wait_until(lambda: text in self.output, f"{text} in the output")
-
-
-@pytest.fixture
-def case(tmp_path):
-    case = Case(tmp_path)
-    yield case
-    assert kill_marked(case.attempt.marker)
 
 
 def test_a_program_runs_and_what_it_prints_is_kept(case):
@@ -130,53 +77,6 @@ def test_a_program_that_is_not_installed_is_named(case):
 def test_a_signal_is_a_negative_exit_code(case):
     outcome = case.start("import os; os.kill(os.getpid(), 9)").end()
     assert (outcome.reason, outcome.exit_code) == ("exited", -signal.SIGKILL)
-
-
-def test_too_much_memory_of_all_processes_together_ends_them(case):
-    # Two processes with 60 MiB each, of which neither has 100.
-    program = (
-        "import os, time; child = os.fork(); block = bytearray(os.urandom(1)) * (60 * 2**20);"
-        " time.sleep(1000)"
-    )
-    outcome = case.start(program, memory_mib=100).end()
-    assert outcome.reason == "too much memory"
-    assert 100 < outcome.peak_memory_bytes / 2**20 < 160
-
-
-def test_memory_that_processes_share_counts_once(case):
-    # 60 MiB that five processes share, and do not write to.
-    program = (
-        "import os, time; block = bytearray(b'x') * (60 * 2**20);"
-        " [os.fork() or (time.sleep(2), os._exit(0)) for _ in range(4)]; time.sleep(2)"
-    )
-    outcome = case.start(program, memory_mib=100).end()
-    assert outcome.reason == "exited"
-    assert 60 < outcome.peak_memory_bytes / 2**20 < 100
-
-
-def test_an_attempt_may_be_told_to_end_by_its_time(case):
-    program = (
-        "import signal, sys, time;"
-        " signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143)));"
-        " print('ready', flush=True); time.sleep(1000)"
-    )
-    outcome = case.start(program, seconds=1.0).end()
-    assert (outcome.reason, outcome.exit_code) == ("too long", 143)
-    assert case.output == "ready\nsaved\n"
-    assert 1.0 < outcome.seconds < 8.0
-
-
-@pytest.mark.parametrize(
-    ("sign", "reason"),
-    [
-        ("pass", "silent"),
-        ("print('.', flush=True)", "exited"),
-        ("open(os.environ['CROSSAN_HEARTBEAT'], 'w').write(str(n))", "exited"),
-    ],
-)
-def test_silence_ends_an_attempt_and_a_line_or_a_heartbeat_breaks_it(case, sign, reason):
-    program = f"import os, time\nfor n in range(10):\n    {sign}\n    time.sleep(0.25)"
-    assert case.start(program, silent_seconds=1.2).end().reason == reason
 
 
 def test_stopping_ends_every_process_whatever_it_ignores_and_wherever_it_went(case, monkeypatch):
@@ -290,16 +190,3 @@ def test_a_damaged_outcome_is_a_lost_attempt(case):
     for text in ("{", '{"reason": "exited", "more": 1}', "[1]"):
         (case.attempt.folder / "outcome.json").write_text(text)
         assert case.end().reason == "lost"
-
-
-def test_output_past_its_bound_is_dropped_and_said(case):
-    program = (
-        "import os\nblock = b'x' * 2**20\nfor _ in range(70): os.write(1, block)\n"
-        "os.write(2, b'\\nValueError: the last word\\n'); os._exit(1)"
-    )
-    outcome = case.start(program).end()
-    assert outcome.message == "ValueError: the last word"
-    assert 64 * 2**20 < len(case.output) < 65 * 2**20
-    dropped = 6 * 2**20 + len("\nValueError: the last word\n")
-    assert f"[crossan: {dropped} bytes of output were not kept" in case.output
-    assert case.output.endswith("ValueError: the last word\n")

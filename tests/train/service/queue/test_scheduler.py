@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-import time
 from itertools import pairwise
 
 import pytest
 
-from crossan.cache_schema.errors import BusyError, UsageError
+from crossan.cache_schema.errors import UsageError
 from crossan.train.service.queue import State, Step
 from crossan.train.service.queue.attempts import list_attempts
 from support.queued import Queue, TinySteps, add, add_night
 from support.started import wait_until
 
 FOREVER = "import time; print('up', flush=True); time.sleep(1000)"
-
-
-@pytest.fixture
-def queue(tmp_path):
-    opened = Queue(tmp_path / "service").start()
-    yield opened
-    opened.cancel_all()
-    opened.close()
 
 
 def test_a_run_succeeds_with_what_its_step_concludes(queue):
@@ -38,37 +26,15 @@ def test_a_run_succeeds_with_what_its_step_concludes(queue):
     assert queue.steps.concluded == [(run.id, 1, attempt.outcome)]
 
 
-def test_an_exit_code_that_would_come_again_is_not_tried_again(queue):
-    run = queue.wait(queue.submit("import sys; print('ConfigError: no'); sys.exit(2)"))
-    assert (run.state, run.attempt, run.exit_code) == (State.FAILED, 1, 2)
-    assert run.reason == "ConfigError: no"
-
-
-def test_a_killed_worker_is_tried_again_at_once(queue):
-    program = (
-        "import os, time; path = '../first'\n"
-        "if not os.path.exists(path):\n"
-        "    open(path, 'w').close(); os.kill(os.getpid(), 9)"
-    )
-    run = queue.wait(queue.submit(program))
-    assert (run.state, run.attempt) == (State.SUCCEEDED, 2)
-    first, second = queue.database.read(lambda connection: list_attempts(connection, run.id))
-    assert (first.outcome.exit_code, second.outcome.exit_code) == (-9, 0)
-    assert second.started - first.ended < 5.0
-
-
-def test_three_attempts_are_all_there_are(queue):
-    run = queue.wait(queue.submit("import os; os.kill(os.getpid(), 9)"))
-    assert (run.state, run.attempt, run.exit_code) == (State.FAILED, 3, -9)
-    assert run.reason == "attempt 3 was killed by SIGKILL"
-
-
 def test_no_more_run_at_once_than_there_are_slots(tmp_path):
     queue = Queue(tmp_path / "service", cpus=2)
+    # The first two wait for each other, so they end only where both run at once.
     program = (
-        "import os, time; os.mkdir('../../../' + os.environ['RUN'] + '.on');"
-        "print(sum(n.endswith('.on') for n in os.listdir('../../..'))); time.sleep(0.3);"
-        "os.rmdir('../../../' + os.environ['RUN'] + '.on')"
+        "import os, time; run = int(os.environ['RUN']); os.chdir('../../..')\n"
+        "os.mkdir(f'{run}.on'); print(sum(name.endswith('.on') for name in os.listdir()))\n"
+        "os.mkdir(f'{run}.was'); other = {1: 2, 2: 1}.get(run, run)\n"
+        "while not os.path.exists(f'{other}.was'): time.sleep(0.02)\n"
+        "os.rmdir(f'{run}.on')"
     )
     runs = [queue.submit(program) for _ in range(6)]
     queue.start()
@@ -127,30 +93,20 @@ def test_a_step_of_the_server_waits_for_no_slot(tmp_path):
     queue.close()
 
 
-def test_an_error_of_a_step_of_the_server_fails_it_and_a_refusal_of_the_system_does_so_thrice(
-    tmp_path,
-):
-    calls = []
-
-    def refuse(run):
-        calls.append(run.attempt)
-        raise BusyError("held by another")
-
-    def err(run):
-        raise UsageError("no such model", remedy="crossan models ls")
-
-    def fall(run):
-        raise ZeroDivisionError("a bug")
-
-    queue = Queue(tmp_path / "service", steps=TinySteps(refuse=refuse, err=err, fall=fall))
-    runs = [queue.submit(server=name) for name in ("refuse", "err", "fall")]
-    queue.start()
-    ended = [queue.wait(run) for run in runs]
-    assert [run.state for run in ended] == [State.FAILED] * 3
-    assert [run.attempt for run in ended] == [3, 1, 1]
-    assert ended[1].reason == "no such model\n  crossan models ls"
-    assert ended[2].reason == "internal error: ZeroDivisionError: a bug"
-    assert calls == [0, 1, 2]
+def test_small_runs_pass_a_large_one_until_its_patience_ends(tmp_path, monkeypatch):
+    queue = Queue(tmp_path / "service", cpus=2).start()
+    waits = "import os, time\nwhile not os.path.exists('../go'): time.sleep(0.05)"
+    first = queue.submit(waits)
+    queue.wait(first, State.RUNNING)
+    large = queue.submit(limits={"cpus": 2})
+    assert queue.wait(queue.submit()).state is State.SUCCEEDED
+    assert queue.run(large).state is State.QUEUED
+    monkeypatch.setattr("crossan.train.service.queue.choosing.PATIENCE_SECONDS", 0.0)
+    late = queue.submit()
+    queue.scheduler.wake()
+    (queue.folder.run(first) / "go").touch()
+    ended = [queue.wait(run) for run in (first, large, late)]
+    assert all(one.ended <= other.started for one, other in pairwise(ended))
     queue.close()
 
 
@@ -218,207 +174,6 @@ def test_a_running_run_is_stopped_with_its_processes(queue):
     run = queue.wait(run_id)
     assert (run.state, run.reason, run.attempt) == (State.CANCELLED, "cancelled by ann", 1)
     assert queue.steps.concluded == []
-
-
-def test_what_the_system_ended_is_no_cancellation(queue):
-    program = (
-        "import os, time; path = '../first'\n"
-        "if not os.path.exists(path):\n    open(path, 'w').close(); time.sleep(1000)"
-    )
-    run_id = queue.submit(program)
-    wait_until(lambda: (queue.folder.run(run_id) / "first").exists(), "the program")
-    live = queue.scheduler._running._lives[run_id]
-    queue.executor.stop(live.attempt, live.handle)
-    assert (queue.wait(run_id).state, queue.run(run_id).attempt) == (State.SUCCEEDED, 2)
-
-
-def test_a_new_server_adopts_what_goes_on_and_finds_what_ended_meanwhile(tmp_path):
-    queue = Queue(tmp_path / "service").start()
-    short = "import os, time\nwhile not os.path.exists('../go'): time.sleep(0.05)"
-    ends, goes_on = queue.submit(short), queue.submit(FOREVER)
-    for run_id in (ends, goes_on):
-        queue.wait(run_id, State.RUNNING)
-        wait_until((queue.attempt(run_id) / "output.log").exists, "the shim")
-    queue.close()
-    (queue.folder.run(ends) / "go").touch()
-    wait_until((queue.attempt(ends) / "outcome.json").exists, "the end")
-    queue.open()
-    queue.start()
-    assert queue.wait(ends).state is State.SUCCEEDED
-    assert queue.run(goes_on).state is State.RUNNING
-    assert queue.scheduler.counts().used.cpus == 1
-    queue.scheduler.cancel(goes_on, "ann")
-    run = queue.wait(goes_on)
-    assert (run.state, run.attempt) == (State.CANCELLED, 1)
-    queue.close()
-
-
-def test_a_new_server_tries_again_what_died_meanwhile(tmp_path):
-    queue = Queue(tmp_path / "service").start()
-    program = (
-        "import os, time; path = '../first'\n"
-        "if not os.path.exists(path):\n    open(path, 'w').close(); time.sleep(1000)"
-    )
-    run_id = queue.submit(program)
-    wait_until((queue.folder.run(run_id) / "first").exists, "the program")
-    live = queue.scheduler._running._lives[run_id]
-    queue.close()
-    import json
-
-    os.kill(json.loads(live.handle)["pid"], signal.SIGKILL)
-    queue.open()
-    queue.start()
-    assert (queue.wait(run_id).state, queue.run(run_id).attempt) == (State.SUCCEEDED, 2)
-    queue.close()
-
-
-def test_a_step_of_the_server_is_done_again_after_a_restart(tmp_path):
-    begun, may_end = threading.Event(), threading.Event()
-
-    def work(run):
-        begun.set()
-        assert may_end.wait(60)
-        return {"attempt": run.attempt}
-
-    queue = Queue(tmp_path / "service", steps=TinySteps(work=work)).start()
-    run_id = queue.submit(server="work")
-    assert begun.wait(60)
-    # As if the server had been killed: nobody records the end.
-    queue.scheduler._is_stopping.set()
-    queue.scheduler._thread.join()
-    queue.open()
-    may_end.set()
-    queue.start()
-    run = queue.wait(run_id)
-    assert (run.state, run.attempt, run.result) == (State.SUCCEEDED, 1, {"attempt": 0})
-    queue.close()
-
-
-def test_a_run_of_another_executor_is_left_alone(tmp_path):
-    queue = Queue(tmp_path / "service").start()
-    run_id = queue.submit(FOREVER)
-    queue.wait(run_id, State.RUNNING)
-    queue.close()
-    queue.open()
-    queue.scheduler._running._executor.name = "elsewhere"
-    with pytest.raises(UsageError, match=f"run {run_id} goes on with executor=local"):
-        queue.scheduler.start()
-    queue.scheduler._running._executor.name = "local"
-    queue.start()
-    queue.scheduler.cancel(run_id, "ann")
-    queue.wait(run_id)
-    queue.close()
-
-
-def test_a_late_end_of_an_earlier_attempt_changes_nothing(tmp_path):
-    from crossan.train.service.queue.attempts import begin_attempt, requeue
-    from crossan.train.service.queue.ends import end_run
-    from crossan.train.service.queue.steps import Conclusion
-
-    heard = []
-    queue = Queue(tmp_path / "service")
-    run_id = queue.submit()
-
-    def begin(connection):
-        from crossan.train.service.queue.rows import get_run
-
-        return begin_attempt(connection, get_run(connection, run_id), "local", (), 1.0)
-
-    def end(connection, run, result):
-        conclusion = Conclusion(State.SUCCEEDED, result={"of": result})
-        listener = [lambda _, run: heard.append(run.result["of"])]
-        return end_run(connection, run, conclusion, 0, 2.0, listener)
-
-    first = queue.database.write(begin)
-    assert queue.database.write(lambda connection: requeue(connection, first, "it was lost"))
-    assert not queue.database.write(lambda connection: end(connection, first, "first"))
-    second = queue.database.write(begin)
-    assert not queue.database.write(lambda connection: end(connection, first, "first"))
-    assert not queue.database.write(lambda connection: requeue(connection, first, "again"))
-    assert queue.database.write(lambda connection: end(connection, second, "second"))
-    assert not queue.database.write(lambda connection: end(connection, second, "twice"))
-    assert queue.run(run_id).result == {"of": "second"}
-    assert heard == ["second"]
-    queue.close()
-
-
-def test_the_clock_may_jump_without_stalling_anything(tmp_path):
-    now = [1_000_000.0]
-    queue = Queue(tmp_path / "service", clock=lambda: now[0]).start()
-    queue.wait(queue.submit())
-    for jump in (-86_400.0, +86_400.0 * 400):
-        now[0] += jump
-        begun = time.monotonic()
-        run = queue.wait(queue.submit())
-        assert run.state is State.SUCCEEDED
-        assert time.monotonic() - begun < 30.0
-    queue.close()
-
-
-def test_a_full_disk_marks_nothing_and_the_queue_goes_on_when_there_is_room(tmp_path):
-    from crossan.train.service.database import DiskFullError
-
-    queue = Queue(tmp_path / "service").start()
-    first = queue.submit("import os, time\nwhile not os.path.exists('../go'): time.sleep(0.05)")
-    queue.wait(first, State.RUNNING)
-    second = queue.submit()
-    write = queue.database.write
-    queue.wait(second)
-    refused = threading.Event()
-
-    def refuse(work):
-        refused.set()
-        raise DiskFullError("no space is left")
-
-    queue.database.write = refuse
-    (queue.folder.run(first) / "go").touch()
-    assert refused.wait(60)
-    assert queue.run(first).state is State.RUNNING
-    queue.database.write = write
-    run = queue.wait(first)
-    assert (run.state, run.attempt) == (State.SUCCEEDED, 1)
-    queue.close()
-
-
-def test_an_attempt_that_cannot_be_started_is_not_counted(tmp_path):
-    from crossan.cache_schema.errors import ResourceError
-    from crossan.train.service.executors import LocalExecutor
-
-    class Refusing(LocalExecutor):
-        refusals = 3
-
-        def start(self, attempt, job):
-            if self.refusals:
-                self.refusals -= 1
-                raise ResourceError("no process is left")
-            return super().start(attempt, job)
-
-    executor = Refusing()
-    queue = Queue(tmp_path / "service", executor=executor).start()
-    run = queue.wait(queue.submit())
-    assert (run.state, run.attempt, executor.refusals) == (State.SUCCEEDED, 1, 0)
-    queue.close()
-
-
-def test_a_bug_in_a_plan_or_a_conclusion_fails_one_run_alone(tmp_path):
-    class Buggy(TinySteps):
-        def plan(self, run):
-            if "bug" in run.spec:
-                raise KeyError("plan")
-            return super().plan(run)
-
-        def conclude(self, run, outcome):
-            if "late" in run.spec:
-                raise KeyError("conclusion")
-            return super().conclude(run, outcome)
-
-    queue = Queue(tmp_path / "service", steps=Buggy()).start()
-    runs = [queue.submit(bug=1), queue.submit(late=1), queue.submit()]
-    ends = [queue.wait(run) for run in runs]
-    assert [run.state for run in ends] == [State.FAILED, State.FAILED, State.SUCCEEDED]
-    assert ends[0].reason == "internal error: KeyError: 'plan'"
-    assert ends[1].reason == "internal error: KeyError: 'conclusion'"
-    queue.close()
 
 
 def test_two_nights_do_not_write_one_dataset_at_once(tmp_path):

@@ -51,11 +51,12 @@ def print_result(result: dict[str, Any]) -> None:
 
 def print_refit(result: Mapping[str, Any]) -> None:
     """Print what the refit of a run was trained on, of which no figure is known."""
-    refit = result["refit"]
+    refit, count = result["refit"], result["refit"]["epochs"]
+    epochs = "1 epoch" if count == 1 else f"{count:,} epochs"
     held_out = "validation and test items" if refit["trained_on"] == "all" else "validation items"
     print_text(
         f"refit on all {result['interactions']:,} interactions with the {held_out},"
-        f" {refit['epochs']} epochs as the run above chose: {result['run']}"
+        f" for {epochs}, as the run above chose: {result['run']}"
     )
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-
+from crossan.train.loop.adamw import AdamW, Group
 from crossan.train.models.recommender import ParameterGroups
 from crossan.train.settings import OptimiserSettings
 
 __all__ = ["make_optimiser"]
 
 
-def make_optimiser(
-    parameters: ParameterGroups, settings: OptimiserSettings
-) -> torch.optim.Optimizer:
+def make_optimiser(parameters: ParameterGroups, settings: OptimiserSettings) -> AdamW:
     """Return the optimiser of all parameters, in groups of one rate."""
     # A checkpoint numbers the parameters in this order: another would read old ones wrongly.
     rates = (
@@ -20,5 +17,5 @@ def make_optimiser(
         (parameters.rest, settings.lr),
         (parameters.ids, settings.id_lr),
     )
-    groups = [{"params": of_rate, "lr": rate} for of_rate, rate in rates if of_rate]
-    return torch.optim.AdamW(groups, weight_decay=settings.weight_decay, fused=True)
+    groups = [Group(params=of_rate, lr=rate) for of_rate, rate in rates if of_rate]
+    return AdamW(groups, settings.weight_decay)

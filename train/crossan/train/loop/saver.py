@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
 from crossan.common.foreign import require_shape
+from crossan.train.loop.adamw import AdamW
 from crossan.train.objectives import Objective
 from crossan.train.record.checkpoint import (
     BEST,
@@ -77,7 +78,7 @@ class Saver:
     def __init__(
         self,
         model: nn.Module,
-        optimiser: torch.optim.Optimizer,
+        optimiser: AdamW,
         objective: Objective,
         run: RunFolder,
         settings: CheckpointSettings,

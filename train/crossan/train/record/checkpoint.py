@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -209,7 +209,17 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
     model.load_state_dict(dict(weights))
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+class HasState(Protocol):
+    """An optimiser, as `torch.optim` has them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return ``state`` by the number of each parameter, and ``param_groups``."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Put it back."""
+
+
+def optimiser_tensors(optimiser: HasState) -> dict[str, Tensor]:
     """Return the optimiser's state as named tensors, ``<parameter number>.<what>``."""
     state = optimiser.state_dict()["state"]
     return {
@@ -219,7 +229,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def restore_optimiser(optimiser: HasState, tensors: Mapping[str, Tensor]) -> None:
     """Put the named tensors of `optimiser_tensors` back into an optimiser."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

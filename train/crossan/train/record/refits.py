@@ -21,6 +21,7 @@ __all__ = [
     "judged_run",
     "read_refit_result",
     "refit_folder",
+    "refitted_run",
     "require_figures",
     "require_something_unseen",
     "words_of",
@@ -68,9 +69,14 @@ def refit_folder(run: Path) -> Path:
     return run / _FOLDER
 
 
+def refitted_run(folder: Path) -> Path | None:
+    """Return the run whose refit a folder is for by its name, None for any other folder."""
+    return folder.parent if folder.name == _FOLDER else None
+
+
 def judged_run(refit: Path) -> Path:
     """Return the run that judges a refit."""
-    return refit.parent if refit.name == _FOLDER else refit / ".."
+    return refitted_run(refit) or refit / ".."
 
 
 def is_refit(settings: RunSettings) -> bool:

@@ -37,6 +37,7 @@ _COMPUTING = ("crossan", "torch", "numpy")
 """Distributions whose code makes the numbers."""
 _OTHERS = ("safetensors", "zarr", "pyarrow")
 """Distributions that compute nothing, recorded for information."""
+_COMPILER = "torch._inductor.config"
 
 
 def current_spec(device: torch.device, compute_dtype: torch.dtype, rank_count: int = 1) -> Spec:
@@ -140,15 +141,25 @@ def exact_kernels() -> Iterator[None]:
     settings: Any = torch.utils.deterministic  # its attribute is not in torch's type stubs
     was_exact = torch.are_deterministic_algorithms_enabled()
     was_filling = bool(settings.fill_uninitialized_memory)
-    torch.use_deterministic_algorithms(True)
+    _use_exact(True)
     # By default torch then also fills every new tensor, which costs time and fixes nothing here:
     # no number depends on memory that was not written.
     settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(was_exact)
+        _use_exact(was_exact)
         settings.fill_uninitialized_memory = was_filling
+
+
+def _use_exact(is_exact: bool) -> None:
+    """Do as `torch.use_deterministic_algorithms`, which loads torch's compiler to tell it so."""
+    if _COMPILER in sys.modules:
+        torch.use_deterministic_algorithms(is_exact)
+        return
+    # A model of somebody else's may compile a part of itself yet: the compiler reads it here.
+    os.environ.setdefault("TORCHINDUCTOR_DETERMINISTIC", "1")
+    torch.set_deterministic_debug_mode("error" if is_exact else "default")
 
 
 def _processor() -> str:

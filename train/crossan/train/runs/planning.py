@@ -33,7 +33,7 @@ from crossan.train.models.recommender import belongs_to_items
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
-from crossan.train.record.refits import is_refit, judged_run
+from crossan.train.record.refits import is_refit, refitted_run
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.record.statistics import statistics_digest, write_statistics
@@ -235,11 +235,13 @@ def _dtype_of(model: nn.Module) -> torch.dtype:
 def _require_no_refit(settings: RunSettings, out: Path) -> None:
     """Refuse settings of a refit, which is made only beside a run that judges it."""
     if is_refit(settings):
-        folder = judged_run(out)
+        # The folder of a refit is made by its run; any other is that of a run to be.
+        run = refitted_run(out)
+        of_run = f"--out {out} --set refit=none" if run is None else f"--out {run} --resume"
         raise UsageError(
             f"refit: expected none in the settings of a run, got {settings.refit}: a refit is made"
             " inside the folder of the run that judges it",
-            remedy=f"crossan-train --out {folder} --resume --refit {settings.refit}",
+            remedy=f"crossan-train {of_run} --refit {settings.refit}",
         )
 
 

@@ -56,11 +56,11 @@ def rebuild_runs(connection: sqlite3.Connection, folder: ServiceFolder) -> Rebui
             _add_night(connection, record.get("night"))
             _insert(connection, "runs", row, "INSERT")
             added.append(run_id)
-        elif (row["state"], row["attempt"]) != (known[run_id]["state"], known[run_id]["attempt"]):
+        elif row["ended"] is not None or row["attempt"] > known[run_id]["attempt"]:
             _add_night(connection, record.get("night"))
             _insert(connection, "runs", row, "REPLACE")
             advanced.append(run_id)
-        _add_attempts(connection, run_id, attempts)
+        _add_attempts(connection, row, attempts)
     _end_orphans(connection)
     models = _unknown_models(connection, folder)
     _reserve(connection, "runs", numbers)
@@ -101,18 +101,27 @@ def _add_night(connection: sqlite3.Connection, night: Mapping[str, Any] | None) 
 
 
 def _add_attempts(
-    connection: sqlite3.Connection, run_id: int, attempts: Mapping[int, Mapping[str, Any]]
+    connection: sqlite3.Connection,
+    run: Mapping[str, Any],
+    attempts: Mapping[int, Mapping[str, Any]],
 ) -> None:
+    """Add the attempts at a run; the scheduler itself finds out how the latest one ended."""
     for number, attempt in attempts.items():
+        has_ended = run["ended"] is not None or number < run["attempt"]
+        outcome = attempt.get("outcome", {"reason": "lost"}) if has_ended else None
+        seconds = 0.0 if outcome is None else outcome.get("seconds", 0.0)
         connection.execute(
-            "INSERT OR IGNORE INTO attempts (run_id, number, executor, devices, started)"
-            " VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO attempts"
+            " (run_id, number, executor, devices, started, ended, outcome)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
-                run_id,
+                run["id"],
                 number,
                 attempt["executor"],
                 json.dumps(attempt["devices"]),
                 attempt["started"],
+                attempt["started"] + seconds if has_ended else None,
+                None if outcome is None else json.dumps(outcome),
             ),
         )
 
@@ -135,10 +144,8 @@ def _end_orphans(connection: sqlite3.Connection) -> None:
         " reason = 'needs run ' || needs || ', which the restored database does not know'"
         " WHERE state = 'waiting' AND needs NOT IN (SELECT id FROM runs)"
     )
-    for column in ("needs", "about"):
-        connection.execute(
-            f"UPDATE runs SET {column} = NULL WHERE {column} NOT IN (SELECT id FROM runs)"  # noqa: S608
-        )
+    connection.execute("UPDATE runs SET needs = NULL WHERE needs NOT IN (SELECT id FROM runs)")
+    connection.execute("UPDATE runs SET about = NULL WHERE about NOT IN (SELECT id FROM runs)")
 
 
 def _unknown_models(connection: sqlite3.Connection, folder: ServiceFolder) -> list[int]:

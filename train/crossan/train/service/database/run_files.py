@@ -13,10 +13,19 @@ from crossan.common.refusals import make_folder
 from crossan.train.service.database.schema import SCHEMA_VERSION
 from crossan.train.service.folder import ServiceFolder
 
-__all__ = ["read_attempts", "read_run", "run_records", "write_attempt", "write_run"]
+__all__ = [
+    "has_record",
+    "read_attempts",
+    "read_run",
+    "run_records",
+    "write_attempt",
+    "write_run",
+]
 
 _RUN = "run.json"
 _ATTEMPT = "attempt.json"
+_OUTCOME = "outcome.json"
+"""Written by whatever ran the attempt."""
 
 
 def run_records(
@@ -67,6 +76,11 @@ def write_run(folder: ServiceFolder, record: dict[str, Any]) -> None:
     replace_unsynced(path / _RUN, json.dumps(record).encode())
 
 
+def has_record(folder: ServiceFolder, run_id: int) -> bool:
+    """Return whether the folder of a run tells of it."""
+    return (folder.run(run_id) / _RUN).is_file()
+
+
 def write_attempt(folder: Path, executor: str, devices: Sequence[int], started: float) -> None:
     """Write what a database needs to know of an attempt into its folder, before it starts.
 
@@ -87,13 +101,17 @@ def read_run(path: Path) -> dict[str, Any] | None:
 
 
 def read_attempts(path: Path) -> dict[int, dict[str, Any]]:
-    """Return the attempts that a run's folder tells of, by their number."""
+    """Return the attempts that a run's folder tells of, by their number.
+
+    One that ended has its ``outcome`` with it.
+    """
     attempts = {}
     for folder in path.glob("attempt-*"):
         number = folder.name.removeprefix("attempt-")
         attempt = _read(folder / _ATTEMPT)
         if number.isdecimal() and attempt:
-            attempts[int(number)] = attempt
+            outcome = _read(folder / _OUTCOME)
+            attempts[int(number)] = attempt | ({"outcome": outcome} if outcome else {})
     return dict(sorted(attempts.items()))
 
 

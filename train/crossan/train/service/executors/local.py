@@ -42,8 +42,8 @@ class LocalExecutor:
     name = "local"
 
     def __init__(self) -> None:
-        self._asked_to_stop: dict[str, float] = {}
-        """When each was asked first, by marker, on the clock that nobody sets."""
+        self._stopping_since: dict[str, float] = {}
+        """When each was first told to stop, by marker, on the clock that nobody sets."""
 
     def start(self, attempt: Attempt, job: Job) -> str:
         """Start an attempt and return a handle of its shim.
@@ -86,12 +86,12 @@ class LocalExecutor:
             if not kill_marked(attempt.marker):
                 return Sighting(is_alive=True)
             outcome = self._give_up(attempt, has_begun=identity.get("pid") != 0)
-        self._asked_to_stop.pop(attempt.marker, None)
+        self._stopping_since.pop(attempt.marker, None)
         return Sighting(is_alive=False, outcome=outcome)
 
     def stop(self, attempt: Attempt, handle: str | None) -> None:
         """Ask an attempt to end, all its processes with it."""
-        self._asked_to_stop.setdefault(attempt.marker, time.monotonic())
+        self._stopping_since.setdefault(attempt.marker, time.monotonic())
         with suppress(OSError):  # a full disk; the signal does the same
             (attempt.folder / "stop").touch()
         _signal(_identity(attempt, handle), signal.SIGTERM)
@@ -100,14 +100,14 @@ class LocalExecutor:
         identity = _identity(attempt, handle)
         if not _is_running(identity):
             return False
-        asked = self._asked_to_stop.get(attempt.marker)
-        if asked is not None and time.monotonic() - asked > _PATIENCE_SECONDS:
+        since = self._stopping_since.get(attempt.marker)
+        if since is not None and time.monotonic() - since > _PATIENCE_SECONDS:
             _signal(identity, signal.SIGKILL)
         return True
 
     def _give_up(self, attempt: Attempt, *, has_begun: bool) -> Outcome:
         """Write the outcome that the shim can write no more."""
-        is_cancelled = attempt.marker in self._asked_to_stop or (attempt.folder / "stop").exists()
+        is_cancelled = attempt.marker in self._stopping_since or (attempt.folder / "stop").exists()
         outcome = Outcome(
             reason="cancelled" if is_cancelled else "lost",
             message=error_lines(_tail(attempt.folder / "output.log")),

@@ -111,7 +111,7 @@ class Activity:
 
 
 def _party(run: Candidate) -> int:
-    """Return who has a dataset for a run: its night, or by a negative number the lone run itself."""
+    """Return who has a dataset for a run, which is its night, or minus its number for a lone one."""
     return -run.id if run.night_id is None else run.night_id
 
 

@@ -6,13 +6,13 @@ import sqlite3
 from collections import deque
 
 from crossan.train.service.database import Database
-from crossan.train.service.database.run_files import run_records, write_run
+from crossan.train.service.database.run_files import has_record, run_records, write_run
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue.rows import RunRow
 
 __all__ = ["Recorder"]
 
-_MOST_AT_ONCE = 100
+_MOST_AT_ONCE = 40
 """Runs whose files are written before the queue goes on with its other work."""
 
 
@@ -37,11 +37,11 @@ class Recorder:
         """Go on after the last run that has a file."""
         path = self._folder.path / "runs"
         if path.is_dir():
-            numbers = [int(entry.name) for entry in path.iterdir() if entry.name.isdecimal()]
-            self._last = max(
-                (number for number in numbers if (path / str(number) / "run.json").is_file()),
-                default=0,
-            )
+            # Files are written in the order of the numbers: the first one from behind is the last.
+            names = [entry.name for entry in path.iterdir() if entry.name.isdecimal()]
+            numbers = sorted(map(int, names), reverse=True)
+            recorded = (number for number in numbers if has_record(self._folder, number))
+            self._last = next(recorded, 0)
 
     def write(self) -> bool:
         """Write the files that are due, and return whether more are.

@@ -5,15 +5,14 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.cache_schema.errors import CrossanError, ResourceError, UsageError
 from crossan.common.files import create_exclusively
-from crossan.train.service.database import Database
+from crossan.train.service.database import Database, DatabaseUnusableError, DiskFullError
 from crossan.train.service.database.run_files import write_attempt
-from crossan.train.service.executors import Attempt, Executor, Job, Outcome
+from crossan.train.service.executors import Attempt, Executor, Outcome
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue.attempts import (
     begin_attempt,
@@ -25,31 +24,18 @@ from crossan.train.service.queue.attempts import (
     under_way,
 )
 from crossan.train.service.queue.concluding import conclude_in_server, conclude_program
-from crossan.train.service.queue.ends import end_run
+from crossan.train.service.queue.ends import Ends
 from crossan.train.service.queue.in_server import ServerThreads
+from crossan.train.service.queue.live import LiveAttempt, job_of
 from crossan.train.service.queue.reasons import describe_attempt
 from crossan.train.service.queue.retrying import may_try_again
 from crossan.train.service.queue.rows import RunRow, State, get_run
 from crossan.train.service.queue.slots import Slots, Usage
-from crossan.train.service.queue.steps import Conclusion, InServer, Listener, Program, Steps
+from crossan.train.service.queue.steps import Conclusion, InServer, Program, Steps
 
 __all__ = ["Running"]
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Live:
-    """An attempt whose end is not yet recorded."""
-
-    run: RunRow
-    """As it was when the attempt began; its number is the fence."""
-    attempt: Attempt
-    is_in_server: bool
-    handle: str | None = None
-    outcome: Outcome | None = None
-    result: Mapping[str, Any] | None = None
-    is_told_to_stop: bool = False
 
 
 class Running:
@@ -65,15 +51,13 @@ class Running:
         steps: Steps,
         executor: Executor,
         slots: Slots,
-        listeners: Sequence[Listener],
-        clock: Callable[[], float],
+        ends: Ends,
         wake: Callable[[], None],
     ) -> None:
         self._database, self._folder, self._steps = database, folder, steps
-        self._executor, self._slots, self._listeners = executor, slots, listeners
-        self._clock = clock
+        self._executor, self._slots, self._ends = executor, slots, ends
         self._threads = ServerThreads(wake)
-        self._lives: dict[int, _Live] = {}
+        self._lives: dict[int, LiveAttempt] = {}
         self._unstarted: list[RunRow] = []
         """Runs whose attempt was recorded and could not be started."""
         create_exclusively(folder.identity_file, secrets.token_hex(8).encode())
@@ -102,7 +86,7 @@ class Running:
                     remedy=f'Keep executor = "{row.executor}" until its runs have ended',
                 )
             self._slots.keep(run.id, _part(run), row.devices)
-            live = _Live(run, self._attempt(run), is_in_server=False, handle=row.handle)
+            live = LiveAttempt(run, self._attempt(run), is_in_server=False, handle=row.handle)
             self._lives[run.id] = live
 
     def begin(self, run: RunRow, plan: Program | InServer, devices: Sequence[int]) -> None:
@@ -134,7 +118,7 @@ class Running:
                 current = get_run(connection, run.id)
                 if current.state is State.STOPPING:
                     cancelled = Conclusion(State.CANCELLED, current.reason)
-                    end_run(connection, run, cancelled, None, self._clock(), self._listeners)
+                    self._ends.end(connection, run, cancelled, None)
                 else:
                     take_back(connection, run)
 
@@ -162,12 +146,15 @@ class Running:
     def collect(self) -> bool:
         """Record the attempts that ended, and return whether there was one.
 
+        An attempt that cannot be looked at now, as its executor does not answer, is looked at
+        again; it holds back no other.
+
         Raises
         ------
-        DiskFullError
+        DiskFullError, DatabaseUnusableError
             An end cannot be recorded yet; it is kept until it can be.
         """
-        first_failure: Exception | None = None
+        refusal: ResourceError | None = None
         has_ended = False
         for live in list(self._lives.values()):
             try:
@@ -175,10 +162,12 @@ class Running:
                 if live.outcome is not None:
                     self._record_end(live, live.outcome)
                     has_ended = True
-            except Exception as failure:  # noqa: BLE001 - raised below: the others come first
-                first_failure = first_failure or failure
-        if first_failure is not None:
-            raise first_failure
+            except (DiskFullError, DatabaseUnusableError) as error:
+                refusal = error
+            except Exception as error:  # noqa: BLE001 - the others come all the same
+                live.complain(error)
+        if refusal is not None:
+            raise refusal
         return has_ended
 
     def close(self) -> None:
@@ -189,7 +178,7 @@ class Running:
         self, run: RunRow, plan: Program | InServer, devices: Sequence[int]
     ) -> RunRow | None:
         name = self._threads.name if isinstance(plan, InServer) else self._executor.name
-        now = self._clock()
+        now = self._ends.clock()
         # First the file, so that a full disk shows before anything is recorded.
         write_attempt(self._folder.attempt(run.id, run.attempt + 1), name, devices, now)
         return self._database.write(
@@ -197,13 +186,13 @@ class Running:
         )
 
     def _begin_in_server(self, run: RunRow, plan: InServer) -> None:
-        self._lives[run.id] = _Live(run, self._attempt(run), is_in_server=True)
+        self._lives[run.id] = LiveAttempt(run, self._attempt(run), is_in_server=True)
         self._threads.start(run.id, plan.work)
 
     def _begin_program(self, run: RunRow, plan: Program, devices: Sequence[int]) -> None:
-        live = _Live(run, self._attempt(run), is_in_server=False)
+        live = LiveAttempt(run, self._attempt(run), is_in_server=False)
         try:
-            handle = self._executor.start(live.attempt, _job(run, plan, tuple(devices)))
+            handle = self._executor.start(live.attempt, job_of(run, plan, tuple(devices)))
         except OSError:
             self._slots.give_back(run.id)
             self._unstarted.append(run)
@@ -219,7 +208,7 @@ class Running:
 
     def _repeat(self, run: RunRow) -> None:
         """Do a step again that a thread of an earlier server had in hand."""
-        live = _Live(run, self._attempt(run), is_in_server=True)
+        live = LiveAttempt(run, self._attempt(run), is_in_server=True)
         self._lives[run.id] = live
         try:
             # Steps are asked before an attempt has its number.
@@ -236,7 +225,7 @@ class Running:
         marker = f"{self._identity}/{run.id}/{run.attempt}"
         return Attempt(run.id, run.attempt, self._folder.attempt(run.id, run.attempt), marker)
 
-    def _look(self, live: _Live) -> None:
+    def _look(self, live: LiveAttempt) -> None:
         if live.outcome is not None:
             return
         if live.is_in_server:
@@ -246,8 +235,8 @@ class Running:
         else:
             live.outcome = self._executor.look(live.attempt, live.handle).outcome
 
-    def _record_end(self, live: _Live, outcome: Outcome) -> None:
-        run, now = live.run, self._clock()
+    def _record_end(self, live: LiveAttempt, outcome: Outcome) -> None:
+        run, now = live.run, self._ends.clock()
         earlier = self._database.read(lambda connection: list_attempts(connection, run.id))[:-1]
         begun = [one for one in earlier if one.outcome is None or one.outcome.has_begun]
         may_repeat = may_try_again(run.attempt, len(begun) + outcome.has_begun)
@@ -267,7 +256,7 @@ class Running:
             is_done = live.is_in_server and final.state is State.SUCCEEDED
             if current.state is State.STOPPING and not is_done:
                 final = Conclusion(State.CANCELLED, current.reason)
-            end_run(connection, run, final, outcome.exit_code, now, self._listeners)
+            self._ends.end(connection, run, final, outcome.exit_code)
 
         self._database.write(record)
         self._slots.give_back(run.id)
@@ -282,16 +271,3 @@ def _failed(error: CrossanError) -> Outcome:
 
 def _part(run: RunRow) -> Usage:
     return Usage(run.limits.cpus, run.limits.memory_gib, run.limits.gpus)
-
-
-def _job(run: RunRow, plan: Program, devices: tuple[int, ...]) -> Job:
-    limits = run.limits
-    return Job(
-        argv=plan.argv,
-        environment=plan.environment,
-        memory_bytes=int(limits.memory_gib * 2**30),
-        seconds=limits.hours * 3600,
-        silent_seconds=limits.silent_minutes * 60,
-        cpus=limits.cpus,
-        devices=devices,
-    )

@@ -13,7 +13,7 @@ from crossan.train.service.database import Database
 from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue.choosing import Candidate, Patience, activity_of
-from crossan.train.service.queue.ends import cancel, end_unstarted, is_settling_due, settle_waiting
+from crossan.train.service.queue.ends import Ends, is_settling_due
 from crossan.train.service.queue.recording import Recorder
 from crossan.train.service.queue.rows import RunRow, State, get_run
 from crossan.train.service.queue.running import Running
@@ -30,7 +30,7 @@ _IDLE_SECONDS = 1.0
 """Between two looks at the queue, should nobody have woken the scheduler."""
 _REFUSED_SECONDS = 1.0
 """Before the next try where the system refuses, as on a full disk."""
-_SHORTEST_SECONDS = 0.02
+_SHORTEST_SECONDS = 0.1
 """Between two looks however often it is woken."""
 
 
@@ -74,12 +74,10 @@ class Scheduler:
         listeners: Sequence[Listener] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._database, self._steps, self._slots, self._clock = database, steps, slots, clock
+        self._database, self._steps, self._slots = database, steps, slots
         self._recorder = Recorder(database, folder)
-        self._listeners: Sequence[Listener] = (*listeners, self._recorder.listener)
-        self._running = Running(
-            database, folder, steps, executor, slots, self._listeners, clock, self.wake
-        )
+        self._ends = Ends((*listeners, self._recorder.listener), clock)
+        self._running = Running(database, folder, steps, executor, slots, self._ends, self.wake)
         self._patience = Patience()
         self._need_slots: set[int] = set()
         """Queued runs that are known to be no steps of the server itself."""
@@ -129,9 +127,7 @@ class Scheduler:
             There is no such run.
         """
         reason = f"cancelled by {actor}"
-        run = self._database.write(
-            lambda connection: cancel(connection, run_id, reason, self._clock(), self._listeners)
-        )
+        run = self._database.write(lambda connection: self._ends.cancel(connection, run_id, reason))
         self.wake()
         return run
 
@@ -158,7 +154,8 @@ class Scheduler:
             except Exception as error:  # noqa: BLE001 - the queue outlives whatever befalls a run
                 self._complain(error)
                 pause = _REFUSED_SECONDS
-            self._is_stopping.wait(_SHORTEST_SECONDS)
+            if is_woken:
+                self._is_stopping.wait(_SHORTEST_SECONDS)
 
     def _complain(self, error: Exception) -> None:
         """Log an error once, however often it comes again."""
@@ -174,17 +171,15 @@ class Scheduler:
         has_ended = self._running.collect()
         now = time.monotonic()
         if is_woken or has_ended or now - self._queue_seen_at >= _IDLE_SECONDS:
-            self._queue_seen_at = now
             if self._recorder.write():
                 self.wake()
             self._begin_runs(now)
+            self._queue_seen_at = now  # only now, as a refusal has the queue looked at again
 
     def _begin_runs(self, now: float) -> None:
         """Begin what may begin, the one that came first first."""
         if self._database.read(is_settling_due):
-            self._database.write(
-                lambda connection: settle_waiting(connection, self._clock(), self._listeners)
-            )
+            self._database.write(self._ends.settle_waiting)
         runs, activity = self._database.read(activity_of)
         queued = [run for run in runs if run.state is State.QUEUED]
         self._patience.keep_only(run.id for run in queued)
@@ -236,8 +231,6 @@ class Scheduler:
 
     def _end_unstarted(self, run_id: int, conclusion: Conclusion) -> None:
         self._database.write(
-            lambda connection: end_unstarted(
-                connection, run_id, conclusion, self._clock(), self._listeners
-            )
+            lambda connection: self._ends.end_unstarted(connection, run_id, conclusion)
         )
         self.wake()  # for what waited for it

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
+from crossan.train.service.web.pages import routes as pages
 from crossan.train.service.web.routes import (
     comparing,
     events,
@@ -38,5 +39,6 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     models.router,
     recommend.router,
     nights.router,
+    pages.router,
 )
 """What `build_app` puts together, in this order."""
