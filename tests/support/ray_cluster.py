@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -35,26 +37,36 @@ def ray_environment(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray_cluster(ray_environment):
     """Start a cluster of two cores; return its options for a command, and the process all others descend from."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = _free_port()
+    with _cluster(ray_environment, f"--port={port}", "--include-dashboard=false") as (head, _):
+        yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
+
+
+@pytest.fixture
+def ray_jobs(ray_environment):
+    """Start a cluster of two cores that takes jobs; return the address of its dashboard."""
+    address = f"127.0.0.1:{(port := _free_port())}"
+    options = [f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", f"--port={_free_port()}"]
+    with _cluster(ray_environment, *options) as (head, _):
+        token = ray_environment["RAY_AUTH_TOKEN"]
+        wait_until(lambda: _answers(address, token), "Ray's dashboard", process=head, pause=0.2)
+        yield f"http://{address}"
+
+
+@contextlib.contextmanager
+def _cluster(environment, *options):
     temporary = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))  # a socket's path has <= 107 bytes
-    options = [
-        "--head",
-        "--block",
-        "--include-dashboard=false",
-        "--num-cpus=2",
-        "--object-store-memory=80000000",
-    ]
+    common = ["--head", "--block", "--num-cpus=2", "--object-store-memory=80000000"]
+    common += ["--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"]
     with (temporary / "head.log").open("w") as log:
         head = subprocess.Popen(
-            [PROGRAMS / "ray", "start", *options, f"--port={port}", "--node-ip-address=127.0.0.1", f"--temp-dir={temporary}"],
-            env=ray_environment, stdout=log, stderr=log,
-        )  # fmt: skip
+            [PROGRAMS / "ray", "start", *common, *options], env=environment, stdout=log, stderr=log
+        )
     try:
         wait_until(
             lambda: list(temporary.glob("session_*/sockets/raylet*")), "ray start", process=head
         )
-        yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
+        yield head, temporary
     finally:
         left = descendants(head.pid)
         head.terminate()
@@ -64,6 +76,20 @@ def ray_cluster(ray_environment):
                 lambda process=process: not is_alive(process), f"Ray's process {process} to end"
             )
         shutil.rmtree(temporary)
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def _answers(address, token):
+    with contextlib.closing(http.client.HTTPConnection(address, timeout=10)) as connection:
+        try:
+            connection.request("GET", "/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ class Service:
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
             self.registry = Registry(self.database, self.folder, clock)
-            self.serving = Serving(self.registry, self.folder, settings)
+            self.serving = Serving(self.registry, self.folder)
             self.metrics = Metrics(self.database, self.folder, self.serving, clock)
             self.slots = Slots.of(settings.slots)
             self.checks = Checks(settings, self.slots)
