@@ -53,9 +53,9 @@ def result_of(finished):
 
 
 @pytest.fixture(scope="module")
-def whole(place):
+def whole(place, pair):
     """A run of two ranks, with dropout, that nobody interrupts."""
-    _, said = result_of(finish(start_torchrun(words("whole"), place)))
+    _, said = result_of(pair("whole").finish())
     assert said.count("; 2 ranks") == 1
     return outcome(place / "whole")
 
@@ -105,7 +105,7 @@ def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(place, whole, pa
     assert outcome(place / out) == whole
 
 
-def test_sigterm_stops_all_ranks_after_the_same_step(place, whole):
+def test_sigterm_stops_all_ranks_after_the_same_step(place, whole, pair):
     process = start_torchrun(words("told"), place)
     wait_for_epochs(process, place / "told", 5)
     process.terminate()
@@ -113,7 +113,7 @@ def test_sigterm_stops_all_ranks_after_the_same_step(place, whole):
     assert process.returncode != 0
     assert said.count(" written; the same command with --resume goes on from there") == 1
     assert not (place / "told" / ".owner").exists()
-    result_of(finish(start_torchrun(words("told", "--resume"), place)))
+    result_of(pair("told", "--resume").finish())
     assert outcome(place / "told") == whole
 
 

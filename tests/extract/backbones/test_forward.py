@@ -13,6 +13,7 @@ from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones import load_backbone
 from crossan.extract.backbones.batches import within_memory
+from support.counts import of_full
 
 CPU = torch.device("cpu")
 
@@ -145,7 +146,7 @@ def test_another_error_of_the_forward_stays_what_it_is():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["bert", "vit"])
+@pytest.mark.parametrize("family", of_full(["bert", "vit"], ["bert"]))
 def test_compiled_blocks_agree(tiny, family):
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler, there is no g++ here")

@@ -8,7 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from crossan.train.service.database import Database
+from crossan.train.service.folder import ServiceFolder
+from crossan.train.service.registry import Registry
 from support.client import invoke
+from support.registered import registered
 from support.service import ServerProcess
 
 VARIABLES = ("CROSSAN_SERVER", "CROSSAN_SERVICE", "CROSSAN_TOKEN_FILE")
@@ -22,8 +26,14 @@ def no_settings_of_the_shell(monkeypatch):
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
-    """Return a server process that the tests of this folder share."""
-    process = ServerProcess(tmp_path_factory.mktemp("server")).kept()
+    """Return a server process that the tests of this folder share, with two versions of models."""
+    folder = tmp_path_factory.mktemp("server")
+    data = ServiceFolder(folder / "service")
+    data.path.mkdir()
+    database = Database(data.database)
+    registered(Registry(database, data), database, folder, 2)
+    database.close()
+    process = ServerProcess(folder).kept()
     yield process
     assert process.stop() == 0, process.log.read_text()
 

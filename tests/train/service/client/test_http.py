@@ -94,7 +94,7 @@ def test_what_may_be_repeated_is_sent_again_and_nothing_else(told_server):
     assert len(told.requests) == 1
     run = json.dumps({"id": 7}).encode()
     told = told_server(None, (201, JSON, run))
-    assert invoke(app, "submit", "shop", *told.options, "--json").json == {"id": 7}
+    assert invoke(app, "submit", "--dataset", "shop", *told.options, "--json").json == {"id": 7}
     keys = {headers["Idempotency-Key"] for _, _, headers, _ in told.requests}
     assert (len(told.requests), len(keys)) == (2, 1)
 

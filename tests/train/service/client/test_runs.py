@@ -12,7 +12,7 @@ TINY = ("--set", "model.kind=popularity", "--memory", "0.5")
 
 
 def submit(call, label="", *more):
-    return call(app, "submit", "shop", *TINY, "--label", label, *more, "--json")
+    return call(app, "submit", "--dataset", "shop", *TINY, "--label", label, *more, "--json")
 
 
 def test_a_run_from_its_submission_to_its_log(call):
@@ -82,12 +82,12 @@ def test_a_run_is_cancelled(call):
         (("logs", "999999"), "no such run"),
         (("logs", "999999", "-f"), "no such run"),
         (("cancel", "999999"), "no such run"),
-        (("submit", "nowhere"), "no dataset folder of this name"),
-        (("submit", "shop", "--set", "data.cache=/etc"), "data.cache"),
-        (("submit", "shop", "--set", "nothing"), "expected key=value"),
-        (("submit", "shop", "--config", "/nowhere.toml"), "no such file"),
-        (("submit", "shop", "--store", "text"), "--store text: expected a modality"),
-        (("submit", "shop", "--cpus", "9999"), "limits.cpus: expected 1024 or less"),
+        (("submit", "--dataset", "nowhere"), "no dataset folder of this name"),
+        (("submit", "--dataset", "shop", "--set", "data.cache=/etc"), "data.cache"),
+        (("submit", "--dataset", "shop", "--set", "nothing"), "expected key=value"),
+        (("submit", "--dataset", "shop", "--config", "/nowhere.toml"), "no such file"),
+        (("submit", "--dataset", "shop", "--store", "text"), "--store text: expected a modality"),
+        (("submit", "--dataset", "shop", "--cpus", "9999"), "limits.cpus: expected 1024 or less"),
         (("logs", "1", "-f", "--attempt", "1"), "expected no --attempt"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_token_that_reads_may_not_submit(server, tmp_path):
     token.chmod(0o600)
     options = ("--server", server.url, "--token-file", token)
     assert invoke(app, "ls", *options, "--json").code == 0
-    refused = invoke(app, "submit", "shop", *options)
+    refused = invoke(app, "submit", "--dataset", "shop", *options)
     assert refused.code == 2
     assert "role" in refused.said
 

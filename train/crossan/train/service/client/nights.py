@@ -140,7 +140,7 @@ def begin(
 
     Examples
     --------
-    crossan nights begin sample --extract text,image --data service
+    crossan nights begin --dataset sample --extract text,image --data service
     """
     training = Training(
         dataset, recipe, config, assignments, stores, seed, init, refit, label,

@@ -67,7 +67,13 @@ TokenFile = Annotated[
     ),
 ]
 DatasetName = Annotated[
-    str, typer.Argument(metavar="DATASET", help="Name of a dataset that the service has.")
+    str,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="Dataset of the service: the name of its folder.",
+        rich_help_panel=Panel.WHAT,
+    ),
 ]
 Recipe = Annotated[
     str | None,

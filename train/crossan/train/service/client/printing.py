@@ -128,7 +128,13 @@ def print_night(night: Mapping[str, Any]) -> None:
             Column("reason"),
         ],
         [
-            [str(run["id"]), run["step"], run["state"], _took(run), run["reason"]]
+            [
+                str(run["id"]),
+                run["step"],
+                run["state"],
+                _took(run),
+                run["reason"].partition("\n")[0],
+            ]
             for run in night.get("runs", ())
         ],
     )

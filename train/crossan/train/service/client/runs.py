@@ -97,8 +97,8 @@ def submit(
 
     Examples
     --------
-    crossan runs submit sample --set max_epochs=5 --label "five epochs" --data service
-    crossan runs submit sample --recipe table3/50k-TIVA --gpus 1 --wait --json
+    crossan runs submit --dataset sample --set max_epochs=5 --label "five epochs" --data service
+    crossan runs submit --dataset sample --recipe table3/50k-TIVA --gpus 1 --wait --json
     """
     import secrets
 

@@ -161,8 +161,8 @@ def add(
 
     Examples
     --------
-    crossan triggers add nightly sample --cron "30 2 * * *" --extract all --data service
-    crossan triggers add growth sample --grown-by 500 --data service
+    crossan triggers add nightly --dataset sample --cron "30 2 * * *" --extract all --data service
+    crossan triggers add growth --dataset sample --grown-by 500 --data service
     """
     training = Training(
         dataset, recipe, config, assignments, stores, seed, init, refit, label,

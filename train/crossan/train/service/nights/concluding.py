@@ -21,6 +21,18 @@ from crossan.train.service.queue.steps import Conclusion
 
 __all__ = ["conclusion_of"]
 
+_STORE = (
+    "modality",
+    "fingerprint",
+    "version",
+    "ok",
+    "absent",
+    "missing",
+    "quarantined",
+    "forwarded",
+    "replaced",
+)
+
 
 def conclusion_of(run: RunRow, outcome: Outcome, folder: ServiceFolder) -> Conclusion:
     """Return how a step ended that a program did: with exit code 0, or a gate with any.
@@ -69,9 +81,8 @@ def _update(run: RunRow, folder: ServiceFolder, printed: dict[str, Any]) -> Conc
 
 def _stores(printed: dict[str, Any]) -> dict[str, Any]:
     """Return what an extraction did for each store, without what says how."""
-    names = ("modality", "version", "items", "fingerprint")
     stores = printed.get("stores", [])
-    return {"stores": [{name: one[name] for name in names if name in one} for one in stores]}
+    return {"stores": [{name: one[name] for name in _STORE if name in one} for one in stores]}
 
 
 def _training(run: RunRow, folder: ServiceFolder) -> Conclusion:

@@ -89,6 +89,8 @@ def store_info(store: Path) -> dict[str, Any]:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ResourceError(f"{store}: could not be looked at: {error}") from None
     if finished.returncode != 0:
-        return {"problem": finished.stderr.strip()[-_PROBLEM_CHARACTERS:]}
+        # Where it lies is nothing that every reader of the list has to know.
+        problem = finished.stderr.strip().replace(str(store), store.name)
+        return {"problem": problem[-_PROBLEM_CHARACTERS:]}
     info: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
     return info

@@ -123,7 +123,10 @@ def _why_not(production: Model, checked: RunSettings, stores: Stores) -> str:
         return f"model.kind={checked.model.kind} begins from no weights"
     run = production.judged_run
     before = load_settings(RunSettings, files=[run / "config.toml"], environment={})
-    entries: dict[str, Any] = json.loads((run / "cache.lock.json").read_bytes())["stores"]
+    try:
+        entries = json.loads((run / "cache.lock.json").read_bytes())["stores"]
+    except FileNotFoundError:
+        entries = {}  # a model that reads no stores
     layers = getattr(checked.model, "layers", None)
     now = {
         modality.value: {
