@@ -15,9 +15,10 @@ import crossan.train
 from crossan import api
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.datasets import KeptSequences
+from crossan.common.stores.growing.cli import gc
 from crossan.train.cli import evaluate, export, recommend, train
 from crossan.train.comparison.cli import compare
-from crossan.train.loop import trainer
+from crossan.train.loop import epochs, trainer
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.report.cli import report
 from crossan.train.runs import refitting
@@ -129,6 +130,10 @@ def test_a_refit_is_used_as_a_run_is(runs, tmp_path):
     run(export, judged / "refit", "--out", tmp_path / "e")
     run(compare, judged, judged.parent / judged.name.replace("x-", "plain-"))
     run(report, judged, "--quick", "--out", tmp_path / "report.html")
+    (store,) = (judged.parent / "c/small/text").iterdir()
+    kept = run(gc, store, "--runs", judged, "--dry-run", "--json").stdout.splitlines()[-1]
+    holders = {pin["holder"] for pin in json.loads(kept)["pins"]}
+    assert {str(judged / name) for name in ("cache.lock.json", "refit/cache.lock.json")} <= holders
 
 
 def planted(folder):
@@ -164,6 +169,20 @@ def test_a_model_that_counts_has_counted_the_whole_log(tmp_path):
     assert weights["counts"].tolist() == [counts[item] for item in sorted(counts)]
     judged = load_file(tmp_path / "x/checkpoints/best/model.safetensors")
     assert judged["counts"].sum() == 60 * 4  # of six items each, two held out
+
+
+def test_popularity_is_that_of_what_is_trained_on(place, tmp_path, monkeypatch):
+    rows = planted(tmp_path)
+    (tmp_path / "c").symlink_to(place / "c")
+    counted, count = [], epochs.training_counts
+
+    def counting(items, item_count):
+        counted.append(len(items))
+        return count(items, item_count)
+
+    monkeypatch.setattr(epochs, "training_counts", counting)
+    trained(tmp_path, "--model", "sasrec", "--refit", "all", out="x")
+    assert counted == [60 * 4, len(rows)]
 
 
 def test_a_refit_on_validation_items_has_test_figures_of_its_own(place):

@@ -172,3 +172,22 @@ def test_another_program_that_holds_the_database_is_named(tmp_path, monkeypatch)
     other.close()
     database.write(insert("in time"))
     database.close()
+
+
+def test_a_database_that_was_damaged_once_is_neither_read_nor_written_again(tmp_path):
+    database = Database(tmp_path / "service.sqlite3")
+    damage = sqlite3.DatabaseError("malformed")
+    damage.sqlite_errorname = "SQLITE_CORRUPT"
+    written = []
+
+    def fail(connection):
+        raise damage
+
+    with pytest.raises(DatabaseUnusableError):
+        database.read(fail)
+
+    for use in (database.read, database.write):
+        with pytest.raises(DatabaseUnusableError, match="found a damaged one"):
+            use(written.append)
+    assert written == []
+    database.close()

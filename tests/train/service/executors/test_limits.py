@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 
 
@@ -63,3 +65,17 @@ def test_output_past_its_bound_is_dropped_and_said(case):
     dropped = 6 * 2**20 + len("\nValueError: the last word\n")
     assert f"[crossan: {dropped} bytes of output were not kept" in case.output
     assert case.output.endswith("ValueError: the last word\n")
+
+
+def test_a_process_whose_first_thread_has_ended_is_seen_and_killed(case):
+    program = (
+        "import ctypes, threading, time\n"
+        "threading.Thread(target=lambda: (print('up', flush=True), time.sleep(1000))).start()\n"
+        "ctypes.CDLL(None).syscall(60, 0)"  # exit of the first thread alone, on x86-64
+    )
+    if platform.machine() != "x86_64":
+        pytest.skip("the number of the system call is that of x86-64")
+    case.start(program)
+    case.wait_for("up")
+    case.executor.stop(case.attempt, case.handle)
+    assert case.end().reason == "cancelled"

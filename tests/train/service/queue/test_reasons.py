@@ -26,6 +26,7 @@ LIMITS = Limits(hours=1.5, memory_gib=2.0, silent_minutes=3.0)
         ),
         (Outcome("silent", -9), "gave no sign of life for limits.silent_minutes=3"),
         (Outcome("cancelled"), "was told to end from outside the service"),
+        (Outcome("lost"), "was lost: its processes were killed, or its machine stopped"),
         (Outcome("lost", has_begun=False), "never began, as the server ended"),
     ],
 )

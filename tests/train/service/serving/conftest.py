@@ -6,7 +6,6 @@ from crossan.train.service.database import Database
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.registry import Registry
 from crossan.train.service.serving import Serving
-from crossan.train.service.settings import ServiceSettings
 from support.registered import registered
 from support.tiny_recommender import TINY
 
@@ -30,7 +29,6 @@ def registry(folder, tmp_path):
 
 @pytest.fixture
 def serving(registry, folder):
-    settings = ServiceSettings(roots=(str(folder.path),), cache=str(folder.path))
-    serving = Serving(registry, folder, settings, program=TINY)
+    serving = Serving(registry, folder, program=TINY)
     yield serving
     serving.stop()

@@ -14,6 +14,10 @@ class ServiceFolder:
 
     path: Path
 
+    local: Path | None = None
+    """Folder on a disk of this machine for the database and the sockets, where the data folder is
+    one that other machines share. None for the data folder itself."""
+
     @property
     def settings_file(self) -> Path:
         """The operator's settings."""
@@ -22,7 +26,7 @@ class ServiceFolder:
     @property
     def database(self) -> Path:
         """The SQLite database."""
-        return self.path / "service.sqlite3"
+        return (self.local or self.path) / "service.sqlite3"
 
     @property
     def identity_file(self) -> Path:
@@ -47,7 +51,7 @@ class ServiceFolder:
     @property
     def sockets(self) -> Path:
         """Sockets of the recommender processes."""
-        return self.path / "sockets"
+        return (self.local or self.path) / "sockets"
 
     @property
     def models(self) -> Path:

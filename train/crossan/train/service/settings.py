@@ -136,6 +136,10 @@ class ServiceSettings(Settings):
 
     messages: MessageSettings = MessageSettings()
 
+    local: str | None = None
+    """Folder on a disk of this machine for the database and the sockets. By default the data folder,
+    which must then be on such a disk; with ``executor=ray`` the nodes of the cluster share that."""
+
     watch_seconds: float = Field(default=5.0, gt=0)
     """Seconds between two looks at stores and datasets."""
 

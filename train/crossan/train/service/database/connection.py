@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.train.service.database.errors import DatabaseUnusableError, explained
+from crossan.train.service.database.errors import (
+    DatabaseUnusableError,
+    explained,
+    is_damage,
+)
 from crossan.train.service.database.file_systems import require_local
 from crossan.train.service.database.schema import SCHEMA, SCHEMA_VERSION
 
@@ -56,6 +60,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         require_local(path.parent)
         self.path = path
+        self._damage: DatabaseUnusableError | None = None
         with self._explaining():
             self._writer = _opened(path)
             try:
@@ -109,11 +114,11 @@ class Database:
             It is damaged or closed, or the system refuses to write it.
         """
         future: Future[T] = Future()
-        with self._closing:  # what is queued behind the end of the thread would never be written
-            if self._is_closed:
-                raise self._closed_error()
-            self._tasks.put(_Task(work, future))
         with self._explaining():
+            with self._closing:  # what is queued behind the thread's end would never be written
+                if self._is_closed:
+                    raise self._closed_error()
+                self._tasks.put(_Task(work, future))
             return future.result()
 
     def back_up(self, target: Path) -> None:
@@ -159,12 +164,17 @@ class Database:
 
     @contextmanager
     def _explaining(self) -> Iterator[None]:
+        if self._damage is not None:
+            # What is read from now on may be wrong, and what is written may make it worse.
+            raise DatabaseUnusableError(self._damage.message, remedy=self._damage.remedy)
         try:
             yield
         except sqlite3.Error as error:
             reason = explained(error, self.path)
             if reason is error:
                 raise
+            if isinstance(reason, DatabaseUnusableError) and is_damage(error):
+                self._damage = reason
             raise reason from error
 
     def _write_all(self) -> None:

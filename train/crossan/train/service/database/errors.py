@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crossan.cache_schema.errors import ResourceError
 
-__all__ = ["DatabaseUnusableError", "DiskFullError", "explained"]
+__all__ = ["DatabaseUnusableError", "DiskFullError", "explained", "is_damage"]
 
 _NO_ROOM = {"SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE"}
 """What SQLite answers when the database, its log or the index of the log cannot grow."""
@@ -42,7 +42,7 @@ def explained(error: sqlite3.Error, path: Path) -> Exception:
             f"{path}: the system refuses to write the database: {error}",
             remedy=f"Make {path.parent} writable for the service",
         )
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+    if is_damage(error):
         return DatabaseUnusableError(
             f"{path}: expected a sound SQLite database, found a damaged one: {error}",
             remedy=f"crossan serve --data {path.parent} --restore newest",
@@ -53,3 +53,12 @@ def explained(error: sqlite3.Error, path: Path) -> Exception:
             remedy="End the program that has opened the database",
         )
     return error
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return whether an error of SQLite says that the database is damaged."""
+    return _name(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def _name(error: sqlite3.Error) -> str:
+    return getattr(error, "sqlite_errorname", "") or ""

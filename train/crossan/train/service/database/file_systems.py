@@ -36,7 +36,7 @@ def require_local(folder: Path) -> None:
         raise UsageError(
             f"--data {folder}: expected a folder on a disk of this machine, found one on {kind}:"
             " SQLite's write-ahead log is not safe there",
-            remedy="Name a folder on a local disk: crossan serve --data FOLDER",
+            remedy="Name a folder on a local disk for it: crossan serve --set local=FOLDER",
         )
 
 

@@ -9,24 +9,52 @@ import os
 import signal
 from contextlib import suppress
 
-__all__ = ["descendants", "kill_descendants", "memory_of_descendants", "read_stat"]
+__all__ = ["Memory", "descendants", "kill_descendants", "read_stat"]
+
+
+_HELD = ("RssAnon:", "RssShmem:", "VmSwap:")
+_SHARES = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
+_LOOKS_UNTIL_ALL = 60
+"""Looks at memory after which every process of the machine is asked again whose child it is."""
+
+
+class Memory:
+    """Adds up what all descendants of this process hold.
+
+    A process that descends from another one now will not descend from this one later, so most
+    processes of a machine are asked once. Their numbers are used again, so not once for ever.
+    """
+
+    def __init__(self) -> None:
+        self._strangers: set[int] = set()
+        self._looks = 0
+
+    def look(self, limit: int) -> int:
+        """Return the bytes that are held.
+
+        Pages of mapped files are left out: the system takes them back when it needs room. Past
+        ``limit``, pages that processes share are divided among them, which takes the system longer.
+        """
+        if self._looks % _LOOKS_UNTIL_ALL == 0:
+            self._strangers.clear()
+        self._looks += 1
+        processes = _processes()
+        self._strangers &= processes
+        family = _descendants(processes - self._strangers)
+        self._strangers = processes - set(family)
+        held = [_kilobytes(process, "status", _HELD) for process in family]
+        if sum(held) * 1024 > limit:
+            # One that has ended meanwhile, or may not be looked into, counts as before.
+            shares = [_kilobytes(process, "smaps_rollup", _SHARES) for process in family]
+            held = [
+                min(one, share) if share else one for one, share in zip(held, shares, strict=True)
+            ]
+        return sum(held) * 1024
 
 
 def descendants() -> dict[int, int]:
     """Return what descends from this process: process ids with their times of start."""
-    parents, starts = {}, {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            fields = read_stat(int(name))
-            if fields:
-                parents[int(name)], starts[int(name)] = int(fields[1]), int(fields[19])
-    family = {os.getpid()}
-    is_growing = True
-    while is_growing:
-        children = {child for child, parent in parents.items() if parent in family} - family
-        family |= children
-        is_growing = bool(children)
-    return {process: starts[process] for process in family - {os.getpid()}}
+    return _descendants(_processes())
 
 
 def kill_descendants() -> None:
@@ -38,26 +66,29 @@ def kill_descendants() -> None:
             continue
         with suppress(OSError):
             # Its number may be another's by now, but the descriptor stays with one process.
-            fields = read_stat(process)
+            fields = _stat(process)
             if fields and int(fields[19]) == start:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         os.close(descriptor)
 
 
-def memory_of_descendants(limit: int) -> int:
-    """Return the bytes that all descendants hold together.
+def _processes() -> set[int]:
+    return {int(name) for name in os.listdir("/proc") if name.isdigit()}
 
-    Pages of mapped files are left out: the system takes them back when it needs room. Past the
-    limit, pages that processes share are divided among them, which takes the system longer.
-    """
-    processes = list(descendants())
-    names = ("RssAnon:", "RssShmem:", "VmSwap:")
-    memory = sum(_kilobytes(process, "status", names) for process in processes) * 1024
-    if memory > limit:
-        names = ("Pss_Anon:", "Pss_Shmem:", "SwapPss:")
-        shared = [_kilobytes(process, "smaps_rollup", names) for process in processes]
-        memory = min(memory, sum(shared) * 1024) if all(shared) else memory
-    return memory
+
+def _descendants(processes: set[int]) -> dict[int, int]:
+    parents, starts = {}, {}
+    for process in processes:
+        fields = _stat(process)
+        if fields:
+            parents[process], starts[process] = int(fields[1]), int(fields[19])
+    family = {os.getpid()}
+    is_growing = True
+    while is_growing:
+        children = {child for child, parent in parents.items() if parent in family} - family
+        family |= children
+        is_growing = bool(children)
+    return {process: starts[process] for process in family - {os.getpid()}}
 
 
 def _kilobytes(process: int, file: str, names: tuple[str, ...]) -> int:
@@ -70,9 +101,14 @@ def _kilobytes(process: int, file: str, names: tuple[str, ...]) -> int:
 
 def read_stat(process: int) -> list[str]:
     """Return what stands behind the name in a process's ``stat``, empty where it has ended."""
+    fields = _stat(process)
+    return [] if not fields or fields[0] in "ZXx" else fields
+
+
+def _stat(process: int) -> list[str]:
+    """Return the same also for a process whose first thread has ended, while others may live."""
     try:
         with open(f"/proc/{process}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
+            return file.read().rpartition(")")[2].split()
     except OSError:
         return []
-    return [] if fields[0] in "ZXx" else fields

@@ -72,6 +72,7 @@ class Shim:
         self._tail = b""
         self._reason = ""
         self._exit_code: int | None = None
+        self._memory = process_tree.Memory()
         self._kill_at = float("inf")
         self._beat_seen = 0
         self._started = self._last_sign = self._next_look = time.monotonic()
@@ -144,7 +145,7 @@ class Shim:
         if beat != self._beat_seen:
             self._beat_seen, self._last_sign = beat, now
         limit = self._job["memory_bytes"]
-        memory = process_tree.memory_of_descendants(limit)
+        memory = self._memory.look(limit)
         self._peak = max(self._peak, memory)
         if memory > limit:
             self._stop("too much memory", at_once=True)

@@ -31,7 +31,7 @@ def describe(outcome: Outcome, limits: Limits) -> str:
             f" limits.memory_gib={limits.memory_gib:g}"
         ),
         "silent": f"gave no sign of life for limits.silent_minutes={limits.silent_minutes:g}",
-        "lost": "ended without a word: its processes were killed, or its machine stopped",
+        "lost": "was lost: its processes were killed, or its machine stopped",
     }[outcome.reason]
 
 

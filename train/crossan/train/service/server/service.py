@@ -67,8 +67,10 @@ class Service:
     ) -> None:
         self.settings = settings
         self.clock = clock
-        self.folder = ServiceFolder(folder_path)
-        folder_path.mkdir(parents=True, exist_ok=True)
+        local = None if settings.local is None else Path(settings.local).expanduser().absolute()
+        self.folder = ServiceFolder(folder_path, local)
+        for needed in {folder_path, local or folder_path}:
+            needed.mkdir(parents=True, exist_ok=True)
         self._ends = ExitStack()
         with ExitStack() as undone:
             self._claim = FolderClaim(folder_path)
@@ -78,7 +80,7 @@ class Service:
             self.database = Database(self.folder.database)
             undone.callback(self.database.close)
             self.registry = Registry(self.database, self.folder, clock)
-            self.serving = Serving(self.registry, self.folder, settings)
+            self.serving = Serving(self.registry, self.folder)
             self.metrics = Metrics(self.database, self.folder, self.serving, clock)
             self.slots = Slots.of(settings.slots)
             self.checks = Checks(settings, self.slots)

@@ -38,8 +38,6 @@ class RecommenderProcess:
         The run folder that it opens.
     version
         What every answer of it names.
-    threads
-        Threads that it computes with.
     program
         The program with its first arguments.
 
@@ -54,7 +52,6 @@ class RecommenderProcess:
         sockets: Path,
         run: Path,
         version: int,
-        threads: int,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         self.version = version
@@ -64,7 +61,9 @@ class RecommenderProcess:
         self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
         self._lock = threading.Lock()
         self._in_flight = 0
-        environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        # Several threads wait for the slowest of them at each step: beside a training that has the
+        # other cores, two take ten times as long as one.
+        environment = {"OMP_NUM_THREADS": "1"}
         with blaming(self._log), self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*program, sockets / self._socket, run, "--version", str(version)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from crossan.train.service.recommender.wire import WireError
 from crossan.train.service.registry import Registry
 from crossan.train.service.serving.latency import Latency, Stopwatch
 from crossan.train.service.serving.process import PROGRAM, RecommenderProcess, remove_left_behind
-from crossan.train.service.settings import ServiceSettings
 from crossan.train.service.specs import PRODUCTION
 
 __all__ = ["Serving", "UnavailableError"]
@@ -32,7 +30,6 @@ _ANSWER_SECONDS = 30.0
 """After which a recommender that has not answered counts as hung."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 """Seconds before a recommender that did not start is started again."""
-_MOST_THREADS = 4
 _ERRORS: dict[int, type[CrossanError]] = {2: UsageError, 5: IncompatibleError}
 
 
@@ -48,7 +45,7 @@ class Serving:
 
     Parameters
     ----------
-    registry, folder, settings
+    registry, folder
         Of the service.
     program
         What answers.
@@ -58,13 +55,10 @@ class Serving:
         self,
         registry: Registry,
         folder: ServiceFolder,
-        settings: ServiceSettings,
         *,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         self._registry, self._sockets, self._program = registry, folder.sockets, program
-        cpus = settings.slots.cpus or os.cpu_count() or 1
-        self._threads = min(_MOST_THREADS, cpus)
         self._changed = threading.Condition()
         self._current: RecommenderProcess | None = None
         self._before: RecommenderProcess | None = None
@@ -233,7 +227,7 @@ class Serving:
         elif time.monotonic() >= self._start_at:
             model = self._registry.verify(wanted)
             self._starting = RecommenderProcess(
-                self._sockets, model.served_run, wanted, self._threads, self._program
+                self._sockets, model.served_run, wanted, self._program
             )
         self._end_idle()
 

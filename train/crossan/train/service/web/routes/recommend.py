@@ -67,12 +67,16 @@ def router(service: Service) -> APIRouter:
     """Return the routes of recommendations."""
     routes = APIRouter(prefix="/v1/recommend", tags=["recommend"], responses=ERRORS)
 
+    runs: dict[int, int] = {}
+
     def answer(request: dict[str, Any]) -> RecommendationView:
         told = service.serving.ask(request)
         version = told["version"]
+        if version not in runs:  # a version never changes
+            runs[version] = service.registry.get(version).run_id
         return RecommendationView.model_validate(
             {
-                "model": {"version": version, "run": service.registry.get(version).run_id},
+                "model": {"version": version, "run": runs[version]},
                 "items": told["items"],
                 "unknown": told["unknown"],
             }
