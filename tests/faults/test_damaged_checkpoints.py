@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.train.loop.optimiser_state import optimiser_tensors
 from crossan.train.record import checkpoint as module
 from crossan.train.record.checkpoint import (
     Checkpoint,
@@ -35,7 +36,7 @@ def checkpoints(tmp_path):
         optimiser.step()
         tensors = {
             "model": model.state_dict(),
-            "optimiser": module.optimiser_tensors(optimiser),
+            "optimiser": optimiser_tensors(optimiser),
             "random": {"cpu": torch.get_rng_state()},
         }
         progress = {

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from crossan.train.loop.adamw import AdamW, Group
-from crossan.train.record.checkpoint import optimiser_tensors, restore_optimiser
+from crossan.train.loop.optimiser_state import optimiser_tensors, restore_optimiser
 
 RATES, DECAY = (0.1, 0.003), 0.01
 

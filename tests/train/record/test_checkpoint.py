@@ -11,14 +11,13 @@ import torch
 from torch import nn
 
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
+from crossan.train.loop.optimiser_state import optimiser_tensors, restore_optimiser
 from crossan.train.record import checkpoint as module
 from crossan.train.record.checkpoint import (
     Checkpoint,
     load_checkpoint,
     load_newest,
     load_weights,
-    optimiser_tensors,
-    restore_optimiser,
     save_checkpoint,
     settle,
 )

@@ -13,14 +13,13 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
 from crossan.common.foreign import require_shape
 from crossan.train.loop.adamw import AdamW
+from crossan.train.loop.optimiser_state import optimiser_tensors, restore_optimiser
 from crossan.train.objectives import Objective
 from crossan.train.record.checkpoint import (
     BEST,
     NEWEST,
     Checkpoint,
     load_weights,
-    optimiser_tensors,
-    restore_optimiser,
 )
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import Progress

@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -39,8 +39,6 @@ __all__ = [
     "load_checkpoint",
     "load_newest",
     "load_weights",
-    "optimiser_tensors",
-    "restore_optimiser",
     "save_checkpoint",
     "settle",
 ]
@@ -207,37 +205,6 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
             f" first: {broken[0]}"
         )
     model.load_state_dict(dict(weights))
-
-
-class HasState(Protocol):
-    """An optimiser, as `torch.optim` has them."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return ``state`` by the number of each parameter, and ``param_groups``."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Put it back."""
-
-
-def optimiser_tensors(optimiser: HasState) -> dict[str, Tensor]:
-    """Return the optimiser's state as named tensors, ``<parameter number>.<what>``."""
-    state = optimiser.state_dict()["state"]
-    return {
-        f"{number}.{what}": torch.as_tensor(value)
-        for number, entry in state.items()
-        for what, value in entry.items()
-    }
-
-
-def restore_optimiser(optimiser: HasState, tensors: Mapping[str, Tensor]) -> None:
-    """Put the named tensors of `optimiser_tensors` back into an optimiser."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        number, _, what = name.partition(".")
-        state.setdefault(int(number), {})[what] = tensor
-    # A checkpoint holds the state alone: learning rates and the like come from the settings.
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _current_path(folder: Path, name: str) -> Path:
