@@ -1,4 +1,4 @@
-"""A service behind its guard in this process, and a server that the tests of this folder share."""
+"""A service behind its guard in this process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossan.train.service.web.app import build_app, guarded
 from crossan.train.service.web.callers import Identity
 from crossan.train.service.web.roles import Role
 from crossan.train.service.web.tokens import Tokens
-from support.service import ServerProcess, small_service
+from support.service import small_service
 
 TOKENS = {role.value: f"{role.value}-{'t' * 32}" for role in Role}
 
@@ -28,42 +28,43 @@ def client_of(guard, role=None, **headers):
     )
 
 
+def open_door(folder, **settings):
+    """Start a service; return it with its guard and clients of it. The caller stops it."""
+    service = small_service(folder, **settings)
+    service.start()
+    app = build_app(service)
+    tokens = Tokens((TOKENS[role], Identity(role.value, role)) for role in Role)
+    guard = guarded(app, service, tokens, lambda *answer: None)
+    return SimpleNamespace(
+        service=service,
+        app=app,
+        client=lambda role=None, **headers: client_of(guard, role, **headers),
+    )
+
+
 @pytest.fixture
 def make_door(tmp_path):
-    """Return a function that starts a service with some settings, and returns it with its guard."""
+    """Return a function that starts a service with some settings, and returns it with clients."""
     doors = []
 
     def make(**settings):
-        service = small_service(tmp_path / f"service-{len(doors)}", **settings)
-        service.start()
-        seen = []
-        app = build_app(service)
-        tokens = Tokens((TOKENS[role], Identity(role.value, role)) for role in Role)
-        guard = guarded(app, service, tokens, lambda *answer: seen.append(answer))
-        door = SimpleNamespace(
-            service=service,
-            app=app,
-            guard=guard,
-            seen=seen,
-            client=lambda role=None, **headers: client_of(guard, role, **headers),
-        )
-        doors.append(door)
-        return door
+        doors.append(open_door(tmp_path / f"service-{len(doors)}", **settings))
+        return doors[-1]
 
     yield make
     for door in doors:
         door.service.stop()
 
 
+@pytest.fixture(scope="module")
+def shared_door(tmp_path_factory):
+    """Return a service that the tests of one file share: they change nothing of it."""
+    door = open_door(tmp_path_factory.mktemp("shared"), http={"burst": 10**6})
+    yield door
+    door.service.stop()
+
+
 @pytest.fixture
 def door(make_door):
     """Return a service that runs, with its guard and clients of it."""
     return make_door()
-
-
-@pytest.fixture(scope="package")
-def server(tmp_path_factory):
-    """Return a server process that the tests of this folder share."""
-    process = ServerProcess(tmp_path_factory.mktemp("server")).kept()
-    yield process
-    assert process.stop() == 0, process.log.read_text()

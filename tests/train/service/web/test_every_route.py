@@ -10,10 +10,10 @@ BESIDE = ["/", "/login", "/logout", "/static/live.js", "/v1/events", "/docs", "/
 """Addresses that are tried though no route may have them."""
 
 
-@pytest.fixture
-def calls(door):
+@pytest.fixture(scope="module")
+def calls(shared_door):
     """Every address with every method, and the route where there is one."""
-    entries = list(RouteTable(door.app.routes))
+    entries = list(RouteTable(shared_door.app.routes))
     paths = {filled(entry.template) for entry in entries} | set(BESIDE)
     return [(method, path) for path in sorted(paths) for method in METHODS]
 
@@ -24,18 +24,18 @@ def filled(template):
     return "/".join(parts)
 
 
-def test_each_route_declares_its_role(door):
-    entries = list(RouteTable(door.app.routes))
+def test_each_route_declares_its_role(shared_door):
+    entries = list(RouteTable(shared_door.app.routes))
 
     assert len(entries) >= 10
     assert [entry.template for entry in entries if entry.role is None] == []
-    assert len(entries) == len(door.app.routes)
+    assert len(entries) == len(shared_door.app.routes)
 
 
-def test_what_changes_something_takes_more_than_reading(door):
+def test_what_changes_something_takes_more_than_reading(shared_door):
     asked = {"/v1/recommend"}
     """Posts what it asks about, and changes nothing."""
-    entries = [one for one in RouteTable(door.app.routes) if one.methods - {"GET", "HEAD"}]
+    entries = [one for one in RouteTable(shared_door.app.routes) if one.methods - {"GET", "HEAD"}]
 
     assert entries
     too_low = [
@@ -56,8 +56,10 @@ def test_what_changes_something_takes_more_than_reading(door):
     ids=["no token", "wrong token", "wrong session", "foreign origin", "foreign host"],
 )
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "text/event-stream"])
-def test_nothing_passes_without_a_token_or_from_elsewhere(door, calls, accept, headers, status):
-    client = door.client(accept=accept)
+def test_nothing_passes_without_a_token_or_from_elsewhere(
+    shared_door, calls, accept, headers, status
+):
+    client = shared_door.client(accept=accept)
     for method, path in calls:
         answer = client.request(method, path, headers=headers)
         # The form of the log-in is answered as a form, without a session.
@@ -68,24 +70,24 @@ def test_nothing_passes_without_a_token_or_from_elsewhere(door, calls, accept, h
 
 
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.org"}, {"host": "evil.org"}])
-def test_a_token_of_an_admin_does_not_help_who_comes_from_elsewhere(door, calls, headers):
-    client = door.client("admin")
+def test_a_token_of_an_admin_does_not_help_who_comes_from_elsewhere(shared_door, calls, headers):
+    client = shared_door.client("admin")
     for method, path in calls:
         assert client.request(method, path, headers=headers).status_code in {403, 421}
 
 
-def test_a_token_that_reads_changes_nothing(door):
-    client = door.client("read")
-    for entry in RouteTable(door.app.routes):
+def test_a_token_that_reads_changes_nothing(shared_door):
+    client = shared_door.client("read")
+    for entry in RouteTable(shared_door.app.routes):
         if entry.role is not Role.READ:
             for method in entry.methods - {"HEAD"}:
                 answer = client.request(method, filled(entry.template))
                 assert answer.status_code == 403, (method, entry.template)
 
 
-def test_a_token_that_submits_is_no_admins(door):
-    client = door.client("submit")
-    for entry in RouteTable(door.app.routes):
+def test_a_token_that_submits_is_no_admins(shared_door):
+    client = shared_door.client("submit")
+    for entry in RouteTable(shared_door.app.routes):
         if entry.role is Role.ADMIN:
             for method in entry.methods - {"HEAD"}:
                 answer = client.request(method, filled(entry.template))

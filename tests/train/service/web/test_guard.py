@@ -473,3 +473,43 @@ def test_the_form_is_not_shown_to_who_is_logged_in(door):
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     assert door.client().get("/login", headers=HTML).status_code == 401
+
+
+def test_many_requests_of_one_token_leave_room_for_those_of_another():
+    async def ask():
+        release, begun = asyncio.Event(), []
+
+        async def app(scope, receive, send):
+            name = scope["state"]["identity"].name
+            begun.append(name)
+            if name == "submit":
+                await release.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        guard = Door().guard
+        guard._app = app
+
+        async def request(role):
+            async def send(message):
+                pass
+
+            token = BEARER[role]["authorization"].encode()
+            headers = [(b"host", b"localhost"), (b"authorization", token)]
+            scope = {
+                "type": "http", "method": "GET", "path": "/read/x", "query_string": b"",
+                "headers": headers,
+            }  # fmt: skip
+            await guard(scope, None, send)
+
+        many = [asyncio.create_task(request(Role.SUBMIT)) for _ in range(40)]
+        await asyncio.wait_for(request(Role.READ), 60)
+        in_progress = begun.count("submit")
+        release.set()
+        await asyncio.gather(*many)
+        return in_progress, begun.count("submit")
+
+    in_progress, answered = asyncio.run(ask())
+
+    assert 1 <= in_progress <= 8
+    assert answered == 40

@@ -22,7 +22,6 @@ __all__ = ["Comparisons", "require_comparable"]
 
 _SECONDS = 120.0
 _MOST_KEPT = 64
-_MOST_WAITING = 8
 _TRAINED = {Step.TRAIN, Step.REFIT}
 
 
@@ -54,9 +53,15 @@ class Comparisons:
     """Comparisons that were made. One is made at a time, others wait for it.
 
     Used by the thread of the server's loop alone.
+
+    Parameters
+    ----------
+    most_waiting
+        How many may be asked for at once, the one that is made among them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_waiting: int = 8) -> None:
+        self._most_waiting = most_waiting
         self._kept: OrderedDict[tuple[int, ...], dict[str, Any]] = OrderedDict()
         self._turn = asyncio.Lock()
         self._waiting = 0
@@ -75,7 +80,7 @@ class Comparisons:
         """
         key = tuple(folders)
         if key not in self._kept:
-            if self._waiting >= _MOST_WAITING:
+            if self._waiting >= self._most_waiting:
                 raise BusyError(
                     f"compare: {self._waiting} comparisons wait", remedy="Ask again in a minute"
                 )

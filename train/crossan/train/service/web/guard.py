@@ -6,9 +6,11 @@ the route and its role, the body. Only then the application sees the request.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from crossan.cache_schema.errors import ConfigError
@@ -33,6 +35,8 @@ _LOG = logging.getLogger("crossan.service.http")
 _NO_ROUTE = "none"
 _LOGIN_LIMITS = BodyLimits(4096, 10.0)
 _POLICY_VIOLATION = 1008
+_TURNS = 8
+"""Requests of one token in progress; more wait for them, not for the threads of all."""
 
 
 class Guard:
@@ -60,6 +64,7 @@ class Guard:
         self._table = table
         self._limits = limits
         self._observe = observe
+        self._turns: dict[str, asyncio.Semaphore] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI 3 has it."""
@@ -87,7 +92,8 @@ class Guard:
                 require_content(head.path, head.headers, body)
                 receive = replayed(body, receive)
             scope.setdefault("state", {})["identity"] = identity
-            await self._app(scope, receive, answering.send)
+            async with self._turn_of(identity, answering.entry):
+                await self._app(scope, receive, answering.send)
         except RefusedError as refused:
             await answering.whole(refused.answer)
         except ConnectionError:
@@ -96,6 +102,12 @@ class Guard:
             # What the application answered already has its line in the log.
             if not answering.has_begun:
                 await answering.whole(json_answer(500, unexpected_body(error)))
+
+    def _turn_of(self, identity: Identity, entry: RouteEntry) -> AbstractAsyncContextManager[None]:
+        """Return what a request waits for, so that one token leaves room for the others."""
+        if entry.is_lasting:
+            return nullcontext()
+        return self._turns.setdefault(identity.name, asyncio.Semaphore(_TURNS))
 
     def _entry_for(self, head: Head, identity: Identity) -> RouteEntry:
         """Return the route that a request means.

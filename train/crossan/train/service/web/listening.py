@@ -92,9 +92,9 @@ def run_service(
     signal.Signals or None
         What ended it.
     """
-    with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as told:
+    with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as ending:
         try:
-            server = _server_of(service, tokens, told)
+            server = _server_of(service, tokens, ending)
             service.start()
             url = url_of(listener)
             with _noted_address(service.folder.address_file, url):
@@ -102,15 +102,15 @@ def run_service(
                 server.run([listener])
         finally:
             service.stop()
-    return told.number
+    return ending.number
 
 
-def _server_of(service: Service, tokens: Tokens, told: ToldToEnd) -> _Server:
+def _server_of(service: Service, tokens: Tokens, ending: ToldToEnd) -> _Server:
     http = service.settings.http
     app = build_app(service)
     guard = guarded(app, service, tokens, service.metrics.on_answer)
     connections = Connections(http, time.monotonic)
-    return _Server(_config(guard, http, connections), told, connections, app)
+    return _Server(_config(guard, http, connections), ending, connections, app)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:
@@ -153,13 +153,13 @@ def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvico
 
 
 class _Server(uvicorn.Server):
-    """Ends when it is told, and looks after connections meanwhile."""
+    """Ends when a signal comes, and looks after connections meanwhile."""
 
     def __init__(
-        self, config: uvicorn.Config, told: ToldToEnd, connections: Connections, app: FastAPI
+        self, config: uvicorn.Config, ending: ToldToEnd, connections: Connections, app: FastAPI
     ) -> None:
         super().__init__(config)
-        self._told = told
+        self._ending = ending
         self._connections = connections
         self._streams: Streams = app.state.streams
 
@@ -172,7 +172,7 @@ class _Server(uvicorn.Server):
         """Return whether to end."""
         if counter % _TICKS_A_LOOK == 0:
             self._connections.end_late()
-        return await super().on_tick(counter) or self._told.is_set()
+        return await super().on_tick(counter) or self._ending.is_set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is in progress, and end."""

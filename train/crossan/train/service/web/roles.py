@@ -6,11 +6,12 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-__all__ = ["Role", "requires", "role_of"]
+__all__ = ["Role", "is_lasting", "lasting", "requires", "role_of"]
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _ATTRIBUTE = "crossan_role"
+_LASTING = "crossan_is_lasting"
 
 
 class Role(StrEnum):
@@ -50,3 +51,14 @@ def role_of(endpoint: Callable[..., Any]) -> Role | None:
     """Return the role that a route's function declares, None where it declares none."""
     role = getattr(endpoint, _ATTRIBUTE, None)
     return role if isinstance(role, Role) else None
+
+
+def lasting(endpoint: EndpointT) -> EndpointT:
+    """Mark a route whose answers go on for as long as the client likes."""
+    setattr(endpoint, _LASTING, True)
+    return endpoint
+
+
+def is_lasting(endpoint: Callable[..., Any]) -> bool:
+    """Return whether a route's answers go on for as long as the client likes."""
+    return getattr(endpoint, _LASTING, False)

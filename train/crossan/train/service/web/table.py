@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute, Route, compile_path
 
-from crossan.train.service.web.roles import Role, role_of
+from crossan.train.service.web.roles import Role, is_lasting, role_of
 
 __all__ = ["RouteEntry", "RouteTable"]
 
@@ -22,6 +22,8 @@ class RouteEntry:
     methods: frozenset[str]
     role: Role | None
     """None refuses every caller."""
+    is_lasting: bool = False
+    """Whether its answers go on for as long as the client likes."""
 
 
 class RouteTable:
@@ -42,7 +44,12 @@ class RouteTable:
         for route in routes:
             if not isinstance(route, Route):
                 continue
-            entry = RouteEntry(route.path, frozenset(route.methods or ()), role_of(route.endpoint))
+            entry = RouteEntry(
+                route.path,
+                frozenset(route.methods or ()),
+                role_of(route.endpoint),
+                is_lasting(route.endpoint),
+            )
             if "{" in route.path:
                 self._patterns.append((compile_path(route.path)[0], entry))
             else:

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from crossan.cache_schema.errors import CrossanError
 from crossan.train.service.server import Service
 from crossan.train.service.web.following import Event, QueueWatch, RunWatch
-from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.roles import Role, lasting, requires
 from crossan.train.service.web.routes.runs import RunId
 from crossan.train.service.web.streams import Streams
 from crossan.train.service.web.views import ERRORS
@@ -46,6 +46,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/v1/runs/{run_id}/events", response_class=Response)
     @requires(Role.READ)
+    @lasting
     async def follow_run(request: Request, run_id: RunId, last_id: _LastId = None) -> Response:
         """Send ``state``, ``log`` and ``curve`` of a run as they change, and ``end`` at its end."""
         if last_id == RunWatch.LAST_ID:
@@ -57,6 +58,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("/v1/events", response_class=Response)
     @requires(Role.READ)
+    @lasting
     async def follow_queue(request: Request) -> Response:
         """Send ``run`` whenever a run of the queue changes."""
         streams: Streams = request.app.state.streams
