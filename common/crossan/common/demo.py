@@ -74,6 +74,22 @@ def demo(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = 0,
+    is_service: Annotated[
+        bool,
+        typer.Option(
+            "--service",
+            help="Show the training service instead: two nights, and what it recommends.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = False,
+    keep: Annotated[
+        bool,
+        typer.Option(
+            "--keep",
+            help="Leave the server of --service running.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole pipeline on the built-in sample: media, stores, a trained model, a report.
@@ -81,9 +97,17 @@ def demo(
     Examples
     --------
     crossan demo --out demo
+    crossan demo --service --out nightly
     """
+    if keep and not is_service:
+        raise UsageError("--keep: expected --service with it, found none")
     start = time.monotonic()
     _prepare(out)
+    if is_service:
+        from crossan.common.service_demo import run_service_demo
+
+        run_service_demo(out, seed, keep=keep, as_json=as_json)
+        return
     for command in _commands(out, seed):
         _run(command)
     results = {name: _read_result(out / "runs" / name) for name in ("crossan", "shuffled")}
