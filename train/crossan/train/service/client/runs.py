@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,17 +39,10 @@ from crossan.train.service.client.options import (
     client_of,
 )
 
-if TYPE_CHECKING:
-    from crossan.train.service.client.events import Event
-    from crossan.train.service.client.http import Client
-
 __all__ = ["app"]
 
 app = typer.Typer(help="The queue of a training service.", **app_settings())
 
-_FAILED = 1
-"""Exit code where a run that was waited for did not succeed."""
-_LARGEST_TAIL = 256 * 1024
 
 _RunNumber = Annotated[int, typer.Argument(metavar="RUN", min=1, help="Number of the run.")]
 _Wait = Annotated[
@@ -102,6 +95,9 @@ def submit(
     """
     import secrets
 
+    from crossan.train.service.client.printing import print_run
+    from crossan.train.service.client.waiting import finish
+
     training = Training(
         dataset, recipe, config, assignments, stores, seed, init, refit, label,
         RunLimits(cpus, memory_gib, gpus, hours, silent_minutes),
@@ -111,11 +107,11 @@ def submit(
     run = client.post("/v1/runs", spec, key=key or secrets.token_urlsafe(16))
     if should_wait:
         note(f"run {run['id']} is {run['state']}")
-        _finish(client, run["id"], as_json=as_json)
+        finish(client, run["id"], as_json=as_json)
     elif as_json:
         print_json(run)
     else:
-        _print_run(run)
+        print_run(run)
 
 
 @add_command(app, "ls")
@@ -192,15 +188,18 @@ def show(
     --------
     crossan runs show 12 --data service
     """
+    from crossan.train.service.client.printing import print_run
+    from crossan.train.service.client.waiting import finish
+
     client = client_of(server, folder, token_file)
     if should_wait:
-        _finish(client, run_id, as_json=as_json)
+        finish(client, run_id, as_json=as_json)
         return
     run = client.get(f"/v1/runs/{run_id}")
     if as_json:
         print_json(run)
     else:
-        _print_run(run)
+        print_run(run)
 
 
 @add_command(app, "logs")
@@ -278,40 +277,6 @@ def cancel(
         print_text(f"run {run['id']} is {run['state']}")
 
 
-def _finish(client: Client, run_id: int, *, as_json: bool) -> None:
-    """Wait for a run, print it, and end with 1 where it did not succeed."""
-    from crossan.train.service.client.events import follow_run
-
-    for event in follow_run(client, run_id):
-        _note_event(event)
-    run = client.get(f"/v1/runs/{run_id}")
-    if as_json:
-        print_json(run)
-    else:
-        _print_run(run)
-    if run["state"] not in {"succeeded", "skipped"}:
-        raise typer.Exit(_FAILED)
-
-
-def _note_event(event: Event) -> None:
-    """Say on stderr how a run comes along."""
-    if event.name == "state":
-        note(f"run {event.content['id']} is {event.content['state']}")
-    elif event.name == "curve":
-        line = event.content
-        value = (line.get("valid") or {}).get("ndcg@10")
-        words = [f"epoch {line.get('epoch')}"]
-        words += [] if value is None else [f"validation NDCG@10 {value:.4f}"]
-        words += ["best so far"] if line.get("is_best") else []
-        note(", ".join(words))
-
-
 def _print_piece(text: str) -> None:
     # Not print_text, which breaks lines: a log stays as it was written.
     print(printable_lines(text), end="", flush=True)
-
-
-def _print_run(run: dict[str, Any]) -> None:
-    from crossan.train.service.client.printing import print_run
-
-    print_run(run)
