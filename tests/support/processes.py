@@ -15,14 +15,18 @@ _PERIOD_S = 0.05
 _CALLS = "open,openat,openat2,creat,connect,bind,socket,sendto,sendmsg,execve"
 
 
+def process_ids():
+    """Return the ids of all processes of this machine."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
 def descendants(process):
     """Return the process ids of all living children of a process, and of theirs, parents first."""
     children = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            state, parent = _state_and_parent(int(folder.name))
-            if state not in ("", "Z"):
-                children.setdefault(parent, []).append(int(folder.name))
+    for one in process_ids():
+        state, parent = _state_and_parent(one)
+        if state not in ("", "Z"):
+            children.setdefault(parent, []).append(one)
     found = [process]
     for known in found:
         found += children.get(known, [])

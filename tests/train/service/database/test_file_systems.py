@@ -34,7 +34,10 @@ def test_a_database_on_a_network_file_system_is_refused(tmp_path, monkeypatch, k
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
     with pytest.raises(UsageError, match=f"expected a folder on a disk of this machine, found one on {kind}") as caught:  # fmt: skip
         Database(tmp_path / "d")
-    assert caught.value.remedy == "Name a folder on a local disk for it: crossan serve --set local=FOLDER"
+    assert (
+        caught.value.remedy
+        == "Name a folder on a local disk for it: crossan serve --set local=FOLDER"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

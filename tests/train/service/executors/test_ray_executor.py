@@ -1,5 +1,7 @@
 """The executor of Ray against a cluster whose answers the test gives, with real shims."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from crossan.train.service.executors import Attempt, Job, ray_jobs
 from crossan.train.service.executors.jobs_api import JobStatus
 from crossan.train.service.executors.marked import marked
 from crossan.train.service.executors.ray_jobs import RayExecutor
+from support.processes import command_line, process_ids
 from support.started import wait_until
 
 
@@ -73,7 +76,7 @@ def end_of(executor, attempt, handle):
         return not sightings[-1].is_alive
 
     wait_until(has_ended, "the attempt to end", pause=0.05)
-    assert not marked(attempt.marker)
+    wait_until(lambda: not marked(attempt.marker), "all its processes to end", pause=0.05)
     return sightings[-1].outcome
 
 
@@ -130,11 +133,10 @@ def test_a_job_whose_guard_is_killed_is_lost_with_all_its_processes(executor, jo
     handle = executor.start(attempt, job_of("import time; print('on', flush=True); time.sleep(60)"))
     wait_until(lambda: (attempt.folder / "output.log").exists(), "the program", pause=0.05)
 
-    for guard in {
-        process for process in _all_processes() if "executors.guard" in " ".join(process.cmdline())
-    }:
-        if attempt.marker in guard.cmdline():
-            guard.kill()
+    for process in process_ids():
+        command = command_line(process)
+        if "executors.guard" in command and attempt.marker in command:
+            os.kill(process, signal.SIGKILL)
 
     # The shim ends by the file that the server leaves; nobody of ours cancelled the run.
     assert end_of(executor, attempt, handle).reason == "lost"
@@ -151,16 +153,3 @@ def test_a_server_that_is_restarted_finds_its_job_again(executor, jobs, tmp_path
     (tmp_path / "go").touch()
 
     assert end_of(later, attempt, None).exit_code == 0
-
-
-def _all_processes():
-    import psutil
-
-    alive = []
-    for process in psutil.process_iter():
-        try:
-            process.cmdline()
-        except psutil.Error:
-            continue
-        alive.append(process)
-    return alive

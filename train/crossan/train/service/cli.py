@@ -156,8 +156,12 @@ def _settings(
 def _serve(
     settings: ServiceSettings, folder: ServiceFolder, restore: str | None, *, as_json: bool
 ) -> None:
+    import gc
     import signal
 
+    # What a server imports stays until it ends: looking through it again and again, as objects
+    # come, would take a tenth of the time until the first answer.
+    gc.disable()
     from crossan.train.service.database.backups import explain
     from crossan.train.service.server import Service
     from crossan.train.service.server.logs import start_logging
@@ -177,6 +181,8 @@ def _serve(
             note(line)
 
     def print_address(url: str) -> None:
+        gc.freeze()
+        gc.enable()
         _print_address(url, folder, token_path, as_json=as_json)
 
     if run_service(service, tokens, listener, print_address) is signal.SIGINT:

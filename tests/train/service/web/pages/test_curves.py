@@ -60,8 +60,8 @@ def test_points_lie_where_the_ticks_say():
 def test_any_numbers_can_be_drawn(values):
     svg = draw(Curve("Loss", tuple(enumerate(values, 1))))
     for x, y in points_of(svg):
-        assert 0 <= x <= 560
-        assert 0 <= y <= 240
+        assert 0 <= x <= 460
+        assert 0 <= y <= 230
     assert 2 <= len(ticks_of(svg, "y")) <= 9
     assert "nan" not in svg
     assert Page(svg).all("path")
@@ -76,5 +76,5 @@ def test_what_is_not_finite_is_left_out():
 def test_a_long_training_is_drawn_with_few_points_and_its_last_one():
     svg = draw(Curve("Loss", tuple((number, float(number)) for number in range(1, 12_346))))
     assert len(points_of(svg)) <= 402
-    assert points_of(svg)[-1][0] == 546.0
+    assert points_of(svg)[-1][0] == 446.0
     assert len(svg) < 20_000

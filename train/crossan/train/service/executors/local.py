@@ -71,11 +71,10 @@ class LocalExecutor:
 
     def look(self, attempt: Attempt, handle: str | None) -> Sighting:
         """Return how an attempt is, and end it where its shim is dead."""
-        outcome = read_outcome(attempt.folder)
-        if outcome is None and self._is_alive(attempt, handle):
+        # The outcome is the last that a shim writes, so it is read once the shim has ended.
+        if self._is_alive(attempt, handle):
             return Sighting(is_alive=True)
-        # Its last act may have been to write the outcome, since we looked.
-        outcome = outcome or read_outcome(attempt.folder)
+        outcome = read_outcome(attempt.folder)
         if outcome is None:
             # A shim that has not yet taken its attempt never may: only one may write this file.
             attempt.folder.mkdir(parents=True, exist_ok=True)

@@ -267,6 +267,7 @@ def main(folder: str) -> None:
     os.dup2(empty, 0)
     os.dup2(empty, 1)
     shim.run()
+    os._exit(0)  # at once: whoever reads the outcome expects nothing of the attempt to live
 
 
 if __name__ == "__main__":

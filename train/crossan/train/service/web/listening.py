@@ -85,7 +85,7 @@ def run_service(
     listener
         Where requests come in. It is closed at the end.
     on_start
-        Told of the server's address once it answers.
+        Told of the server's address once requests are taken there.
 
     Returns
     -------
@@ -94,24 +94,23 @@ def run_service(
     """
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="requests") as told:
         try:
+            server = _server_of(service, tokens, told)
             service.start()
             url = url_of(listener)
             with _noted_address(service.folder.address_file, url):
                 on_start(url)
-                _serve_until(told, service, tokens, listener)
+                server.run([listener])
         finally:
             service.stop()
     return told.number
 
 
-def _serve_until(
-    told: ToldToEnd, service: Service, tokens: Tokens, listener: socket.socket
-) -> None:
+def _server_of(service: Service, tokens: Tokens, told: ToldToEnd) -> _Server:
     http = service.settings.http
     app = build_app(service)
     guard = guarded(app, service, tokens, service.metrics.on_answer)
     connections = Connections(http, time.monotonic)
-    _Server(_config(guard, http, connections), told, connections, app).run([listener])
+    return _Server(_config(guard, http, connections), told, connections, app)
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> UsageError:

@@ -39,7 +39,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     for name in _PYDANTICS:
         schemas.pop(name, None)
-    schemas.setdefault("ErrorView", ErrorView.model_json_schema(ref_template=_REFERENCE))
+    error = ErrorView.model_json_schema(ref_template=_REFERENCE)
+    schemas |= error.pop("$defs")
+    schemas["ErrorView"] = error
     schema["components"]["responses"] = {
         str(status): {
             "description": answer["description"],

@@ -105,7 +105,7 @@ class RunPage(_View):
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorView, "description": text}
+    status: {"description": text}
     for status, text in {
         401: "No token, or a wrong one.",
         403: "The token's role is too low, or a page of another site asks.",
@@ -118,4 +118,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         507: "The disk is full.",
     }.items()
 }
-"""Answers that any route may give."""
+"""Answers that any route may give.
+
+Their shape, an `ErrorView`, is said once by the document: with a model here, FastAPI would make nine
+validators for each route while the server starts.
+"""

@@ -13,7 +13,7 @@ from crossan.train.service.web.pages.words import figure
 
 __all__ = ["Curve", "curves_of", "draw"]
 
-_WIDTH, _HEIGHT = 560, 240
+_WIDTH, _HEIGHT = 460, 230
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 18, 40
 _MOST_POINTS = 400
 """Points drawn at most; of more, every n-th is, and the best and the last."""

@@ -76,7 +76,8 @@ def model_page(
     moves
         Those to this version, the newest first.
     """
-    card = {name: value for name, value in model.card.items() if name != "figures"}
+    shown_apart = {"figures", "sha256"}
+    card = {name: value for name, value in model.card.items() if name not in shown_apart}
     return view.render(
         "model",
         model=model,
@@ -86,6 +87,7 @@ def model_page(
         trained_on=_trained_on(model.card),
         is_refitted=bool(model.card.get("served", {}).get("is_refitted")),
         card=flat(card),
+        files=flat(model.card.get("sha256", {})),
     )
 
 

@@ -40,11 +40,12 @@ def night_page(view: View, night: NightRow, steps: Sequence[RunRow]) -> str:
     steps
         Its runs, in the order in which they run.
     """
-    gates = [run.result for run in steps if run.step is Step.GATE]
+    gate = next((run for run in steps if run.step is Step.GATE), None)
     return view.render(
         "night",
         night=night,
         steps=steps,
-        verdict=verdict_of(gates[0]) if gates else None,
+        verdict=None if gate is None else verdict_of(gate.result),
+        unjudged="" if gate is None else gate.reason,
         spec=flat(night.spec),
     )
