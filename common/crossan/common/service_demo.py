@@ -33,11 +33,9 @@ _SETTINGS = (
     "model.kind=frozen",
     "model.fusion=concat",
     "model.width=32",
-    "model.id_embedding=true",
     "optimiser.lr=3e-3",
-    "optimiser.id_lr=1e-2",
-    "batch_size=256",
-    "max_epochs=3",
+    "batch_size=128",
+    "max_epochs=6",
 )
 _NEW_ITEMS, _NEW_USERS, _CLICKS_EACH = 10, 100, 5
 _WORDS = ("anchor", "lighthouse", "tide", "deck", "harbour", "sail")

@@ -1,8 +1,8 @@
 """Telling people that a night failed or was held back, once each, whatever happens meanwhile.
 
-A message is written down in the transaction that ends the night, so that a restart loses none. It is
-sent again until it was taken, and that is written down, too: only a server that is killed between the
-two sends it twice, under the same id.
+A message is written down in the transaction that ends the night, so that a restart loses none. It
+is sent again until it was taken, and that is written down, too: only a server that is killed
+between the two sends it twice, under the same id.
 """
 
 from __future__ import annotations

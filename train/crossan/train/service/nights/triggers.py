@@ -170,7 +170,7 @@ class Triggers:
         changes: dict[str, Any] = {}
         is_due = bool(trigger.state.get("is_due"))
         if due is not None and due <= now:
-            # Never before the time that has just come: a clock that is put back fires nothing twice.
+            # After the time that has just come: a clock that is put back fires nothing twice.
             changes["next_time"] = next_time(spec.cron, spec.timezone, max(now, due))
             is_due = True
         changes["state"] = {**trigger.state, "is_due": is_due}

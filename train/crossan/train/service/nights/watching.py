@@ -1,7 +1,7 @@
 """What triggers wait for, told from one look at the dataset, its stores and its inbox.
 
-A look reads a few small files and loads no NumPy. What a trigger has seen is a small JSON object that
-is kept with it, so that a restart forgets nothing:
+A look reads a few small files and loads no NumPy. What a trigger has seen is a small JSON object
+that is kept with it, so that a restart forgets nothing:
 
 - ``seen``: what it last fired for, or what there was when it was made;
 - ``now``: what the latest look showed, and ``since``: when that first looked so.
