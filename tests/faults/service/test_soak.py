@@ -83,7 +83,8 @@ def test_memory_and_descriptors_stay_flat_and_nothing_is_lost(tmp_path, record_p
     assert sorted(runs) == submitted
     assert {run["state"] for run in runs.values()} == {"succeeded"}
     assert kills >= 1
-    assert sum(run["attempt"] - 1 for run in runs.values()) == kills
+    # A kill may meet a program in the moment in which it ends by itself.
+    assert kills - 1 <= sum(run["attempt"] - 1 for run in runs.values()) <= kills
     assert late[0] - early[0] < 10 * MIB
     assert late[1] - early[1] <= 8
     assert server.stop() == 0
