@@ -228,7 +228,7 @@ def _recommended(server: _Server, night: dict[str, Any]) -> list[dict[str, Any]]
     deadline = time.monotonic() + _SERVER_SECONDS
     while time.monotonic() < deadline:
         try:
-            answer = server.ask("/v1/recommend", {"history": list(_HISTORY), "top": 10})
+            answer = server.ask("/v1/recommend", {"history": list(_HISTORY), "top": 20})
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise
