@@ -43,12 +43,12 @@ OPEN = [
 ]
 
 
-@pytest.mark.parametrize("annotation", CLOSED, ids=str)
+@pytest.mark.parametrize("annotation", CLOSED)
 def test_values_out_of_a_list_are_closed(annotation):
     assert open_settings(create_model("Made", __base__=Settings, one=(annotation, ...))) == set()
 
 
-@pytest.mark.parametrize("annotation", OPEN, ids=str)
+@pytest.mark.parametrize("annotation", OPEN)
 def test_whatever_may_hold_text_is_open(annotation):
     assert open_settings(create_model("Made", __base__=Settings, one=(annotation, ...))) == {"one"}
 
