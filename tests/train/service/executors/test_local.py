@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -45,6 +46,13 @@ def test_a_program_gets_its_surroundings(case, monkeypatch):
     assert path.split(":")[0] == str(Path(sys.executable).parent)
     assert (typed, interrupt) == ("", "default_int_handler")
     assert descriptors == [0, 1, 2, 3]  # the last is that of the listing itself
+
+
+def test_no_variable_of_ours_sets_what_the_spec_does_not_say(case, monkeypatch):
+    monkeypatch.setenv("CROSSAN_MODEL__KIND", "sasrec")
+    monkeypatch.setenv("CROSSAN_ALLOW_CODE", "1")
+    case.start("import os; print([n for n in os.environ if n.startswith('CROSSAN_')])").end()
+    assert sorted(ast.literal_eval(case.output)) == ["CROSSAN_ATTEMPT", "CROSSAN_HEARTBEAT"]
 
 
 def test_devices_are_those_that_the_server_may_use(case, monkeypatch):

@@ -145,8 +145,12 @@ def _as_json(job: Job) -> dict[str, Any]:
 
 def _environment(attempt: Attempt, job: Job) -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
+    # A variable of ours that the operator's shell has would set what the spec does not say.
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("CROSSAN_")
+    }
     return {
-        **os.environ,
+        **inherited,
         # A service manager starts the server with a PATH that lacks our commands.
         "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "OMP_NUM_THREADS": str(job.cpus),
