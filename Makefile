@@ -21,10 +21,10 @@ lint: $(VENV)/.installed-dev
 
 check: lint test
 
-# The lowest versions that pyproject.toml allows, on the tests that extract, store and train from end to end.
+# The lowest versions that pyproject.toml allows, on the tests that extract, store and train from end to end, and those of the service's door.
 # Deprecation warnings of old releases are no faults of ours.
 test-lowest: $(LOWEST)/.installed
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets/test_importers.py tests/common/datasets/test_tables.py tests/common/datasets/test_updating.py tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(LOWEST)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder -o filterwarnings= tests/common/config tests/common/datasets/test_importers.py tests/common/datasets/test_tables.py tests/common/datasets/test_updating.py tests/extract/media/test_decoders.py tests/integration/test_extract_cli.py tests/integration/test_train_cli.py tests/train/service/nights tests/train/service/web/test_guard.py tests/train/service/web/test_runs.py
 
 # The fault tests at their full counts: about an hour on two cores; docs/benchmarks/faults.md holds a result. Then every other test
 # that tries fewer times in the ordinary suite.
@@ -69,6 +69,6 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 # What the tests themselves need has no floors to try: it comes in the versions of constraints.txt.
 $(LOWEST)/.installed: pyproject.toml constraints.txt constraints-lowest.txt
 	$(PYTHON) -m venv $(LOWEST)
-	$(LOWEST)/bin/pip install --quiet -c constraints-lowest.txt -e '.[extract,report,s3,optuna]'
+	$(LOWEST)/bin/pip install --quiet -c constraints-lowest.txt -e '.[extract,report,s3,optuna,service]'
 	$(LOWEST)/bin/pip install --quiet -c constraints.txt pytest pytest-timeout pytest-xdist hypothesis
 	touch $@
