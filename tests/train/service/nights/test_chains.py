@@ -63,7 +63,7 @@ def test_the_last_run_ends_the_night_in_one_line(office):
     ended = office.nights.get(night.id)
     assert (ended.state, ended.ended) == (NightState.PROMOTED, office.clock())
     assert ended.summary == (
-        "promoted model 12: NDCG@10 4.31 -> 4.35 (+0.04, [0.00, 0.09]), 10 new items,"
+        "promoted model 12: NDCG@10 0.0431 -> 0.0435 (+0.0004, [0.0000, 0.0009]), 10 new items,"
         " 512 interactions, 12 min"
     )
 
@@ -72,7 +72,7 @@ def test_a_first_model_has_nothing_to_be_compared_with(office):
     night = begin(office)
     results = {"train": {"test": {"ndcg@10": 0.0431}}, "promote": {"version": 1}}
     ended = office.end_night(night, results)
-    assert ended.summary == "promoted model 1: NDCG@10 4.31, 0 s"
+    assert ended.summary == "promoted model 1: NDCG@10 0.0431, 0 s"
 
 
 def test_a_gate_that_holds_back_is_no_failure(office):

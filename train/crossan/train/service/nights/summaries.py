@@ -63,15 +63,14 @@ def _held_back(runs: Iterable[RunRow]) -> str | None:
 
 
 def _figures(runs: Iterable[RunRow]) -> list[str]:
-    """Return the figures of a night in words, in percent as tables of papers have them."""
+    """Return the figures of a night in words, as the commands and the pages have them."""
     gate = _result(runs, Step.GATE).get("all")
     if isinstance(gate, Mapping):
-        low, high = (100 * end for end in gate["interval"])
-        difference = 100 * gate["difference"]
-        moved = f"{100 * gate['production']:.2f} -> {100 * gate['candidate']:.2f}"
-        return [f"NDCG@10 {moved} ({difference:+.2f}, [{low:.2f}, {high:.2f}])"]
+        low, high = gate["interval"]
+        moved = f"{gate['production']:.4f} -> {gate['candidate']:.4f}"
+        return [f"NDCG@10 {moved} ({gate['difference']:+.4f}, [{low:.4f}, {high:.4f}])"]
     test = _result(runs, Step.TRAIN).get("test")
-    return [f"NDCG@10 {100 * test['ndcg@10']:.2f}"] if isinstance(test, Mapping) else []
+    return [f"NDCG@10 {test['ndcg@10']:.4f}"] if isinstance(test, Mapping) else []
 
 
 def _gains(runs: Iterable[RunRow]) -> list[str]:
