@@ -26,7 +26,7 @@ def training(**more):
 
 def test_what_was_not_given_has_the_default_of_the_spec():
     assert RunSpec.model_validate(training().spec()) == RunSpec(dataset="shop")
-    night = night_spec(training(), None, no_update=False, margin=None, alias="production")
+    night = night_spec(training(), None, no_update=False, gate={}, alias="production")
     assert NightSpec.model_validate(night) == NightSpec(dataset="shop")
 
 
@@ -100,10 +100,14 @@ def test_a_trigger_without_one_kind_is_refused(given):
 
 def test_a_night_of_a_trigger():
     night = night_spec(
-        training(label="x"), "text,image", no_update=True, margin=0.01, alias="canary"
+        training(label="x"),
+        "text,image",
+        no_update=True,
+        gate={"margin": 0.01, "cold_margin": None},
+        alias="canary",
     )
     spec = NightSpec.model_validate(night)
     assert [one.value for one in spec.extract] == ["text", "image"]
     assert (spec.update, spec.gate.margin, spec.alias, spec.label) == (False, 0.01, "canary", "x")
     with pytest.raises(UsageError, match="--extract smell"):
-        night_spec(training(), "smell", no_update=True, margin=None, alias="a")
+        night_spec(training(), "smell", no_update=True, gate={}, alias="a")

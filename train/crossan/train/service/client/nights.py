@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -40,7 +41,7 @@ from crossan.train.service.client.options import (
     client_of,
 )
 
-__all__ = ["Alias", "Extract", "Margin", "NoUpdate", "app", "night_spec"]
+__all__ = ["Alias", "ColdMargin", "Extract", "Margin", "NoUpdate", "app", "night_spec"]
 
 app = typer.Typer(help="Nights: from new data to a model in production.", **app_settings())
 
@@ -72,6 +73,16 @@ Margin = Annotated[
         rich_help_panel=Panel.SETTINGS,
     ),
 ]
+ColdMargin = Annotated[
+    float | None,
+    typer.Option(
+        "--cold-margin",
+        min=0,
+        max=1,
+        help="The same for users whose target no training part holds.",
+        rich_help_panel=Panel.SETTINGS,
+    ),
+]
 Alias = Annotated[
     str,
     typer.Option(
@@ -85,7 +96,12 @@ _NightNumber = Annotated[int, typer.Argument(metavar="NIGHT", min=1, help="Numbe
 
 
 def night_spec(
-    training: Training, extract: str | None, *, no_update: bool, margin: float | None, alias: str
+    training: Training,
+    extract: str | None,
+    *,
+    no_update: bool,
+    gate: Mapping[str, float | None],
+    alias: str,
 ) -> dict[str, Any]:
     """Return the spec of a night that options describe.
 
@@ -93,8 +109,10 @@ def night_spec(
     ----------
     training
         What it trains.
-    extract, no_update, margin, alias
+    extract, no_update, alias
         As their options say.
+    gate
+        Margins by their names in the spec, None for its own.
 
     Raises
     ------
@@ -106,9 +124,8 @@ def night_spec(
     spec = training.spec() | {"update": not no_update, "alias": alias}
     if extract is not None:
         spec["extract"] = [one.value for one in parse_modalities(extract, "--extract")]
-    if margin is not None:
-        spec["gate"] = {"margin": margin}
-    return spec
+    given = {name: value for name, value in gate.items() if value is not None}
+    return spec | ({"gate": given} if given else {})
 
 
 @add_command(app, "begin")
@@ -124,6 +141,7 @@ def begin(
     init: Init = None,
     refit: Refit = None,
     margin: Margin = None,
+    cold_margin: ColdMargin = None,
     alias: Alias = "production",
     label: Label = "",
     cpus: Cpus = 1,
@@ -146,7 +164,13 @@ def begin(
         dataset, recipe, config, assignments, stores, seed, init, refit, label,
         RunLimits(cpus, memory_gib, gpus, hours, silent_minutes),
     )  # fmt: skip
-    spec = night_spec(training, extract, no_update=no_update, margin=margin, alias=alias)
+    spec = night_spec(
+        training,
+        extract,
+        no_update=no_update,
+        gate={"margin": margin, "cold_margin": cold_margin},
+        alias=alias,
+    )
     night = client_of(server, folder, token_file).post("/v1/nights", spec)
     if as_json:
         print_json(night)

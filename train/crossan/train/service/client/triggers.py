@@ -15,7 +15,14 @@ from crossan.common.console import (
     print_json,
     print_text,
 )
-from crossan.train.service.client.nights import Alias, Extract, Margin, NoUpdate, night_spec
+from crossan.train.service.client.nights import (
+    Alias,
+    ColdMargin,
+    Extract,
+    Margin,
+    NoUpdate,
+    night_spec,
+)
 from crossan.train.service.client.options import (
     Config,
     Cpus,
@@ -145,6 +152,7 @@ def add(
     init: Init = None,
     refit: Refit = None,
     margin: Margin = None,
+    cold_margin: ColdMargin = None,
     alias: Alias = "production",
     label: Label = "",
     cpus: Cpus = 1,
@@ -168,7 +176,13 @@ def add(
         dataset, recipe, config, assignments, stores, seed, init, refit, label,
         RunLimits(cpus, memory_gib, gpus, hours, silent_minutes),
     )  # fmt: skip
-    night = night_spec(training, extract, no_update=no_update, margin=margin, alias=alias)
+    night = night_spec(
+        training,
+        extract,
+        no_update=no_update,
+        gate={"margin": margin, "cold_margin": cold_margin},
+        alias=alias,
+    )
     spec = {"name": name, "night": night, **_kind_of(cron, timezone, modality, grown_by)}
     trigger = client_of(server, folder, token_file).post("/v1/triggers", spec)
     if as_json:
