@@ -70,6 +70,7 @@ def test_a_training_beats_in_its_steps_and_while_it_ranks(tmp_path, file, monkey
     """Every look at the clock is a second later: then each call of `beat` touches the file."""
     callers, now = set(), iter(range(1, 10**9))
     monkeypatch.setattr(heartbeat, "monotonic", lambda: next(now))
+    monkeypatch.setattr(heartbeat, "_next_beat_at", 0.0)
     touched = heartbeat.Path.touch
 
     def touch(path):

@@ -99,6 +99,7 @@ def run_service_demo(out: Path, seed: int, *, keep: bool, as_json: bool) -> None
         nights.append(_ended(server, 2))
         _run(["crossan", "nights", "ls", "--data", data])
         _run(["crossan", "models", "ls", "--data", data])
+        heading(f"POST {server.url}/v1/recommend  history: {', '.join(_HISTORY)}")
         items = _recommended(server, nights[-1])
         _report(server, nights, items, time.monotonic() - start, keep=keep, as_json=as_json)
     if not any(item["item_id"].startswith("new") for item in items):
@@ -255,7 +256,6 @@ def _report(
             {"nights": summaries, "items": items, "dashboard": server.url, "seconds": seconds}
         )
     else:
-        heading(f"POST {server.url}/v1/recommend  history: {', '.join(_HISTORY)}")
         columns = [Column("item"), Column("title"), Column("score", is_number=True)]
         rows = [[item["item_id"], item["title"] or "", f"{item['score']:.3f}"] for item in items]
         print_table(columns, rows)
