@@ -10,6 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from crossan.common.code_names import names_code
@@ -21,6 +22,7 @@ _CLOSED_CLASSES = (bool, int, float, types.NoneType)
 _SEQUENCES = {tuple, list, frozenset, set}
 
 
+@cache  # of classes, which do not change while a server runs; the walk takes half of a submission
 def open_settings(settings_class: type[Settings]) -> frozenset[str]:
     """Return the dotted names of settings that may hold free text, in any of the kinds."""
     return frozenset(
