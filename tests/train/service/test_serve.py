@@ -57,6 +57,16 @@ def test_it_says_where_it_listens_and_a_token_of_its_file_passes(folders):
     assert not address_file.exists()
 
 
+def test_a_root_that_is_not_there_is_said(folders):
+    process, _ = started(folders, "--root", folders / "rots")
+
+    process.terminate()
+    _, said = process.communicate(timeout=CEILING_S)
+    assert process.returncode == 0, said
+    assert f"root {folders / 'rots'}: there is no such folder now" in said
+    assert f"root {folders / 'roots'}:" not in said
+
+
 def test_ctrl_c_ends_it_as_it_ends_other_commands(folders):
     process, _ = started(folders)
 

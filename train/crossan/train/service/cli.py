@@ -176,6 +176,10 @@ def _serve(
     tokens = load_tokens(token_path)
     listener = listening_socket(settings.host, settings.port)
     service = Service(settings, folder.path, restore_from=restore)
+    for name in settings.roots:
+        # It may be mounted later; a mistyped one would look like a root without datasets.
+        if not Path(name).expanduser().is_dir():
+            note(f"root {name}: there is no such folder now, so none of its datasets is served")
     if service.restored is not None:
         for line in explain(service.restored):
             note(line)
