@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from crossan.train.features.interface import Features
+from crossan.train.features.interface import HiddenStates
 
 __all__ = ["last_layers"]
 
@@ -15,7 +15,7 @@ _ITEMS_PER_BLOCK = 1024
 
 
 @torch.no_grad()
-def last_layers(features: Features) -> Tensor:
+def last_layers(features: HiddenStates) -> Tensor:
     """Return the highest kept hidden state of every item, modalities side by side.
 
     Each modality's is divided by its length, so that none outweighs the others by
