@@ -47,7 +47,6 @@ from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import (
     RunSettings,
     SequenceSettings,
-    kept_layers,
 )
 
 __all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
@@ -232,7 +231,7 @@ def _stored_states(
 ) -> StoredStates:
     permuted = settings.features.permute_seed
     seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
-    return StoredStates(served.stores, served.kept.item_ids, kept_layers(settings.model), seeds)
+    return StoredStates(served.stores, served.kept.item_ids, settings.model.kept_layers(), seeds)
 
 
 def _load_features(

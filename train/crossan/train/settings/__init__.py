@@ -15,7 +15,6 @@ from crossan.train.settings.content import (
     IndsanSettings,
     InterModalSettings,
     gate_temperature,
-    kept_layers,
 )
 from crossan.train.settings.counting import (
     BigramSettings,
@@ -24,22 +23,23 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
+from crossan.train.settings.graphs import GraphSettings
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
     SasrecSettings,
     SequenceSettings,
 )
+from crossan.train.settings.objective import ObjectiveSettings
+from crossan.train.settings.optimiser import OptimiserSettings
 from crossan.train.settings.run import (
     CheckpointSettings,
     DataSettings,
     FeatureSettings,
     HistoryMask,
-    ObjectiveSettings,
-    OptimiserSettings,
     RunSettings,
-    learns_from_triples,
 )
+from crossan.train.settings.run_defaults import learns_from_triples, run_defaults_of
 from crossan.train.settings.triples import TripleSettings, VbprSettings
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "DataSettings",
     "FeatureSettings",
     "FrozenSettings",
+    "GraphSettings",
     "HiddenStateSettings",
     "HistoryMask",
     "HybridSettings",
@@ -71,6 +72,6 @@ __all__ = [
     "TripleSettings",
     "VbprSettings",
     "gate_temperature",
-    "kept_layers",
     "learns_from_triples",
+    "run_defaults_of",
 ]
