@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ _BACKLOG = 1024
 _TICKS_A_LOOK = 10
 """Of uvicorn's loop, ten a second."""
 _LARGEST_HEAD = 32 * 1024
+_TURN_SECONDS = 0.001
+"""For so long one thread may keep the interpreter while others want it.
+
+By default 5 ms, which the loop would wait for after each of its steps while a thread computes.
+"""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -97,7 +103,7 @@ def run_service(
             server = _server_of(service, tokens, ending)
             service.start()
             url = url_of(listener)
-            with _noted_address(service.folder.address_file, url):
+            with _noted_address(service.folder.address_file, url), _short_turns():
                 on_start(url)
                 server.run([listener])
         finally:
@@ -132,6 +138,17 @@ def _noted_address(path: Path, url: str) -> Iterator[None]:
         yield
     finally:
         remove_durably(path)
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Have threads give the interpreter to each other more often while the block runs."""
+    earlier = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(earlier)
 
 
 def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvicorn.Config:
