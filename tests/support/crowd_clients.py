@@ -87,6 +87,7 @@ class _Attackers:
         self._settings = settings
         self._numbers = iter(range(settings["count"]))
         self._taking = threading.Lock()
+        self._began = time.monotonic()
         self._open = []
 
     def attack(self):
@@ -96,7 +97,8 @@ class _Attackers:
             thread.start()
         for thread in threads:
             thread.join()
-        return {"opened": len(self._open)}
+        seconds = time.monotonic() - self._began
+        return {"opened": len(self._open), "per_second": round(len(self._open) / seconds)}
 
     def _next(self):
         with self._taking:
@@ -105,6 +107,8 @@ class _Attackers:
     def _attack(self):
         kinds = [self._slow_head, self._endless_body, self._idle, self._never_reads]
         while (number := self._next()) is not None:
+            due = self._began + number / self._settings["per_second"]
+            time.sleep(max(0.0, due - time.monotonic()))
             # Other addresses than the healthy client's, as other machines would have.
             source = f"127.0.0.{2 + number % 8}"
             connection = socket.create_connection(

@@ -74,7 +74,7 @@ def test_clients_that_mean_harm_slow_nobody_down(server, record_property):
     process = psutil.Process(server.pid)
     before = memory_of(server)
     healthy = Crowd("healthy", server, "read")
-    attackers = Crowd("attackers", server, "submit", count=HOSTILE)
+    attackers = Crowd("attackers", server, "submit", count=HOSTILE, per_second=200)
     opened = attackers.report()["opened"]
     memory, descriptors = memory_of(server), process.num_fds()
     seconds = healthy.end()["seconds"]

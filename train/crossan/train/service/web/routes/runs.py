@@ -19,7 +19,7 @@ from crossan.train.service.queue.rows import (
 from crossan.train.service.server import Service
 from crossan.train.service.specs import RunSpec
 from crossan.train.service.web.callers import Caller
-from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.roles import Role, at_once, requires
 from crossan.train.service.web.views import ERRORS, RunPage, RunView, answer_of
 
 __all__ = ["RunId", "order_of", "router", "submit_run"]
@@ -105,6 +105,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("", status_code=201, response_model=RunView, responses={200: {"model": RunView}})
     @requires(Role.SUBMIT)
+    @at_once(64)  # what waits for the disk is written together
     async def submit_a_run(spec: RunSpec, caller: Caller, key: _Key = None) -> Response:
         """Queue a training."""
         row, is_new = await _submit_on_loop(service, spec, caller.name, key)
