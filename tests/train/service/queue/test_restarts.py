@@ -35,7 +35,7 @@ def test_a_new_server_adopts_what_goes_on_and_finds_what_ended_meanwhile(tmp_pat
     queue.start()
     assert queue.wait(ends).state is State.SUCCEEDED
     assert queue.run(goes_on).state is State.RUNNING
-    assert queue.scheduler.counts().used.cpus == 1
+    wait_until(lambda: queue.scheduler.counts().used.cpus == 1, "its slots are free")
     queue.scheduler.cancel(goes_on, "ann")
     run = queue.wait(goes_on)
     assert (run.state, run.attempt) == (State.CANCELLED, 1)
