@@ -16,6 +16,8 @@ from support.commands import attempt
 from support.nightly import make_settings, write_description
 from support.started import CEILING_S, PROGRAMS, start
 
+HTTP = httpx.Client(timeout=CEILING_S)
+
 
 @pytest.fixture
 def folders(tmp_path):
@@ -42,8 +44,8 @@ def test_it_says_where_it_listens_and_a_token_of_its_file_passes(folders):
 
     tokens = tomllib.loads((folders / "service" / "tokens.toml").read_text())["token"]
     headers = {"authorization": f"Bearer {tokens[0]['token']}"}
-    assert httpx.get(f"{printed['url']}/healthz").status_code == 401
-    assert httpx.get(f"{printed['url']}/readyz", headers=headers).json() == {"status": "ready"}
+    assert HTTP.get(f"{printed['url']}/healthz").status_code == 401
+    assert HTTP.get(f"{printed['url']}/readyz", headers=headers).json() == {"status": "ready"}
     address_file = folders / "service" / "address.json"
     assert json.loads(address_file.read_text()) == {"url": printed["url"], "pid": process.pid}
     assert printed["pid"] == process.pid
@@ -84,7 +86,7 @@ def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(fol
     _, said = second.communicate(timeout=CEILING_S)
     assert second.returncode == 7
     assert "another server works in this folder" in said
-    assert httpx.get(f"{printed['url']}/healthz").status_code == 401
+    assert HTTP.get(f"{printed['url']}/healthz").status_code == 401
     assert process.poll() is None
 
 
@@ -101,15 +103,15 @@ def test_settings_come_from_the_folder_and_flags_go_before_them(folders):
 
     tokens = tomllib.loads((folders / "service" / "tokens.toml").read_text())["token"]
     headers = {"authorization": f"Bearer {tokens[-1]['token']}"}
-    assert httpx.get(f"{printed['url']}/healthz", headers={"host": "a.example"}).status_code == 401
-    assert httpx.get(f"{printed['url']}/healthz", headers={"host": "b.example"}).status_code == 421
-    large = httpx.post(f"{printed['url']}/v1/runs", headers=headers, json={"label": "x" * 2000})
+    assert HTTP.get(f"{printed['url']}/healthz", headers={"host": "a.example"}).status_code == 401
+    assert HTTP.get(f"{printed['url']}/healthz", headers={"host": "b.example"}).status_code == 421
+    large = HTTP.post(f"{printed['url']}/v1/runs", headers=headers, json={"label": "x" * 2000})
     assert large.status_code == 413
 
 
 def test_the_log_is_a_line_of_json_for_each_record(folders):
     process, printed = started(folders)
-    httpx.get(f"{printed['url']}/nowhere")
+    HTTP.get(f"{printed['url']}/nowhere")
 
     process.terminate()
 
