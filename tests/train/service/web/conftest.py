@@ -39,6 +39,7 @@ def open_door(folder, **settings):
     return SimpleNamespace(
         service=service,
         app=app,
+        guard=guard,
         client=lambda role=None, **headers: client_of(guard, role, **headers),
     )
 
