@@ -33,6 +33,12 @@ def ended_with_test(process):
     return process
 
 
+def kept(process):
+    """Have a process go on beyond the test that started it; whoever asks for that ends it."""
+    _started.remove(process)
+    return process
+
+
 def finish(process, exit_code=0, seconds=CEILING_S):
     """Wait for a process; return what it printed and what it said, having checked its exit code."""
     printed, said = process.communicate(timeout=seconds)

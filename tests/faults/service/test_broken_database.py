@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from support.service import SPEC, ServerProcess
+from crossan.train.service.web.tokens import make_tokens
+from support.service import SPEC, ServerProcess, small_service
 from support.started import PROGRAMS, finish, start, wait_until
 
 
@@ -128,20 +129,22 @@ def damage(database):
 def test_a_database_that_cannot_be_written_is_said_at_the_start(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("a read-only mount takes root")
-    server = ServerProcess(tmp_path)
-    assert server.stop() == 0
+    service = small_service(tmp_path)
+    make_tokens(service.folder.tokens)
+    service.stop()
+    data = tmp_path / "service"
     try:
-        subprocess.run(["mount", "--bind", server.data, server.data], check=True)
+        subprocess.run(["mount", "--bind", data, data], check=True)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
         pytest.skip(f"cannot mount here: {error}")
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", server.data], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", data], check=True)
         refused = start(
-            *(PROGRAMS / "crossan", "serve", "--data", server.data, "--port", "0"),
+            *(PROGRAMS / "crossan", "serve", "--data", data, "--port", "0"),
             *("--root", tmp_path / "roots", "--cache", tmp_path / "cache"),
         )
         _, said = finish(refused, exit_code=6)
     finally:
-        subprocess.run(["umount", server.data], check=True)
+        subprocess.run(["umount", data], check=True)
     assert "Read-only file system" in said or "refuses" in said
     assert "Traceback" not in said
