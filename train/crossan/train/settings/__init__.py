@@ -23,7 +23,7 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import GraphSettings
+from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -45,11 +45,13 @@ from crossan.train.settings.triples import TripleSettings, VbprSettings
 __all__ = [
     "AdapterSettings",
     "BigramSettings",
+    "Bm3Settings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
+    "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",
     "HiddenStateSettings",
