@@ -17,8 +17,8 @@ from crossan.common.devices import pick_device
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
-    Features,
     FeatureTable,
+    ItemInputs,
     Placement,
     StoredStates,
     place_features,
@@ -60,7 +60,7 @@ class OpenedRun:
     settings: RunSettings
     dataset: Dataset
     kept: KeptSequences
-    features: Features
+    features: ItemInputs
     model: nn.Module
     verdicts: Verdicts
     """How the contents of its items compare with its stores."""
@@ -202,7 +202,7 @@ def assemble(
     """
     served, verdicts = serving
     kept = served.kept
-    features: Features = FeatureTable.without_content(len(kept.item_ids), device)
+    features: ItemInputs = FeatureTable.without_content(len(kept.item_ids), device)
     standardisers: Standardisers | None = None
     if settings.model.reads_hidden_states:
         stored = _stored_states(settings, served, permute_seeds)
@@ -242,7 +242,7 @@ def _load_features(
     placement: Placement,
     *,
     is_training: bool,
-) -> Features:
+) -> ItemInputs:
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(
