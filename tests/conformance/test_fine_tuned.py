@@ -132,7 +132,7 @@ def build(case, **settings):
 
 
 def load(encoder, case):
-    state = {name: each for name, each in encoder.named_parameters()}
+    state = dict(encoder.named_parameters())
     given = {
         our_name(name, case.tuning): values
         for name, values in case.weights.items()

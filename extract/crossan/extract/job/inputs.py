@@ -148,11 +148,11 @@ class _Parts:
 
 def _row(prepared: Prepared) -> InputRow:
     finding, outcome = prepared.finding, prepared.outcome
-    arrays = None if outcome.inputs is None else _small(outcome.inputs)
     reason = outcome.reason
-    if outcome.status is ItemStatus.QUARANTINED and reason is not None:
+    if outcome.status is ItemStatus.QUARANTINED and finding.digest is not None:
         reason = with_reader(reason)
-    return InputRow(finding.medium.item_id, finding.digest, arrays, outcome.status, outcome.reason)
+    arrays = None if outcome.inputs is None else _small(outcome.inputs)
+    return InputRow(finding.medium.item_id, finding.digest, arrays, outcome.status, reason)
 
 
 def _small(inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

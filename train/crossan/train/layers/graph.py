@@ -7,6 +7,7 @@ and then one for every item, and D its row sums. LightGCN (He et al., 2020) prop
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,15 @@ from torch.autograd.function import once_differentiable
 
 from crossan.train.layers.sparse_matrix import MatrixRows, SparseMatrix
 
-__all__ = ["adjacency", "mean_of_hops", "mean_of_hops_at", "normalised_bipartite"]
+__all__ = [
+    "add_at",
+    "adjacency",
+    "mean_of_hops",
+    "mean_of_hops_at",
+    "normalised_bipartite",
+    "propagate_mean",
+    "propagate_mean_back",
+]
 
 
 def adjacency(
@@ -110,25 +119,36 @@ def mean_of_hops_at(matrix: SparseMatrix, table: Tensor, hops: int, rows: Tensor
     return mean
 
 
-class _MeanOfHops(torch.autograd.Function):
-    """The mean by Horner's rule, X + M (X + M (X + ...)), which holds one table beside X."""
+def propagate_mean(matrix: SparseMatrix, table: Tensor, hops: int) -> Tensor:
+    """Return what `mean_of_hops` does, without a gradient, in memory of its own."""
+    return _horner(matrix.multiply, table, hops)
 
+
+def propagate_mean_back(matrix: SparseMatrix, gradient: Tensor, hops: int) -> Tensor:
+    """Return the gradient of X by that of the mean, in memory of its own."""
+    return _horner(matrix.multiply_transposed, gradient, hops)
+
+
+def _horner(multiply: Callable[[Tensor, float], Tensor], table: Tensor, hops: int) -> Tensor:
+    """Return the mean of hops as X + M (X + M (X + ...)), which keeps one table beside X."""
+    if not hops:
+        return table.clone()
+    share, total = 1 / (hops + 1), table
+    for _ in range(hops - 1):
+        total = multiply(total, 1.0).add_(table)
+    return multiply(total, share).add_(table, alpha=share)
+
+
+class _MeanOfHops(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, matrix: SparseMatrix, hops: int) -> Tensor:  # noqa: ANN401 - torch gives it no type
         ctx.matrix, ctx.hops = matrix, hops
-        total = table
-        for _ in range(hops):
-            total = matrix.multiply(total).add_(table)
-        return total / (hops + 1)
+        return propagate_mean(matrix, table, hops)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
-        gradient = gradient / (ctx.hops + 1)
-        total = gradient
-        for _ in range(ctx.hops):
-            total = ctx.matrix.multiply_transposed(total).add_(gradient)
-        return total, None, None
+        return propagate_mean_back(ctx.matrix, gradient, ctx.hops), None, None
 
 
 class _MeanOfHopsAt(torch.autograd.Function):
@@ -157,13 +177,13 @@ class _MeanOfHopsAt(torch.autograd.Function):
         gradient = gradient / (ctx.hops + 1)
         # The gradient of the rows is never a whole table of mostly zeros: the first product takes
         # the rows alone, and what reaches X directly is added to them alone.
-        total = _add_at(part.transposed().times(gradient), rows, gradient)
+        total = add_at(part.transposed().times(gradient), rows, gradient)
         for _ in range(ctx.hops - 1):
-            total = _add_at(ctx.matrix.multiply_transposed(total), rows, gradient)
+            total = add_at(ctx.matrix.multiply_transposed(total), rows, gradient)
         return total, None, None, None
 
 
-def _add_at(total: Tensor, rows: Tensor, addends: Tensor) -> Tensor:
+def add_at(total: Tensor, rows: Tensor, addends: Tensor) -> Tensor:
     """Add to some rows in place, in the same order each time where a row is there twice."""
     if total.device.type == "cpu":
         return total.index_add_(0, rows, addends)

@@ -45,6 +45,11 @@ class SparseMatrix:
         if not is_symmetric:
             self._columns = _rows_of(sparse.csr_array(matrix.T), device)
 
+    @property
+    def device(self) -> torch.device:
+        """Where products are computed."""
+        return self._rows.values.device
+
     def __matmul__(self, dense: Tensor) -> Tensor:
         """Return the product with a table ``(columns, width)``, which is ``(rows, width)``."""
         product: Tensor = _Product.apply(dense, self)  # type: ignore[no-untyped-call]
@@ -68,13 +73,13 @@ class SparseMatrix:
         part: Tensor = _PartOfProduct.apply(dense, self.chosen(rows))  # type: ignore[no-untyped-call]
         return part
 
-    def multiply(self, dense: Tensor) -> Tensor:
-        """Return the product with a table, without a gradient."""
-        return self._rows.times(dense)
+    def multiply(self, dense: Tensor, scale: float = 1.0) -> Tensor:
+        """Return the product with a table, times a number, without a gradient."""
+        return self._rows.times(dense, scale)
 
-    def multiply_transposed(self, dense: Tensor) -> Tensor:
+    def multiply_transposed(self, dense: Tensor, scale: float = 1.0) -> Tensor:
         """Return the product of the transpose with a table ``(rows, width)``, without a gradient."""
-        return self._columns.times(dense)
+        return self._columns.times(dense, scale)
 
     def chosen(self, rows: Tensor) -> MatrixRows:
         """Return some rows of the matrix."""
@@ -93,15 +98,17 @@ class MatrixRows:
     """``(entries,)`` float32."""
     column_count: int
 
-    def times(self, dense: Tensor) -> Tensor:
-        """Return the product with a table ``(columns, width)``, without a gradient."""
+    def times(self, dense: Tensor, scale: float = 1.0) -> Tensor:
+        """Return the product with a table ``(columns, width)``, times a number, without a gradient."""
+        values = self.values.to(dense.dtype)
         with torch.no_grad():
             return F.embedding_bag(
                 self.columns,
                 dense.contiguous(),
                 self.begins,
                 mode="sum",
-                per_sample_weights=self.values.to(dense.dtype),
+                # To scale the entries costs less than another pass over the product.
+                per_sample_weights=values if scale == 1.0 else values * scale,
                 include_last_offset=True,
             )
 

@@ -11,7 +11,7 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.contents.media_list import read_media
 from crossan.common.datasets import Dataset, keep_sequences
-from crossan.train.features.backbone_door import open_backbone
+from crossan.train.features.backbone_door import TrainableBackbone, open_backbone
 from crossan.train.features.raw_inputs import RawSource
 from crossan.train.features.sources import Served, cache_folder
 from crossan.train.ranks.ranks import ALONE, Ranks
@@ -44,7 +44,6 @@ def serve_media(settings: RunSettings, dataset: Dataset, ranks: Ranks = ALONE) -
         for modality in _modalities(settings, dataset)
     }
     data, dropped = settings.data, set[str]()
-    kept = None
     sources: dict[Modality, RawSource] = {}
     while True:
         kept = keep_sequences(
@@ -57,15 +56,7 @@ def serve_media(settings: RunSettings, dataset: Dataset, ranks: Ranks = ALONE) -
         item_ids = kept.item_ids.tolist()
         if not sources:
             # Of all items at once: without some of them no others are needed.
-            def keep(wanted: list[str] = item_ids) -> None:
-                for backbone in backbones.values():
-                    backbone.keep_inputs(dataset, cache, wanted)
-
-            ranks.from_first(keep)
-            sources = {
-                modality: RawSource(backbone, *backbone.keep_inputs(dataset, cache, item_ids))
-                for modality, backbone in backbones.items()
-            }
+            sources = _prepared(backbones, dataset, cache, item_ids, ranks)
         bare = [item for item in item_ids if not any(each.has(item) for each in sources.values())]
         if not bare:
             break
@@ -78,6 +69,26 @@ def serve_media(settings: RunSettings, dataset: Dataset, ranks: Ranks = ALONE) -
             f" {min(dropped)}"
         )
     return Served(kept, {}, sources)
+
+
+def _prepared(
+    backbones: Mapping[Modality, TrainableBackbone],
+    dataset: Dataset,
+    cache: Path,
+    item_ids: list[str],
+    ranks: Ranks,
+) -> dict[Modality, RawSource]:
+    """Return the backbones with the inputs of their items, which one rank prepares for all."""
+
+    def prepare() -> dict[Modality, RawSource]:
+        return {
+            modality: RawSource(backbone, *backbone.keep_inputs(dataset, cache, item_ids))
+            for modality, backbone in backbones.items()
+        }
+
+    if ranks.count > 1:
+        ranks.from_first(lambda: len(prepare()))
+    return prepare()
 
 
 def lock_backbones(served: Served) -> dict[str, dict[str, Any]]:

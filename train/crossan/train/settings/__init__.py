@@ -23,7 +23,7 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import GraphSettings
+from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -46,12 +46,14 @@ from crossan.train.settings.tuned import FineTunedSettings
 __all__ = [
     "AdapterSettings",
     "BigramSettings",
+    "Bm3Settings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
     "FineTunedSettings",
+    "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",
     "HiddenStateSettings",
