@@ -97,19 +97,17 @@ def test_a_run_that_died_and_was_resumed_ends_in_the_same_bytes(runs, tuning, mo
 
 
 def hide_topics(folder):
-    """Write the same users over items whose topic is one word of five; pictures are noise."""
+    """Write the same users over items whose topic is one word of seven; all pictures are alike."""
     random, words = np.random.default_rng(4), [a + b for a in "abcdefgh" for b in "ijklmnop"]
-    titles, paths = {}, {}
+    titles = {}
     for item in ITEMS:
-        title = random.choice(words, 4).tolist()
-        title.insert(int(random.integers(5)), f"z{'abcd'[int(item[1])]}")
+        title = random.choice(words, 6).tolist()
+        title.insert(int(random.integers(7)), f"z{'abcd'[int(item[1])]}")
         titles[item] = " ".join(title)
-    (folder / "media").mkdir(parents=True)
-    for item in ITEMS:
-        noise = random.integers(0, 256, (16, 16, 3), np.uint8)
-        paths[item] = str(folder / "media" / f"{item}.png")
-        Image.fromarray(noise).save(paths[item])
-    write_rows(folder / "d", make_sequences(), titles=titles, media={"image": paths})
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.full((16, 16, 3), 99, np.uint8)).save(folder / "picture.png")
+    pictures = dict.fromkeys(ITEMS, str(folder / "picture.png"))
+    write_rows(folder / "d", make_sequences(), titles=titles, media={"image": pictures})
     return folder
 
 
