@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import sqlite3
 import threading
@@ -217,3 +218,35 @@ def test_the_audit_log_and_versions_of_models_do_not_change(database):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             database.write(lambda connection, text=statement: connection.execute(text))
     assert actors(database) == ["a"]
+
+
+def test_a_loop_goes_on_while_its_tasks_wait_for_the_disk(database):
+    def wrong(connection):
+        insert("w")(connection)
+        raise ValueError("this one alone")
+
+    async def write_all():
+        may_go, thread = blocked_writer(database)
+        tasks = [asyncio.create_task(database.write_async(insert(str(n)))) for n in range(3)]
+        failing = asyncio.create_task(database.write_async(wrong))
+        left = asyncio.create_task(database.write_async(insert("left")))
+        await asyncio.sleep(0)
+        left.cancel()
+        may_go.set()
+        numbers = await asyncio.gather(*tasks)
+        with pytest.raises(ValueError, match="alone"):
+            await failing
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        thread.join()
+        return numbers
+
+    assert asyncio.run(write_all()) == [1, 2, 3]
+    assert actors(database) == ["0", "1", "2", "left"]  # what was begun is written all the same
+
+
+def test_a_task_is_told_of_a_closed_database(tmp_path):
+    database = Database(tmp_path / "d")
+    database.close()
+    with pytest.raises(DatabaseUnusableError, match="closed"):
+        asyncio.run(database.write_async(insert("a")))
