@@ -48,8 +48,8 @@ def ended(door, run_id):
 
 
 @pytest.mark.parametrize("role", ["read", "submit", "admin"])
-def test_every_page_of_a_service_without_anything_keeps_the_rules(door, role):
-    client = browse(door, role)
+def test_every_page_of_a_service_without_anything_keeps_the_rules(shared_door, role):
+    client = browse(shared_door, role)
     for path in PAGES:
         answer = client.get(path)
         if answer.status_code == 403:
@@ -107,14 +107,16 @@ def test_the_form_of_a_run_queues_it_once(door):
         ({"cpus": "many"}, "cpus: expected a whole number"),
     ],
 )
-def test_a_form_with_a_mistake_is_shown_again_with_what_was_sent(door, changes, said):
-    answer = browse(door).post("/runs", data=FORM | {"key": "k", "label": HOSTILE[4]} | changes)
+def test_a_form_with_a_mistake_is_shown_again_with_what_was_sent(shared_door, changes, said):
+    answer = browse(shared_door).post(
+        "/runs", data=FORM | {"key": "k", "label": HOSTILE[4]} | changes
+    )
     assert answer.status_code == 422
     page = DashboardPage(answer.text)
     assert said in page.words()
     assert broken_rules(answer.text) == []
     assert HOSTILE[4] in [one.get("value") for one in page.all("input")]
-    assert door.service.scheduler.counts().runs[State.QUEUED] == 0
+    assert shared_door.service.scheduler.counts().runs[State.QUEUED] == 0
 
 
 def test_cancelling_a_run_ends_it(door):
