@@ -44,8 +44,8 @@ def test_a_trigger_from_its_addition_to_its_end(call):
     again = call(triggers.app, "add", "growth", *TINY, "--grown-by", "500")
     assert again.code == 7
     listed = call(triggers.app, "ls").out
-    assert re.search(r"nightly +At 30 2 \* \* \* \(Europe/Berlin\) +shop +in \d+", listed)
-    assert "The log growing by 500 interactions" in listed
+    assert re.search(r"nightly +every day at 02:30 \(Europe/Berlin\) +shop +in \d+", listed)
+    assert "when there are 500 more interactions" in listed
     begun = call(triggers.app, "run", "nightly")
     assert re.fullmatch(r"night \d+ has begun\n", begun.out)
     call(nights.app, "cancel", begun.out.split()[1])
