@@ -39,7 +39,7 @@ def test_runs_are_set_side_by_side_by_the_command(finished, door):
     gone = finished.get("/v1/compare?run=2&run=1")
     assert gone.status_code == 422
     message = gone.json()["error"]["message"]
-    assert message.startswith("compare: run 2: ")
+    assert message.startswith("compare: no run at run 2: ")
     assert str(door.service.folder.output(2)) not in message
 
 
