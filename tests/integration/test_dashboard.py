@@ -19,7 +19,9 @@ PAGES = [
     "/runs",
     "/runs/new",
     "/nights",
+    "/nights/new",
     "/models",
+    "/recommend",
     "/triggers",
     "/triggers/new",
     "/stores",
@@ -140,6 +142,18 @@ def test_a_model_is_promoted_and_rolled_back(server, browser):
     assert re.search(r"production\s*→\s*model 1", browser.text())
     browser.go(f"{server.url}/audit")
     assert "rollback" in browser.text()
+
+
+def test_an_open_page_is_told_of_a_promotion_at_once(server, browser):
+    browser.go(f"{server.url}/models")
+    # The look of each 30 seconds never comes where the clock of the page stands still.
+    browser.run("{ const now = Date.now(); Date.now = () => now; }")
+    with server.client() as client:
+        aliases = {one["name"]: one for one in client.get("/v1/aliases").json()}
+        revision = aliases.get("staging", {"revision": 0})["revision"]
+        move = {"version": 2, "expected_revision": revision}
+        assert client.post("/v1/aliases/staging/promote", json=move).status_code == 200
+    browser.wait("document.querySelector('.aliases')?.innerText.includes('staging')")
 
 
 def test_hostile_labels_run_no_script(server, browser):
