@@ -165,6 +165,15 @@ class Browser:
             time.sleep(0.05)
         return value
 
+    def wait_for_problem(self, text):
+        """Wait until the console says something that has a text in it."""
+        end = time.monotonic() + SECONDS
+        while not any(text in str(one) for one in self.problems):
+            assert time.monotonic() < end, f"the console does not say {text}: {self.problems}"
+            # What the console said comes with the next answer.
+            self.run("0")
+            time.sleep(0.05)
+
     def text(self, selector="main"):
         return self.run(f"document.querySelector({json.dumps(selector)}).innerText")
 
