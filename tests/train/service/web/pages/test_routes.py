@@ -18,7 +18,7 @@ FORM = {
     "cpus": "1", "memory_gib": "0.5", "gpus": "0", "hours": "1", "silent_minutes": "5", "label": "",
 }  # fmt: skip
 NIGHT = FORM | {
-    "name": "nightly", "kind": "cron", "cron": "30 2 * * *", "timezone": "UTC", "modality": "", "grown_by": "", "margin": "0.002",
+    "name": "nightly", "kind": "cron", "cron": "30 2 29 2 *", "timezone": "UTC", "modality": "", "grown_by": "", "margin": "0.002",
 }  # fmt: skip
 PAGES = [
     "/",
@@ -196,7 +196,7 @@ def test_a_trigger_is_added_run_and_removed(door):
     assert again.status_code == 409
     assert broken_rules(again.text) == []
     page = DashboardPage(client.get("/triggers").text)
-    assert "Begins a night on shop every day at 02:30 (UTC)" in page.words()
+    assert "Begins a night on shop at 30 2 29 2 * (UTC)" in page.words()
     assert broken_rules(page.content) == []
     begun = client.post("/triggers/nightly/run").headers["location"]
     assert re.fullmatch(r"/nights/\d+\?done=begun", begun)

@@ -13,8 +13,8 @@ from crossan.train.service.web.callers import Caller
 from crossan.train.service.web.errors import status_of
 from crossan.train.service.web.pages import forms
 from crossan.train.service.web.pages.answers import viewed
-from crossan.train.service.web.roles import Role, requires
-from crossan.train.service.web.routes.recommend import MaskHistory, MostItems
+from crossan.train.service.web.roles import Role, at_once, requires
+from crossan.train.service.web.routes.recommend import QUESTIONS, MaskHistory, MostItems
 
 __all__ = ["TOPS", "add_recommend_page"]
 
@@ -31,6 +31,7 @@ def add_recommend_page(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/recommend")
     @requires(Role.READ)
+    @at_once(QUESTIONS)
     def show_recommendations(
         request: Request,
         caller: Caller,
