@@ -17,6 +17,7 @@ from crossan.train.record.following import FollowedRun
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sweep import folder as sweep_folder
 from crossan.train.sweep.folder import SweepFolder
+from support.started import CEILING_S
 
 FORK = multiprocessing.get_context("fork")
 PROCESSES, ROUNDS = 4, 40
@@ -41,14 +42,14 @@ def age(place, seconds):
 def claim_in_rounds(folders, gate, answers):
     """Want every folder at once with the others, and say by the exit code who got it; nobody lets go meanwhile."""
     for folder in folders:
-        gate.wait(60)
+        gate.wait(CEILING_S)
         try:
             claim(folder, "trains")
             answer = 0 if (folder / OWNER_FILE).read_text() == our_token() else "lost"
         except BusyError as error:
             answer = error.exit_code
         answers.put((folder.name, answer))
-    gate.wait(60)  # one that ended would be a dead owner, to be taken over rightly
+    gate.wait(CEILING_S)  # one that ended would be a dead owner, to be taken over rightly
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -68,7 +69,7 @@ def test_one_of_many_processes_takes_over_a_dead_owners_folder(tmp_path, left):
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(CEILING_S)
     assert [child.exitcode for child in children] == [0] * PROCESSES
     found = {folder.name: [] for folder in folders}
     for _ in range(PROCESSES * ROUNDS):

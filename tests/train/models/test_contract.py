@@ -1,7 +1,7 @@
 """What every model of the table keeps, whatever its kind: add a kind, and add its case here."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -51,6 +51,9 @@ ADAPTERS = LAYERS * 2 * (8 * BOTTLENECK + BOTTLENECK + BOTTLENECK * 8 + 8)
 INTER = ADAPTERS // 2 + HEADS // 2
 """The tower between them is a third of the same shape."""
 IDS = ITEMS * WIDTH
+NODES = (USERS + ITEMS) * WIDTH
+LEARNED = sum(ITEMS * dim + dim * WIDTH + WIDTH for dim in DIMS)
+"""Of each modality a table that begins as the features, and a projection."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ CASES = {
         0.8,
         (*NARROW, "model.content_width=8"),
     ),
+    "freedom": Case(NODES + LEARNED, 0.8, (*NARROW, "model.neighbours=5")),
+    "bm3": Case(NODES + LEARNED + WIDTH * WIDTH + WIDTH, 0.8, NARROW),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }
@@ -150,19 +155,22 @@ def make_features(order=None, absent=float("nan")):
     return FeatureTable(modalities, tuple(states[order] for states in hidden), presence[order])
 
 
-def build(kind, kept, features):
+def build(kind, kept, features, order=None):
+    """Build a model of random weights, whose catalogue is in the order of the features."""
     torch.manual_seed(0)
     if not settings_of(kind).reads_hidden_states:
         features = FeatureTable.without_content(ITEMS)
-    counts = training_counts(kept.training_items, ITEMS)
+    order = np.arange(ITEMS) if order is None else order.numpy()
+    seen = kept.without_test()
+    seen = replace(seen, item_ids=seen.item_ids[order], items=order.argsort()[seen.items])
     model = build_model(
         settings_of(kind),
         ModelContext(
             features,
-            kept.without_test(),
-            counts,
+            seen,
+            training_counts(seen.training_items, ITEMS),
             LENGTH,
-            lambda: [title_of(item) for item in kept.item_ids.tolist()],
+            titles=lambda: [title_of(item) for item in seen.item_ids.tolist()],
         ),
     )
     generator = torch.Generator().manual_seed(1)
@@ -219,7 +227,7 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
     model, features = build(kind, kept, make_features())
     scores = scores_of(model, features, readers)
     order = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(2))
-    moved_model, moved_features = build(kind, kept, make_features(order))
+    moved_model, moved_features = build(kind, kept, make_features(order), order)
     weights = dict(model.state_dict())
     weights |= {name: weights[name][order] for name in item_rows_of(model)}
     for name, pairs in item_pairs_of(moved_model).items():

@@ -38,7 +38,9 @@ def test_runs_are_set_side_by_side_by_the_command(finished, door):
     assert finished.get("/v1/compare?run=1&run=2").json() == answer.json()
     gone = finished.get("/v1/compare?run=2&run=1")
     assert gone.status_code == 422
-    assert gone.json()["error"]["message"].startswith("compare: ")
+    message = gone.json()["error"]["message"]
+    assert message.startswith("compare: run 2: ")
+    assert str(door.service.folder.output(2)) not in message
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from crossan.train.features import Features, Fetched
+from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.models.item_encoder import ItemEncoder
@@ -42,13 +42,13 @@ class SequenceModel(nn.Module):
         self.item_encoder, self.sequence_encoder = item_encoder, sequence_encoder
         self.id_embedding = id_embedding
 
-    def item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
+    def item_vectors(self, features: ItemInputs | Fetched, rows: Tensor) -> Tensor:
         """Return the item vectors of catalogue rows ``(any,)``, shape ``(any, width)``."""
         if self.item_encoder is None:
             return self._with_ids(None, rows)
         return self._with_ids(self.item_encoder(*features.gather(rows)), rows)
 
-    def plain_item_vectors(self, features: Features | Fetched, rows: Tensor) -> Tensor:
+    def plain_item_vectors(self, features: ItemInputs | Fetched, rows: Tensor) -> Tensor:
         """Return the same by plain modules and autograd.
 
         This is the slow twin of `item_vectors`.

@@ -39,6 +39,8 @@ _BUILDERS = {
     "title-knn": "crossan.train.models.title_knn:build",
     "hybrid": "crossan.train.models.hybrid:build",
     "vbpr": "crossan.train.models.vbpr:build",
+    "bm3": "crossan.train.models.bm3:build",
+    "freedom": "crossan.train.models.freedom:build",
 }
 
 

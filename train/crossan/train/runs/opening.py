@@ -17,8 +17,8 @@ from crossan.common.devices import pick_device
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
-    Features,
     FeatureTable,
+    ItemInputs,
     Placement,
     StoredStates,
     place_features,
@@ -47,7 +47,6 @@ from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import (
     RunSettings,
     SequenceSettings,
-    kept_layers,
 )
 
 __all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
@@ -61,7 +60,7 @@ class OpenedRun:
     settings: RunSettings
     dataset: Dataset
     kept: KeptSequences
-    features: Features
+    features: ItemInputs
     model: nn.Module
     verdicts: Verdicts
     """How the contents of its items compare with its stores."""
@@ -203,7 +202,7 @@ def assemble(
     """
     served, verdicts = serving
     kept = served.kept
-    features: Features = FeatureTable.without_content(len(kept.item_ids), device)
+    features: ItemInputs = FeatureTable.without_content(len(kept.item_ids), device)
     standardisers: Standardisers | None = None
     if settings.model.reads_hidden_states:
         stored = _stored_states(settings, served, permute_seeds)
@@ -232,7 +231,7 @@ def _stored_states(
 ) -> StoredStates:
     permuted = settings.features.permute_seed
     seeds = (*(() if permuted is None else (permuted,)), *permute_seeds)
-    return StoredStates(served.stores, served.kept.item_ids, kept_layers(settings.model), seeds)
+    return StoredStates(served.stores, served.kept.item_ids, settings.model.kept_layers(), seeds)
 
 
 def _load_features(
@@ -243,7 +242,7 @@ def _load_features(
     placement: Placement,
     *,
     is_training: bool,
-) -> Features:
+) -> ItemInputs:
     if settings.features.storage == "int8":
         for modality, (mean, largest) in stored.pack().items():
             note(

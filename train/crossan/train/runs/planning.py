@@ -41,7 +41,7 @@ from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, assemble
-from crossan.train.settings import RunSettings, kept_layers
+from crossan.train.settings import RunSettings
 
 __all__ = ["RunPlan", "claim", "hold", "plan_run"]
 
@@ -116,7 +116,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
             has_moved = cache is not None and cache != folder.settings().data.cache
             recorded = folder.locked_stores(Path(cache) if cache and has_moved else None)
         stores = recorded or choose_stores(settings.data, dataset)
-    entries = lock_entries(stores, kept_layers(settings.model))
+    entries = lock_entries(stores, settings.model.kept_layers())
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
     # The ranks of one machine share its memory.

@@ -27,6 +27,7 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
+from crossan.train.settings.graphs import Bm3Settings, FreedomSettings
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
 
@@ -53,6 +54,8 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         TitleKnnSettings,
         HybridSettings,
         VbprSettings,
+        Bm3Settings,
+        FreedomSettings,
     )
 }
 

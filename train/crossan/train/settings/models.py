@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,6 +41,14 @@ class ModelSettings(Settings):
     learns_from: ClassVar[LearnsFrom] = "sequences"
     """What a step learns from: sequences of users, or triples of a user and two items
     (``objective.kind=triples``)."""
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a run of this kind takes where the user names nothing, by the dotted names of settings
+    outside ``model``."""
+
+    def kept_layers(self) -> tuple[int, ...] | None:
+        """Return the layers that are read of every store, None for all that it keeps."""
+        return None
 
 
 class SequenceSettings(ModelSettings):

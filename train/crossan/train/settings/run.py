@@ -8,38 +8,29 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import Kinds, OneOf, Settings
+from crossan.common.config import Kinds, Settings
 from crossan.common.history_mask import HistoryMask
-from crossan.common.plugins import plugin_names
 from crossan.common.split import Split, SplitName, TrainedOn
 from crossan.train.settings.content import CrossanSettings
 from crossan.train.settings.earlier import upgraded_model
 from crossan.train.settings.kinds import model_settings_classes
 from crossan.train.settings.models import ModelSettings
+from crossan.train.settings.objective import ObjectiveSettings
+from crossan.train.settings.optimiser import OptimiserSettings
 from crossan.train.settings.paper import Paper
+from crossan.train.settings.run_defaults import run_defaults_of, with_default
 
 __all__ = [
-    "OBJECTIVES",
-    "OBJECTIVES_GROUP",
     "CheckpointSettings",
     "DataSettings",
     "FeatureSettings",
     "HistoryMask",
-    "ObjectiveSettings",
-    "OptimiserSettings",
     "RunSettings",
-    "learns_from_triples",
+    "SelectBy",
 ]
 
-OBJECTIVES = ("in-batch", "catalogue", "cross-batch", "triples")
-"""Our own objectives."""
-OBJECTIVES_GROUP = "crossan.objectives"
-"""Entry points by which other packages add objectives: the name is that of ``objective.kind``, the
-target a `crossan.train.objectives.table.ObjectiveEntry`."""
-
-
-def _objectives() -> list[str]:
-    return [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)]
+SelectBy = Literal["hr@10", "recall@20"]
+"""Validation figures that an epoch can be chosen by."""
 
 
 class DataSettings(Settings):
@@ -102,48 +93,6 @@ class DataSettings(Settings):
         return self
 
 
-class OptimiserSettings(Settings):
-    """AdamW with rates of their own for the side adapters and the items' own vectors."""
-
-    lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-3, gt=0)
-    """Learning rate of fusion and sequence encoder."""
-
-    adapter_lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-4, gt=0)
-    """Learning rate of the side-adapter towers and their gates."""
-
-    id_lr: float = Field(default=1e-3, gt=0)
-    """Learning rate of the items' own vectors (``model.id_embedding``)."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay, on every weight."""
-
-
-class ObjectiveSettings(Settings):
-    """What training minimises.
-
-    The default is the paper's.
-    """
-
-    kind: Annotated[str, OneOf(_objectives, may_be_code=True), Paper("in-batch")] = "in-batch"
-    """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
-    every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
-    triples draws one item for each of a user's, and is the one objective of models that have a
-    vector for every user: ``batch_size`` counts triples then.
-    Other packages may add objectives, and ``package.module:Name`` is one of your own."""
-
-    refresh_steps: int = Field(default=100, ge=1)
-    """Steps between two encodings of the whole catalogue, for ``catalogue`` where items have
-    content. A content vector outside the batch is at most this old."""
-
-    sample_size: int = Field(default=1024, ge=1)
-    """Items encoded in a step beside those of the batch, for ``cross-batch``, and for ``catalogue``
-    where items have content. The gradient through them stands for that of all negatives outside
-    the batch."""
-
-    memory_size: int = Field(default=4096, ge=1)
-    """Item vectors that ``cross-batch`` remembers, the latest ones."""
-
-
 class FeatureSettings(Settings):
     """What is done to the hidden states before training."""
 
@@ -199,7 +148,11 @@ class RunSettings(Settings):
     """Epochs at most."""
 
     patience: int = Field(default=10, ge=1)
-    """Epochs without a better validation HR@10 before training stops."""
+    """Epochs without a better validation figure before training stops."""
+
+    select_by: SelectBy = "hr@10"
+    """Validation figure by which the best epoch is chosen. recall@20 is that of MMRec's code, rounded
+    to four digits, so that a smaller gain counts for nothing."""
 
     init: str | None = None
     """Run folder whose best weights training starts from. By default weights are random."""
@@ -228,15 +181,15 @@ class RunSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_the_only_objective(cls, tree: object) -> object:
-        """Fill in the objective of a model that knows but one, where none is named."""
+    def _with_the_defaults_of_the_model(cls, tree: object) -> object:
+        """Fill in what a kind of model sets for a run, where nothing is named."""
         if not isinstance(tree, dict):
             return tree
-        model, objective = tree.get("model"), tree.get("objective", {})
+        model = tree.get("model")
         kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-        if not isinstance(objective, dict) or "kind" in objective or not learns_from_triples(kind):
-            return tree
-        return {**tree, "objective": {**objective, "kind": "triples"}}
+        for name, value in run_defaults_of(kind).items():
+            tree = with_default(tree, name.split("."), value)
+        return tree
 
     @model_validator(mode="after")
     def _learns_by_an_objective_it_knows(self) -> Self:
@@ -290,15 +243,6 @@ class RunSettings(Settings):
         }
         init = None if self.init is None else _absolute(self.init)
         return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
-
-
-def learns_from_triples(kind: object) -> bool:
-    """Whether a value of ``model.kind`` names a model that learns from triples."""
-    classes = model_settings_classes()
-    if not isinstance(kind, str) or kind not in classes:
-        return False
-    settings_class = classes[kind]
-    return issubclass(settings_class, ModelSettings) and settings_class.learns_from == "triples"
 
 
 def _absolute(path: str) -> str:

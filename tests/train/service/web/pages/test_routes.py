@@ -16,7 +16,7 @@ FORM = {
     "cpus": "1", "memory_gib": "0.5", "gpus": "0", "hours": "1", "silent_minutes": "5", "label": "",
 }  # fmt: skip
 NIGHT = FORM | {
-    "name": "nightly", "kind": "cron", "cron": "30 2 * * *", "timezone": "UTC", "modality": "", "grown_by": "", "margin": "0.002",
+    "name": "nightly", "kind": "cron", "cron": "30 2 29 2 *", "timezone": "UTC", "modality": "", "grown_by": "", "margin": "0.002",
 }  # fmt: skip
 PAGES = [
     "/",
@@ -189,7 +189,7 @@ def test_a_trigger_is_added_run_and_removed(door):
     assert again.status_code == 409
     assert broken_rules(again.text) == []
     page = DashboardPage(client.get("/triggers").text)
-    assert "At 30 2 * * * (UTC) begins a night on shop" in page.words()
+    assert "At 30 2 29 2 * (UTC) begins a night on shop" in page.words()
     assert broken_rules(page.content) == []
     begun = client.post("/triggers/nightly/run").headers["location"]
     assert re.fullmatch(r"/nights/\d+\?done=begun", begun)

@@ -11,13 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.common.config import Settings
 from crossan.train.service.server import Service
-from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.roles import Role, at_once, requires
 from crossan.train.service.web.views import ERRORS
 
 __all__ = ["RecommendationView", "router"]
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _MOST_ITEMS = 1000
+_QUESTIONS = 8
+"""Of one token at once: the recommender answers as many together."""
 _Mask = Literal["all", "none"]
 
 
@@ -81,6 +83,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("", response_model=RecommendationView)
     @requires(Role.READ)
+    @at_once(_QUESTIONS)
     def recommend_to_user(
         user: Annotated[_Id, Query(description="A user of the dataset, as it is now.")],
         top: Annotated[int, Query(ge=1, le=_MOST_ITEMS)] = 10,
@@ -91,6 +94,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("", response_model=RecommendationView)
     @requires(Role.READ)
+    @at_once(_QUESTIONS)
     def recommend_after_history(wish: Wish) -> JSONResponse:
         """Return the best items after a history, of whomever it is."""
         request = {
