@@ -12,7 +12,7 @@ from crossan.train.settings import RunSettings
 from crossan.train.settings.content import FUSIONS_GROUP
 from crossan.train.settings.describing import describe_settings
 from crossan.train.settings.kinds import MODELS_GROUP
-from crossan.train.settings.run import OBJECTIVES_GROUP
+from crossan.train.settings.objective import OBJECTIVES_GROUP
 
 ROOT = Path(__file__).parents[2]
 ROOTS = ("cache_schema", "common", "extract", "train")

@@ -5,10 +5,14 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from crossan.train.loop.adamw import AdamW, Group
 from crossan.train.loop.optimiser_state import optimiser_tensors, restore_optimiser
+from support.counts import of_full
 
 RATES, DECAY = (0.1, 0.003), 0.01
 
@@ -76,6 +80,47 @@ def test_a_checkpoint_of_either_goes_on_alike(make_first):
     take_steps(layers, first, range(4, 8))
     take_steps(twin, optimiser, range(4, 8))
     assert_same_bits(layers.state_dict(), twin.state_dict())
+
+
+def steps_over_rows(is_sparse, batches, decay):
+    """Return a table of vectors, and its moments, after steps over some of its rows each."""
+    torch.manual_seed(0)
+    table, weight = nn.Parameter(torch.randn(6, 3)), nn.Parameter(torch.randn(3))
+    optimiser = AdamW([Group(params=[table, weight], lr=0.1)], decay)
+    for rows in batches:
+        optimiser.zero_grad()
+        if rows is not None:
+            first = F.embedding(torch.tensor(rows), table, sparse=is_sparse)
+            second = F.embedding(torch.tensor(rows[::2]), table, sparse=is_sparse)
+            (first @ weight).square().sum().add((second * 3).exp().sum()).backward()
+        optimiser.step()
+    return {"table": table.detach(), "weight": weight.detach()} | optimiser_tensors(optimiser)
+
+
+@settings(max_examples=of_full(200, 40), deadline=None)
+@given(
+    st.lists(st.none() | st.lists(st.integers(0, 5), min_size=1, max_size=9), max_size=6),
+    st.sampled_from([0.0, 0.01]),
+)
+def test_a_sparse_gradient_moves_all_rows_as_a_dense_one(batches, decay):
+    """Rows that no step reached for a while go on by their moments, and lose by decay."""
+    dense, sparse = (steps_over_rows(is_sparse, batches, decay) for is_sparse in (False, True))
+    assert dense.keys() == sparse.keys()
+    for name, tensor in dense.items():
+        # Two lookups of one table are summed in another order than a dense gradient's.
+        torch.testing.assert_close(sparse[name], tensor, rtol=1e-6, atol=1e-7)
+
+
+def test_every_rate_is_scaled():
+    scaled, smaller = make_layers(), make_layers()
+    one = ours_for(scaled)
+    one.rate_scale = 0.5
+    other = AdamW(
+        [Group(params=g["params"], lr=g["lr"] / 2) for g in ours_for(smaller).param_groups], DECAY
+    )
+    take_steps(scaled, one, range(3))
+    take_steps(smaller, other, range(3))
+    assert_same_bits(scaled.state_dict(), smaller.state_dict())
 
 
 @pytest.mark.parametrize(

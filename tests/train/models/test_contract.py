@@ -1,7 +1,7 @@
 """What every model of the table keeps, whatever its kind: add a kind, and add its case here."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from support.commands import attempt, run, train_in
 from support.fabricated import USERS, make_sequences, write_rows, write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
+from support.tuned import checkpoint_of, raw_of
 
 ITEMS, LAYERS, DIMS, LENGTH = 40, 2, (8, 6), 10
 """As in `support.fabricated`, whose stores have 40 items and two layers."""
@@ -51,6 +52,9 @@ ADAPTERS = LAYERS * 2 * (8 * BOTTLENECK + BOTTLENECK + BOTTLENECK * 8 + 8)
 INTER = ADAPTERS // 2 + HEADS // 2
 """The tower between them is a third of the same shape."""
 IDS = ITEMS * WIDTH
+NODES = (USERS + ITEMS) * WIDTH
+LEARNED = sum(ITEMS * dim + dim * WIDTH + WIDTH for dim in DIMS)
+"""Of each modality a table that begins as the features, and a projection."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,12 @@ CASES = {
     "frozen dynamic-gate": Case(DYNAMIC + REST, 0.8, (*NARROW, "model.fusion=dynamic-gate")),
     "frozen static-gate": Case(STATIC + REST, 0.8, (*NARROW, "model.fusion=static-gate")),
     "frozen concat": Case(concat(2) + REST, 0.8, (*NARROW, "model.fusion=concat")),
+    # two linear layers that stand for backbones, a head for each
+    "fine-tuned": Case(
+        sum(dim * dim + dim + dim * WIDTH + WIDTH for dim in DIMS) + concat(2) + SEQUENCE_ENCODER,
+        0.8,
+        (*NARROW, "model.tuning=full", "model.chunk_size=16"),
+    ),
     "sasrec": Case(IDS + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
     "popularity": Case(0, 0.8),
     "bigram": Case(0, 0.8),
@@ -91,6 +101,8 @@ CASES = {
         0.8,
         (*NARROW, "model.content_width=8"),
     ),
+    "freedom": Case(NODES + LEARNED, 0.8, (*NARROW, "model.neighbours=5")),
+    "bm3": Case(NODES + LEARNED + WIDTH * WIDTH + WIDTH, 0.8, NARROW),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }
@@ -150,19 +162,24 @@ def make_features(order=None, absent=float("nan")):
     return FeatureTable(modalities, tuple(states[order] for states in hidden), presence[order])
 
 
-def build(kind, kept, features):
+def build(kind, kept, features, order=None):
+    """Build a model of random weights, whose catalogue is in the order of the features."""
     torch.manual_seed(0)
-    if not settings_of(kind).reads_hidden_states:
+    if settings_of(kind).reads_media:
+        features = raw_of(features)
+    elif not settings_of(kind).reads_hidden_states:
         features = FeatureTable.without_content(ITEMS)
-    counts = training_counts(kept.training_items, ITEMS)
+    order = np.arange(ITEMS) if order is None else order.numpy()
+    seen = kept.without_test()
+    seen = replace(seen, item_ids=seen.item_ids[order], items=order.argsort()[seen.items])
     model = build_model(
         settings_of(kind),
         ModelContext(
             features,
-            kept.without_test(),
-            counts,
+            seen,
+            training_counts(seen.training_items, ITEMS),
             LENGTH,
-            lambda: [title_of(item) for item in kept.item_ids.tolist()],
+            titles=lambda: [title_of(item) for item in seen.item_ids.tolist()],
         ),
     )
     generator = torch.Generator().manual_seed(1)
@@ -219,7 +236,7 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
     model, features = build(kind, kept, make_features())
     scores = scores_of(model, features, readers)
     order = torch.randperm(ITEMS, generator=torch.Generator().manual_seed(2))
-    moved_model, moved_features = build(kind, kept, make_features(order))
+    moved_model, moved_features = build(kind, kept, make_features(order), order)
     weights = dict(model.state_dict())
     weights |= {name: weights[name][order] for name in item_rows_of(model)}
     for name, pairs in item_pairs_of(moved_model).items():
@@ -241,6 +258,9 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
 
 def train(place, kind, *more, out, epochs=3):
     settings = (*CASES[kind].settings, *LEARNING, f"max_epochs={epochs}", "patience=20")
+    if settings_of(kind).reads_media:
+        backbone = f"model.text={checkpoint_of(Modality.TEXT)}"
+        settings = (*settings, backbone, "optimiser.text_lr=0.002")
     result = train_in(place, settings, "--model", kind_of(kind), *more, out=out)
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -335,7 +355,7 @@ def test_a_planted_signal_is_found_and_noise_is_not(place, tmp_path, kind):
     """Users keep to a topic that features show, or all to the same hits; ten of 40 items by chance are 0.25."""
     rows = popular_sequences() if kind == "popularity" else make_sequences()
     # The stores have been made from other titles, which those that compare titles cannot know.
-    reads_titles = kind in ("title-knn", "hybrid")
+    reads_titles = kind in ("title-knn", "hybrid", "fine-tuned")
     titles = {item: title_of(item) for _, item, _ in rows} if reads_titles else None
     write_rows(tmp_path / "d", rows, titles=titles)
     (tmp_path / "c").symlink_to(place / "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 
@@ -10,6 +11,7 @@ import pytest
 
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.service.database import Database, DatabaseUnusableError
+from support.started import CEILING_S
 
 
 @pytest.fixture
@@ -42,11 +44,11 @@ def blocked_writer(database):
 
     def wait(_connection):
         is_inside.set()
-        assert may_go.wait(60)
+        assert may_go.wait(CEILING_S)
 
     thread = threading.Thread(target=database.write, args=(wait,))
     thread.start()
-    assert is_inside.wait(60)
+    assert is_inside.wait(CEILING_S)
     return may_go, thread
 
 
@@ -154,7 +156,7 @@ def test_many_who_write_while_it_closes_are_answered_or_refused(tmp_path):
     has_begun = threading.Event()
 
     def write(name):
-        for number in range(1000):
+        for number in itertools.count():
             try:
                 database.write(insert(f"{name}.{number}"))
             except DatabaseUnusableError:
@@ -163,13 +165,13 @@ def test_many_who_write_while_it_closes_are_answered_or_refused(tmp_path):
             written.append(f"{name}.{number}")
             has_begun.set()
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in "abcdefgh"]
+    threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in "abcdefgh"]
     for thread in threads:
         thread.start()
-    assert has_begun.wait(60)
+    assert has_begun.wait(CEILING_S)
     database.close()
     for thread in threads:
-        thread.join(60)
+        thread.join(CEILING_S)
         assert not thread.is_alive()
     again = Database(tmp_path / "d")
     assert sorted(actors(again)) == sorted(written)

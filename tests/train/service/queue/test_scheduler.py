@@ -49,9 +49,16 @@ def test_no_more_run_at_once_than_there_are_slots(tmp_path):
 
 def test_each_run_gets_gpus_of_its_own(tmp_path):
     queue = Queue(tmp_path / "service", gpus=3)
-    program = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(1)"
+    # None ends before all have begun, so none may get what another had.
+    program = (
+        "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+        "while not os.path.exists('../../../go'): time.sleep(0.02)"
+    )
     runs = [queue.submit(program, limits={"gpus": count}) for count in (2, 1, 0)]
     queue.start()
+    for run in runs:
+        queue.wait(run, State.RUNNING)
+    (queue.folder.path / "go").touch()
     for run in runs:
         queue.wait(run)
     shown = [(queue.attempt(run) / "output.log").read_text().strip() for run in runs]

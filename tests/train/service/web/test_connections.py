@@ -77,8 +77,8 @@ def is_answered(server):
 
 
 def test_a_head_that_does_not_end_is_given_up(strict):
+    began = time.monotonic()  # before the server begins to count
     with connect(strict) as connection:
-        began = time.monotonic()
         connection.sendall(GET)
         answer = rest(connection)
 
@@ -140,8 +140,9 @@ def test_an_endless_body_is_cut_off(strict):
         assert pushed(connection, b"4000\r\n" + b"x" * 0x4000 + b"\r\n") < 1 << 26
         answer = rest(connection)
 
-    # The answer is lost where the system has thrown the rest of the body away before it.
-    assert answer == b"" or status_of(answer) == 413
+    # The answer is lost where the system has thrown the rest of the body away before it. A busy
+    # machine may not bring as much as is too much within the second.
+    assert answer == b"" or status_of(answer) in {408, 413}
     assert is_answered(strict)
 
 
@@ -157,10 +158,7 @@ def test_a_client_that_does_not_read_is_ended(strict):
     with strict.client("submit") as client:
         run = client.post("/v1/runs", json={**SPEC, "label": "say " + "x" * 190}).json()
     log = strict.data / "runs" / str(run["id"]) / "attempt-1" / "output.log"
-    deadline = time.monotonic() + CEILING_S
-    while not log.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(log.exists, "the log")
     log.write_bytes(b"x" * (1 << 20))
     ask = f"GET /v1/runs/{run['id']}/log HTTP/1.1\r\nhost: localhost\r\n".encode()
     with connect(strict) as connection:
@@ -265,9 +263,10 @@ def test_where_all_connections_are_taken_the_address_with_most_gives_one_up(tmp_
 def test_more_connections_than_one_address_may_have_end_those_that_wait(strict):
     waiting = [connect(strict, "127.0.0.9") for _ in range(40)]
     try:
-        # The newest ones are served.
+        # The newest ones are served. Each has a second for its request.
         for connection in waiting[-3:]:
             connection.sendall(GET + bearer(strict) + b"connection: close\r\n\r\n")
+        for connection in waiting[-3:]:
             assert status_of(rest(connection)) == 200
         assert rest(waiting[0]) == b""
         assert is_answered(strict)

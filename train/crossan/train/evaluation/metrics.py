@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["CUTOFFS", "UNREACHABLE", "hr_at", "mrr_at", "ndcg_at", "summarise"]
+from crossan.train.settings.run import SelectBy
+
+__all__ = [
+    "CUTOFFS",
+    "UNREACHABLE",
+    "hr_at",
+    "mrr_at",
+    "ndcg_at",
+    "selection_figure",
+    "summarise",
+]
 
 CUTOFFS = (5, 10, 20, 50)
 """The paper's K are 10 and 20."""
+_DIGITS_OF_MMREC = 4
 UNREACHABLE = 2**53
 """Rank of a target that its user's history masks, which no cut-off reaches.
 
@@ -109,3 +120,12 @@ def summarise(ranks: Tensor, users: Tensor | None = None) -> dict[str, float]:
         for name, metric in _METRICS.items()
         for k in CUTOFFS
     }
+
+
+def selection_figure(valid: Mapping[str, float], select_by: SelectBy) -> float:
+    """Return the figure that the best epoch is chosen by, of the metrics of `summarise`."""
+    if select_by == "recall@20":
+        return round(
+            valid["hr@20"], _DIGITS_OF_MMREC
+        )  # of one target or several, as `hr_at` has it
+    return valid["hr@10"]

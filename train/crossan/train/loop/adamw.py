@@ -32,6 +32,9 @@ class Group(TypedDict):
 class AdamW:
     """Take steps down the gradients, with weight decay apart from them.
 
+    A sparse gradient, as `torch.nn.functional.embedding` gives of some rows, moves all rows as a
+    dense one would, to the bit, but the zeros of the others are not written in every step.
+
     Parameters
     ----------
     groups
@@ -43,6 +46,9 @@ class AdamW:
     def __init__(self, groups: Sequence[Group], weight_decay: float) -> None:
         self.param_groups, self._weight_decay = groups, weight_decay
         self._moments: dict[Tensor, dict[str, Tensor]] = {}
+        self._zeros: dict[Tensor, Tensor] = {}
+        self.rate_scale = 1.0
+        """What the rate of every group is multiplied by."""
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -59,7 +65,7 @@ class AdamW:
                 if parameter.grad is not None:
                     alike.setdefault((parameter.device, parameter.dtype), []).append(parameter)
             for parameters in alike.values():
-                self._move(parameters, group["lr"])
+                self._move(parameters, group["lr"] * self.rate_scale)
 
     def _move(self, parameters: list[Tensor], lr: float) -> None:
         """Move parameters of one device and dtype, as the kernel takes them."""
@@ -67,7 +73,7 @@ class AdamW:
         steps = [one["step"] for one in moments]
         adamw(
             parameters,
-            [parameter.grad for parameter in parameters if parameter.grad is not None],
+            [self._dense_gradient_of(parameter) for parameter in parameters],
             [one["exp_avg"] for one in moments],
             [one["exp_avg_sq"] for one in moments],
             [],
@@ -82,6 +88,24 @@ class AdamW:
             eps=_EPSILON,
             maximize=False,
         )
+        for parameter in parameters:
+            self._forget_rows(parameter)
+
+    def _dense_gradient_of(self, parameter: Tensor) -> Tensor:
+        gradient = parameter.grad
+        assert gradient is not None  # only those that have one are moved
+        if not gradient.is_sparse:
+            return gradient
+        if parameter not in self._zeros:
+            self._zeros[parameter] = torch.zeros_like(parameter)
+        # Row after row in their order, as the dense gradient of a lookup is summed.
+        rows = self._zeros[parameter]
+        return rows.index_add_(0, gradient._indices()[0], gradient._values())
+
+    def _forget_rows(self, parameter: Tensor) -> None:
+        """Leave nothing but zeros where a sparse gradient was."""
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            self._zeros[parameter].index_fill_(0, parameter.grad._indices()[0], 0.0)
 
     def _moments_of(self, parameter: Tensor) -> dict[str, Tensor]:
         if parameter not in self._moments:

@@ -17,6 +17,7 @@ from torch import Tensor
 from crossan.common.console import progress
 from crossan.common.interrupts import ToldToEnd
 from crossan.train.evaluation.encoding import EvaluationStoppedError
+from crossan.train.evaluation.metrics import selection_figure
 from crossan.train.features.rechecking import Rechecking
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
@@ -78,7 +79,8 @@ class Training:
         )
         self._sum_gradients = None
         if ranks.count > 1:
-            self._sum_gradients = GradientSum(self._model.parameters(), ranks)
+            trained = (each for each in self._model.parameters() if each.requires_grad)
+            self._sum_gradients = GradientSum(trained, ranks)
         self._window = LossWindow(run.device)
         self._latest_loss = ""
         self.told, self._is_due = 0, False
@@ -116,6 +118,7 @@ class Training:
         label = f"epoch {epoch}/{self._settings.max_epochs}"
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
+        self._optimiser.rate_scale = self._settings.optimiser.rate_scale(epoch)
         self._model.train()
         if isinstance(self._model, TableModel):
             self._model.begin_epoch(epoch)
@@ -199,15 +202,15 @@ class Training:
             return
         loss = reached.loss_sum / reached.step
         # What is not judged is kept as it is in the end: the latest weights are the best so far.
-        hit_ratio = None if valid is None else valid["hr@10"]
-        is_best = hit_ratio is None or hit_ratio > reached.best_hr
+        figure = None if valid is None else selection_figure(valid, self._settings.select_by)
+        is_best = figure is None or figure > reached.best_hr
         line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
         reached.metrics.append(line)
         reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
         if is_best:
             reached.best_epoch = epoch
-            reached.best_hr = reached.best_hr if hit_ratio is None else hit_ratio
-            self._saver.keep_best(epoch, hit_ratio)
+            reached.best_hr = reached.best_hr if figure is None else figure
+            self._saver.keep_best(epoch, None if valid is None else valid["hr@10"])
         self._run.folder.append_metrics(line)
         self._lap()
         say_epoch(self._settings, reached, loss, valid)

@@ -43,7 +43,8 @@ class TrainingProgress:
     """Sum of the losses of these steps."""
     best_epoch: int = 0
     best_hr: float = -1.0
-    """Validation HR@10 of the best epoch; -1 where nothing is validated, as in a refit."""
+    """Validation figure of the best epoch, HR@10 unless ``select_by`` says otherwise; -1 where nothing
+    is validated, as in a refit."""
     seconds: float = 0.0
     """Time spent in steps and validation so far, on which no number depends."""
     metrics: list[dict[str, Any]] = field(default_factory=list)
@@ -194,8 +195,8 @@ class Saver:
             # Right after the best epoch, the newest checkpoint holds the same weights.
             if progress.best_epoch == progress.epoch and not progress.step:
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
-                is_measured = progress.best_hr >= 0
-                self.keep_best(progress.epoch, progress.best_hr if is_measured else None)
+                valid = progress.metrics[-1].get("valid")
+                self.keep_best(progress.epoch, None if valid is None else valid["hr@10"])
                 # At once, because a run that is over saves no more checkpoints.
                 self._write_best()
                 return

@@ -28,7 +28,7 @@ from crossan.train.sequences.flat import training_parts
 from crossan.train.sequences.refit import TrainingSequences
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import RunSettings, SequenceSettings
-from crossan.train.settings.run import OBJECTIVES_GROUP
+from crossan.train.settings.objective import OBJECTIVES_GROUP
 
 __all__ = ["Gathers", "ObjectiveContext", "ObjectiveEntry", "gathers_of", "make_objective"]
 

@@ -133,7 +133,9 @@ def epoch_values(line: Mapping[str, Any], settings: RunSettings) -> dict[str, fl
     """Return the points of a line of ``metrics.jsonl``, by the names that curves have."""
     values = {f"valid/{name}": value for name, value in (line.get("valid") or {}).items()}
     if line.get("loss") is not None:  # a model that only counts has none, and no rate
-        values |= {"loss": line["loss"], "learning_rate": settings.optimiser.lr}
+        optimiser = settings.optimiser
+        rate = optimiser.lr * optimiser.rate_scale(line["epoch"])
+        values |= {"loss": line["loss"], "learning_rate": rate}
     return values
 
 

@@ -15,7 +15,6 @@ from crossan.train.settings.content import (
     IndsanSettings,
     InterModalSettings,
     gate_temperature,
-    kept_layers,
 )
 from crossan.train.settings.counting import (
     BigramSettings,
@@ -24,33 +23,39 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
+from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
     SasrecSettings,
     SequenceSettings,
 )
+from crossan.train.settings.objective import ObjectiveSettings
+from crossan.train.settings.optimiser import OptimiserSettings
 from crossan.train.settings.run import (
     CheckpointSettings,
     DataSettings,
     FeatureSettings,
     HistoryMask,
-    ObjectiveSettings,
-    OptimiserSettings,
     RunSettings,
-    learns_from_triples,
 )
+from crossan.train.settings.run_defaults import learns_from_triples, run_defaults_of
 from crossan.train.settings.triples import TripleSettings, VbprSettings
+from crossan.train.settings.tuned import FineTunedSettings
 
 __all__ = [
     "AdapterSettings",
     "BigramSettings",
+    "Bm3Settings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
+    "FineTunedSettings",
+    "FreedomSettings",
     "FrozenSettings",
+    "GraphSettings",
     "HiddenStateSettings",
     "HistoryMask",
     "HybridSettings",
@@ -71,6 +76,6 @@ __all__ = [
     "TripleSettings",
     "VbprSettings",
     "gate_temperature",
-    "kept_layers",
     "learns_from_triples",
+    "run_defaults_of",
 ]

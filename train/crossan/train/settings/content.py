@@ -25,7 +25,6 @@ __all__ = [
     "IndsanSettings",
     "InterModalSettings",
     "gate_temperature",
-    "kept_layers",
 ]
 
 FUSIONS_GROUP = "crossan.fusions"
@@ -54,6 +53,10 @@ class HiddenStateSettings(SequenceSettings):
 
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added."""
+
+    def kept_layers(self) -> tuple[int, ...] | None:
+        """Return the layers that are read of every store, None for all that it keeps."""
+        return self.layers
 
     @model_validator(mode="after")
     def _layers_ascend(self) -> Self:
@@ -90,11 +93,6 @@ class ContentSettings(HiddenStateSettings):
     combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"
     """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer. Read
     by `fusion=momef` alone."""
-
-
-def kept_layers(model: ModelSettings) -> tuple[int, ...] | None:
-    """Return the layers that a model reads of every store, None for all that it keeps."""
-    return model.layers if isinstance(model, HiddenStateSettings) else None
 
 
 class AdapterSettings(HiddenStateSettings):

@@ -15,6 +15,7 @@ from crossan.common.config import Setting, Settings, group_of, nearest, settings
 from crossan.train.settings.allowed import allowed_values
 from crossan.train.settings.paper import Paper
 from crossan.train.settings.run import RunSettings
+from crossan.train.settings.run_defaults import run_defaults_of
 
 __all__ = [
     "Description",
@@ -117,7 +118,7 @@ def model_kinds(run: type[Settings] = RunSettings) -> dict[str, str]:
     """Return what each kind of model is, the first sentence of its settings class."""
     group = group_of(run.model_fields[_MODEL])
     assert group is not None
-    return {kind: _first_sentence(one) for kind, one in group.classes.items()}
+    return {kind: _kind_text(kind, one) for kind, one in group.classes.items()}
 
 
 def default_text(described: Description) -> str:
@@ -175,6 +176,7 @@ def _description(setting: Setting, model: str | None, run: type[Settings]) -> De
     field = setting.field
     is_required = field.is_required()
     default = None if is_required else field.get_default(call_default_factory=True)
+    default = run_defaults_of(model).get(setting.name, default)
     allowed = allowed_values(field)
     group = group_of(run.model_fields[_MODEL])
     if group is not None and setting.name == f"{_MODEL}.{group.by}":
@@ -200,6 +202,13 @@ def _meaning(setting: Setting) -> str:
     parents = [one for one in setting.owner.__mro__ if issubclass(one, Settings)]
     fields = [one.model_fields[last] for one in parents if last in one.model_fields]
     return _one_line(next((field.description for field in fields if field.description), ""))
+
+
+def _kind_text(kind: str, settings_class: type[Settings]) -> str:
+    """Return what a kind of model is, and what it sets for a run where nothing is named."""
+    text = _first_sentence(settings_class)
+    defaults = [f"`{name}={toml_value(value)}`" for name, value in run_defaults_of(kind).items()]
+    return f"{text}; by default {', '.join(defaults)}" if defaults else text
 
 
 def _first_sentence(settings_class: type[Settings]) -> str:

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -34,12 +35,27 @@ class ModelSettings(Settings):
     reads_hidden_states: ClassVar[bool] = False
     """Whether a run of this kind reads stores of hidden states."""
 
+    reads_media: ClassVar[bool] = False
+    """Whether a run of this kind reads titles and media files, through backbones that it trains."""
+
     is_trained_by_steps: ClassVar[bool] = True
     """Whether weights are learned by steps; a model that only counts takes none."""
 
     learns_from: ClassVar[LearnsFrom] = "sequences"
     """What a step learns from: sequences of users, or triples of a user and two items
     (``objective.kind=triples``)."""
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a run of this kind takes where the user names nothing, by the dotted names of settings
+    outside ``model``."""
+
+    def kept_layers(self) -> tuple[int, ...] | None:
+        """Return the layers that are read of every store, None for all that it keeps."""
+        return None
+
+    def anywhere(self) -> Self:
+        """Return a copy with absolute paths, of which few kinds have any."""
+        return self
 
 
 class SequenceSettings(ModelSettings):

@@ -8,38 +8,29 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from crossan.cache_schema.modality import Modality
-from crossan.common.config import Kinds, OneOf, Settings
+from crossan.common.config import Kinds, Settings
 from crossan.common.history_mask import HistoryMask
-from crossan.common.plugins import plugin_names
 from crossan.common.split import Split, SplitName, TrainedOn
 from crossan.train.settings.content import CrossanSettings
 from crossan.train.settings.earlier import upgraded_model
 from crossan.train.settings.kinds import model_settings_classes
 from crossan.train.settings.models import ModelSettings
+from crossan.train.settings.objective import ObjectiveSettings
+from crossan.train.settings.optimiser import OptimiserSettings
 from crossan.train.settings.paper import Paper
+from crossan.train.settings.run_defaults import run_defaults_of, with_default
 
 __all__ = [
-    "OBJECTIVES",
-    "OBJECTIVES_GROUP",
     "CheckpointSettings",
     "DataSettings",
     "FeatureSettings",
     "HistoryMask",
-    "ObjectiveSettings",
-    "OptimiserSettings",
     "RunSettings",
-    "learns_from_triples",
+    "SelectBy",
 ]
 
-OBJECTIVES = ("in-batch", "catalogue", "cross-batch", "triples")
-"""Our own objectives."""
-OBJECTIVES_GROUP = "crossan.objectives"
-"""Entry points by which other packages add objectives: the name is that of ``objective.kind``, the
-target a `crossan.train.objectives.table.ObjectiveEntry`."""
-
-
-def _objectives() -> list[str]:
-    return [*OBJECTIVES, *plugin_names(OBJECTIVES_GROUP)]
+SelectBy = Literal["hr@10", "recall@20"]
+"""Validation figures that an epoch can be chosen by."""
 
 
 class DataSettings(Settings):
@@ -52,7 +43,8 @@ class DataSettings(Settings):
     """Folder of stores. Models without content neither need nor read it."""
 
     modality: tuple[Modality, ...] | None = None
-    """Modalities to use. By default all that the cache holds for the dataset."""
+    """Modalities to use. By default all that the cache holds for the dataset; with
+    model.kind=fine-tuned the text and the images that the dataset names."""
 
     store: tuple[str, ...] = ()
     """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
@@ -63,17 +55,19 @@ class DataSettings(Settings):
 
     max_items: Annotated[int, Paper("13, as Table 4 counts 10 positions")] = Field(default=13, ge=4)
     """Items kept per user, the last ones. The model reads three fewer, as one is the training
-    target and two are held out. With data.split=mmrec-random all items are kept, and the model
+    target and two are held out. With another data.split all items are kept, and the model
     reads and learns from the last ones of the training part, as many as otherwise."""
 
     min_items: int = Field(default=5, ge=3)
-    """Users with fewer interactions are left out."""
+    """Users with fewer interactions are left out. With data.split=fixed the publisher decided that,
+    and this is not set."""
 
     split: Annotated[SplitName, Paper("leave-last-out")] = "leave-last-out"
     """Which interactions are held out. leave-last-out takes each user's last for test and the last
     but one for validation; mmrec-random draws one in five of each user's, half of them for
-    validation, as MMRec does: what is held out may be older than what is trained on. Figures of
-    the two cannot be compared."""
+    validation, as MMRec does: what is held out may be older than what is trained on; fixed takes
+    the split that the dataset carries, as ``crossan data import`` read it from MMRec's files. Figures
+    of different splits cannot be compared."""
 
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of ``data.split=mmrec-random``. It is none of ``seed``, so that runs of several seeds
@@ -90,52 +84,14 @@ class DataSettings(Settings):
         return Split(self.split, self.split_seed)
 
     @model_validator(mode="after")
-    def _has_a_seed_that_is_read(self) -> Self:
+    def _sets_what_its_split_reads(self) -> Self:
         if self.split_seed and not self.parted_by.is_random:
             raise ValueError(f"expected no split_seed with split={self.split}, which draws nothing")
+        if self.split == "fixed" and self.min_items != type(self).model_fields["min_items"].default:
+            raise ValueError(
+                "expected no min_items with split=fixed, whose publisher chose the users"
+            )
         return self
-
-
-class OptimiserSettings(Settings):
-    """AdamW with rates of their own for the side adapters and the items' own vectors."""
-
-    lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-3, gt=0)
-    """Learning rate of fusion and sequence encoder."""
-
-    adapter_lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-4, gt=0)
-    """Learning rate of the side-adapter towers and their gates."""
-
-    id_lr: float = Field(default=1e-3, gt=0)
-    """Learning rate of the items' own vectors (``model.id_embedding``)."""
-
-    weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay, on every weight."""
-
-
-class ObjectiveSettings(Settings):
-    """What training minimises.
-
-    The default is the paper's.
-    """
-
-    kind: Annotated[str, OneOf(_objectives, may_be_code=True), Paper("in-batch")] = "in-batch"
-    """Where negatives come from. in-batch takes those of the batch, debiased (Eqs. 7-8); catalogue
-    every trained item, in a full softmax; cross-batch the batch and a memory of those before it.
-    triples draws one item for each of a user's, and is the one objective of models that have a
-    vector for every user: ``batch_size`` counts triples then.
-    Other packages may add objectives, and ``package.module:Name`` is one of your own."""
-
-    refresh_steps: int = Field(default=100, ge=1)
-    """Steps between two encodings of the whole catalogue, for ``catalogue`` where items have
-    content. A content vector outside the batch is at most this old."""
-
-    sample_size: int = Field(default=1024, ge=1)
-    """Items encoded in a step beside those of the batch, for ``cross-batch``, and for ``catalogue``
-    where items have content. The gradient through them stands for that of all negatives outside
-    the batch."""
-
-    memory_size: int = Field(default=4096, ge=1)
-    """Item vectors that ``cross-batch`` remembers, the latest ones."""
 
 
 class FeatureSettings(Settings):
@@ -193,7 +149,11 @@ class RunSettings(Settings):
     """Epochs at most."""
 
     patience: int = Field(default=10, ge=1)
-    """Epochs without a better validation HR@10 before training stops."""
+    """Epochs without a better validation figure before training stops."""
+
+    select_by: SelectBy = "hr@10"
+    """Validation figure by which the best epoch is chosen. recall@20 is that of MMRec's code, rounded
+    to four digits, so that a smaller gain counts for nothing."""
 
     init: str | None = None
     """Run folder whose best weights training starts from. By default weights are random."""
@@ -222,15 +182,15 @@ class RunSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _with_the_only_objective(cls, tree: object) -> object:
-        """Fill in the objective of a model that knows but one, where none is named."""
+    def _with_the_defaults_of_the_model(cls, tree: object) -> object:
+        """Fill in what a kind of model sets for a run, where nothing is named."""
         if not isinstance(tree, dict):
             return tree
-        model, objective = tree.get("model"), tree.get("objective", {})
+        model = tree.get("model")
         kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-        if not isinstance(objective, dict) or "kind" in objective or not learns_from_triples(kind):
-            return tree
-        return {**tree, "objective": {**objective, "kind": "triples"}}
+        for name, value in run_defaults_of(kind).items():
+            tree = with_default(tree, name.split("."), value)
+        return tree
 
     @model_validator(mode="after")
     def _learns_by_an_objective_it_knows(self) -> Self:
@@ -255,7 +215,7 @@ class RunSettings(Settings):
         unread = {
             "features.permute_seed": self.features.permute_seed is not None,
             "features.standardise": self.features.standardise != "none",
-            "data.modality": self.data.modality is not None,
+            "data.modality": self.data.modality is not None and not self.model.reads_media,
             "data.store": bool(self.data.store),
         }
         given = [name for name, is_given in unread.items() if is_given]
@@ -283,16 +243,12 @@ class RunSettings(Settings):
             "store": tuple(map(_absolute, data.store)),
         }
         init = None if self.init is None else _absolute(self.init)
-        return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
-
-
-def learns_from_triples(kind: object) -> bool:
-    """Whether a value of ``model.kind`` names a model that learns from triples."""
-    classes = model_settings_classes()
-    if not isinstance(kind, str) or kind not in classes:
-        return False
-    settings_class = classes[kind]
-    return issubclass(settings_class, ModelSettings) and settings_class.learns_from == "triples"
+        absolute = {
+            "data": data.model_copy(update=named),
+            "model": self.model.anywhere(),
+            "init": init,
+        }
+        return self.model_copy(update=absolute)
 
 
 def _absolute(path: str) -> str:

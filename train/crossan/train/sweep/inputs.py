@@ -11,7 +11,7 @@ from crossan.common.datasets import Dataset, open_dataset
 from crossan.train.features.sources import Served, choose_stores, lock_entries
 from crossan.train.models.item_encoder import require_modalities
 from crossan.train.runs.contents import Comparing, Verdicts, counts_of, serve, write_comparison
-from crossan.train.settings import RunSettings, kept_layers
+from crossan.train.settings import RunSettings
 
 __all__ = ["SweepInputs", "require_trainable"]
 
@@ -26,7 +26,7 @@ class SweepInputs:
 
     def entries(self, base: RunSettings) -> dict[str, dict[str, Any]]:
         """Return the entries of the stores as ``cache.lock.json`` has them, by modality."""
-        return lock_entries(self.served.stores, kept_layers(base.model))
+        return lock_entries(self.served.stores, base.model.kept_layers())
 
     def contents(self) -> dict[str, dict[str, int]]:
         """Return how the items' contents compare with the stores, for ``sweep.json``."""

@@ -1,0 +1,96 @@
+"""The settings of the kinds that propagate vectors over a graph of users and items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from crossan.train.settings.triples import TripleSettings
+
+__all__ = ["Bm3Settings", "FreedomSettings", "GraphSettings", "LayerChoice", "Variant"]
+
+Variant = Literal["as-published", "as-written"]
+"""What a model follows where the code of its authors and their paper differ."""
+
+LayerChoice = Literal["last"] | Annotated[int, Field(ge=0)]
+"""One of a store's kept layers."""
+
+
+class GraphSettings(TripleSettings):
+    """What the graph models have.
+
+    A run takes the defaults of MMRec, whose code all of them were published with.
+    """
+
+    reads_hidden_states: ClassVar[bool] = True
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 2048,
+        "max_epochs": 1000,
+        # MMRec stops after more than 20 epochs without a gain.
+        "patience": 21,
+        "optimiser.weight_decay": 0.0,
+    }
+
+    variant: Variant = "as-published"
+    """Whether the model is that of the published code or that of the paper."""
+
+    layer: LayerChoice = "last"
+    """Kept layer whose hidden states, as they are stored, are the items' features."""
+
+    def kept_layers(self) -> tuple[int, ...] | None:
+        """Return the layer that is read of every store, None for all that it keeps."""
+        return None if self.layer == "last" else (self.layer,)
+
+
+class FreedomSettings(GraphSettings):
+    """A graph of users and items drawn anew each epoch, and a frozen one of items (FREEDOM)."""
+
+    kind: Literal["freedom"] = "freedom"
+
+    variant: Variant = "as-published"
+    """as-published takes the mean over an item's nearest, and learns the features. as-written has
+    neighbours both ways, normalised by the degrees of both, and leaves the features frozen."""
+
+    hops: int = Field(default=2, ge=0)
+    """Hops over the graph of users and items."""
+
+    item_hops: int = Field(default=1, ge=1)
+    """Hops over the graph of items."""
+
+    neighbours: int = Field(default=10, ge=1)
+    """Nearest items of each in the graph of items, itself among them."""
+
+    image_weight: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Weight of the images in the graph of items, where there are other modalities, which share
+    the rest alike."""
+
+    pruned_share: float = Field(default=0.8, ge=0.0, lt=1.0)
+    """Share of the pairs that an epoch leaves out; the paper searches 0.8 and 0.9."""
+
+    content_weight: float = Field(default=1e-3, ge=0.0)
+    """Weight of the losses of projected features; the paper searches 0 and 1e-5 to 1e-3."""
+
+
+class Bm3Settings(GraphSettings):
+    """Learn from pairs alone, by two views of each vector (BM3)."""
+
+    kind: Literal["bm3"] = "bm3"
+
+    variant: Variant = "as-published"
+    """as-published adds the norm of all vectors, over the number of items. as-written adds the mean
+    of the squared norms of the vectors in a batch."""
+
+    hops: int = Field(default=2, ge=0)
+    """Hops over the graph of users and items; the paper searches 1 and 2."""
+
+    dropout: float = Field(default=0.3, ge=0.0, lt=1.0)
+    """Dropout of the second view of a vector; the paper searches 0.3 and 0.5."""
+
+    norm_weight: float = Field(default=0.1, ge=0.0)
+    """Weight of the norm; the paper searches 0.1 and 0.01."""
+
+    content_weight: float = Field(default=2.0, ge=0.0)
+    """Weight of the losses that bring the features' views together."""
