@@ -38,7 +38,7 @@ from train_shape import (
 )
 
 from crossan.cache_schema.modality import Modality
-from crossan.train.features import Demand, Features, FeatureTable, Placement, place_features
+from crossan.train.features import Demand, FeatureTable, HiddenStates, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.objectives.loss import (
     batch_columns,
@@ -264,7 +264,7 @@ class Bench:
         print(f"| {name} | | | {ours / other:.2f} | <= 0.30 |", flush=True)
 
     def epoch(
-        self, features: Features, batches: Sequence[Tensor], *, is_ahead: bool = True
+        self, features: HiddenStates, batches: Sequence[Tensor], *, is_ahead: bool = True
     ) -> None:
         """Take a step for each batch as the trainer does, the next one prepared meanwhile or not."""
         with contextlib.ExitStack() as stack:

@@ -13,7 +13,7 @@ from torch import Tensor
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
-from crossan.train.features import Features, FeatureTable, StoredStates
+from crossan.train.features import FeatureTable, HiddenStates, StoredStates
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
@@ -39,7 +39,7 @@ ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
 SHAPE = CrossanSettings()
 
 
-def build(settings: SequenceSettings, features: Features) -> SequenceModel:
+def build(settings: SequenceSettings, features: HiddenStates) -> SequenceModel:
     """Return a sequence model over all items, each of which counts as trained, with random weights."""
     # No sequence is read to build a sequence model.
     context = ModelContext(features, None, np.ones(ITEMS, np.int64), INPUT_LENGTH)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,7 @@ from crossan.train.record.following import FollowedRun
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sweep import folder as sweep_folder
 from crossan.train.sweep.folder import SweepFolder
+from support.started import CEILING_S
 
 FORK = multiprocessing.get_context("fork")
 PROCESSES, ROUNDS = 4, 40
@@ -41,14 +43,14 @@ def age(place, seconds):
 def claim_in_rounds(folders, gate, answers):
     """Want every folder at once with the others, and say by the exit code who got it; nobody lets go meanwhile."""
     for folder in folders:
-        gate.wait(60)
+        gate.wait(CEILING_S)
         try:
             claim(folder, "trains")
             answer = 0 if (folder / OWNER_FILE).read_text() == our_token() else "lost"
         except BusyError as error:
             answer = error.exit_code
         answers.put((folder.name, answer))
-    gate.wait(60)  # one that ended would be a dead owner, to be taken over rightly
+    gate.wait(CEILING_S)  # one that ended would be a dead owner, to be taken over rightly
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -68,7 +70,7 @@ def test_one_of_many_processes_takes_over_a_dead_owners_folder(tmp_path, left):
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(CEILING_S)
     assert [child.exitcode for child in children] == [0] * PROCESSES
     found = {folder.name: [] for folder in folders}
     for _ in range(PROCESSES * ROUNDS):
@@ -158,7 +160,8 @@ def test_nobody_speaks_for_another_owner_or_for_none(tmp_path):
 
 def test_a_sweep_shows_that_it_works_once_a_minute(tmp_path, monkeypatch):
     now, refreshed = [100.0], []
-    monkeypatch.setattr(sweep_folder.time, "monotonic", lambda: now[0])
+    # Its name of the module alone: other threads of this process read the clock, too.
+    monkeypatch.setattr(sweep_folder, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(sweep_folder, "refresh", lambda folder: refreshed.append((folder, now[0])))
     folder = SweepFolder(tmp_path)
     for now[0] in (100.1, 159.9, 160.0, 160.1, 219.0, 221.0):

@@ -19,7 +19,7 @@ import sys, nbformat
 from nbclient import NotebookClient
 
 notebook = nbformat.read(sys.argv[1], 4)
-NotebookClient(notebook, timeout=280, kernel_name="python3").execute()
+NotebookClient(notebook, timeout=1_200, kernel_name="python3").execute()
 nbformat.write(notebook, sys.argv[2])
 """
 
@@ -53,6 +53,7 @@ def test_no_cell_uses_a_name_that_is_not_promised():
     assert not re.search(r"crossan\.(?!api\b)|from crossan(?! import api\b)|\._[a-z]", source)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("nbclient", "ipykernel"))),
     reason="nbclient or ipykernel is not installed (crossan[dev]): the notebook was not run",

@@ -26,7 +26,7 @@ from support.hostile.mutations import mutated
 from support.hostile.sources import COLUMNS, KINDS, SUFFIXES, sources_of
 from support.hostile.titles import hostile_titles
 from support.processes import Watch, can_trace, read_trace, traced
-from support.started import PROGRAMS, start
+from support.started import CEILING_S, PROGRAMS, start
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)
@@ -291,7 +291,7 @@ def test_the_trace_shows_what_it_is_there_to_show(tmp_path):
     secret.write_text("x")
     with socket.create_server(("127.0.0.1", 0)) as server:
         spy = [sys.executable, "-c", SPY, str(secret), str(server.getsockname()[1])]
-        subprocess.run(traced(spy, tmp_path / "trace"), cwd=tmp_path, check=True, timeout=60)
+        subprocess.run(traced(spy, tmp_path / "trace"), cwd=tmp_path, check=True, timeout=CEILING_S)
     trace = read_trace(tmp_path / "trace")
     assert str(secret) in trace["opened"]  # through the link
     assert {str(secret.parent / "gone"), str(tmp_path / "gone")} <= trace["missed"]

@@ -14,7 +14,6 @@ import resource
 import shutil
 import signal
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from crossan.cache_schema.errors import CrossanError
 from crossan.common.stores import fsck, open_store
 from support.json_mutations import spots
 from support.redigest import redigest
+from support.started import CEILING_S
 
 STORES = 1_667 if os.environ.get("CROSSAN_FAULTS") == "full" else 40
 """Per kind of store, of which there are three."""
@@ -243,7 +243,9 @@ def outcome(store):
     if child == 0:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
-        signal.alarm(SECONDS)
+        # Of computing, as a busy machine gives it little of that a second.
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(CEILING_S)
         watched(store)
         os._exit(visit(store))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -259,7 +261,5 @@ def test_hostile_stores_are_refused(sample, tmp_path):
         shutil.copytree(sample, store)
         change = chance.choice(CHANGES)
         change(chance, store)
-        begun = time.monotonic()
         assert outcome(store) == 0, (number, change.__name__)
-        assert time.monotonic() - begun < SECONDS
         shutil.rmtree(store)

@@ -22,6 +22,7 @@ from crossan.common.stores.growing.compact import compact
 from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions, read_version
+from support.started import CEILING_S
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
 ROUNDS = 50 if IS_FULL else 3
@@ -52,7 +53,7 @@ def in_children(*works):
     for child in children:
         child.start()
     for child in children:
-        child.join(120)
+        child.join(CEILING_S)
     assert [child.exitcode for child in children] == [0] * len(children)
 
 

@@ -21,6 +21,7 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, fsck, logical_digest, open_store
 from crossan.common.stores.growing.repair import repair
+from support.started import CEILING_S
 
 RELEASED = Path(__file__).parent / "stores"
 IDENTITY = StoreIdentity(
@@ -114,7 +115,7 @@ def test_a_store_from_the_future_ends_in_exit_5_with_the_version_found(future_st
         [CROSSAN, "cache", command, future_store],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=CEILING_S,
         check=False,
     )
     assert ran.returncode == 5, ran.stdout + ran.stderr

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from crossan.common.stores import logical_digest, open_store
-from support.started import PROGRAMS
+from support.started import CEILING_S, PROGRAMS
 
 HOWTO = Path(__file__).parents[2] / "docs" / "howto"
 PAGE = HOWTO / "extract-at-scale.md"
@@ -103,7 +103,7 @@ def _check_options(commands):
 def _help(program):
     done = subprocess.run(
         [PROGRAMS / program[0], *program[1:], "--help"],
-        env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "COLUMNS": "200"}, capture_output=True, text=True, timeout=CEILING_S, check=True,
     )  # fmt: skip
     return done.stdout
 
@@ -281,7 +281,7 @@ def test_slurm_takes_the_script(script):
     subprocess.run(["bash", "-n", script], check=True)
     options = ["--test-only", "--nodes=1", "--ntasks-per-node=1", "--cpus-per-task=1", "--mem=100M"]
     done = subprocess.run(
-        [sbatch, *options, script], capture_output=True, text=True, timeout=60, check=False
+        [sbatch, *options, script], capture_output=True, text=True, timeout=CEILING_S, check=False
     )
     said = done.stderr.strip()
     if "Unable to contact" in said or "configuration" in said or "Connection refused" in said:
@@ -298,7 +298,7 @@ def _shards_asked_for(script, variable, numbers, environment):
         subprocess.run(
             ["bash", "-c", fake + body],
             env={**environment, "PATH": os.environ["PATH"], variable: str(number)},
-            capture_output=True, text=True, timeout=30, check=True,
+            capture_output=True, text=True, timeout=CEILING_S, check=True,
         ).stdout.strip()
         for number in numbers
     ]  # fmt: skip

@@ -21,6 +21,7 @@ from crossan.common.stores import create_store, fsck, logical_digest, open_store
 from crossan.extract.backbones import load_backbone
 from crossan.extract.cli import main
 from support.extraction import places
+from support.started import CEILING_S
 
 ITEM_COUNT = 13
 PROGRAMS = Path(sys.executable).parent
@@ -366,7 +367,7 @@ def test_help_is_fast_and_loads_nothing_heavy():
         "finally: print([m for m in ('torch', 'transformers', 'zarr', 'numpy', 'pyarrow') if m in sys.modules])"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=CEILING_S
     )
     assert "--max-bad" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"

@@ -205,9 +205,10 @@ def test_what_does_not_fit_a_cluster_is_refused(
 
 
 def test_a_cluster_that_does_not_answer_is_named(command, tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        free = f"127.0.0.1:{server.getsockname()[1]}"
-    _, said = _finish(command(tmp_path / "c", "--engine", "ray", "--address", free), 8)
+    with socket.socket() as taken:  # and nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        free = f"127.0.0.1:{taken.getsockname()[1]}"
+        _, said = _finish(command(tmp_path / "c", "--engine", "ray", "--address", free), 8)
     assert (
         f"RemoteError: --address {free}: no Ray cluster answers: [Errno 111] Connection refused"
         in said

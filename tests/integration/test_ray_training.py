@@ -19,6 +19,8 @@ pytest.importorskip("ray", reason="--engine ray needs Ray: pip install 'crossan[
 pytestmark = pytest.mark.slow
 
 SETTINGS = (*UNEVEN, "max_epochs=20")
+SLOWLY = ("--set", "checkpoint.every_steps=1")
+"""So that there is time to meet a training on the way."""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_a_killed_worker_ends_in_the_same_weights(
 ):
     options, head = idle_ray_cluster
     out = place / f"killed{is_first}"
-    process = command(out.name, *options, "--set", "checkpoint.every_steps=3")
+    process = command(out.name, *options, *SLOWLY)
     wait_for_epochs(process, out, 5)
     ranks, first = ranks_of(head), owner_of(out)
     assert len(ranks) == 2
@@ -89,7 +91,7 @@ def test_an_interruption_keeps_a_checkpoint(
 ):
     options, head = idle_ray_cluster
     out = place / f"told{exit_code}"
-    process = command(out.name, *options)
+    process = command(out.name, *options, *SLOWLY)
     wait_for_epochs(process, out, 5)
     process.send_signal(number)
     _, said = finish_job(process, exit_code)

@@ -16,7 +16,7 @@ from crossan.train.sweep import judging, searching
 from crossan.train.sweep.cli import TrialsFailedError
 from support.fabricated import write_small, write_store
 from support.processes import descendants, is_alive
-from support.started import finish, wait_until
+from support.started import CEILING_S, finish, wait_until
 from support.sweeps import (
     WEIGHTS,
     arguments,
@@ -36,7 +36,7 @@ LONG = (
     "--set",
     "patience=60",
     "--set",
-    "checkpoint.every_steps=5",
+    "checkpoint.every_steps=1",
     "--threads",
     "1",
 )
@@ -132,7 +132,7 @@ def test_a_sweep_that_goes_on_proposes_the_same_points(
 def test_ctrl_c_ends_with_its_own_code(tmp_path, place, monkeypatch):
     def interrupt(commands, slots, told, on_end, on_look=None):
         os.kill(os.getpid(), signal.SIGINT)
-        assert told.wait(10)
+        assert told.wait(CEILING_S)
 
     monkeypatch.setattr(searching, "run_commands", interrupt)
     result = attempt_sweep(linked(tmp_path, place))

@@ -16,16 +16,18 @@ from support.started import CEILING_S, PROGRAMS, finish
 from support.torchrun import (
     AS_COMMAND,
     UNEVEN,
+    Held,
     Pair,
     environment,
     ranks_of,
     start_torchrun,
-    wait_for_epochs,
 )
 
 pytestmark = pytest.mark.slow
 
 EPOCHS = 24
+HELD_AT = 28
+"""In the middle of the sixth epoch of five steps."""
 
 
 def words(out, *more, epochs=EPOCHS):
@@ -90,14 +92,17 @@ def test_both_ranks_standardise_by_the_statistics_of_one_process(place, alone, p
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(place, whole, pair, victim):
+def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(
+    place, whole, pair, victim, tmp_path
+):
     out = f"killed{victim}"
-    process = start_torchrun(words(out, "--set", "checkpoint.every_steps=3"), place)
-    wait_for_epochs(process, place / out, 5)
-    ranks = ranks_of(process)
+    given = words(out, "--set", "checkpoint.every_steps=3")
+    held = Held(given, place, tmp_path / "gate", HELD_AT)
+    ranks = ranks_of(held.process)
     assert len(ranks) == 2
     os.kill(ranks[victim], signal.SIGKILL)
-    finish(process, 1)
+    held.let_go()
+    finish(held.process, 1)
     assert not any(map(is_alive, ranks))
     assert not (place / out / "result.json").exists()
     _, said = result_of(pair(out, "--resume").finish())
@@ -105,9 +110,8 @@ def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(place, whole, pa
     assert outcome(place / out) == whole
 
 
-def test_sigterm_stops_all_ranks_after_the_same_step(place, whole, pair):
-    process = start_torchrun(words("told"), place)
-    wait_for_epochs(process, place / "told", 5)
+def test_sigterm_stops_all_ranks_after_the_same_step(place, whole, pair, tmp_path):
+    process = Held(words("told"), place, tmp_path / "gate", HELD_AT).process
     process.terminate()
     _, said = process.communicate(timeout=CEILING_S)
     assert process.returncode != 0

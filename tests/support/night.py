@@ -7,10 +7,13 @@ import os
 import random
 import shutil
 import tomllib
+from pathlib import Path
 
 import httpx
 
 from crossan.common.config import toml_value
+from support import started
+from support.processes import command_line, process_ids
 from support.started import CEILING_S, PROGRAMS, start, wait_until
 
 NIGHT = {
@@ -32,10 +35,42 @@ NIGHT = {
 }
 
 
-class Served:
-    """``crossan serve`` on a copy of the sample; ``more`` are settings beside its own."""
+class Gate:
+    """Holds each training before it writes down an epoch, until a test lets it."""
 
-    def __init__(self, folder, sample, **more):
+    def __init__(self, folder):
+        self._folder = folder
+        folder.mkdir()
+
+    @property
+    def environment(self):
+        """Return the variables of a server whose trainings wait at this gate."""
+        return {
+            "HELD_EPOCHS": str(self._folder),
+            "PYTHONPATH": str(Path(__file__).parent / "held"),
+        }
+
+    def let_through(self, epoch):
+        """Let every training write down one more epoch."""
+        (self._folder / f"line-{epoch}").touch()
+
+    def open(self):
+        """Let every training write down all epochs."""
+        (self._folder / "open").touch()
+
+    def close(self):
+        """Hold trainings again, from their first epoch on."""
+        for file in self._folder.iterdir():
+            file.unlink()
+
+
+class Served:
+    """``crossan serve`` on a copy of the sample.
+
+    ``environment`` are variables of the server and its programs, ``more`` settings beside its own.
+    """
+
+    def __init__(self, folder, sample, environment=None, **more):
         self.folder = folder
         shutil.copytree(sample / "dataset", folder / "roots/sample")
         shutil.copytree(sample / "cache/sample/text", folder / "cache/sample/text")
@@ -60,17 +95,30 @@ class Served:
                 *(PROGRAMS / "crossan", "serve", "--data", data, "--json"),
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
             )
         address = data / "address.json"
         wait_until(address.is_file, "the server answers", self.process)
         tokens = tomllib.loads((data / "tokens.toml").read_text())["token"]
-        token = next(one["token"] for one in tokens if one["role"] == "admin")
+        self.tokens = {one["role"]: one["token"] for one in tokens}
+        self.url = json.loads(address.read_text())["url"]
         self.client = httpx.Client(
-            base_url=json.loads(address.read_text())["url"],
-            headers={"authorization": f"Bearer {token}"},
+            base_url=self.url,
+            headers={"authorization": f"Bearer {self.tokens['admin']}"},
             timeout=CEILING_S,
         )
+
+    def kept(self):
+        """Return this server, kept beyond the test that started it."""
+        started._started.remove(self.process)
+        return self
+
+    def stop(self):
+        """End the server as an operator would; nothing of it is left running."""
+        self.process.terminate()
+        self.process.wait(CEILING_S)
+        left = [pid for pid in process_ids() if str(self.folder) in command_line(pid)]
+        assert left == []
 
     def get(self, path):
         answer = self.client.get(path)
@@ -89,7 +137,9 @@ class Served:
             answer = self.client.get(f"/v1/nights/{number}")
             return answer.json() if answer.status_code == 200 else {"ended": None}
 
-        wait_until(lambda: night()["ended"], f"night {number} ends", self.process, pause=0.2)
+        wait_until(
+            lambda: night()["ended"], f"night {number} ends", self.process, 0.2, 2 * CEILING_S
+        )
         return night()
 
     def append(self, items, interactions):

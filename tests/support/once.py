@@ -13,13 +13,18 @@ from support.started import PROGRAMS
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory):
-    """Return a function that has a named folder written once for all workers, and returns it."""
+def shared(tmp_path_factory):
+    """Return a folder of all workers of this session."""
     session = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has its own folder in that of the session
         session = session.parent
-    shared = session / "shared"
-    shared.mkdir(exist_ok=True)
+    (session / "shared").mkdir(exist_ok=True)
+    return session / "shared"
+
+
+@pytest.fixture(scope="session")
+def once(shared):
+    """Return a function that has a named folder written once for all workers, and returns it."""
 
     def build(name, write):
         folder, unfinished = shared / name, shared / f"{name}.unfinished"
@@ -63,12 +68,10 @@ def toured(once):
 
 
 @pytest.fixture(scope="session")
-def sampled(once, tmp_path_factory):
-    """Return a folder with the built-in sample and its stores, that of a tour where one was made."""
+def sampled(once, shared, request):
+    """Return a folder with the built-in sample and its stores, that of a tour where one was begun."""
     from crossan.train.recipes.sample import prepare_sample
 
-    session = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        session = session.parent
-    made = session / "shared" / "toured" / "demo"
-    return made if made.is_dir() else once("sampled", prepare_sample)
+    if (shared / "toured.lock").exists():  # the end of it is nearer than a sample of our own
+        return request.getfixturevalue("toured") / "demo"
+    return once("sampled", prepare_sample)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 
 import torch
@@ -16,6 +15,7 @@ from crossan.train.loop.gradient_sum import GradientSum, seed_step
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
+from support.ports import free_port
 from support.small_models import make_features, make_model
 from support.started import CEILING_S
 
@@ -24,8 +24,7 @@ class RankProcesses:
     """``count`` processes of one group; `ask` has all of them do a case of this file and returns their answers."""
 
     def __init__(self, count):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         context = multiprocessing.get_context("spawn")
         pipes = [context.Pipe() for _ in range(count)]
         self._ends = [ours for ours, _ in pipes]

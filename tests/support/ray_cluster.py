@@ -8,13 +8,13 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from support.ports import free_port
 from support.processes import command_line, descendants, is_alive
 from support.started import CEILING_S, PROGRAMS, finish, wait_until
 
@@ -37,7 +37,7 @@ def ray_environment(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray_cluster(ray_environment):
     """Start a cluster of two cores; return its options for a command, and the process all others descend from."""
-    port = _free_port()
+    port = free_port()
     with _cluster(ray_environment, f"--port={port}", "--include-dashboard=false") as (head, _):
         yield ["--engine", "ray", "--address", f"127.0.0.1:{port}", "--workers", "2"], head.pid
 
@@ -45,8 +45,8 @@ def ray_cluster(ray_environment):
 @pytest.fixture
 def ray_jobs(ray_environment):
     """Start a cluster of two cores that takes jobs; return the address of its dashboard."""
-    address = f"127.0.0.1:{(port := _free_port())}"
-    options = [f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", f"--port={_free_port()}"]
+    address = f"127.0.0.1:{(port := free_port())}"
+    options = [f"--dashboard-port={port}", "--dashboard-host=127.0.0.1", f"--port={free_port()}"]
     with _cluster(ray_environment, *options) as (head, _):
         token = ray_environment["RAY_AUTH_TOKEN"]
         wait_until(lambda: _answers(address, token), "Ray's dashboard", process=head, pause=0.2)
@@ -76,11 +76,6 @@ def _cluster(environment, *options):
                 lambda process=process: not is_alive(process), f"Ray's process {process} to end"
             )
         shutil.rmtree(temporary)
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def _answers(address, token):

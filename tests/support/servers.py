@@ -12,7 +12,6 @@ import http.client
 import http.server
 import os
 import random
-import socket
 import subprocess
 import sys
 import threading
@@ -22,15 +21,14 @@ from pathlib import Path
 
 import pytest
 
+from support.ports import free_port
 from support.started import CEILING_S, wait_until
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
     """Return the address of a running S3 server."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).parent / "moto_server"
     with (tmp_path_factory.mktemp("s3") / "log").open("w") as log:
         server = subprocess.Popen(

@@ -31,11 +31,15 @@ _SCRIPTS = {
     "fail": "echo it failed >&2; exit 1",
     "say": "echo $0",
     "die": "kill -9 $$",
+    "held": "until [ -e ../go ]; do sleep 0.05; done",
 }
 
 
 class TinySteps:
-    """Does what the label of a run says: ``sleep 2``, ``fail``, ``say WORD``; nothing by default."""
+    """Does what the label of a run says: ``sleep 2``, ``fail``, ``say WORD``; nothing by default.
+
+    ``held`` goes on until the folder of the run has a file ``go``.
+    """
 
     def plan(self, run):
         word, _, argument = run.label.partition(" ")
@@ -99,7 +103,7 @@ class ServerProcess:
         self.pid = address["pid"]
         self.port = int(self.url.rpartition(":")[2])
         try:
-            httpx.get(f"{self.url}/healthz")
+            httpx.get(f"{self.url}/healthz", timeout=CEILING_S)
         except httpx.TransportError:
             return False
         return True

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
+from support.ports import free_port
 from support.processes import descendants
 from support.started import PROGRAMS, finish, start, wait_until
 
@@ -33,12 +33,27 @@ def start_torchrun(words, folder, program=AS_MODULE):
     return start(*TORCHRUN, *program, *words, cwd=folder, env=environment())
 
 
+HELD_PROGRAM = Path(__file__).with_name("held_training.py")
+
+
+class Held:
+    """A training by torchrun whose ranks wait before a step until they are let go, or told to end."""
+
+    def __init__(self, words, folder, gate, step):
+        self._gate = gate
+        self.process = start_torchrun(words, folder, (HELD_PROGRAM, gate, step))
+        arrived = [gate.with_name(f"{gate.name}.{rank}") for rank in range(2)]
+        wait_until(lambda: all(path.exists() for path in arrived), f"step {step}", self.process)
+
+    def let_go(self):
+        self._gate.touch()
+
+
 class Pair:
     """Two ranks, forked, with the variables that torchrun gives them; used as its process is."""
 
     def __init__(self, commands, words, folder):
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
+        port = free_port()
         meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         self._ranks = [
             commands.start(

@@ -19,6 +19,7 @@ from crossan.common.console import (
     print_text,
 )
 from crossan.common.console.errors import print_error
+from support.started import CEILING_S
 
 TITLE = "title \U0001f4a5 größe"
 LINES = 300
@@ -136,7 +137,7 @@ def test_a_terminal_that_dies_ends_no_work(tmp_path):
     os.close(slave)
     assert os.read(master, 100)
     os.close(master)
-    assert program.wait(60) == 0
+    assert program.wait(CEILING_S) == 0
     assert (tmp_path / "done").exists()
 
 

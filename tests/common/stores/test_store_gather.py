@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from crossan.common.stores import gather
 from crossan.common.stores.gather import on_all_cores, take_rows
+from support.started import CEILING_S
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +42,11 @@ def test_threads_that_are_busy_hold_nobody_up():
     until, begun = threading.Event(), threading.Barrier(gather._pool()._max_workers + 1)
 
     def occupy():
-        begun.wait(60)
-        return until.wait(60)
+        begun.wait(CEILING_S)
+        return until.wait(CEILING_S)
 
     busy = [gather._pool().submit(occupy) for _ in range(gather._pool()._max_workers)]
-    begun.wait(60)
+    begun.wait(CEILING_S)
     done = []
     on_all_cores(done.append, range(9))
     assert done == list(range(9))

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from crossan.extract.job.writer import Writer
+from support.started import CEILING_S
 
 
 def test_batches_are_written_in_order_in_another_thread():
@@ -23,7 +24,7 @@ def test_batches_are_written_in_order_in_another_thread():
 def test_at_most_two_batches_are_in_its_hands():
     go_on = threading.Event()
     written = []
-    writer = Writer(lambda batch: (go_on.wait(10), written.append(batch)))
+    writer = Writer(lambda batch: (go_on.wait(CEILING_S), written.append(batch)))
     writer.put(1)
     writer.put(2)
     third = threading.Thread(target=writer.put, args=(3,))
@@ -31,7 +32,7 @@ def test_at_most_two_batches_are_in_its_hands():
     time.sleep(0.05)
     assert third.is_alive()
     go_on.set()
-    third.join(10)
+    third.join(CEILING_S)
     writer.close()
     assert written == [1, 2, 3]
 

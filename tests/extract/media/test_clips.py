@@ -19,6 +19,7 @@ from crossan.extract.media import ClipReader, MediaNote
 from crossan.extract.media.clip_parts import pack_frames, pack_sound
 from crossan.extract.media.clips import ClipFolder, KeptClip
 from support.counts import of_full
+from support.started import CEILING_S
 
 DIGEST = hashlib.sha256(b"a video").hexdigest()
 CLIP = KeptClip(pack_frames(np.full((2, 8, 12, 3), 99, np.uint8)), (MediaNote.PADDED,))
@@ -199,5 +200,5 @@ def test_processes_write_one_clip_and_read_only_whole_ones(tmp_path):
         )
         for number in "123"
     ]
-    assert [writer.communicate(timeout=60)[0] for writer in writers] == ["whole\n"] * 3
+    assert [writer.communicate(timeout=CEILING_S)[0] for writer in writers] == ["whole\n"] * 3
     assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == [f"{DIGEST}.clip"]

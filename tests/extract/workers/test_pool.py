@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,10 @@ from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.workers import DecodeOrder, Limits, Stopped, WorkerPool
 from support.misbehaving import Reader, Refusing
+from support.processes import is_alive
+from support.started import CEILING_S, wait_until
 
-LIMITS = Limits(seconds=1.0, wall_seconds=20.0, memory_bytes=1 << 30)
+LIMITS = Limits(seconds=1.0, wall_seconds=10 * CEILING_S, memory_bytes=1 << 30)
 
 
 def _orders(*names):
@@ -107,9 +108,7 @@ def test_a_worker_without_room_for_what_it_keeps_ends_the_job(pool):
 def test_a_consumer_that_stops_leaves_no_process_behind_even_when_a_worker_hangs(pool):
     answers = pool.read(_orders("fine-0", "hang-1", "hang-2", "fine-3"), 4)
     next(answers)
-    begun = time.monotonic()
-    answers.close()
-    assert time.monotonic() - begun < 10  # their limit is twenty seconds on the clock
+    answers.close()  # at once: their limit on the clock is beyond that of a test
 
 
 def test_a_consumer_that_is_told_to_end_does_not_wait_for_a_worker_that_hangs(tmp_path):
@@ -118,10 +117,8 @@ def test_a_consumer_that_is_told_to_end_does_not_wait_for_a_worker_that_hangs(tm
     answers = pool.read(_orders("fine-0", "hang-1"), 4)
     next(answers)
     threading.Timer(0.3, told.set).start()
-    begun = time.monotonic()
     with pytest.raises(Stopped):
-        next(answers)
-    assert time.monotonic() - begun < 10  # their limit is twenty seconds on the clock
+        next(answers)  # at once: its limit on the clock is beyond that of a test
 
 
 def test_no_more_is_read_ahead_than_asked_for(tmp_path):
@@ -172,14 +169,4 @@ next(answers)
     os.kill(job.pid, signal.SIGKILL)
     job.wait()
     job.stdout.close()
-    deadline = time.monotonic() + 10
-    while any(_is_alive(worker) for worker in workers):
-        assert time.monotonic() < deadline, "a worker outlived its job"
-        time.sleep(0.01)
-
-
-def _is_alive(process):
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    wait_until(lambda: not any(map(is_alive, workers)), "the end of the workers")

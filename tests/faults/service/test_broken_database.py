@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from support.service import SPEC, ServerProcess
+from crossan.train.service.web.tokens import make_tokens
+from support.service import SPEC, ServerProcess, small_service
 from support.started import PROGRAMS, finish, start, wait_until
 
 
@@ -22,10 +23,24 @@ def state_of(client, run_id):
     return client.get(f"/v1/runs/{run_id}").json()["state"]
 
 
+def release(server, run):
+    """Let a run end that is held."""
+    (server.data / "runs" / str(run) / "go").touch()
+
+
+def number_of(backup):
+    return int(backup.name.partition("-")[0])
+
+
+def newest_of(backups):
+    """Return the number of the newest backup, 0 where there is none."""
+    return max(map(number_of, backups.glob("*.sqlite3")), default=0)
+
+
 def test_a_full_disk_is_said_and_what_runs_goes_on(tmp_path):
     server = ServerProcess(tmp_path)
     with server.client("submit") as client:
-        run = submitted(client, "sleep 1")
+        run = submitted(client, "held")
         wait_until(lambda: state_of(client, run) == "running", "the run goes")
         wal = server.data / "service.sqlite3-wal"
         # No file of the server grows beyond what its database's log has.
@@ -42,6 +57,7 @@ def test_a_full_disk_is_said_and_what_runs_goes_on(tmp_path):
         assert client.get("/readyz").status_code == 507
         assert client.get("/healthz").status_code == 200
         before = client.get("/v1/runs?limit=500").json()["runs"]
+        release(server, run)
         outcome = server.data / "runs" / str(run) / "attempt-1" / "outcome.json"
         wait_until(outcome.exists, "the run ends all the same")
 
@@ -63,10 +79,11 @@ def test_a_damaged_database_is_said_and_a_backup_brings_it_back(tmp_path):
         first = submitted(client, "say first")
         wait_until(lambda: state_of(client, first) == "succeeded", "the first run ends")
         backups = server.data / "backups"
-        earlier = len(list(backups.glob("*.sqlite3")))
-        wait_until(lambda: len(list(backups.glob("*.sqlite3"))) > earlier, "a backup is made")
-        newest = max(backups.glob("*.sqlite3"))
-        run = submitted(client, "sleep 2")
+        earlier = newest_of(backups)
+        # The next one may have begun before the run ended.
+        wait_until(lambda: newest_of(backups) >= earlier + 2, "a backup is made")
+        newest = newest_of(backups)
+        run = submitted(client, "held")
         wait_until(lambda: state_of(client, run) == "running", "the run goes")
         damage(server.data / "service.sqlite3")
 
@@ -87,12 +104,13 @@ def test_a_damaged_database_is_said_and_a_backup_brings_it_back(tmp_path):
         assert client.get("/healthz").status_code == 200
     assert server.stop() == 0
     for backup in backups.glob("*.sqlite3"):
-        if backup > newest:
+        if number_of(backup) > newest:
             backup.unlink()  # made of what was damaged by then
 
     restored = ServerProcess(tmp_path, restore_from="newest")
     with restored.client("submit") as client:
         assert state_of(client, first) == "succeeded"
+        release(restored, run)
         wait_until(lambda: state_of(client, run) == "succeeded", "the run that went on is known")
         assert client.get(f"/v1/runs/{run}").json()["attempt"] == 1
         assert submitted(client, "") > run
@@ -111,20 +129,22 @@ def damage(database):
 def test_a_database_that_cannot_be_written_is_said_at_the_start(tmp_path):
     if os.geteuid() != 0:
         pytest.skip("a read-only mount takes root")
-    server = ServerProcess(tmp_path)
-    assert server.stop() == 0
+    service = small_service(tmp_path)
+    make_tokens(service.folder.tokens)
+    service.stop()
+    data = tmp_path / "service"
     try:
-        subprocess.run(["mount", "--bind", server.data, server.data], check=True)
+        subprocess.run(["mount", "--bind", data, data], check=True)
     except (subprocess.CalledProcessError, FileNotFoundError) as error:
         pytest.skip(f"cannot mount here: {error}")
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", server.data], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", data], check=True)
         refused = start(
-            *(PROGRAMS / "crossan", "serve", "--data", server.data, "--port", "0"),
+            *(PROGRAMS / "crossan", "serve", "--data", data, "--port", "0"),
             *("--root", tmp_path / "roots", "--cache", tmp_path / "cache"),
         )
         _, said = finish(refused, exit_code=6)
     finally:
-        subprocess.run(["umount", server.data], check=True)
+        subprocess.run(["umount", data], check=True)
     assert "Read-only file system" in said or "refuses" in said
     assert "Traceback" not in said

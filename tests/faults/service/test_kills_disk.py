@@ -12,7 +12,7 @@ import pytest
 from crossan.train.service.database import Database, DatabaseUnusableError
 from support.killed_servers import Server, witnessed
 from support.small_disk import small_disk
-from support.started import wait_until
+from support.started import CEILING_S, wait_until
 
 __all__ = ["small_disk"]
 
@@ -44,7 +44,7 @@ def test_a_full_disk_ends_no_run_and_marks_none(small_disk, tmp_path):
         states = {row["id"]: row["state"] for row in server.rows("SELECT id, state FROM runs")}
         assert all(states[run] in {"running", "succeeded"} for run in runs)
         small_disk.free()
-        server.wait_until_idle(seconds=120)
+        server.wait_until_idle(seconds=CEILING_S)
         rows = {row["id"]: row for row in server.rows("SELECT * FROM runs")}
         assert {(rows[run]["state"], rows[run]["attempt"]) for run in runs} == {("succeeded", 1)}
         assert rows[queued]["state"] in {"succeeded", "cancelled"}

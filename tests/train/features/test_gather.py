@@ -12,7 +12,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, open_store
-from crossan.train.features import Features, FeatureTable, StoredStates
+from crossan.train.features import FeatureTable, HiddenStates, StoredStates
 from crossan.train.features.standardise import Standardiser
 from crossan.train.features.streamed import StreamedFeatures
 from support.counts import of_full
@@ -86,7 +86,7 @@ def dict_of_rows(stores, layers, order):
     }
 
 
-def check(features: Features, rows, expected):
+def check(features: HiddenStates, rows, expected):
     hidden, presence = features.gather(torch.tensor(rows, dtype=torch.int64))
     assert presence.shape == (len(rows), len(features.modalities))
     for m, states in enumerate(hidden):

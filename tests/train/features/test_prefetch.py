@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 from crossan.train.features.prefetch import prepared_ahead
+from support.started import CEILING_S
 
 
 def threads():
@@ -39,10 +40,10 @@ def test_the_next_is_prepared_while_one_is_in_use_and_no_third():
 
     with prepared_ahead(range(5), prepare) as ahead:
         assert next(ahead) == 0
-        assert may_begin[1].wait(10)  # without anybody asking for it
+        assert may_begin[1].wait(CEILING_S)  # without anybody asking for it
         assert begun == [0, 1]
         assert next(ahead) == 1
-        assert may_begin[2].wait(10)
+        assert may_begin[2].wait(CEILING_S)
         assert begun == [0, 1, 2]
 
 

@@ -14,7 +14,9 @@ from crossan.cache_schema.errors import UsageError
 from crossan.train.service.cli import serve
 from support.commands import attempt
 from support.nightly import make_settings, write_description
-from support.started import CEILING_S, PROGRAMS, start
+from support.started import CEILING_S, PROGRAMS, kept, start
+
+HTTP = httpx.Client(timeout=CEILING_S)
 
 
 @pytest.fixture
@@ -37,13 +39,26 @@ def started(folders, *more):
     return process, json.loads(process.stdout.readline())
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """Return the folders of a server that goes on, what it printed, and the server."""
+    folders = tmp_path_factory.mktemp("running")
+    make_settings(folders)
+    write_description(folders / "roots" / "shop")
+    process, printed = started(folders)
+    kept(process)
+    yield folders, printed, process
+    process.terminate()
+    process.communicate(timeout=CEILING_S)
+
+
 def test_it_says_where_it_listens_and_a_token_of_its_file_passes(folders):
     process, printed = started(folders)
 
     tokens = tomllib.loads((folders / "service" / "tokens.toml").read_text())["token"]
     headers = {"authorization": f"Bearer {tokens[0]['token']}"}
-    assert httpx.get(f"{printed['url']}/healthz").status_code == 401
-    assert httpx.get(f"{printed['url']}/readyz", headers=headers).json() == {"status": "ready"}
+    assert HTTP.get(f"{printed['url']}/healthz").status_code == 401
+    assert HTTP.get(f"{printed['url']}/readyz", headers=headers).json() == {"status": "ready"}
     address_file = folders / "service" / "address.json"
     assert json.loads(address_file.read_text()) == {"url": printed["url"], "pid": process.pid}
     assert printed["pid"] == process.pid
@@ -55,36 +70,33 @@ def test_it_says_where_it_listens_and_a_token_of_its_file_passes(folders):
     _, said = process.communicate(timeout=CEILING_S)
     assert process.returncode == 0, said
     assert not address_file.exists()
+    # The log is a line of JSON for each record.
+    records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    request = next(record for record in records if record["message"] == "request")
+    assert request["status"] == 401
+    assert request["logger"] == "crossan.service.http"
 
 
-def test_a_root_that_is_not_there_is_said(folders):
+def test_a_root_that_is_not_there_is_said_and_ctrl_c_ends_it_as_it_ends_other_commands(folders):
     process, _ = started(folders, "--root", folders / "rots")
 
-    process.terminate()
+    process.send_signal(signal.SIGINT)
+
     _, said = process.communicate(timeout=CEILING_S)
-    assert process.returncode == 0, said
+    assert process.returncode == 130, said
     assert f"root {folders / 'rots'}: there is no such folder now" in said
     assert f"root {folders / 'roots'}:" not in said
 
 
-def test_ctrl_c_ends_it_as_it_ends_other_commands(folders):
-    process, _ = started(folders)
-
-    process.send_signal(signal.SIGINT)
-
-    process.communicate(timeout=CEILING_S)
-    assert process.returncode == 130
-
-
-def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(folders):
-    process, printed = started(folders)
+def test_a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on(running):
+    folders, printed, process = running
 
     second = start(*serve_command(folders))
 
     _, said = second.communicate(timeout=CEILING_S)
     assert second.returncode == 7
     assert "another server works in this folder" in said
-    assert httpx.get(f"{printed['url']}/healthz").status_code == 401
+    assert HTTP.get(f"{printed['url']}/healthz").status_code == 401
     assert process.poll() is None
 
 
@@ -101,23 +113,10 @@ def test_settings_come_from_the_folder_and_flags_go_before_them(folders):
 
     tokens = tomllib.loads((folders / "service" / "tokens.toml").read_text())["token"]
     headers = {"authorization": f"Bearer {tokens[-1]['token']}"}
-    assert httpx.get(f"{printed['url']}/healthz", headers={"host": "a.example"}).status_code == 401
-    assert httpx.get(f"{printed['url']}/healthz", headers={"host": "b.example"}).status_code == 421
-    large = httpx.post(f"{printed['url']}/v1/runs", headers=headers, json={"label": "x" * 2000})
+    assert HTTP.get(f"{printed['url']}/healthz", headers={"host": "a.example"}).status_code == 401
+    assert HTTP.get(f"{printed['url']}/healthz", headers={"host": "b.example"}).status_code == 421
+    large = HTTP.post(f"{printed['url']}/v1/runs", headers=headers, json={"label": "x" * 2000})
     assert large.status_code == 413
-
-
-def test_the_log_is_a_line_of_json_for_each_record(folders):
-    process, printed = started(folders)
-    httpx.get(f"{printed['url']}/nowhere")
-
-    process.terminate()
-
-    _, said = process.communicate(timeout=CEILING_S)
-    records = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-    request = next(record for record in records if record["message"] == "request")
-    assert request["status"] == 401
-    assert request["logger"] == "crossan.service.http"
 
 
 @pytest.mark.parametrize(
@@ -143,10 +142,10 @@ def test_what_cannot_be_served_is_said(folders, arguments, message):
     assert not (folders / "service" / "address.json").exists()
 
 
-def test_a_port_that_is_taken_is_said(folders):
-    _, printed = started(folders)
+def test_a_port_that_is_taken_is_said(running, tmp_path):
+    _, printed, _ = running
     port = printed["url"].rpartition(":")[2]
-    other = folders / "other"
+    other = tmp_path / "other"
     make_settings(other)
 
     second = start(

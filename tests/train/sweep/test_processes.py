@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from crossan.train.sweep import processes
 from crossan.train.sweep.devices import Slot
 from crossan.train.sweep.processes import TrialCommand, run_commands
 from support.processes import is_alive
+from support.started import wait_until
 
 # What stands in the place of crossan-train: the first argument after the parent's id is Python.
 PROGRAM = "import sys; exec(sys.argv[2])"
@@ -126,7 +126,4 @@ def test_a_trial_does_not_outlive_a_sweep_that_is_killed(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    until = time.monotonic() + 10
-    while is_alive(child) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not is_alive(child)
+    wait_until(lambda: not is_alive(child), "the end of the trial")

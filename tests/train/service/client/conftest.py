@@ -12,6 +12,7 @@ from crossan.train.service.database import Database
 from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.registry import Registry
 from support.client import invoke
+from support.queued import kill_leftovers
 from support.registered import registered
 from support.service import ServerProcess
 
@@ -36,6 +37,7 @@ def server(tmp_path_factory):
     process = ServerProcess(folder).kept()
     yield process
     assert process.stop() == 0, process.log.read_text()
+    kill_leftovers(folder)
 
 
 @pytest.fixture

@@ -34,7 +34,14 @@ def test_a_night_from_its_beginning_to_its_end(call):
 def test_a_trigger_from_its_addition_to_its_end(call):
     assert call(triggers.app, "ls").said == "no triggers\n"
     added = call(
-        triggers.app, "add", "nightly", *TINY, "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"
+        triggers.app,
+        "add",
+        "nightly",
+        *TINY,
+        "--cron",
+        "30 2 29 2 *",
+        "--timezone",
+        "Europe/Berlin",
     )
     assert added.out == "trigger nightly is added\n"
     assert (
@@ -44,8 +51,9 @@ def test_a_trigger_from_its_addition_to_its_end(call):
     again = call(triggers.app, "add", "growth", *TINY, "--grown-by", "500")
     assert again.code == 7
     listed = call(triggers.app, "ls").out
-    assert re.search(r"nightly +At 30 2 \* \* \* \(Europe/Berlin\) +shop +in \d+", listed)
-    assert "The log growing by 500 interactions" in listed
+    due = r"(in \d+ days|29 Feb 20\d\d)"
+    assert re.search(rf"nightly +at 30 2 29 2 \* \(Europe/Berlin\) +shop +{due}", listed)
+    assert "when there are 500 more interactions" in listed
     begun = call(triggers.app, "run", "nightly")
     assert re.fullmatch(r"night \d+ has begun\n", begun.out)
     call(nights.app, "cancel", begun.out.split()[1])

@@ -15,7 +15,7 @@ from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.queue import State
 from crossan.train.service.queue.attempts import list_attempts
 from support.queued import Queue, TinySteps, add, add_night
-from support.started import wait_until
+from support.started import CEILING_S, wait_until
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_runs_that_are_newer_than_the_backup_are_found_again(tmp_path):
 
     def promote(run):
         begun.set()
-        assert may_end.wait(60)
+        assert may_end.wait(CEILING_S)
         return {"promoted": run.id}
 
     queue = Queue(tmp_path / "service", cpus=3, steps=TinySteps(promote=promote)).start()
@@ -164,7 +164,7 @@ def test_runs_that_are_newer_than_the_backup_are_found_again(tmp_path):
     waiting = queue.submit("print('waited')", needs=alive, night=night)
     large = queue.submit("print('large')", limits={"cpus": 3})
     promoted = queue.submit(server="promote")
-    assert begun.wait(60)
+    assert begun.wait(CEILING_S)
     cancelled = queue.submit("print('never')", limits={"cpus": 3})
     queue.scheduler.cancel(cancelled, "ann")
     path = queue.folder.run(cancelled) / "run.json"
@@ -211,7 +211,7 @@ def test_a_run_whose_need_nobody_knows_fails(tmp_path):
     queue = Queue(tmp_path / "service")
     back_up(queue.database, queue.folder, kept=9, now=0.0)
     queue.start()
-    first = queue.submit("import time; time.sleep(100)")
+    first = queue.submit("import time; time.sleep(1000)")
     second = queue.submit(needs=first)
     wait_until((queue.folder.run(second) / "run.json").exists, "its file")
     queue.cancel_all()

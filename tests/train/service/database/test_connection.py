@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import sqlite3
 import threading
 
@@ -9,6 +11,7 @@ import pytest
 
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.service.database import Database, DatabaseUnusableError
+from support.started import CEILING_S
 
 
 @pytest.fixture
@@ -41,11 +44,11 @@ def blocked_writer(database):
 
     def wait(_connection):
         is_inside.set()
-        assert may_go.wait(60)
+        assert may_go.wait(CEILING_S)
 
     thread = threading.Thread(target=database.write, args=(wait,))
     thread.start()
-    assert is_inside.wait(60)
+    assert is_inside.wait(CEILING_S)
     return may_go, thread
 
 
@@ -153,7 +156,7 @@ def test_many_who_write_while_it_closes_are_answered_or_refused(tmp_path):
     has_begun = threading.Event()
 
     def write(name):
-        for number in range(1000):
+        for number in itertools.count():
             try:
                 database.write(insert(f"{name}.{number}"))
             except DatabaseUnusableError:
@@ -162,13 +165,13 @@ def test_many_who_write_while_it_closes_are_answered_or_refused(tmp_path):
             written.append(f"{name}.{number}")
             has_begun.set()
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in "abcdefgh"]
+    threads = [threading.Thread(target=write, args=(name,), daemon=True) for name in "abcdefgh"]
     for thread in threads:
         thread.start()
-    assert has_begun.wait(60)
+    assert has_begun.wait(CEILING_S)
     database.close()
     for thread in threads:
-        thread.join(60)
+        thread.join(CEILING_S)
         assert not thread.is_alive()
     again = Database(tmp_path / "d")
     assert sorted(actors(again)) == sorted(written)
@@ -215,3 +218,35 @@ def test_the_audit_log_and_versions_of_models_do_not_change(database):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             database.write(lambda connection, text=statement: connection.execute(text))
     assert actors(database) == ["a"]
+
+
+def test_a_loop_goes_on_while_its_tasks_wait_for_the_disk(database):
+    def wrong(connection):
+        insert("w")(connection)
+        raise ValueError("this one alone")
+
+    async def write_all():
+        may_go, thread = blocked_writer(database)
+        tasks = [asyncio.create_task(database.write_async(insert(str(n)))) for n in range(3)]
+        failing = asyncio.create_task(database.write_async(wrong))
+        left = asyncio.create_task(database.write_async(insert("left")))
+        await asyncio.sleep(0)
+        left.cancel()
+        may_go.set()
+        numbers = await asyncio.gather(*tasks)
+        with pytest.raises(ValueError, match="alone"):
+            await failing
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        thread.join()
+        return numbers
+
+    assert asyncio.run(write_all()) == [1, 2, 3]
+    assert actors(database) == ["0", "1", "2", "left"]  # what was begun is written all the same
+
+
+def test_a_task_is_told_of_a_closed_database(tmp_path):
+    database = Database(tmp_path / "d")
+    database.close()
+    with pytest.raises(DatabaseUnusableError, match="closed"):
+        asyncio.run(database.write_async(insert("a")))

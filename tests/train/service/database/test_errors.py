@@ -10,6 +10,7 @@ import pytest
 
 from crossan.train.service.database import Database, DatabaseUnusableError, DiskFullError
 from crossan.train.service.database.errors import explained
+from support.started import CEILING_S
 
 LARGE = "x" * 200_000
 
@@ -78,7 +79,7 @@ def test_without_room_all_that_wait_are_refused_and_none_hangs(tmp_path, no_room
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(CEILING_S)
     assert sorted(refused) == list(range(20))
     no_room(None)
     assert count(database) == len(written) == 0

@@ -1,4 +1,5 @@
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -117,8 +118,11 @@ def test_an_answer_that_is_none_of_rays_is_an_error(cluster):
 
 
 def test_a_cluster_that_does_not_answer_is_an_error(cluster):
-    with pytest.raises(RemoteError, match="does not answer"):
-        JobsApi("http://127.0.0.1:9", TOKEN).status("run-7-1")
+    with socket.socket() as taken:  # and nobody listens there
+        taken.bind(("127.0.0.1", 0))
+        api = JobsApi(f"http://127.0.0.1:{taken.getsockname()[1]}", TOKEN)
+        with pytest.raises(RemoteError, match="does not answer"):
+            api.status("run-7-1")
 
 
 @pytest.mark.parametrize("address", ["", "head:8265", "ray://head:10001", "http://", "file:///x"])

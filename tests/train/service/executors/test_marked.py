@@ -9,7 +9,7 @@ import psutil
 
 from crossan.train.service.executors import marked as room
 from crossan.train.service.executors.marked import MARKER, kill_marked, marked
-from support.started import ended_with_test, wait_until
+from support.started import CEILING_S, ended_with_test, wait_until
 
 SLEEPS = (sys.executable, "-I", "-S", "-c", "import time; time.sleep(1000)")
 
@@ -26,7 +26,7 @@ def test_processes_of_one_marker_are_seen_and_killed_and_no_others(tmp_path):
     assert {one.pid for one in marked(marker)} == {one.pid for one in ours}
     assert kill_marked(marker)
     assert marked(marker) == []
-    assert [one.wait(60) for one in ours] == [-9] * 3
+    assert [one.wait(CEILING_S) for one in ours] == [-9] * 3
     assert [one.poll() for one in others] == [None, None]
 
 

@@ -56,7 +56,9 @@ def jobs():
 @pytest.fixture
 def executor(jobs, monkeypatch):
     monkeypatch.setattr(ray_jobs, "_PULSELESS_SECONDS", 4.0)
-    return RayExecutor(jobs, sys.executable, poll_seconds=0.05)
+    made = RayExecutor(jobs, sys.executable, poll_seconds=0.05)
+    yield made
+    made._watched.clear()  # its thread asks for what it watches as long as this process lives
 
 
 def attempt_in(tmp_path, number=1):
@@ -64,7 +66,7 @@ def attempt_in(tmp_path, number=1):
 
 
 def job_of(program, **limits):
-    values = {"memory_bytes": 2**30, "seconds": 60.0, "silent_seconds": 60.0, "cpus": 1}
+    values = {"memory_bytes": 2**30, "seconds": 1000.0, "silent_seconds": 1000.0, "cpus": 1}
     return Job((sys.executable, "-c", program), {"GREETING": "good day"}, **{**values, **limits})
 
 
@@ -102,7 +104,9 @@ def test_a_cluster_that_does_not_answer_for_a_while_gets_the_job_later(executor,
 
 def test_a_cancelled_job_ends_with_all_its_processes(executor, tmp_path):
     attempt = attempt_in(tmp_path)
-    handle = executor.start(attempt, job_of("import time; print('on', flush=True); time.sleep(60)"))
+    handle = executor.start(
+        attempt, job_of("import time; print('on', flush=True); time.sleep(1000)")
+    )
     wait_until(lambda: (attempt.folder / "output.log").exists(), "the program", pause=0.05)
 
     executor.stop(attempt, handle)
@@ -130,7 +134,9 @@ def test_a_job_that_ray_has_lost_before_it_began_is_lost(executor, tmp_path):
 
 def test_a_job_whose_guard_is_killed_is_lost_with_all_its_processes(executor, jobs, tmp_path):
     attempt = attempt_in(tmp_path)
-    handle = executor.start(attempt, job_of("import time; print('on', flush=True); time.sleep(60)"))
+    handle = executor.start(
+        attempt, job_of("import time; print('on', flush=True); time.sleep(1000)")
+    )
     wait_until(lambda: (attempt.folder / "output.log").exists(), "the program", pause=0.05)
 
     for process in process_ids():

@@ -4,7 +4,6 @@ import json
 import socket
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -42,7 +41,7 @@ def test_a_command_that_reads_nothing_is_no_error():
 
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path):
     noted = tmp_path / "child"
-    script = 'sleep 600 & echo $! > "$0.new"; mv "$0.new" "$0"; sleep 600'
+    script = 'sleep 600 & echo $! > "$0"; sleep 600'  # nothing to wait for before it is noted
     with pytest.raises(RemoteError, match=r"sh: took more than 3 seconds"):
         run_command(["sh", "-c", script, str(noted)], MESSAGE, seconds=3)
     child = int(noted.read_text())
@@ -150,9 +149,7 @@ def test_a_host_that_never_answers_is_given_up():
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        start = time.monotonic()
         with pytest.raises(RemoteError, match="timed out"):
             post(
                 f"http://127.0.0.1:{silent.getsockname()[1]}/", MESSAGE, ["127.0.0.1"], seconds=0.3
             )
-        assert time.monotonic() - start < 30

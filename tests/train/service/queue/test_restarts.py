@@ -16,7 +16,7 @@ from crossan.train.service.queue.ends import Ends
 from crossan.train.service.queue.rows import get_run
 from crossan.train.service.queue.steps import Conclusion
 from support.queued import Queue, TinySteps
-from support.started import wait_until
+from support.started import CEILING_S, wait_until
 
 FOREVER = "import time; print('up', flush=True); time.sleep(1000)"
 
@@ -35,7 +35,8 @@ def test_a_new_server_adopts_what_goes_on_and_finds_what_ended_meanwhile(tmp_pat
     queue.start()
     assert queue.wait(ends).state is State.SUCCEEDED
     assert queue.run(goes_on).state is State.RUNNING
-    assert queue.scheduler.counts().used.cpus == 1
+    # A run is recorded a moment before its slot is free again.
+    wait_until(lambda: queue.scheduler.counts().used.cpus == 1, "the slot to be free")
     queue.scheduler.cancel(goes_on, "ann")
     run = queue.wait(goes_on)
     assert (run.state, run.attempt) == (State.CANCELLED, 1)
@@ -50,9 +51,9 @@ def test_a_new_server_tries_again_what_died_meanwhile(tmp_path):
     )
     run_id = queue.submit(program)
     wait_until((queue.folder.run(run_id) / "first").exists, "the program")
-    live = queue.scheduler._running._lives[run_id]
     queue.close()
-    os.kill(json.loads(live.handle)["pid"], signal.SIGKILL)
+    shim = json.loads((queue.attempt(run_id) / "shim.json").read_text())
+    os.kill(shim["pid"], signal.SIGKILL)
     queue.open()
     queue.start()
     assert (queue.wait(run_id).state, queue.run(run_id).attempt) == (State.SUCCEEDED, 2)
@@ -64,12 +65,12 @@ def test_a_step_of_the_server_is_done_again_after_a_restart(tmp_path):
 
     def work(run):
         begun.set()
-        assert may_end.wait(60)
+        assert may_end.wait(CEILING_S)
         return {"attempt": run.attempt}
 
     queue = Queue(tmp_path / "service", steps=TinySteps(work=work)).start()
     run_id = queue.submit(server="work")
-    assert begun.wait(60)
+    assert begun.wait(CEILING_S)
     # As if the server had been killed: nobody records the end.
     queue.scheduler._is_stopping.set()
     queue.scheduler._thread.join()

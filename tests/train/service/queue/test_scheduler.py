@@ -9,6 +9,7 @@ import pytest
 from crossan.cache_schema.errors import UsageError
 from crossan.train.service.queue import State, Step
 from crossan.train.service.queue.attempts import list_attempts
+from crossan.train.service.queue.choosing import activity_of
 from support.queued import Queue, TinySteps, add, add_night
 from support.started import wait_until
 
@@ -48,9 +49,16 @@ def test_no_more_run_at_once_than_there_are_slots(tmp_path):
 
 def test_each_run_gets_gpus_of_its_own(tmp_path):
     queue = Queue(tmp_path / "service", gpus=3)
-    program = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES']); time.sleep(1)"
+    # None ends before all have begun, so none may get what another had.
+    program = (
+        "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+        "while not os.path.exists('../../../go'): time.sleep(0.02)"
+    )
     runs = [queue.submit(program, limits={"gpus": count}) for count in (2, 1, 0)]
     queue.start()
+    for run in runs:
+        queue.wait(run, State.RUNNING)
+    (queue.folder.path / "go").touch()
     for run in runs:
         queue.wait(run)
     shown = [(queue.attempt(run) / "output.log").read_text().strip() for run in runs]
@@ -108,6 +116,57 @@ def test_small_runs_pass_a_large_one_until_its_patience_ends(tmp_path, monkeypat
     (queue.folder.run(first) / "go").touch()
     ended = [queue.wait(run) for run in (first, large, late)]
     assert all(one.ended <= other.started for one, other in pairwise(ended))
+    queue.close()
+
+
+@pytest.fixture
+def whole_looks(monkeypatch):
+    """Have the whole queue looked at for a reason alone; return a list that grows with each look."""
+    looks = []
+
+    def counted(connection):
+        looks.append(connection)
+        return activity_of(connection)
+
+    monkeypatch.setattr("crossan.train.service.queue.scheduler.activity_of", counted)
+    monkeypatch.setattr("crossan.train.service.queue.scheduler._IDLE_SECONDS", 1000.0)
+    return looks
+
+
+def test_a_submission_costs_a_look_at_itself(tmp_path, whole_looks):
+    planned = []
+
+    class Watched(TinySteps):
+        def plan(self, run):
+            planned.append(run.id)
+            return super().plan(run)
+
+    queue = Queue(tmp_path / "service", cpus=2, steps=Watched()).start()
+    first = queue.submit(FOREVER)
+    queue.wait(first, State.RUNNING)
+    before = len(whole_looks)
+    waiting = [queue.submit(limits={"cpus": 2}) for _ in range(10)]
+    wait_until(lambda: waiting[-1] in planned, "the last one was looked at")
+    small = queue.submit()
+    queue.wait(small, State.RUNNING, State.SUCCEEDED)
+    assert len(whole_looks) <= before + 1  # the small one may have ended by now
+    assert {queue.run(run).state for run in waiting} == {State.QUEUED}
+    queue.cancel_all()
+    queue.close()
+
+
+def test_what_waits_begins_once_a_run_has_ended_or_is_cancelled(tmp_path, whole_looks):
+    queue = Queue(tmp_path / "service", cpus=1).start()
+    running, waiting = queue.submit(FOREVER), queue.submit(FOREVER)
+    queue.wait(running, State.RUNNING)
+    queue.scheduler.cancel(running, "t")
+    queue.wait(waiting, State.RUNNING)
+    needed = queue.submit()
+    needing = queue.database.write(lambda connection: add(connection, needs=needed))
+    queue.scheduler.wake()
+    queue.scheduler.cancel(waiting, "t")
+    assert queue.wait(needing).state is State.SUCCEEDED
+    assert whole_looks
     queue.close()
 
 

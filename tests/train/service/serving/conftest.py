@@ -7,6 +7,7 @@ from crossan.train.service.folder import ServiceFolder
 from crossan.train.service.registry import Registry
 from crossan.train.service.serving import Serving
 from support.registered import registered
+from support.started import CEILING_S
 from support.tiny_recommender import TINY
 
 
@@ -25,6 +26,13 @@ def registry(folder, tmp_path):
     registered(registry, database, tmp_path, 3)
     yield registry
     database.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Have requests wait for as long as a busy machine needs to start a process."""
+    name = "crossan.train.service.serving.serving._PATIENCE_SECONDS"
+    monkeypatch.setattr(name, CEILING_S)
 
 
 @pytest.fixture

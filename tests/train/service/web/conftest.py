@@ -11,6 +11,7 @@ from crossan.train.service.web.app import build_app, guarded
 from crossan.train.service.web.callers import Identity
 from crossan.train.service.web.roles import Role
 from crossan.train.service.web.tokens import Tokens
+from support.queued import kill_leftovers
 from support.service import small_service
 
 TOKENS = {role.value: f"{role.value}-{'t' * 32}" for role in Role}
@@ -38,6 +39,7 @@ def open_door(folder, **settings):
     return SimpleNamespace(
         service=service,
         app=app,
+        guard=guard,
         client=lambda role=None, **headers: client_of(guard, role, **headers),
     )
 
@@ -54,14 +56,17 @@ def make_door(tmp_path):
     yield make
     for door in doors:
         door.service.stop()
+    kill_leftovers(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def shared_door(tmp_path_factory):
     """Return a service that the tests of one file share: they change nothing of it."""
-    door = open_door(tmp_path_factory.mktemp("shared"), http={"burst": 10**6})
+    folder = tmp_path_factory.mktemp("shared")
+    door = open_door(folder, http={"burst": 10**6})
     yield door
     door.service.stop()
+    kill_leftovers(folder)
 
 
 @pytest.fixture

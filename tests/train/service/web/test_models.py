@@ -1,7 +1,6 @@
 """The routes of the registry and of recommendations."""
 
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -15,14 +14,18 @@ from crossan.train.service.web.tokens import Tokens
 from support.finished_runs import metrics_of
 from support.registered import RANKS, a_refit, a_row, a_run, change_a_byte
 from support.service import small_service
+from support.started import CEILING_S, wait_until
 from support.tiny_recommender import TINY
 
 from .conftest import TOKENS, client_of
 
 
 @pytest.fixture
-def shop(tmp_path):
+def shop(tmp_path, monkeypatch):
     """A service with three trainings that succeeded, and a recommender that starts in a moment."""
+    # Of a busy machine a moment is longer.
+    name = "crossan.train.service.serving.serving._PATIENCE_SECONDS"
+    monkeypatch.setattr(name, CEILING_S)
     service = small_service(tmp_path / "shop")
     service.serving = Serving(service.registry, service.folder, program=TINY)
     service.start()
@@ -165,10 +168,7 @@ def test_the_model_in_production_answers(shop):
     posted = shop.read.post("/v1/recommend", json={"history": ["a", "b"], "top": 1}).json()
     assert [item["item_id"] for item in posted["items"]] == ["v2-0"]
     promote(shop, 3, 1)
-    end = time.monotonic() + 60
-    while shop.service.serving.loaded() != 3:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_until(lambda: shop.service.serving.loaded() == 3, "model 3 is loaded")
     assert shop.read.get("/v1/recommend?user=u").json()["model"]["version"] == 3
     assert shop.read.get("/v1/recommend?user=nobody").status_code == 404
 
@@ -194,6 +194,8 @@ def test_a_wish_that_is_none_is_refused(shop):
 def test_a_version_outlives_its_run_folder(shop):
     register_all(shop)
     for run in shop.runs:
+        # The queue writes it soon after a run was queued, not at once.
+        wait_until((shop.service.folder.run(run) / "run.json").exists, "the record of the run")
         shutil.rmtree(shop.service.folder.run(run))
     promote(shop, 1, 0)
     assert shop.read.get("/v1/recommend?user=u").json()["model"]["version"] == 1

@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.popularity import Popularity
 from crossan.train.models.recommender import CountingModel, TableModel
@@ -69,7 +69,7 @@ class EvaluationStoppedError(Exception):
 
 @torch.inference_mode()
 def encode_items(
-    model: SequenceModel, features: Features, told_to_end: Event | None = None
+    model: SequenceModel, features: ItemInputs, told_to_end: Event | None = None
 ) -> Tensor:
     """Return the item vectors of the whole catalogue, ``(items, width)``.
 
@@ -113,7 +113,7 @@ def encode_users(model: SequenceModel, item_vectors: Tensor, inputs: Tensor) -> 
 
 
 def make_rankers(
-    model: nn.Module, features: Features, readers: Mapping[str, HasHistory]
+    model: nn.Module, features: ItemInputs, readers: Mapping[str, HasHistory]
 ) -> dict[str, Ranker]:
     """Return a ranker for every group of users, by name.
 
@@ -137,7 +137,7 @@ def make_rankers(
     return {name: make(users) for name, users in readers.items()}
 
 
-def ranker_maker(model: nn.Module, features: Features) -> Callable[[HasHistory], Ranker]:
+def ranker_maker(model: nn.Module, features: ItemInputs) -> Callable[[HasHistory], Ranker]:
     """Return a function that makes a ranker of any group of users.
 
     Item vectors are encoded here, once. So one group after another can be

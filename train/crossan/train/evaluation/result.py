@@ -24,7 +24,7 @@ from crossan.train.evaluation.exposure import exposure_figures
 from crossan.train.evaluation.metrics import CUTOFFS, summarise
 from crossan.train.evaluation.ranking import fewest_candidates, top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.refit import is_trained
 from crossan.train.sequences.splits import TestSplit, ValidationSplit, test_split, validation_split
@@ -55,7 +55,7 @@ class Ranked:
 
 def rank_everyone(
     model: nn.Module,
-    features: Features,
+    features: ItemInputs,
     kept: KeptSequences,
     input_length: int,
     mask_history: HistoryMask,
@@ -152,7 +152,7 @@ def write_ranks(ranked: Ranked, path: Path) -> None:
             "training_count": pa.array(ranked.counts[targets]),
             "popularity_decile": pa.array(deciles[targets]),
         }
-        if kept.split.is_random:
+        if not kept.split.is_by_time:
             starts = np.searchsorted(split.users.numpy(), np.arange(len(kept.user_ids) + 1))
             begins = pa.array(starts, pa.int32())
             of_targets = {

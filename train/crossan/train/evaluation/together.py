@@ -13,7 +13,7 @@ from torch import Tensor
 
 from crossan.common.console import progress
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, EvaluationStoppedError, encode_items
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
 
@@ -22,7 +22,7 @@ __all__ = ["encode_items_together"]
 
 @torch.inference_mode()
 def encode_items_together(
-    ranks: Ranks, model: SequenceModel, features: Features, told_to_end: Event
+    ranks: Ranks, model: SequenceModel, features: ItemInputs, told_to_end: Event
 ) -> Tensor:
     """Return the item vectors of the whole catalogue on every rank, ``(items, width)``.
 

@@ -6,7 +6,7 @@ from them.
 """
 
 from crossan.train.features.budget import Demand, Placement, Residence
-from crossan.train.features.interface import Features, Fetched
+from crossan.train.features.interface import Fetched, HiddenStates, ItemInputs
 from crossan.train.features.placing import place_features
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import FeatureTable
@@ -14,8 +14,9 @@ from crossan.train.features.table import FeatureTable
 __all__ = [
     "Demand",
     "FeatureTable",
-    "Features",
     "Fetched",
+    "HiddenStates",
+    "ItemInputs",
     "Placement",
     "Residence",
     "StoredStates",

@@ -1,16 +1,16 @@
-"""What training sees of the features, wherever they are kept."""
+"""What training sees of the inputs of items, wherever they are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features.rechecking import Rechecking
 
-__all__ = ["Features", "Fetched", "Gathered"]
+__all__ = ["Fetched", "Gathered", "GatheredInputs", "HiddenStates", "ItemInputs"]
 
 Gathered = tuple[list[Tensor], Tensor]
 """Hidden states and presence of some rows, on the computing device.
@@ -18,6 +18,8 @@ Gathered = tuple[list[Tensor], Tensor]
 Hidden states are one ``(rows, layer, dim_m)`` per modality, in the order of
 `Modality` and in the dtype of its store; presence is ``(rows, modality)`` bool.
 """
+GatheredInputs = tuple[list[Any], Tensor]
+"""The same of whatever a model reads, one part per modality: hidden states are one kind of it."""
 
 
 class Fetched:
@@ -35,12 +37,12 @@ class Fetched:
 
     __slots__ = ("_finish", "_rows")
 
-    def __init__(self, rows: Tensor, finish: Callable[[], Gathered]) -> None:
+    def __init__(self, rows: Tensor, finish: Callable[[], GatheredInputs]) -> None:
         self._rows = rows
-        self._finish: Callable[[], Gathered] | None = finish
+        self._finish: Callable[[], GatheredInputs] | None = finish
 
-    def gather(self, rows: Tensor) -> Gathered:
-        """Return what `Features.gather` returns for the rows that were fetched.
+    def gather(self, rows: Tensor) -> GatheredInputs:
+        """Return what `ItemInputs.gather` returns for the rows that were fetched.
 
         It can be called once. Nothing is kept here, so the memory is free as
         soon as the caller lets go of the result.
@@ -63,11 +65,12 @@ class Fetched:
         return finish()
 
 
-class Features(Protocol):
-    """Hidden states of the catalogue by catalogue row.
+class ItemInputs(Protocol):
+    """What a model makes item vectors of, by catalogue row.
 
-    Every implementation gives the same numbers, on the CPU bit for bit. The
-    numbers in an absent row may be anything; the model never reads them.
+    Every implementation of one kind of inputs gives the same numbers, on the CPU
+    bit for bit. The numbers in an absent row may be anything; the model never reads
+    them.
     """
 
     @property
@@ -78,6 +81,27 @@ class Features(Protocol):
     def presence(self) -> Tensor:
         """Which modalities each item has, ``(items, modality)`` bool on the computing device."""
 
+    def fetch(self, rows: Tensor) -> Fetched:
+        """Begin to gather catalogue rows, ``(n,)``.
+
+        Another thread than the one that computes may call this.
+        """
+
+    def gather(self, rows: Tensor) -> GatheredInputs:
+        """Return inputs and presence of catalogue rows, which may repeat."""
+
+    def recheck(self) -> Rechecking:
+        """Return a comparison of what is still read from files with its record.
+
+        It compares nothing where everything is in memory: it was compared when it
+        was loaded.
+        """
+
+
+@runtime_checkable
+class HiddenStates(ItemInputs, Protocol):
+    """Hidden states of the catalogue by catalogue row."""
+
     @property
     def dims(self) -> list[int]:
         """Width of each modality's hidden states."""
@@ -86,18 +110,5 @@ class Features(Protocol):
     def layer_count(self) -> int:
         """Number of kept layers, the same for every modality."""
 
-    def fetch(self, rows: Tensor) -> Fetched:
-        """Begin to gather catalogue rows, ``(n,)``.
-
-        Another thread than the one that computes may call this.
-        """
-
     def gather(self, rows: Tensor) -> Gathered:
         """Return hidden states and presence of catalogue rows, which may repeat."""
-
-    def recheck(self) -> Rechecking:
-        """Return a comparison of what is still read from the stores with its record.
-
-        It compares nothing where all hidden states are in memory: they were
-        compared when they were loaded.
-        """

@@ -9,7 +9,7 @@ from crossan.cache_schema.errors import UsageError
 from crossan.common.console import note
 from crossan.common.memory import show_size
 from crossan.train.features.budget import Demand, Placement, make_plan
-from crossan.train.features.interface import Features
+from crossan.train.features.interface import HiddenStates
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.features.table import FeatureTable
@@ -19,7 +19,7 @@ __all__ = ["place_features"]
 
 def place_features(
     stored: StoredStates, placement: Placement, device: torch.device, demand: Demand
-) -> Features:
+) -> HiddenStates:
     """Load the hidden states that are to be kept, and print one line that says where they are.
 
     Parameters

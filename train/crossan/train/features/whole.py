@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from crossan.train.features.interface import Features
+from crossan.train.features.interface import HiddenStates
 
 __all__ = ["last_layers", "last_states"]
 
@@ -14,7 +14,7 @@ _ITEMS_PER_BLOCK = 1024
 """As an evaluation reads them, for which there is memory."""
 
 
-def last_layers(features: Features) -> Tensor:
+def last_layers(features: HiddenStates) -> Tensor:
     """Return the highest kept hidden state of every item, modalities side by side.
 
     Each modality's is divided by its length, so that none outweighs the others by
@@ -29,7 +29,7 @@ def last_layers(features: Features) -> Tensor:
 
 
 @torch.no_grad()
-def last_states(features: Features) -> list[Tensor]:
+def last_states(features: HiddenStates) -> list[Tensor]:
     """Return the highest kept hidden state of every item as it is, of each modality.
 
     It is zero where an item lacks the modality.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.objectives import Objective
 from crossan.train.objectives.step import Prepared
@@ -17,7 +17,7 @@ __all__ = ["prepared_losses"]
 
 @contextmanager
 def prepared_losses(
-    objective: Objective, features: Features, batches: Sequence[Tensor], *, is_ahead: bool
+    objective: Objective, features: ItemInputs, batches: Sequence[Tensor], *, is_ahead: bool
 ) -> Iterator[Iterator[Prepared]]:
     """Yield the losses of batches, one prepared ahead while the one before takes its step.
 

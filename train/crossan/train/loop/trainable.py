@@ -9,7 +9,7 @@ from torch import nn
 
 from crossan.common.console import note
 from crossan.common.datasets import SelectionSequences
-from crossan.train.features import Features
+from crossan.train.features import HiddenStates, ItemInputs
 from crossan.train.models.recommender import item_rows_of
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.sequences.refit import RefitSequences
@@ -25,7 +25,7 @@ class TrainableRun:
     folder: RunFolder
     settings: RunSettings
     seen: SelectionSequences
-    features: Features
+    features: ItemInputs
     model: nn.Module
 
     @property
@@ -42,7 +42,7 @@ class RefitRun:
     settings: RunSettings
     """``max_epochs`` is the number of epochs, as there is nothing to stop for."""
     seen: RefitSequences
-    features: Features
+    features: ItemInputs
     model: nn.Module
 
     @property
@@ -59,7 +59,7 @@ def trainable_parameter_count(model: nn.Module) -> int:
 def announce(run: TrainableRun | RefitRun, rank_count: int) -> None:
     """Tell people what is trained, and what its items lack."""
     parts = [run.settings.model.kind, *(modality.value for modality in run.features.modalities)]
-    if run.features.modalities:
+    if run.features.modalities and isinstance(run.features, HiddenStates):
         parts.append(f"{run.features.layer_count} kept layers")
     if item_rows_of(run.model) and run.settings.model.is_trained_by_steps:
         parts.append("a vector per item id")

@@ -10,7 +10,7 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.printing import metric_label
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.loop.saver import TrainingProgress
 from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
@@ -23,7 +23,7 @@ __all__ = ["say_epoch", "validate"]
 
 def validate(
     model: SequenceModel | TableModel,
-    features: Features,
+    features: ItemInputs,
     split: ValidationSplit,
     mask_history: HistoryMask,
     ranks: Ranks,

@@ -16,7 +16,7 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
-from crossan.train.features import Features
+from crossan.train.features import HiddenStates, ItemInputs
 from crossan.train.layers.item_pairs import item_pairs_of
 from crossan.train.sequences.refit import TrainingSequences
 
@@ -40,8 +40,9 @@ def _no_titles() -> Sequence[str | None]:
 class ModelContext:
     """What a model is built for, with no test target in reach."""
 
-    features: Features
-    """Hidden states of the catalogue; without a modality where the kind reads none."""
+    inputs: ItemInputs
+    """What items are read by: hidden states, none of a modality where the kind reads none, or the
+    raw inputs of backbones."""
 
     seen: TrainingSequences
     """Training parts of all users, and their validation targets unless the run is a refit."""
@@ -61,6 +62,19 @@ class ModelContext:
     titles: Callable[[], Sequence[str | None]] = _no_titles
     """Read the title of each catalogue row, None where it has none; for the kinds that ask."""
 
+    @property
+    def features(self) -> HiddenStates:
+        """Hidden states of the catalogue, for the kinds that read them.
+
+        Raises
+        ------
+        TypeError
+            The run has other inputs than hidden states.
+        """
+        if not isinstance(self.inputs, HiddenStates):
+            raise TypeError(f"expected hidden states, got {type(self.inputs).__name__}")
+        return self.inputs
+
     def is_trained(self) -> Tensor:
         """Return which catalogue items occur in training, ``(items,)`` bool on the CPU."""
         return torch.from_numpy(self.counts > 0)
@@ -78,6 +92,9 @@ class ParameterGroups:
 
     ids: list[nn.Parameter] = field(default_factory=list)
     """Vectors of item ids, ``optimiser.id_lr``."""
+
+    text: list[nn.Parameter] = field(default_factory=list)
+    """What is trained of a text backbone, ``optimiser.text_lr``."""
 
 
 @runtime_checkable

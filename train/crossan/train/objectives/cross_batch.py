@@ -34,7 +34,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
@@ -70,7 +70,7 @@ class CrossBatch:
         self._log_multiplicity = torch.empty(0, dtype=torch.float64)
         self._vectors = log_popularity.new_empty(0, width)
 
-    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, sequences: Tensor) -> Prepared:
         """Prepare the loss of a batch, which remembers its item vectors when it is called."""
         batch = batch_columns(sequences)
         fetched = features.fetch(batch.items)
@@ -103,7 +103,7 @@ class CrossBatch:
             self._items, self._log_multiplicity = state["items"], state["log_multiplicity"]
             self._vectors = state["vectors"].to(self._log_popularity.device)
 
-    def _memory(self, model: SequenceModel, features: Features, sequences: Tensor) -> Tensor:
+    def _memory(self, model: SequenceModel, features: ItemInputs, sequences: Tensor) -> Tensor:
         """Return the remembered vectors, ``(remembered, width)``.
 
         Some of them are encoded anew and have the gradient of all.

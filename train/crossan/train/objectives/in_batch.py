@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.objectives.step import Prepared
 
 __all__ = ["InBatch"]
@@ -28,11 +28,11 @@ class InBatch:
     """
 
     def __init__(
-        self, log_popularity: Tensor, prepare: Callable[[Features, Tensor, Tensor], Prepared]
+        self, log_popularity: Tensor, prepare: Callable[[ItemInputs, Tensor, Tensor], Prepared]
     ) -> None:
         self._log_popularity, self._prepare = log_popularity, prepare
 
-    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, sequences: Tensor) -> Prepared:
         """Prepare the loss of a batch, see `crossan.train.objectives.step`."""
         return self._prepare(features, sequences, self._log_popularity)
 

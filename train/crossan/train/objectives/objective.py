@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.objectives.step import Prepared
 from crossan.train.sequences.padding import PADDING
 
@@ -31,7 +31,7 @@ class Objective(Protocol):
     def items_of(self, batch: Tensor) -> Tensor:
         """Return the catalogue rows in a batch, each once, for a divergence to name."""
 
-    def prepare(self, features: Features, batch: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, batch: Tensor) -> Prepared:
         """Prepare the loss of a batch.
 
         What is remembered is read and changed by the function returned alone,
@@ -48,7 +48,7 @@ class Objective(Protocol):
 class SequenceLoss(Protocol):
     """A loss of some users' sequences, with whatever it remembers between two steps."""
 
-    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, sequences: Tensor) -> Prepared:
         """Prepare the loss of ``(users, position)`` catalogue rows padded with `PADDING`.
 
         The sequences are on the CPU; otherwise as `Objective.prepare`.
@@ -92,7 +92,7 @@ class SequenceObjective:
         rows: Tensor = sequences[sequences != PADDING].unique()
         return rows
 
-    def prepare(self, features: Features, batch: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, batch: Tensor) -> Prepared:
         """Prepare the loss of a batch."""
         return self._loss.prepare(features, self._sequences[batch])
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.train.features import Features, Fetched
+from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns
 from crossan.train.objectives.step import Prepared
@@ -62,7 +62,7 @@ class OwnLoss:
     def __init__(self, loss: LossOfScores, log_popularity: Tensor, name: str) -> None:
         self._loss, self._log_popularity, self._name = loss, log_popularity, name
 
-    def prepare(self, features: Features, sequences: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, sequences: Tensor) -> Prepared:
         """Find the distinct items of a batch and begin to gather them."""
         columns = batch_columns(sequences)
         fetched = features.fetch(columns.items)

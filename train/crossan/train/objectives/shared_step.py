@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
@@ -28,7 +28,7 @@ __all__ = ["gather_vectors", "prepare_share"]
 
 
 def prepare_share(
-    ranks: Ranks, features: Features, sequences: Tensor, log_popularity: Tensor
+    ranks: Ranks, features: ItemInputs, sequences: Tensor, log_popularity: Tensor
 ) -> Prepared:
     """Prepare this rank's share of the loss of a batch.
 

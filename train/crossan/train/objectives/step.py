@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossan.train.features import Features, Fetched
+from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
@@ -23,7 +23,7 @@ __all__ = [
     "prepare_by_position",
 ]
 
-LossOfBatch = Callable[[SequenceModel, Features, Tensor, Tensor], Tensor]
+LossOfBatch = Callable[[SequenceModel, ItemInputs, Tensor, Tensor], Tensor]
 """What both ways are.
 
 From model, features, ``(users, position)`` catalogue rows padded with `PADDING`
@@ -35,7 +35,7 @@ The model is a `SequenceModel` or, of triples, a `TableModel`. What needs no wei
 already."""
 
 
-def prepare_batch(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+def prepare_batch(features: ItemInputs, sequences: Tensor, log_popularity: Tensor) -> Prepared:
     """Find the unique items of a batch and begin to gather them.
 
     The loss that is returned encodes each of them once. The sequences lie best on the CPU,
@@ -54,19 +54,21 @@ def _loss_of_prepared(
 
 
 def loss_of_batch(
-    model: SequenceModel, features: Features, sequences: Tensor, log_popularity: Tensor
+    model: SequenceModel, features: ItemInputs, sequences: Tensor, log_popularity: Tensor
 ) -> Tensor:
     """Return the loss of a batch, each of its items gathered and encoded once."""
     return prepare_batch(features, sequences, log_popularity)(model)
 
 
-def prepare_by_position(features: Features, sequences: Tensor, log_popularity: Tensor) -> Prepared:
+def prepare_by_position(
+    features: ItemInputs, sequences: Tensor, log_popularity: Tensor
+) -> Prepared:
     """Prepare nothing of `loss_by_position`."""
     return lambda model: loss_by_position(model, features, sequences, log_popularity)
 
 
 def loss_by_position(
-    model: SequenceModel, features: Features, sequences: Tensor, log_popularity: Tensor
+    model: SequenceModel, features: ItemInputs, sequences: Tensor, log_popularity: Tensor
 ) -> Tensor:
     """Return the same loss with every position gathered, encoded and scored for itself.
 

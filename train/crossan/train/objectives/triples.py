@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.recommender import TableModel
 from crossan.train.objectives.step import Prepared
 from crossan.train.sequences.flat import FlatSequences
@@ -76,7 +76,7 @@ class Triples:
         rows: Tensor = batch[:, 1:].unique()
         return rows
 
-    def prepare(self, features: Features, batch: Tensor) -> Prepared:
+    def prepare(self, features: ItemInputs, batch: Tensor) -> Prepared:
         """Prepare the loss of a batch."""
         del features  # a model has read what it needs of them
 

@@ -18,6 +18,7 @@ from crossan.train.analysis.gates import gate_table, inter_gate_table
 from crossan.train.analysis.layers import layer_table
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.evaluation.slices import popularity_deciles
+from crossan.train.features import HiddenStates
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.tower_pass import Passed, encoder_of, pass_over_items, weighs_modalities
@@ -59,7 +60,7 @@ def analyse_run(run: OpenedRun, beside: Sequence[Path] = ()) -> dict[str, Any]:
         "experts": None,
         "layers": None,
     }
-    if run.features.modalities:
+    if run.features.modalities and isinstance(run.features, HiddenStates):
         parts |= _of_features(run, lacking)
     else:
         lacking |= dict.fromkeys(parts, _NO_STATES)

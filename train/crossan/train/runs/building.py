@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from crossan.common.datasets import Dataset
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.table import build_model
 from crossan.train.sequences.popularity import training_counts
@@ -20,7 +20,7 @@ __all__ = ["make_model"]
 
 
 def make_model(
-    settings: RunSettings, dataset: Dataset, seen: TrainingSequences, features: Features
+    settings: RunSettings, dataset: Dataset, seen: TrainingSequences, features: ItemInputs
 ) -> nn.Module:
     """Return the model that settings name, on the device of the features.
 

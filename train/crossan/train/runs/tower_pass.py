@@ -20,6 +20,7 @@ from crossan.common.console import progress
 from crossan.train.analysis.experts import scattered
 from crossan.train.analysis.mutual_information import Information, PairSums
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
+from crossan.train.features import HiddenStates
 from crossan.train.features.moments import LayerMoments, MomentSums
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.layers.momef import Momef
@@ -47,7 +48,8 @@ class Passed:
 
 def encoder_of(model: nn.Module) -> ItemEncoder | None:
     """Return what makes item vectors of hidden states by towers, None for a model without."""
-    return model.item_encoder if isinstance(model, SequenceModel) else None
+    encoder = model.item_encoder if isinstance(model, SequenceModel) else None
+    return encoder if isinstance(encoder, ItemEncoder) else None
 
 
 def weighs_modalities(fusion: nn.Module) -> bool:
@@ -79,6 +81,8 @@ class _Sums:
 
     def __init__(self, run: OpenedRun, encoder: ItemEncoder | None) -> None:
         features = run.features
+        if not isinstance(features, HiddenStates):
+            raise TypeError(f"expected hidden states, got {type(features).__name__}")
         self._encoder = encoder
         self._presence = features.presence.cpu().numpy()
         self._modalities = features.modalities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import sqlite3
 import threading
@@ -32,7 +33,15 @@ _MOST_TOGETHER = 128
 
 class _Task(NamedTuple):
     work: Work
-    future: Future[Any]
+    future: Future[Any] | asyncio.Future[Any]
+    loop: asyncio.AbstractEventLoop | None = None
+    """The one of the future, None where a thread waits for it."""
+
+
+class _Outcome(NamedTuple):
+    task: _Task
+    result: Any = None
+    error: BaseException | None = None
 
 
 class Database:
@@ -115,11 +124,26 @@ class Database:
         """
         future: Future[T] = Future()
         with self._explaining():
-            with self._closing:  # what is queued behind the thread's end would never be written
-                if self._is_closed:
-                    raise self._closed_error()
-                self._tasks.put(_Task(work, future))
+            self._enqueue(_Task(work, future))
             return future.result()
+
+    async def write_async(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do what `write` does, and let an event loop go on meanwhile.
+
+        What was begun is written even where the waiting task is cancelled.
+
+        Raises
+        ------
+        DiskFullError
+            Nothing was written.
+        DatabaseUnusableError
+            It is damaged or closed, or the system refuses to write it.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        with self._explaining():
+            self._enqueue(_Task(work, future, loop))
+            return await future
 
     def back_up(self, target: Path) -> None:
         """Copy the database as it is now to a new file, while others go on to use it.
@@ -155,6 +179,12 @@ class Database:
                 connection.close()
             self._readers.put(None)
         self._writer.close()
+
+    def _enqueue(self, task: _Task) -> None:
+        with self._closing:  # what is queued behind the thread's end would never be written
+            if self._is_closed:
+                raise self._closed_error()
+            self._tasks.put(task)
 
     def _closed_error(self) -> DatabaseUnusableError:
         return DatabaseUnusableError(
@@ -193,34 +223,51 @@ class Database:
 
 def _write_together(connection: sqlite3.Connection, tasks: list[_Task]) -> None:
     """Write some pieces of work as one transaction, and tell each how it ended."""
-    results: list[tuple[Future[Any], Any]] = []
-    failures: list[tuple[Future[Any], BaseException]] = []
+    outcomes: list[_Outcome] = []
     try:
         connection.execute("BEGIN IMMEDIATE")
-        for work, future in tasks:
+        for task in tasks:
             connection.execute("SAVEPOINT work")
             try:
-                result = work(connection)
+                result = task.work(connection)
             except BaseException as error:
                 # A full disk has ended the whole transaction, and the savepoint with it.
                 if not connection.in_transaction:
                     raise
                 connection.execute("ROLLBACK TO work")
-                failures.append((future, error))
+                outcomes.append(_Outcome(task, error=error))
             else:
-                results.append((future, result))
+                outcomes.append(_Outcome(task, result))
             connection.execute("RELEASE work")
         connection.execute("COMMIT")
     except BaseException as error:  # noqa: BLE001 - raised where each piece of work came from
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
-        for _, future in tasks:
-            future.set_exception(error)
-        return
-    for future, result in results:
-        future.set_result(result)
-    for future, failure in failures:
-        future.set_exception(failure)
+        outcomes = [_Outcome(task, error=error) for task in tasks]
+    _tell(outcomes)
+
+
+def _tell(outcomes: list[_Outcome]) -> None:
+    """Tell whoever waits: threads here, and the tasks of a loop together in its own thread."""
+    by_loop: dict[asyncio.AbstractEventLoop | None, list[_Outcome]] = {}
+    for outcome in outcomes:
+        by_loop.setdefault(outcome.task.loop, []).append(outcome)
+    for loop, those in by_loop.items():
+        if loop is None:
+            _settle(those)
+        else:
+            with suppress(RuntimeError):  # the loop has ended, so nobody waits
+                loop.call_soon_threadsafe(_settle, those)
+
+
+def _settle(outcomes: list[_Outcome]) -> None:
+    for task, result, error in outcomes:
+        if task.future.cancelled():
+            continue
+        if error is None:
+            task.future.set_result(result)
+        else:
+            task.future.set_exception(error)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from crossan.train.service.queue.rows import State, Step
 from crossan.train.service.queue.slots import Usage
 
-__all__ = ["Activity", "Candidate", "Patience", "activity_of", "candidates"]
+__all__ = ["Activity", "Candidate", "Patience", "activity_of", "candidates", "newcomers"]
 
 WRITERS = frozenset({Step.UPDATE, Step.EXTRACT})
 """Steps that write a dataset or its stores, which nobody else may read meanwhile."""
@@ -36,25 +36,39 @@ class Candidate:
         return self.step in WRITERS
 
 
+_COLUMNS = "id, night_id, dataset, step, state, cpus, memory_gib, gpus, started"
+
+
 def candidates(connection: sqlite3.Connection) -> list[Candidate]:
     """Return the runs that have not ended: first those to be tried again, then by their number."""
     rows = connection.execute(
-        "SELECT id, night_id, dataset, step, state, cpus, memory_gib, gpus, started FROM runs"
+        f"SELECT {_COLUMNS} FROM runs"  # noqa: S608 - our own text
         " WHERE state IN (?, ?, ?, ?) ORDER BY attempt = 0, id",
         (State.WAITING, State.QUEUED, State.RUNNING, State.STOPPING),
     )
-    return [
-        Candidate(
-            id=row["id"],
-            night_id=row["night_id"],
-            dataset=row["dataset"],
-            step=Step(row["step"]),
-            state=State(row["state"]),
-            part=Usage(row["cpus"], row["memory_gib"], row["gpus"]),
-            has_started=row["started"] is not None,
-        )
-        for row in rows
-    ]
+    return [_candidate(row) for row in rows]
+
+
+def newcomers(connection: sqlite3.Connection, above: int) -> list[Candidate]:
+    """Return the queued runs with a number above another, by their number."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM runs"  # noqa: S608 - our own text
+        " WHERE state = ? AND id > ? ORDER BY id",
+        (State.QUEUED, above),
+    )
+    return [_candidate(row) for row in rows]
+
+
+def _candidate(row: sqlite3.Row) -> Candidate:
+    return Candidate(
+        id=row["id"],
+        night_id=row["night_id"],
+        dataset=row["dataset"],
+        step=Step(row["step"]),
+        state=State(row["state"]),
+        part=Usage(row["cpus"], row["memory_gib"], row["gpus"]),
+        has_started=row["started"] is not None,
+    )
 
 
 class Activity:
@@ -130,6 +144,12 @@ class Patience:
     def note_passed(self, run_id: int, now: float) -> bool:
         """Note that a run's part is not free, and return whether its patience has ended."""
         return now - self._since.setdefault(run_id, now) > PATIENCE_SECONDS
+
+    def has_ended(self, now: float) -> bool:
+        """Return whether the patience of some run has ended."""
+        # Runs are noted as time goes by, so the first one has waited for longest.
+        longest = next(iter(self._since.values()), now)
+        return now - longest > PATIENCE_SECONDS
 
     def forget(self, run_id: int) -> None:
         """Count a run as passed no more."""

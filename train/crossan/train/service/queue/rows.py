@@ -115,23 +115,12 @@ def submit(connection: sqlite3.Connection, order: Order) -> tuple[RunRow, bool]:
         The client's key belongs to a run of another spec.
     """
     spec = json.dumps({**order.spec, **order.extra}, sort_keys=True)
-    if order.idempotency_key is not None:
-        earlier = connection.execute(
-            "SELECT id, spec FROM runs WHERE submitted_by = ? AND idempotency_key = ?",
-            (order.submitted_by, order.idempotency_key),
-        ).fetchone()
-        if earlier is not None:
-            if earlier["spec"] != spec:
-                raise BusyError(
-                    f"idempotency key: run {earlier['id']} has it with another spec",
-                    remedy="Send another key, or the same spec",
-                )
-            return get_run(connection, earlier["id"]), False
     state = State.QUEUED if order.needs is None else State.WAITING
-    cursor = connection.execute(
+    # The only thing that two runs may not share is their key, so no row means an earlier run.
+    row = connection.execute(
         "INSERT INTO runs (night_id, needs, about, step, dataset, spec, label, state, cpus,"
         " memory_gib, gpus, submitted_by, idempotency_key, created)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING *",
         (
             order.night_id,
             order.needs,
@@ -148,9 +137,19 @@ def submit(connection: sqlite3.Connection, order: Order) -> tuple[RunRow, bool]:
             order.idempotency_key,
             order.created,
         ),
-    )
-    assert cursor.lastrowid is not None
-    return get_run(connection, cursor.lastrowid), True
+    ).fetchone()
+    if row is not None:
+        return _run(row), True
+    earlier = connection.execute(
+        "SELECT * FROM runs WHERE submitted_by = ? AND idempotency_key = ?",
+        (order.submitted_by, order.idempotency_key),
+    ).fetchone()
+    if earlier["spec"] != spec:
+        raise BusyError(
+            f"idempotency key: run {earlier['id']} has it with another spec",
+            remedy="Send another key, or the same spec",
+        )
+    return _run(earlier), False
 
 
 def get_run(connection: sqlite3.Connection, run_id: int) -> RunRow:

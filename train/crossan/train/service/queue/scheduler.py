@@ -12,7 +12,13 @@ from crossan.cache_schema.errors import CrossanError
 from crossan.train.service.database import Database
 from crossan.train.service.executors import Executor
 from crossan.train.service.folder import ServiceFolder
-from crossan.train.service.queue.choosing import Candidate, Patience, activity_of
+from crossan.train.service.queue.choosing import (
+    Activity,
+    Candidate,
+    Patience,
+    activity_of,
+    newcomers,
+)
 from crossan.train.service.queue.ends import Ends, is_settling_due
 from crossan.train.service.queue.recording import Recorder
 from crossan.train.service.queue.rows import RunRow, State, get_run
@@ -41,6 +47,21 @@ class Counts:
     runs: dict[State, int]
     used: Usage
     total: Usage
+
+
+@dataclass(slots=True)
+class _Look:
+    """What the last look at the whole queue left, which newcomers are added to.
+
+    Until a run ends or is cancelled no slot and no dataset becomes free, so whatever could not begin
+    cannot begin yet. A thousand submissions cost a thousand looks at one run, not at a thousand.
+    """
+
+    activity: Activity
+    newest: int
+    """The highest number of a run that was looked at."""
+    may_pass: bool = True
+    """Whether runs may pass those that came before them."""
 
 
 class Scheduler:
@@ -86,6 +107,10 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._complaint = ""
         self._queue_seen_at = float("-inf")
+        self._last_look: _Look | None = None
+        """None where the next look must be at the whole queue."""
+        self._is_freed = threading.Event()
+        """Set where something that others wait for may be free."""
 
     def start(self) -> None:
         """Take up what an earlier server left, and begin to run the queue.
@@ -107,7 +132,7 @@ class Scheduler:
         self._running.close()
 
     def wake(self) -> None:
-        """Have the queue looked at now, as after a run was submitted."""
+        """Have the runs looked at now that were submitted since the last look."""
         self._is_awake.set()
 
     def recover(self) -> None:
@@ -128,6 +153,7 @@ class Scheduler:
         """
         reason = f"cancelled by {actor}"
         run = self._database.write(lambda connection: self._ends.cancel(connection, run_id, reason))
+        self._is_freed.set()
         self.wake()
         return run
 
@@ -170,32 +196,51 @@ class Scheduler:
             self._running.stop_cancelled()
         has_ended = self._running.collect()
         now = time.monotonic()
-        if is_woken or has_ended or now - self._queue_seen_at >= _IDLE_SECONDS:
+        is_due = has_ended or now - self._queue_seen_at >= _IDLE_SECONDS
+        if is_woken or is_due:
+            if is_due or self._is_freed.is_set():
+                self._is_freed.clear()
+                self._last_look = None
             if self._recorder.write():
                 self.wake()
             self._begin_runs(now)
-            self._queue_seen_at = now  # only now, as a refusal has the queue looked at again
 
     def _begin_runs(self, now: float) -> None:
         """Begin what may begin, the one that came first first."""
         if self._database.read(is_settling_due):
             self._database.write(self._ends.settle_waiting)
-        runs, activity = self._database.read(activity_of)
-        queued = [run for run in runs if run.state is State.QUEUED]
-        self._patience.keep_only(run.id for run in queued)
-        self._need_slots &= {run.id for run in queued}
-        may_pass = True
+            self._last_look = None
+        # Should the system refuse something on the way, the next look is at the whole queue.
+        look, self._last_look = self._last_look, None
+        is_whole = look is None or (look.may_pass and self._patience.has_ended(now))
+        if look is None or is_whole:
+            runs, activity = self._database.read(activity_of)
+            queued = [run for run in runs if run.state is State.QUEUED]
+            self._patience.keep_only(run.id for run in queued)
+            self._need_slots &= {run.id for run in queued}
+            look = _Look(activity, newest=max((run.id for run in runs), default=0))
+        else:
+            newest = look.newest
+            queued = self._database.read(lambda connection: newcomers(connection, newest))
+            look.newest = max((run.id for run in queued), default=newest)
         for run in queued:
-            reason = self._slots.refusal_of(run.part)
-            if reason is not None:
-                self._end_unstarted(run.id, Conclusion(State.FAILED, reason))
-            elif not activity.allows(run):
-                if run.is_writer and self._patience.note_passed(run.id, now):
-                    activity.hold(run)
-            elif self._begin(run, may_take=may_pass):
-                activity.begin(run)
-            elif self._patience.note_passed(run.id, now):
-                may_pass = False
+            self._consider(run, look, now)
+        self._last_look = look
+        if is_whole:
+            self._queue_seen_at = now  # only now, as a refusal has the queue looked at again
+
+    def _consider(self, run: Candidate, look: _Look, now: float) -> None:
+        """Begin a queued run, or end it where it can never begin, or let it wait."""
+        reason = self._slots.refusal_of(run.part)
+        if reason is not None:
+            self._end_unstarted(run.id, Conclusion(State.FAILED, reason))
+        elif not look.activity.allows(run):
+            if run.is_writer and self._patience.note_passed(run.id, now):
+                look.activity.hold(run)
+        elif self._begin(run, may_take=look.may_pass):
+            look.activity.begin(run)
+        elif self._patience.note_passed(run.id, now):
+            look.may_pass = False
 
     def _begin(self, candidate: Candidate, *, may_take: bool) -> bool:
         """Begin a queued run, and return whether it waits for its slots no more."""
@@ -233,4 +278,5 @@ class Scheduler:
         self._database.write(
             lambda connection: self._ends.end_unstarted(connection, run_id, conclusion)
         )
+        self._is_freed.set()
         self.wake()  # for what waited for it

@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import encode_items
 from crossan.train.evaluation.ranker import CountRanker
-from crossan.train.features import Features
+from crossan.train.features import ItemInputs
 from crossan.train.models.recommender import CountingModel, CountsManyAtOnce, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
@@ -196,7 +196,7 @@ class _CountedOnce:
 
 
 @torch.inference_mode()
-def scores_of(model: nn.Module, features: Features, input_length: int) -> Scores:
+def scores_of(model: nn.Module, features: ItemInputs, input_length: int) -> Scores:
     """Return what ranks the catalogue by a model, with its item vectors computed.
 
     Raises

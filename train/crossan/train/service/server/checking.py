@@ -36,6 +36,12 @@ class Checks:
         self._passed: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
+    def has_passed(self, spec: RunSpec) -> bool:
+        """Return whether `require` would let a spec pass without a look at the disk."""
+        limits = spec.limits
+        part = Usage(limits.cpus, limits.memory_gib, limits.gpus)
+        return self._slots.refusal_of(part) is None and self._has_passed(_key_of(spec))
+
     def require(self, spec: RunSpec) -> None:
         """Refuse a spec that names what does not exist, or more than there is.
 
@@ -53,7 +59,7 @@ class Checks:
         limits = spec.limits
         try:
             self._slots.require_room(Usage(limits.cpus, limits.memory_gib, limits.gpus))
-            key = f"{type(spec).__name__} {spec.model_dump_json(exclude=_UNCHECKED)}"
+            key = _key_of(spec)
             if not self._has_passed(key):
                 check_spec(spec, self._settings)
                 self._note(key)
@@ -72,3 +78,7 @@ class Checks:
             self._passed[key] = time.monotonic() + _SECONDS
             while len(self._passed) > _MOST:
                 self._passed.popitem(last=False)
+
+
+def _key_of(spec: RunSpec) -> str:
+    return f"{type(spec).__name__} {spec.model_dump_json(exclude=_UNCHECKED)}"

@@ -238,12 +238,13 @@ class Serving:
     def _take_over(self, process: RecommenderProcess | None) -> None:
         """Have all requests from now on answered by a process; those under way end where they are."""
         with self._changed:
+            # Before the process is seen to answer: whoever sees that sees no problem either.
+            self._problem, self._pause, self._start_at = None, _FIRST_PAUSE, 0.0
             last, self._current = self._current, process
             if self._before is not None and self._before is not process:
                 self._leaving.append(self._before)
             self._before = last
             self._changed.notify_all()
-        self._problem, self._pause, self._start_at = None, _FIRST_PAUSE, 0.0
 
     def _drop_dead(self) -> None:
         """Forget processes that have ended by themselves."""

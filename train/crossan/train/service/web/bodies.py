@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from crossan.cache_schema.errors import ConfigError
@@ -11,13 +12,17 @@ from crossan.train.service.web.answers import RefusedError, json_answer
 from crossan.train.service.web.errors import error_body
 from crossan.train.service.web.strict_json import require_strict_json
 
-__all__ = ["BodyLimits", "read_body", "replayed", "require_content"]
+__all__ = ["BodyLimits", "BodyRoom", "read_body", "replayed", "require_content"]
 
 Receive = Callable[[], Awaitable[Any]]
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 _JSON_PATHS = "/v1/"
+_SMALL = 16 * 1024
+"""Bytes of a body that has room whatever the others take."""
+_ROOM = 8 * 1024 * 1024
+"""Bytes of larger bodies that are held at once."""
 
 
 class BodyLimits(NamedTuple):
@@ -27,13 +32,75 @@ class BodyLimits(NamedTuple):
     seconds: float
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: BodyLimits) -> bytes:
+class BodyRoom:
+    """The memory that the bodies of all requests in progress share.
+
+    A spec takes a few hundred bytes, and always finds room.
+
+    Parameters
+    ----------
+    byte_count
+        For all bodies together, of each what is beyond 16 KiB.
+    """
+
+    def __init__(self, byte_count: int = _ROOM) -> None:
+        self._free = byte_count
+
+    @contextmanager
+    def part(self) -> Iterator[Callable[[int], None]]:
+        """Hold room for one body while the block runs.
+
+        Yields
+        ------
+        Callable
+            To be called with the body's length so far, as it grows. It raises a `RefusedError`
+            where there is no room.
+        """
+        held = 0
+
+        def grow(length: int) -> None:
+            nonlocal held
+            more = max(0, length - _SMALL) - held
+            if more > self._free:
+                raise RefusedError(
+                    json_answer(
+                        503,
+                        error_body("body: the server holds as many large ones as it can"),
+                        {"connection": "close", "retry-after": "1"},
+                    )
+                )
+            self._free -= more
+            held += more
+
+        try:
+            yield grow
+        finally:
+            self._free += held
+
+
+async def read_body(
+    receive: Receive,
+    headers: Mapping[bytes, bytes],
+    limits: BodyLimits,
+    grow: Callable[[int], None],
+) -> bytes:
     """Return the whole body.
+
+    Parameters
+    ----------
+    receive
+        Of the request.
+    headers
+        Of the request.
+    limits
+        Of this body.
+    grow
+        Of its part of a `BodyRoom`.
 
     Raises
     ------
     RefusedError
-        It is too large, also where its length was not announced, or too slow.
+        It is too large, also where its length was not announced, or too slow, or there is no room.
     ConnectionError
         The client went away.
     """
@@ -50,6 +117,7 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Bo
                 body += message.get("body", b"")
                 if len(body) > limits.byte_count:
                     raise _too_large(limits)
+                grow(len(body))
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

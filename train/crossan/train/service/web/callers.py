@@ -21,7 +21,8 @@ class Identity:
     role: Role
 
 
-def _identity(request: Request) -> Identity:
+async def _identity(request: Request) -> Identity:
+    # A coroutine, as FastAPI would have a thread call a plain function.
     identity = request.state.identity
     assert isinstance(identity, Identity)
     return identity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections import OrderedDict
@@ -22,6 +23,9 @@ __all__ = ["Comparisons", "require_comparable"]
 
 _SECONDS = 120.0
 _MOST_KEPT = 64
+_MOST_LINES = 6
+"""Lines of a refusal that are passed on."""
+_CLASS = re.compile(r"^\w+Error: ")
 _TRAINED = {Step.TRAIN, Step.REFIT}
 
 
@@ -120,9 +124,18 @@ async def _compared(folders: Mapping[int, Path]) -> dict[str, Any]:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode != 0:
-        lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise ConfigError(f"compare: {lines[0]}")
+        raise _refusal(said.decode(errors="replace"), folders)
     comparison = json.loads(printed, parse_constant=lambda _: None)
     if not isinstance(comparison, dict):
         raise CrossanError("compare: expected an object, found something else")
     return comparison
+
+
+def _refusal(said: str, folders: Mapping[int, Path]) -> ConfigError:
+    """Return what the command said as an error, with runs named by their numbers."""
+    for number, folder in folders.items():
+        said = said.replace(str(folder), f"run {number}")
+    lines = [line.strip() for line in said.strip().splitlines()] or ["it said nothing"]
+    # The first line begins with the name of the error's class.
+    message = "\n".join([_CLASS.sub("", lines[0]), *lines[1:_MOST_LINES]])
+    return ConfigError(f"compare: {message}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 from collections.abc import Callable
 from typing import Any, Literal
@@ -14,6 +15,13 @@ from crossan.train.service.web.answers import Answer, json_answer
 from crossan.train.service.web.errors import error_body
 
 __all__ = ["BoundedProtocol", "Connections"]
+
+_READ_BYTES = 16 * 1024
+"""Read from a connection at once."""
+_SMALL_ANSWER = 16 * 1024
+"""Bytes of an answer that may wait for any client to read them."""
+_UNREAD_BYTES = 8 * 1024 * 1024
+"""Bytes of larger answers that may wait for all clients together."""
 
 Phase = Literal["closing", "writing", "answering", "idle", "head"]
 
@@ -33,6 +41,10 @@ class Connections:
 
     def __init__(self, limits: HttpSettings, clock: Callable[[], float]) -> None:
         self.clock = clock
+        self.read_buffer = memoryview(bytearray(_READ_BYTES))
+        """Where what a connection sends is read to; it is copied from there at once."""
+        self._unread: dict[BoundedProtocol, None] = {}
+        """Those whose client leaves a large answer unread, the one that began first first."""
         self._limits = limits
         self._by_address: dict[str, set[BoundedProtocol]] = {}
         self._count = 0
@@ -50,8 +62,8 @@ class Connections:
     def add(self, connection: BoundedProtocol) -> None:
         """Count a new connection, and end another where there are too many.
 
-        That is the one that has waited for its next request for longest. Where all are busy, the
-        new one is refused.
+        That is the one that has waited for its next request for longest, of the address that has
+        most of them. Where all are busy, the new one is refused.
         """
         neighbours = self._by_address.setdefault(connection.address, set())
         neighbours.add(connection)
@@ -59,17 +71,35 @@ class Connections:
         if len(neighbours) > self._limits.connections_per_address:
             self._make_room(neighbours, connection)
         elif self._count > self._limits.connections:
-            everyone = set().union(*self._by_address.values())
-            self._make_room(everyone, connection)
+            self._make_room(max(self._by_address.values(), key=len), connection)
 
     def discard(self, connection: BoundedProtocol) -> None:
         """Forget a connection that has ended."""
+        self.note_read(connection)
         neighbours = self._by_address.get(connection.address, set())
         if connection in neighbours:
             neighbours.remove(connection)
             self._count -= 1
             if not neighbours:
                 del self._by_address[connection.address]
+
+    def note_unread(self, connection: BoundedProtocol) -> None:
+        """Count a connection whose client does not read what it is sent.
+
+        Where answers of too many bytes wait so, the one that has waited for longest is dropped with
+        its connection.
+        """
+        self._unread[connection] = None
+        unread = sum(one.unread_bytes for one in self._unread)
+        while unread > _UNREAD_BYTES and len(self._unread) > 1:
+            slowest = next(iter(self._unread))
+            unread -= slowest.unread_bytes
+            slowest.transport.abort()
+            del self._unread[slowest]
+
+    def note_read(self, connection: BoundedProtocol) -> None:
+        """Count a connection's client as one that reads."""
+        self._unread.pop(connection, None)
 
     def end_late(self) -> None:
         """End every connection that has been in one phase for too long."""
@@ -92,8 +122,12 @@ class Connections:
         self.discard(longest)
 
 
-class BoundedProtocol(H11Protocol):
+class BoundedProtocol(H11Protocol, asyncio.BufferedProtocol):
     """A connection that ends when its client is too slow, and says what was wrong in our shape.
+
+    Of requests that a client sends without waiting for answers, the next is looked at once the
+    client has read the answer to the one before. So what the server holds for one connection is
+    one request and one answer.
 
     Parameters
     ----------
@@ -109,11 +143,18 @@ class BoundedProtocol(H11Protocol):
         self._phase: tuple[Phase, object] = ("head", None)
         self._phase_began = self.waits_since = connections.clock()
         self.address = ""
+        self._is_held = False
+        """Whether an answer is complete whose client has yet to read it."""
 
     @property
     def is_waiting(self) -> bool:
         """Whether no request is in progress."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of an answer waits for the client to read it."""
+        return self.transport.get_write_buffer_size()
 
     def phase_since(self, now: float) -> tuple[Phase, float]:
         """Return what the connection is at, and for how many seconds as far as was looked."""
@@ -125,6 +166,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Count a new connection."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=_SMALL_ANSWER)
         self.address = self.client[0] if self.client else ""
         self._connections.add(self)
 
@@ -133,10 +175,35 @@ class BoundedProtocol(H11Protocol):
         self._connections.discard(self)
         super().connection_lost(exc)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the next bytes go, the same place for every connection."""
+        del sizehint
+        return self._connections.read_buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take bytes that came."""
+        self.data_received(bytes(self._connections.read_buffer[:nbytes]))
+
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request, once the client has read this answer."""
         self.waits_since = self._connections.clock()
-        super().on_response_complete()
+        if self.flow.write_paused and not self.transport.is_closing():
+            self._is_held = True
+        else:
+            super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """Note that the client does not read."""
+        super().pause_writing()
+        self._connections.note_unread(self)
+
+    def resume_writing(self) -> None:
+        """Go on, as the client has read most of what it was sent."""
+        super().resume_writing()
+        self._connections.note_read(self)
+        if self._is_held:
+            self._is_held = False
+            super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

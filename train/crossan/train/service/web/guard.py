@@ -16,7 +16,13 @@ from typing import Any
 from crossan.cache_schema.errors import ConfigError
 from crossan.train.service.web.access import LOGIN_PATH, LOGOUT_PATH, Access
 from crossan.train.service.web.answers import Answer, RefusedError, json_answer, secured
-from crossan.train.service.web.bodies import BodyLimits, read_body, replayed, require_content
+from crossan.train.service.web.bodies import (
+    BodyLimits,
+    BodyRoom,
+    read_body,
+    replayed,
+    require_content,
+)
 from crossan.train.service.web.callers import Identity
 from crossan.train.service.web.errors import error_body, unexpected_body
 from crossan.train.service.web.heads import Head, head_of
@@ -35,8 +41,6 @@ _LOG = logging.getLogger("crossan.service.http")
 _NO_ROUTE = "none"
 _LOGIN_LIMITS = BodyLimits(4096, 10.0)
 _POLICY_VIOLATION = 1008
-_TURNS = 8
-"""Requests of one token in progress; more wait for them, not for the threads of all."""
 
 
 class Guard:
@@ -64,7 +68,9 @@ class Guard:
         self._table = table
         self._limits = limits
         self._observe = observe
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._room = BodyRoom()
+        self._turns: dict[tuple[str, int], asyncio.Semaphore] = {}
+        """Requests of one token in progress; more wait for them, not for the threads of all."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI 3 has it."""
@@ -87,13 +93,14 @@ class Guard:
             identity = self._access.identified(head)
             answering.caller = identity.name
             answering.entry = self._entry_for(head, identity)
-            if head.has_body:
-                body = await read_body(receive, head.headers, self._limits)
-                require_content(head.path, head.headers, body)
-                receive = replayed(body, receive)
             scope.setdefault("state", {})["identity"] = identity
-            async with self._turn_of(identity, answering.entry):
-                await self._app(scope, receive, answering.send)
+            with self._room.part() as grow:
+                if head.has_body:
+                    body = await read_body(receive, head.headers, self._limits, grow)
+                    require_content(head.path, head.headers, body)
+                    receive = replayed(body, receive)
+                async with self._turn_of(identity, answering.entry):
+                    await self._app(scope, receive, answering.send)
         except RefusedError as refused:
             await answering.whole(refused.answer)
         except ConnectionError:
@@ -107,7 +114,10 @@ class Guard:
         """Return what a request waits for, so that one token leaves room for the others."""
         if entry.is_lasting:
             return nullcontext()
-        return self._turns.setdefault(identity.name, asyncio.Semaphore(_TURNS))
+        turns = self._turns.get((identity.name, entry.turns))
+        if turns is None:
+            turns = self._turns[identity.name, entry.turns] = asyncio.Semaphore(entry.turns)
+        return turns
 
     def _entry_for(self, head: Head, identity: Identity) -> RouteEntry:
         """Return the route that a request means.
@@ -144,7 +154,8 @@ class Guard:
                 return False
             await answering.whole(self._access.log_out(head, is_secure=is_secure))
         elif head.method == "POST":
-            body = await read_body(receive, head.headers, _LOGIN_LIMITS)
+            with self._room.part() as grow:
+                body = await read_body(receive, head.headers, _LOGIN_LIMITS, grow)
             require_content(head.path, head.headers, body)
             try:
                 answer = self._access.log_in(body, is_secure=is_secure)
@@ -181,8 +192,9 @@ class _Answering:
         """Send an answer of the outermost layer."""
         self._tell(answer.status)
         headers = answer.all_headers()
-        if answer.status >= 400 and _has_body(self._scope):
-            # A body that nobody reads would otherwise keep the connection.
+        if answer.status >= 400:
+            # A body that nobody reads, or more requests that came behind this one, would otherwise
+            # keep the connection.
             headers = [one for one in headers if one[0] != b"connection"]
             headers.append((b"connection", b"close"))
         await self._send(
@@ -205,13 +217,6 @@ class _Answering:
             "caller": self.caller,
         }
         _LOG.log(level, "request", extra={"fields": fields})
-
-
-def _has_body(scope: Scope) -> bool:
-    return any(
-        name in {b"content-length", b"transfer-encoding"} and value != b"0"
-        for name, value in scope["headers"]
-    )
 
 
 def _refused(status: int, message: str, headers: dict[str, str] | None = None) -> RefusedError:

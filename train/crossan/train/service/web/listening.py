@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,17 @@ __all__ = ["listening_socket", "run_service", "url_of"]
 _BACKLOG = 1024
 _TICKS_A_LOOK = 10
 """Of uvicorn's loop, ten a second."""
-_LARGEST_HEAD = 32 * 1024
+_LARGEST_HEAD = 16 * 1024
+_SEND_BYTES = 64 * 1024
+"""Of an answer that the system holds for a client that has yet to read it.
+
+By default it holds some megabytes, so that clients that never read look like ones that do.
+"""
+_TURN_SECONDS = 0.001
+"""For so long one thread may keep the interpreter while others want it.
+
+By default 5 ms, which the loop would wait for after each of its steps while a thread computes.
+"""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
@@ -52,6 +64,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         raise _cannot_listen(host, port, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)  # of all it accepts
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -97,7 +110,8 @@ def run_service(
             server = _server_of(service, tokens, ending)
             service.start()
             url = url_of(listener)
-            with _noted_address(service.folder.address_file, url):
+            gc.freeze()  # what was loaded stays, so no collection need look at it again
+            with _noted_address(service.folder.address_file, url), _short_turns():
                 on_start(url)
                 server.run([listener])
         finally:
@@ -132,6 +146,17 @@ def _noted_address(path: Path, url: str) -> Iterator[None]:
         yield
     finally:
         remove_durably(path)
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Have threads give the interpreter to each other more often while the block runs."""
+    earlier = sys.getswitchinterval()
+    sys.setswitchinterval(_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(earlier)
 
 
 def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvicorn.Config:

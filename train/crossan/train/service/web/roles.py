@@ -6,12 +6,15 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar
 
-__all__ = ["Role", "is_lasting", "lasting", "requires", "role_of"]
+__all__ = ["Role", "at_once", "is_lasting", "lasting", "requires", "role_of", "turns_of"]
 
 EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
 
 _ATTRIBUTE = "crossan_role"
 _LASTING = "crossan_is_lasting"
+_TURNS = "crossan_turns"
+_COMPUTING_TURNS = 2
+"""More threads that compute take no less time, and the loop waits for each of them."""
 
 
 class Role(StrEnum):
@@ -62,3 +65,23 @@ def lasting(endpoint: EndpointT) -> EndpointT:
 def is_lasting(endpoint: Callable[..., Any]) -> bool:
     """Return whether a route's answers go on for as long as the client likes."""
     return getattr(endpoint, _LASTING, False)
+
+
+def at_once(count: int) -> Callable[[EndpointT], EndpointT]:
+    """Return a decorator that declares how many requests of one token a route may have in hand.
+
+    By default two, which is right for a route whose thread computes. One that waits for a disk or
+    for another process takes more, and routes with the same count share them.
+    """
+
+    def declare(endpoint: EndpointT) -> EndpointT:
+        setattr(endpoint, _TURNS, count)
+        return endpoint
+
+    return declare
+
+
+def turns_of(endpoint: Callable[..., Any]) -> int:
+    """Return how many requests of one token a route may have in hand."""
+    turns: int = getattr(endpoint, _TURNS, _COMPUTING_TURNS)
+    return turns

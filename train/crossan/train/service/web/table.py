@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from starlette.routing import BaseRoute, Route, compile_path
 
-from crossan.train.service.web.roles import Role, is_lasting, role_of
+from crossan.train.service.web.roles import Role, is_lasting, role_of, turns_of
 
 __all__ = ["RouteEntry", "RouteTable"]
 
@@ -24,6 +24,8 @@ class RouteEntry:
     """None refuses every caller."""
     is_lasting: bool = False
     """Whether its answers go on for as long as the client likes."""
+    turns: int = 2
+    """How many requests of one token it may have in hand."""
 
 
 class RouteTable:
@@ -49,6 +51,7 @@ class RouteTable:
                 frozenset(route.methods or ()),
                 role_of(route.endpoint),
                 is_lasting(route.endpoint),
+                turns_of(route.endpoint),
             )
             if "{" in route.path:
                 self._patterns.append((compile_path(route.path)[0], entry))

@@ -1,4 +1,4 @@
-"""Server-sent events: of one run, and of the whole queue."""
+"""Server-sent events: of one run, and of the whole service."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 
 from crossan.cache_schema.errors import CrossanError
 from crossan.train.service.server import Service
-from crossan.train.service.web.following import Event, QueueWatch, RunWatch
+from crossan.train.service.web.following import Event, RunWatch
 from crossan.train.service.web.roles import Role, lasting, requires
 from crossan.train.service.web.routes.runs import RunId
+from crossan.train.service.web.service_watch import ServiceWatch
 from crossan.train.service.web.streams import Streams
 from crossan.train.service.web.views import ERRORS
 
@@ -59,11 +60,15 @@ def router(service: Service) -> APIRouter:
     @routes.get("/v1/events", response_class=Response)
     @requires(Role.READ)
     @lasting
-    async def follow_queue(request: Request) -> Response:
-        """Send ``run`` whenever a run of the queue changes."""
+    async def follow_service(request: Request) -> Response:
+        """Send ``run``, ``night``, ``trigger``, ``alias``, ``epoch`` or ``answering`` as each changes.
+
+        ``epoch`` names a training whose curve has grown, ``answering`` the version of the model
+        that answers recommendations.
+        """
         streams: Streams = request.app.state.streams
         streams.require_room()
-        watch = await run_in_threadpool(QueueWatch, service)
+        watch = await run_in_threadpool(ServiceWatch, service)
         return _streaming(streams, watch.look)
 
     return routes

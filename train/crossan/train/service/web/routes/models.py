@@ -14,7 +14,7 @@ from crossan.train.service.registry import REFIT_FOLDER, Alias, AuditEntry, Mode
 from crossan.train.service.server import Service
 from crossan.train.service.specs import Name
 from crossan.train.service.web.callers import Caller
-from crossan.train.service.web.roles import Role, requires
+from crossan.train.service.web.roles import Role, at_once, requires
 from crossan.train.service.web.views import ERRORS, Time, time_of
 
 __all__ = ["AliasView", "ModelView", "register_run", "router"]
@@ -207,6 +207,7 @@ def router(service: Service) -> APIRouter:
 
     @routes.post("/models", status_code=201, responses={200: {"model": ModelView}})
     @requires(Role.ADMIN)
+    @at_once(8)  # as it copies files
     def register_model(body: Registration, caller: Caller, response: Response) -> ModelView:
         """Make a version of a training that succeeded, unless there is one."""
         model, is_new = register_run(service, body.run, caller.name)
