@@ -39,7 +39,11 @@ def run(command, *arguments):
 def training(place, settings, *more, out="r", device="cpu"):
     """Return the arguments of ``crossan-train`` that train from ``d`` and ``c`` in a folder to ``out`` in it."""
     kind = _kind(settings, more)
-    cache = ("--cache", place / "c") if kind is None or kind.reads_hidden_states else ()
+    cache = (
+        ("--cache", place / "c")
+        if kind is None or kind.reads_hidden_states or kind.reads_media
+        else ()
+    )
     given = [part for setting in settings if _is_of(setting, kind) for part in ("--set", setting)]
     return [
         "--dataset",

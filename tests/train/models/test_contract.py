@@ -31,6 +31,7 @@ from support.commands import attempt, run, train_in
 from support.fabricated import USERS, make_sequences, write_rows, write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
+from support.tuned import checkpoint_of, raw_of
 
 ITEMS, LAYERS, DIMS, LENGTH = 40, 2, (8, 6), 10
 """As in `support.fabricated`, whose stores have 40 items and two layers."""
@@ -84,6 +85,12 @@ CASES = {
     "frozen dynamic-gate": Case(DYNAMIC + REST, 0.8, (*NARROW, "model.fusion=dynamic-gate")),
     "frozen static-gate": Case(STATIC + REST, 0.8, (*NARROW, "model.fusion=static-gate")),
     "frozen concat": Case(concat(2) + REST, 0.8, (*NARROW, "model.fusion=concat")),
+    # two linear layers that stand for backbones, a head for each
+    "fine-tuned": Case(
+        sum(dim * dim + dim + dim * WIDTH + WIDTH for dim in DIMS) + concat(2) + SEQUENCE_ENCODER,
+        0.8,
+        (*NARROW, "model.tuning=full", "model.chunk_size=16"),
+    ),
     "sasrec": Case(IDS + SEQUENCE_ENCODER, 0.8, ("model.width=16",)),
     "popularity": Case(0, 0.8),
     "bigram": Case(0, 0.8),
@@ -158,7 +165,9 @@ def make_features(order=None, absent=float("nan")):
 def build(kind, kept, features, order=None):
     """Build a model of random weights, whose catalogue is in the order of the features."""
     torch.manual_seed(0)
-    if not settings_of(kind).reads_hidden_states:
+    if settings_of(kind).reads_media:
+        features = raw_of(features)
+    elif not settings_of(kind).reads_hidden_states:
         features = FeatureTable.without_content(ITEMS)
     order = np.arange(ITEMS) if order is None else order.numpy()
     seen = kept.without_test()
@@ -249,6 +258,9 @@ def test_items_in_another_order_have_the_same_scores(kind, kept):
 
 def train(place, kind, *more, out, epochs=3):
     settings = (*CASES[kind].settings, *LEARNING, f"max_epochs={epochs}", "patience=20")
+    if settings_of(kind).reads_media:
+        backbone = f"model.text={checkpoint_of(Modality.TEXT)}"
+        settings = (*settings, backbone, "optimiser.text_lr=0.002")
     result = train_in(place, settings, "--model", kind_of(kind), *more, out=out)
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -343,7 +355,7 @@ def test_a_planted_signal_is_found_and_noise_is_not(place, tmp_path, kind):
     """Users keep to a topic that features show, or all to the same hits; ten of 40 items by chance are 0.25."""
     rows = popular_sequences() if kind == "popularity" else make_sequences()
     # The stores have been made from other titles, which those that compare titles cannot know.
-    reads_titles = kind in ("title-knn", "hybrid")
+    reads_titles = kind in ("title-knn", "hybrid", "fine-tuned")
     titles = {item: title_of(item) for _, item, _ in rows} if reads_titles else None
     write_rows(tmp_path / "d", rows, titles=titles)
     (tmp_path / "c").symlink_to(place / "c")

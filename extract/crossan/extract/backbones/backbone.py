@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.extract.backbones.batches import collate, fetch_later, within_memory
+from crossan.extract.backbones.batches import fetch_later, to_model_inputs, within_memory
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
@@ -133,6 +133,16 @@ class Backbone:
         """
         return len(self.prepare(title)["input_ids"])
 
+    @property
+    def family_of_checkpoint(self) -> Family:
+        """What all checkpoints of its family share."""
+        return self._family
+
+    @property
+    def processing(self) -> Processing:
+        """How a medium becomes model inputs."""
+        return self._processing
+
     def preparer(self) -> Preparer:
         """Return the worker's half of `prepare`, which can be pickled.
 
@@ -166,18 +176,9 @@ class Backbone:
         real. Sequences such as titles are padded with zeros to the longest of the
         batch.
         """
-        collated = collate(batch, self._finish_device)
-        tensors = collated.tensors if self._finish is None else self._finish(collated.tensors)
-        dtype = DTYPES[self._dtype]
-        inputs = {
-            name: tensor.to(self.device, dtype if tensor.is_floating_point() else None)
-            for name, tensor in tensors.items()
-        }
-        is_real = inputs.get("attention_mask")
-        # Attention takes its fastest kernel only without a mask: give one where it hides something.
-        if not collated.is_padded:
-            inputs.pop("attention_mask", None)
-        return inputs, is_real
+        return to_model_inputs(
+            batch, self._finish, self._finish_device, self.device, DTYPES[self._dtype]
+        )
 
     def begin(
         self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Batch", "collate", "fetch_later", "within_memory"]
+__all__ = ["Batch", "collate", "fetch_later", "to_model_inputs", "within_memory"]
 
 Result = TypeVar("Result")
 
@@ -68,6 +68,39 @@ def collate(
     counts = real_counts.to(target, non_blocking=True)[:, None]
     stacked["attention_mask"] = (torch.arange(max(lengths), device=target) < counts).long()
     return Batch(stacked, is_padded=min(lengths) < max(lengths))
+
+
+def to_model_inputs(
+    batch: Sequence[Mapping[str, npt.NDArray[Any]]],
+    finish: nn.Module | None,
+    finish_device: torch.device,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return what a model takes for a batch, and the mask of its real positions.
+
+    Parameters
+    ----------
+    batch
+        Arrays of each item by name.
+    finish
+        Batched tensors to the model's arguments, None where they are these already.
+    finish_device, device
+        Where that is computed, and where the model is.
+    dtype
+        Of the numbers that are no integers.
+    """
+    collated = collate(batch, finish_device)
+    tensors = collated.tensors if finish is None else finish(collated.tensors)
+    inputs = {
+        name: tensor.to(device, dtype if tensor.is_floating_point() else None)
+        for name, tensor in tensors.items()
+    }
+    is_real = inputs.get("attention_mask")
+    # Attention takes its fastest kernel only without a mask: give one where it hides something.
+    if not collated.is_padded:
+        inputs.pop("attention_mask", None)
+    return inputs, is_real
 
 
 def _host(shape: tuple[int, ...], dtype: np.dtype[Any], target: torch.device) -> Tensor:

@@ -85,20 +85,22 @@ def pool_tokens(hidden: Tensor, family: Family, pooling: str, is_real: Tensor | 
     Shapes
     ------
     ``hidden``: ``(items, position, dim)``; ``is_real``: ``(items, position)``, 1
-    for real tokens, None where all are; result: ``(items, dim)`` float32.
+    for real tokens, None where all are; result: ``(items, dim)`` float32, or float64
+    of what is float64.
     """
+    dtype = torch.promote_types(hidden.dtype, torch.float32)
     if pooling in family.pool_functions:
-        return family.pool_functions[pooling](hidden.float(), is_real)
+        return family.pool_functions[pooling](hidden.to(dtype), is_real)
     if pooling == "cls":
         # A copy, for a view would keep every token of every kept layer alive.
-        return hidden[:, 0].to(torch.float32, copy=True)
+        return hidden[:, 0].to(dtype, copy=True)
     if pooling == "special":
-        return hidden[:, : family.special_count].float().mean(dim=1)
+        return hidden[:, : family.special_count].to(dtype).mean(dim=1)
     if is_real is None:
-        return hidden[:, family.special_count :].mean(dim=1, dtype=torch.float32)
-    weight = is_real.float() / is_real.sum(dim=1, keepdim=True)  # (items, position)
+        return hidden[:, family.special_count :].mean(dim=1, dtype=dtype)
+    weight = is_real.to(dtype) / is_real.sum(dim=1, keepdim=True)  # (items, position)
     # A matrix product, which needs no weighted copy of all tokens.
-    return torch.bmm(weight[:, None], hidden.float())[:, 0]
+    return torch.bmm(weight[:, None], hidden.to(dtype))[:, 0]
 
 
 def pooled_states(

@@ -15,10 +15,20 @@ if TYPE_CHECKING:
 
     from crossan.extract.backbones.inputs import Processing
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "TuningSites"]
 
 _POOLINGS = ("cls", "special", "mean")
 """What `crossan.extract.backbones.capture` pools by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TuningSites:
+    """Modules of a Transformer block, by their paths within it."""
+
+    outputs: tuple[str, str]
+    """Those that end the attention and the feed-forward net, before the residual is added."""
+    projections: tuple[str, str]
+    """The linear layers of queries and values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +88,8 @@ class Family:
     A checkpoint may hold them beside those that ``model_class`` takes. None allows any name that
     does not begin as one of the model's own.
     """
+    tuning_sites: TuningSites | None = None
+    """Where fine-tuning puts its own modules; None looks where transformers has such modules."""
     own_tokenizer_revision: int | None = None
     """Revision since which the numbers are right where ``processor_class`` is the tokenizer.
 

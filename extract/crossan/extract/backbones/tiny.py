@@ -23,12 +23,12 @@ from crossan.common.files import move
 from crossan.common.refusals import blaming, make_folder, require_writable
 from crossan.extract.backbones.library import transformers
 
-__all__ = ["write_tiny"]
+__all__ = ["SHAPE", "vocabulary", "write_tiny"]
 
 # Weights are drawn wider than the customary 0.02: with those a random network passes so little of
 # its input on that its pooled states hardly differ between items.
 _SPREAD = 0.15
-_SHAPE = {
+SHAPE = {
     "hidden_size": 32,
     "num_hidden_layers": 12,
     "num_attention_heads": 2,
@@ -37,7 +37,7 @@ _SHAPE = {
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
 }
-"""Twelve layers, so that half of them are the paper's seven."""
+"""Of a tiny model. Twelve layers, so that half of them are the paper's seven."""
 _PICTURE = {"image_size": 32, "num_channels": 3}
 _MEL_BINS = 32
 _MEL_FRAMES = 304
@@ -108,29 +108,29 @@ def _publish(staged: Path, folders: Sequence[Path]) -> None:
 
 def _text_model() -> Any:  # noqa: ANN401 - untyped library
     config = transformers.BertConfig(
-        vocab_size=len(_vocabulary()), max_position_embeddings=64, **_SHAPE
+        vocab_size=len(vocabulary()), max_position_embeddings=64, **SHAPE
     )
     return transformers.BertModel(config, add_pooling_layer=False)
 
 
 def _image_model() -> Any:  # noqa: ANN401
-    config = transformers.ViTConfig(patch_size=8, **_PICTURE, **_SHAPE)
+    config = transformers.ViTConfig(patch_size=8, **_PICTURE, **SHAPE)
     return transformers.ViTModel(config, add_pooling_layer=False)
 
 
 def _audio_model() -> Any:  # noqa: ANN401
-    config = transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **_SHAPE)
+    config = transformers.ASTConfig(max_length=_MEL_FRAMES, num_mel_bins=_MEL_BINS, **SHAPE)
     return transformers.ASTModel(config)
 
 
 def _video_model() -> Any:  # noqa: ANN401
-    config = transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **_SHAPE)
+    config = transformers.VideoMAEConfig(patch_size=16, num_frames=16, **_PICTURE, **SHAPE)
     return transformers.VideoMAEModel(config)
 
 
 def _save_tokenizer(folder: Path) -> None:
-    vocabulary = "".join(f"{token}\n" for token in _vocabulary())
-    (folder / "vocab.txt").write_text(vocabulary, encoding="utf-8")
+    lines = "".join(f"{token}\n" for token in vocabulary())
+    (folder / "vocab.txt").write_text(lines, encoding="utf-8")
     settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 64}
     text = json.dumps(settings, indent=2) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
@@ -168,7 +168,7 @@ _PROCESSORS: Mapping[Modality, Callable[[Path], None]] = {
 }
 
 
-def _vocabulary() -> list[str]:
+def vocabulary() -> list[str]:
     """Return a WordPiece vocabulary that cuts any ASCII word into pairs of letters."""
     letters = string.ascii_lowercase + string.digits
     pairs = ["".join(pair) for pair in itertools.product(string.ascii_lowercase, repeat=2)]

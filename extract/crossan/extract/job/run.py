@@ -13,16 +13,15 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from typing import Any
 
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.interrupts import TERMINATED, finishing_on
 from crossan.common.refusals import can_write, require_writable
 from crossan.common.stores import FeatureStore, Journal
-from crossan.extract.backbones.preparing import Preparer
 from crossan.extract.job.compute import Stream, compute
 from crossan.extract.job.lanes import Lane
 from crossan.extract.job.prepare import Encoder
 from crossan.extract.job.quarantine import write_quarantine
+from crossan.extract.job.reading import item_reader
 from crossan.extract.job.replacing import Replaced
 from crossan.extract.job.report import report_file, write_report
 from crossan.extract.job.request import JobRequest
@@ -30,8 +29,7 @@ from crossan.extract.job.result import JobResult, Outlook, count_statuses
 from crossan.extract.job.reuse import reuse_rows
 from crossan.extract.job.stages import StageClock
 from crossan.extract.job.task import Task, newest, recorded_in
-from crossan.extract.media.clip import ClipReader
-from crossan.extract.workers import ItemReader, WorkerPool
+from crossan.extract.workers import WorkerPool
 
 __all__ = ["extract_modality", "extract_together", "preview_modality"]
 
@@ -73,7 +71,10 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         streams = [stream for _, _, stream, _ in jobs]
         with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
             pool = WorkerPool(
-                _reader(request, encoders), request.worker_count, request.limits, told_to_end
+                item_reader(encoders, request.clips),
+                request.worker_count,
+                request.limits,
+                told_to_end,
             )
             compute(streams, pool, clock, told_to_end)
             # Within the block, so that a SIGTERM does not interrupt the publishing.
@@ -122,23 +123,6 @@ def _require_nothing_left(task: Task) -> JobResult:
         require_writable(task.folder, f"--cache {task.request.cache}")
     note(f"{task.encoder.modality.value}: nothing to do, so nothing is written")
     return _result(task, store, 0, replaced, None)
-
-
-def _reader(request: JobRequest, encoders: Sequence[Encoder]) -> ItemReader:
-    by_modality = {encoder.modality: encoder for encoder in encoders}
-    video, audio = by_modality.get(Modality.VIDEO), by_modality.get(Modality.AUDIO)
-    # Titles are prepared in the job itself, which is quick enough.
-    preparers: dict[Modality, Preparer] = {
-        modality: encoder.preparer()
-        for modality, encoder in by_modality.items()
-        if modality is not Modality.TEXT
-    }
-    clips = ClipReader(
-        frame_count=None if video is None else video.frame_count,
-        sampling_rate=None if audio is None else audio.sampling_rate,
-        cache=request.clips,
-    )
-    return ItemReader(preparers, clips)
 
 
 def _begin(

@@ -46,7 +46,7 @@ from crossan.extract.job.worklist import (
     unsettled,
 )
 
-__all__ = ["Task", "newest", "recorded_in"]
+__all__ = ["Task", "look", "newest", "recorded_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class Task:
         item_count = sum(map(len, batches))
         with progress(f"look at {self.encoder.modality.value}", item_count, "items") as shown:
             worker_count, seconds = self.request.worker_count, self.request.limits.wall_seconds
-            for findings in look_at_batches(batches, _look(), worker_count, seconds):
+            for findings in look_at_batches(batches, look(), worker_count, seconds):
                 yield findings
                 shown.advance(len(findings))
 
@@ -240,7 +240,8 @@ def recorded_in(store: FeatureStore | None) -> Recorded:
     return recorded
 
 
-def _look() -> Callable[[Medium], Finding]:
+def look() -> Callable[[Medium], Finding]:
+    """Return what finds the content digest of a medium without decoding it."""
     from crossan.common.contents.digests import content_digest, text_digest
 
     return partial(look_at, digest_of_file=content_digest, digest_of_text=text_digest)

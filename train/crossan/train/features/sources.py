@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
 from crossan.common.stores import FeatureStore, find_stores, open_store
 from crossan.common.stores.folders import require_cache
 from crossan.train.features.extract_command import extract_command
+from crossan.train.features.raw_inputs import RawSource
 from crossan.train.settings import DataSettings
 
 __all__ = [
@@ -52,6 +53,8 @@ class Served:
     kept: KeptSequences
     stores: Mapping[Modality, FeatureStore]
     """The stores that were given, or newer versions of them."""
+    media: Mapping[Modality, RawSource] = field(default_factory=dict)
+    """Backbones and the inputs of their items, of a run that trains them."""
 
 
 def cache_folder(data: DataSettings) -> Path:

@@ -79,7 +79,8 @@ class Training:
         )
         self._sum_gradients = None
         if ranks.count > 1:
-            self._sum_gradients = GradientSum(self._model.parameters(), ranks)
+            trained = (each for each in self._model.parameters() if each.requires_grad)
+            self._sum_gradients = GradientSum(trained, ranks)
         self._window = LossWindow(run.device)
         self._latest_loss = ""
         self.told, self._is_due = 0, False

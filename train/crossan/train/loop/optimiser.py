@@ -16,6 +16,7 @@ def make_optimiser(parameters: ParameterGroups, settings: OptimiserSettings) -> 
         (parameters.adapters, settings.adapter_lr),
         (parameters.rest, settings.lr),
         (parameters.ids, settings.id_lr),
+        (parameters.text, settings.adapter_lr if settings.text_lr is None else settings.text_lr),
     )
     groups = [Group(params=of_rate, lr=rate) for of_rate, rate in rates if of_rate]
     return AdamW(groups, settings.weight_decay)

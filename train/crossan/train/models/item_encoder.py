@@ -68,6 +68,14 @@ class ItemEncoder(nn.Module):
         """
         return self.fusion(self.towers.plain(hidden, presence), presence)  # type: ignore[no-any-return]
 
+    def adapter_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of the towers."""
+        return [*self.towers.parameters()]
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """Return nothing, as no backbone is trained."""
+        return []
+
 
 _MAKE_FUSION: dict[str, MakeFusion] = {
     "dynamic-gate": DynamicGateFusion,

@@ -93,6 +93,9 @@ class ParameterGroups:
     ids: list[nn.Parameter] = field(default_factory=list)
     """Vectors of item ids, ``optimiser.id_lr``."""
 
+    text: list[nn.Parameter] = field(default_factory=list)
+    """What is trained of a text backbone, ``optimiser.text_lr``."""
+
 
 @runtime_checkable
 class HasItemRows(Protocol):

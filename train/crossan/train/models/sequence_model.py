@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding
 from crossan.train.layers.sequence_encoder import SequenceEncoder
+from crossan.train.layers.tuned_encoder import TunedEncoder
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.recommender import ModelContext, ParameterGroups
 from crossan.train.settings import HiddenStateSettings, SequenceSettings
@@ -32,7 +33,7 @@ class SequenceModel(nn.Module):
 
     def __init__(
         self,
-        item_encoder: ItemEncoder | None,
+        item_encoder: ItemEncoder | TunedEncoder | None,
         sequence_encoder: SequenceEncoder,
         id_embedding: IdEmbedding | None = None,
     ) -> None:
@@ -57,7 +58,9 @@ class SequenceModel(nn.Module):
             return self._with_ids(None, rows)
         return self._with_ids(self.item_encoder.plain(*features.gather(rows)), rows)
 
-    def catalogue_vectors(self, content_of: Callable[[ItemEncoder], Tensor]) -> Tensor:
+    def catalogue_vectors(
+        self, content_of: Callable[[ItemEncoder | TunedEncoder], Tensor]
+    ) -> Tensor:
         """Return the item vectors of the whole catalogue, ``(items, width)``.
 
         Parameters
@@ -75,11 +78,14 @@ class SequenceModel(nn.Module):
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the parameters by the learning rate they take."""
-        adapters = [] if self.item_encoder is None else [*self.item_encoder.towers.parameters()]
+        encoder = self.item_encoder
+        adapters = [] if encoder is None else encoder.adapter_parameters()
+        text = [] if encoder is None else encoder.text_parameters()
         ids = [] if self.id_embedding is None else [*self.id_embedding.parameters()]
-        grouped = {id(parameter) for parameter in (*adapters, *ids)}
-        rest = [parameter for parameter in self.parameters() if id(parameter) not in grouped]
-        return ParameterGroups(rest, adapters, ids)
+        grouped = {id(parameter) for parameter in (*adapters, *ids, *text)}
+        trained = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        rest = [parameter for parameter in trained if id(parameter) not in grouped]
+        return ParameterGroups(rest, adapters, ids, text)
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the weights that have a row for every catalogue item."""

@@ -31,6 +31,7 @@ _BUILDERS = {
     "iisan": "crossan.train.models.iisan:build",
     "iisan-e": "crossan.train.models.iisan_e:build",
     "frozen": "crossan.train.models.frozen:build",
+    "fine-tuned": "crossan.train.models.fine_tuned:build",
     "sasrec": "crossan.train.models.sasrec:build",
     "popularity": "crossan.train.models.popularity:build",
     "bigram": "crossan.train.models.bigram:build",

@@ -43,6 +43,7 @@ import torch
 from torch import Tensor
 
 from crossan.train.features import Fetched, ItemInputs
+from crossan.train.layers.tuned_encoder import TunedEncoder
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import columns_to_predict, debiased_loss_of_batch
@@ -147,7 +148,11 @@ class CatalogueSoftmax:
         return _Encoded(torch.cat([items, sample]), len(items), len(others) / max(len(sample), 1))
 
     def _content(
-        self, encoder: ItemEncoder, features: ItemInputs, fetched: Fetched, encoded: _Encoded
+        self,
+        encoder: ItemEncoder | TunedEncoder,
+        features: ItemInputs,
+        fetched: Fetched,
+        encoded: _Encoded,
     ) -> Tensor:
         """Return the content vectors of the catalogue, ``(items, width)``.
 
@@ -164,7 +169,7 @@ class CatalogueSoftmax:
         return content
 
     @torch.no_grad()
-    def _encode_all(self, encoder: ItemEncoder, features: ItemInputs) -> Tensor:
+    def _encode_all(self, encoder: ItemEncoder | TunedEncoder, features: ItemInputs) -> Tensor:
         return torch.cat(
             [encoder(*features.gather(rows)) for rows in self._rows.split(ITEMS_PER_REFRESH)]
         )

@@ -16,7 +16,7 @@ from crossan.train.layers.fused import mix_and_adapt
 from crossan.train.layers.gate import CrossModalGates
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.launch import Launch
-from crossan.train.settings import AdapterSettings, RunSettings
+from crossan.train.settings import AdapterSettings, FineTunedSettings, RunSettings
 
 __all__ = ["fastest_compute", "settle_compute"]
 
@@ -37,6 +37,8 @@ def settle_compute(
     it. Of several ranks the first probes for all.
     """
     model = settings.model
+    if isinstance(model, FineTunedSettings):
+        return _settle_backbones(settings, model, folder, device, launch)
     if not isinstance(model, AdapterSettings) or model.compute != "auto":
         return settings
 
@@ -51,6 +53,24 @@ def settle_compute(
         return fastest
 
     compute = launch.ranks.from_first(settle)
+    return settings.model_copy(update={"model": model.model_copy(update={"compute": compute})})
+
+
+def _settle_backbones(
+    settings: RunSettings,
+    model: FineTunedSettings,
+    folder: RunFolder,
+    device: torch.device,
+    launch: Launch,
+) -> RunSettings:
+    """Do the same for backbones, which are computed in bfloat16 wherever there is an accelerator."""
+    if model.compute != "auto":
+        return settings
+    compute: Compute = "float32" if device.type == "cpu" else "bfloat16"
+    if launch.may_resume and folder.holds_run():
+        recorded = folder.settings().model
+        if isinstance(recorded, FineTunedSettings) and recorded.compute != "auto":
+            compute = recorded.compute
     return settings.model_copy(update={"model": model.model_copy(update={"compute": compute})})
 
 

@@ -23,6 +23,7 @@ from crossan.train.features import (
     StoredStates,
     place_features,
 )
+from crossan.train.features.raw_inputs import raw_inputs
 from crossan.train.features.sources import Served
 from crossan.train.features.standardise import Standardisers
 from crossan.train.layers.item_pairs import carry_item_pairs
@@ -34,12 +35,14 @@ from crossan.train.models.recommender import (
     item_rows_of,
 )
 from crossan.train.objectives import Gathers, gathers_of
+from crossan.train.record.backbone_lock import require_same_backbones
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.building import make_model
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.inputs import open_inputs
+from crossan.train.runs.raw_serving import another_run, lock_backbones, serve_media
 from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.refit import is_trained
@@ -131,9 +134,13 @@ def open_run(
         )
     chosen = pick_device(device)
     permuted = () if permute_seed is None else (permute_seed,)
-    serving = serve(
-        inputs.dataset, inputs.stores, settings.data, inputs.recorded, Comparing(may_be_stale)
-    )
+    if settings.model.reads_media:
+        serving: tuple[Served, Verdicts] = serve_media(settings, inputs.dataset), {}
+        require_same_backbones(path, lock_backbones(serving[0]), another_run(settings, path))
+    else:
+        serving = serve(
+            inputs.dataset, inputs.stores, settings.data, inputs.recorded, Comparing(may_be_stale)
+        )
     is_changed = inputs.warn_if_changed(serving[0].kept)
     run = assemble(
         settings, folder, inputs.dataset, serving, chosen, placement, permuted, is_training=False
@@ -212,6 +219,8 @@ def assemble(
         features = _load_features(
             settings, stored, kept, device, placement, is_training=is_training
         )
+    if served.media:
+        features = raw_inputs(served.media, kept.item_ids.tolist(), device)
     require_modalities(settings.model, len(features.modalities))
     model = make_model(settings, dataset, kept.without_test(), features)
     return OpenedRun(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,7 @@ from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.features.sources import (
     RecordedRun,
+    Served,
     cache_folder,
     choose_stores,
     lock_entries,
@@ -30,6 +32,7 @@ from crossan.train.features.standardise import as_tensors
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.recommender import belongs_to_items
+from crossan.train.record.backbone_lock import settle_backbones
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
@@ -41,6 +44,7 @@ from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, assemble
+from crossan.train.runs.raw_serving import another_run, lock_backbones, serve_media
 from crossan.train.settings import RunSettings
 
 __all__ = ["RunPlan", "claim", "hold", "plan_run"]
@@ -66,6 +70,8 @@ class RunPlan(Generic[RunT]):
     """How the contents of its items compare with the stores."""
     statistics: Mapping[str, torch.Tensor]
     """What its layers are standardised by, empty where they are read as they are stored."""
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What ``backbones.lock.json`` will say of the backbones that are trained, by modality."""
 
     def without_test(self: RunPlan[OpenedRun]) -> RunPlan[TrainableRun]:
         """Return the plan of the same run with no test target in reach."""
@@ -79,6 +85,7 @@ class RunPlan(Generic[RunT]):
             self.item_ids,
             self.verdicts,
             self.statistics,
+            self.backbones,
         )
 
 
@@ -122,20 +129,35 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     # The ranks of one machine share its memory.
     placement = replace(launch.placement, sharers=launch.ranks.on_this_machine())
     comparing = Comparing(launch.may_be_stale, launch.compared, launch.ranks)
-    serving = serve(dataset, stores, settings.data, _recorded(folder, stores), comparing)
+    if settings.model.reads_media:
+        serving: tuple[Served, Verdicts] = serve_media(settings, dataset, launch.ranks), {}
+    else:
+        serving = serve(dataset, stores, settings.data, _recorded(folder, stores), comparing)
     run = assemble(settings, folder, dataset, serving, device, placement)
     _require_predictions(run)
     spec = current_spec(device, _dtype_of(run.model), launch.ranks.count)
+    if settings.model.reads_media:
+        spec["transformers"] = version("transformers")  # whose code makes the numbers, too
     statistics = as_tensors(run.standardisers or {})
-    read = {
+    read: dict[str, Any] = {
         "dataset digest": dataset.digest,
         "stores": entries,
         "statistics of the layers": statistics_digest(statistics),
+        "backbones": lock_backbones(serving[0]),
     }
     launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
     facts = sequence_facts(run.kept)
     return RunPlan(
-        run, launch, spec, stores, entries, facts, run.kept.item_ids, run.verdicts, statistics
+        run,
+        launch,
+        spec,
+        stores,
+        entries,
+        facts,
+        run.kept.item_ids,
+        run.verdicts,
+        statistics,
+        lock_backbones(serving[0]),
     )
 
 
@@ -201,10 +223,12 @@ def hold(plan: RunPlan[OpenedRun]) -> Iterator[None]:
 def _settle_data(plan: RunPlan[RunT]) -> None:
     """Record the items and sequences of a run, or compare them with those that are recorded."""
     folder, first = plan.run.folder.path, plan.launch.ranks.from_first
-    remedy = _another_run(plan.run.settings, folder)
+    remedy = another_run(plan.run.settings, folder)
     if belongs_to_items(plan.run.model):
         first(lambda: settle_catalogue(folder, plan.item_ids, remedy))
     first(lambda: settle_sequences(folder, plan.sequence_facts, remedy))
+    may_be_stale = plan.launch.may_be_stale
+    first(lambda: settle_backbones(folder, plan.backbones, remedy, may_be_stale=may_be_stale))
 
 
 def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
@@ -218,13 +242,6 @@ def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> Rec
         modality.value: (store.fingerprint, store.version) for modality, store in stores.items()
     }
     return RecordedRun(folder.path, may_follow=False) if opened == recorded else None
-
-
-def _another_run(settings: RunSettings, folder: Path) -> str:
-    """Return how to go on with data on which a run cannot be resumed."""
-    if settings.model.is_trained_by_steps:
-        return f"Begin another run from its weights: --init {folder} --out {folder}-2"
-    return f"Begin another run: --out {folder}-2"  # without steps nothing begins from weights
 
 
 def _dtype_of(model: nn.Module) -> torch.dtype:

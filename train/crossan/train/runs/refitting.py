@@ -184,6 +184,7 @@ def _planned(plan: RunPlan[OpenedRun], request: RefitRequest, epochs: int) -> Ru
         plan.item_ids,
         plan.verdicts,
         plan.statistics,
+        plan.backbones,
     )
 
 

@@ -48,7 +48,8 @@ class Passed:
 
 def encoder_of(model: nn.Module) -> ItemEncoder | None:
     """Return what makes item vectors of hidden states by towers, None for a model without."""
-    return model.item_encoder if isinstance(model, SequenceModel) else None
+    encoder = model.item_encoder if isinstance(model, SequenceModel) else None
+    return encoder if isinstance(encoder, ItemEncoder) else None
 
 
 def weighs_modalities(fusion: nn.Module) -> bool:

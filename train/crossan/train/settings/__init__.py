@@ -41,6 +41,7 @@ from crossan.train.settings.run import (
 )
 from crossan.train.settings.run_defaults import learns_from_triples, run_defaults_of
 from crossan.train.settings.triples import TripleSettings, VbprSettings
+from crossan.train.settings.tuned import FineTunedSettings
 
 __all__ = [
     "AdapterSettings",
@@ -51,6 +52,7 @@ __all__ = [
     "CrossanSettings",
     "DataSettings",
     "FeatureSettings",
+    "FineTunedSettings",
     "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",

@@ -30,6 +30,7 @@ from crossan.train.settings.counting import (
 from crossan.train.settings.graphs import Bm3Settings, FreedomSettings
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
+from crossan.train.settings.tuned import FineTunedSettings
 
 __all__ = ["MODELS_GROUP", "model_settings_classes"]
 
@@ -46,6 +47,7 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         IisanSettings,
         IisanESettings,
         FrozenSettings,
+        FineTunedSettings,
         SasrecSettings,
         PopularitySettings,
         BigramSettings,

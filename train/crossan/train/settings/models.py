@@ -35,6 +35,9 @@ class ModelSettings(Settings):
     reads_hidden_states: ClassVar[bool] = False
     """Whether a run of this kind reads stores of hidden states."""
 
+    reads_media: ClassVar[bool] = False
+    """Whether a run of this kind reads titles and media files, through backbones that it trains."""
+
     is_trained_by_steps: ClassVar[bool] = True
     """Whether weights are learned by steps; a model that only counts takes none."""
 
@@ -49,6 +52,10 @@ class ModelSettings(Settings):
     def kept_layers(self) -> tuple[int, ...] | None:
         """Return the layers that are read of every store, None for all that it keeps."""
         return None
+
+    def anywhere(self) -> Self:
+        """Return a copy with absolute paths, of which few kinds have any."""
+        return self
 
 
 class SequenceSettings(ModelSettings):

@@ -43,7 +43,8 @@ class DataSettings(Settings):
     """Folder of stores. Models without content neither need nor read it."""
 
     modality: tuple[Modality, ...] | None = None
-    """Modalities to use. By default all that the cache holds for the dataset."""
+    """Modalities to use. By default all that the cache holds for the dataset; with
+    model.kind=fine-tuned the text and the images that the dataset names."""
 
     store: tuple[str, ...] = ()
     """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
@@ -214,7 +215,7 @@ class RunSettings(Settings):
         unread = {
             "features.permute_seed": self.features.permute_seed is not None,
             "features.standardise": self.features.standardise != "none",
-            "data.modality": self.data.modality is not None,
+            "data.modality": self.data.modality is not None and not self.model.reads_media,
             "data.store": bool(self.data.store),
         }
         given = [name for name, is_given in unread.items() if is_given]
@@ -242,7 +243,12 @@ class RunSettings(Settings):
             "store": tuple(map(_absolute, data.store)),
         }
         init = None if self.init is None else _absolute(self.init)
-        return self.model_copy(update={"data": data.model_copy(update=named), "init": init})
+        absolute = {
+            "data": data.model_copy(update=named),
+            "model": self.model.anywhere(),
+            "init": init,
+        }
+        return self.model_copy(update=absolute)
 
 
 def _absolute(path: str) -> str:

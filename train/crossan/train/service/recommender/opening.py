@@ -24,6 +24,7 @@ from crossan.train.record.dataset_lock import changed_sequences, sequence_facts
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.inputs import open_inputs
 from crossan.train.runs.opening import assemble, carried_weights
+from crossan.train.runs.raw_serving import serve_media
 from crossan.train.service.recommender.catalogue import with_unseen_items
 from crossan.train.service.recommender.histories import Histories
 from crossan.train.service.recommender.ranking import Best, Query, Scores, TableScores, scores_of
@@ -145,7 +146,11 @@ def open_answering(path: Path, state: str) -> Answering:
     stores = {modality: open_store(store.path) for modality, store in inputs.stores.items()}
     # Whoever wants an answer now is not helped by an error about an item that comes later.
     lenient = settings.data.model_copy(update={"drop_items": True})
-    served = keep_served(inputs.dataset, stores, lenient)
+    if settings.model.reads_media:
+        lenient_settings = settings.model_copy(update={"data": lenient})
+        served = serve_media(lenient_settings, inputs.dataset)
+    else:
+        served = keep_served(inputs.dataset, stores, lenient)
     changed = changed_sequences(path, sequence_facts(served.kept))
     served = with_unseen_items(served, inputs.dataset, settings)
     run = assemble(
