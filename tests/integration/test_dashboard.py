@@ -19,7 +19,9 @@ PAGES = [
     "/runs",
     "/runs/new",
     "/nights",
+    "/nights/new",
     "/models",
+    "/recommend",
     "/triggers",
     "/triggers/new",
     "/stores",
@@ -132,7 +134,7 @@ def test_a_model_is_promoted_and_rolled_back(server, browser):
     assert "Model 1 answers until model 2 is loaded." in browser.text()
     browser.press("main form button")
     browser.go(server.url)
-    assert browser.text("#production .big") == "Model 2"
+    assert browser.text("#production .big a") == "Model 2"
     browser.go(f"{server.url}/models")
     browser.press('a[href="/aliases/production/rollback"]')
     assert "Roll production back to model 1?" in browser.text()
@@ -140,6 +142,18 @@ def test_a_model_is_promoted_and_rolled_back(server, browser):
     assert re.search(r"production\s*→\s*model 1", browser.text())
     browser.go(f"{server.url}/audit")
     assert "rollback" in browser.text()
+
+
+def test_an_open_page_is_told_of_a_promotion_at_once(server, browser):
+    browser.go(f"{server.url}/models")
+    # The look of each 30 seconds never comes where the clock of the page stands still.
+    browser.run("{ const now = Date.now(); Date.now = () => now; }")
+    with server.client() as client:
+        aliases = {one["name"]: one for one in client.get("/v1/aliases").json()}
+        revision = aliases.get("staging", {"revision": 0})["revision"]
+        move = {"version": 2, "expected_revision": revision}
+        assert client.post("/v1/aliases/staging/promote", json=move).status_code == 200
+    browser.wait("document.querySelector('.aliases')?.innerText.includes('staging')")
 
 
 def test_hostile_labels_run_no_script(server, browser):
@@ -151,10 +165,9 @@ def test_hostile_labels_run_no_script(server, browser):
             browser.run("document.querySelector('main img, main script, main svg[onload]')") is None
         )
     # That a script in the page would not run even if one stood there: the policy of the answer.
-    browser.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=alert(1)>')")
-    browser.wait("document.querySelector('body > img').complete")
-    said = [one for one in browser.problems if "Content Security Policy" in str(one)]
-    assert said
+    image = '<img src="data:," onerror="alert(1)">'
+    browser.run(f"document.body.insertAdjacentHTML('beforeend', {image!r})")
+    browser.wait_for_problem("Content Security Policy")
     assert not [one for one in browser.problems if "javascript" in str(one.get("type", ""))]
     browser.problems.clear()
 

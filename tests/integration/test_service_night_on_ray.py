@@ -49,10 +49,14 @@ def test_a_night_on_ray_ends_with_a_promoted_model_though_a_worker_is_killed(ser
     served.append(10, 500)
     second = served.post("/v1/nights", NIGHT)
     training = next(run["id"] for run in second["runs"] if run["step"] == "train")
-    wait_until(
-        lambda: training_of(training, served), "the training begins", served.process, pause=0.05
-    )
-    os.kill(training_of(training, served), signal.SIGKILL)
+    begun = []
+
+    def has_begun():
+        begun.append(training_of(training, served))
+        return begun[-1] is not None
+
+    wait_until(has_begun, "the training begins", served.process, pause=0.05)
+    os.kill(begun[-1], signal.SIGKILL)
 
     night = served.ended_night(second["id"])
     runs = {run["step"]: run for run in night["runs"]}

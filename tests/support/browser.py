@@ -20,6 +20,9 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--remote-debugging-pipe", "--no-proxy-server",
     "--disable-dev-shm-usage",
 )  # fmt: skip
+_NAMED_ROLES = {
+    "button", "checkbox", "combobox", "heading", "image", "link", "navigation", "progressbar", "region", "spinbutton", "table", "textbox",
+}  # fmt: skip
 SECONDS = 60
 """Within which the browser has to answer, also on a loaded machine."""
 
@@ -116,6 +119,36 @@ class Browser:
                 type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more,
             )  # fmt: skip
 
+    def enter(self, is_followed=True):
+        """Press the Enter key; wait until the page that it leads to is loaded, if it leads to one."""
+        self.events.clear()
+        self.key("Enter", 13, text="\r")
+        if is_followed:
+            self._wait_for("Page.loadEventFired")
+
+    def tab_to(self, selector, most=120):
+        """Press the Tab key until an element has the focus."""
+        reached = f"document.activeElement.matches({json.dumps(selector)})"
+        for _ in range(most):
+            if self.run(reached):
+                return
+            self.key("Tab", 9)
+        raise AssertionError(f"{most} times Tab do not reach {selector}")
+
+    def write(self, text):
+        """Type text into what has the focus."""
+        self.send("Input.insertText", text=text)
+
+    def unnamed(self):
+        """Return the roles of all that can be used or jumped to, and has no name to be read out."""
+        nodes = self.send("Accessibility.getFullAXTree")["nodes"]
+        used = [one for one in nodes if one.get("role", {}).get("value") in _NAMED_ROLES]
+        return [
+            one["role"]["value"]
+            for one in used
+            if not one["ignored"] and not one.get("name", {}).get("value", "").strip()
+        ]
+
     def run(self, expression):
         """Return the value of an expression of JavaScript."""
         result = self.send(
@@ -131,6 +164,15 @@ class Browser:
             assert time.monotonic() < end, f"not within {seconds} s: {expression}"
             time.sleep(0.05)
         return value
+
+    def wait_for_problem(self, text):
+        """Wait until the console says something that has a text in it."""
+        end = time.monotonic() + SECONDS
+        while not any(text in str(one) for one in self.problems):
+            assert time.monotonic() < end, f"the console does not say {text}: {self.problems}"
+            # What the console said comes with the next answer.
+            self.run("0")
+            time.sleep(0.05)
 
     def text(self, selector="main"):
         return self.run(f"document.querySelector({json.dumps(selector)}).innerText")

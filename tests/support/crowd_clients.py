@@ -1,14 +1,15 @@
 """Clients of a server in a process of their own, so that what they measure is the server.
 
-``python -m support.crowd_clients KIND SETTINGS`` is one process of them, with its settings in JSON; it
-writes one line of JSON. Only the standard library is imported, and no interpreter is shared with
-the test or with other kinds:
+``python -m support.crowd_clients KIND SETTINGS`` is one process of them, with its settings in JSON;
+it writes lines of JSON. Only the standard library is imported, and no interpreter is shared with the
+test or with other kinds:
 
 ``submitters``
     Many clients that each submit runs, one after the other, by asyncio.
 ``healthy``
-    One client that asks at a steady rate until its standard input ends. Each time is taken from
-    the moment at which the request was due, so that a stall counts for all that came in it.
+    One client that asks at a steady rate until its standard input ends; it writes a line once it
+    has its first answer, and another at the end. Each time is taken from the moment at which the
+    request was due, so that a stall counts for all that came in it.
 ``attackers``
     Clients that mean harm, each kind in turn. Once all have come it writes its line, and keeps
     their connections until its standard input ends.
@@ -27,6 +28,7 @@ from contextlib import closing, suppress
 
 _STEADY_SECONDS = 0.05
 _ATTACKING_AT_ONCE = 8
+_CONNECT_SECONDS = 120
 
 
 async def _submit_all(settings):
@@ -76,6 +78,8 @@ def _ask_steadily(settings):
             answer.read()
             seconds.append(time.perf_counter() - due)
             assert answer.status == 200
+            if len(seconds) == 1:
+                print(json.dumps({"has_begun": True}), flush=True)
             due += _STEADY_SECONDS
     return {"seconds": seconds}
 
@@ -87,18 +91,17 @@ class _Attackers:
         self._settings = settings
         self._numbers = iter(range(settings["count"]))
         self._taking = threading.Lock()
-        self._began = time.monotonic()
         self._open = []
 
     def attack(self):
-        """Open them all."""
+        """Open them all, as fast as these threads can."""
+        began = time.monotonic()
         threads = [threading.Thread(target=self._attack) for _ in range(_ATTACKING_AT_ONCE)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        seconds = time.monotonic() - self._began
-        return {"opened": len(self._open), "per_second": round(len(self._open) / seconds)}
+        return {"opened": len(self._open), "seconds": time.monotonic() - began}
 
     def _next(self):
         with self._taking:
@@ -107,13 +110,14 @@ class _Attackers:
     def _attack(self):
         kinds = [self._slow_head, self._endless_body, self._idle, self._never_reads]
         while (number := self._next()) is not None:
-            due = self._began + number / self._settings["per_second"]
-            time.sleep(max(0.0, due - time.monotonic()))
             # Other addresses than the healthy client's, as other machines would have.
             source = f"127.0.0.{2 + number % 8}"
             connection = socket.create_connection(
-                ("127.0.0.1", self._settings["port"]), timeout=1, source_address=(source, 0)
+                ("127.0.0.1", self._settings["port"]),
+                timeout=_CONNECT_SECONDS,
+                source_address=(source, 0),
             )
+            connection.settimeout(1)
             self._open.append(connection)
             with suppress(OSError):
                 # By the eighth number the address repeats, so kinds change from one to the next.

@@ -33,6 +33,7 @@ from crossan.train.service.web.pages.overview import (
     overview_page,
     slots_of,
 )
+from crossan.train.service.web.pages.recommend_page import TOPS
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.run_pages import RunDetails, run_page, runs_page
 from crossan.train.service.web.pages.store_pages import stores_page
@@ -326,7 +327,7 @@ def all_pages(text="", role="admin"):
         "nights": nights_page(view(role, "/nights"), nights, 1),
         "night-promoted": night_page(view(role, "/nights"), nights[0], night_steps(text=text)),
         "night-failed": night_page(view(role, "/nights"), nights[2], night_steps(failed_at="train", text=text)),
-        "night-running": night_page(view(role, "/nights"), nights[3], [*night_steps(text=text)[:2], replace(running, id=22), *(run_row(23 + at, "waiting", step, text) for at, step in enumerate(("evaluate", "gate", "refit", "promote")))]),
+        "night-running": night_page(view(role, "/nights"), nights[3], [*night_steps(text=text)[:2], replace(running, id=22), *(run_row(23 + at, "waiting", step, text) for at, step in enumerate(("evaluate", "gate", "refit", "promote")))], [RunningRun(running, Progress(7, 50, 5, 0.0612), text or "epoch 7")]),
         "models": models_page(view(role, "/models"), models, aliases, moves(text), 2),
         "model": model_page(view(role, "/models"), models[0], aliases, moves(text)[:1]),
         "promote": promote_page(view(role, "/models"), models[1], aliases["production"], models[0]),
@@ -335,8 +336,24 @@ def all_pages(text="", role="admin"):
         "remove": remove_page(view(role, "/triggers"), trigger_rows(text)[0]),
         "stores": stores_page(view(role, "/stores"), stores(text)),
         "compare": compare_page(view(role, "/compare"), [run_row(1, text=text), run_row(2, text=text)], [1, 2], COMPARISON),
+        "recommend": view(role, "/models").render("recommend", values=asked(text), tops=TOPS, answer=ANSWER | {"unknown": [text] if text else []}, error=None),
         "audit": audit_page(view(role, "/audit"), audit_rows(text), 7),
     }  # fmt: skip
+
+
+def asked(user=""):
+    """Return what the form that tries recommendations holds."""
+    return {"user": user or "u1", "history": "", "top": "10", "mask_history": "all"}
+
+
+ANSWER = {
+    "version": 4,
+    "unknown": [],
+    "items": [
+        {"item_id": "i9", "title": "Tide & anchor", "score": 4.91},
+        {"item_id": "i7", "title": None, "score": 4.2},
+    ],
+}
 
 
 def empty_pages(role="admin"):
@@ -351,6 +368,9 @@ def empty_pages(role="admin"):
         "night": night_page(view(role, "/nights"), night_row(state="running", summary=""), []),
         "models": models_page(view(role, "/models"), [], {}, [], None),
         "promote": promote_page(view(role, "/models"), model_row(1), None, None),
+        "recommend": view(role, "/models").render(
+            "recommend", values=asked(), tops=TOPS, answer=None, error=None
+        ),
         "triggers": triggers_page(view(role, "/triggers"), [], {}),
         "stores": stores_page(view(role, "/stores"), []),
         "compare": compare_page(view(role, "/compare"), [], []),
@@ -364,13 +384,17 @@ def form_pages(text="", role="admin"):
     error = ConfigError(text or "limits.cpus: expected 1 or more", remedy=text or None)
     sent = {"label": [text], "settings": [text], "name": [text], "cpus": [text or "0"]}
     modalities = [(modality.value, modality.value) for modality in Modality]
-    run_form = {"datasets": datasets, "key": "k" * 22, "error": None}
-    trigger_form = {"datasets": datasets, "modalities": modalities, "error": None}
+    offered = {"datasets": datasets, "stores": [("text", [("0d" * 32, text or "sample: tiny")])]}
+    run_form = {**offered, "key": "k" * 22, "error": None}
+    night_form = {**offered, "modalities": modalities, "error": None}
     runs, triggers = view(role, "/runs"), view(role, "/triggers")
+    nights = view(role, "/nights")
     return {
         "new-run": runs.render("new_run", **run_form, values=forms.run_values()),
         "new-run-wrong": runs.render("new_run", **run_form | {"error": error, "datasets": []}, values=forms.run_values(sent)),
-        "new-trigger": triggers.render("new_trigger", **trigger_form, values=forms.night_values()),
-        "new-trigger-wrong": triggers.render("new_trigger", **trigger_form | {"error": error}, values=forms.night_values(sent)),
+        "new-night": nights.render("new_night", **night_form, values=forms.night_values()),
+        "new-night-wrong": nights.render("new_night", **night_form | {"error": error}, values=forms.night_values(sent)),
+        "new-trigger": triggers.render("new_trigger", **night_form, values=forms.trigger_values()),
+        "new-trigger-wrong": triggers.render("new_trigger", **night_form | {"error": error}, values=forms.trigger_values(sent)),
         "error": error_page(view(role, "/models"), error, 409),
     }  # fmt: skip

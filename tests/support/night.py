@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 
 from crossan.common.config import toml_value
+from support import started
+from support.processes import command_line, process_ids
 from support.started import CEILING_S, PROGRAMS, start, wait_until
 
 NIGHT = {
@@ -106,6 +108,18 @@ class Served:
             timeout=CEILING_S,
         )
 
+    def kept(self):
+        """Return this server, kept beyond the test that started it."""
+        started._started.remove(self.process)
+        return self
+
+    def stop(self):
+        """End the server as an operator would; nothing of it is left running."""
+        self.process.terminate()
+        self.process.wait(CEILING_S)
+        left = [pid for pid in process_ids() if str(self.folder) in command_line(pid)]
+        assert left == []
+
     def get(self, path):
         answer = self.client.get(path)
         assert answer.status_code == 200, answer.text
@@ -123,7 +137,9 @@ class Served:
             answer = self.client.get(f"/v1/nights/{number}")
             return answer.json() if answer.status_code == 200 else {"ended": None}
 
-        wait_until(lambda: night()["ended"], f"night {number} ends", self.process, pause=0.2)
+        wait_until(
+            lambda: night()["ended"], f"night {number} ends", self.process, 0.2, 2 * CEILING_S
+        )
         return night()
 
     def append(self, items, interactions):

@@ -7,9 +7,10 @@ from typing import Literal
 
 __all__ = ["LEAVE_LAST_OUT", "RefitScope", "Split", "SplitName", "TrainedOn"]
 
-SplitName = Literal["leave-last-out", "mmrec-random"]
+SplitName = Literal["leave-last-out", "mmrec-random", "fixed"]
 """leave-last-out holds out each user's last two items by time, as the paper does; mmrec-random
-holds out some of each user's items at random, as MMRec does."""
+holds out some of each user's items at random, as MMRec does; fixed holds out what the publisher of
+the dataset did, whose files say it."""
 
 RefitScope = Literal["validation", "all"]
 """What a refit trains on beside the training parts: the validation items, or all that is held out."""
@@ -31,6 +32,15 @@ class Split:
     def is_random(self) -> bool:
         """Whether the held-out items are drawn, so that some are older than those trained on."""
         return self.name == "mmrec-random"
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether each user has one target in each part, and all else is older.
+
+        Of the other splits all items are kept, a user may have several targets or
+        none, and no target is part of a history.
+        """
+        return self.name == "leave-last-out"
 
     def facts(self) -> dict[str, int | str | None]:
         """Return ``split`` and ``split_seed`` as ``result.json`` has them."""

@@ -95,7 +95,7 @@ def test_mmrec_inter(tmp_path):
         "userID\titemID\trating\ttimestamp\tx_label\n0\t5\t5.0\t1\t0\n"
     )
     run("import", "--format", "mmrec", tmp_path, "--out", tmp_path / "d", "--time-unit", "s")
-    assert rows(open_dataset(tmp_path / "d").interactions()) == [("0", "5", 1000)]
+    assert rows(open_dataset(tmp_path / "d").interactions()) == [("0", "5", 1000, 0)]
 
 
 def test_table_with_a_column_mapping(tmp_path):

@@ -60,7 +60,8 @@ def names(count):
     chosen = random.Random(0)
     for _ in range(count):
         steps = "/".join(chosen.choices(STEPS, k=chosen.randint(0, 6)))
-        end = chosen.choice(ENDS)
+        # The canary alone is a name as any other.
+        end = chosen.choice(ENDS if steps else ENDS[1:])
         name = f"{steps}/{end}" if steps else end
         yield name if chosen.random() < 0.5 else re.sub("/", "%2f", name)
 

@@ -7,6 +7,7 @@ opened and changes nothing of ours. ``HELD_EPOCHS`` names the folder of `support
 import os
 import sys
 import time
+from pathlib import Path
 
 _FOLDER = os.environ.get("HELD_EPOCHS", "")
 _lines = 0
@@ -17,11 +18,11 @@ def _wait_before_a_line(event, arguments):
     if event != "open" or not isinstance(arguments[0], str | os.PathLike):
         return
     path, _, flags = arguments
-    if os.path.basename(path) != "metrics.jsonl" or not flags & os.O_APPEND:
+    if Path(path).name != "metrics.jsonl" or not flags & os.O_APPEND:
         return
     _lines += 1
     names = ("open", f"line-{_lines}")
-    while not any(os.path.exists(os.path.join(_FOLDER, name)) for name in names):
+    while not any(Path(_FOLDER, name).exists() for name in names):
         time.sleep(0.02)
 
 

@@ -22,10 +22,11 @@ from crossan.train.recipes.cli import app
 from crossan.train.recipes.extraction import StepError, extract_commands, run_step, text_store
 from crossan.train.recipes.page import recipes_page
 from crossan.train.recipes.running import Request, settings_of
+from crossan.train.recipes.state import is_built
 from crossan.train.recipes.writing import default_settings
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
-from crossan.train.sweep.points import drawn_points
+from crossan.train.sweep.points import drawn_points, grid_points
 from crossan.train.sweep.settings import SweepSettings
 from support.commands import attempt, run
 from support.fabricated import write_small
@@ -129,6 +130,31 @@ def test_every_point_of_a_search_space_is_a_run(name, tmp_path):
     assert len(points) == 32
     for point in points:
         assert settings_with(base, point, "plan").model.kind == base.model.kind
+
+
+# The grids of the published code, of which MMGCN's weight of squares changes nothing.
+GRIDS = {"mmgcn": 5, "grcn": 25, "bm3": 8, "freedom": 8, "mgcn": 3, "mhcr": 54}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in GRIDS if is_built(find_recipe(f"table8/50k-{kind}"))]
+)
+def test_the_search_space_of_a_graph_model_is_its_authors_grid(kind, tmp_path):
+    name = f"table8/50k-{kind}"
+    recipe("cp", name, tmp_path / "plan.toml", "--sweep")
+    plan = load_settings(SweepSettings, files=[tmp_path / "plan.toml"], environment={})
+    assert (plan.sampler, plan.range, plan.trials) == ("grid", {}, None)
+    base = default_settings(find_recipe(name))
+    points = grid_points(plan)
+    assert len(points) == GRIDS[kind]
+    digests = {
+        settings_with(base, point, "plan").model_dump_json(serialize_as_any=True)
+        for point in points
+    }
+    assert len(digests) == len(points)
+    assert "reports the point that is best by test" in (tmp_path / "plan.toml").read_text().replace(
+        "\n# ", " "
+    )
 
 
 def test_the_commands_of_the_howto_have_the_options_that_it_gives_them():

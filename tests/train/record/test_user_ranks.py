@@ -90,6 +90,19 @@ def test_plain_columns_and_lists_are_read_alike(tmp_path, part, ranks, offsets, 
     assert read.history_lengths.tolist() == [3, 4]
 
 
+def test_a_user_without_a_target_is_not_among_the_ranked(tmp_path):
+    names = ["rank", "is_cold", "training_count", "popularity_decile"]
+    lists = dict(zip(names, ([5, 2], [True, False], [5, 2], [5, 2]), strict=True))
+    table = {f"test_{name}": [[], values[:1], [], values[1:]] for name, values in lists.items()}
+    lengths = {"test_history_length": [1, 2, 3, 4]}
+    write(tmp_path, {"user_id": ["a", "b", "c", "d"], **table, **lengths})
+    read = read_user_ranks(tmp_path, "test")
+    assert read.user_ids.tolist() == ["b", "d"]
+    assert (read.offsets.tolist(), read.ranks.tolist()) == ([0, 1, 2], [5, 2])
+    assert read.history_lengths.tolist() == [2, 4]
+    assert read.hits(3).tolist() == [0, 1]
+
+
 def test_a_run_without_ranks_and_an_older_one(tmp_path):
     with pytest.raises(UsageError, match="expected the ranks of a finished run") as error:
         read_user_ranks(tmp_path, "test")
@@ -108,7 +121,7 @@ def test_a_run_without_ranks_and_an_older_one(tmp_path):
         ({"test_rank": [1, 0]}, "ranks of 1 and more, found 0"),
         ({"test_rank": [1, None]}, "1 nulls"),
         ({"test_rank": [1.0, 2.0]}, "found double"),
-        ({"test_rank": [[1], []]}, "one at least for every user"),
+        ({"test_rank": [[1], []]}, "test_is_cold for each target"),
         ({"test_rank": [[1, 2], [3]]}, "test_is_cold for each target"),
         ({"test_rank": [[1], None]}, "no null in test_rank"),
         ({"user_id": ["b", "a"]}, "each user id once, in order"),

@@ -201,14 +201,18 @@ def _print_report(report: dict[str, Any]) -> None:
     from crossan.common.datasets.report import ImportReport, TimeRange
 
     kept = report["protocol"]
-    which = "all" if kept["split_seed"] is not None else f"the last {kept['max_items']}"
+    which = f"the last {kept['max_items']}" if kept["split"] == "leave-last-out" else "all"
     rule = f"({which} of users with at least {kept['min_items']})"
+    if kept["split"] == "fixed":
+        rule = "(all of users with an interaction in training)"
     targets = f"{kept['test_targets']:,} test targets, split {kept['split']}"
     if kept["split_seed"] is not None:
         targets += f" with seed {kept['split_seed']}"
+    parts = report["parts"]
     print_fields(
         [
             ("dataset", _counts(report)),
+            *([] if parts is None else [("its own split", _listed(parts))]),
             ("kept", f"{_counts(kept)} {rule}"),
             ("held out", targets),
         ]
@@ -232,5 +236,8 @@ def _print_report(report: dict[str, Any]) -> None:
 
 
 def _counts(counts: dict[str, Any]) -> str:
-    names = ("users", "items", "interactions")
-    return ", ".join(f"{counts[name]:,} {name}" for name in names)
+    return _listed({name: counts[name] for name in ("users", "items", "interactions")})
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())

@@ -38,6 +38,8 @@ class Description(BaseModel):
     counts: dict[str, Annotated[int, Field(ge=0)]]
     """How many ``users``, ``items`` and ``interactions`` there were when it was written."""
     digest: _Text
+    parts: dict[str, Annotated[int, Field(ge=0)]] | None = None
+    """How many interactions its own split has put in each part; None without such a split."""
     tables: Annotated[str | None, BeforeValidator(_of_ours)] = None
     """Folder beside it with the tables of a write that was cut off."""
 

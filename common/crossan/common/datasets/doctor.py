@@ -15,6 +15,7 @@ from crossan.common.console import note, progress
 from crossan.common.datasets.folder import Dataset, file_of, tables_digest
 from crossan.common.datasets.importing import repeated_rows
 from crossan.common.datasets.keeping import keep_sequences
+from crossan.common.datasets.own_split import part_problems
 from crossan.common.datasets.protocol import (
     KeptSequences,
     cold_test_targets,
@@ -62,7 +63,8 @@ def examine(
     kept = keep_sequences(interactions, max_items=max_items, min_items=min_items, split=split)
     problems = [
         *_count_problems(dataset),
-        *_id_problems(interactions, items, min_items),
+        *_id_problems(interactions, items, None if split.name == "fixed" else min_items),
+        *(_problem(*problem) for problem in part_problems(interactions)),
         *_target_problems(kept),
         *_digest_problems(dataset, interactions, items),
     ]
@@ -74,6 +76,7 @@ def examine(
         "users": len(interactions.column("user_id").unique()),
         "items": items.num_rows,
         "interactions": interactions.num_rows,
+        "parts": None if dataset.parts is None else dict(dataset.parts),
         "protocol": {
             "max_items": max_items,
             "min_items": min_items,
@@ -149,7 +152,7 @@ def _digest_problems(
 def _id_problems(
     interactions: Any,  # noqa: ANN401 - Arrow is untyped
     items: Any,  # noqa: ANN401
-    min_items: int,
+    min_items: int | None,
 ) -> Iterator[dict[str, Any]]:
     listed = Counter(items.column("item_id").to_pylist())
     repeated = sorted(item for item, count in listed.items() if count > 1)
@@ -168,6 +171,8 @@ def _id_problems(
         yield _problem(
             "unlisted-item", "interactions name items that items.parquet does not list", unlisted
         )
+    if min_items is None:
+        return
     lengths = Counter(interactions.column("user_id").to_pylist())
     short = sorted(user for user, length in lengths.items() if length < min_items)
     if short:

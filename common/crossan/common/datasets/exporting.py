@@ -26,16 +26,14 @@ from crossan.common.datasets.export_record import require_room, write_export
 from crossan.common.datasets.folder import Dataset
 from crossan.common.datasets.item_numbers import MAPPING_FILE, item_numbers, mapping_text
 from crossan.common.datasets.keeping import keep_rows
+from crossan.common.datasets.own_split import PART_NAMES
 from crossan.common.datasets.protocol import KeptSequences, sequences_digest
-from crossan.common.datasets.splitting import TEST, TRAINING, VALIDATION
 from crossan.common.split import Split
 
 __all__ = ["ExportFormat", "Exported", "export_dataset"]
 
 ExportFormat = Literal["mmrec", "recbole"]
 
-_PARTS = {"train": TRAINING, "valid": VALIDATION, "test": TEST}
-"""The parts by the name that both programs use; MMRec's numbers are our own."""
 _BREAK = re.compile(r"[\t\n\r]")
 
 
@@ -89,8 +87,8 @@ def export_dataset(
     facts: dict[str, Any] = {
         "format": format_name,
         **_facts(dataset, interactions, table),
-        "max_items": None if split.is_random else max_items,
-        "min_items": min_items,
+        "max_items": max_items if split.is_by_time else None,
+        "min_items": None if split.name == "fixed" else min_items,
     }
     if format_name == "mmrec":
         files = _mmrec_files(table, stem, out)
@@ -125,7 +123,7 @@ def _facts(dataset: Dataset, interactions: pa.Table, table: _Rows) -> dict[str, 
         "users": len(kept.user_ids),
         "items": len(kept.item_ids),
         "interactions": len(kept.items),
-        "parts": {name: int((kept.parts == part).sum()) for name, part in _PARTS.items()},
+        "parts": {name: int((kept.parts == part).sum()) for name, part in PART_NAMES.items()},
         "left_out": {
             "users": users - len(kept.user_ids),
             "items": items - len(kept.item_ids),
@@ -172,7 +170,7 @@ def _recbole_files(table: _Rows, stem: str, dataset: Dataset) -> tuple[dict[str,
         **({} if table.times is None else {"timestamp:float": table.times}),
     }
     files = {f"{stem}.inter": _table(columns)}
-    for name, part in _PARTS.items():
+    for name, part in PART_NAMES.items():
         rows = np.flatnonzero(kept.parts == part).tolist()
         chosen = {column: [values[row] for row in rows] for column, values in columns.items()}
         files[f"{stem}.{name}.inter"] = _table(chosen)

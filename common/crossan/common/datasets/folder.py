@@ -12,8 +12,16 @@ import pyarrow.parquet as pq
 
 from crossan.cache_schema.errors import BusyError, UsageError
 from crossan.common.datasets.description import FORMAT_VERSION, read_description
+from crossan.common.datasets.own_split import part_counts
 from crossan.common.datasets.publishing import publish_files
-from crossan.common.datasets.typed_tables import INTERACTION_SCHEMA, ITEM_SCHEMA, read_typed, typed
+from crossan.common.datasets.typed_tables import (
+    INTERACTION_SCHEMA,
+    ITEM_SCHEMA,
+    PART_COLUMN,
+    PARTED_SCHEMA,
+    read_typed,
+    typed,
+)
 from crossan.common.refusals import require_writable
 
 __all__ = [
@@ -46,10 +54,17 @@ class Dataset:
     """SHA-256 over both tables' values in file order, 64 hexadecimal digits."""
     tables: str | None = None
     """Folder below ``root`` with the tables of a write that was cut off, see `publish_files`."""
+    parts: Mapping[str, int] | None = None
+    """Interactions in each part of a split of its own, None without one."""
 
     def interactions(self) -> pa.Table:
-        """Return ``user_id``, ``item_id``, ``timestamp`` in file order."""
-        return self._read("interactions", INTERACTION_SCHEMA)
+        """Return ``user_id``, ``item_id``, ``timestamp`` in file order.
+
+        With a split of its own ``part`` is a fourth column.
+        """
+        return self._read(
+            "interactions", INTERACTION_SCHEMA if self.parts is None else PARTED_SCHEMA
+        )
 
     def items(self) -> pa.Table:
         """Return ``item_id``, ``title``, ``image``, ``video``, ``audio`` in file order."""
@@ -98,6 +113,7 @@ def open_dataset(root: Path | str) -> Dataset:
         counts=described.counts,
         digest=described.digest,
         tables=described.tables,
+        parts=described.parts,
     )
 
 
@@ -126,7 +142,7 @@ def write_dataset(
         Content of ``dataset.json``.
     interactions, items
         Tables with the columns of `INTERACTION_SCHEMA` and `ITEM_SCHEMA`, in types that
-        can become theirs.
+        can become theirs. With those of `PARTED_SCHEMA` the dataset has a split of its own.
     record
         Content of ``import.json``; None for no such file.
     is_replaced
@@ -147,7 +163,9 @@ def write_dataset(
         The disk is full.
     """
     refuse_existing(out, is_replaced=is_replaced)
-    interactions = typed(interactions, INTERACTION_SCHEMA, out / "interactions.parquet")
+    schema = PARTED_SCHEMA if PART_COLUMN in interactions.column_names else INTERACTION_SCHEMA
+    interactions = typed(interactions, schema, out / "interactions.parquet")
+    parts = part_counts(interactions)
     items = typed(items, ITEM_SCHEMA, out / "items.parquet")
     description = {
         "format_version": FORMAT_VERSION,
@@ -160,6 +178,7 @@ def write_dataset(
             "interactions": interactions.num_rows,
         },
         "digest": tables_digest(interactions, items),
+        **({} if parts is None else {"parts": parts}),
     }
     files = {
         "interactions.parquet": lambda path: _write_parquet(interactions, path),

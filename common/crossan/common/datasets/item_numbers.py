@@ -1,4 +1,4 @@
-"""The numbers that MMRec knows items by, in the table that tells whose each is."""
+"""The numbers that MMRec knows users and items by, in the tables that tell whose each is."""
 
 from __future__ import annotations
 
@@ -8,17 +8,73 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.item_id import shortened
 from crossan.common.console import note
+from crossan.common.datasets.columns import ids_of
+from crossan.common.datasets.tables import column_names, read_table
 from crossan.common.foreign import read_bounded
 
-__all__ = ["MAPPING_FILE", "item_numbers", "mapping_text"]
+__all__ = ["MAPPING_FILE", "USER_MAPPING_FILE", "ids_by_number", "item_numbers", "mapping_text"]
 
 MAPPING_FILE = "i_id_mapping.csv"
 """As ``crossan cache export mmrec`` names it beside features."""
+USER_MAPPING_FILE = "u_id_mapping.csv"
 _HEADER = "item_id\titemID"
 _LARGEST = 2**30
 """Bytes."""
+
+
+def ids_by_number(path: Path, number_column: str) -> dict[str, str]:
+    """Return whose each number is, as MMRec's tables of users or items say.
+
+    Parameters
+    ----------
+    path
+        A table with a header. The id is in its first other column, or is the number itself
+        where there is no other.
+    number_column
+        ``userID`` or ``itemID``.
+
+    Returns
+    -------
+    dict
+        From the digits of a number to the id, in the order of the file.
+
+    Raises
+    ------
+    UsageError, DataError, ResourceError
+        As `read_table`; or it has no such column, or a number or an id twice.
+    """
+    names = column_names(path)
+    if names.count(number_column) != 1:
+        raise DataError(
+            f"{path}: expected a table with the column {number_column},"
+            f" found {shortened(','.join(names))}"
+        )
+    # The first other column, or the numbers themselves.
+    id_column = min(names, key=lambda name: name == number_column)
+    table = read_table(path, [number_column, id_column])
+    numbers, ids = (
+        ids_of(table.column(name), source=path, name=name).to_pylist()
+        for name in (number_column, id_column)
+    )
+    for name, values in ((number_column, numbers), (id_column, ids)):
+        _require_once(values, path, name)
+    return dict(zip(numbers, ids, strict=True))
+
+
+def _require_once(values: list[str], path: Path, name: str) -> None:
+    if len(set(values)) == len(values):
+        return
+    rows: dict[str, int] = {}
+    for row, value in enumerate(values, 1):
+        if value in rows:
+            raise DataError(
+                f"{path}, column {name}, row {row:,}: expected each once, "
+                f"found {shortened(value)} as in row {rows[value]:,}"
+            )
+        rows[value] = row
 
 
 def item_numbers(path: Path, item_ids: npt.NDArray[np.str_]) -> npt.NDArray[np.int64]:

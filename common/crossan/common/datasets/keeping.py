@@ -4,7 +4,9 @@ Users with fewer than ``min_items`` interactions are dropped. Of the paper's
 ``leave-last-out`` each user's last ``max_items`` are kept: the last is the test
 target, the last but one the validation target, the rest the training part. Of
 ``mmrec-random`` all are kept, and the targets are drawn (see
-`crossan.common.datasets.splitting`).
+`crossan.common.datasets.splitting`). Of ``fixed`` the dataset itself says the part
+of every interaction: all are kept of users that have one in training, however few,
+and every item is in the catalogue.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from crossan.cache_schema.errors import DataError, UsageError
 from crossan.common.datasets.ordering import ranked_ids, time_order
+from crossan.common.datasets.own_split import own_parts
 from crossan.common.datasets.protocol import Int64Array, KeptSequences
-from crossan.common.datasets.splitting import HELD_OUT, part_interactions
+from crossan.common.datasets.splitting import HELD_OUT, TRAINING, part_interactions
 from crossan.common.split import LEAVE_LAST_OUT, Split
 
 __all__ = ["keep_rows", "keep_sequences"]
@@ -40,11 +44,11 @@ def keep_sequences(
     Parameters
     ----------
     interactions
-        ``user_id``, ``item_id``, ``timestamp``.
+        ``user_id``, ``item_id``, ``timestamp``, and ``part`` where the split is ``fixed``.
     max_items
-        Items kept per user, the last ones. Of ``mmrec-random`` all are.
+        Items kept per user, the last ones, of ``leave-last-out``. Of the others all are.
     min_items
-        Users with fewer interactions are left out.
+        Users with fewer interactions are left out, but for ``fixed``.
     drop_items
         Item ids whose interactions are removed first.
     split
@@ -53,7 +57,8 @@ def keep_sequences(
     Raises
     ------
     UsageError
-        ``min_items`` below 3 (a training item and two targets) or above ``max_items``.
+        ``min_items`` below 3 (a training item and two targets) or above ``max_items``, or a
+        dataset without the split that is asked of it.
     DataError
         A user with and without timestamps, or no user left.
     """
@@ -93,12 +98,13 @@ def keep_rows(
     item_ids, items = ranked_ids(interactions.column("item_id"))
     order = time_order(interactions.column("timestamp"), user_ids, users, items)
     users, items = users[order], items[order]
-    lengths = np.bincount(users, minlength=len(user_ids))
-    # Interactions lie user after user and oldest first: 1 for the last one of a user.
-    from_end = np.cumsum(lengths)[users] - np.arange(len(users))
-    is_kept = lengths[users] >= min_items
-    if not split.is_random:
-        is_kept &= from_end <= max_items
+    given = own_parts(interactions)[order] if split.name == "fixed" else None
+    if given is None:
+        is_kept = _kept_by_length(users, len(user_ids), min_items)
+    else:
+        is_kept = np.isin(users, users[given == TRAINING])
+    if split.is_by_time:
+        is_kept &= _from_end(users, len(user_ids)) <= max_items
     if not is_kept.any():
         raise DataError(
             f"no user has at least {min_items} interactions: "
@@ -106,9 +112,13 @@ def keep_rows(
             remedy="Lower --min-items (3 at least), or run: crossan data check DATASET",
         )
     kept_users, kept_lengths = np.unique(users[is_kept], return_counts=True)
-    catalogue, rows = np.unique(items[is_kept], return_inverse=True)
-    owners = np.repeat(np.arange(len(kept_users)), kept_lengths)
-    parts = part_interactions(split, user_ids[kept_users], item_ids[catalogue], owners, rows)
+    if given is None:
+        catalogue, rows = np.unique(items[is_kept], return_inverse=True)
+        owners = np.repeat(np.arange(len(kept_users)), kept_lengths)
+        parts = part_interactions(split, user_ids[kept_users], item_ids[catalogue], owners, rows)
+    else:
+        # Items of users that are left out stay candidates, as the publisher counted them.
+        catalogue, rows, parts = np.arange(len(item_ids)), items[is_kept], given[is_kept]
     sequences = KeptSequences(
         user_ids=user_ids[kept_users],
         item_ids=item_ids[catalogue],
@@ -118,3 +128,15 @@ def keep_rows(
         split=split,
     )
     return sequences, order[is_kept]
+
+
+def _kept_by_length(users: Int64Array, user_count: int, min_items: int) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.bincount(users, minlength=user_count)[users] >= min_items)
+
+
+def _from_end(users: Int64Array, user_count: int) -> Int64Array:
+    """Return 1 for the last interaction of a user, 2 for the one before it, and so on."""
+    ends = np.cumsum(np.bincount(users, minlength=user_count))
+    # Interactions lie user after user and oldest first.
+    from_end: Int64Array = ends[users] - np.arange(len(users))
+    return from_end

@@ -130,7 +130,8 @@ SplitOption = Annotated[
     SplitName,
     typer.Option(
         "--split",
-        help="Which interactions are held out, the last two of each user or some at random.",
+        help="Which interactions are held out: the last two of each user, some at random, or what"
+        " the dataset itself says.",
         rich_help_panel=Panel.SETTINGS,
     ),
 ]
@@ -145,7 +146,7 @@ SplitSeed = Annotated[
         rich_help_panel=Panel.SETTINGS,
     ),
 ]
-_OUR_COLUMNS = ("user_id", "item_id", "timestamp", "title", "image", "video", "audio")
+_OUR_COLUMNS = ("user_id", "item_id", "timestamp", "part", "title", "image", "video", "audio")
 
 
 def parse_columns(texts: list[str]) -> dict[str, str]:

@@ -86,7 +86,7 @@ class KeptSequences:
 
     user_ids: npt.NDArray[np.str_]
     item_ids: npt.NDArray[np.str_]
-    """The catalogue: every item of a kept sequence."""
+    """The catalogue: every item of a kept sequence, of ``fixed`` every item of the dataset's."""
     items: Int64Array
     offsets: Int64Array
     parts: Parts
@@ -100,15 +100,15 @@ class KeptSequences:
     def test_histories(self) -> list[Int64Array]:
         """Return what each user's test targets are ranked after, oldest first.
 
-        Of ``leave-last-out`` these are all kept items before the target, of
-        ``mmrec-random`` the training part alone, as MMRec does.
+        Of ``leave-last-out`` these are all kept items before the target, of the
+        other splits the training part alone, as MMRec does.
         """
         return _of_users(self, self.is_before_test())
 
     def is_before_test(self) -> npt.NDArray[np.bool_]:
         """Return which items are in a test history, ``(interactions,)``."""
         is_before: npt.NDArray[np.bool_]
-        is_before = self.parts == TRAINING if self.split.is_random else self.parts != TEST
+        is_before = self.parts != TEST if self.split.is_by_time else self.parts == TRAINING
         return is_before
 
     @property
@@ -142,14 +142,14 @@ class KeptSequences:
 
 
 def sequences_digest(sequences: KeptSequences | SelectionSequences) -> str:
-    """Return the SHA-256 of users, catalogue and sequences, and of the parts where drawn.
+    """Return the SHA-256 of users, catalogue and sequences, and of parts that need not follow.
 
     Two figures are about the same data only where these are equal.
     """
     names = canonical_bytes([sequences.user_ids.tolist(), sequences.item_ids.tolist()])
     data = names + sequences.offsets.tobytes() + sequences.items.tobytes()
     # The parts of leave-last-out follow from the offsets, and runs have recorded its digest so.
-    return sha256_hex(data + sequences.parts.tobytes() if sequences.split.is_random else data)
+    return sha256_hex(data if sequences.split.is_by_time else data + sequences.parts.tobytes())
 
 
 def cold_test_targets(kept: KeptSequences) -> int:

@@ -20,12 +20,23 @@ from crossan.common.datasets.columns import first_row, ids_of, row_error, texts_
 from crossan.common.datasets.parquet import opened_parquet, read_columns
 from crossan.common.shared_texts import shared_texts
 
-__all__ = ["INTERACTION_SCHEMA", "ITEM_SCHEMA", "read_typed", "typed"]
+__all__ = [
+    "INTERACTION_SCHEMA",
+    "ITEM_SCHEMA",
+    "PARTED_SCHEMA",
+    "PART_COLUMN",
+    "read_typed",
+    "typed",
+]
 
 INTERACTION_SCHEMA = pa.schema(
     [("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())]
 )
 """One row per interaction. The timestamp is in milliseconds, null for file order."""
+
+PART_COLUMN = "part"
+PARTED_SCHEMA = INTERACTION_SCHEMA.append(pa.field(PART_COLUMN, pa.int8()))
+"""The same of a dataset with a split of its own: 0 for training, 1 for validation, 2 for test."""
 
 ITEM_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("item_id", "title", "image", "video", "audio")]
@@ -51,7 +62,7 @@ def read_typed(path: Path, schema: pa.Schema, row_count: int) -> pa.Table:
     path
         ``interactions.parquet`` or ``items.parquet``.
     schema
-        `INTERACTION_SCHEMA` or `ITEM_SCHEMA`.
+        `INTERACTION_SCHEMA`, `PARTED_SCHEMA` or `ITEM_SCHEMA`.
     row_count
         The rows that ``dataset.json`` counts. A file of other rows is not read: a small
         one can hold more than memory does.
@@ -137,7 +148,7 @@ def typed(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     table
         A table with these columns, of any type that can become theirs.
     schema
-        `INTERACTION_SCHEMA` or `ITEM_SCHEMA`.
+        `INTERACTION_SCHEMA`, `PARTED_SCHEMA` or `ITEM_SCHEMA`.
     path
         Where the table comes from or goes to, for messages.
 
@@ -177,6 +188,8 @@ def _typed_columns(table: pa.Table, schema: pa.Schema, path: Path) -> dict[str, 
             columns[name] = ids_of(column, source=path, name=name)
         elif name == "timestamp":
             columns[name] = _milliseconds(column, path)
+        elif name == PART_COLUMN:
+            columns[name] = _parts(column, path)
         else:
             columns[name] = texts_of(column, source=path, name=name)
         if name in _PATH_COLUMNS:
@@ -195,6 +208,20 @@ def _milliseconds(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
         return pc.cast(column, pa.int64())
     except pa.ArrowInvalid as error:
         raise DataError(f"{path}, column timestamp: {error}") from None
+
+
+def _parts(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    if not pt.is_integer(column.type):
+        raise DataError(
+            f"{path}, column {PART_COLUMN}: expected 0, 1 and 2 as int8, found {column.type}"
+        )
+    is_part = pc.fill_null(pc.is_in(column, value_set=pa.array([0, 1, 2], column.type)), False)
+    if not pc.all(is_part).as_py() and len(column):
+        row = first_row(pc.invert(is_part))
+        raise row_error(
+            path, PART_COLUMN, row, f"expected 0, 1 or 2, found {column[row].as_py() or 'null'}"
+        )
+    return pc.cast(column, pa.int8())
 
 
 def _refuse_nul(paths: pa.ChunkedArray, path: Path, name: str) -> None:

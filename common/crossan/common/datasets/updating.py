@@ -41,6 +41,7 @@ from crossan.common.datasets.report import (
     read_record,
 )
 from crossan.common.datasets.time_ranges import time_range
+from crossan.common.datasets.typed_tables import PART_COLUMN
 
 __all__ = ["update_dataset"]
 
@@ -69,7 +70,8 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
     Raises
     ------
     UsageError
-        There is no dataset, or nothing to add was named.
+        There is no dataset, or nothing to add was named, or interactions were of a dataset
+        that says the part of each of its own.
     DataError
         A table that cannot be read, or that has no id in common with the dataset.
     BusyError
@@ -81,6 +83,7 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
             "or a folder of --images, --video or --audio"
         )
     dataset = open_dataset(root)
+    _require_parts(dataset, source)
     interactions, known_items = dataset.interactions(), dataset.items()
     tables = tables_of(source, source.interactions, source.items)
     require_used(source.columns, tables.readings)
@@ -128,7 +131,7 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
         name=dataset.name,
         source_format=dataset.source_format,
         licence=dataset.licence,
-        interactions=pa.concat_tables([interactions, added]),
+        interactions=pa.concat_tables([interactions, added]) if len(added) else interactions,
         items=after,
         record=ImportRecord(
             imported=record.imported, updated=report, updates=record.updates + 1
@@ -137,6 +140,23 @@ def update_dataset(root: Path, source: ImportSource) -> tuple[Dataset, ImportRep
         basis=dataset,
     )
     return written, report
+
+
+def _require_parts(dataset: Dataset, source: ImportSource) -> None:
+    """Refuse interactions that would have no part, and parts of those that are added."""
+    if PART_COLUMN in source.columns:
+        raise UsageError(
+            f"--column part={source.columns[PART_COLUMN]}: expected no parts of rows that are added",
+            remedy="Import all anew with its labels: crossan data import --replace",
+        )
+    log = source.interactions or source.sequences
+    if dataset.parts is not None and log is not None:
+        raise UsageError(
+            f"{log}: expected no interactions for {dataset.root}, which carries its own split:"
+            " in which part these would be, nobody has said",
+            remedy="Add their lines, with labels, to the files it was imported from, and import"
+            " these: crossan data import --replace",
+        )
 
 
 class _Items:

@@ -70,9 +70,8 @@ def test_an_array_and_its_ids_become_a_store_once(tmp_path):
 def test_values_that_no_store_holds_are_quarantined(tmp_path):
     np.save(tmp_path / "f.npy", np.array([[1.0, 2.0], [np.nan, 1.0], [1e6, 0.0]], np.float32))
     (tmp_path / "ids.txt").write_text("a\nb\nc\n")
-    opened = open_store(
-        imported(tmp_path / "f.npy", "npy", tmp_path, "--ids", tmp_path / "ids.txt")["store"]
-    )
+    given = ("npy", tmp_path, "--ids", tmp_path / "ids.txt", "--stored-dtype", "float16")
+    opened = open_store(imported(tmp_path / "f.npy", *given)["store"])
     assert opened.status.tolist() == ["ok", "quarantined", "quarantined"]
     assert opened.reasons == [
         None,
@@ -128,7 +127,8 @@ def test_an_export_replaces_only_an_earlier_export(store, tmp_path):
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ("a\nb\n", r"f\.npy: expected floats of shape \(2, dim\) .* found float32 \(3, 2\)"),
+        ("a\nb\n", r"f\.npy: expected a row for each item, found 3 rows for the 2 ids of .*ids"),
+        ("a\nb\nc\nd", r"found 3 rows for the 4 ids of .*ids\.txt: item 4, 'd', has no features"),
         ("a\nb\nb\n", r"ids\.txt: expected each item id once"),
         ("a\nb\n\n", r"ids\.txt: expected each item id once, found one repeated or empty"),
         ("a\u2028b\nc\nd" + "x" * 1024, r"ids\.txt, item 3: .*at most 1,024 bytes, found 1,025"),

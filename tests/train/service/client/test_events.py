@@ -1,6 +1,8 @@
 """Following a run through breaks of the connection."""
 
 import io
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +11,15 @@ from crossan.train.service.client.runs import app
 from support.client import invoke
 
 STREAM = {"Content-Type": "text/event-stream"}
+
+
+def pauses_of(monkeypatch):
+    """Have the client make no pauses; return a list of those that it would have made."""
+    pauses = []
+    # Its name of the module alone: other threads of this process sleep, too.
+    stand_in = SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic)
+    monkeypatch.setattr(events, "time", stand_in)
+    return pauses
 
 
 def test_events_are_read_as_the_standard_has_them():
@@ -30,7 +41,7 @@ def log(number, text):
 
 
 def test_a_broken_stream_goes_on_behind_what_was_read(told_server, monkeypatch):
-    monkeypatch.setattr(events.time, "sleep", lambda seconds: None)
+    pauses_of(monkeypatch)
     told = told_server(
         (200, STREAM, log(1, "one") + b"id: 1-9\nevent: log\ndata: {"),
         None,
@@ -48,8 +59,7 @@ def test_a_stream_of_which_all_was_read_ends(told_server):
 
 
 def test_a_server_that_stays_away_ends_it(told_server, monkeypatch):
-    pauses = []
-    monkeypatch.setattr(events.time, "sleep", pauses.append)
+    pauses = pauses_of(monkeypatch)
     result = invoke(app, "logs", "3", "-f", *told_server(None).options)
     assert result.code == 8
     assert len(pauses) == 7
@@ -61,8 +71,7 @@ def test_a_server_that_stays_away_ends_it(told_server, monkeypatch):
 def test_a_server_that_ends_streams_without_an_event_is_not_asked_without_a_pause(
     told_server, monkeypatch, count
 ):
-    pauses = []
-    monkeypatch.setattr(events.time, "sleep", pauses.append)
+    pauses = pauses_of(monkeypatch)
     empty, last = (200, STREAM, b": alive\n\n"), (204, {}, b"")
     told = told_server(*[empty] * count, last)
     assert invoke(app, "logs", "3", "-f", *told.options).code == 0

@@ -52,8 +52,8 @@ def test_a_trigger_from_its_addition_to_its_end(call):
     assert again.code == 7
     listed = call(triggers.app, "ls").out
     due = r"(in \d+ days|29 Feb 20\d\d)"
-    assert re.search(rf"nightly +At 30 2 29 2 \* \(Europe/Berlin\) +shop +{due}", listed)
-    assert "The log growing by 500 interactions" in listed
+    assert re.search(rf"nightly +at 30 2 29 2 \* \(Europe/Berlin\) +shop +{due}", listed)
+    assert "when there are 500 more interactions" in listed
     begun = call(triggers.app, "run", "nightly")
     assert re.fullmatch(r"night \d+ has begun\n", begun.out)
     call(nights.app, "cancel", begun.out.split()[1])

@@ -111,6 +111,14 @@ def test_stopping_ends_every_process_whatever_it_ignores_and_wherever_it_went(ca
     assert time.monotonic() - begun > 1.5
 
 
+def test_a_program_that_is_told_to_end_while_it_begins_hears_it(case):
+    case.attempt.folder.mkdir()
+    (case.attempt.folder / "stop").touch()
+    outcome = case.start("import time; time.sleep(1000)").end()
+    # Not killed after ten seconds, as one that did not listen.
+    assert (outcome.reason, outcome.exit_code) == ("cancelled", -signal.SIGTERM)
+
+
 def test_what_a_program_leaves_behind_is_ended_before_its_outcome(case):
     program = "import os, time; os.fork() or (os.setsid(), time.sleep(1000)); print(1)"
     outcome = case.start(program).end()

@@ -56,7 +56,9 @@ def jobs():
 @pytest.fixture
 def executor(jobs, monkeypatch):
     monkeypatch.setattr(ray_jobs, "_PULSELESS_SECONDS", 4.0)
-    return RayExecutor(jobs, sys.executable, poll_seconds=0.05)
+    made = RayExecutor(jobs, sys.executable, poll_seconds=0.05)
+    yield made
+    made._watched.clear()  # its thread asks for what it watches as long as this process lives
 
 
 def attempt_in(tmp_path, number=1):

@@ -9,13 +9,13 @@ from support.service import SPEC
 from support.started import wait_until
 
 
-@pytest.fixture
-def finished(door):
-    """Return a client, and two trainings that have succeeded."""
-    client = door.client("submit")
+@pytest.fixture(scope="module")
+def finished(shared_door):
+    """Return a client of a service on which two trainings have succeeded."""
+    client = shared_door.client("submit")
     for number in (1, 2):
         client.post("/v1/runs", json=SPEC)
-        write_run(door.service.folder.output(number), [1, 2, 3 + number] * 10, seed=number)
+        write_run(shared_door.service.folder.output(number), [1, 2, 3 + number] * 10, seed=number)
 
     def are_over():
         runs = client.get("/v1/runs").json()["runs"]
@@ -25,7 +25,7 @@ def finished(door):
     return client
 
 
-def test_runs_are_set_side_by_side_by_the_command(finished, door):
+def test_runs_are_set_side_by_side_by_the_command(finished, shared_door):
     answer = finished.get("/v1/compare?run=1&run=2")
 
     assert answer.status_code == 200, answer.text
@@ -33,14 +33,14 @@ def test_runs_are_set_side_by_side_by_the_command(finished, door):
 
     # The same comparison again takes no process: the folders may be gone.
     for number in (1, 2):
-        folder = door.service.folder.output(number)
+        folder = shared_door.service.folder.output(number)
         folder.rename(folder.with_name("moved"))
     assert finished.get("/v1/compare?run=1&run=2").json() == answer.json()
     gone = finished.get("/v1/compare?run=2&run=1")
     assert gone.status_code == 422
     message = gone.json()["error"]["message"]
-    assert message.startswith("compare: run 2: ")
-    assert str(door.service.folder.output(2)) not in message
+    assert message.startswith("compare: no run at run 2: ")
+    assert str(shared_door.service.folder.output(2)) not in message
 
 
 @pytest.mark.parametrize(

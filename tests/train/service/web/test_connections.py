@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
+from crossan.train.service.settings import HttpSettings
+from crossan.train.service.web.connections import Connections
 from support.service import SPEC, ServerProcess
 from support.started import CEILING_S, wait_until
 
@@ -161,6 +165,99 @@ def test_a_client_that_does_not_read_is_ended(strict):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         assert pushed(connection, ask + bearer(strict) + b"\r\n") < 1 << 26
     assert is_answered(strict)
+
+
+def answered(server):
+    """Return how many requests for the list of runs were answered."""
+    with server.client("read") as client:
+        lines = client.get("/metrics").text.splitlines()
+    name = 'crossan_request_seconds_count{method="GET",route="/v1/runs",status="200"}'
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+def test_what_waits_behind_an_unread_answer_is_not_answered_until_it_is_read(tmp_path):
+    server = ServerProcess(tmp_path)  # with time to read
+    with server.client("submit") as client:
+        for _ in range(60):
+            client.post("/v1/runs", json={**SPEC, "label": "x" * 200}).raise_for_status()
+    ask = b"GET /v1/runs?limit=500 HTTP/1.1\r\nhost: localhost\r\n" + bearer(server)
+    with connect(server) as connection:
+        connection.sendall((ask + b"\r\n") * 63 + ask + b"connection: close\r\n\r\n")
+        # As far as it goes: the requests behind it come no nearer.
+        wait_until(lambda: 0 < answered(server) == answered(server), "it waits", pause=0.2)
+        assert answered(server) < 16
+        assert is_answered(server)
+        answers = rest(connection)
+
+    assert answers.count(b"HTTP/1.1 200") == 64
+    assert server.stop() == 0
+
+
+class Stalled:
+    """A connection whose client has left some bytes unread."""
+
+    def __init__(self, unread_bytes):
+        self.unread_bytes = unread_bytes
+        self.transport = self
+        self.address = "a"
+        self.is_aborted = False
+
+    def abort(self):
+        self.is_aborted = True
+
+
+def test_answers_that_nobody_reads_share_a_bound_and_the_oldest_goes_first():
+    connections = Connections(HttpSettings(), time.monotonic)
+    stalled = [Stalled(3 << 20) for _ in range(5)]
+    for one in stalled[:2]:
+        connections.note_unread(one)
+    connections.note_read(stalled[0])
+    connections.note_unread(stalled[0])  # later than the second one now
+    for one in stalled[2:]:
+        connections.note_unread(one)
+
+    assert [one.is_aborted for one in stalled] == [True, True, True, False, False]
+    # A single answer may be larger than the bound.
+    connections = Connections(HttpSettings(), time.monotonic)
+    huge = Stalled(20 << 20)
+    connections.note_unread(huge)
+    assert not huge.is_aborted
+
+
+def test_connections_that_the_server_has_yet_to_take_wait(tmp_path):
+    server = ServerProcess(tmp_path)
+    with ExitStack() as opened:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            waiting = [opened.enter_context(connect(server)) for _ in range(100)]
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        for connection in waiting:
+            assert health_of(connection, GET + bearer(server) + b"\r\n") == 200
+
+
+def health_of(connection, ask):
+    """Ask for the server's health and return the status, with the connection left open."""
+    connection.sendall(ask)
+    answer = b""
+    while not answer.endswith(b"}"):
+        part = connection.recv(65536)
+        assert part, "the server has ended the connection"
+        answer += part
+    return status_of(answer)
+
+
+def test_where_all_connections_are_taken_the_address_with_most_gives_one_up(tmp_path):
+    server = ServerProcess(tmp_path, http={"connections": 24, "connections_per_address": 16})
+    ask = GET + bearer(server) + b"\r\n"
+    with ExitStack() as opened:
+        alone = opened.enter_context(connect(server, "127.0.0.7"))
+        assert health_of(alone, ask) == 200
+        # It has waited for longest when the others take all there are.
+        for number in range(30):
+            other = opened.enter_context(connect(server, f"127.0.0.{10 + number % 2}"))
+        assert health_of(other, ask) == 200
+        assert health_of(alone, ask) == 200
 
 
 def test_more_connections_than_one_address_may_have_end_those_that_wait(strict):

@@ -23,7 +23,7 @@ def calls(shared_door):
     return [(method, path) for path in sorted(paths) for method in METHODS]
 
 
-def asked(door, calls, **headers):
+def answers_to(door, calls, **headers):
     """Make calls one after the other in one loop, and return each with its answer.
 
     A test client would begin a thread with a loop of its own for each, which takes ten times as
@@ -82,7 +82,7 @@ def test_what_changes_something_takes_more_than_reading(shared_door):
 def test_nothing_passes_without_a_token_or_from_elsewhere(
     shared_door, calls, accept, headers, status
 ):
-    for (method, path), answer in asked(shared_door, calls, accept=accept, **headers):
+    for (method, path), answer in answers_to(shared_door, calls, accept=accept, **headers):
         # The form of the log-in is answered as a form, without a session.
         expected = 401 if (method, path, status) == ("POST", "/login", 401) else status
         assert answer.status_code == expected, (method, path)
@@ -93,7 +93,7 @@ def test_nothing_passes_without_a_token_or_from_elsewhere(
 @pytest.mark.parametrize("headers", [{"origin": "http://evil.org"}, {"host": "evil.org"}])
 def test_a_token_of_an_admin_does_not_help_who_comes_from_elsewhere(shared_door, calls, headers):
     token = {"authorization": f"Bearer {TOKENS['admin']}"}
-    for call, answer in asked(shared_door, calls, **token, **headers):
+    for call, answer in answers_to(shared_door, calls, **token, **headers):
         assert answer.status_code in {403, 421}, call
 
 

@@ -49,7 +49,8 @@ def test_a_night_is_cancelled(client):
     ("path", "status"),
     [("/v1/nights/99", 404), ("/v1/nights/x", 422), ("/v1/triggers/none", 404)],
 )
-def test_what_there_is_not_is_said_so(client, path, status):
+def test_what_there_is_not_is_said_so(shared_door, path, status):
+    client = shared_door.client("admin")
     method = client.delete if "triggers" in path else client.get
     assert method(path).status_code == status
 
@@ -65,7 +66,8 @@ def test_what_there_is_not_is_said_so(client, path, status):
         ({"command": "id"}, "command"),
     ],
 )
-def test_a_night_that_does_not_fit_is_refused_with_its_field(client, changes, field):
+def test_a_night_that_does_not_fit_is_refused_with_its_field(shared_door, changes, field):
+    client = shared_door.client("admin")
     answer = client.post("/v1/nights", json={**NIGHT, **changes})
     assert answer.status_code == 422
     assert answer.json()["error"].get("field") == field

@@ -9,6 +9,12 @@ def client(door):
     return door.client("submit")
 
 
+@pytest.fixture
+def idle(shared_door):
+    """A client of a service that no test gives anything to do."""
+    return shared_door.client("submit")
+
+
 def submitted(client, key=None, **more):
     headers = {} if key is None else {"idempotency-key": key}
     return client.post("/v1/runs", json={**SPEC, **more}, headers=headers)
@@ -66,8 +72,8 @@ def test_a_request_that_is_sent_again_gives_the_same_run(client, door):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "a b", "a\tb"])
-def test_a_key_that_is_none_is_refused(client, key):
-    answer = submitted(client, key)
+def test_a_key_that_is_none_is_refused(idle, key):
+    answer = submitted(idle, key)
 
     assert answer.status_code == 422
     assert answer.json()["error"]["field"] == "Idempotency-Key"
@@ -86,13 +92,13 @@ def test_a_key_that_is_none_is_refused(client, key):
         ({"settings": {"init": "/etc/passwd"}}, "settings.init"),
     ],
 )
-def test_a_spec_that_is_wrong_is_refused_with_its_place(client, more, field):
-    answer = submitted(client, **more)
+def test_a_spec_that_is_wrong_is_refused_with_its_place(idle, more, field):
+    answer = submitted(idle, **more)
 
     assert answer.status_code == 422
     error = answer.json()["error"]
     assert error.get("field") == field
-    assert client.get("/v1/runs").json()["runs"] == []
+    assert idle.get("/v1/runs").json()["runs"] == []
 
 
 def test_runs_are_listed_by_pages_and_by_state(client):
@@ -140,8 +146,8 @@ def test_a_run_is_cancelled_before_and_while_it_runs(client):
         ("/v1/runs?before=99999999999999999999", 422),
     ],
 )
-def test_what_is_not_there_is_said_and_nothing_fails(client, path, status):
-    answer = client.get(path)
+def test_what_is_not_there_is_said_and_nothing_fails(idle, path, status):
+    answer = idle.get(path)
 
     assert answer.status_code == status
     assert answer.json()["error"]["message"]

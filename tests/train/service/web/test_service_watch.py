@@ -50,6 +50,25 @@ def test_a_trigger_is_told_when_it_comes_runs_and_goes(door):
     assert told(watch, "trigger") == [("trigger", {"name": "nightly", "is_removed": True})]
 
 
+def test_an_epoch_is_told_when_its_line_is_there(door):
+    client = door.client("submit")
+    run = {**NIGHT, "label": "sleep 600"}
+    number = client.post("/v1/runs", json=run).json()["id"]
+
+    def state():
+        return client.get(f"/v1/runs/{number}").json()["state"]
+
+    wait_until(lambda: state() == "running", "it runs")
+    watch = ServiceWatch(door.service)
+    assert told(watch, "epoch") == []
+    folder = door.service.folder.output(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.jsonl").write_text("{}\n")
+    assert told(watch, "epoch") == [("epoch", {"run": number, "bytes": 3})]
+    assert told(watch, "epoch") == []
+    client.post(f"/v1/runs/{number}/cancel")
+
+
 def test_the_version_that_answers_is_told(door, monkeypatch):
     watch = ServiceWatch(door.service)
     monkeypatch.setattr(door.service.serving, "loaded", lambda: 7)

@@ -22,14 +22,14 @@ from crossan.train.sequences.splits import CatalogueRows
 
 __all__ = ["Blocks", "Counted", "DenseCounter", "LowerCounter", "SparseCounter", "counter_for"]
 
-_SCORES_PER_BLOCK = {"cpu": 2_500_000, "cuda": 50_000_000}
+_SCORES_PER_BLOCK = {"cpu": 2**20, "cuda": 50_000_000}
 """By kind of device.
 
-About 10 MB of float32 stay in a processor's cache; an accelerator is only busy
-with more at a time.
+4 MB of float32 stay in a processor's cache; an accelerator is only busy with more at a time.
 """
-_LEAST_USERS_PER_BLOCK = 64
-"""For fewer users at a time, reading the item vectors costs more than multiplying them."""
+_LEAST_USERS_PER_BLOCK = 512
+"""For fewer users at a time, where there are more, reading the item vectors costs more than
+multiplying them: 512 by 2,048 takes a third less than 130 by 19,099."""
 _USERS_AT_ONCE = 1024
 """Users whose few scores are held at a time."""
 
@@ -80,7 +80,8 @@ class Blocks:
     def of(cls, ranker: Ranker) -> Blocks:
         """Cut so that a block's scores stay in the cache of the ranker's device."""
         size = _SCORES_PER_BLOCK.get(ranker.device.type, _SCORES_PER_BLOCK["cpu"])
-        users_at_once = max(_LEAST_USERS_PER_BLOCK, size // max(ranker.item_count, 1))
+        least = min(_LEAST_USERS_PER_BLOCK, max(ranker.user_count, 1))
+        users_at_once = max(least, size // max(ranker.item_count, 1))
         items_at_once = min(ranker.item_count, max(1, size // users_at_once))
         return cls(users_at_once, items_at_once, ranker.item_count)
 

@@ -18,7 +18,7 @@ def metric_label(name: str, split: str) -> str:
     Where users may have several targets, ``hr`` is the recall.
     """
     label = name.upper()
-    return label.replace("HR@", "Recall@") if split == "mmrec-random" else label
+    return label if split == "leave-last-out" else label.replace("HR@", "Recall@")
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -73,10 +73,10 @@ def print_stale(contents: Mapping[str, Mapping[str, int]]) -> None:
 
 def _print_test(result: dict[str, Any]) -> None:
     cold, target_count, split = result["cold_test"], result["targets"]["test"], result["split"]
-    if result["split_seed"] is not None:
+    if split != "leave-last-out":
+        seed = "" if result["split_seed"] is None else f" with seed {result['split_seed']}"
         print_text(
-            f"split {split} with seed {result['split_seed']}: {target_count:,} test targets of"
-            f" {result['users']:,} users"
+            f"split {split}{seed}: {target_count:,} test targets of {result['users']:,} users"
         )
     hr, ndcg = (metric_label(name, split) for name in ("hr@10", "ndcg@10"))
     print_text(

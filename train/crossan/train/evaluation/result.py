@@ -152,7 +152,7 @@ def write_ranks(ranked: Ranked, path: Path) -> None:
             "training_count": pa.array(ranked.counts[targets]),
             "popularity_decile": pa.array(deciles[targets]),
         }
-        if kept.split.is_random:
+        if not kept.split.is_by_time:
             starts = np.searchsorted(split.users.numpy(), np.arange(len(kept.user_ids) + 1))
             begins = pa.array(starts, pa.int32())
             of_targets = {

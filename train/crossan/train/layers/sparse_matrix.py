@@ -101,16 +101,16 @@ class MatrixRows:
     def times(self, dense: Tensor, scale: float = 1.0) -> Tensor:
         """Return the product with a table ``(columns, width)``, times a number, without a gradient."""
         values = self.values.to(dense.dtype)
-        with torch.no_grad():
-            return F.embedding_bag(
-                self.columns,
-                dense.contiguous(),
-                self.begins,
-                mode="sum",
-                # To scale the entries costs less than another pass over the product.
-                per_sample_weights=values if scale == 1.0 else values * scale,
-                include_last_offset=True,
-            )
+        return F.embedding_bag(
+            self.columns,
+            # Detached: where a gradient might be asked for, torch makes ready for its own.
+            dense.detach().contiguous(),
+            self.begins,
+            mode="sum",
+            # To scale the entries costs less than another pass over the product.
+            per_sample_weights=values if scale == 1.0 else values * scale,
+            include_last_offset=True,
+        )
 
     def chosen(self, rows: Tensor) -> MatrixRows:
         """Return some of these rows."""

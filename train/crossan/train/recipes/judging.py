@@ -38,6 +38,7 @@ _PROTOCOL = (
     "features.permute_seed",
     "init",
     "mask_history",
+    "select_by",
 )
 """Settings that no row changes but for those that say so: with others it is another protocol."""
 

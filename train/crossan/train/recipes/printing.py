@@ -23,7 +23,9 @@ def figure_text(recipe: Recipe) -> str:
         return f"{figures['hr@10']:.4f} / {figures['ndcg@10']:.4f}{' *' * recipe.is_ours}"
     if "parameters" in figures:
         return f"{figures['parameters']:,} params"
-    return "not measured" if recipe.is_ours else "plotted only"
+    if recipe.is_ours:
+        return "not measured"
+    return "not printed" if recipe.curve is None else "plotted only"
 
 
 def print_list(recipes: Sequence[Recipe], states: Mapping[str, State]) -> None:

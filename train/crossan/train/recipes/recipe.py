@@ -87,6 +87,10 @@ class Recipe:
     is_trained: bool
     """Whether weights are learned, so that the seed matters."""
 
+    searched: Mapping[str, object]
+    """What its authors search, by dotted name: a list of values, or a range as a plan of a sweep has
+    it. Empty for the search space of section 5."""
+
     figures: Mapping[str, float]
     """Figures by name (``hr@10``, ``mutual_information``, ``seconds``, ``gpu_mb``,
     ``parameters``), empty where the source prints none."""

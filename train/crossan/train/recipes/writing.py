@@ -28,14 +28,14 @@ _FIRST_LINE = "# Written by crossan recipe cp"
 _DATASET = "DATASET"
 """Stands for the dataset folder, which no recipe knows."""
 
-_SEARCHED = {
-    "batch_size": "[32, 64, 128, 256, 512, 1024]",
-    "model.bottleneck_dim": "[32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]",
-    "model.top_k": "[1, 2, 3, 4]",
-    "model.width": "[32, 64, 128]",
+_SEARCHED: Mapping[str, list[int]] = {
+    "batch_size": [32, 64, 128, 256, 512, 1024],
+    "model.bottleneck_dim": [32, 64, 128, 256, 512, 1024, 2048, 4096, 8192],
+    "model.top_k": [1, 2, 3, 4],
+    "model.width": [32, 64, 128],
 }
-"""Section 5's and 6.4's values by setting, as TOML."""
-_RANGES = {"optimiser.adapter_lr": '"1e-5:1e-3:log"', "optimiser.lr": '"1e-5:1e-3:log"'}
+"""Section 5's and 6.4's values by setting."""
+_RANGES = {"optimiser.adapter_lr": "1e-5:1e-3:log", "optimiser.lr": "1e-5:1e-3:log"}
 _TRIALS = 32
 _COLUMNS = 96
 
@@ -120,49 +120,66 @@ def config_text(recipe: Recipe) -> str:
 
 
 def sweep_text(recipe: Recipe) -> str:
-    """Return the search space of section 5 as a plan that ``crossan sweep --sweep`` reads.
+    """Return the search space of a row's model as a plan that ``crossan sweep --sweep`` reads.
 
-    Settings that define the row are not searched.
+    It is that of section 5, or what the model's own authors search. Settings that
+    define the row are not searched.
 
     Raises
     ------
     UsageError
         The recipe's model is not built, or has none of the settings that the paper searches.
     """
+    from crossan.common.config import toml_value
+
     settings = _dotted(default_settings(recipe))
-    is_open = {*settings} - recipe.defining
-    most = len(recipe.modality)
-    values = _SEARCHED | {"model.top_k": str(list(range(1, most + 1)))}
-    grid = {name: text for name, text in values.items() if name in is_open}
-    ranges = {name: text for name, text in _RANGES.items() if name in is_open & {*recipe.settings}}
     if not recipe.is_trained:
         raise UsageError(
             f"{recipe.name}: expected a model that is trained, found {recipe.model}, for which the"
             " paper searches nothing",
             remedy=f"crossan recipe show {recipe.name}",
         )
-    comment = (
-        f"The search space of section 5 for {recipe.name}. The paper names the ranges, not how"
-        f" they were searched: {_TRIALS} random points are ours. What defines the row is fixed."
-    )
+    is_open = {*settings} - recipe.defining
+    space = recipe.searched or _section_5(recipe)
+    grid = {name: values for name, values in space.items() if isinstance(values, list)}
+    grid = {name: values for name, values in grid.items() if name in is_open}
+    ranges = {name: text for name, text in space.items() if name in is_open and name not in grid}
+    if ranges:
+        comment = (
+            f"The search space of section 5 for {recipe.name}. The paper names the ranges, not how"
+            f" they were searched: {_TRIALS} random points are ours. What defines the row is fixed."
+        )
+        sampler = ['sampler = "random"', f"trials = {_TRIALS}"]
+    else:
+        comment = (
+            f"The grid of the published code for {recipe.name}. Validation chooses here; MMRec"
+            " reports the point that is best by test."
+        )
+        sampler = ['sampler = "grid"']
     return "\n".join(
         [
             _FIRST_LINE,
             *_comment(comment),
             "#",
             *_comment(_use_of_plan(recipe.name)),
-            'sampler = "random"',
-            f"trials = {_TRIALS}",
+            *sampler,
             "seeds = [0]",
             "",
             "[grid]",
-            *(f"{name} = {text}" for name, text in grid.items()),
+            *(f"{name} = {toml_value(values)}" for name, values in grid.items()),
             "",
-            "[range]",
-            *(f"{name} = {text}" for name, text in ranges.items()),
+            *(["[range]"] if ranges else []),
+            *(f"{name} = {toml_value(text)}" for name, text in ranges.items()),
             "",
         ]
     )
+
+
+def _section_5(recipe: Recipe) -> dict[str, object]:
+    """Return the values and ranges of section 5, ranges only of what the recipe sets."""
+    top_k = {"model.top_k": list(range(1, len(recipe.modality) + 1))}
+    ranges = {name: text for name, text in _RANGES.items() if name in recipe.settings}
+    return {**_SEARCHED, **top_k, **ranges}
 
 
 def curve_text(points: list[Recipe]) -> str:

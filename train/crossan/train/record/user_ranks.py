@@ -2,7 +2,7 @@
 
 They are read from ``eval/per_user.parquet``, which has one row per user. Where a
 split holds out one item per user its columns are plain; where it holds out
-several they are lists.
+several, or none of some users, they are lists.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OF_USERS = "history_length"
 
 @dataclass(frozen=True, slots=True)
 class UserRanks:
-    """Where a run ranked the held-out items of every user.
+    """Where a run ranked the held-out items of every user who has some.
 
     Shapes: ``user_ids`` ``(users,)`` sorted texts; ``offsets`` ``(users + 1,)``
     where each user's targets begin, one at least; the others ``(targets,)``,
@@ -115,16 +115,18 @@ def read_user_ranks(run: Path, part: Part) -> UserRanks:
         raise StoreIntegrityError(f"{path}: expected the ranks of every user: {error}") from None
     offsets, values = _targets(table, [f"{part}_{name}" for name in _OF_TARGETS], path)
     ranks, is_cold, training_counts, deciles = values
+    # Who has no target is in no mean, so not among the users either.
+    has_targets = np.diff(offsets) > 0
     if not (ranks >= 1).all():
         raise StoreIntegrityError(f"{path}: expected ranks of 1 and more, found {ranks.min()}")
     return UserRanks(
-        user_ids=_user_ids(table.column("user_id"), path),
-        offsets=offsets,
+        user_ids=_user_ids(table.column("user_id"), path)[has_targets],
+        offsets=np.concatenate([[0], offsets[1:][has_targets]]),
         ranks=ranks,
         is_cold=is_cold.astype(bool),
         training_counts=training_counts,
         popularity_deciles=deciles,
-        history_lengths=_plain(table.column(f"{part}_{_OF_USERS}"), path),
+        history_lengths=_plain(table.column(f"{part}_{_OF_USERS}"), path)[has_targets],
     )
 
 
@@ -182,10 +184,8 @@ def _targets(
             begins = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
             column = pc.list_flatten(column)
         offsets = begins if number == 0 else offsets
-        if not np.array_equal(begins, offsets) or (np.diff(begins) < 1).any():
-            raise StoreIntegrityError(
-                f"{path}: expected {name} for each target, one at least for every user"
-            )
+        if not np.array_equal(begins, offsets):
+            raise StoreIntegrityError(f"{path}: expected {name} for each target")
         values.append(_plain(column, path))
     return offsets, values
 

@@ -72,17 +72,22 @@ def items_section(opened: OpenedRun, ranks: UserRanks, label: str) -> Section:
     label
         The run, as the page calls it.
     """
-    split = test_split(opened.kept, opened.settings.data.input_length)
+    split, user_ids = (
+        test_split(opened.kept, opened.settings.data.input_length),
+        opened.kept.user_ids,
+    )
+    # Of a split with users without targets the others were ranked.
+    ranked = np.unique(split.users.numpy())
     known = _Known(
         opened,
         ranks,
         np.asarray(split.targets, dtype=np.int64).reshape(-1),
         np.repeat(np.arange(len(ranks.user_ids)), np.diff(ranks.offsets)),
-        split.histories,
+        [split.histories[user] for user in ranked.tolist()],
         training_counts(opened.kept.training_items, len(opened.kept.item_ids)),
     )
     if len(known.targets) != len(ranks.ranks) or not np.array_equal(
-        ranks.user_ids, opened.kept.user_ids
+        ranks.user_ids, user_ids[ranked]
     ):
         return Section(
             "items", "Items", [Note("The dataset has changed since the run was ranked.")]

@@ -99,9 +99,10 @@ def _require_unseen(run: OpenedRun) -> None:
     path, split = run.folder.path, run.settings.data.parted_by
     remedy = f"Train it on the dataset as it is now: crossan-train --config {path}/config.toml"
     remedy += f" --out {path}-2"
-    if split.is_random:
+    if not split.is_by_time:
+        how = "draws anew" if split.is_random else "reads anew"
         raise IncompatibleError(
-            f"{path}: the dataset has changed, and data.split={split.name} draws anew what is held"
+            f"{path}: the dataset has changed, and data.split={split.name} {how} what is held"
             " out, which the run may have been trained on",
             remedy=remedy,
         )

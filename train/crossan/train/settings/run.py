@@ -55,17 +55,19 @@ class DataSettings(Settings):
 
     max_items: Annotated[int, Paper("13, as Table 4 counts 10 positions")] = Field(default=13, ge=4)
     """Items kept per user, the last ones. The model reads three fewer, as one is the training
-    target and two are held out. With data.split=mmrec-random all items are kept, and the model
+    target and two are held out. With another data.split all items are kept, and the model
     reads and learns from the last ones of the training part, as many as otherwise."""
 
     min_items: int = Field(default=5, ge=3)
-    """Users with fewer interactions are left out."""
+    """Users with fewer interactions are left out. With data.split=fixed the publisher decided that,
+    and this is not set."""
 
     split: Annotated[SplitName, Paper("leave-last-out")] = "leave-last-out"
     """Which interactions are held out. leave-last-out takes each user's last for test and the last
     but one for validation; mmrec-random draws one in five of each user's, half of them for
-    validation, as MMRec does: what is held out may be older than what is trained on. Figures of
-    the two cannot be compared."""
+    validation, as MMRec does: what is held out may be older than what is trained on; fixed takes
+    the split that the dataset carries, as ``crossan data import`` read it from MMRec's files. Figures
+    of different splits cannot be compared."""
 
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of ``data.split=mmrec-random``. It is none of ``seed``, so that runs of several seeds
@@ -82,9 +84,13 @@ class DataSettings(Settings):
         return Split(self.split, self.split_seed)
 
     @model_validator(mode="after")
-    def _has_a_seed_that_is_read(self) -> Self:
+    def _sets_what_its_split_reads(self) -> Self:
         if self.split_seed and not self.parted_by.is_random:
             raise ValueError(f"expected no split_seed with split={self.split}, which draws nothing")
+        if self.split == "fixed" and self.min_items != type(self).model_fields["min_items"].default:
+            raise ValueError(
+                "expected no min_items with split=fixed, whose publisher chose the users"
+            )
         return self
 
 

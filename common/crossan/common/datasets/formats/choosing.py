@@ -9,7 +9,8 @@ from crossan.cache_schema.errors import UsageError
 from crossan.common.datasets.formats.iisan import ITEM_FILES as IISAN_ITEMS
 from crossan.common.datasets.formats.iisan import SEQUENCE_FILES, read_iisan
 from crossan.common.datasets.formats.microlens import PAIR_FILES, TITLE_FILES, read_microlens
-from crossan.common.datasets.formats.recbole import has_types, read_mmrec, read_recbole
+from crossan.common.datasets.formats.mmrec import read_mmrec
+from crossan.common.datasets.formats.recbole import has_types, read_recbole
 from crossan.common.datasets.formats.source import ImportSource, SourceTables
 from crossan.common.datasets.formats.table import INTERACTION_FILES, read_table_source
 

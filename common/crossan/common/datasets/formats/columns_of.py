@@ -13,6 +13,7 @@ from crossan.cache_schema.item_id import named
 __all__ = [
     "INTERACTION_NAMES",
     "ITEM_NAMES",
+    "PART_NAMES",
     "Chosen",
     "choose_columns",
     "plain_name",
@@ -50,6 +51,9 @@ ITEM_NAMES: Mapping[str, Sequence[str]] = {
     "video": ("video", "video_path", "video_file"),
     "audio": ("audio", "audio_path", "audio_file", "sound", "sound_path"),
 }
+
+PART_NAMES = ("x_label",)
+"""The same of a column with the part of each row, which only MMRec's files are searched for."""
 
 _RECBOLE_TYPE = re.compile(r":(token|token_seq|float|float_seq)$")
 

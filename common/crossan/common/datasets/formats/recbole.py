@@ -1,4 +1,4 @@
-"""RecBole's atomic files, and the ``.inter`` files of MMRec, which name no types."""
+"""RecBole's atomic files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crossan.common.datasets.formats.columns_of import plain_name
 from crossan.common.datasets.formats.source import ImportSource, SourceTables, find, the_only
 from crossan.common.datasets.formats.tabular import tables_of
 
-__all__ = ["has_types", "read_mmrec", "read_recbole"]
+__all__ = ["has_types", "read_recbole", "refuse_sequences"]
 
 _PARTS = ("train", "valid", "test")
 """As RecBole's ``benchmark_filename`` names them."""
@@ -21,7 +21,7 @@ def read_recbole(source: ImportSource) -> SourceTables:
     Types in their headers are left out. Files of parts are not read where that of all
     interactions lies beside them.
     """
-    _refuse_sequences(source)
+    refuse_sequences(source)
     interactions = source.interactions or _whole(source.root)
     items = source.items or find(source.root, ("*.item",))
     return tables_of(source, interactions, items)
@@ -35,16 +35,6 @@ def _whole(root: Path) -> Path:
     return others.pop() if len(others) == 1 else the_only(root, ("*.inter",))
 
 
-def read_mmrec(source: ImportSource) -> SourceTables:
-    """Read ``*.inter``.
-
-    Items come only from a table that the user names.
-    """
-    _refuse_sequences(source)
-    interactions = source.interactions or the_only(source.root, ("*.inter",))
-    return tables_of(source, interactions, source.items)
-
-
 def has_types(path: Path) -> bool:
     """Whether the columns of an ``.inter`` file are named with RecBole's types."""
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
@@ -52,7 +42,14 @@ def has_types(path: Path) -> bool:
     return all(plain_name(name) != name for name in names)
 
 
-def _refuse_sequences(source: ImportSource) -> None:
+def refuse_sequences(source: ImportSource) -> None:
+    """Refuse lines of sequences, which an ``.inter`` is not.
+
+    Raises
+    ------
+    UsageError
+        ``--sequences`` was given.
+    """
     if source.sequences is not None:
         raise UsageError(
             f"--sequences {source.sequences}: expected with --format table, found another format"

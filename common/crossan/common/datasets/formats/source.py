@@ -54,7 +54,8 @@ class SourceTables:
     """What a format found, under our names, before anything is joined."""
 
     interactions: pa.Table
-    """``user_id``, ``item_id``, ``timestamp`` in milliseconds or null."""
+    """``user_id``, ``item_id``, ``timestamp`` in milliseconds or null; and ``part`` where the files
+    say the part of every row."""
     items: pa.Table
     """``item_id``, ``title``, and absolute paths ``image``, ``video``, ``audio``."""
     times: TimeReading

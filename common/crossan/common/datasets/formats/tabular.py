@@ -14,6 +14,7 @@ from crossan.common.datasets.columns import ids_of, texts_of
 from crossan.common.datasets.formats.columns_of import (
     INTERACTION_NAMES,
     ITEM_NAMES,
+    PART_NAMES,
     Chosen,
     choose_columns,
     plain_name,
@@ -27,9 +28,11 @@ from crossan.common.datasets.formats.source import (
 )
 from crossan.common.datasets.formats.time_columns import unread_times
 from crossan.common.datasets.line_tables import Titles, read_sequences
+from crossan.common.datasets.own_split import parts_of_labels, split_notes
 from crossan.common.datasets.report import TableReading
 from crossan.common.datasets.tables import column_names, read_marked_table
 from crossan.common.datasets.times import TimeReading, milliseconds_of
+from crossan.common.datasets.typed_tables import PART_COLUMN
 
 __all__ = [
     "FILE_ORDER",
@@ -101,12 +104,22 @@ def titles_reading(path: Path, holds: str, titles: Titles) -> TableReading:
 
 
 def interactions_from(
-    path: Path, source: ImportSource
+    path: Path, source: ImportSource, *, has_parts: bool = False
 ) -> tuple[pa.Table, TimeReading, TableReading]:
-    """Read a table with one row per interaction."""
-    chosen = choose_columns(
-        column_names(path), path, INTERACTION_NAMES, source.columns, ("user_id", "item_id")
-    )
+    """Read a table with one row per interaction.
+
+    Parameters
+    ----------
+    path, source
+        The table, and what the user said of it.
+    has_parts
+        Whether a column is looked for that says the part of every row. One that the user
+        named is taken in any case.
+    """
+    known = {**INTERACTION_NAMES}
+    if has_parts or PART_COLUMN in source.columns:
+        known[PART_COLUMN] = PART_NAMES
+    chosen = choose_columns(column_names(path), path, known, source.columns, ("user_id", "item_id"))
     table, quotation = read_marked_table(path, set(chosen.columns.values()))
     columns = {
         ours: ids_of(table.column(chosen.columns[ours]), source=path, name=chosen.columns[ours])
@@ -119,8 +132,13 @@ def interactions_from(
         columns["timestamp"], times = milliseconds_of(
             table.column(name), source.time_unit, source=path, name=name
         )
+    if PART_COLUMN in chosen.columns:
+        name = chosen.columns[PART_COLUMN]
+        columns[PART_COLUMN] = parts_of_labels(table.column(name), source=path, name=name)
+    interactions = pa.table(columns)
     reading = _reading(path, "interactions", table.num_rows, chosen, quotation)
-    return pa.table(columns), times, reading
+    notes = tuple(split_notes(interactions))
+    return interactions, times, reading.model_copy(update={"notes": notes})
 
 
 def items_from(path: Path, source: ImportSource) -> tuple[pa.Table, TableReading]:

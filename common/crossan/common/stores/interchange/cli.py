@@ -39,20 +39,29 @@ def import_features(
     ],
     cache: CacheFolder = None,
     backbone: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--backbone",
             metavar="NAME",
-            help="What made the features.",
+            help="What made the features; default: unknown.",
             rich_help_panel=Panel.WHAT,
         ),
-    ] = "imported",
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            "--licence",
+            metavar="NOTE",
+            help="What the features may be used for; default: unknown.",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
     ids: Annotated[
         Path | None,
         typer.Option(
             "--ids",
             metavar="FILE",
-            help="List of item ids, one a line (npy).",
+            help="Item ids in the order of the rows, one a line, or an i_id_mapping.csv (npy, mmrec).",
             rich_help_panel=Panel.WHAT,
         ),
     ] = None,
@@ -66,19 +75,22 @@ def import_features(
         ),
     ] = None,
     stored_dtype: Annotated[
-        Literal["float16", "float32", "bfloat16"],
+        Literal["float16", "float32", "bfloat16"] | None,
         typer.Option(
-            "--stored-dtype", help="Type of the stored numbers.", rich_help_panel=Panel.WHAT
+            "--stored-dtype",
+            help="Type of the stored numbers; default: that of an array, float16 of iisan.",
+            rich_help_panel=Panel.WHAT,
         ),
-    ] = "float16",
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     r"""Make a store of features that others have computed.
 
-    Files of torch (.pt) are read without running what is in them.
+    Files of torch (.pt) and NumPy are read without running what is in them.
 
     Examples
     --------
+    crossan cache import baby --format mmrec --modality image --dataset baby --cache cache
     crossan cache import features.npy --format npy --ids ids.txt \
         --modality image --dataset toys --cache cache
     """
@@ -90,6 +102,7 @@ def import_features(
         dataset=dataset,
         modality=modality,
         backbone=backbone,
+        licence=licence,
         layers=_parse_layers(layers),
         stored_dtype=stored_dtype,
         ids=ids,

@@ -1,6 +1,7 @@
 """Making stores from the feature files of other tools.
 
-They are IISAN's tensors per item, one array with a list of ids, and MMRec's files.
+They are IISAN's tensors per item, one array with a list of ids, and MMRec's files
+(`crossan.common.stores.interchange.arrays`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ import numpy.typing as npt
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.item_id import id_fault, shortened
+from crossan.cache_schema.item_id import id_fault
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.common.console import progress
-from crossan.common.datasets.columns import ids_of
-from crossan.common.datasets.tables import column_names, read_table, read_text
+from crossan.common.console import note, progress
 from crossan.common.stores.folders import create_store, store_folder
+from crossan.common.stores.interchange.arrays import ArrayRows, ItemStates, mmrec_rows, npy_rows
 from crossan.common.stores.interchange.tensor_archive import read_tensors
 from crossan.common.stores.journal import ItemRow, Journal
 from crossan.common.stores.values import encode_rows
@@ -31,8 +31,7 @@ __all__ = ["FORMATS", "ImportTarget", "ImportedStore", "import_features"]
 
 _ITEMS_PER_BATCH = 1_024
 _ITEMS_PER_SEGMENT = 16_384
-ItemStates = tuple[str, npt.NDArray[np.float32]]
-"""An item id and the item's hidden states, ``(layer, dim)``."""
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +41,27 @@ class ImportTarget:
     cache: Path
     dataset: str
     modality: Modality
-    backbone: str
+    backbone: str | None = None
+    """What made the features; None where nobody knows."""
+    licence: str | None = None
+    """What the features may be used for; None where nobody knows."""
     layers: tuple[int, ...] | None = None
     """Numbers of the layers in the files. None counts from 0."""
-    stored_dtype: str = "float16"
+    stored_dtype: str | None = None
+    """None for that of an array, and float16 for IISAN's tensors."""
     ids: Path | None = None
     """The list of item ids, where the format has it in a file of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Features:
+    """What the files of one format hold."""
+
+    items: Callable[[], Iterator[ItemStates]]
+    """Yields the items sorted by id, anew at each call."""
+    stored_dtype: str
+    files: tuple[Path, ...] = ()
+    """Those whose digests are recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,11 +87,11 @@ def import_features(source: Path, source_format: str, target: ImportTarget) -> I
     DataError
         A file is not what the format says. The message names it.
     """
-    read = FORMATS[source_format]
+    features = _READERS[source_format](source, target)
     digest, shape, count = hashlib.sha256(), None, 0
     # The files are read twice, so that memory holds one item at a time. The digest of all values
     # is part of the identity, and so of the name of the folder that the first row goes to.
-    for item_id, states in read(source, target):
+    for item_id, states in features.items():
         fault = id_fault(item_id, "an item id")
         if fault is not None:
             raise DataError(f"{source}: {fault}")
@@ -99,14 +113,14 @@ def import_features(source: Path, source_format: str, target: ImportTarget) -> I
     identity = StoreIdentity(
         modality=target.modality,
         backbone={
-            "id": target.backbone,
+            "id": target.backbone or "imported",
             "family": "imported",
             "revision": None,
             "values_sha256": digest.hexdigest(),
         },
         inputs={"imported": True},
         capture={"layers": list(layers), "pooling": "unknown", "compute_dtype": "float32"},
-        stored_dtype=target.stored_dtype,
+        stored_dtype=target.stored_dtype or features.stored_dtype,
         dim=shape[1],
     )
     folder = store_folder(target.cache, target.dataset, identity)
@@ -115,9 +129,33 @@ def import_features(source: Path, source_format: str, target: ImportTarget) -> I
         "crossan": version("crossan"),
         "imported_from": source_format,
         "dataset": target.dataset,
+        **_provenance(features.files, target),
     }
-    version_number = _write(folder, identity, read(source, target), count, producer)
+    version_number = _write(folder, identity, features.items(), count, producer)
     return ImportedStore(store=folder, version=version_number, items=count)
+
+
+def _provenance(files: Sequence[Path], target: ImportTarget) -> dict[str, Any]:
+    """Return what is recorded of where features come from, and say what nobody named."""
+    unnamed = [
+        f"{what} (--{what})"
+        for what, value in (("backbone", target.backbone), ("licence", target.licence))
+        if value is None
+    ]
+    if unnamed:
+        note(f"recorded as features of unknown {' and '.join(unnamed)}")
+    licence = target.licence or _UNKNOWN
+    return {
+        "features_of": target.backbone or "unknown backbone",
+        "backbone_licence": licence,
+        "data_licence": licence,
+        "imported_files": {path.name: _file_digest(path) for path in files},
+    }
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(
@@ -166,10 +204,18 @@ def _encoded(batch: Sequence[ItemStates], identity: StoreIdentity) -> list[ItemR
     ]
 
 
-def _iisan(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
+def _of_rows(rows: ArrayRows) -> _Features:
+    return _Features(rows.items, rows.narrowest_dtype(), rows.files())
+
+
+def _iisan(source: Path, target: ImportTarget) -> _Features:
     del target
     if not source.is_dir():
         raise DataError(f"{source}: expected a folder of ITEM.pt files, found none")
+    return _Features(lambda: _tensors_of(source), "float16")
+
+
+def _tensors_of(source: Path) -> Iterator[ItemStates]:
     for path in sorted(source.glob("*.pt"), key=lambda path: path.stem):
         yield path.stem, _states(read_tensors(path), path)
 
@@ -199,77 +245,10 @@ def _states(tensors: Any, path: Path) -> npt.NDArray[np.float32]:  # noqa: ANN40
     return np.ascontiguousarray(states, dtype=np.float32)
 
 
-def _npy(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
-    if target.ids is None:
-        raise DataError(
-            f"{source}: expected a list of item ids", remedy="Name it: --ids FILE, one id a line"
-        )
-    # Not splitlines(): an id can hold a character such as U+2028.
-    ids = read_text(target.ids).decode().removesuffix("\n").split("\n")
-    ids = [item_id.removesuffix("\r") for item_id in ids]
-    yield from _rows_of_array(source, ids, target.ids)
-
-
-def _mmrec(source: Path, target: ImportTarget) -> Iterator[ItemStates]:
-    name = {Modality.TEXT: "text_feat.npy", Modality.IMAGE: "image_feat.npy"}.get(
-        target.modality, f"{target.modality.value}_feat.npy"
-    )
-    mapping = target.ids or source / "i_id_mapping.csv"
-    yield from _rows_of_array(source / name, _mapped_ids(mapping), mapping)
-
-
-def _mapped_ids(path: Path) -> list[str]:
-    """Return the item ids in the order of MMRec's numbers.
-
-    They are in the column beside ``itemID``, or are the numbers themselves where there
-    is no other column.
-    """
-    names = column_names(path)
-    if names.count("itemID") != 1:
-        raise DataError(
-            f"{path}: expected a table with the column itemID, found {shortened(','.join(names))}"
-        )
-    # The first other column, or itemID itself.
-    chosen = ["itemID", min(names, key=lambda name: name == "itemID")]
-    table = read_table(path, chosen)
-    numbers, ids = (
-        ids_of(table.column(column), source=path, name=column).to_pylist() for column in chosen
-    )
-    by_number = dict(zip(numbers, ids, strict=True))
-    ordered = [by_number.get(str(number)) for number in range(len(numbers))]
-    if None in ordered:
-        raise DataError(
-            f"{path}: expected itemID from 0 to {len(numbers) - 1} once each, "
-            "found numbers with a gap or a repeat"
-        )
-    return [item_id for item_id in ordered if item_id is not None]
-
-
-def _rows_of_array(path: Path, ids: Sequence[str], list_path: Path) -> Iterator[ItemStates]:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: expected a NumPy array: {error}") from error
-    if array.ndim not in {2, 3} or array.dtype.kind != "f" or len(array) != len(ids):
-        raise DataError(
-            f"{path}: expected floats of shape ({len(ids)}, dim) or ({len(ids)}, layers, dim) "
-            f"for the ids of {list_path}, found {array.dtype} {array.shape}"
-        )
-    if len(set(ids)) != len(ids) or "" in ids:
-        raise DataError(f"{list_path}: expected each item id once, found one repeated or empty")
-    for number, item_id in enumerate(ids, 1):
-        fault = id_fault(item_id, "an item id")
-        if fault is not None:
-            raise DataError(f"{list_path}, item {number:,}: {fault}")
-    # By id, as every format: the digest must not depend on the order of the rows in the file.
-    for number in sorted(range(len(ids)), key=lambda number: ids[number]):
-        states = np.asarray(array[number], dtype=np.float32)
-        yield ids[number], np.ascontiguousarray(states.reshape(-1, states.shape[-1]))
-
-
-FORMATS: dict[str, Callable[[Path, ImportTarget], Iterator[ItemStates]]] = {
+_READERS: dict[str, Callable[[Path, ImportTarget], _Features]] = {
     "iisan": _iisan,
-    "npy": _npy,
-    "mmrec": _mmrec,
+    "npy": lambda source, target: _of_rows(npy_rows(source, target.ids)),
+    "mmrec": lambda source, target: _of_rows(mmrec_rows(source, target.modality.value, target.ids)),
 }
-"""How each format is read, items sorted by id."""
+FORMATS = tuple(_READERS)
+"""The formats `crossan cache import` reads."""

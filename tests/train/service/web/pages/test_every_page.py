@@ -49,12 +49,12 @@ def test_text_from_right_to_left_turns_nothing_around_it():
 @pytest.mark.parametrize("role", ["read", "submit", "admin"])
 def test_nobody_is_shown_a_button_that_would_be_refused(role):
     allowed = {
-        "read": {"/logout", "/compare"},
-        "submit": {"/logout", "/compare", r"/runs/\d+/cancel", r"/nights/\d+/cancel", r"/triggers/[\w-]+/run"},
+        "read": {"/logout", "/compare", "/recommend"},
+        "submit": {"/logout", "/compare", "/recommend", r"/runs/\d+/cancel", r"/nights/\d+/cancel", r"/triggers/[\w-]+/run"},
     }  # fmt: skip
     links = {
         "read": set(),
-        "submit": {"/runs/new"},
+        "submit": {"/runs/new", "/nights/new"},
     }
     for name, content in all_pages(role=role).items():
         if name in {"promote", "rollback", "remove"} or role == "admin":
@@ -62,7 +62,11 @@ def test_nobody_is_shown_a_button_that_would_be_refused(role):
         page = DashboardPage(content)
         for form in page.all("form"):
             assert any(re.fullmatch(one, form["action"]) for one in allowed[role]), (name, form)
-        asking = {one["href"] for one in page.all("a")} & {"/runs/new", "/triggers/new"}
+        asking = {one["href"] for one in page.all("a")} & {
+            "/runs/new",
+            "/nights/new",
+            "/triggers/new",
+        }
         assert asking <= links[role], name
         assert not re.search(r'href="[^"]*/(promote|rollback|remove)"', content), name
 
@@ -74,7 +78,7 @@ def test_an_admin_can_reach_everything_that_forms_do():
         addresses |= {one["action"] for one in page.all("form")}
         addresses |= {one["href"] for one in page.all("a")}
     for address in (
-        "/logout", "/runs/new", "/runs/6/cancel", "/nights/4/cancel", "/models/3/promote",
+        "/logout", "/runs/new", "/runs/6/cancel", "/nights/new", "/recommend", "/nights/4/cancel", "/models/3/promote",
         "/aliases/production/rollback", "/triggers/new", "/triggers/nightly/run", "/triggers/nightly/remove",
     ):  # fmt: skip
         assert address in addresses

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.train.service.specs import RunSpec
+from crossan.train.service.specs import NightSpec, RunSpec
 from crossan.train.service.web.pages import forms
 
 RUN = {
@@ -61,10 +61,42 @@ def test_a_wrong_field_is_named(changes, said):
 def test_a_form_that_is_shown_again_holds_what_was_sent():
     values = forms.run_values(sent(cpus="many", label="<b>"))
     assert (values["cpus"], values["label"], values["seed"]) == ("many", "<b>", "3")
-    night = forms.night_values(sent(name="x y", extract=["text", "audio"], update="yes"))
+    night = forms.trigger_values(sent(name="x y", extract=["text", "audio"], update="yes"))
     assert (night["name"], night["extract"], night["update"]) == ("x y", ("text", "audio"), True)
     assert forms.night_values(sent())["update"] is False
     assert forms.night_values()["update"] is True
+
+
+def test_stores_are_chosen_by_their_modality():
+    chosen = {"store-text": "0d" * 32, "version-text": "3", "store-audio": "1e" * 32}
+    stores = forms.run_spec(sent(**chosen)).stores
+    assert [(one.modality.value, one.fingerprint, one.version) for one in stores] == [
+        ("text", "0d" * 32, 3),
+        ("audio", "1e" * 32, None),
+    ]
+    assert forms.night_spec(sent(**chosen)).stores == stores
+    assert forms.run_values(sent(**chosen))["version-text"] == "3"
+    with pytest.raises(ConfigError, match="version-text: expected no version of a store that is"):
+        forms.run_spec(sent(**{"version-text": "3"}))
+    with pytest.raises(ConfigError, match="version-text: expected a whole number, found new"):
+        forms.run_spec(sent(**chosen | {"version-text": "new"}))
+    with pytest.raises(ConfigError, match="stores"):
+        forms.run_spec(sent(**{"store-text": "../../etc"}))
+
+
+def test_a_night():
+    night = forms.night_spec(sent(update="yes", extract=["text"], margin="0.01", cold_margin="0.2"))
+    assert (night.update, [one.value for one in night.extract]) == (True, ["text"])
+    assert (night.gate.margin, night.gate.cold_margin) == (0.01, 0.2)
+    fields = {name: [str(value)] for name, value in forms.night_values().items() if value != ()}
+    assert forms.night_spec(fields | {"dataset": ["shop"]}) == NightSpec(dataset="shop")
+
+
+def test_a_history_is_one_item_a_line():
+    wish = forms.wish(" i 1 \r\n\n i2\n", 5, "none")
+    assert wish.request() == {"history": ["i 1", "i2"], "top": 5, "mask_history": "none"}
+    with pytest.raises(ConfigError, match="history"):
+        forms.wish("\n".join(map(str, range(1001))), 5, "all")
 
 
 TRIGGER = {

@@ -1,12 +1,14 @@
 """The addresses of the dashboard, on a service that runs."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from crossan.train.service.queue.rows import State, get_run
 from crossan.train.service.web.table import RouteTable
-from support.dashboard import HOSTILE
+from support.dashboard import ANSWER, HOSTILE
+from support.nightly import identity_of, write_store_versions
 from support.page_rules import DashboardPage, broken_rules
 from support.registered import registered
 from support.started import wait_until
@@ -23,7 +25,9 @@ PAGES = [
     "/runs",
     "/runs/new",
     "/nights",
+    "/nights/new",
     "/models",
+    "/recommend",
     "/triggers",
     "/triggers/new",
     "/stores",
@@ -48,12 +52,12 @@ def ended(door, run_id):
 
 
 @pytest.mark.parametrize("role", ["read", "submit", "admin"])
-def test_every_page_of_a_service_without_anything_keeps_the_rules(door, role):
-    client = browse(door, role)
+def test_every_page_of_a_service_without_anything_keeps_the_rules(shared_door, role):
+    client = browse(shared_door, role)
     for path in PAGES:
         answer = client.get(path)
         if answer.status_code == 403:
-            assert path in {"/runs/new", "/triggers/new"}
+            assert path in {"/runs/new", "/nights/new", "/triggers/new"}
             assert role != "admin"
             continue
         assert answer.status_code == 200, path
@@ -107,14 +111,16 @@ def test_the_form_of_a_run_queues_it_once(door):
         ({"cpus": "many"}, "cpus: expected a whole number"),
     ],
 )
-def test_a_form_with_a_mistake_is_shown_again_with_what_was_sent(door, changes, said):
-    answer = browse(door).post("/runs", data=FORM | {"key": "k", "label": HOSTILE[4]} | changes)
+def test_a_form_with_a_mistake_is_shown_again_with_what_was_sent(shared_door, changes, said):
+    answer = browse(shared_door).post(
+        "/runs", data=FORM | {"key": "k", "label": HOSTILE[4]} | changes
+    )
     assert answer.status_code == 422
     page = DashboardPage(answer.text)
     assert said in page.words()
     assert broken_rules(answer.text) == []
     assert HOSTILE[4] in [one.get("value") for one in page.all("input")]
-    assert door.service.scheduler.counts().runs[State.QUEUED] == 0
+    assert shared_door.service.scheduler.counts().runs[State.QUEUED] == 0
 
 
 def test_cancelling_a_run_ends_it(door):
@@ -165,6 +171,9 @@ def test_promoting_asks_first_and_refuses_what_has_moved_meanwhile(door, tmp_pat
     assert broken_rules(late.text) == []
     assert door.service.registry.alias("production").version == versions[0]
 
+    again = client.get(f"/models/{versions[0]}/promote").headers["location"]
+    assert "in production already" in DashboardPage(client.get(again).text).words()
+
     client.post(f"/models/{versions[1]}/promote", data={"expected_revision": "1"})
     page = DashboardPage(client.get("/models").text)
     assert broken_rules(page.content) == []
@@ -189,7 +198,7 @@ def test_a_trigger_is_added_run_and_removed(door):
     assert again.status_code == 409
     assert broken_rules(again.text) == []
     page = DashboardPage(client.get("/triggers").text)
-    assert "At 30 2 29 2 * (UTC) begins a night on shop" in page.words()
+    assert "Begins a night on shop at 30 2 29 2 * (UTC)" in page.words()
     assert broken_rules(page.content) == []
     begun = client.post("/triggers/nightly/run").headers["location"]
     assert re.fullmatch(r"/nights/\d+\?done=begun", begun)
@@ -201,6 +210,71 @@ def test_a_trigger_is_added_run_and_removed(door):
     assert broken_rules(client.get("/triggers/nightly/remove").text) == []
     assert client.post("/triggers/nightly/remove").headers["location"] == "/triggers?done=removed"
     assert "No trigger yet" in client.get("/triggers").text
+
+
+def test_the_form_of_a_night_begins_it(door):
+    client = browse(door)
+    assert broken_rules(client.get("/nights/new").text) == []
+    night = NIGHT | {"cold_margin": "0.1", "label": "sleep 600"}
+    wrong = client.post("/nights", data=night | {"dataset": "nowhere", "label": HOSTILE[4]})
+    assert wrong.status_code == 422
+    assert "no dataset folder of this name" in DashboardPage(wrong.text).words()
+    assert broken_rules(wrong.text) == []
+
+    begun = client.post("/nights", data=night).headers["location"]
+    assert begun == "/nights/1?done=begun"
+    assert "begun by admin" in DashboardPage(client.get(begun).text).words()
+    overview = DashboardPage(client.get("/").text).words()
+    assert "Night under way" in overview
+    assert "Step 1 of" in overview
+    client.post("/nights/1/cancel")
+
+
+def test_a_form_offers_the_stores_and_queues_what_was_chosen(door):
+    cache = Path(door.service.settings.cache)
+    write_store_versions(cache, 2)
+    fingerprint = identity_of().fingerprint
+    client = browse(door)
+    page = DashboardPage(client.get("/runs/new").text)
+    assert fingerprint in [one["value"] for one in page.all("option")]
+    assert "newest version 2" in page.words()
+    model = 'model.kind = "frozen"\ndata.modality = ["text"]'
+    chosen = {"settings": model, "store-text": fingerprint, "version-text": "1", "key": "k"}
+    address = client.post("/runs", data=FORM | chosen).headers["location"]
+    run_id = int(re.fullmatch(r"/runs/(\d+)\?done=queued", address)[1])
+    assert ended(door, run_id).spec["stores"] == [
+        {"modality": "text", "fingerprint": fingerprint, "version": 1}
+    ]
+    late = client.post("/runs", data=FORM | chosen | {"version-text": "9", "key": "l"})
+    assert late.status_code == 422
+    assert "expected version 9 of the text store" in DashboardPage(late.text).words()
+    assert 'value="9"' in late.text
+
+
+def test_recommendations_are_tried_and_refusals_are_shown_with_the_form(door, monkeypatch):
+    client = browse(door, "read")
+    nobody = client.get("/recommend?user=u1")
+    assert nobody.status_code == 503
+    assert "no model is in production" in DashboardPage(nobody.text).words()
+    assert broken_rules(nobody.text) == []
+    both = client.get("/recommend?user=u1&history=i1")
+    assert both.status_code == 422
+    assert "expected a user or a history, found both" in DashboardPage(both.text).words()
+
+    asked = []
+    monkeypatch.setattr(
+        door.service.serving, "ask", lambda request: asked.append(request) or ANSWER
+    )
+    page = client.get("/recommend", params={"user": HOSTILE[0], "top": 5})
+    assert broken_rules(page.text) == []
+    words = DashboardPage(page.text).words()
+    assert HOSTILE[0] in words
+    assert "Tide & anchor" in words
+    client.get("/recommend", params={"history": "i1\ni2", "mask_history": "none"})
+    assert asked == [
+        {"user": HOSTILE[0], "top": 5, "mask_history": "all"},
+        {"history": ["i1", "i2"], "top": 10, "mask_history": "none"},
+    ]
 
 
 def test_a_form_of_another_site_is_refused(door):

@@ -73,5 +73,5 @@ def test_nested_settings_become_pairs_without_what_is_empty():
         ("lr", "0.001"),
         ("update", "yes"),
         ("extract", "text, image"),
-        ("stores", "modality=text"),
+        ("stores.modality", "text"),
     ]

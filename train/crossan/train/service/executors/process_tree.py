@@ -42,14 +42,12 @@ class Memory:
         self._strangers &= processes
         family = _descendants(processes - self._strangers)
         self._strangers = processes - set(family)
-        held = [_kilobytes(process, "status", _HELD) for process in family]
-        if sum(held) * 1024 > limit:
-            # One that has ended meanwhile, or may not be looked into, counts as before.
-            shares = [_kilobytes(process, "smaps_rollup", _SHARES) for process in family]
-            held = [
-                min(one, share) if share else one for one, share in zip(held, shares, strict=True)
-            ]
-        return sum(held) * 1024
+        held = sum(_kilobytes(process, "status", _HELD) for process in family) * 1024
+        if held <= limit:
+            return held
+        # What one that ends meanwhile shared falls to those that are counted behind it, so that it
+        # counts more than once: of two counts the smaller one is true.
+        return 1024 * min(_divided(family), _divided(family))
 
 
 def descendants() -> dict[int, int]:
@@ -89,6 +87,16 @@ def _descendants(processes: set[int]) -> dict[int, int]:
         family |= children
         is_growing = bool(children)
     return {process: starts[process] for process in family - {os.getpid()}}
+
+
+def _divided(family: dict[int, int]) -> int:
+    """Return the kilobytes that processes hold, shared pages divided among those that share them."""
+    shares = 0
+    for process in family:
+        share = _kilobytes(process, "smaps_rollup", _SHARES)
+        # Some may not be looked into. One that has ended holds nothing.
+        shares += share or _kilobytes(process, "status", _HELD)
+    return shares
 
 
 def _kilobytes(process: int, file: str, names: tuple[str, ...]) -> int:

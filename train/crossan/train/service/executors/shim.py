@@ -217,15 +217,27 @@ class Shim:
 
 def _start(argv: list[str], output: int) -> int:
     """Start the program in the environment of this process, and return its process id."""
-    process = os.fork()
-    if process:
+    # Before the program has begun, this script's handler would take SIGTERM, and lose it.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        process = os.fork()
+        if process == 0:
+            _become(argv, output, mask)
         return process
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _become(argv: list[str], output: int, mask: set[int | signal.Signals]) -> None:
+    """Be the program, and never come back."""
     try:
         os.setsid()  # a program that signals its process group means its own processes
         # Python ignores some signals, and a program would go on to ignore them.
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -182,7 +182,7 @@ def open_answering(path: Path, state: str) -> Answering:
         histories=Histories(
             inputs.dataset.interactions(),
             item_ids,
-            None if data.parted_by.is_random else data.max_items,
+            data.max_items if data.parted_by.is_by_time else None,
         ),
         scores=scores_of(run.model, run.features, data.input_length),
         state=state,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from crossan.train.service.queue.rows import State, Step
 from crossan.train.service.server import Service
 from crossan.train.service.web.following import Event, QueueWatch
+from crossan.train.service.web.slices import CURVE_FILE
 
 __all__ = ["ServiceWatch"]
 
@@ -18,7 +21,7 @@ _Subject = tuple[str, str]
 
 
 class ServiceWatch:
-    """Looks at runs, nights, triggers and aliases, and at the model that answers.
+    """Looks at runs, nights, triggers, aliases, epochs, and at the model that answers.
 
     Parameters
     ----------
@@ -48,10 +51,33 @@ class ServiceWatch:
         return [*runs, *changed, *removed]
 
     def _states(self) -> dict[_Subject, Mapping[str, Any]]:
-        states = self._service.database.read(_states_in)
+        states, training = self._service.database.read(
+            lambda connection: (_states_in(connection), _training(connection))
+        )
+        for run_id in training:
+            curve = self._service.folder.output(run_id) / CURVE_FILE
+            if size := _size(curve):
+                states["epoch", str(run_id)] = {"run": run_id, "bytes": size}
         serving = self._service.serving
         states["answering", ""] = {"version": serving.loaded(), "problem": serving.problem()}
         return states
+
+
+def _training(connection: sqlite3.Connection) -> list[int]:
+    """Return the trainings that go on."""
+    rows = connection.execute(
+        "SELECT id FROM runs WHERE state = ? AND step IN (?, ?)",
+        (State.RUNNING, Step.TRAIN, Step.REFIT),
+    )
+    return [row["id"] for row in rows]
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a curve, 0 before its first epoch."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _states_in(connection: sqlite3.Connection) -> dict[_Subject, Mapping[str, Any]]:

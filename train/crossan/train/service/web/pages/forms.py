@@ -9,22 +9,27 @@ from urllib.parse import parse_qs
 from pydantic import ValidationError
 
 from crossan.cache_schema.errors import ConfigError
+from crossan.cache_schema.modality import Modality
 from crossan.common.config.sources import parse_toml
 from crossan.train.service.specs import NightSpec, RunSpec, TriggerSpec
 from crossan.train.service.web.problems import first_problem
+from crossan.train.service.web.routes.recommend import Wish
 
 __all__ = [
     "Fields",
     "first",
+    "night_spec",
     "night_values",
     "parsed_form",
     "run_spec",
     "run_values",
     "trigger_spec",
+    "trigger_values",
     "whole_number",
+    "wish",
 ]
 
-SpecT = TypeVar("SpecT", RunSpec, TriggerSpec)
+SpecT = TypeVar("SpecT", RunSpec, NightSpec, TriggerSpec, Wish)
 NumberT = TypeVar("NumberT", int, float)
 Fields = Mapping[str, Sequence[str]]
 """The values of each field, in the order in which they were sent."""
@@ -32,7 +37,8 @@ Fields = Mapping[str, Sequence[str]]
 _MOST_FIELDS = 200
 _WHOLE_LIMITS = ("cpus", "gpus")
 _LIMITS = (*_WHOLE_LIMITS, "memory_gib", "hours", "silent_minutes")
-_TRIGGER_TEXTS = ("name", "kind", "cron", "timezone", "modality")
+_TRIGGER_TEXTS = ("name", "kind", "cron", "timezone", "modality", "grown_by")
+_MARGINS = ("margin", "cold_margin")
 
 
 def parsed_form(body: bytes) -> dict[str, list[str]]:
@@ -79,6 +85,17 @@ def run_spec(fields: Fields) -> RunSpec:
     return _validated(RunSpec, _run_tree(fields))
 
 
+def night_spec(fields: Fields) -> NightSpec:
+    """Return the night that a form asks for.
+
+    Raises
+    ------
+    ConfigError
+        A field is missing or has a value that it cannot take.
+    """
+    return _validated(NightSpec, _night_tree(fields))
+
+
 def trigger_spec(fields: Fields) -> TriggerSpec:
     """Return the trigger that a form asks for.
 
@@ -89,18 +106,26 @@ def trigger_spec(fields: Fields) -> TriggerSpec:
     ConfigError
         A field is missing or has a value that it cannot take.
     """
-    night = _run_tree(fields) | {
-        "update": bool(fields.get("update")),
-        "extract": list(fields.get("extract", ())),
-        "gate": {"margin": _number(fields, "margin", float)},
-    }
     kind = first(fields, "kind")
     read = {"cron": ("cron", "timezone"), "store": ("modality",), "log": ()}.get(kind, ())
-    tree: dict[str, Any] = {"name": first(fields, "name"), "kind": kind, "night": night}
+    tree: dict[str, Any] = {"name": first(fields, "name"), "kind": kind}
+    tree |= {"night": _night_tree(fields)}
     tree |= {name: value for name in read if (value := first(fields, name))}
     if kind == "log" and first(fields, "grown_by"):
         tree["grown_by"] = _number(fields, "grown_by", int)
     return _validated(TriggerSpec, tree)
+
+
+def wish(history: str, top: int, mask_history: str) -> Wish:
+    """Return what somebody has had, from a field that holds one item id a line, the oldest first.
+
+    Raises
+    ------
+    ConfigError
+        There are none, or too many.
+    """
+    items = [line.strip() for line in history.splitlines() if line.strip()]
+    return _validated(Wish, {"history": items, "top": top, "mask_history": mask_history})
 
 
 def run_values(fields: Fields | None = None) -> dict[str, str]:
@@ -111,36 +136,34 @@ def run_values(fields: Fields | None = None) -> dict[str, str]:
     fields
         As they were sent, for a form that is shown again; by default those of a fresh one.
     """
-    values = _defaults(RunSpec(dataset="any"))
-    if fields is not None:
-        values |= {name: _text(fields, name) for name in values if name in fields}
-    return values
+    return _shown_again(_defaults(RunSpec(dataset="any")), fields)
 
 
 def night_values(fields: Fields | None = None) -> dict[str, Any]:
-    """Return what the fields of the form of a trigger hold; ``fields`` as for `run_values`."""
+    """Return what the fields of the form of a night hold; ``fields`` as for `run_values`."""
     fresh = NightSpec(dataset="any")
-    values: dict[str, Any] = _defaults(fresh) | {
-        "name": "",
-        "kind": "cron",
-        "cron": "30 2 * * *",
-        "timezone": "UTC",
-        "modality": "",
-        "grown_by": "",
-        "margin": f"{fresh.gate.margin:g}",
-        "update": fresh.update,
-        "extract": (),
-    }
-    if fields is not None:
-        sent = (*_defaults(fresh), *_TRIGGER_TEXTS, "grown_by", "margin")
-        values |= {name: _text(fields, name) for name in sent if name in fields}
-        # A browser sends nothing for a box without a tick.
-        values |= {"update": "update" in fields, "extract": tuple(fields.get("extract", ()))}
-    return values
+    margins = {name: f"{getattr(fresh.gate, name):g}" for name in _MARGINS}
+    values: dict[str, Any] = _shown_again(_defaults(fresh) | margins, fields)
+    if fields is None:
+        return values | {"update": fresh.update, "extract": ()}
+    # A browser sends nothing for a box without a tick.
+    return values | {"update": "update" in fields, "extract": tuple(fields.get("extract", ()))}
 
 
-def _text(fields: Fields, name: str) -> str:
-    return fields[name][0]
+def trigger_values(fields: Fields | None = None) -> dict[str, Any]:
+    """Return what the fields of the form of a trigger hold; ``fields`` as for `run_values`."""
+    fresh = dict.fromkeys(_TRIGGER_TEXTS, "")
+    fresh |= {"kind": "cron", "cron": "30 2 * * *", "timezone": "UTC"}
+    return night_values(fields) | _shown_again(fresh, fields)
+
+
+def _shown_again(values: dict[str, str], fields: Fields | None) -> dict[str, str]:
+    """Return values with those of them that were sent in their place."""
+    return (
+        values
+        if fields is None
+        else values | {name: fields[name][0] for name in values if name in fields}
+    )
 
 
 def _defaults(spec: RunSpec) -> dict[str, str]:
@@ -154,6 +177,7 @@ def _defaults(spec: RunSpec) -> dict[str, str]:
         "refit": spec.refit,
         "label": "",
         **limits,
+        **{f"{name}-{modality}": "" for modality in Modality for name in ("store", "version")},
     }
 
 
@@ -162,6 +186,7 @@ def _run_tree(fields: Fields) -> dict[str, Any]:
         "dataset": first(fields, "dataset"),
         "recipe": first(fields, "recipe") or None,
         "settings": _settings(first(fields, "settings")),
+        "stores": _stores(fields),
         "seed": _number(fields, "seed", int),
         "init": first(fields, "init"),
         "refit": first(fields, "refit"),
@@ -170,6 +195,32 @@ def _run_tree(fields: Fields) -> dict[str, Any]:
         },
         "label": first(fields, "label"),
     }
+
+
+def _night_tree(fields: Fields) -> dict[str, Any]:
+    return _run_tree(fields) | {
+        "update": bool(fields.get("update")),
+        "extract": list(fields.get("extract", ())),
+        "gate": {name: _number(fields, name, float) for name in _MARGINS if name in fields},
+    }
+
+
+def _stores(fields: Fields) -> list[dict[str, Any]]:
+    """Return the stores that were chosen, at their newest versions where none was given."""
+    choices: list[dict[str, Any]] = []
+    for modality in Modality:
+        fingerprint, version = (first(fields, f"{one}-{modality}") for one in ("store", "version"))
+        if fingerprint:
+            number = _number(fields, f"version-{modality}", int) if version else None
+            choice = {"modality": modality, "fingerprint": fingerprint, "version": number}
+            choices.append(choice)
+        elif version:
+            raise ConfigError(
+                f"version-{modality}: expected no version of a store that is not chosen,"
+                f" found {version[:40]}",
+                remedy=f"Choose the {modality} store, or leave its version empty",
+            )
+    return choices
 
 
 def _settings(text: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from crossan.cache_schema.errors import UsageError
@@ -28,12 +29,14 @@ def add_model_forms(routes: APIRouter, service: Service) -> None:
 
     @routes.get("/models/{version:int}/promote")
     @requires(Role.ADMIN)
-    def ask_to_promote(request: Request, caller: Caller, version: RunId) -> str:
-        """Ask whether a version is to be promoted."""
+    def ask_to_promote(request: Request, caller: Caller, version: RunId) -> Response:
+        """Ask whether a version is to be promoted, unless it is in production."""
         model, alias = service.registry.get(version), service.registry.alias(PRODUCTION)
+        if alias is not None and alias.version == version:
+            return redirected(f"/models/{version}", "in-production")
         current = None if alias is None else service.registry.get(alias.version)
         view = viewed(request, caller, service.clock(), "/models")
-        return promote_page(view, model, alias, current)
+        return HTMLResponse(promote_page(view, model, alias, current))
 
     @routes.post("/models/{version:int}/promote")
     @requires(Role.ADMIN)

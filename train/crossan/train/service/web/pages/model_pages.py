@@ -8,6 +8,7 @@ from typing import Any
 from crossan.train.service.registry import Alias, Model, Move
 from crossan.train.service.specs import PRODUCTION
 from crossan.train.service.web.pages.figures import figure_table, headline
+from crossan.train.service.web.pages.recommend_page import TOPS
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.words import flat
 
@@ -54,6 +55,7 @@ def models_page(
         aliases=list(aliases.values()),
         moves=moves,
         last=last,
+        tops=TOPS,
     )
 
 
@@ -84,8 +86,7 @@ def model_page(
         aliases=_aliases_of(model.version, aliases),
         moves=moves,
         figures=figure_table(model.card.get("figures", {})),
-        trained_on=_trained_on(model.card),
-        is_refitted=bool(model.card.get("served", {}).get("is_refitted")),
+        weights=_weights_of(model.card),
         card=flat(card),
         files=flat(model.card.get("sha256", {})),
     )
@@ -167,6 +168,25 @@ def _aliases_of(version: int, aliases: Mapping[str, Alias]) -> list[str]:
 def _trained_on(card: Mapping[str, Any]) -> str:
     """Return what the served weights were trained on, in words."""
     return str(card.get("served", {}).get("trained_on", "unknown"))
+
+
+def _weights_of(card: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the weights of a version: those that were judged, and those that answer."""
+    judged = {
+        "name": "Judged",
+        "trained_on": "training items alone",
+        "purpose": "measuring, and the gate",
+        "figures": "those below",
+    }
+    if not card.get("served", {}).get("is_refitted"):
+        return [judged | {"name": "Judged and served", "purpose": "measuring, and answering"}]
+    served = {
+        "name": "Served",
+        "trained_on": _trained_on(card),
+        "purpose": "answering",
+        "figures": "none: they have seen the items that figures are taken on",
+    }
+    return [judged, served]
 
 
 def _side_by_side(

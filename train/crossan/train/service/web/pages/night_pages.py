@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from crossan.train.service.nights.rows import NightRow
 from crossan.train.service.queue.rows import RunRow, Step
 from crossan.train.service.web.pages.figures import verdict_of
+from crossan.train.service.web.pages.overview import RunningRun
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.words import flat
 
@@ -28,7 +29,9 @@ def nights_page(view: View, nights: Sequence[NightRow], last: int | None) -> str
     return view.render("nights", nights=nights, last=last)
 
 
-def night_page(view: View, night: NightRow, steps: Sequence[RunRow]) -> str:
+def night_page(
+    view: View, night: NightRow, steps: Sequence[RunRow], running: Sequence[RunningRun] = ()
+) -> str:
     """Return the page of a night.
 
     Parameters
@@ -39,12 +42,15 @@ def night_page(view: View, night: NightRow, steps: Sequence[RunRow]) -> str:
         Its row.
     steps
         Its runs, in the order in which they run.
+    running
+        Those of them that go on.
     """
     gate = next((run for run in steps if run.step is Step.GATE), None)
     return view.render(
         "night",
         night=night,
         steps=steps,
+        running=running,
         verdict=None if gate is None else verdict_of(gate.result),
         unjudged="" if gate is None else gate.reason,
         spec=flat(night.spec),

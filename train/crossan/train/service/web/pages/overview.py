@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from crossan.train.service.nights.rows import NightRow, TriggerRow
-from crossan.train.service.queue.rows import RunRow
+from crossan.train.service.queue.rows import ENDED, RunRow, State
 from crossan.train.service.queue.slots import Usage
 from crossan.train.service.registry import Alias, Model
 from crossan.train.service.web.pages.figures import headline
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.traces import Progress
+from crossan.train.service.web.pages.words import length
 
 __all__ = ["Overview", "Production", "RunningRun", "Slot", "overview_page", "slots_of"]
 
@@ -69,10 +70,13 @@ class Overview:
     """Queued runs and those that wait for another, the next one first."""
     ended: Sequence[RunRow] = ()
     nights: Sequence[NightRow] = ()
+    """The newest first."""
     triggers: Sequence[TriggerRow] = ()
     production: Production | None = None
     others_waiting: int = field(default=0)
     """Runs that wait beside those of ``waiting``."""
+    steps: Sequence[RunRow] = ()
+    """Runs of the newest night, in the order in which they run."""
 
 
 def overview_page(view: View, overview: Overview) -> str:
@@ -80,9 +84,12 @@ def overview_page(view: View, overview: Overview) -> str:
     timed = [one for one in overview.triggers if one.next_time is not None]
     upcoming = min(timed, key=lambda one: one.next_time or 0.0, default=None)
     shown = list(overview.waiting)[:_MOST_WAITING]
+    latest = next(iter(overview.nights), None)
     return view.render(
         "overview",
         production=overview.production,
+        latest=latest,
+        under_way=_under_way(overview.steps, view.now),
         slots=overview.slots,
         upcoming=upcoming,
         running=overview.running,
@@ -91,6 +98,18 @@ def overview_page(view: View, overview: Overview) -> str:
         nights=overview.nights,
         ended=overview.ended,
     )
+
+
+def _under_way(steps: Sequence[RunRow], now: float) -> str:
+    """Return how far a night has come, empty where all its steps have ended."""
+    position = next((at for at, run in enumerate(steps, 1) if run.state not in ENDED), None)
+    if position is None:
+        return ""
+    run = steps[position - 1]
+    step = f"Step {position} of {len(steps)}, {run.step}"
+    if run.state in (State.RUNNING, State.STOPPING) and run.started is not None:
+        return f"{step}, {run.state} for {length(now - run.started)}"
+    return f"{step}, waits for its turn"
 
 
 def slots_of(used: Usage, total: Usage) -> list[Slot]:

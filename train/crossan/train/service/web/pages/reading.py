@@ -33,10 +33,13 @@ __all__ = [
     "overview_of",
     "production_of",
     "run_details",
+    "running_of",
+    "steps_of",
 ]
 
 _LOG_LINES = 60
 _ENDED_SHOWN, _NIGHTS_SHOWN, _LATEST = 6, 7, 60
+_STEPS = 100
 
 
 def overview_of(service: Service) -> Overview:
@@ -49,12 +52,14 @@ def overview_of(service: Service) -> Overview:
         latest = list_runs(connection, limit=_LATEST)
         ended = [run for run in latest if run.ended is not None]
         ended.sort(key=lambda run: run.ended or 0.0, reverse=True)
+        nights = list_nights(connection, limit=_NIGHTS_SHOWN)
         return Overview(
             slots=slots_of(counts.used, counts.total),
-            running=[_running(service, run) for run in running],
+            running=running_of(service, running),
             waiting=waiting,
             ended=ended[:_ENDED_SHOWN],
-            nights=list_nights(connection, limit=_NIGHTS_SHOWN),
+            nights=nights,
+            steps=steps_of(connection, nights[0].id) if nights else (),
             triggers=list_triggers(connection),
         )
 
@@ -90,6 +95,12 @@ def last_nights(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[
     return {number: get_night(connection, number) for number in numbers}
 
 
+def steps_of(connection: sqlite3.Connection, night_id: int) -> list[RunRow]:
+    """Return the runs of a night, in the order in which they run."""
+    runs = list_runs(connection, night_id=night_id, limit=_STEPS)
+    return sorted(runs, key=lambda run: run.id)
+
+
 def finished_trainings(connection: sqlite3.Connection, limit: int = 100) -> list[RunRow]:
     """Return trainings that succeeded, the newest first.
 
@@ -117,6 +128,11 @@ def all_moves(service: Service, limit: int = 50) -> list[Move]:
 def _in_state(connection: sqlite3.Connection, *states: State) -> list[RunRow]:
     runs = [run for state in states for run in list_runs(connection, state=state, limit=500)]
     return sorted(runs, key=lambda run: run.id)
+
+
+def running_of(service: Service, runs: Sequence[RunRow]) -> list[RunningRun]:
+    """Return those of some runs that go on, each with how far it has come."""
+    return [_running(service, run) for run in runs if run.state in (State.RUNNING, State.STOPPING)]
 
 
 def _running(service: Service, run: RunRow) -> RunningRun:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crossan.train.service.web.callers import Identity
 from crossan.train.service.web.pages import words
+from crossan.train.service.web.pages.outcomes import outcome_of
 from crossan.train.service.web.roles import Role
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ NOTICES = {
     "added": "The trigger is added.",
     "removed": "The trigger is removed.",
     "begun": "The night has begun.",
+    "in-production": "This model is in production already.",
 }
 """What a page says after something was done, by the word that its address ends with."""
 
@@ -121,19 +124,29 @@ def _signed(value: float | None) -> str:
     return f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
 
 
+def _address(subject: str) -> str:
+    """Return the address of what an audit line is about, empty where it has no page."""
+    named = _SUBJECT.fullmatch(subject)
+    return f"/{named[1]}s/{named[2]}" if named else ""
+
+
 def _word(state: str) -> str:
     """Return a state as one word, for a style sheet."""
     return state.replace(" ", "-")
 
 
+_SUBJECT = re.compile(r"(model|night|run) ([1-9][0-9]{0,17})")
 _FILTERS: Mapping[str, Any] = {
+    "address": _address,
     "ago": words.ago,
     "exact": words.exact,
     "figure": partial(words.figure, otherwise=_DASH),
     "flat": words.flat,
     "iso": words.iso,
     "length_of": words.length,
+    "outcome": outcome_of,
     "signed": _signed,
     "size": words.size,
+    "stamp": words.stamp,
     "word": _word,
 }

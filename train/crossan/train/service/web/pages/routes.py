@@ -25,6 +25,7 @@ from crossan.train.service.web.pages.model_pages import model_page, models_page
 from crossan.train.service.web.pages.night_forms import add_night_forms
 from crossan.train.service.web.pages.night_pages import night_page, nights_page
 from crossan.train.service.web.pages.overview import overview_page
+from crossan.train.service.web.pages.recommend_page import add_recommend_page
 from crossan.train.service.web.pages.run_forms import add_run_forms
 from crossan.train.service.web.pages.run_pages import run_page, runs_page
 from crossan.train.service.web.pages.store_pages import stores_page
@@ -36,7 +37,6 @@ from crossan.train.service.web.routes.runs import RunId
 __all__ = ["router"]
 
 _PAGE_ROWS = 50
-_STEPS = 100
 _STATIC = {
     "style.css": "text/css; charset=utf-8",
     "live.js": "text/javascript; charset=utf-8",
@@ -55,7 +55,7 @@ def router(service: Service) -> APIRouter:
     )
     for add in (
         _add_queue, _add_comparison, _add_nights, _add_models,
-        add_run_forms, add_model_forms, add_night_forms,
+        add_run_forms, add_model_forms, add_night_forms, add_recommend_page,
     ):  # fmt: skip
         add(routes, service)
 
@@ -149,11 +149,11 @@ def _add_nights(routes: APIRouter, service: Service) -> None:
         night, steps = service.database.read(
             lambda connection: (
                 get_night(connection, night_id),
-                list_runs(connection, night_id=night_id, limit=_STEPS),
+                reading.steps_of(connection, night_id),
             )
         )
         view = viewed(request, caller, service.clock(), "/nights")
-        return night_page(view, night, sorted(steps, key=lambda run: run.id))
+        return night_page(view, night, steps, reading.running_of(service, steps))
 
     @routes.get("/triggers")
     @requires(Role.READ)

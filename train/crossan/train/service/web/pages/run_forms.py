@@ -9,17 +9,17 @@ from fastapi.responses import HTMLResponse
 from starlette.concurrency import run_in_threadpool
 
 from crossan.cache_schema.errors import CrossanError
-from crossan.train.service.nights.datasets import dataset_names
 from crossan.train.service.queue.rows import State
 from crossan.train.service.server import Service
 from crossan.train.service.web.callers import Caller, Identity
 from crossan.train.service.web.errors import status_of
 from crossan.train.service.web.pages import forms
 from crossan.train.service.web.pages.answers import redirected, viewed
+from crossan.train.service.web.pages.choices import spec_choices
 from crossan.train.service.web.roles import Role, requires
 from crossan.train.service.web.routes.runs import RunId, submit_run
 
-__all__ = ["add_run_forms", "dataset_choices"]
+__all__ = ["add_run_forms"]
 
 
 def add_run_forms(routes: APIRouter, service: Service) -> None:
@@ -66,11 +66,4 @@ def _run_form(
     error: CrossanError | None = None,
 ) -> str:
     view = viewed(request, caller, service.clock(), "/runs")
-    return view.render(
-        "new_run", values=values, datasets=dataset_choices(service), key=key, error=error
-    )
-
-
-def dataset_choices(service: Service) -> list[tuple[str, str]]:
-    """Return the datasets that a form offers, each with its text."""
-    return [(name, name) for name in dataset_names(service.settings)]
+    return view.render("new_run", values=values, key=key, error=error, **spec_choices(service))

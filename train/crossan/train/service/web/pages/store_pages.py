@@ -40,12 +40,11 @@ class StoreRow:
         return ", ".join(str(one) for one in layers)
 
     @property
-    def licences(self) -> str:
+    def licences(self) -> list[tuple[str, str]]:
         """Return the licences of what went into it, each with its source."""
         health = self.store.health
-        if health is None:
-            return ""
-        return ", ".join(f"{name}: {value or 'unknown'}" for name, value in health.licences.items())
+        licences = {} if health is None else health.licences
+        return [(name, value or "unknown") for name, value in licences.items()]
 
 
 def stores_page(view: View, stores: Sequence[StoreView]) -> str:
@@ -57,7 +56,7 @@ def _condition(store: StoreView) -> tuple[str, str]:
     if not store.version:
         return "waiting", "empty"
     if store.health is None:
-        return "waiting", "being looked at"
+        return "waiting", "being checked"
     if store.health.problem is not None:
         return "failed", "unreadable"
     counts = {"missing files": store.health.missing, "quarantined items": store.health.quarantined}

@@ -14,7 +14,7 @@ __all__ = ["remove_page", "triggers_page"]
 _NEXT_WORDS = {
     "cron": "not set yet",
     "store": "when a store changes",
-    "log": "when the log has grown",
+    "log": "when there are enough",
 }
 
 
@@ -53,7 +53,7 @@ def remove_page(view: View, trigger: TriggerRow) -> str:
     return view.render(
         "confirm",
         heading=f"Remove the trigger {trigger.name}?",
-        lines=[f"{rule_of(trigger.spec)} begins no night any more. What its nights did stays."],
+        lines=[f"No night begins {rule_of(trigger.spec)} any more. What its nights did stays."],
         columns=[],
         rows=[],
         action=f"/triggers/{trigger.name}/remove",
@@ -67,6 +67,6 @@ def remove_page(view: View, trigger: TriggerRow) -> str:
 def _did(trigger: TriggerRow, nights: Mapping[int, NightRow]) -> str:
     """Return what a trigger did last: what its night did, else why none began."""
     night = None if trigger.last_night is None else nights.get(trigger.last_night)
-    if night is not None and night.summary:
-        return night.summary
-    return trigger.last_reason
+    if night is None:
+        return trigger.last_reason
+    return night.summary or f"{night.reason}; the night is {night.state}"

@@ -95,7 +95,7 @@ def size(count: float) -> str:
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Return nested settings as pairs of a dotted name and a value in words.
 
-    What is null or empty is left out.
+    What is null or empty is left out. Objects in a list are numbered where there are several.
     """
     pairs: list[tuple[str, str]] = []
     for name, value in values.items():
@@ -104,19 +104,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             continue
         if isinstance(value, Mapping):
             pairs.extend(flat(value, f"{full}."))
+        elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+            numbered = {str(number): one for number, one in enumerate(value, 1)}
+            pairs.extend(flat(value[0] if len(value) == 1 else numbered, f"{full}."))
         elif isinstance(value, list | tuple):
-            pairs.append((full, ", ".join(_in_list(one) for one in value)))
+            pairs.append((full, ", ".join(str(one) for one in value)))
         elif isinstance(value, float):
             pairs.append((full, f"{value:g}"))
         else:
             pairs.append((full, figure(value) if isinstance(value, bool) else str(value)))
     return pairs
-
-
-def _in_list(value: object) -> str:
-    if isinstance(value, Mapping):
-        return " ".join(f"{name}={one}" for name, one in value.items() if one is not None)
-    return str(value)
 
 
 def _rounded(seconds: float) -> str:

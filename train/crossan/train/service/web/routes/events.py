@@ -61,9 +61,10 @@ def router(service: Service) -> APIRouter:
     @requires(Role.READ)
     @lasting
     async def follow_service(request: Request) -> Response:
-        """Send ``run``, ``night``, ``trigger``, ``alias`` or ``answering`` as each changes.
+        """Send ``run``, ``night``, ``trigger``, ``alias``, ``epoch`` or ``answering`` as each changes.
 
-        ``answering`` has the version of the model that answers recommendations.
+        ``epoch`` names a training whose curve has grown, ``answering`` the version of the model
+        that answers recommendations.
         """
         streams: Streams = request.app.state.streams
         streams.require_room()

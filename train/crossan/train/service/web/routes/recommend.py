@@ -14,13 +14,16 @@ from crossan.train.service.server import Service
 from crossan.train.service.web.roles import Role, at_once, requires
 from crossan.train.service.web.views import ERRORS
 
-__all__ = ["RecommendationView", "router"]
+__all__ = ["QUESTIONS", "MaskHistory", "MostItems", "RecommendationView", "Wish", "router"]
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _MOST_ITEMS = 1000
-_QUESTIONS = 8
+QUESTIONS = 8
 """Of one token at once: the recommender answers as many together."""
-_Mask = Literal["all", "none"]
+MostItems = Annotated[int, Query(ge=1, le=_MOST_ITEMS)]
+"""How many items an answer may have."""
+MaskHistory = Literal["all", "none"]
+"""Whether items of the history are left out."""
 
 
 class _View(BaseModel):
@@ -62,8 +65,12 @@ class Wish(Settings):
     top: int = Field(default=10, ge=1, le=_MOST_ITEMS)
     """Items at most."""
 
-    mask_history: _Mask = "all"
+    mask_history: MaskHistory = "all"
     """Whether items of the history are left out."""
+
+    def request(self) -> dict[str, Any]:
+        """Return what the process that answers is asked."""
+        return self.model_dump(mode="json")
 
 
 def router(service: Service) -> APIRouter:
@@ -83,27 +90,22 @@ def router(service: Service) -> APIRouter:
 
     @routes.get("", response_model=RecommendationView)
     @requires(Role.READ)
-    @at_once(_QUESTIONS)
+    @at_once(QUESTIONS)
     def recommend_to_user(
         user: Annotated[_Id, Query(description="A user of the dataset, as it is now.")],
-        top: Annotated[int, Query(ge=1, le=_MOST_ITEMS)] = 10,
-        mask_history: _Mask = "all",
+        top: MostItems = 10,
+        mask_history: MaskHistory = "all",
     ) -> JSONResponse:
         """Return the best items for a user of the dataset, by all that the user has had."""
         return answer({"user": user, "top": top, "mask_history": mask_history})
 
     @routes.post("", response_model=RecommendationView)
     @requires(Role.READ)
-    @at_once(_QUESTIONS)
+    @at_once(QUESTIONS)
     def recommend_after_history(wish: Wish) -> JSONResponse:
         """Return the best items after a history, of whomever it is."""
-        request = {
-            "history": list(wish.history),
-            "top": wish.top,
-            "mask_history": wish.mask_history,
-        }
         try:
-            return answer(request)
+            return answer(wish.request())
         except UsageError as error:
             # What is missing is named by the body, not by the address.
             raise ConfigError(error.message, remedy=error.remedy) from error

@@ -10,7 +10,7 @@
   const SECONDS_BETWEEN_FETCHES = 0.7;
   const SECONDS_UNTIL_WORDS_AGE = 30; // "3 s ago" grows old without any event
   const SECONDS_UNTIL_KNOWN = 2;
-  const KINDS = ["state", "log", "curve", "end", "run", "night", "trigger", "alias", "answering"];
+  const KINDS = ["state", "log", "curve", "end", "run", "night", "trigger", "alias", "epoch", "answering"];
   const status = document.getElementById("live-state");
   let source = null;
   let timer = null;
