@@ -154,8 +154,8 @@ class Bm3(nn.Module):
     def _mask(self, rows: Tensor) -> Tensor:
         """Draw what a second view is multiplied by, the same where a number is there twice."""
         kept = 1 - self._settings.dropout
-        drawn = torch.empty(len(rows), self.nodes.users.shape[1], device=rows.device)
-        return drawn.bernoulli_(kept).div_(kept)[rows]
+        drawn = torch.rand(len(rows), self.nodes.users.shape[1], device=rows.device)
+        return (drawn < kept).index_select(0, rows) * (1 / kept)
 
 
 class _RowsAndNorms(torch.autograd.Function):
@@ -177,7 +177,7 @@ class _RowsAndNorms(torch.autograd.Function):
         ]
         ctx.graph, ctx.hops, ctx.user_count, ctx.vectors = graph, hops, user_count, vectors
         ctx.save_for_backward(rows, *norms)
-        return vectors[rows], norms[0], norms[1]
+        return vectors.index_select(0, rows), norms[0], norms[1]
 
     @staticmethod
     @once_differentiable
