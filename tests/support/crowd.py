@@ -28,17 +28,11 @@ class Crowd:
         )
 
     def report(self):
-        """Wait for the line that the process writes, and return it."""
+        """Wait for the line that the process writes while it goes on, and return it."""
         return json.loads(self._process.stdout.readline())
 
     def end(self):
-        """Have it end, and return the line that it writes."""
-        self._process.stdin.close()
-        report = self.report()
-        self._process.wait(CEILING_S)
-        return report
-
-    def leave(self):
-        """Have it end, where its line was read before."""
-        self._process.stdin.close()
-        self._process.wait(CEILING_S)
+        """Have the process end, and return the last line that it writes, None where it was read."""
+        printed, said = self._process.communicate(timeout=CEILING_S)
+        assert self._process.returncode == 0, said
+        return json.loads(printed) if printed else None

@@ -294,3 +294,17 @@ def test_every_row_is_in_its_part_whatever_the_order_of_the_file(tmp_path, seed)
         }
         digests.append((kept.items.tolist(), kept.parts.tolist()))
     assert digests[0] == digests[1]
+
+
+@pytest.mark.data
+def test_the_real_data_comes_back_with_the_parts_it_left_with(tmp_path, test_data):
+    imported(test_data / "microlens50k", tmp_path / "d", "--format", "microlens")
+    run("export", tmp_path / "d", "--format", "mmrec", "--out", tmp_path / "microlens",
+        "--split", "mmrec-random")  # fmt: skip
+    imported(tmp_path / "microlens", tmp_path / "again")
+    drawn = keep_sequences(open_dataset(tmp_path / "d").interactions(), split=Split("mmrec-random"))
+    fixed = kept_of(tmp_path / "again")
+    assert (len(fixed.user_ids), len(fixed.items)) == (50_000, 359_708)
+    assert len(fixed.test_targets) == 53_004  # as golden/COMMON.md counts
+    for name in ("user_ids", "item_ids", "items", "offsets", "parts"):
+        assert np.array_equal(getattr(fixed, name), getattr(drawn, name)), name

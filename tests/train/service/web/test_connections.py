@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -220,6 +222,18 @@ def test_answers_that_nobody_reads_share_a_bound_and_the_oldest_goes_first():
     huge = Stalled(20 << 20)
     connections.note_unread(huge)
     assert not huge.is_aborted
+
+
+def test_connections_that_the_server_has_yet_to_take_wait(tmp_path):
+    server = ServerProcess(tmp_path)
+    with ExitStack() as opened:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            waiting = [opened.enter_context(connect(server)) for _ in range(100)]
+        finally:
+            os.kill(server.pid, signal.SIGCONT)
+        for connection in waiting:
+            assert health_of(connection, GET + bearer(server) + b"\r\n") == 200
 
 
 def health_of(connection, ask):

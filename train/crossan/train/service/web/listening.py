@@ -31,6 +31,9 @@ from crossan.train.service.web.tokens import Tokens
 __all__ = ["listening_socket", "run_service", "url_of"]
 
 _BACKLOG = 1024
+"""New connections that wait in the system until they are taken."""
+_TAKEN_AT_ONCE = 4
+"""Of those, in one turn of the loop, so that a flood of new ones waits and not those there are."""
 _TICKS_A_LOOK = 10
 """Of uvicorn's loop, ten a second."""
 _LARGEST_HEAD = 16 * 1024
@@ -169,6 +172,7 @@ def _config(guard: Guard, http: HttpSettings, connections: Connections) -> uvico
         interface="asgi3",
         log_config=None,
         access_log=False,
+        backlog=_TAKEN_AT_ONCE,
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=http.idle_seconds,
@@ -192,6 +196,13 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the command, which ends the service, too."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take connections."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio takes its backlog for both, how many wait and how many it takes at once.
+            listener.listen(_BACKLOG)
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end."""
