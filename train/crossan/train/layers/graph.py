@@ -168,7 +168,8 @@ class _MeanOfHopsAt(torch.autograd.Function):
             total = matrix.multiply(total).add_(table)
         ctx.matrix, ctx.hops, ctx.part = matrix, hops, matrix.chosen(rows)
         ctx.save_for_backward(rows)
-        return ctx.part.times(total).add_(table.index_select(0, rows)).div_(hops + 1)
+        last: Tensor = ctx.part.times(total)
+        return last.add_(table.index_select(0, rows)).div_(hops + 1)
 
     @staticmethod
     @once_differentiable
