@@ -53,6 +53,7 @@ INTER = ADAPTERS // 2 + HEADS // 2
 """The tower between them is a third of the same shape."""
 IDS = ITEMS * WIDTH
 NODES = (USERS + ITEMS) * WIDTH
+SQUARE = WIDTH * WIDTH + WIDTH
 LEARNED = sum(ITEMS * dim + dim * WIDTH + WIDTH for dim in DIMS)
 """Of each modality a table that begins as the features, and a projection."""
 
@@ -102,6 +103,18 @@ CASES = {
         (*NARROW, "model.content_width=8"),
     ),
     "freedom": Case(NODES + LEARNED, 0.8, (*NARROW, "model.neighbours=5")),
+    "mgcn": Case(
+        # A gate and a preference of each modality, and one attention.
+        NODES + LEARNED + len(DIMS) * 2 * SQUARE + SQUARE + WIDTH,
+        0.8,
+        (*NARROW, "model.neighbours=5"),
+    ),
+    "mhcr": Case(
+        # Four hyperedges of each modality, one attention and one gate of two layers, all normalised.
+        NODES + LEARNED + sum(DIMS) * 4 + 3 * (SQUARE + 2 * WIDTH) + WIDTH,
+        0.8,
+        (*NARROW, "model.neighbours=5", "model.hyperedges=4"),
+    ),
     "bm3": Case(NODES + LEARNED + WIDTH * WIDTH + WIDTH, 0.8, NARROW),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),

@@ -42,6 +42,8 @@ _BUILDERS = {
     "vbpr": "crossan.train.models.vbpr:build",
     "bm3": "crossan.train.models.bm3:build",
     "freedom": "crossan.train.models.freedom:build",
+    "mgcn": "crossan.train.models.mgcn:build",
+    "mhcr": "crossan.train.models.mhcr:build",
 }
 
 

@@ -23,7 +23,13 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
+from crossan.train.settings.graphs import (
+    Bm3Settings,
+    FreedomSettings,
+    GraphSettings,
+    MgcnSettings,
+    MhcrSettings,
+)
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -65,6 +71,8 @@ __all__ = [
     "InterModalSettings",
     "ItemKnnSettings",
     "MarkovSettings",
+    "MgcnSettings",
+    "MhcrSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",

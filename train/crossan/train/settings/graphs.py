@@ -9,7 +9,15 @@ from pydantic import Field
 
 from crossan.train.settings.triples import TripleSettings
 
-__all__ = ["Bm3Settings", "FreedomSettings", "GraphSettings", "LayerChoice", "Variant"]
+__all__ = [
+    "Bm3Settings",
+    "FreedomSettings",
+    "GraphSettings",
+    "LayerChoice",
+    "MgcnSettings",
+    "MhcrSettings",
+    "Variant",
+]
 
 Variant = Literal["as-published", "as-written"]
 """What a model follows where the code of its authors and their paper differ."""
@@ -94,3 +102,78 @@ class Bm3Settings(GraphSettings):
 
     content_weight: float = Field(default=2.0, ge=0.0)
     """Weight of the losses that bring the features' views together."""
+
+
+class ViewSettings(GraphSettings):
+    """What the kinds have that fuse a view of every modality."""
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {
+        **GraphSettings.run_defaults,
+        "optimiser.lr_decay": 0.96,
+    }
+
+    neighbours: int = Field(default=10, ge=1)
+    """Items that each keeps as alike in a modality, itself among them."""
+
+    item_hops: int = Field(default=1, ge=0)
+    """Hops over the graph of alike items."""
+
+    norm_weight: float = Field(default=1e-4, ge=0)
+    """Weight of the squared lengths of a batch's vectors, half their sum by ``batch_size``."""
+
+    contrast_weight: float = Field(default=0.01, ge=0)
+    """Weight of the contrastive terms between the fused view and the graph of users and items."""
+
+
+class MgcnSettings(ViewSettings):
+    """Multi-view graph convolution, whose items are purified by their content (MGCN)."""
+
+    kind: Literal["mgcn"] = "mgcn"
+
+    variant: Variant = "as-published"
+    """The contrastive terms compare with the vectors of the batch as published, with those of all
+    users or all items as written."""
+
+    hops: int = Field(default=2, ge=0)
+    """Hops over the graph of users and items."""
+
+
+class MhcrSettings(ViewSettings):
+    """MGCN's views beside a hypergraph of each modality, learned with it (MHCR)."""
+
+    kind: Literal["mhcr"] = "mhcr"
+
+    variant: Variant = "as-published"
+    """The score has the last hop over the graph as published, and the fused view of all modalities
+    in its stead as written."""
+
+    hops: int = Field(default=7, ge=0)
+    """Hops over the graph of users and items."""
+
+    hyperedges: int = Field(default=32, ge=1)
+    """Hyperedges of each modality."""
+
+    hyper_rounds: int = Field(default=4, ge=1)
+    """Rounds from the items to the hyperedges and back."""
+
+    hyper_temperature: float = Field(default=0.5, gt=0)
+    """Temperature of the softmax over hyperedges."""
+
+    hyper_dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Share of the ties to hyperedges that a step of training leaves out."""
+
+    hyper_share: float = Field(default=0.05, ge=0)
+    """Length of the hypergraph's part of a vector."""
+
+    output_norm_weight: float = Field(default=0.1, ge=0)
+    """Weight of the norms of both tables of vectors, by the number of items."""
+
+    hyper_weight: float = Field(default=1e-5, ge=0)
+    """Weight of the contrastive terms between the hypergraphs of two modalities."""
+
+    rank_weight: float = Field(default=0.01, ge=0)
+    """Weight of the agreement of sorted coordinates of hypergraph and view."""
+
+    noise_at_evaluation: bool = False
+    """Whether the ties to hyperedges have Gumbel noise outside training too, as the published code
+    has it. It is drawn from ``seed``, once for all users; published, each batch has its own."""
