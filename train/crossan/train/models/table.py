@@ -42,6 +42,8 @@ _BUILDERS = {
     "vbpr": "crossan.train.models.vbpr:build",
     "bm3": "crossan.train.models.bm3:build",
     "freedom": "crossan.train.models.freedom:build",
+    "grcn": "crossan.train.models.grcn:build",
+    "mmgcn": "crossan.train.models.mmgcn:build",
 }
 
 

@@ -23,7 +23,13 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
+from crossan.train.settings.graphs import (
+    Bm3Settings,
+    FreedomSettings,
+    GraphSettings,
+    GrcnSettings,
+    MmgcnSettings,
+)
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -56,6 +62,7 @@ __all__ = [
     "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",
+    "GrcnSettings",
     "HiddenStateSettings",
     "HistoryMask",
     "HybridSettings",
@@ -65,6 +72,7 @@ __all__ = [
     "InterModalSettings",
     "ItemKnnSettings",
     "MarkovSettings",
+    "MmgcnSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",

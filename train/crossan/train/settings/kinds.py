@@ -27,7 +27,12 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import Bm3Settings, FreedomSettings
+from crossan.train.settings.graphs import (
+    Bm3Settings,
+    FreedomSettings,
+    GrcnSettings,
+    MmgcnSettings,
+)
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
 from crossan.train.settings.tuned import FineTunedSettings
@@ -58,6 +63,8 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         VbprSettings,
         Bm3Settings,
         FreedomSettings,
+        GrcnSettings,
+        MmgcnSettings,
     )
 }
 
