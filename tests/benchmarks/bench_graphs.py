@@ -20,6 +20,7 @@ from threading import Event
 
 import numpy as np
 import torch
+from edge_baselines import PlainGrcn, PlainMmgcn
 from graph_baselines import PlainBm3, PlainFreedom, PlainVectors, plain_figures
 from torch import Tensor, nn
 
@@ -36,12 +37,22 @@ from crossan.train.ranks.ranks import ALONE
 from crossan.train.sequences.flat import training_parts
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
-from crossan.train.settings import Bm3Settings, FreedomSettings, ModelSettings, OptimiserSettings
+from crossan.train.settings import (
+    Bm3Settings,
+    FreedomSettings,
+    GrcnSettings,
+    MmgcnSettings,
+    ModelSettings,
+    OptimiserSettings,
+)
 
 BATCH, DIMS = 2048, {Modality.TEXT: 384, Modality.IMAGE: 100}
-PLAIN: dict[str, tuple[ModelSettings, type[PlainVectors]]] = {
+Plain = type[PlainVectors] | type[PlainGrcn] | type[PlainMmgcn]
+PLAIN: dict[str, tuple[ModelSettings, Plain]] = {
     "freedom": (FreedomSettings(), PlainFreedom),
     "bm3": (Bm3Settings(), PlainBm3),
+    "grcn": (GrcnSettings(), PlainGrcn),
+    "mmgcn": (MmgcnSettings(), PlainMmgcn),
 }
 
 
