@@ -21,6 +21,7 @@ from threading import Event
 
 import numpy as np
 import torch
+from edge_baselines import PlainGrcn, PlainMmgcn
 from graph_baselines import PlainBm3, PlainFreedom, PlainVectors, plain_figures
 from torch import Tensor, nn
 from view_baselines import PlainMgcn, PlainMhcr
@@ -41,8 +42,10 @@ from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import (
     Bm3Settings,
     FreedomSettings,
+    GrcnSettings,
     MgcnSettings,
     MhcrSettings,
+    MmgcnSettings,
     ModelSettings,
     OptimiserSettings,
 )
@@ -50,9 +53,12 @@ from crossan.train.settings import (
 BATCH, DIMS = 2048, {Modality.TEXT: 384, Modality.IMAGE: 100}
 THREE = {**DIMS, Modality.VIDEO: 100}
 """What MHCR reads: two modalities would leave out pairs of its loss."""
-PLAIN: dict[str, tuple[ModelSettings, type[PlainVectors | PlainMgcn]]] = {
-    "freedom": (FreedomSettings(), PlainFreedom),
+Plain = type[PlainVectors | PlainMgcn | PlainGrcn | PlainMmgcn]
+PLAIN: dict[str, tuple[ModelSettings, Plain]] = {
+    "mmgcn": (MmgcnSettings(), PlainMmgcn),
+    "grcn": (GrcnSettings(), PlainGrcn),
     "bm3": (Bm3Settings(), PlainBm3),
+    "freedom": (FreedomSettings(), PlainFreedom),
     "mgcn": (MgcnSettings(), PlainMgcn),
     "mhcr": (MhcrSettings(), PlainMhcr),
 }

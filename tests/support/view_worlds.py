@@ -91,7 +91,10 @@ def with_matrices_of(model, graph):
     """Return a world with the matrices of a model, which are float32 to the last digit."""
     items = torch.eye(graph.item_count, dtype=torch.float64)
     graphs = model._graphs
-    matrices = ((graphs.from_items @ items)[: graph.user_count], [one @ items for one in graphs.items])
+    matrices = (
+        (graphs.from_items @ items)[: graph.user_count],
+        [one @ items for one in graphs.items],
+    )
     names = list(model.views)
     places = [list(graph.features).index(name) for name in names]
     features = {name: graph.features[name] for name in names}

@@ -57,6 +57,15 @@ SQUARE = WIDTH * WIDTH + WIDTH
 LEARNED = sum(ITEMS * dim + dim * WIDTH + WIDTH for dim in DIMS)
 """Of each modality a table that begins as the features, and a projection."""
 
+VISUAL = 12
+"""Width that images are brought to before a tower of MMGCN."""
+OTHER_LAYERS = 2 * (WIDTH * WIDTH + WIDTH * WIDTH + WIDTH + 2 * WIDTH * WIDTH + WIDTH)
+
+
+def first_layer(wide):
+    """Return the parameters of the first layer of a tower: messages, a node's own vector, and both joined."""
+    return wide * wide + wide * WIDTH + WIDTH + (wide + WIDTH) * WIDTH + WIDTH
+
 
 @dataclass(frozen=True)
 class Case:
@@ -116,6 +125,16 @@ CASES = {
         (*NARROW, "model.neighbours=5", "model.hyperedges=4"),
     ),
     "bm3": Case(NODES + LEARNED + WIDTH * WIDTH + WIDTH, 0.8, NARROW),
+    "grcn": Case(
+        NODES + (USERS + ITEMS) * 2 + sum(USERS * 8 + dim * 8 + 8 for dim in DIMS),
+        0.8,
+        (*NARROW, "model.content_width=8"),
+    ),
+    "mmgcn": Case(
+        8 * VISUAL + VISUAL + first_layer(VISUAL) + first_layer(6) + 2 * OTHER_LAYERS,
+        0.8,
+        (*NARROW, f"model.visual_width={VISUAL}"),
+    ),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }

@@ -27,8 +27,10 @@ from crossan.train.settings.graphs import (
     Bm3Settings,
     FreedomSettings,
     GraphSettings,
+    GrcnSettings,
     MgcnSettings,
     MhcrSettings,
+    MmgcnSettings,
 )
 from crossan.train.settings.models import (
     ModelSettings,
@@ -62,6 +64,7 @@ __all__ = [
     "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",
+    "GrcnSettings",
     "HiddenStateSettings",
     "HistoryMask",
     "HybridSettings",
@@ -73,6 +76,7 @@ __all__ = [
     "MarkovSettings",
     "MgcnSettings",
     "MhcrSettings",
+    "MmgcnSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",

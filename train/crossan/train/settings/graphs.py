@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crossan.train.settings.triples import TripleSettings
 
@@ -13,14 +13,19 @@ __all__ = [
     "Bm3Settings",
     "FreedomSettings",
     "GraphSettings",
+    "GrcnSettings",
     "LayerChoice",
     "MgcnSettings",
     "MhcrSettings",
+    "MmgcnSettings",
     "Variant",
 ]
 
 Variant = Literal["as-published", "as-written"]
 """What a model follows where the code of its authors and their paper differ."""
+
+_PAPERS_ROUNDS = 3
+"""Rounds of routing of GRCN."""
 
 LayerChoice = Literal["last"] | Annotated[int, Field(ge=0)]
 """One of a store's kept layers."""
@@ -177,3 +182,65 @@ class MhcrSettings(ViewSettings):
     noise_at_evaluation: bool = False
     """Whether the ties to hyperedges have Gumbel noise outside training too, as the published code
     has it. It is drawn from ``seed``, once for all users; published, each batch has its own."""
+
+
+class GrcnSettings(GraphSettings):
+    """A graph whose edges content weighs (GRCN).
+
+    Widths and rounds are those of its code.
+    """
+
+    kind: Literal["grcn"] = "grcn"
+
+    variant: Variant = "as-published"
+    """as-written routes from items to their users, as the paper does; the published code's routing
+    changes nothing, and as-published has none."""
+
+    content_width: int = Field(default=64, ge=1)
+    """Width of the preferences of users and of projected hidden states, for each modality."""
+
+    norm_weight: float = Field(default=1e-3, ge=0)
+    """Weight of the squares of ids and preferences in the loss. MMRec searches 1e-5 to 0.1."""
+
+    routing_rounds: int | None = Field(default=None, ge=1)
+    """Rounds of routing, by default 3. Only as-written reads it."""
+
+    @model_validator(mode="after")
+    def _only_the_paper_routes(self) -> Self:
+        if self.routing_rounds is not None and self.variant == "as-published":
+            raise ValueError(
+                "expected no routing_rounds with variant=as-published, whose routing changes"
+                f" nothing, got {self.routing_rounds}; variant=as-written reads it"
+            )
+        return self
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of routing that are done."""
+        if self.variant == "as-published":
+            return 0
+        return _PAPERS_ROUNDS if self.routing_rounds is None else self.routing_rounds
+
+
+class MmgcnSettings(GraphSettings):
+    """A tower of graph convolutions for each modality (MMGCN).
+
+    Widths and layers are those of its code.
+    """
+
+    kind: Literal["mmgcn"] = "mmgcn"
+
+    variant: Variant = "as-published"
+    """as-written learns the vectors of users and ids, as the paper says; in the published code they
+    are no parameters, and as-published leaves them at their random start."""
+
+    combination: Literal["concat", "sum"] = "concat"
+    """How a layer joins what comes from neighbours with a node's own vector: side by side through a
+    linear layer, or as a sum. The published code has a switch for it that is always on concat."""
+
+    visual_width: int = Field(default=256, ge=1)
+    """Width that hidden states of images and videos are brought to before the first layer."""
+
+    norm_weight: float = Field(default=1e-5, ge=0)
+    """Weight of the squares of ids and visual preferences in the loss; as-published it changes no
+    parameter. MMRec searches 0 and 1e-5 to 0.1."""

@@ -30,8 +30,10 @@ from crossan.train.settings.counting import (
 from crossan.train.settings.graphs import (
     Bm3Settings,
     FreedomSettings,
+    GrcnSettings,
     MgcnSettings,
     MhcrSettings,
+    MmgcnSettings,
 )
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
@@ -61,6 +63,8 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         TitleKnnSettings,
         HybridSettings,
         VbprSettings,
+        MmgcnSettings,
+        GrcnSettings,
         Bm3Settings,
         FreedomSettings,
         MgcnSettings,
