@@ -1,14 +1,15 @@
 """Clients of a server in a process of their own, so that what they measure is the server.
 
-``python -m support.crowd_clients KIND SETTINGS`` is one process of them, with its settings in JSON; it
-writes one line of JSON. Only the standard library is imported, and no interpreter is shared with
-the test or with other kinds:
+``python -m support.crowd_clients KIND SETTINGS`` is one process of them, with its settings in JSON;
+it writes lines of JSON. Only the standard library is imported, and no interpreter is shared with the
+test or with other kinds:
 
 ``submitters``
     Many clients that each submit runs, one after the other, by asyncio.
 ``healthy``
-    One client that asks at a steady rate until its standard input ends. Each time is taken from
-    the moment at which the request was due, so that a stall counts for all that came in it.
+    One client that asks at a steady rate until its standard input ends; it writes a line once it
+    has its first answer, and another at the end. Each time is taken from the moment at which the
+    request was due, so that a stall counts for all that came in it.
 ``attackers``
     Clients that mean harm, each kind in turn. Once all have come it writes its line, and keeps
     their connections until its standard input ends.
@@ -77,6 +78,8 @@ def _ask_steadily(settings):
             answer.read()
             seconds.append(time.perf_counter() - due)
             assert answer.status == 200
+            if len(seconds) == 1:
+                print(json.dumps({"has_begun": True}), flush=True)
             due += _STEADY_SECONDS
     return {"seconds": seconds}
 

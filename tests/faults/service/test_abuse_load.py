@@ -74,6 +74,7 @@ def test_clients_that_mean_harm_slow_nobody_down(server, record_property):
     process = psutil.Process(server.pid)
     before = memory_of(server)
     healthy = Crowd("healthy", server, "read")
+    assert healthy.report()["has_begun"]
     attackers = Crowd("attackers", server, "submit", count=HOSTILE)
     attack = attackers.report()
     opened, attacked_for = attack["opened"], attack["seconds"]
@@ -93,7 +94,7 @@ def test_clients_that_mean_harm_slow_nobody_down(server, record_property):
         f" {descriptors} descriptors"
     )
     assert opened == HOSTILE
-    assert len(seconds) >= 10
+    assert len(seconds) >= (50 if IS_FULL else 2)
     if IS_FULL:  # a busy machine is slow, not wrong
         assert p99 < 0.5
     assert memory - before < 24 * MIB

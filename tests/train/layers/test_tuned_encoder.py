@@ -143,3 +143,18 @@ def test_the_memory_of_a_step_is_that_of_a_chunk(is_chunked, most):
     ratio = peak(128) / peak(16)
     assert ratio < most
     assert is_chunked or ratio > 5
+
+
+def test_half_precision_is_near_and_leaves_weights_and_vectors_whole():
+    encoder = make_encoder(chunk_size=3, dtype=torch.float32, width=16)
+    inputs, presence = make_items(8)
+    exact = vectors_and_gradients(encoder, encoder, inputs, presence)
+    encoder._dtype = torch.bfloat16
+    rounded = vectors_and_gradients(encoder, encoder, inputs, presence)
+    kept = vectors_and_gradients(encoder.plain, encoder, inputs, presence)
+    for ours, theirs, whole in zip(rounded, exact, kept, strict=True):
+        assert ours.dtype == torch.float32
+        scale = theirs.abs().max().clamp(min=1e-3)
+        assert ((ours - theirs).abs().max() / scale).item() < 0.1
+        assert ((ours - whole).abs().max() / scale).item() < 0.1
+    assert not torch.equal(rounded[0], exact[0])

@@ -52,14 +52,14 @@ def keep_inputs(
     CrossanError
         As an extraction raises.
     """
-    request, wanted = JobRequest(dataset=dataset.root, cache=cache), set(item_ids)
-    media = [medium for medium in read_media(dataset, encoder.modality) if medium.item_id in wanted]
+    request, chosen = JobRequest(dataset=dataset.root, cache=cache), set(item_ids)
+    media = [medium for medium in read_media(dataset, encoder.modality) if medium.item_id in chosen]
     batches = [tuple(media[i : i + _ITEMS_AT_ONCE]) for i in range(0, len(media), _ITEMS_AT_ONCE)]
     looks = look_at_batches(batches, look(), request.worker_count, request.limits.wall_seconds)
     findings = list(chain.from_iterable(looks))
-    recorded = {item_id: state for item_id in wanted if (state := _recorded(store, item_id))}
-    here = tuple(each for each in findings if not _is_gone(each, store))
-    left = unsettled(here, recorded)
+    recorded = {item_id: state for item_id in chosen if (state := _recorded(store, item_id))}
+    at_hand = tuple(each for each in findings if not _is_gone(each, store))
+    left = unsettled(at_hand, recorded)
     if left:
         work = [left[i : i + _ITEMS_AT_ONCE] for i in range(0, len(left), _ITEMS_AT_ONCE)]
         _prepare(Lane(encoder, work), request, store)

@@ -19,6 +19,7 @@ from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.popularity import Popularity
 from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
+from crossan.train.record.encoded_items import EncodedItems
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import TestSplit, ValidationSplit
 from crossan.train.settings import HistoryMask
@@ -69,9 +70,22 @@ class EvaluationStoppedError(Exception):
 
 @torch.inference_mode()
 def encode_items(
-    model: SequenceModel, features: ItemInputs, told_to_end: Event | None = None
+    model: SequenceModel,
+    features: ItemInputs,
+    told_to_end: Event | None = None,
+    kept: EncodedItems | None = None,
 ) -> Tensor:
     """Return the item vectors of the whole catalogue, ``(items, width)``.
+
+    Parameters
+    ----------
+    model, features
+        What encodes, and what it reads.
+    told_to_end
+        Ends the encoding where it is set.
+    kept
+        What an encoding that was cut short has left, from which this one goes on, and which keeps
+        the rows of this one.
 
     Raises
     ------
@@ -79,23 +93,39 @@ def encode_items(
         ``told_to_end`` was set meanwhile.
     """
     model.eval()
-    blocks = torch.arange(len(features.presence)).split(ITEMS_PER_BLOCK)
-    vectors: Tensor | None = None
+    item_count = len(features.presence)
+    vectors = None if kept is None else kept.take()
+    done = 0 if vectors is None else len(vectors) // ITEMS_PER_BLOCK * ITEMS_PER_BLOCK
+    blocks = torch.arange(item_count).split(ITEMS_PER_BLOCK)[done // ITEMS_PER_BLOCK :]
+    whole = None if vectors is None else _room(vectors.to(features.presence.device), item_count)
     with (
-        progress("encode items", len(features.presence), "items") as shown,
+        progress("encode items", item_count - done, "items") as shown,
         prepared_ahead(blocks, features.fetch) as ahead,
     ):
         for block, fetched in zip(blocks, ahead, strict=True):
+            first = int(block[0])
             if told_to_end is not None and told_to_end.is_set():
+                if kept is not None and whole is not None:
+                    kept.keep(whole[:first], is_last=True)
                 raise EvaluationStoppedError
             encoded = model.item_vectors(fetched, block.to(features.presence.device))
             # Room for all at once: joining the blocks in the end would take it twice.
-            if vectors is None:
-                vectors = encoded.new_empty((len(features.presence), encoded.shape[1]))
-            vectors[int(block[0]) : int(block[-1]) + 1] = encoded
+            whole = _room(encoded[:0], item_count) if whole is None else whole
+            whole[first : first + len(block)] = encoded
+            if kept is not None:
+                kept.keep(whole[: first + len(block)])
             shown.advance(len(block))
-    assert vectors is not None  # a catalogue has items
-    return vectors
+    if kept is not None:
+        kept.forget()
+    assert whole is not None  # a catalogue has items
+    return whole
+
+
+def _room(first: Tensor, item_count: int) -> Tensor:
+    """Return room for the vectors of all items, of which the first are there."""
+    whole = first.new_empty((item_count, first.shape[1]))
+    whole[: len(first)] = first
+    return whole
 
 
 @torch.inference_mode()

@@ -16,15 +16,22 @@ from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, EvaluationStopped
 from crossan.train.features import ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.record.encoded_items import EncodedItems
 
 __all__ = ["encode_items_together"]
 
 
 @torch.inference_mode()
 def encode_items_together(
-    ranks: Ranks, model: SequenceModel, features: ItemInputs, told_to_end: Event
+    ranks: Ranks,
+    model: SequenceModel,
+    features: ItemInputs,
+    told_to_end: Event,
+    kept: EncodedItems | None = None,
 ) -> Tensor:
     """Return the item vectors of the whole catalogue on every rank, ``(items, width)``.
+
+    ``kept`` serves one process alone: several begin anew.
 
     Raises
     ------
@@ -32,7 +39,7 @@ def encode_items_together(
         On every rank, if one of them was told to end meanwhile.
     """
     if ranks.count == 1:
-        return encode_items(model, features, told_to_end)
+        return encode_items(model, features, told_to_end, kept)
     model.eval()
     rows = torch.arange(len(features.presence), device=features.presence.device)
     parts = []

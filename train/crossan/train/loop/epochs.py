@@ -18,6 +18,7 @@ from crossan.common.console import progress
 from crossan.common.interrupts import ToldToEnd
 from crossan.train.evaluation.encoding import EvaluationStoppedError
 from crossan.train.evaluation.metrics import selection_figure
+from crossan.train.features.raw_inputs import RawInputs
 from crossan.train.features.rechecking import Rechecking
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
@@ -32,6 +33,7 @@ from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.record.encoded_items import EncodedItems
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
 from crossan.train.sequences.splits import ValidationSplit, train_split, validation_split
@@ -226,7 +228,15 @@ class Training:
             self._settings.mask_history,
             self._ranks,
             self._interrupt,
+            self._encoded_items(),
         )
+
+    def _encoded_items(self) -> EncodedItems | None:
+        """Return what keeps item vectors of backbones, which take long, None for others."""
+        if not isinstance(self._features, RawInputs) or self._ranks.count > 1:
+            return None
+        every_seconds = self._settings.checkpoint.every_seconds
+        return EncodedItems(self._run.folder.path, weights_digest(self._model), every_seconds)
 
     def _save(self) -> None:
         self._check_losses()

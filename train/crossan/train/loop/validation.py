@@ -15,6 +15,7 @@ from crossan.train.loop.saver import TrainingProgress
 from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.record.encoded_items import EncodedItems
 from crossan.train.sequences.splits import ValidationSplit
 from crossan.train.settings import HistoryMask, RunSettings
 
@@ -28,8 +29,11 @@ def validate(
     mask_history: HistoryMask,
     ranks: Ranks,
     told_to_end: Event,
+    kept: EncodedItems | None = None,
 ) -> dict[str, float]:
     """Return the metrics of all users' validation targets, the same on every rank.
+
+    ``kept`` is as for `crossan.train.evaluation.encoding.encode_items`.
 
     Raises
     ------
@@ -39,7 +43,7 @@ def validate(
     if isinstance(model, TableModel):
         ranker = table_ranker_maker(model)(split)
         return summarise(target_ranks(ranker, split, mask_history), split.users)
-    item_vectors = encode_items_together(ranks, model, features, told_to_end)
+    item_vectors = encode_items_together(ranks, model, features, told_to_end, kept)
 
     def figures() -> dict[str, float]:
         user_vectors = encode_users(model, item_vectors, split.inputs)
