@@ -1,9 +1,10 @@
 """One epoch of the graph models on MicroLens-50K against the same arithmetic in plain torch.
 
 ``OMP_NUM_THREADS=1 python tests/benchmarks/bench_graphs.py --out FOLDER`` prints a table of CPU
-seconds: real interactions (``CROSSAN_TEST_DATA``), random features of 384 and 100 numbers, batches
-of 2,048. Steps of both sides are taken in turn, and an epoch is all its steps at the median, what
-begins it, and the validation that ends it. ``--profile KIND`` says where the time of ours goes.
+seconds: real interactions (``CROSSAN_TEST_DATA``), random features of 384 and 100 numbers, and 100
+more for MHCR, batches of 2,048. Steps of both sides are taken in turn, and an epoch is all its
+steps at the median, what begins it, and the validation that ends it. ``--profile KIND`` says where
+the time of ours goes.
 Nothing here is a test: machines are noisy.
 """
 
@@ -20,8 +21,10 @@ from threading import Event
 
 import numpy as np
 import torch
+from edge_baselines import PlainGrcn, PlainMmgcn
 from graph_baselines import PlainBm3, PlainFreedom, PlainVectors, plain_figures
 from torch import Tensor, nn
+from view_baselines import PlainMgcn, PlainMhcr
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.datasets import SelectionSequences, keep_sequences, open_dataset
@@ -36,12 +39,28 @@ from crossan.train.ranks.ranks import ALONE
 from crossan.train.sequences.flat import training_parts
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
-from crossan.train.settings import Bm3Settings, FreedomSettings, ModelSettings, OptimiserSettings
+from crossan.train.settings import (
+    Bm3Settings,
+    FreedomSettings,
+    GrcnSettings,
+    MgcnSettings,
+    MhcrSettings,
+    MmgcnSettings,
+    ModelSettings,
+    OptimiserSettings,
+)
 
 BATCH, DIMS = 2048, {Modality.TEXT: 384, Modality.IMAGE: 100}
-PLAIN: dict[str, tuple[ModelSettings, type[PlainVectors]]] = {
-    "freedom": (FreedomSettings(), PlainFreedom),
+THREE = {**DIMS, Modality.VIDEO: 100}
+"""What MHCR reads: two modalities would leave out pairs of its loss."""
+Plain = type[PlainVectors | PlainMgcn | PlainGrcn | PlainMmgcn]
+PLAIN: dict[str, tuple[ModelSettings, Plain]] = {
+    "mmgcn": (MmgcnSettings(), PlainMmgcn),
+    "grcn": (GrcnSettings(), PlainGrcn),
     "bm3": (Bm3Settings(), PlainBm3),
+    "freedom": (FreedomSettings(), PlainFreedom),
+    "mgcn": (MgcnSettings(), PlainMgcn),
+    "mhcr": (MhcrSettings(), PlainMhcr),
 }
 
 
@@ -94,11 +113,12 @@ class Epoch:
         self.batches, self.batch_count = batches, batch_count
 
 
-def random_features(item_count: int) -> FeatureTable:
-    """Return features of two modalities that all items have."""
+def random_features(kind: str, item_count: int) -> FeatureTable:
+    """Return features of the modalities of a model, which all items have."""
+    dims = THREE if kind == "mhcr" else DIMS
     generator = torch.Generator().manual_seed(0)
-    hidden = tuple(torch.randn(item_count, 1, dim, generator=generator) for dim in DIMS.values())
-    return FeatureTable(tuple(DIMS), hidden, torch.ones(item_count, len(DIMS), dtype=torch.bool))
+    hidden = tuple(torch.randn(item_count, 1, dim, generator=generator) for dim in dims.values())
+    return FeatureTable(tuple(dims), hidden, torch.ones(item_count, len(dims), dtype=torch.bool))
 
 
 def triples_of(seen: SelectionSequences) -> Triples:
@@ -110,7 +130,7 @@ def triples_of(seen: SelectionSequences) -> Triples:
 def ours_of(kind: str, seen: SelectionSequences) -> Epoch:
     """Return the epoch as the product takes it."""
     torch.manual_seed(0)
-    features = random_features(len(seen.item_ids))
+    features = random_features(kind, len(seen.item_ids))
     counts = training_counts(seen.training_items, len(seen.item_ids))
     context = ModelContext(features, seen, counts, 10, batch_size=BATCH)
     model = build_model(PLAIN[kind][0], context)
@@ -145,7 +165,7 @@ def plain_of(kind: str, seen: SelectionSequences) -> Epoch:
     parts = training_parts(seen)
     pairs = np.unique(parts.users * len(seen.item_ids) + parts.items)
     users, items = (torch.from_numpy(part) for part in divmod(pairs, len(seen.item_ids)))
-    features = random_features(len(seen.item_ids))
+    features = random_features(kind, len(seen.item_ids))
     states = [hidden[:, 0].clone() for hidden in features.hidden]
     model = PLAIN[kind][1]((users, items), (len(seen.user_ids), len(seen.item_ids)), states)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)

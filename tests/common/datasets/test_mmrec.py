@@ -62,9 +62,9 @@ def test_the_split_column_is_the_dataset_s_own_split(tmp_path):
     assert table["ignored"] == ["rating"]
     assert table["notes"] == [
         "a split of its own (4 train, 3 valid, 4 test), for data.split=fixed",
-        "1 users without an interaction in train: '3'",
-        "1 users without an interaction in valid: '1'",
-        "1 users without an interaction in test: '2'",
+        "users without an interaction in train: 1 ('3')",
+        "users without an interaction in valid: 1 ('1')",
+        "users without an interaction in test: 1 ('2')",
     ]
     assert [item[0] for item in items] == list("0123456")
 
@@ -177,8 +177,8 @@ def test_a_pair_that_comes_twice_is_said_by_row_and_is_one_target(tmp_path):
     again = [(0, 0, 5.0, 9, 2), (0, 3, 1.0, 9, 2)]
     report, _, _ = imported(folder_of(tmp_path / "m", inter([*ROWS, *again])), tmp_path / "d")
     assert report["tables"][0]["notes"][-1] == (
-        "2 rows with the user and item of an earlier row: row 12 as row 1, user '0', item '0', in"
-        " test and in train; row 13 as row 4, user '0', item '3', both in test"
+        "rows with the user and item of an earlier row: 2 (row 12 as row 1, user '0', item '0', in"
+        " test and in train; row 13 as row 4, user '0', item '3', both in test)"
     )
     kept = kept_of(tmp_path / "d")
     # What is trained on and held out too is a target that the mask of the history rules out.

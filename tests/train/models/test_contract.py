@@ -53,8 +53,18 @@ INTER = ADAPTERS // 2 + HEADS // 2
 """The tower between them is a third of the same shape."""
 IDS = ITEMS * WIDTH
 NODES = (USERS + ITEMS) * WIDTH
+SQUARE = WIDTH * WIDTH + WIDTH
 LEARNED = sum(ITEMS * dim + dim * WIDTH + WIDTH for dim in DIMS)
 """Of each modality a table that begins as the features, and a projection."""
+
+VISUAL = 12
+"""Width that images are brought to before a tower of MMGCN."""
+OTHER_LAYERS = 2 * (WIDTH * WIDTH + WIDTH * WIDTH + WIDTH + 2 * WIDTH * WIDTH + WIDTH)
+
+
+def first_layer(wide):
+    """Return the parameters of the first layer of a tower: messages, a node's own vector, and both joined."""
+    return wide * wide + wide * WIDTH + WIDTH + (wide + WIDTH) * WIDTH + WIDTH
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,29 @@ CASES = {
         (*NARROW, "model.content_width=8"),
     ),
     "freedom": Case(NODES + LEARNED, 0.8, (*NARROW, "model.neighbours=5")),
+    "mgcn": Case(
+        # A gate and a preference of each modality, and one attention.
+        NODES + LEARNED + len(DIMS) * 2 * SQUARE + SQUARE + WIDTH,
+        0.8,
+        (*NARROW, "model.neighbours=5"),
+    ),
+    "mhcr": Case(
+        # Four hyperedges of each modality, one attention and one gate of two layers, all normalised.
+        NODES + LEARNED + sum(DIMS) * 4 + 3 * (SQUARE + 2 * WIDTH) + WIDTH,
+        0.8,
+        (*NARROW, "model.neighbours=5", "model.hyperedges=4"),
+    ),
     "bm3": Case(NODES + LEARNED + WIDTH * WIDTH + WIDTH, 0.8, NARROW),
+    "grcn": Case(
+        NODES + (USERS + ITEMS) * 2 + sum(USERS * 8 + dim * 8 + 8 for dim in DIMS),
+        0.8,
+        (*NARROW, "model.content_width=8"),
+    ),
+    "mmgcn": Case(
+        8 * VISUAL + VISUAL + first_layer(VISUAL) + first_layer(6) + 2 * OTHER_LAYERS,
+        0.8,
+        (*NARROW, f"model.visual_width={VISUAL}"),
+    ),
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }

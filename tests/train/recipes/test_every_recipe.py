@@ -1,12 +1,13 @@
 """Every recipe runs at sample scale, and is the run that its row asks for."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.recipes import all_recipes
+from crossan.train.recipes import all_recipes, catalogue
 from crossan.train.recipes.cli import run as run_recipe
 from crossan.train.recipes.state import is_built
 from crossan.train.record.run_folder import RunFolder
@@ -14,7 +15,6 @@ from crossan.train.settings import RunSettings
 from support.commands import attempt, run
 
 BUILT = [recipe for recipe in all_recipes().values() if is_built(recipe)]
-NOT_BUILT = [recipe for recipe in all_recipes().values() if not is_built(recipe)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,6 +44,9 @@ def test_it_runs_on_the_sample(recipe, arguments, tmp_path):
     expected = {name: recipe.settings[name] for name in recipe.defining}
     if "model.bottleneck_dim" in expected:  # the widths of a curve, a 32nd of them
         expected["model.bottleneck_dim"] //= 32
+    if recipe.reads_media:
+        backbones = json.loads((tmp_path / "r" / "backbones.lock.json").read_text())["backbones"]
+        assert {*backbones} == {*recipe.modality}
     assert found == expected
     record = json.loads((tmp_path / "r" / "recipe.json").read_text())
     assert json.loads(printed) == {"result": result, "recipe": record}
@@ -51,9 +54,10 @@ def test_it_runs_on_the_sample(recipe, arguments, tmp_path):
     assert record["verdict"]["outcome"] == "none"  # the sample is worth no verdict
 
 
-@pytest.mark.parametrize("recipe", NOT_BUILT, ids=lambda recipe: recipe.name)
-def test_one_without_its_model_is_refused_before_anything_is_made(recipe, tmp_path):
-    result = attempt(run_recipe, recipe.name, "--scale", "sample", "--sample", tmp_path / "s",
+def test_one_without_its_model_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    unbuilt = replace(all_recipes()["table3/50k-TI"], kind="none-such")
+    monkeypatch.setattr(catalogue, "all_recipes", lambda: {unbuilt.name: unbuilt})
+    result = attempt(run_recipe, unbuilt.name, "--scale", "sample", "--sample", tmp_path / "s",
                      "--out", tmp_path / "r")  # fmt: skip
     assert isinstance(result.exception, UsageError)
     assert "which is not built" in str(result.exception)

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from crossan.common.config import load_settings, settings_with
 from crossan.common.stores import create_store, store_folder
 from crossan.common.umbrella import build_app
 from crossan.train.cli import train
-from crossan.train.recipes import all_recipes, find_recipe, sample
+from crossan.train.recipes import all_recipes, catalogue, find_recipe, sample
 from crossan.train.recipes.cli import app
 from crossan.train.recipes.extraction import StepError, extract_commands, run_step, text_store
 from crossan.train.recipes.page import recipes_page
@@ -120,8 +121,10 @@ def test_the_search_space_leaves_what_defines_the_row(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["table3/100k-TIVA", "table3/50k-iisan", "baselines/sasrec", "baselines/frozen"]
-)
+    "name",
+    ["table3/100k-TIVA", "table3/50k-iisan", "table3/50k-fine-tuned", "table4/adapter",
+     "table3/50k-lora", "baselines/sasrec", "baselines/frozen"],
+)  # fmt: skip
 def test_every_point_of_a_search_space_is_a_run(name, tmp_path):
     recipe("cp", name, tmp_path / "plan.toml", "--sweep")
     plan = load_settings(SweepSettings, files=[tmp_path / "plan.toml"], environment={})
@@ -188,7 +191,25 @@ def test_show_tells_what_is_missing_and_where_it_is():
         'kind = "crossan"  # defines the row',
     ):
         assert words in shown
-    assert "model not built" in recipe("show", "table3/50k-lora")
+
+
+def test_a_recipe_without_its_model_shows_its_figures_and_no_settings(monkeypatch):
+    unbuilt = replace(find_recipe("table3/50k-lora"), kind="none-such")
+    monkeypatch.setattr(catalogue, "all_recipes", lambda: {unbuilt.name: unbuilt})
+    shown = recipe("show", unbuilt.name)
+    assert "model not built" in shown
+    assert "hr@10 0.0644" in shown
+    assert "[model]" not in shown
+    with pytest.raises(UsageError, match=r"model\.kind=none-such\), which is not built"):
+        recipe("cp", unbuilt.name, "config.toml")
+
+
+def test_a_recipe_that_trains_its_backbones_extracts_nothing(place):
+    shown = recipe("show", "table3/50k-adapter")
+    assert "features by" not in shown
+    assert "extract" not in shown
+    with pytest.raises(UsageError, match="found Houlsby adapters, which reads none"):
+        recipe("extract", "table3/50k-adapter", "--dataset", "d", "--cache", place, "--print")
 
 
 def test_iisan_s_titles_are_cut_at_30_tokens():

@@ -85,6 +85,9 @@ class Dataset:
     def interactions(self) -> pa.Table:
         """``user_id``, ``item_id`` and ``timestamp`` in milliseconds since 1970, in file order.
 
+        A dataset with a split of its own has ``part``, too: 0 for training, 1 for validation, 2 for
+        test.
+
         Examples
         --------
         >>> dataset.interactions.column_names

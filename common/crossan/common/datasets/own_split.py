@@ -136,11 +136,11 @@ def split_notes(interactions: pa.Table) -> Iterator[str]:
     yield f"a split of its own ({listed}), for data.split=fixed"
     for name, users in users_without(interactions).items():
         if users:
-            yield f"{len(users):,} users without an interaction in {name}: {_some(users)}"
+            yield f"users without an interaction in {name}: {len(users):,} ({_some(users)})"
     repeated = repeated_pairs(interactions)
     if repeated.count:
         examples = "; ".join(repeated.examples)
-        yield f"{repeated.count:,} rows with the user and item of an earlier row: {examples}"
+        yield f"rows with the user and item of an earlier row: {repeated.count:,} ({examples})"
 
 
 def part_problems(interactions: pa.Table) -> Iterator[tuple[str, str, Sequence[str], int]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from scipy import sparse
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -114,7 +115,7 @@ def mean_of_hops_at(matrix: SparseMatrix, table: Tensor, hops: int, rows: Tensor
         ``(any, width)``.
     """
     if not hops:
-        return torch.nn.functional.embedding(rows, table)
+        return F.embedding(rows, table)
     mean: Tensor = _MeanOfHopsAt.apply(table, matrix, hops, rows)  # type: ignore[no-untyped-call]
     return mean
 
@@ -167,7 +168,8 @@ class _MeanOfHopsAt(torch.autograd.Function):
             total = matrix.multiply(total).add_(table)
         ctx.matrix, ctx.hops, ctx.part = matrix, hops, matrix.chosen(rows)
         ctx.save_for_backward(rows)
-        return ctx.part.times(total).add_(table[rows]).div_(hops + 1)
+        last: Tensor = ctx.part.times(total)
+        return last.add_(table.index_select(0, rows)).div_(hops + 1)
 
     @staticmethod
     @once_differentiable

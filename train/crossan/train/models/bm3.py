@@ -42,7 +42,7 @@ from crossan.train.layers.graph import (
 )
 from crossan.train.layers.node_table import NodeTable
 from crossan.train.layers.sparse_matrix import SparseMatrix
-from crossan.train.models.graph_parts import features_by_modality, training_pairs
+from crossan.train.models.graph_parts import features_by_modality, features_in, training_pairs
 from crossan.train.models.recommender import ModelContext, ParameterGroups
 from crossan.train.settings import Bm3Settings
 
@@ -71,7 +71,7 @@ class Bm3(nn.Module):
         self.nodes, self.content = nodes, content
         width = nodes.users.shape[1]
         self.predictor = nn.Linear(width, width)
-        projections = [features.projection for features in content.values()]
+        projections = [features.projection for features in features_in(content)]
         for linear in (self.predictor, *projections):
             nn.init.xavier_normal_(linear.weight)
         self._graph, self._settings = graph, settings
@@ -116,7 +116,7 @@ class Bm3(nn.Module):
             + _apart(self.predictor(item_vectors), user_target).mean()
             + self._settings.norm_weight * norms
         )
-        for features, mask in zip(self.content.values(), masks[2:], strict=True):
+        for features, mask in zip(features_in(self.content), masks[2:], strict=True):
             projected = features.projection(features.rows(items))
             predicted = self.predictor(projected)
             apart = _apart(predicted, item_target) + _apart(predicted, projected.detach() * mask)
@@ -154,8 +154,8 @@ class Bm3(nn.Module):
     def _mask(self, rows: Tensor) -> Tensor:
         """Draw what a second view is multiplied by, the same where a number is there twice."""
         kept = 1 - self._settings.dropout
-        drawn = torch.empty(len(rows), self.nodes.users.shape[1], device=rows.device)
-        return drawn.bernoulli_(kept).div_(kept)[rows]
+        drawn = torch.rand(len(rows), self.nodes.users.shape[1], device=rows.device)
+        return (drawn < kept).index_select(0, rows) * (1 / kept)
 
 
 class _RowsAndNorms(torch.autograd.Function):
@@ -177,7 +177,7 @@ class _RowsAndNorms(torch.autograd.Function):
         ]
         ctx.graph, ctx.hops, ctx.user_count, ctx.vectors = graph, hops, user_count, vectors
         ctx.save_for_backward(rows, *norms)
-        return vectors[rows], norms[0], norms[1]
+        return vectors.index_select(0, rows), norms[0], norms[1]
 
     @staticmethod
     @once_differentiable

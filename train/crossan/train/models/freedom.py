@@ -50,7 +50,7 @@ from crossan.train.layers.node_table import NodeTable
 from crossan.train.layers.sparse_matrix import SparseMatrix
 from crossan.train.layers.trainable_features import TrainableFeatures
 from crossan.train.layers.training_pairs import TrainingPairs
-from crossan.train.models.graph_parts import features_by_modality, training_pairs
+from crossan.train.models.graph_parts import features_by_modality, features_in, training_pairs
 from crossan.train.models.recommender import ModelContext, ParameterGroups
 from crossan.train.settings import FreedomSettings
 
@@ -150,12 +150,11 @@ class Freedom(nn.Module):
             )
         )
         loss = bayesian_ranking(user_vectors, positive, negative)
-        if not self._settings.content_weight:
-            return loss
-        return loss + self._settings.content_weight * sum(
-            self._content_loss(features, user_vectors, items, others)
-            for features in self.content.values()
-        )
+        if self._settings.content_weight:
+            for features in features_in(self.content):
+                content_loss = self._content_loss(features, user_vectors, items, others)
+                loss = loss + self._settings.content_weight * content_loss
+        return loss
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw the pairs whose graph the steps of an epoch propagate over."""

@@ -12,7 +12,7 @@ from crossan.train.layers.training_pairs import TrainingPairs
 from crossan.train.models.recommender import ModelContext
 from crossan.train.sequences.flat import training_parts
 
-__all__ = ["features_by_modality", "training_pairs"]
+__all__ = ["features_by_modality", "features_in", "training_pairs"]
 
 
 def training_pairs(context: ModelContext) -> TrainingPairs:
@@ -46,3 +46,8 @@ def features_by_modality(
             for modality, hidden, is_present in by_modality
         }
     )
+
+
+def features_in(content: nn.ModuleDict) -> list[TrainableFeatures]:
+    """Return the features of each modality, in the order of `Modality`."""
+    return [features for features in content.values() if isinstance(features, TrainableFeatures)]

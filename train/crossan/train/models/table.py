@@ -40,8 +40,12 @@ _BUILDERS = {
     "title-knn": "crossan.train.models.title_knn:build",
     "hybrid": "crossan.train.models.hybrid:build",
     "vbpr": "crossan.train.models.vbpr:build",
+    "mmgcn": "crossan.train.models.mmgcn:build",
+    "grcn": "crossan.train.models.grcn:build",
     "bm3": "crossan.train.models.bm3:build",
     "freedom": "crossan.train.models.freedom:build",
+    "mgcn": "crossan.train.models.mgcn:build",
+    "mhcr": "crossan.train.models.mhcr:build",
 }
 
 

@@ -47,7 +47,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="What to train; the paper's model by default: crossan, indsan, iisan, iisan-e, frozen, fine-tuned, sasrec, popularity, bigram, markov, item-knn, title-knn, hybrid, vbpr.",
+        help="What to train; the paper's model by default: crossan, indsan, iisan, iisan-e, frozen, fine-tuned, sasrec, popularity, bigram, markov, item-knn, title-knn, hybrid, vbpr, mmgcn, grcn, bm3, freedom, mgcn, mhcr.",
         autocompletion=complete_model,
         rich_help_panel=Panel.WHAT,
     ),

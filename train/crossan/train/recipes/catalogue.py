@@ -155,6 +155,7 @@ def _recipe(
         kind=str(settings["model.kind"]),
         dataset=dataset,
         modality=modality,
+        reads_media=model.get("reads_media", False),
         protocol=protocol,
         settings=settings,
         defining=frozenset(

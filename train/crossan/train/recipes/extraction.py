@@ -27,7 +27,7 @@ class StepError(CrossanError):
 def extract_commands(
     recipe: Recipe, dataset: Path, cache: Path, more: Sequence[str] = ()
 ) -> list[list[str]]:
-    """Return the commands that make a recipe's features of a dataset, none for one without any.
+    """Return the commands that make a recipe's features of a dataset, none where it reads none.
 
     Each is the paper's backbone with the paper's layers. They go on where they
     were interrupted and do nothing twice.
@@ -41,8 +41,8 @@ def extract_commands(
     more
         Further words for each, for example ``["--device", "cuda"]``.
     """
-    commands = []
-    for group in _TOGETHER:
+    commands: list[list[str]] = []
+    for group in () if recipe.reads_media else _TOGETHER:
         modalities = [modality for modality in group if modality in recipe.modality]
         if not modalities:
             continue

@@ -21,6 +21,7 @@ from crossan.train.recipes.recipe import LEAVE_LAST_OUT, Recipe
 from crossan.train.recipes.state import BACKBONES
 from crossan.train.recipes.writing import default_settings
 from crossan.train.record import shapes
+from crossan.train.record.backbone_lock import recorded_backbones
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
@@ -183,8 +184,12 @@ def _other_dataset(recipe: Recipe, settings: RunSettings, result: Mapping[str, A
 
 
 def _other_backbones(run: RunFolder) -> dict[str, str]:
-    """Return the backbones of a run's features that are not the paper's, by modality."""
-    other = {}
+    """Return the backbones of a run, or of its features, that are not the paper's, by modality."""
+    other = {
+        modality: backbone
+        for modality, backbone in recorded_backbones(run.path).items()
+        if backbone != BACKBONES[modality][0]
+    }
     for modality, entry in run.lock()["stores"].items():
         try:
             backbone = str(read_identity(Path(entry["store"])).backbone.get("id"))

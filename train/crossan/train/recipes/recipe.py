@@ -75,6 +75,9 @@ class Recipe:
     modality: tuple[str, ...]
     """Modalities that it reads, none for a model without content."""
 
+    reads_media: bool
+    """Whether it reads titles and media themselves, by backbones that it trains."""
+
     protocol: str
     """``data.split``."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from crossan.train.options import run_settings
 from crossan.train.recipes.extraction import text_store
 from crossan.train.recipes.recipe import Recipe
-from crossan.train.recipes.sample import sample_base
+from crossan.train.recipes.sample import Sample, sample_base
 from crossan.train.recipes.writing import base_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper")
     """
     bases = [] if recipe is None else [base_of(recipe)]
     if recipe is not None and scale == "sample":
-        bases.append(sample_base(recipe))
+        # The dataset lies in the sample, with all else of it.
+        bases.append(sample_base(recipe, Sample(Path(request.flags["--dataset"]).parent)))
     settings = run_settings(
         request.flags, list(request.config), list(request.assignments), bases=bases
     )

@@ -21,9 +21,9 @@ __all__ = ["Sample", "prepare_sample", "sample_base"]
 _MARKERS = (".crossan-recipe-sample", "report.html")
 """Files that are written last: ours, and that of a demo."""
 
-_WIDTH = "model.bottleneck_dim"
+_WIDTHS = ("model.bottleneck_dim", "model.rank")
 _DIVISOR = 32
-"""By how much side adapters are narrower, so that the widths of a curve stay a curve."""
+"""By how much adapters are narrower, so that the widths of a curve stay a curve."""
 _SMALL: Mapping[str, object] = {
     "model.width": 16,
     "optimiser.lr": 3e-3,
@@ -94,24 +94,27 @@ def prepare_sample(folder: Path) -> Sample:
     return sample
 
 
-def sample_base(recipe: Recipe) -> Base:
+def sample_base(recipe: Recipe, sample: Sample) -> Base:
     """Return the settings that make a recipe small enough for the sample.
 
-    Settings that define the row stay as they are, but for the width of side
-    adapters, which is divided by 32.
+    Settings that define the row stay as they are, but for the width of adapters,
+    which is divided by 32. Backbones that are trained are those of the sample.
     """
     from crossan.common.config import Base
     from crossan.train.settings.kinds import model_settings_classes
 
     fields = model_settings_classes()[recipe.kind].model_fields
-    small = {
+    small: dict[str, object] = {
         name: value
         for name, value in _SMALL.items()
         if name not in recipe.defining and _is_of_kind(name, fields)
     }
-    width = recipe.settings.get(_WIDTH)
-    if isinstance(width, int):
-        small[_WIDTH] = max(width // _DIVISOR, 1)
+    for name in _WIDTHS:
+        width = recipe.settings.get(name)
+        if isinstance(width, int):
+            small[name] = max(width // _DIVISOR, 1)
+    if recipe.reads_media:
+        small |= {f"model.{name}": str(sample.backbones / name) for name in recipe.modality}
     return Base("--scale sample", small)
 
 

@@ -99,7 +99,8 @@ def state_of(recipe: Recipe, here: Here) -> State:
             f" {interactions:,} interactions): {_SOURCE}"
         )
     for modality in recipe.modality:
-        if modality not in here.stored:
+        # Weights of backbones that are trained come from the hub when the run begins.
+        if modality not in here.stored and not recipe.reads_media:
             backbone, licence = BACKBONES[modality]
             missing.append(f"{modality} features, by {backbone} ({licence})")
     return State("needs data", tuple(missing)) if missing else State("ready")

@@ -102,6 +102,7 @@ def config_text(recipe: Recipe) -> str:
     """
     from crossan.common.config import to_toml
 
+    require_built(recipe)
     lines = [_FIRST_LINE, *_head(recipe), ""]
     group = ""
     why = dict(_reasons(recipe))

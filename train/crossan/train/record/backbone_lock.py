@@ -13,7 +13,7 @@ from crossan.cache_schema.errors import IncompatibleError
 from crossan.common.files import replace_durably
 from crossan.train.record.shapes import read_record
 
-__all__ = ["require_same_backbones", "settle_backbones"]
+__all__ = ["recorded_backbones", "require_same_backbones", "settle_backbones"]
 
 _FILE = "backbones.lock.json"
 
@@ -67,6 +67,18 @@ def settle_backbones(
         return
     data = json.dumps({"backbones": entries}, indent=2) + "\n"
     replace_durably(folder / _FILE, data.encode())
+
+
+def recorded_backbones(folder: Path) -> dict[str, str]:
+    """Return the names of the backbones that a run was begun from, by modality; none of others.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The record is damaged.
+    """
+    recorded = (read_record(folder / _FILE, _Lock) or {"backbones": {}})["backbones"]
+    return {name: str(entry["backbone"].get("id")) for name, entry in recorded.items()}
 
 
 def require_same_backbones(

@@ -23,7 +23,15 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import Bm3Settings, FreedomSettings, GraphSettings
+from crossan.train.settings.graphs import (
+    Bm3Settings,
+    FreedomSettings,
+    GraphSettings,
+    GrcnSettings,
+    MgcnSettings,
+    MhcrSettings,
+    MmgcnSettings,
+)
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -56,6 +64,7 @@ __all__ = [
     "FreedomSettings",
     "FrozenSettings",
     "GraphSettings",
+    "GrcnSettings",
     "HiddenStateSettings",
     "HistoryMask",
     "HybridSettings",
@@ -65,6 +74,9 @@ __all__ = [
     "InterModalSettings",
     "ItemKnnSettings",
     "MarkovSettings",
+    "MgcnSettings",
+    "MhcrSettings",
+    "MmgcnSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "OptimiserSettings",

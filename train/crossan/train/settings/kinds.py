@@ -27,7 +27,14 @@ from crossan.train.settings.counting import (
     MarkovSettings,
     TitleKnnSettings,
 )
-from crossan.train.settings.graphs import Bm3Settings, FreedomSettings
+from crossan.train.settings.graphs import (
+    Bm3Settings,
+    FreedomSettings,
+    GrcnSettings,
+    MgcnSettings,
+    MhcrSettings,
+    MmgcnSettings,
+)
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
 from crossan.train.settings.tuned import FineTunedSettings
@@ -56,8 +63,12 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         TitleKnnSettings,
         HybridSettings,
         VbprSettings,
+        MmgcnSettings,
+        GrcnSettings,
         Bm3Settings,
         FreedomSettings,
+        MgcnSettings,
+        MhcrSettings,
     )
 }
 
