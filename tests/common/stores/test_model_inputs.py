@@ -6,6 +6,7 @@ import pytest
 from crossan.cache_schema.canonical import canonical_bytes, sha256_hex
 from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.common.stores import model_inputs
 from crossan.common.stores.model_inputs import InputRow, InputStore, inputs_folder
 
 IDENTITY = {"modality": "image", "processor": "made up"}
@@ -61,6 +62,16 @@ def test_the_newest_content_is_found_and_the_old_one_stays(folder):
     for each in (store, InputStore(folder, IDENTITY)):
         assert each.newest("i0").digest == new.digest
         assert same(each.read(each.record_of("i0", old.digest)), old)
+
+
+def test_more_parts_than_files_may_be_open(folder, monkeypatch):
+    monkeypatch.setattr(model_inputs, "_MOST_OPEN", 2)
+    store, rows = InputStore(folder, IDENTITY), [row(f"i{n}") for n in range(5)]
+    for each in rows:
+        store.append([each])
+    for each in [*rows, *rows]:
+        assert same(store.read(store.newest(each.item_id)), each)
+        assert len(store._files) <= 2
 
 
 def test_two_processes_add_to_one_store(folder):

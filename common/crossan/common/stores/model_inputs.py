@@ -40,6 +40,8 @@ _LARGEST_RECORD = 2**28
 """Bytes of a part's record, which is far less than the arrays that it is about."""
 _DTYPES = ("uint8", "int32", "int64", "float32")
 _MOST_AXES = 5
+_MOST_OPEN = 64
+"""Files at a time; a process may have few."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -124,8 +126,10 @@ class InputStore:
         self._files: dict[Path, int] = {}
         self._parts: set[str] = set()
         self._items: dict[str, list[tuple[int, Path, InputRecord]]] = {}
-        make_folder(folder)
-        create_exclusively(folder / _IDENTITY, pretty_bytes(self.identity))
+        # A cache that cannot be written serves whoever finds everything in it.
+        if not (folder / _IDENTITY).exists():
+            make_folder(folder)
+            create_exclusively(folder / _IDENTITY, pretty_bytes(self.identity))
         recorded = read_json(folder / _IDENTITY, StoreIntegrityError)
         if canonical_bytes(recorded) != canonical_bytes(self.identity):
             raise IncompatibleError(
@@ -154,15 +158,6 @@ class InputStore:
             if path.name != _IDENTITY and path.name not in self._parts:
                 self._take(path)
 
-    def recorded(self) -> dict[str, tuple[str | None, ItemStatus]]:
-        """Return content digest and status of every item's newest record, by id."""
-        newest = {item_id: self.newest(item_id) for item_id in self._items}
-        return {
-            item_id: (record.digest, record.status)
-            for item_id, record in newest.items()
-            if record is not None
-        }
-
     def record_of(self, item_id: str, digest: str | None) -> InputRecord | None:
         """Return the record of an item with this content, None where there is none."""
         return next(
@@ -184,6 +179,8 @@ class InputStore:
         """
         path = next(path for _, path, known in self._items[record.item_id] if known is record)
         if path not in self._files:
+            if len(self._files) == _MOST_OPEN:
+                self.close()
             with blaming(path):
                 self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with blaming(path):

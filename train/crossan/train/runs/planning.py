@@ -139,11 +139,12 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     if settings.model.reads_media:
         spec["transformers"] = version("transformers")  # whose code makes the numbers, too
     statistics = as_tensors(run.standardisers or {})
+    backbones = lock_backbones(serving[0])
     read: dict[str, Any] = {
         "dataset digest": dataset.digest,
         "stores": entries,
         "statistics of the layers": statistics_digest(statistics),
-        "backbones": lock_backbones(serving[0]),
+        "backbones": backbones,
     }
     launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
     facts = sequence_facts(run.kept)
@@ -157,7 +158,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
         run.kept.item_ids,
         run.verdicts,
         statistics,
-        lock_backbones(serving[0]),
+        backbones,
     )
 
 
