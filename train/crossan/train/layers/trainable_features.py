@@ -15,8 +15,8 @@ class TrainableFeatures(nn.Module):
     Parameters
     ----------
     states
-        Hidden states, ``(items, dim)``, zero where an item has none. They are where the table
-        begins, and stay what they are where that is not trained.
+        Hidden states, ``(items, dim)``, zero where an item has none. They become the table, and
+        change where that is trained.
     is_present
         Which items have the modality, ``(items,)`` bool.
     width
@@ -32,7 +32,7 @@ class TrainableFeatures(nn.Module):
     ) -> None:
         super().__init__()
         if is_trained:
-            self.table = nn.Parameter(states.clone())
+            self.table = nn.Parameter(states)
         else:
             # The store's, and no weight: a checkpoint leaves it out.
             self.register_buffer("table", states, persistent=False)
