@@ -23,9 +23,10 @@ from crossan.train.runs import facts
 from crossan.train.runs.facts import trainable_parameter_count
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
-from crossan.train.settings import RunSettings
+from crossan.train.settings import GraphSettings, RunSettings
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.content import MOMEF as MOMEF_NAME
+from crossan.train.settings.kinds import _BUILT_IN as OURS
 from crossan.train.settings.models import SequenceSettings
 from support.commands import attempt, run, train_in
 from support.fabricated import USERS, make_sequences, write_rows, write_small
@@ -229,6 +230,18 @@ def scores_of(model, features, readers, items=slice(0, ITEMS)):
 def test_the_parameters_are_those_of_the_formula(kind, kept):
     model, _ = build(kind, kept, make_features())
     assert trainable_parameter_count(model) == CASES[kind].parameters
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if OURS[kind].is_trained_by_steps])
+def test_every_parameter_has_one_rate(kind, kept):
+    model, _ = build(kind, kept, make_features())
+    groups = model.parameter_groups()
+    moved = [*groups.rest, *groups.adapters, *groups.ids, *groups.text]
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sorted(map(id, moved)) == sorted(map(id, learned))
+    if issubclass(OURS[kind], GraphSettings):
+        # As in the code that they were published with: one rate is searched.
+        assert len(groups.rest) == len(moved)
 
 
 @pytest.mark.parametrize("kind", CASES)

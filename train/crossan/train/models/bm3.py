@@ -127,9 +127,8 @@ class Bm3(nn.Module):
         """Do nothing, as no epoch differs from another."""
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the vectors of users and items, and apart from them predictor and content."""
-        rest = [*self.predictor.parameters(), *self.content.parameters()]
-        return ParameterGroups(rest, ids=list(self.nodes.parameters()))
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the items' vectors and of their learned features."""

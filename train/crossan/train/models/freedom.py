@@ -169,8 +169,8 @@ class Freedom(nn.Module):
         self._drawn = self._pairs.graph(kept, self._item_graph.device)
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the vectors of users and items, and apart from them all that is of content."""
-        return ParameterGroups(list(self.content.parameters()), ids=list(self.nodes.parameters()))
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the items' vectors and of their learned features."""

@@ -131,10 +131,8 @@ class Grcn(nn.Module):
         """Do nothing, as no epoch differs from another."""
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the vectors of ids, and everything else apart from them."""
-        ids: list[nn.Parameter] = [self.user_ids, self.item_ids]
-        rest: list[nn.Parameter] = [self.user_confidence, self.item_confidence]
-        return ParameterGroups([*rest, *self.preferences, *self.maps.parameters()], ids=ids)
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the ids and the confidence of items."""

@@ -147,10 +147,8 @@ class Mgcn(nn.Module):
         """Do nothing, as no epoch differs from another."""
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the free vectors of users and items apart from all else."""
-        ids = list(self.nodes.parameters())
-        rest = [one for name, one in self.named_parameters() if not name.startswith("nodes.")]
-        return ParameterGroups(rest, ids=ids)
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the free vectors of items and of their trained features."""

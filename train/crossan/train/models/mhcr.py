@@ -26,8 +26,8 @@ What differs from the code: outside training, ties to hyperedges have no Gumbel 
 ``noise_at_evaluation`` asks for it. Any number of modalities, of which three are published. The sum
 over pairs of modalities takes those that there are, which of one are none, so that this loss is
 zero. Candidates are the rows of text, and where there is no text those of the first modality that
-there is of image, video and audio. An item without a modality has a view of zeros there, and is tied to that modality's hyperedges by
-noise alone.
+there is of image, video and audio. An item without a modality has a view of zeros there, and is
+tied to that modality's hyperedges by noise alone.
 Every sum is the same: seven hops in place of 28, what the gate gives of C once in place of once for
 each modality, statistics of a normalisation from moments of what goes in, and S for the batch alone.
 """
@@ -188,10 +188,8 @@ class Mhcr(nn.Module):
         """Do nothing, as no epoch differs from another."""
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return the free vectors of users and items apart from all else."""
-        ids = list(self.nodes.parameters())
-        rest = [one for name, one in self.named_parameters() if not name.startswith("nodes.")]
-        return ParameterGroups(rest, ids=ids)
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the free vectors of items and of their trained features."""

@@ -223,14 +223,8 @@ class Mmgcn(nn.Module):
         """Do nothing, as no epoch differs from another."""
 
     def parameter_groups(self) -> ParameterGroups:
-        """Return what is learned of users and items, and everything else apart from it."""
-        preferences = [tower.preference for tower in self._towers()]
-        tables = [self.user_ids, self.item_ids, *preferences]
-        ids = [table for table in tables if isinstance(table, nn.Parameter)]
-        of_nodes = {id(table) for table in ids}
-        return ParameterGroups(
-            [one for one in self.parameters() if id(one) not in of_nodes], ids=ids
-        )
+        """Return all parameters, which take one rate as in the published code."""
+        return ParameterGroups(list(self.parameters()))
 
     def item_rows(self) -> tuple[str, ...]:
         """Return the name of the vectors of items."""
