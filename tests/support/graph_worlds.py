@@ -89,7 +89,7 @@ def context_of(world, seed=0, batch_size=5):
         torch.stack([torch.from_numpy(world.is_present[modality]) for modality in modalities], 1),
     )
     item_counts = np.bincount(items, minlength=world.item_count)
-    return ModelContext(features, sequences, item_counts, 10, batch_size, seed)
+    return ModelContext(features, sequences, item_counts, 10, batch_size=batch_size, seed=seed)
 
 
 def build(settings, world, seed=0):

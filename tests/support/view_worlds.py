@@ -84,7 +84,9 @@ def build_of(graph, settings, batch_size, seed=0):
     parts = [pairs[pairs[:, 0] == user, 1] for user in range(graph.user_count)]
     counts = np.bincount(pairs[:, 1], minlength=graph.item_count)
     features = FeatureTable(tuple(map(Modality, graph.features)), hidden, presence)
-    return build_model(settings, ModelContext(features, Parts(parts), counts, 10, batch_size, seed))
+    return build_model(
+        settings, ModelContext(features, Parts(parts), counts, 10, batch_size=batch_size, seed=seed)
+    )
 
 
 def with_matrices_of(model, graph):

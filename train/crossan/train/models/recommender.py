@@ -53,14 +53,14 @@ class ModelContext:
     input_length: int
     """Items that a sequence encoder reads at most; the paper's is 10."""
 
+    titles: Callable[[], Sequence[str | None]] = _no_titles
+    """Read the title of each catalogue row, None where it has none; for the kinds that ask."""
+
     batch_size: int = 128
     """What a step takes at most; the last one of an epoch may take less."""
 
     seed: int = 0
     """Seed of what a model draws apart from torch's generators, such as the edges of an epoch."""
-
-    titles: Callable[[], Sequence[str | None]] = _no_titles
-    """Read the title of each catalogue row, None where it has none; for the kinds that ask."""
 
     @property
     def features(self) -> HiddenStates:

@@ -41,9 +41,9 @@ def make_model(
         seen,
         training_counts(seen.training_items, len(seen.item_ids)),
         settings.data.input_length,
+        partial(_titles, dataset, seen.item_ids),
         settings.batch_size,
         settings.seed,
-        partial(_titles, dataset, seen.item_ids),
     )
     return build_model(settings.model, context).to(features.presence.device)
 
