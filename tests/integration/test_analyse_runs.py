@@ -15,6 +15,7 @@ from crossan.train.models.table import model_kinds
 from crossan.train.record.analysis import read_analysis
 from crossan.train.runs import analysing, tower_pass
 from crossan.train.runs.opening import open_run
+from crossan.train.settings.kinds import _BUILT_IN as OURS
 from support.commands import QUICK, attempt, run, train_in
 from support.fabricated import make_sequences, write_rows, write_store
 
@@ -52,8 +53,9 @@ def trained(place):
     return place / "r"
 
 
-@pytest.mark.parametrize("kind", model_kinds())
+@pytest.mark.parametrize("kind", [kind for kind in model_kinds() if not OURS[kind].reads_media])
 def test_every_kind_is_analysed_or_says_what_it_lacks(place, kind):
+    """Those that train backbones: `tests/integration/test_fine_tuning.py`."""
     out = f"kind-{kind}"
     train_in(place, SETTINGS, "--model", kind, out=out)
     found = analysed(place / out)

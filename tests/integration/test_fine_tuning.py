@@ -16,7 +16,7 @@ from crossan.cache_schema.errors import DataError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.extract.backbones.cli import app as backbones_app
 from crossan.extract.cli import extract
-from crossan.train.cli import evaluate, train
+from crossan.train.cli import analyse, evaluate, train
 from crossan.train.settings.kinds import _BUILT_IN as OURS
 from support.commands import attempt, run, training
 from support.distributions import HOWTO
@@ -153,6 +153,15 @@ def test_a_run_is_evaluated_as_it_was_trained(runs):
     result = tune(runs, "adapter", epochs=1)
     again = json.loads(run(evaluate, runs / "r", "--json").stdout.splitlines()[-1])
     assert again["test"] == result["test"]
+
+
+def test_a_run_is_analysed_or_says_what_it_lacks(runs):
+    tune(runs, "adapter", epochs=1)
+    made = run(analyse, runs / "r", "--device", "cpu", "--json")
+    analysis = json.loads(made.stdout.splitlines()[-1])
+    assert analysis["model"] == "fine-tuned"
+    parts = ("mutual_information", "gates", "experts", "layers", "efficiency")
+    assert {part for part in parts if analysis[part] is None} == set(analysis["lacking"])
 
 
 def test_other_weights_of_a_backbone_are_refused(runs, tmp_path):
