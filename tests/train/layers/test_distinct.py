@@ -16,10 +16,10 @@ def test_each_node_is_there_once_and_every_triple_finds_its_own():
     assert rows.items.tolist() == [1, 5, 7]
     nodes = rows.nodes(10)
     assert nodes.tolist() == [0, 2, 11, 15, 17]
-    users, items, others = (nodes[at] for at in rows.triples())
-    assert users.tolist() == triples[0].tolist()
-    assert (items - 10).tolist() == triples[1].tolist()
-    assert (others - 10).tolist() == triples[2].tolist()
+    users, items, others = rows.of_triples(nodes.double().unsqueeze(1))
+    assert users.squeeze(1).tolist() == triples[0].tolist()
+    assert (items.squeeze(1) - 10).tolist() == triples[1].tolist()
+    assert (others.squeeze(1) - 10).tolist() == triples[2].tolist()
     at, counts = rows.user_counts()
     assert (nodes[at].tolist(), counts.tolist()) == ([0, 2], [1, 2])
     at, counts = rows.positive_counts()

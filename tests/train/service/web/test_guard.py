@@ -244,6 +244,22 @@ def test_a_body_is_read_within_its_bounds(door):
     assert client.post("/v1/things", content=parts, headers=headers).status_code == 413
 
 
+def scope_of_post(name, value):
+    """Return the scope of a request with a body that a header announces."""
+    return {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/things",
+        "query_string": b"",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"authorization", BEARER[Role.SUBMIT]["authorization"].encode()),
+            (name, value),
+            (b"content-type", b"application/json"),
+        ],
+    }
+
+
 def test_a_body_that_does_not_come_in_time_is_given_up():
     door = Door(limits=BodyLimits(100, 0.05))
 
@@ -261,19 +277,7 @@ def test_a_body_that_does_not_come_in_time_is_given_up():
             except StopIteration:
                 await asyncio.Event().wait()
 
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": "/v1/things",
-            "query_string": b"",
-            "headers": [
-                (b"host", b"localhost"),
-                (b"authorization", BEARER[Role.SUBMIT]["authorization"].encode()),
-                (b"transfer-encoding", b"chunked"),
-                (b"content-type", b"application/json"),
-            ],
-        }
-        await door.guard(scope, receive, send)
+        await door.guard(scope_of_post(b"transfer-encoding", b"chunked"), receive, send)
         return sent[0]
 
     start = asyncio.run(ask())
@@ -347,19 +351,7 @@ def test_a_body_keeps_its_room_until_its_request_is_answered():
             async def receive():
                 return {"type": "http.request", "body": b"1" + b" " * 59_999}
 
-            scope = {
-                "type": "http",
-                "method": "POST",
-                "path": "/v1/things",
-                "query_string": b"",
-                "headers": [
-                    (b"host", b"localhost"),
-                    (b"authorization", BEARER[Role.SUBMIT]["authorization"].encode()),
-                    (b"content-length", b"60000"),
-                    (b"content-type", b"application/json"),
-                ],
-            }
-            await door.guard(scope, receive, send)
+            await door.guard(scope_of_post(b"content-length", b"60000"), receive, send)
             return sent[0]["status"]
 
         first = asyncio.create_task(post())

@@ -44,9 +44,19 @@ class DistinctRows:
         """Return the rows of all of them in a table with all users before all items."""
         return torch.cat([self.users, self.items + user_count])
 
-    def triples(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the places of each triple's user, own item and other item."""
-        return self.user_at, self.positive_at, self.negative_at
+    def of_triples(self, vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the vectors of each triple's user, own item and other item.
+
+        Parameters
+        ----------
+        vectors
+            Those of `nodes`, ``(nodes, width)``.
+        """
+        return (
+            F.embedding(self.user_at, vectors),
+            F.embedding(self.positive_at, vectors),
+            F.embedding(self.negative_at, vectors),
+        )
 
     def user_counts(self) -> tuple[Tensor, Tensor]:
         """Return the places of users, and how many triples each has."""

@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from crossan.cache_schema.modality import Modality
 from crossan.train.features.whole import last_states
 from crossan.train.layers.contrast import bayesian_ranking
+from crossan.train.layers.distinct import DistinctRows
 from crossan.train.layers.edge_attention import (
     attention,
     mutual_attention,
@@ -119,12 +120,9 @@ class Grcn(nn.Module):
 
     def loss(self, users: Tensor, items: Tensor, others: Tensor) -> Tensor:
         """Return the mean of -ln sigma over triples, ``(triples,)`` rows, and what regularises."""
-        first_item = len(self.user_ids)
-        nodes = torch.cat([users, items + first_item, others + first_item])
-        rows, places = nodes.unique(return_inverse=True)
-        vectors = F.embedding(places, self._vectors(rows, *self._edges.into(rows)))
-        readers, positive, negative = vectors.split(len(users))
-        ranked = bayesian_ranking(readers, positive, negative)
+        batch = DistinctRows.of(users, items, others)
+        rows = batch.nodes(len(self.user_ids))
+        ranked = bayesian_ranking(*batch.of_triples(self._vectors(rows, *self._edges.into(rows))))
         return ranked + self._norm_weight * self._squares(users, torch.cat([items, others]))
 
     def begin_epoch(self, epoch: int) -> None:

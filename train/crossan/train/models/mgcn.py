@@ -128,7 +128,7 @@ class Mgcn(nn.Module):
         views = [self._graphs.from_items.rows_of(nodes, items) for items in self._item_views()]
         side = self._fused(views, content)
         vectors = content + side
-        triples = [F.embedding(at, vectors) for at in rows.triples()]
+        triples = rows.of_triples(vectors)
         squares = torch.stack([part.square().sum() for part in triples]).sum()
         of_users, of_items = (
             contrast(side[at], content[at], counts, _TEMPERATURE, against)

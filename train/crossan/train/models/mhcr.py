@@ -161,7 +161,7 @@ class Mhcr(nn.Module):
         else:
             vectors, side = self._scored(nodes, None), self._side(nodes, batch)
         of_batch, content = (one.index_select(0, batch) for one in (vectors, nodes.content))
-        triples = [F.embedding(at, of_batch) for at in rows.triples()]
+        triples = rows.of_triples(of_batch)
         squares = torch.stack([part.square().sum() for part in triples]).sum()
         counted = (rows.user_counts(), rows.positive_counts())
         of_users, of_items = (
