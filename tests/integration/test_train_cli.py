@@ -248,7 +248,16 @@ def test_recommend_refuses_strangers(small, arguments, match):
         (("--device", "quantum"), UsageError, "--device quantum: not available on this machine"),
         (("--max-items", "3"), ConfigError, "data.max_items: .*greater than or equal to 4"),
         (("--set", "mask_history=some"), ConfigError, "mask_history"),
-        (("--set", "model.layers=[0,5]"), IncompatibleError, "keeps 0, 1, not 5"),
+        (
+            ("--set", "model.layers=[0,5]"),
+            IncompatibleError,
+            r"expected the layers that the model asks for, 5, found 0, 1(?s:.*)model\.layers",
+        ),
+        (
+            ("--model", "freedom", "--set", "model.layer=5"),
+            IncompatibleError,
+            r"expected the layers that the model asks for, 5, found 0, 1(?s:.*)model\.layer=",
+        ),
     ],
 )
 def test_what_cannot_be_is_named(small, more, error, match):

@@ -65,6 +65,18 @@ def test_different_counts_of_kept_layers_are_incompatible(small, make_store):
     assert train_quickly(small, "--set", "model.layers=[0,1]", epochs=1)["epochs"] == 1
 
 
+@pytest.mark.parametrize(
+    ("layer", "read"), [("last", {"text": [1], "video": [2]}), ("1", {"text": [1], "video": [1]})]
+)
+@pytest.mark.parametrize("kind", ["mmgcn", "grcn", "bm3", "freedom", "mgcn", "mhcr"])
+def test_a_graph_model_reads_one_layer_of_each_store(small, make_store, kind, layer, read):
+    make_store(small / "c", Modality.VIDEO, layers=(0, 1, 2))
+    more = ("--modality", "text,video", "--set", f"model.layer={layer}")
+    train_quickly(small, "--model", kind, *more, epochs=1)
+    stores = json.loads((small / "r" / "cache.lock.json").read_bytes())["stores"]
+    assert {name: entry["layers"] for name, entry in stores.items()} == read
+
+
 def test_a_run_does_not_go_on_over_a_changed_dataset(small, make_dataset):
     train_quickly(small, epochs=1)
     shutil.rmtree(small / "d")

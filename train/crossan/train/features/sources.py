@@ -18,6 +18,7 @@ from crossan.common.stores.folders import require_cache
 from crossan.train.features.extract_command import extract_command
 from crossan.train.features.raw_inputs import RawSource
 from crossan.train.settings import DataSettings
+from crossan.train.settings.models import LayersRead, layers_read
 
 __all__ = [
     "RecordedRun",
@@ -166,11 +167,11 @@ def keep_served(
 
 
 def lock_entries(
-    stores: Mapping[Modality, FeatureStore], layers: Sequence[int] | None
+    stores: Mapping[Modality, FeatureStore], layers: LayersRead
 ) -> dict[str, dict[str, Any]]:
     """Return the entry of every store in ``cache.lock.json``, by modality.
 
-    ``layers`` are the numbers that the run reads of each store, None for all.
+    ``layers`` are those that the run reads of each store.
     """
     return {
         modality.value: {
@@ -178,7 +179,7 @@ def lock_entries(
             "fingerprint": store.fingerprint,
             "version": store.version,
             "manifest": store.manifest_digest,
-            "layers": list(store.layers if layers is None else layers),
+            "layers": list(layers_read(store.layers, layers)),
             "dim": store.dim,
         }
         for modality, store in stores.items()

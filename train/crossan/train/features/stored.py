@@ -19,6 +19,7 @@ from crossan.train.features.moments import LayerMoments, layer_moments
 from crossan.train.features.standardise import Standardiser, Standardisers
 from crossan.train.features.table import States
 from crossan.train.sequences.splits import CatalogueRows
+from crossan.train.settings.models import LayersRead, layers_read
 
 __all__ = ["StoredStates"]
 
@@ -62,7 +63,7 @@ class StoredStates:
         self,
         stores: Mapping[Modality, FeatureStore],
         item_ids: Sequence[str] | npt.NDArray[np.str_],
-        layers: tuple[int, ...] | None = None,
+        layers: LayersRead = None,
         permute_seeds: Sequence[int] = (),
     ) -> None:
         self.modalities = tuple(modality for modality in Modality if modality in stores)
@@ -76,7 +77,8 @@ class StoredStates:
             )
             raise IncompatibleError(
                 f"stores with different counts of kept layers cannot be trained together: {kept}",
-                remedy="Pick layers that all of them keep: --set model.layers=[0,2]",
+                remedy="Pick layers that all of them keep, --set model.layers=[0,2], or one"
+                " modality: --modality text",
             )
         order = np.arange(len(item_ids))
         for seed in permute_seeds:
@@ -284,13 +286,14 @@ class StoredStates:
             self._standardisers[modality].apply(states)
 
 
-def _choose_layers(store: FeatureStore, layers: tuple[int, ...] | None) -> tuple[int, ...]:
-    if layers is None:
-        return store.layers
-    lacking = [number for number in layers if number not in store.layers]
+def _choose_layers(store: FeatureStore, layers: LayersRead) -> tuple[int, ...]:
+    chosen = layers_read(store.layers, layers)
+    lacking = [number for number in chosen if number not in store.layers]
     if lacking:
         kept = ", ".join(map(str, store.layers))
         raise IncompatibleError(
-            f"model.layers: {store.path} keeps {kept}, not {', '.join(map(str, lacking))}"
+            f"{store.path}: expected the layers that the model asks for,"
+            f" {', '.join(map(str, lacking))}, found {kept}",
+            remedy="Ask for kept ones: --set model.layers=[...], or for a graph model model.layer=N",
         )
-    return layers
+    return chosen

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from crossan.common.config import OneOf
 from crossan.common.plugins import plugin_names
-from crossan.train.settings.models import ModelSettings, SequenceSettings
+from crossan.train.settings.models import LayersRead, ModelSettings, SequenceSettings
 from crossan.train.settings.paper import Paper
 
 __all__ = [
@@ -54,8 +54,8 @@ class HiddenStateSettings(SequenceSettings):
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added."""
 
-    def kept_layers(self) -> tuple[int, ...] | None:
-        """Return the layers that are read of every store, None for all that it keeps."""
+    def kept_layers(self) -> LayersRead:
+        """Return which of a store's kept layers are read."""
         return self.layers
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from crossan.train.settings.models import LayersRead
 from crossan.train.settings.triples import TripleSettings
 
 __all__ = [
@@ -53,9 +54,9 @@ class GraphSettings(TripleSettings):
     layer: LayerChoice = "last"
     """Kept layer whose hidden states, as they are stored, are the items' features."""
 
-    def kept_layers(self) -> tuple[int, ...] | None:
-        """Return the layer that is read of every store, None for all that it keeps."""
-        return None if self.layer == "last" else (self.layer,)
+    def kept_layers(self) -> LayersRead:
+        """Return which of a store's kept layers is read."""
+        return "last" if self.layer == "last" else (self.layer,)
 
 
 class FreedomSettings(GraphSettings):

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -15,15 +15,27 @@ from crossan.common.config import Settings
 from crossan.train.settings.paper import Paper
 
 __all__ = [
+    "LayersRead",
     "LearnsFrom",
     "ModelSettings",
     "PopularitySettings",
     "SasrecSettings",
     "SequenceSettings",
+    "layers_read",
 ]
 
 LearnsFrom = Literal["sequences", "triples"]
 """What the steps of a model learn from."""
+
+LayersRead = tuple[int, ...] | Literal["last"] | None
+"""Kept layers of every store by their numbers, the last of each, or all of them."""
+
+
+def layers_read(kept: Sequence[int], layers: LayersRead) -> tuple[int, ...]:
+    """Return the numbers of the layers that are read of a store which keeps some."""
+    if layers is None:
+        return tuple(kept)
+    return (kept[-1],) if layers == "last" else layers
 
 
 class ModelSettings(Settings):
@@ -49,8 +61,8 @@ class ModelSettings(Settings):
     """What a run of this kind takes where the user names nothing, by the dotted names of settings
     outside ``model``."""
 
-    def kept_layers(self) -> tuple[int, ...] | None:
-        """Return the layers that are read of every store, None for all that it keeps."""
+    def kept_layers(self) -> LayersRead:
+        """Return which of a store's kept layers are read."""
         return None
 
     def anywhere(self) -> Self:

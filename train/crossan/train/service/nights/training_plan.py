@@ -19,6 +19,7 @@ from crossan.train.service.settings import ServiceSettings
 from crossan.train.service.specs import RunSpec
 from crossan.train.settings import RunSettings
 from crossan.train.settings.meaning import differing_facts
+from crossan.train.settings.models import layers_read
 
 __all__ = ["TrainingPlan", "keep_plan", "kept_plan", "settle"]
 
@@ -127,10 +128,10 @@ def _why_not(production: Model, checked: RunSettings, stores: Stores) -> str:
         entries = json.loads((run / "cache.lock.json").read_bytes())["stores"]
     except FileNotFoundError:
         entries = {}  # a model that reads no stores
-    layers = getattr(checked.model, "layers", None)
+    layers = checked.model.kept_layers()
     now = {
         modality.value: {
-            "layers": list(store.identity.layers if layers is None else layers),
+            "layers": list(layers_read(store.identity.layers, layers)),
             "dim": store.identity.dim,
             "fingerprint": store.fingerprint,
         }
