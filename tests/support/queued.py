@@ -59,11 +59,19 @@ def kill_leftovers(path):
         attempts = name.parent.glob("runs/*/attempt-*")
         if all((attempt / "outcome.json").exists() for attempt in attempts):
             continue
-        identity = name.read_text()
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.environ().get(MARKER, "").startswith(identity):
-                    process.kill()
+        while _killed(name.read_text()):
+            pass  # a process that was being forked meanwhile is in the next list only
+
+
+def _killed(identity):
+    """Return how many processes of a data folder lived and were killed."""
+    killed = 0
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARKER, "").startswith(identity):
+                process.kill()
+                killed += 1
+    return killed
 
 
 class Queue:

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 import pytest
 
 from crossan.cache_schema.errors import ConfigError
-from crossan.train.service.specs import NightSpec, RunSpec
+from crossan.train.service.specs import GateSpec, NightSpec, RunSpec
 from crossan.train.service.web.pages import forms
 
 RUN = {
@@ -88,6 +88,11 @@ def test_a_night():
     night = forms.night_spec(sent(update="yes", extract=["text"], margin="0.01", cold_margin="0.2"))
     assert (night.update, [one.value for one in night.extract]) == (True, ["text"])
     assert (night.gate.margin, night.gate.cold_margin) == (0.01, 0.2)
+    assert forms.night_spec(sent(confidence="0.9")).gate == GateSpec(confidence=0.9)
+    assert forms.night_spec(sent(alias="trial")).alias == "trial"
+    for wrong in ({"confidence": "0.4"}, {"confidence": "high"}, {"alias": "../x"}, {"alias": ""}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            forms.night_spec(sent(**wrong))
     fields = {name: [str(value)] for name, value in forms.night_values().items() if value != ()}
     assert forms.night_spec(fields | {"dataset": ["shop"]}) == NightSpec(dataset="shop")
 

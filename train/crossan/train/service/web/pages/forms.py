@@ -38,7 +38,7 @@ _MOST_FIELDS = 200
 _WHOLE_LIMITS = ("cpus", "gpus")
 _LIMITS = (*_WHOLE_LIMITS, "memory_gib", "hours", "silent_minutes")
 _TRIGGER_TEXTS = ("name", "kind", "cron", "timezone", "modality", "grown_by")
-_MARGINS = ("margin", "cold_margin")
+_GATE = ("margin", "cold_margin", "confidence")
 
 
 def parsed_form(body: bytes) -> dict[str, list[str]]:
@@ -142,8 +142,8 @@ def run_values(fields: Fields | None = None) -> dict[str, str]:
 def night_values(fields: Fields | None = None) -> dict[str, Any]:
     """Return what the fields of the form of a night hold; ``fields`` as for `run_values`."""
     fresh = NightSpec(dataset="any")
-    margins = {name: f"{getattr(fresh.gate, name):g}" for name in _MARGINS}
-    values: dict[str, Any] = _shown_again(_defaults(fresh) | margins, fields)
+    more = {name: f"{getattr(fresh.gate, name):g}" for name in _GATE} | {"alias": fresh.alias}
+    values: dict[str, Any] = _shown_again(_defaults(fresh) | more, fields)
     if fields is None:
         return values | {"update": fresh.update, "extract": ()}
     # A browser sends nothing for a box without a tick.
@@ -201,7 +201,8 @@ def _night_tree(fields: Fields) -> dict[str, Any]:
     return _run_tree(fields) | {
         "update": bool(fields.get("update")),
         "extract": list(fields.get("extract", ())),
-        "gate": {name: _number(fields, name, float) for name in _MARGINS if name in fields},
+        "gate": {name: _number(fields, name, float) for name in _GATE if name in fields},
+        **({"alias": first(fields, "alias")} if "alias" in fields else {}),
     }
 
 
