@@ -4,7 +4,7 @@ VENV ?= .venv
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-lowest lint check faults faults-service bench-store bench-extract bench-train table clean
+.PHONY: demo test test-all test-lowest lint check faults faults-service bench-store bench-extract bench-train table clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -12,6 +12,10 @@ demo: $(VENV)/.installed
 # Hundreds of processes import the package: where PYTHONDONTWRITEBYTECODE is set, as in many images, each would compile it anew.
 test: $(VENV)/.installed-dev
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# With the tests marked exhaustive: more than an hour on two cores.
+test-all: $(VENV)/.installed-dev
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 CROSSAN_TESTS=all $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import settings
 
 from support.counts import EXAMPLES
+from support.in_memory import write_in_memory
 
 pytest_plugins = [
     "support.started",  # first, as others import it
     "support.forked",
     "support.once",
     "support.ordering",
+    "support.selection",
     "support.ray_cluster",
     "support.servers",
 ]
@@ -25,6 +27,8 @@ if (
 ):  # as a shell's background job begins; ours and our commands' tests need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+write_in_memory()
 
 # A busy machine is slow, not wrong: only pytest's own timeout ends a test.
 settings.register_profile("patient", deadline=None, max_examples=EXAMPLES)

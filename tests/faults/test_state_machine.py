@@ -2,8 +2,8 @@
 
 Each place may be compacted, also while it knows less than the others.
 
-``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, otherwise 28; each
-rule must come up. They run in a process of their own, this file's program: it
+``CROSSAN_FAULTS=full`` runs 2,000 sequences of 50 steps, ``make test-all`` 28;
+each rule must come up. An ordinary session runs 8. They run in a process of their own, this file's program: it
 forks a child for each kill, and to fork a small process takes a hundredth of
 the time that it takes to fork a session of tests.
 """
@@ -44,7 +44,7 @@ from crossan.common.stores.sharing.transfer import transfer
 from crossan.common.stores.versions import list_versions
 
 IS_FULL = os.environ.get("CROSSAN_FAULTS") == "full"
-EXAMPLES = 2_000 if IS_FULL else 28
+EXAMPLES = 2_000 if IS_FULL else 28 if os.environ.get("CROSSAN_TESTS") == "all" else 8
 MEMORY = Path("/dev/shm")
 IDENTITY = StoreIdentity(
     modality="text", backbone={"id": "x"}, inputs={}, capture={"layers": [0, 1]}, dim=8
@@ -282,7 +282,8 @@ def main():
         ),
     )
     rules = {name for name, member in vars(Teammates).items() if hasattr(member, RULE_MARKER)}
-    assert set(TAKEN) == rules, f"rules that did nothing: {rules - set(TAKEN)}"
+    if EXAMPLES > 20:  # fewer sequences need not take every rule
+        assert set(TAKEN) == rules, f"rules that did nothing: {rules - set(TAKEN)}"
 
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ def sample_place(toured):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_machine_shards_and_ray_work_as_written(tmp_path, sample_place):
     blocks = _blocks("sh")
     blocks[0] = sample_place(tmp_path, blocks[0])
@@ -179,6 +180,7 @@ def _epochs(run):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_one_process_torchrun_and_ray_train_the_same_as_written(trained):
     _, torchrun, again, ray = _blocks("sh", TRAIN_PAGE)
     _run(torchrun, trained)
@@ -198,6 +200,7 @@ def test_one_process_torchrun_and_ray_train_the_same_as_written(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_slurm_script_starts_a_rank_in_every_task(trained):
     """Slurm's commands are stood in for by shell: `srun` starts two tasks on this machine, numbered as Slurm numbers them."""
     stand_ins = """

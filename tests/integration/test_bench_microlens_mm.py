@@ -25,6 +25,7 @@ def run(*command):
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.timeout(1_800)
+@pytest.mark.exhaustive
 def test_real_titles_and_media_end_to_end(test_data, tiny_backbones, tmp_path):
     source = test_data / "bench_microlens_mm"
     run(

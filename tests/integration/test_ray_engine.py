@@ -147,6 +147,7 @@ def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_worker_costs_nothing_but_time(command, idle_ray_cluster, tmp_path, digest):
     options, head = idle_ray_cluster
     process = command(tmp_path / "c", *options)
@@ -160,6 +161,7 @@ def test_a_killed_worker_costs_nothing_but_time(command, idle_ray_cluster, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_interruption_keeps_what_is_done(command, idle_ray_cluster, tmp_path, digest):
     options, head = idle_ray_cluster
     for number, exit_code in [(signal.SIGINT, 130), (signal.SIGTERM, 143)]:

@@ -67,6 +67,7 @@ def test_a_cluster_of_its_own_trains_what_torchrun_does(place, command, whole):
 
 
 @pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.exhaustive
 def test_a_killed_worker_ends_in_the_same_weights(
     place, command, idle_ray_cluster, whole, is_first
 ):
@@ -86,6 +87,7 @@ def test_a_killed_worker_ends_in_the_same_weights(
 
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.exhaustive
 def test_an_interruption_keeps_a_checkpoint(
     place, command, idle_ray_cluster, whole, number, exit_code
 ):

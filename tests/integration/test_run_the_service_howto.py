@@ -43,6 +43,7 @@ def section(title):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.exhaustive
 def test_the_page_works_as_written(tmp_path, shell, tiny_backbones):
     blocks = re.findall(r"```sh\n(.*?)```", section("On a laptop, in ten minutes"), re.DOTALL)
     data, settings, serve, first, triggers, inbox, listing, asking = blocks

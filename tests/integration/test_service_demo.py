@@ -43,6 +43,7 @@ def test_a_server_is_kept_only_where_there_is_one(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
+@pytest.mark.exhaustive
 def test_the_tour_keeps_its_promise(tmp_path):
     done = subprocess.run(
         [PROGRAMS / "crossan", "demo", "--service", "--out", "demo", "--json"],

@@ -42,6 +42,7 @@ def training_of(run, served):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.exhaustive
 def test_a_night_on_ray_ends_with_a_promoted_model_though_a_worker_is_killed(served):
     first = served.post("/v1/nights", {**NIGHT, "update": False, "extract": [], "refit": "none"})
     assert served.ended_night(first["id"])["state"] == "promoted"

@@ -12,6 +12,7 @@ import pytest
 from support.commands import training
 from support.outcomes import MEASURED, outcome
 from support.processes import is_alive
+from support.selection import beyond
 from support.started import CEILING_S, PROGRAMS, finish
 from support.torchrun import (
     AS_COMMAND,
@@ -91,7 +92,7 @@ def test_both_ranks_standardise_by_the_statistics_of_one_process(place, alone, p
     assert both["valid"] == single["valid"]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", beyond(1, [0, 1]))
 def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(
     place, whole, pair, victim, tmp_path
 ):

@@ -222,6 +222,7 @@ def test_of_a_damaged_file_one_pass_gives_what_two_give(tmp_path, video_of, scen
     assert agree(path)
 
 
+@pytest.mark.exhaustive
 def test_of_real_files_one_pass_gives_what_two_give(test_data):
     paths = [
         *sorted((test_data / "microlens50k/videos").iterdir())[:1],

@@ -70,6 +70,7 @@ def small(many):
     return train(many, "--max-ram", "64MiB", "--out", str(many / "small"))
 
 
+@pytest.mark.exhaustive
 def test_peak_memory_is_flat(small, tmp_path):
     users = of_full(1_600, USERS)
     peaks = [] if IS_FULL else [small[1]]
@@ -82,6 +83,7 @@ def test_peak_memory_is_flat(small, tmp_path):
     assert peaks[1] == pytest.approx(peaks[0], rel=0.1)
 
 
+@pytest.mark.exhaustive
 def test_the_budget_is_kept(many, small):
     """A larger budget adds to the peak what it allows more, at most; without one everything is resident."""
     large, whole = (

@@ -86,7 +86,7 @@ def test_amazon_scientific(figures, settings, expected, tolerance):
     [
         (PopularitySettings(), (0.28, 0.15), 0.005),
         (MarkovSettings(), (5.98, 3.54), 0.01),
-        (HybridSettings(), (6.79, 3.90), 0.3),
+        pytest.param(HybridSettings(), (6.79, 3.90), 0.3, marks=pytest.mark.exhaustive),
     ],
     ids=lambda value: getattr(value, "kind", None),
 )

@@ -17,6 +17,12 @@ from support.commands import attempt, run
 BUILT = [recipe for recipe in all_recipes().values() if is_built(recipe)]
 
 
+def _marks(recipe):
+    """Return the marks of a recipe: of those whose backbones are trained, one is tried each time."""
+    is_long = recipe.kind == "fine-tuned" and recipe.name != "table4/lora"
+    return [pytest.mark.exhaustive] if is_long else []
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Small models are slower on several."""
@@ -32,7 +38,9 @@ def arguments(sampled, tmp_path):
 
 
 @pytest.mark.timeout(1_200)  # the first one makes the sample and its stores
-@pytest.mark.parametrize("recipe", BUILT, ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(each, id=each.name, marks=_marks(each)) for each in BUILT]
+)
 def test_it_runs_on_the_sample(recipe, arguments, tmp_path):
     printed = run(run_recipe, recipe.name, *arguments, "--json").stdout.splitlines()[-1]
     folder = RunFolder(tmp_path / "r")
