@@ -25,20 +25,18 @@ import torch
 from torch import Tensor
 from train_baselines import loop_loss, loss_from_files, read_files, write_files
 from train_shape import (
-    DIM,
     INPUT_LENGTH,
     ITEMS,
-    LAYERS,
     SHAPE,
     build,
+    random_features,
     read_training_parts,
     resident_bytes,
     step_operations,
     write_stores,
 )
 
-from crossan.cache_schema.modality import Modality
-from crossan.train.features import Demand, FeatureTable, HiddenStates, Placement, place_features
+from crossan.train.features import Demand, HiddenStates, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.objectives.loss import (
     batch_columns,
@@ -113,11 +111,7 @@ class Bench:
         self.repeats = repeats
         self.compute_dtype = torch.bfloat16 if shape.compute == "bfloat16" else torch.float32
         torch.manual_seed(0)
-        hidden = tuple(
-            torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality
-        )
-        presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
-        self.features = FeatureTable(tuple(Modality), hidden, presence)
+        self.features = random_features()
         self.sequences = read_training_parts(pairs)
         self.counts = training_counts(self.sequences[self.sequences != PADDING].numpy(), ITEMS)
         self.log_popularity = log_popularity(self.counts)

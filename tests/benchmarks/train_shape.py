@@ -13,7 +13,7 @@ from torch import Tensor
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, store_folder
-from crossan.train.features import FeatureTable, HiddenStates, StoredStates
+from crossan.train.features import FeatureTable, ItemInputs, StoredStates
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
@@ -29,6 +29,7 @@ __all__ = [
     "LAYERS",
     "SHAPE",
     "build",
+    "random_features",
     "read_training_parts",
     "resident_bytes",
     "step_operations",
@@ -39,13 +40,20 @@ ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
 SHAPE = CrossanSettings()
 
 
-def build(settings: SequenceSettings, features: HiddenStates) -> SequenceModel:
+def build(settings: SequenceSettings, inputs: ItemInputs) -> SequenceModel:
     """Return a sequence model over all items, each of which counts as trained, with random weights."""
     # No sequence is read to build a sequence model.
-    context = ModelContext(features, None, np.ones(ITEMS, np.int64), INPUT_LENGTH)  # type: ignore[arg-type]
+    context = ModelContext(inputs, None, np.ones(ITEMS, np.int64), INPUT_LENGTH)  # type: ignore[arg-type]
     model = build_model(settings, context)
     assert isinstance(model, SequenceModel)
     return model
+
+
+def random_features() -> FeatureTable:
+    """Return random hidden states of all items in four modalities, none of them absent."""
+    hidden = tuple(torch.empty(ITEMS, LAYERS, DIM, dtype=torch.float16).normal_() for _ in Modality)
+    presence = torch.ones(ITEMS, len(Modality), dtype=torch.bool)
+    return FeatureTable(tuple(Modality), hidden, presence)
 
 
 def read_training_parts(pairs: Path) -> Tensor:
