@@ -1,6 +1,6 @@
 """Kill a training three times at any moment: it ends in the weights, metrics and best epoch of one that was left alone.
 
-``CROSSAN_FAULTS=full`` does so to 100 runs, otherwise to 3. A test whose kills
+``CROSSAN_FAULTS=full`` does so to 100 runs, ``make test-all`` to 3, an ordinary session to one. A test whose kills
 mostly came too early or too late to stop anything fails.
 """
 
@@ -16,10 +16,11 @@ import pytest
 
 from support import outcomes
 from support.commands import training
+from support.counts import IS_FULL, RUNS_ALL
 from support.fabricated import write_small
 from support.processes import is_alive
 
-RUNS = 100 if os.environ.get("CROSSAN_FAULTS") == "full" else 3
+RUNS = 100 if IS_FULL else 3 if RUNS_ALL else 1
 KILLS = 3
 SETTINGS = (
     "model.bottleneck_dim=8",

@@ -139,6 +139,7 @@ def test_what_stops_all_ranks_is_said_once(pair, tmp_path, more, exit_code, mess
     assert "Traceback" not in said
 
 
+@pytest.mark.exhaustive
 def test_torchrun_adds_its_own_traceback_to_what_stops_all_ranks(place, tmp_path):
     diverging = words(tmp_path / "r", "--set", "optimiser.lr=1e38", epochs=1)
     _, said = finish(start_torchrun(diverging, place), 1)
@@ -146,6 +147,7 @@ def test_torchrun_adds_its_own_traceback_to_what_stops_all_ranks(place, tmp_path
     assert said.count("Traceback") == said.count("ChildFailedError:") == 1
 
 
+@pytest.mark.exhaustive
 def test_an_error_of_one_rank_is_said_with_its_number(place, tmp_path):
     script = tmp_path / "odd"
     script.write_text(
