@@ -85,6 +85,7 @@ def check_first_read(sample, path):
 
 
 @pytest.mark.timeout(7200)
+@pytest.mark.exhaustive
 def test_every_bit_of_one_chunk(sample):
     path = next(path for path in files_of(sample) if str(path).endswith("/c/0/0/0"))
     data = path.read_bytes()

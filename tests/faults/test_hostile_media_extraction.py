@@ -20,7 +20,7 @@ import pytest
 
 from crossan.common.stores import fsck, open_store
 from crossan.extract.media import MediaFault
-from support.counts import IS_FULL, RUNS_ALL
+from support.counts import IS_FULL
 from support.extraction import write_items
 from support.hostile.crafted import crafted_files, traps
 from support.hostile.mutations import mutated
@@ -29,7 +29,9 @@ from support.hostile.titles import hostile_titles
 from support.processes import Watch, can_trace, read_trace, traced
 from support.started import CEILING_S, PROGRAMS, start
 
-FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60) if RUNS_ALL else (3, 20)
+pytestmark = pytest.mark.exhaustive  # tests/extract/media has the same files one by one
+
+FILES_PER_KIND, TITLES = (1_000, 1_000) if IS_FULL else (15, 60)
 REASONS = {fault.value for fault in MediaFault} | {"bad-value", "unusable-input", "unreadable"}
 TREE_BYTES = 10 << 30
 """What the command and its processes may have together: 4 GiB for the item that each of two workers has in hand, and 2."""

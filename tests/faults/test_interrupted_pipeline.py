@@ -103,6 +103,7 @@ def check_all_gone(processes):
 
 
 @pytest.mark.timeout(7200)
+@pytest.mark.exhaustive
 def test_a_killed_worker_costs_nothing(extraction, uninterrupted, tmp_path):
     digest, seconds = uninterrupted
     moments = random.Random(2)
@@ -145,7 +146,13 @@ def test_no_process_outlives_a_killed_command(extraction, uninterrupted, tmp_pat
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("is_to_all", [False, True], ids=["the command", "all processes"])
+@pytest.mark.parametrize(
+    "is_to_all",
+    [
+        pytest.param(False, id="the command"),
+        pytest.param(True, id="all processes", marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["term", "int"]
 )

@@ -131,6 +131,7 @@ def _wait_for_batches(process, cache):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cluster_of_its_own_gives_the_store_of_the_local_engine(command, tmp_path, digest):
     reported, said = _finish(
         command(tmp_path / "c", "--engine", "ray", "--workers", "2", is_forked=False)

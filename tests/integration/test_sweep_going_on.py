@@ -48,6 +48,7 @@ def epochs_done(place):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_sweep_stopped_anywhere_goes_on_to_the_same_weights(place, commands, tmp_path):
     def begin():
         return commands.start(

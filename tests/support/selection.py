@@ -8,12 +8,8 @@ from support.counts import RUNS_ALL
 
 
 def beyond(count, values):
-    """Return the values of a parameter; all after the first ``count`` are exhaustive."""
-    values = list(values)
-    rest = [
-        pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.exhaustive)
-        for value in values[count:]
-    ]  # fmt: skip
+    """Return the values of one parameter; all after the first ``count`` are exhaustive."""
+    rest = [pytest.param(value, marks=pytest.mark.exhaustive) for value in values[count:]]
     return [*values[:count], *rest]
 
 
