@@ -21,7 +21,7 @@ from .conftest import TOKENS, client_of
 
 
 @pytest.fixture
-def shop(tmp_path, monkeypatch):
+def shop(tmp_path, portal, monkeypatch):
     """A service with three trainings that succeeded, and a recommender that starts in a moment."""
     # Of a busy machine a moment is longer.
     name = "crossan.train.service.serving.serving._PATIENCE_SECONDS"
@@ -40,9 +40,9 @@ def shop(tmp_path, monkeypatch):
     yield SimpleNamespace(
         service=service,
         runs=runs,
-        admin=client_of(guard, "admin"),
-        read=client_of(guard, "read"),
-        guard=guard,
+        admin=client_of(guard, portal, "admin"),
+        read=client_of(guard, portal, "read"),
+        submit=client_of(guard, portal, "submit"),
     )
     service.stop()
 
@@ -139,9 +139,8 @@ def test_what_a_promotion_names_has_to_be_there_and_whole(shop):
 
 
 def test_only_an_admin_moves_anything(shop):
-    submit = client_of(shop.guard, "submit")
     for path in ("/v1/models", "/v1/aliases/production/promote", "/v1/aliases/production/rollback"):
-        assert submit.post(path, json={}).status_code == 403
+        assert shop.submit.post(path, json={}).status_code == 403
 
 
 def test_nobody_answers_where_no_model_is_in_production(shop):
