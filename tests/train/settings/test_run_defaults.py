@@ -77,7 +77,7 @@ def test_every_kinds_defaults_name_settings_of_a_run():
 
 
 def test_a_layer_is_a_number_or_the_last():
-    assert load("model.kind=toy").model.kept_layers() is None
+    assert load("model.kind=toy").model.kept_layers() == "last"
     assert load("model.kind=toy", "model.layer=4").model.kept_layers() == (4,)
     for wrong in ("model.layer=-1", "model.layer=first", "model.variant=mine"):
         with pytest.raises(ConfigError, match=wrong.partition("=")[0]):
