@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import psutil
+
 MEMORY = Path("/dev/shm")
 NEEDED = 8 << 30
 """A session has written up to 3 GiB; what a test keeps in memory itself comes on top."""
@@ -14,7 +16,6 @@ def write_in_memory():
     """Have pytest make its folders in memory, unless the user names a place or memory is short."""
     if not MEMORY.is_dir():
         return
-    room = os.statvfs(MEMORY)
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if min(room.f_bavail * room.f_frsize, free) >= NEEDED:
+    free = psutil.disk_usage(str(MEMORY)).free
+    if min(free, psutil.virtual_memory().available) >= NEEDED:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
