@@ -111,6 +111,7 @@ def test_a_killed_rank_ends_the_other_and_a_fresh_start_goes_on(
     assert outcome(place / out) == whole
 
 
+@pytest.mark.exhaustive
 def test_sigterm_stops_all_ranks_after_the_same_step(place, whole, pair, tmp_path):
     process = Held(words("told"), place, tmp_path / "gate", HELD_AT).process
     process.terminate()

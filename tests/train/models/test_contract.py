@@ -141,6 +141,7 @@ CASES = {
 }
 KINDS = [case for case in CASES if " " not in case]
 """Cases that are trained too; another fusion changes neither how a run is resumed nor what it sees."""
+LONG_TO_TRAIN = ("fine-tuned", "mhcr")
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
 """What `crossan evaluate` gives as training did."""
 LEARNING = (
@@ -395,7 +396,13 @@ def shuffled_items(rows):
     return [(u, f"i{random.integers(4)}{random.integers(10)}", time) for u, _, time in rows]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.exhaustive) if kind in LONG_TO_TRAIN else kind
+        for kind in KINDS
+    ],
+)
 def test_a_planted_signal_is_found_and_noise_is_not(place, tmp_path, kind):
     """Users keep to a topic that features show, or all to the same hits; ten of 40 items by chance are 0.25."""
     rows = popular_sequences() if kind == "popularity" else make_sequences()

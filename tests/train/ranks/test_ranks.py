@@ -16,6 +16,7 @@ from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
 from support.counts import of_full
 from support.rank_processes import RankProcesses
+from support.selection import beyond
 from support.small_models import (
     ITEM_COUNT,
     LENGTH,
@@ -39,7 +40,7 @@ def test_a_copy_in_another_process_is_told_to_end_by_itself():
     assert (copy.number, copy.count, copy.told_to_end.is_set()) == (1, 3, False)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
+@pytest.fixture(scope="module", params=beyond(1, [2, 3]))
 def processes(request):
     started = RankProcesses(request.param)
     yield started
