@@ -81,7 +81,7 @@ def window(served, night, tmp_path_factory):
     with Browser(tmp_path_factory.mktemp("profile")) as window:
         window.size(1200)
         window.go(served.url)
-        assert window.run("document.activeElement.id") == "token"
+        window.wait("document.activeElement.id === 'token'")  # once it is drawn
         window.write(served.tokens["admin"])
         window.enter()
         yield window
