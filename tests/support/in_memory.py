@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 
 MEMORY = Path("/dev/shm")
-NEEDED = 8 << 30
-"""A session has written up to 3 GiB; what a test keeps in memory itself comes on top."""
+NEEDED = 6 << 30
+"""A session's folders take 0.6 GiB at most; what tests keep in memory themselves comes on top."""
 
 
 def write_in_memory():
