@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from crossan.common.interrupts import finishing_on
+from crossan.common.interrupts import TERMINATED, end_by, finishing_on
 
 
 @pytest.fixture
@@ -79,3 +79,18 @@ def test_another_thread_hears_nothing_but_can_be_told(ends_at_once):
     thread.start()
     thread.join()
     assert seen == [ends_at_once, None]
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        (signal.SIGTERM, SystemExit),
+        (None, SystemExit),
+        (0, SystemExit),
+    ],
+)
+def test_what_ends_has_the_exit_code_of_its_signal(number, error):
+    with pytest.raises(error) as caught:
+        end_by(number)
+    assert error is KeyboardInterrupt or caught.value.code == TERMINATED == 143

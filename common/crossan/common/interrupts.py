@@ -10,10 +10,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from crossan.common.console import note
 
-__all__ = ["TERMINATED", "ToldToEnd", "finishing_on"]
+__all__ = ["TERMINATED", "ToldToEnd", "end_by", "finishing_on"]
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit code of a job that was told to end, and did."""
@@ -24,6 +25,21 @@ class ToldToEnd(threading.Event):
 
     number: signal.Signals | None = None
     """The signal that said so, None where no signal did or where somebody else set the event."""
+
+
+def end_by(number: int | None) -> NoReturn:
+    """End as the signal says that was heard, now that the work in hand is finished.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        It was Ctrl-C.
+    SystemExit
+        It was another, or somebody else said so; its code is `TERMINATED`.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(TERMINATED)
 
 
 @contextmanager

@@ -322,8 +322,11 @@ def test_a_dataset_that_cannot_be_extracted_is_refused(
         extract_modality(ask(), counting_encoder())
 
 
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
+)
 def test_being_told_to_end_finishes_the_batch_in_hand_and_commits(
-    tmp_path, ask, make_dataset, counting_encoder, capsys
+    tmp_path, ask, make_dataset, counting_encoder, capsys, number, error
 ):
     make_dataset(tmp_path / "d", TITLES)
     whole = extract_modality(ask(cache=tmp_path / "whole"), counting_encoder())
@@ -331,12 +334,12 @@ def test_being_told_to_end_finishes_the_batch_in_hand_and_commits(
 
     def tell_at_second():
         if len(stopped.batches) == 2:  # the canary and one batch are done, the second is in hand
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     stopped.on_encode = tell_at_second
-    with pytest.raises(SystemExit) as ended:
+    with pytest.raises(error) as ended:
         extract_modality(ask(), stopped)
-    assert ended.value.code == 143
+    assert error is KeyboardInterrupt or ended.value.code == 143
     assert "stopped after 6 of 10 items, which are kept" in capsys.readouterr().err
     store = open_store(store_folder(tmp_path / "c", "toy", stopped.identity("float16", "raw")))
     assert (store.version, len(store.item_ids)) == (1, 6)

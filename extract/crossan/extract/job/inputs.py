@@ -22,7 +22,7 @@ from crossan.cache_schema.modality import ItemStatus
 from crossan.common.console import progress
 from crossan.common.contents.media_list import read_media
 from crossan.common.datasets import Dataset
-from crossan.common.interrupts import TERMINATED, finishing_on
+from crossan.common.interrupts import end_by, finishing_on
 from crossan.common.stores.model_inputs import InputRecord, InputRow, InputStore
 from crossan.extract.job.lanes import Lane, prepared_batches
 from crossan.extract.job.prepare import Encoder, Prepared
@@ -115,10 +115,8 @@ def _prepare(lane: Lane, request: JobRequest, store: InputStore) -> None:
         finally:
             # After an error, too: what was prepared before it is worth keeping.
             parts.write()
-    if told_to_end.number == signal.SIGINT:
-        raise KeyboardInterrupt
     if told_to_end.is_set():
-        raise SystemExit(TERMINATED)
+        end_by(told_to_end.number)
 
 
 class _Parts:

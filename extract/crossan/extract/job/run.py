@@ -14,7 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from crossan.common.console import note
-from crossan.common.interrupts import TERMINATED, finishing_on
+from crossan.common.interrupts import end_by, finishing_on
 from crossan.common.refusals import can_write, require_writable
 from crossan.common.stores import FeatureStore, Journal
 from crossan.extract.job.compute import Stream, compute
@@ -47,8 +47,8 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     """Compute what the stores of some modalities lack, and publish it.
 
     Every batch is durable soon after its forward, so an interruption costs
-    three batches at most, and the same request continues from there. SIGTERM
-    finishes the batch in hand, publishes, and ends with exit code 143.
+    three batches at most, and the same request continues from there. SIGTERM and
+    Ctrl-C finish the batch in hand, publish, and end with exit codes 143 and 130.
 
     Parameters
     ----------
@@ -69,7 +69,9 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
     with ExitStack() as open_journals:
         jobs = [_begin(task, clock, open_journals) for task in tasks]
         streams = [stream for _, _, stream, _ in jobs]
-        with finishing_on(signal.SIGTERM, work="batch") as told_to_end:
+        # Ctrl-C as well: an exception in the middle of anything may leave a lock of the workers'
+        # threads taken, for whose end this one waits.
+        with finishing_on(signal.SIGTERM, signal.SIGINT, work="batch") as told_to_end:
             pool = WorkerPool(
                 item_reader(encoders, request.clips),
                 request.worker_count,
@@ -77,7 +79,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
                 told_to_end,
             )
             compute(streams, pool, clock, told_to_end)
-            # Within the block, so that a SIGTERM does not interrupt the publishing.
+            # Within the block, so that no signal interrupts the publishing.
             for stream in streams:
                 stream.publish()
     results = []
@@ -91,7 +93,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         results.append(result)
     # The last, so that a job that was told to end leaves its report as any other does.
     if told_to_end.is_set():
-        raise SystemExit(TERMINATED)
+        end_by(told_to_end.number)
     return results
 
 

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Callable
 
 from crossan.common.console import note
-from crossan.common.interrupts import TERMINATED, finishing_on
+from crossan.common.interrupts import end_by, finishing_on
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
 from crossan.train.loop.saver import TrainingProgress
@@ -95,7 +95,5 @@ def _train(
             f"checkpoint of {training.reached} written; the same command with --resume goes on"
             " from there"
         )
-        if training.told == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(TERMINATED)
+        end_by(training.told)
     return training.reached

@@ -12,7 +12,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.console import Progress, note, progress
-from crossan.common.interrupts import TERMINATED, ToldToEnd, finishing_on
+from crossan.common.interrupts import ToldToEnd, end_by, finishing_on
 from crossan.train.settings import RunSettings
 from crossan.train.sweep.choosing import SettingResult, TrialResult, choose, group
 from crossan.train.sweep.devices import Slot, device_kind, make_slots, threads_each
@@ -79,9 +79,7 @@ def run_sweep(
             report = _conclude(search, slots, interrupt, should_test=should_test)
     if report is None:
         note("told to end: what was finished is kept, and the same command goes on")
-        if interrupt.number is signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(TERMINATED)
+        end_by(interrupt.number)
     return report
 
 
