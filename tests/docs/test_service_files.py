@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def instructions(text):
 
 
 KNOWN = {
-    "FROM", "RUN", "USER", "WORKDIR", "VOLUME", "ENV", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD",
+    "FROM", "ARG", "RUN", "USER", "WORKDIR", "VOLUME", "ENV", "EXPOSE", "HEALTHCHECK", "ENTRYPOINT", "CMD",
 }  # fmt: skip
 
 
@@ -63,10 +64,23 @@ def test_the_container_file_is_one():
     assert [names.count(name) for name in ("FROM", "ENTRYPOINT", "CMD", "HEALTHCHECK")] == [1] * 4
     # A tag that stays, no rights, and nothing that a shell would read again.
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", dict(steps)["FROM"])
-    assert dict(steps)["USER"] == "crossan"
+    assert f"--uid {dict(steps)['USER']} crossan" in CONTAINER.read_text()
+    assert dict(steps)["ARG"] == f"CROSSAN_VERSION={version('crossan')}"
     assert names.index("USER") > max(place for place, name in enumerate(names) if name == "RUN")
     for name in ("ENTRYPOINT", "CMD", "VOLUME"):
         assert all(isinstance(word, str) for word in json.loads(dict(steps)[name]))
+
+
+def test_hadolint_takes_the_container_file(tmp_path):
+    def check(file):
+        command = [PROGRAMS / "hadolint", "--no-color", file]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = check(CONTAINER)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    broken = tmp_path / "Dockerfile"
+    broken.write_text(CONTAINER.read_text().replace("USER 10001", "USR 10001"))
+    assert "unexpected 'U'" in check(broken).stdout + check(broken).stderr
 
 
 def test_the_container_starts_the_service_with_options_that_there_are():
