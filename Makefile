@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# With the tests marked exhaustive: more than an hour on two cores.
+# With the tests marked exhaustive: 43 minutes on two cores and a disk.
 test-all: $(VENV)/.installed-dev
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 CROSSAN_TESTS=all $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
