@@ -18,9 +18,10 @@ _USERS_PER_BLOCK = 4096
 
 
 def encoder_before(encoder: SequenceEncoder, item_vectors: Tensor, is_real: Tensor) -> Tensor:
-    """Return the user vectors at every position by an encoder's weights, padding computed, ``(users, position, width)``.
+    """Return the user vectors at every position by an encoder's weights.
 
-    Dropout is torch's, one random number an element, and so is that of the attention.
+    Padding is computed as well. Dropout is torch's, one random number an element, and so is
+    that of the attention. The result is ``(users, position, width)``.
     """
     users, length, width = item_vectors.shape
     clean = item_vectors.masked_fill(~is_real.unsqueeze(-1), 0.0)
@@ -63,7 +64,10 @@ def loss_padded(model: SequenceModel, sequences: Tensor, log_popularity: Tensor)
 
 @torch.inference_mode()
 def encode_users_padded(model: SequenceModel, item_vectors: Tensor, inputs: Tensor) -> Tensor:
-    """Return the user vectors after the last input as before, every position of every block, ``(users, width)``."""
+    """Return the user vectors after the last input as before, ``(users, width)``.
+
+    Every block computes every position.
+    """
     model.eval()
     parts = []
     for block in inputs.split(_USERS_PER_BLOCK):

@@ -40,8 +40,8 @@ def attention_over(packing: Packing, head_count: int, dtype: torch.dtype) -> Pac
     def attend(projected: Tensor, rate: float) -> Tensor:
         if rate > HIGHEST_BYTE_RATE:
             return attend_by_torch(projected, packing, head_count, rate)
-        attended: Tensor = _Attention.apply(projected, places, rate)  # type: ignore[no-untyped-call]
-        return attended
+        result: Tensor = _Attention.apply(projected, places, rate)  # type: ignore[no-untyped-call]
+        return result
 
     return attend
 

@@ -200,8 +200,9 @@ class _Block(nn.Module):
 
     def forward(self, state: Tensor, is_read: Tensor) -> Tensor:
         users, length, width = state.shape
+        head_width = width // self.head_count
         query, key, value = (
-            linear(state).view(users, length, self.head_count, -1).transpose(1, 2)
+            linear(state).view(users, length, self.head_count, head_width).transpose(1, 2)
             for linear in (self.query, self.key, self.value)
         )
         attended = F.scaled_dot_product_attention(
