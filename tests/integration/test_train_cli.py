@@ -131,10 +131,10 @@ def test_the_order_of_rows_changes_no_result(tmp_path, make_dataset, make_store)
 
 
 def test_the_reference_step_trains_the_same_model(small):
-    """Dropout is drawn in the sequence encoder alone, so both draw the same; float32 leaves rounding."""
+    """Without dropout, which draws for padding as well in the slow step; float32 leaves rounding."""
     losses = {}
     for name, more in (("fast", ()), ("slow", ("--reference",))):
-        train_quickly(small, *more, out=name, epochs=2)
+        train_quickly(small, *more, "--set", "model.dropout=0", out=name, epochs=2)
         losses[name] = [
             json.loads(line)["loss"]
             for line in (small / name / "metrics.jsonl").read_text().splitlines()
