@@ -23,6 +23,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 from base_backbones import write_backbone
+from bench_start import PICTURES, compare_starts
 from extract_baselines import decoding_cpu, naive_loop
 
 from crossan.cache_schema.modality import ItemStatus, Modality
@@ -37,7 +38,17 @@ from crossan.extract.job.run import extract_together
 from crossan.extract.media.clip import ClipReader
 from crossan.extract.workers import DecodeOrder, ItemReader, Limits, WorkerPool
 
-MEASURES = ("pipeline", "naive", "text", "passes", "memory", "shards", "decoding", "clips")
+MEASURES = (
+    "pipeline",
+    "naive",
+    "text",
+    "passes",
+    "memory",
+    "shards",
+    "decoding",
+    "clips",
+    "start",
+)
 DATA = Path(os.environ.get("CROSSAN_TEST_DATA", "../shared/data"))
 COUNTS = {Modality.TEXT: 512, Modality.IMAGE: 96, Modality.VIDEO: 16, Modality.AUDIO: 24}
 """Items of one pass with backbones of base size; small ones take twice, tiny ones eight times as many."""
@@ -217,6 +228,16 @@ class Bench:
                 )
             a, b = statistics.median(ours), statistics.median(theirs)
             _line(f"{modality.value}: pipelined / naive loop, items/s, {name}", a, b, a / b, ">= 3")
+
+    def start(self) -> None:
+        """Compare whole processes: of a short job, and of one with nothing to do."""
+        compare_starts(
+            self.dataset(Modality.IMAGE, PICTURES),
+            write_backbone(Modality.IMAGE, self.size, self.folder),
+            _media_of(Modality.IMAGE, PICTURES),
+            self.folder,
+            self.repeats,
+        )
 
     def text(self) -> None:
         """Count padded and true tokens of the plan over all MicroLens titles."""

@@ -26,6 +26,9 @@ class Reader:
 
     once: Path
 
+    def load_decoders(self):
+        pass
+
     def read(self, order):
         verb, _, number = order.path.name.partition("-")
         getattr(self, verb)(order)
@@ -71,6 +74,9 @@ class Reader:
 @dataclass(frozen=True)
 class Refusing:
     """Finds no medium in any file."""
+
+    def load_decoders(self):
+        pass
 
     def read(self, order):
         return dict.fromkeys(

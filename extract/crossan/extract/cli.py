@@ -39,7 +39,7 @@ from crossan.extract.options import (
 
 if TYPE_CHECKING:
     from crossan.common.cluster import ClusterRequest
-    from crossan.extract.backbones import Backbone
+    from crossan.extract.job.prepare import Encoder
     from crossan.extract.job.request import JobRequest
     from crossan.extract.job.result import JobResult
 
@@ -183,21 +183,20 @@ def _run_each(
         yield from extract_on_cluster(request, list(sources.items()), cluster)
         return
 
-    from crossan.extract.backbones import load_backbone
+    from crossan.extract.backbones import Choice, open_backbone
     from crossan.extract.job.run import extract_together, preview_modality
 
-    def load(modality: Modality) -> Backbone:
-        return load_backbone(
-            modality,
-            sources[modality],
-            revision=request.revision,
-            layers=request.layers,
-            pooling=request.pooling,
-            max_length=request.max_length,
-            device=request.device,
-            dtype=request.dtype,
-            is_compiled=request.is_compiled,
-        )
+    choice = Choice(
+        layers=request.layers,
+        pooling=request.pooling,
+        max_length=request.max_length,
+        device=request.device,
+        dtype=request.dtype,
+        is_compiled=request.is_compiled,
+    )
+
+    def load(modality: Modality) -> Encoder:
+        return open_backbone(modality, sources[modality], revision=request.revision, choice=choice)
 
     for group in decoded_together(modalities):
         if is_dry:

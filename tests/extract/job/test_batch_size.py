@@ -21,6 +21,7 @@ class Timed:
     """Takes ``overhead + size`` seconds for a batch on a clock of its own; has memory for ``most`` items."""
 
     modality = Modality.IMAGE
+    device = "cpu"
 
     def __init__(self, overhead, most=10**6):
         self.now, self._overhead, self._most = 0.0, overhead, most

@@ -10,33 +10,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crossan.extract.backbones.backbone import Backbone
+    from crossan.extract.backbones.choice import Choice
     from crossan.extract.backbones.conformance import check_backbone
     from crossan.extract.backbones.families import Family
     from crossan.extract.backbones.finishing import PictureFinish
     from crossan.extract.backbones.inputs import Processing
     from crossan.extract.backbones.opening import load_backbone
     from crossan.extract.backbones.preparing import PicturePreparer
+    from crossan.extract.backbones.remembered import open_backbone
     from crossan.extract.backbones.tiny import write_tiny
 
 __all__ = [
     "Backbone",
+    "Choice",
     "Family",
     "PictureFinish",
     "PicturePreparer",
     "Processing",
     "check_backbone",
     "load_backbone",
+    "open_backbone",
     "write_tiny",
 ]
 
 _MODULE_OF = {
     "Backbone": "backbone",
+    "Choice": "choice",
     "Family": "families",
     "PictureFinish": "finishing",
     "PicturePreparer": "preparing",
     "Processing": "inputs",
     "check_backbone": "conformance",
     "load_backbone": "opening",
+    "open_backbone": "remembered",
     "write_tiny": "tiny",
 }
 

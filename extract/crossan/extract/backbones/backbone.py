@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.extract.backbones.batches import fetch_later, to_model_inputs, within_memory
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
+from crossan.extract.backbones.description import Description
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
 from crossan.extract.backbones.library import transformers
@@ -22,7 +23,6 @@ from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
 from crossan.extract.backbones.presets import find_preset
 from crossan.extract.backbones.snapshot import Snapshot
-from crossan.extract.media.recipe import media_recipe
 
 __all__ = ["Backbone"]
 
@@ -52,7 +52,6 @@ class Backbone:
     ) -> None:  # fmt: skip
         self.modality, self.family = family.modality, family.model_type
         self.pooling, self.layers = pooling, layers
-        self.name = (snapshot.hub_id or f"local-{family.model_type}").rpartition("/")[2]
         self.dim = width_of(model, family)
         self.sampling_rate, self.frame_count = processing.sampling_rate, processing.frame_count
         self.model, self.blocks = model, blocks_of(model, family)
@@ -64,12 +63,33 @@ class Backbone:
         finish = processing.finish
         self._finish = None if finish is None else finish.to(self._finish_device)
         self._is_compiled = False
+        self.name = self.description.name(snapshot)
 
     def compile(self) -> None:
         """Compile the blocks up to the last kept layer, as `compile_blocks` does."""
         # Later blocks never run: the forward ends with the last kept layer.
         compile_blocks(self.blocks[: self.layers[-1]])
         self._is_compiled = True
+
+    @property
+    def description(self) -> Description:
+        """What its identity follows from, beside the checkpoint's files."""
+        return Description(
+            modality=self.modality,
+            family=self.family,
+            family_revision=self._processing.family_revision or self._family.revision,
+            dim=self.dim,
+            inputs=self._processing.identity(),
+            capture={
+                "layers": list(self.layers),
+                "pooling": self.pooling,
+                "final_norm": self._family.final_norm,
+                "compute_dtype": self._dtype,
+                "attention": ATTENTION if self._family.load_model is None else "the model's own",
+            },
+            sampling_rate=self.sampling_rate,
+            frame_count=self.frame_count,
+        )
 
     def identity(self, stored_dtype: str, codec: str, *, is_clipped: bool = False) -> StoreIdentity:
         """Return everything that fixes a store's numbers.
@@ -84,35 +104,7 @@ class Backbone:
             Whether clips go through the folder of ``--clips``, which changes
             their pixels and samples.
         """
-        snapshot = self._snapshot
-        media = media_recipe(
-            self.modality,
-            sampling_rate=self.sampling_rate,
-            frame_count=self.frame_count,
-            is_clipped=is_clipped,
-        )
-        return StoreIdentity(
-            modality=self.modality,
-            backbone={
-                "id": snapshot.hub_id or f"local/{self.name}",
-                "family": self.family,
-                "family_revision": self._processing.family_revision or self._family.revision,
-                "revision": snapshot.commit,
-                "weights_sha256": snapshot.weight_digests(),
-                "config_sha256": snapshot.config_digest,
-            },
-            inputs=self._processing.identity() | media,
-            capture={
-                "layers": list(self.layers),
-                "pooling": self.pooling,
-                "final_norm": self._family.final_norm,
-                "compute_dtype": self._dtype,
-                "attention": ATTENTION if self._family.load_model is None else "the model's own",
-            },
-            stored_dtype=stored_dtype,
-            codec=codec,
-            dim=self.dim,
-        )
+        return self.description.identity(self._snapshot, stored_dtype, codec, is_clipped=is_clipped)
 
     def provenance(self) -> dict[str, Any]:
         """Return what is recorded of a job but does not fix the numbers."""

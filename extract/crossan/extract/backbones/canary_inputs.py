@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from crossan.cache_schema.modality import Modality
 
@@ -36,6 +35,8 @@ def canary_inputs(encoder: MediaShape) -> list[Any]:
     if encoder.modality is Modality.TEXT:
         return list(CANARY_TITLES)
     if encoder.modality is Modality.IMAGE:
+        from PIL import Image
+
         return [Image.fromarray(_picture(number, 0)) for number in range(CANARY_COUNT)]
     if encoder.modality is Modality.VIDEO:
         assert encoder.frame_count is not None

@@ -15,7 +15,12 @@ import torch
 
 from crossan.cache_schema.errors import UsageError
 from crossan.extract.backbones.families import Family
-from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, transformers
+from crossan.extract.backbones.library import (
+    FOREIGN_ERRORS,
+    find_model_class,
+    first_line,
+    transformers,
+)
 from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.weight_files import Weights
 
@@ -171,7 +176,7 @@ def _check_size(family: Family, snapshot: Snapshot, weights: Weights) -> None:
     if most is not None and most <= allowed:
         return
     # Built without memory: exact, but it takes VideoMAE's table of positions a second.
-    model_class = getattr(transformers, str(family.model_class))
+    model_class = find_model_class(str(family.model_class))
     options = {"add_pooling_layer": False} if family.has_pooler else {}
     try:
         config = model_class.config_class.from_pretrained(snapshot.folder, local_files_only=True)

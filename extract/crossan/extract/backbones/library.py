@@ -14,7 +14,16 @@ from huggingface_hub.errors import StrictDataclassError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-__all__ = ["FOREIGN_ERRORS", "first_fault", "first_line", "load_processor", "transformers"]
+from crossan.extract.backbones.deferring import deferred
+
+__all__ = [
+    "FOREIGN_ERRORS",
+    "find_model_class",
+    "first_fault",
+    "first_line",
+    "load_processor",
+    "transformers",
+]
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -56,6 +65,20 @@ def first_fault(error: ValidationError) -> str:
     keys = [part for part in fault["loc"] if isinstance(part, int) or not set(part) & set("[-")]
     where = ".".join(map(str, keys))
     return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]}, found {fault['input']!r:.60}"
+
+
+def find_model_class(class_name: str) -> Any:  # noqa: ANN401 - untyped library
+    """Return a model's class, importing what its forward needs.
+
+    Parameters
+    ----------
+    class_name
+        Name in `transformers`.
+    """
+    # With every model come the losses of object detection, which take one function of scipy's:
+    # a fifth of all that transformers imports, for what a frozen backbone never calls.
+    with deferred("scipy.optimize", "linear_sum_assignment"):
+        return getattr(transformers, class_name)
 
 
 def load_processor(class_name: str, folder: str | os.PathLike[str]) -> Any:  # noqa: ANN401

@@ -16,7 +16,7 @@ from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.extract.backbones.batches import within_memory
 from crossan.extract.backbones.declared_model import check_config
 from crossan.extract.backbones.families import Family
-from crossan.extract.backbones.library import FOREIGN_ERRORS, first_line, transformers
+from crossan.extract.backbones.library import FOREIGN_ERRORS, find_model_class, first_line
 from crossan.extract.backbones.snapshot import Snapshot
 from crossan.extract.backbones.weight_files import check_weights, read_headers
 
@@ -60,7 +60,7 @@ def load_model(family: Family, snapshot: Snapshot, source: str, dtype: str) -> n
     options = {"add_pooling_layer": False} if family.has_pooler else {}
     try:
         read = partial(
-            getattr(transformers, family.model_class).from_pretrained,
+            find_model_class(family.model_class).from_pretrained,
             snapshot.folder,
             use_safetensors=True,
             local_files_only=True,

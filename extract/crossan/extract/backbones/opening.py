@@ -14,15 +14,17 @@ from crossan.common.devices import pick_device
 from crossan.extract.backbones.backbone import Backbone
 from crossan.extract.backbones.batches import within_memory
 from crossan.extract.backbones.capture import blocks_of
+from crossan.extract.backbones.choice import Choice
+from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.layers import parse_layers
 from crossan.extract.backbones.loading import DTYPES, load_model
 from crossan.extract.backbones.plugins import family_of
 from crossan.extract.backbones.presets import default_preset, resolve
 from crossan.extract.backbones.processing import load_processing
-from crossan.extract.backbones.snapshot import find_snapshot
+from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
 from crossan.extract.backbones.trial import try_out
 
-__all__ = ["load_backbone"]
+__all__ = ["load_backbone", "load_snapshot"]
 
 
 def load_backbone(
@@ -77,27 +79,52 @@ def load_backbone(
     """
     checkpoint = source or default_preset(modality).name
     snapshot = find_snapshot(*resolve(checkpoint, revision))
+    choice = Choice(
+        layers=layers,
+        pooling=pooling,
+        max_length=max_length,
+        device=device,
+        dtype=dtype,
+        is_compiled=is_compiled,
+    )
     family = family_of(snapshot.config, modality, checkpoint)
-    chosen = pooling or family.default_pooling
+    return load_snapshot(family, snapshot, checkpoint, choice)
+
+
+def load_snapshot(family: Family, snapshot: Snapshot, checkpoint: str, choice: Choice) -> Backbone:
+    """Load a checkpoint whose files are there.
+
+    Parameters
+    ----------
+    checkpoint
+        What the user gave as ``--backbone``, for messages.
+
+    Raises
+    ------
+    CrossanError
+        As `load_backbone` raises.
+    """
+    chosen = choice.pooling or family.default_pooling
     if chosen not in family.poolings:
         raise UsageError(
             f"--pooling {chosen}: "
             f"expected one of {', '.join(family.poolings)} for {family.model_type}"
         )
+    dtype = choice.dtype
     if dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype}: expected one of {', '.join(DTYPES)}")
     # Before the weights are read: a wrong device should not cost the user that minute.
-    torch_device = pick_device(device)
+    torch_device = pick_device(choice.device)
     with _memory_of(torch_device, checkpoint):
         model = load_model(family, snapshot, checkpoint, dtype)
         model = within_memory(lambda: model.to(torch_device), torch_device, "the weights")
-    processing = load_processing(family, snapshot, model, max_length)
-    kept = parse_layers(layers, len(blocks_of(model, family)))
+    processing = load_processing(family, snapshot, model, choice.max_length)
+    kept = parse_layers(choice.layers, len(blocks_of(model, family)))
     build = partial(Backbone, family, snapshot, model, processing, pooling=chosen, dtype=dtype)
     with _memory_of(torch_device, checkpoint):
         try_out(build(layers=(0, 1)), processing, family, snapshot)
     backbone = build(layers=kept)
-    if is_compiled:
+    if choice.is_compiled:
         backbone.compile()
     return backbone
 

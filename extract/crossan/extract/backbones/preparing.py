@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
 
 if TYPE_CHECKING:
+    from PIL import Image
     from tokenizers import Tokenizer
 
 __all__ = [
@@ -82,6 +82,9 @@ class PicturePreparer:
         DataError
             The picture cannot be used.
         """
+        # Not above, so that what prepares sounds or titles does without.
+        from PIL import Image
+
         if self.frame_count is None:
             picture = decoded
             if not isinstance(decoded, Image.Image):
@@ -105,7 +108,7 @@ class PicturePreparer:
                     f"found {width:,} x {height:,} "
                     f"of a picture of {picture.size[0]:,} x {picture.size[1]:,}"
                 )
-            picture = picture.resize((width, height), Image.Resampling(self.resample))
+            picture = picture.resize((width, height), self.resample)
         if self.crop is not None:
             height, width = self.crop
             top, left = (picture.size[1] - height) // 2, (picture.size[0] - width) // 2

@@ -68,13 +68,14 @@ def settle_batch_size(
         ``--batch-size N``. Where it differs from the recorded one, a note says
         that the last digits may differ.
     is_automatic
-        Whether to try sizes where none is recorded or requested.
+        Whether to try sizes where none is recorded or requested; an accelerator always does.
     """
     recorded = _recorded(folder)
     if recorded is None:
         if requested:
             chosen, how = requested, "asked for"
-        elif is_automatic:
+        # Asked last, for only a loaded backbone knows its device.
+        elif is_automatic or str(encoder.device) != "cpu":
             chosen, how = try_batch_sizes(encoder), "tried"
         else:
             chosen, how = _DEFAULT[encoder.modality], "default"

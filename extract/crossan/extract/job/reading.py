@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones.preparing import Preparer
 from crossan.extract.job.prepare import Encoder
-from crossan.extract.media.clip import ClipReader
 from crossan.extract.workers import ItemReader
+
+if TYPE_CHECKING:
+    from crossan.extract.backbones.preparing import Preparer
 
 __all__ = ["item_reader"]
 
@@ -32,6 +34,10 @@ def item_reader(encoders: Sequence[Encoder], clips: Path | None) -> ItemReader:
         for modality, encoder in by_modality.items()
         if modality is not Modality.TEXT
     }
+    if video is None and audio is None:
+        return ItemReader(preparers, None)
+    from crossan.extract.media.clip import ClipReader
+
     reader = ClipReader(
         frame_count=None if video is None else video.frame_count,
         sampling_rate=None if audio is None else audio.sampling_rate,

@@ -10,7 +10,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
+from threading import Event
 from typing import Any
 
 from crossan.common.console import note
@@ -72,13 +74,10 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         # Ctrl-C as well: an exception in the middle of anything may leave a lock of the workers'
         # threads taken, for whose end this one waits.
         with finishing_on(signal.SIGTERM, signal.SIGINT, work="batch") as told_to_end:
-            pool = WorkerPool(
-                item_reader(encoders, request.clips),
-                request.worker_count,
-                request.limits,
-                told_to_end,
-            )
-            compute(streams, pool, clock, told_to_end)
+            lost_count = 0
+            # Without work nothing is asked of the backbones, which are loaded for it.
+            if any(stream.lane.work for stream in streams):
+                lost_count = _compute(request, streams, clock, told_to_end)
             # Within the block, so that no signal interrupts the publishing.
             for stream in streams:
                 stream.publish()
@@ -88,13 +87,23 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
         result = _result(task, store, stream.tally.forwarded, replaced, None)
-        report = _report(task, batch_size, stream, pool, clock, result)
+        report = _report(task, batch_size, stream, lost_count, clock, result)
         write_report(report_file(task.folder, request.shard), report)
         results.append(result)
     # The last, so that a job that was told to end leaves its report as any other does.
     if told_to_end.is_set():
         end_by(told_to_end.number)
     return results
+
+
+def _compute(
+    request: JobRequest, streams: Sequence[Stream], clock: StageClock, told_to_end: Event
+) -> int:
+    """Do all batches, and return how many workers were lost over them."""
+    reader = item_reader([stream.lane.encoder for stream in streams], request.clips)
+    pool = WorkerPool(reader, request.worker_count, request.limits, told_to_end)
+    compute(streams, pool, clock, told_to_end)
+    return pool.lost_count
 
 
 def preview_modality(request: JobRequest, encoder: Encoder) -> JobResult:
@@ -150,16 +159,22 @@ def _begin(
         Lane(task.encoder, work),
         journal,
         task.request.stored_dtype,
-        publish=lambda: journal.publish(task.producer(batch_size)),
+        publish=partial(_publish, task, journal, batch_size),
     )
     return task, batch_size, stream, replaced
+
+
+def _publish(task: Task, journal: Journal, batch_size: int) -> None:
+    # What computed nothing has no provenance, which the backbone would have to be loaded for.
+    if journal.row_count:
+        journal.publish(task.producer(batch_size))
 
 
 def _report(
     task: Task,
     batch_size: int,
     stream: Stream,
-    pool: WorkerPool,
+    lost_count: int,
     clock: StageClock,
     result: JobResult,
 ) -> dict[str, Any]:
@@ -181,7 +196,7 @@ def _report(
         },
         "failures": dict(tally.reasons),
         "notes": dict(stream.lane.notes),
-        "workers": {"count": clock.worker_count, "lost": pool.lost_count},
+        "workers": {"count": clock.worker_count, "lost": lost_count},
         "bottleneck": clock.bottleneck,
         "stages": clock.to_dict(tally.done),
     }

@@ -141,9 +141,11 @@ class Task:
 
     def settle_batch_size(self) -> int:
         """Return the batch size of the plan, recording it where the store has none yet."""
-        is_automatic = self.request.is_batch_size_automatic or str(self.encoder.device) != "cpu"
         return settle_batch_size(
-            self.folder, self.encoder, self.request.batch_size, is_automatic=is_automatic
+            self.folder,
+            self.encoder,
+            self.request.batch_size,
+            is_automatic=self.request.is_batch_size_automatic,
         )
 
     def planned_batch_size(self) -> int:
@@ -178,6 +180,10 @@ class Task:
             The store was made from other contents, as that of another dataset.
         """
         is_text = self.encoder.modality is Modality.TEXT
+        # Only the backbone knows how long a title is, and whether a plan is needed shows without
+        # it: looking at a title takes a microsecond.
+        if is_text and not unsettled([look()(medium) for medium in self.media], recorded):
+            return [], joined([])
         # The plan is of the whole dataset, done or not: an item keeps its batch mates, and so its
         # last digits, whatever an earlier job has done.
         plan = plan_batches(self.media, batch_size, self.encoder.text_length if is_text else None)

@@ -12,8 +12,8 @@ from crossan.common.contents.media_list import Medium
 from crossan.common.regular import SpecialFileError
 from crossan.extract.job.plan import Batch
 from crossan.extract.job.timed_map import timed_map
-from crossan.extract.media.containers import not_a_file
 from crossan.extract.media.faults import MISSING, MediaFault, unreadable
+from crossan.extract.media.media_files import not_a_file
 
 __all__ = ["Finding", "Recorded", "look_at", "look_at_batches", "take_first", "unsettled"]
 

@@ -19,9 +19,9 @@ import av
 import av.error
 from av.stream import Disposition
 
-from crossan.common.regular import SpecialFileError, open_regular
 from crossan.extract.media.beginnings import find_container
 from crossan.extract.media.faults import AbsentMedium, MediaError, MediaFault
+from crossan.extract.media.media_files import open_bytes
 from crossan.extract.media.open_medium import OpenMedium
 from crossan.extract.media.wholeness import FilePart, is_cut
 
@@ -29,8 +29,6 @@ __all__ = [
     "READ_FAULTS",
     "first_stream",
     "media_error",
-    "not_a_file",
-    "open_bytes",
     "open_container",
     "packets_of",
 ]
@@ -44,33 +42,6 @@ READ_FAULTS = (av.error.FFmpegError, ValueError, IndexError, OverflowError)
 
 _OF_A_CUT = {MediaFault.CORRUPT, MediaFault.NO_FRAMES, MediaFault.UNKNOWN_CODEC}
 """What a file may look like of which the end is missing."""
-
-
-@contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file that is not empty.
-
-    Raises
-    ------
-    FileNotFoundError
-        Nothing lies at ``path``.
-    MediaError
-        A folder, pipe or device, or an empty file.
-    """
-    try:
-        opened = open_regular(path)
-    except SpecialFileError as error:
-        raise not_a_file(error) from None
-    with opened as file:
-        if not file.read(1):
-            raise MediaError(MediaFault.EMPTY_FILE, "expected media, found 0 bytes")
-        file.seek(0)
-        yield file
-
-
-def not_a_file(error: SpecialFileError) -> MediaError:
-    """Return the typed fault for a path that names something else than a file."""
-    return MediaError(MediaFault.NOT_A_FILE, f"expected a regular file, found {error.kind}")
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from crossan.extract.media.containers import open_bytes
 from crossan.extract.media.faults import MediaError, MediaFault
+from crossan.extract.media.media_files import open_bytes
 from crossan.extract.media.picture_ends import lacks_end
 from crossan.extract.media.plain_pictures import ended_jpegs, without_metadata
 from crossan.extract.media.recipe import PIXEL_CAP

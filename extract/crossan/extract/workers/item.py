@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.extract.backbones.preparing import ModelInputs
-from crossan.extract.media import AbsentMedium, MediaError, MediaFault, decode_image
-from crossan.extract.media.clip import ClipReader
-from crossan.extract.media.faults import MISSING, unreadable, unusable
+from crossan.extract.media.faults import (
+    MISSING,
+    AbsentMedium,
+    MediaError,
+    MediaFault,
+    unreadable,
+    unusable,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from crossan.extract.backbones.preparing import ModelInputs
+    from crossan.extract.media.clip import ClipReader
 
 __all__ = ["DecodeOrder", "ItemReader", "MediumOutcome", "same_for_all"]
 
@@ -50,7 +60,16 @@ class ItemReader:
 
     preparers: Mapping[Modality, Callable[[Any], ModelInputs]]
     """What makes model inputs of a decoded medium."""
-    clips: ClipReader
+    clips: ClipReader | None
+    """What decodes sound and video; None where the files are pictures, which need no FFmpeg."""
+
+    def load_decoders(self) -> None:
+        """Import what `read` needs.
+
+        It comes before the limits of the first item, which the libraries are no part of.
+        """
+        if Modality.IMAGE in self.preparers:
+            import crossan.extract.media.image  # noqa: F401 - imported for later
 
     def read(self, order: DecodeOrder) -> dict[Modality, MediumOutcome]:
         """Return an outcome for each modality of the order.
@@ -85,6 +104,7 @@ class ItemReader:
                 return {Modality.IMAGE: (decode_image(order.path), ())}
             except MediaError as error:
                 return {Modality.IMAGE: (error, ())}
+        assert self.clips is not None
         clip = self.clips.read(order.path, order.digest, frozenset(order.modalities))
         decoded = {}
         for modality in order.modalities:
@@ -112,6 +132,14 @@ class ItemReader:
         # Processors refuse an input that they cannot use with a ValueError; our DataError is one.
         except ValueError as error:
             return MediumOutcome(None, ItemStatus.QUARANTINED, unusable(error))
+
+
+def decode_image(path: Path) -> Image.Image:
+    """Return the picture of a file, as `crossan.extract.media.decode_image` does."""
+    # Not above, so that a worker for sound or video does without Pillow.
+    from crossan.extract.media import image
+
+    return image.decode_image(path)
 
 
 def same_for_all(

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from crossan.cache_schema.modality import Modality
-from crossan.extract.media import MediaFault
+from crossan.extract.media.faults import MediaFault
 from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome, same_for_all
 from crossan.extract.workers.worker import Limits, LostWorker, Worker
 

@@ -35,6 +35,7 @@ def main() -> None:
         # A pickle, which is safe because it comes from our own job.
         with Connection(os.dup(descriptor)) as first:
             reader, seconds, memory_bytes = first.recv()
+        reader.load_decoders()
         _limit_memory(memory_bytes)
         try:
             send(connection, {"ready": True})

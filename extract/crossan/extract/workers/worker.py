@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus, Modality
-from crossan.extract.media import MediaFault
+from crossan.extract.media.faults import MediaFault
 from crossan.extract.workers.item import DecodeOrder, ItemReader, MediumOutcome
 from crossan.extract.workers.wire import Closed, receive, send
 
