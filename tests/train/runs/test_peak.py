@@ -109,7 +109,8 @@ def test_a_larger_batch_takes_more(tmp_path):
         predict_peak(made_up_run(tmp_path, "sasrec", batch_size=size), ALONE, before=0).step
         for size in (64, 128, 256)
     ]
-    assert 1.8 * sizes[0] < sizes[1] < sizes[2] / 1.8
+    # Not twice as much: a block of logits has one size.
+    assert 1.5 * sizes[0] < sizes[1] < sizes[2] / 1.5
 
 
 def test_a_model_that_cannot_run_on_paper_is_trained_all_the_same(tmp_path, monkeypatch, capsys):
