@@ -1,9 +1,20 @@
-"""Sizes as people write them, and what a machine and a control group leave."""
+"""Sizes as people write them, what a machine and a control group leave, and errors of memory."""
+
+import errno
 
 import pytest
+import torch
 
-from crossan.cache_schema.errors import UsageError
-from crossan.common.memory import available_ram, parse_size, show_size
+from crossan.cache_schema.errors import ResourceError, UsageError
+from crossan.common.memory import (
+    MemoryRanOutError,
+    available_ram,
+    naming_shortage,
+    parse_size,
+    ran_out_of_memory,
+    resident_bytes,
+    show_size,
+)
 
 GIB = 1 << 30
 
@@ -86,3 +97,46 @@ def test_an_old_group_counts_too_and_nothing_is_never_negative(tmp_path):
 
 def test_this_machine_has_some():
     assert available_ram() > 1 << 20
+
+
+def test_what_a_process_takes_is_read(tmp_path):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/status").write_text("Name:\tpython\nVmHWM:\t  900 kB\nVmRSS:\t  300 kB\n")
+    assert resident_bytes(tmp_path) == 300 * 1024
+    assert resident_bytes() > 10 << 20
+
+
+SHORTAGES = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+]
+OTHERS = [RuntimeError("odd"), OSError(errno.ENOSPC, "No space left"), ValueError("out of memory")]
+
+
+@pytest.mark.parametrize("error", SHORTAGES, ids=repr)
+def test_every_way_to_be_out_of_memory_is_known(error):
+    assert ran_out_of_memory(error)
+    expected = pytest.raises(ResourceError, match="^out of memory in a step: ")
+    with expected as caught, naming_shortage("a step"):
+        raise error
+    assert caught.value.exit_code == 6
+    assert caught.value.doing == "a step"
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=repr)
+def test_another_error_stays_what_it_is(error):
+    assert not ran_out_of_memory(error)
+    with pytest.raises(type(error)) as caught, naming_shortage("a step"):
+        raise error
+    assert caught.value is error
+
+
+def test_what_was_being_done_is_named_by_the_innermost_block():
+    expected = pytest.raises(
+        MemoryRanOutError, match="^out of memory in a validation: MemoryError$"
+    )
+    with expected, naming_shortage("the training"), naming_shortage("a validation"):
+        raise MemoryError

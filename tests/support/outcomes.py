@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes"}
+MEASURED = {"run", "seconds_per_epoch", "peak_memory_bytes", "predicted_memory_bytes"}
 
 
 def unmeasured(result):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from crossan.cache_schema.errors import UsageError
+from crossan.common.memory import ran_out_of_memory
 
 __all__ = ["pick_device"]
 
@@ -29,6 +30,8 @@ def pick_device(device: str) -> torch.device:
         # A name can be well formed and its device absent: only using the device tells.
         torch.zeros(1, device=picked)
     except (RuntimeError, AssertionError) as error:
+        if ran_out_of_memory(error):
+            raise  # it is available, and full
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f"--device {device}: not available on this machine: {reason}",

@@ -1,17 +1,92 @@
-"""Sizes of memory as people write them, and how much of it there is."""
+"""Sizes of memory as people write them, how much of it there is, and errors where it ran out."""
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from crossan.cache_schema.errors import UsageError
+from crossan.cache_schema.errors import ResourceError, UsageError
 
-__all__ = ["available_ram", "parse_size", "show_size"]
+__all__ = [
+    "MemoryRanOutError",
+    "available_ram",
+    "first_line",
+    "naming_shortage",
+    "parse_size",
+    "ran_out_of_memory",
+    "resident_bytes",
+    "show_size",
+]
 
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _UNLIMITED = 1 << 60
 """The kernel writes more than this where a group has no limit."""
+_SIGNS = (
+    "can't allocate memory",  # torch on the CPU
+    "not enough memory",
+    "CUDA error: out of memory",  # pinned memory
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+    "backend out of memory",  # MPS
+)
+"""What a RuntimeError says when memory ran out in a library without an exception type for it."""
+
+
+class MemoryRanOutError(ResourceError):
+    """Memory ran out in the middle of a piece of work.
+
+    Parameters
+    ----------
+    doing
+        What was being done, for example "validation".
+    reason
+        What the library said, in one line.
+    """
+
+    def __init__(self, doing: str, reason: str) -> None:
+        super().__init__(f"out of memory in {doing}: {reason}")
+        self.doing, self.reason = doing, reason
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, of RAM or of a device.
+
+    Every library has its own way to say so. torch is not imported for it.
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    if isinstance(error, MemoryError):
+        return True
+    if not isinstance(error, RuntimeError):
+        return False
+    is_of_torch = type(error).__name__ == "OutOfMemoryError"
+    return is_of_torch or any(sign in str(error) for sign in _SIGNS)
+
+
+@contextmanager
+def naming_shortage(doing: str) -> Iterator[None]:
+    """Say what was being done where memory runs out in the block.
+
+    An error that says so already is left as it is.
+
+    Raises
+    ------
+    MemoryRanOutError
+        Memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if isinstance(error, MemoryRanOutError) or not ran_out_of_memory(error):
+            raise
+        raise MemoryRanOutError(doing, first_line(error)) from None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def parse_size(text: str, flag: str) -> int:
@@ -77,6 +152,14 @@ def available_ram(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgrou
         free = min(free, _left_of_group(folder, "memory.max", "memory.current", "inactive_file"))
     version_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
     return min(free, _left_of_group(groups / "memory", *version_1))
+
+
+def resident_bytes(proc: Path = Path("/proc")) -> int:
+    """Return the RAM that this process takes now, in bytes.
+
+    ``proc`` is the folder in which the kernel reports memory.
+    """
+    return _fields(proc / "self/status", r"^(\w+):\s+(\d+) kB")["VmRSS"] * 1024
 
 
 def _left_of_group(folder: Path, limit: str, used: str, dropped: str) -> int:

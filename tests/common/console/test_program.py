@@ -175,6 +175,32 @@ def test_memory_that_does_not_suffice_is_6(monkeypatch, capsys):
     assert "the memory is full: unable to allocate 2.24 GiB" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        OSError(errno.ENOMEM, "can't allocate memory"),
+    ],
+)
+def test_so_is_what_torch_and_the_system_say_of_it(error, monkeypatch, capsys):
+    def command() -> None:
+        raise error
+
+    assert run(command, monkeypatch) == 6
+    said = capsys.readouterr().err
+    assert "ResourceError: the memory is full: " in said
+    assert "can't allocate memory" in said
+
+
+def test_another_error_of_torch_keeps_its_traceback(monkeypatch):
+    def command() -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("sys.argv", ["prog"])
+    with pytest.raises(RuntimeError, match="odd"):
+        run_command(command, "prog")
+
+
 def test_a_full_disk_is_6_and_says_how_much_is_free(monkeypatch, capsys, tmp_path):
     def command() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))

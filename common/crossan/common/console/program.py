@@ -91,7 +91,7 @@ def _exit_codes() -> Iterator[None]:
         if not stop.code:
             _require_printed()
         raise
-    except (OSError, MemoryError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         ours = resource_error(error)
         if ours is None:
             raise
@@ -109,20 +109,23 @@ def _require_printed() -> None:
         sys.exit(ResourceError.exit_code)
 
 
-def resource_error(error: OSError | MemoryError) -> ResourceError | None:
+def resource_error(error: OSError | MemoryError | RuntimeError) -> ResourceError | None:
     """Return our error for one that the user can mend, None for any other.
 
     The disk, a quota or the memory is full, or the system refuses a path: no
     right to it, a read-only disk, a file where a folder is needed or the other
-    way round. So is a folder that was removed while the command ran, and what
+    way round. The memory is that of the machine or of a device. So is a folder that was removed while the command ran, and what
     somebody else has put where a new file or folder was to be made.
     """
     from pathlib import Path
 
+    from crossan.common.memory import first_line, ran_out_of_memory
     from crossan.common.refusals import CANNOT_WRITE, disk_full
 
-    if isinstance(error, MemoryError):
-        return ResourceError(f"the memory is full: {error or 'no more is to be had'}")
+    if ran_out_of_memory(error):
+        return ResourceError(f"the memory is full: {first_line(error)}")
+    if not isinstance(error, OSError):
+        return None
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(Path(str(error.filename)) if error.filename else Path.cwd())
     if isinstance(error, FileNotFoundError | FileExistsError):

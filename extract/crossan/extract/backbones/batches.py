@@ -11,18 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from crossan.common.memory import first_line, ran_out_of_memory
+
 __all__ = ["Batch", "collate", "fetch_later", "to_model_inputs", "within_memory"]
 
 Result = TypeVar("Result")
-
-_NO_MEMORY = (
-    "can't allocate memory",  # torch on the CPU
-    "not enough memory",
-    "CUDA error: out of memory",  # pinned memory
-    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
-    "backend out of memory",  # MPS
-)
-"""What a RuntimeError says when memory ran out in a library without an exception type for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +142,11 @@ def within_memory(work: Callable[[], Result], device: torch.device, what: str) -
     try:
         return work()
     except RuntimeError as error:
-        message = str(error)
-        is_known = isinstance(error, torch.OutOfMemoryError)
-        if not is_known and not any(sign in message for sign in _NO_MEMORY):
+        if not ran_out_of_memory(error):
             raise
+        reason = first_line(error)
     # Not in the clause above: until that is left, the error's traceback keeps the tensors of the
     # failed forward, and the cache could not be emptied of them.
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    raise MemoryError(f"no memory left on {device} for {what}: {message.splitlines()[0]}")
+    raise MemoryError(f"no memory left on {device} for {what}: {reason}")

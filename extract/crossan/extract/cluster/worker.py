@@ -163,7 +163,7 @@ class Worker:
         # Returned, not raised: Ray would wrap an error in one of its own and print its traceback.
         except CrossanError as error:
             return CallOutcome(failure=Failure.of(error))
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
             ours = resource_error(error)
             if ours is None:
                 raise

@@ -126,7 +126,7 @@ class RankWorker:
             return RankOutcome(failure=Failure.of(error), has_lost_another=True)
         except CrossanError as error:
             return RankOutcome(failure=self._named(error, number))
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
             ours = resource_error(error)
             if ours is None:
                 raise

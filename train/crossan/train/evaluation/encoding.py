@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
+from crossan.common.memory import naming_shortage
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.evaluation.user_vectors import encode_users
@@ -69,6 +70,7 @@ class EvaluationStoppedError(Exception):
     """The process was told to end while it evaluated."""
 
 
+@naming_shortage("encoding the items")
 @torch.inference_mode()
 def encode_items(
     model: SequenceModel,

@@ -85,6 +85,23 @@ class StreamedFeatures:
         """Number of kept layers, the same for every modality."""
         return self._stored.layer_count
 
+    def row_of(self, modality: int) -> tuple[tuple[int, int], torch.dtype]:
+        """Return shape ``(layer, dim)`` and dtype of one item's gathered hidden states."""
+        return self._stored.row_of(modality)[0], self._stored.empty(modality, 0).dtype
+
+    @property
+    def holds_some_on_device(self) -> bool:
+        """Whether an accelerator keeps some items."""
+        return bool(self._on_device)
+
+    def count_on_device(self, rows: Tensor) -> int:
+        """Return how many of some catalogue rows an accelerator keeps."""
+        return int((self._device_slots[rows.cpu().numpy()] != _NOWHERE).sum())
+
+    def kept_on_device(self) -> list[States]:
+        """Return the hidden states that are kept where the model computes, by modality."""
+        return self._in_ram if self._device.type == "cpu" else self._on_device
+
     def gather(self, rows: Tensor) -> Gathered:
         """Return hidden states and presence of catalogue rows."""
         return self.fetch(rows).gather(rows)

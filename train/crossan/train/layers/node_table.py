@@ -58,8 +58,7 @@ class _Joined(torch.autograd.Function):
 def _are_adjacent(first: Tensor, second: Tensor) -> bool:
     """Whether the second table begins in memory where the first one ends."""
     return (
-        first.untyped_storage().data_ptr() == second.untyped_storage().data_ptr()
-        and first.untyped_storage().data_ptr() != 0  # as on the meta device
+        first.untyped_storage()._cdata == second.untyped_storage()._cdata
         and first.storage_offset() + first.numel() == second.storage_offset()
         and first.is_contiguous()
         and second.is_contiguous()

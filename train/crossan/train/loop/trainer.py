@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from crossan.common.console import note
 from crossan.common.interrupts import end_by, finishing_on
+from crossan.common.memory import naming_shortage
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
 from crossan.train.loop.saver import TrainingProgress
@@ -81,11 +82,13 @@ def _train(
     announce(run, ranks.count)
     if isinstance(run.model, CountingModel):
         return count(run)
+    kind = "triples" if run.settings.model.learns_from == "triples" else "users"
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
         training = Training(run, interrupt, ranks)
         training.begin()
         while not training.is_over:
-            training.take_epoch(on_step)
+            with naming_shortage(f"a step of {run.settings.batch_size:,} {kind}"):
+                training.take_epoch(on_step)
             if on_epoch is not None:
                 with training.paused():
                     on_epoch()

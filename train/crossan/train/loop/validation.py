@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Event
 
 from crossan.common.console import note
+from crossan.common.memory import naming_shortage
 from crossan.train.evaluation.encoding import (
     table_ranker_maker,
     target_ranks,
@@ -25,6 +26,7 @@ from crossan.train.settings import HistoryMask, RunSettings
 __all__ = ["say_epoch", "validate"]
 
 
+@naming_shortage("a validation")
 def validate(
     model: SequenceModel | TableModel,
     features: ItemInputs,

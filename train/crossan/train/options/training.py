@@ -26,6 +26,7 @@ __all__ = [
     "Model",
     "OutFolder",
     "Patience",
+    "PredictMemory",
     "RecipeName",
     "Reference",
     "Refit",
@@ -169,6 +170,15 @@ MaxItems = Annotated[
         "--max-items",
         help="Items kept per user, the last ones; default: 13.",
         rich_help_panel=Panel.SETTINGS,
+    ),
+]
+PredictMemory = Annotated[
+    bool,
+    typer.Option(
+        "--predict-memory",
+        help="Say before the first step how much memory training takes at its peak. On an"
+        " accelerator it is said in any case.",
+        rich_help_panel=Panel.LIMITS,
     ),
 ]
 Reference = Annotated[

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, ResourceError
 from crossan.common.cluster import Failure
+from crossan.common.memory import ran_out_of_memory
 
 __all__ = ["ALONE", "RankLostError", "Ranks"]
 
@@ -172,6 +173,8 @@ def _another_may_be_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if ran_out_of_memory(error):
+            raise
         # gloo raises plain RuntimeErrors; those of torch.distributed are subclasses.
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise RankLostError(

@@ -30,6 +30,7 @@ _OF_TRAINING = (
     "best_epoch",
     "seconds_per_epoch",
     "peak_memory_bytes",
+    "predicted_memory_bytes",
 )
 """What only the training of a run knows."""
 _LARGEST = 2**32

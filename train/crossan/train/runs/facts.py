@@ -14,6 +14,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.peak import PeakMemory
 
 __all__ = ["earlier_facts", "training_facts"]
 
@@ -30,7 +31,11 @@ def earlier_facts(folder: RunFolder) -> Mapping[str, Any]:
 
 
 def training_facts(
-    model: nn.Module, folder: RunFolder, reached: TrainingProgress, earlier: Mapping[str, Any]
+    model: nn.Module,
+    folder: RunFolder,
+    reached: TrainingProgress,
+    earlier: Mapping[str, Any],
+    predicted: PeakMemory | None = None,
 ) -> dict[str, Any]:
     """Return parameters, epochs, seconds per epoch and bytes of memory at the most.
 
@@ -39,6 +44,8 @@ def training_facts(
     earlier
         What `earlier_facts` gave before training. A process that found nothing left
         to train has not used the memory that training took: the greater one stays.
+    predicted
+        What was predicted of the memory, None where nothing was.
     """
     memory = _peak_memory(next(chain(model.parameters(), model.buffers())).device)
     if earlier.get("epochs") == reached.epoch:
@@ -50,6 +57,7 @@ def training_facts(
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,
         "peak_memory_bytes": memory,
+        **({} if predicted is None else {"predicted_memory_bytes": predicted.total}),
     }
 
 

@@ -25,6 +25,9 @@ class Launch:
     ranks: Ranks = ALONE
     """The processes that train it together."""
 
+    predicts_memory: bool = False
+    """Whether the peak of memory is predicted on the CPU too; on an accelerator it always is."""
+
     may_resume: bool = False
     """Whether a run that lies in the folder is continued."""
 

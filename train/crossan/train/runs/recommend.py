@@ -15,6 +15,7 @@ from crossan.cache_schema.item_id import id_fault, named
 from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import ranker_maker
 from crossan.train.runs.opening import OpenedRun
+from crossan.train.runs.shortage import evaluation_shortage_explained
 from crossan.train.sequences.splits import pad_left
 
 __all__ = ["Readers", "history_of_items", "history_of_user", "recommend_items", "row_of_user"]
@@ -107,9 +108,10 @@ def recommend_items(
     UsageError
         The model has such vectors, and no user is named or none of the run's.
     """
-    make = ranker_maker(run.model, run.features)
     users = None if user is None else [row_of_user(run, user, "--user")]
-    rows, scores = best_items(make(Readers.of(run, [history], users)), [history], top)
+    with evaluation_shortage_explained(run, "a recommendation"):
+        make = ranker_maker(run.model, run.features)
+        rows, scores = best_items(make(Readers.of(run, [history], users)), [history], top)
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     chosen = [

@@ -33,6 +33,7 @@ from crossan.train.runs.facts import earlier_facts, training_facts
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan, claim, hold
+from crossan.train.runs.shortage import predicted, training_shortage_explained
 from crossan.train.runs.training import curves_of
 from crossan.train.sequences.refit import RefitSequences
 from crossan.train.settings import RunSettings
@@ -138,12 +139,14 @@ def refit_run(
             run.folder.write_initial(initial)  # by which other weights than then are refused
         earlier = earlier_facts(run.folder)
         with curves_of(run, planned.launch) as curves:
-            reached = refit(run, ranks, on_epoch=curves.update)
+            peak = predicted(run, planned.launch)
+            with training_shortage_explained(run, planned.launch, peak):
+                reached = refit(run, ranks, on_epoch=curves.update)
             if not ranks.is_first:
                 return {}
             best_weights(run.folder, reached.best_epoch)
             result = _facts(plan, planned, request, reached)
-            result |= training_facts(run.model, run.folder, reached, earlier)
+            result |= training_facts(run.model, run.folder, reached, earlier, peak)
             run.folder.write_result(result)
             curves.finish(result)
     return result

@@ -19,6 +19,7 @@ from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import ranker_maker
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.recommend import Readers, row_of_user
+from crossan.train.runs.shortage import evaluation_shortage_explained
 
 __all__ = ["TOP_SCHEMA", "read_users", "top_lists", "write_top_lists"]
 
@@ -87,10 +88,11 @@ def write_top_lists(
         with blaming(out):
             file = pq.ParquetWriter(path, TOP_SCHEMA)
         try:
-            for table in top_lists(run, users, top):
-                with blaming(out):
-                    file.write_table(table)
-                row_count += table.num_rows
+            with evaluation_shortage_explained(run, "a recommendation"):
+                for table in top_lists(run, users, top):
+                    with blaming(out):
+                        file.write_table(table)
+                    row_count += table.num_rows
         finally:
             with blaming(out):
                 file.close()

@@ -30,6 +30,11 @@ from crossan.train.runs.facts import earlier_facts, training_facts
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, best_weights
 from crossan.train.runs.planning import RunPlan
+from crossan.train.runs.shortage import (
+    evaluation_shortage_explained,
+    predicted,
+    training_shortage_explained,
+)
 from crossan.train.sequences.splits import validation_split
 from crossan.train.settings import HistoryMask
 
@@ -53,13 +58,16 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
     """
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
+    trainable = run.without_test()
     with curves_of(run, plan.launch) as curves:
-        reached = fit(run.without_test(), ranks, on_epoch=curves.update)
+        peak = predicted(trainable, plan.launch)
+        with training_shortage_explained(trainable, plan.launch, peak):
+            reached = fit(trainable, ranks, on_epoch=curves.update)
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, run.folder.path / RANKS_FILE)
-        result |= training_facts(run.model, run.folder, reached, earlier)
+        result |= training_facts(run.model, run.folder, reached, earlier, peak)
         run.folder.write_result(result)
         curves.finish(result)
     return result
@@ -84,7 +92,9 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
     with curves_of(run, plan.launch) as curves:
-        reached = fit(run, ranks, on_epoch=curves.update)
+        peak = predicted(run, plan.launch)
+        with training_shortage_explained(run, plan.launch, peak):
+            reached = fit(run, ranks, on_epoch=curves.update)
         if not ranks.is_first:
             return {}  # what is left is done once
         best_weights(run.folder, reached.best_epoch)
@@ -102,7 +112,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
                 len(run.seen.item_ids),
                 run.settings.mask_history,
             ),
-            **training_facts(run.model, run.folder, reached, earlier),
+            **training_facts(run.model, run.folder, reached, earlier, peak),
         }
         run.folder.write_validation(figures)
         curves.finish(figures)
@@ -132,7 +142,8 @@ def evaluate_run(
     """
     trained_on, length = run.settings.refit, run.settings.data.input_length
     require_something_unseen(run.folder.path, run.settings)
-    ranked = rank_everyone(run.model, run.features, run.kept, length, mask_history, trained_on)
+    with evaluation_shortage_explained(run, "the ranking of all users"):
+        ranked = rank_everyone(run.model, run.features, run.kept, length, mask_history, trained_on)
     if ranks_file is not None:
         write_ranks(ranked, ranks_file)
     return {
