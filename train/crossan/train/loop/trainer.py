@@ -13,6 +13,7 @@ from crossan.common.console import note
 from crossan.common.interrupts import end_by, finishing_on
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
+from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
 from crossan.train.models.recommender import CountingModel
@@ -26,6 +27,7 @@ def fit(
     ranks: Ranks = ALONE,
     on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> TrainingProgress:
     """Train a run until early stopping and return how far it got.
 
@@ -47,6 +49,9 @@ def fit(
         Called before every step.
     on_epoch
         Called after every epoch, whose line then stands in ``metrics.jsonl``.
+    recorder
+        What records the steps where they can be recorded, by default that of the device. A
+        `crossan.train.loop.recorder.Repeater` gives the same numbers without recording.
 
     Raises
     ------
@@ -55,7 +60,7 @@ def fit(
     StoreIntegrityError
         The best checkpoint of a resumed run is damaged.
     """
-    return _train(run, ranks, on_step, on_epoch)
+    return _train(run, ranks, on_step, on_epoch, recorder)
 
 
 def refit(
@@ -77,12 +82,13 @@ def _train(
     ranks: Ranks,
     on_step: Callable[[], None] | None,
     on_epoch: Callable[[], None] | None,
+    recorder: Recorder | None = None,
 ) -> TrainingProgress:
     announce(run, ranks.count)
     if isinstance(run.model, CountingModel):
         return count(run)
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
-        training = Training(run, interrupt, ranks)
+        training = Training(run, interrupt, ranks, recorder)
         training.begin()
         while not training.is_over:
             training.take_epoch(on_step)
