@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
 from crossan.train.loop.adamw import AdamW
@@ -17,7 +19,10 @@ from crossan.train.settings import ContentSettings, RunSettings, SequenceSetting
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.kinds import is_built_in
 
-__all__ = ["is_recorded", "recorder_of", "steps_of"]
+__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "steps_of", "way_of_steps"]
+
+WayOfSteps = Literal["recorded", "eager"]
+"""Whether steps are recorded in a few shapes, or computed in the shapes of their batches."""
 
 
 def recorder_of(device: torch.device) -> Recorder | None:
@@ -42,6 +47,16 @@ def is_recorded(settings: RunSettings, rank_count: int) -> bool:
     if not isinstance(model, SequenceSettings) or not is_built_in(model) or model.reads_media:
         return False
     return not isinstance(model, ContentSettings) or model.fusion in FUSIONS
+
+
+def way_of_steps(settings: RunSettings, device: torch.device, rank_count: int) -> WayOfSteps | None:
+    """Return which way a run takes its steps on a device, None where it takes none.
+
+    The numbers of the two agree to rounding, so one run on one device takes one way.
+    """
+    if not settings.model.is_trained_by_steps:
+        return None
+    return "recorded" if device.type == "cuda" and is_recorded(settings, rank_count) else "eager"
 
 
 def steps_of(

@@ -143,7 +143,7 @@ def refit_run(
                 return {}
             best_weights(run.folder, reached.best_epoch)
             result = _facts(plan, planned, request, reached)
-            result |= training_facts(run.model, run.folder, reached, earlier)
+            result |= training_facts(run, ranks.count, reached, earlier)
             run.folder.write_result(result)
             curves.finish(result)
     return result

@@ -59,7 +59,7 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, run.folder.path / RANKS_FILE)
-        result |= training_facts(run.model, run.folder, reached, earlier)
+        result |= training_facts(run, ranks.count, reached, earlier)
         run.folder.write_result(result)
         curves.finish(result)
     return result
@@ -102,7 +102,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
                 len(run.seen.item_ids),
                 run.settings.mask_history,
             ),
-            **training_facts(run.model, run.folder, reached, earlier),
+            **training_facts(run, ranks.count, reached, earlier),
         }
         run.folder.write_validation(figures)
         curves.finish(figures)
