@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
+from crossan.cache_schema.errors import ResourceError
 from crossan.train.loop import cuda_recorder
 from crossan.train.loop.cuda_recorder import CudaRecorder
 
@@ -123,6 +124,25 @@ def test_a_recording_is_captured_where_steps_are_queued(card, recorder):
         "replay on steps",
         "replay on steps",
     ]
+
+
+def test_a_step_that_cannot_be_captured_is_refused_with_a_way_around(recorder):
+    def step():
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    with pytest.raises(ResourceError, match="as a CUDA graph: operation not permitted") as caught:
+        recorder.record(step)
+    assert "capturing" in caught.value.message
+    assert "more lines" not in caught.value.message
+    assert caught.value.remedy.startswith("Add --no-recording")
+
+
+def test_out_of_memory_stays_what_it_is(recorder):
+    def step():
+        raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        recorder.record(step)
 
 
 def test_an_upload_waits_for_the_last_step_but_one(card, recorder):

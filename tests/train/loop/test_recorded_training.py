@@ -1,32 +1,39 @@
 """A training whose steps are recorded: the same bytes wherever features live and whenever it was stopped."""
 
-import os
 import signal
-from functools import partial
 
 import pytest
 import torch
 
-from crossan.train.cli import train
+from crossan.common.config import load_settings
+from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop.choosing import is_recorded, recorder_of, way_of_steps
 from crossan.train.loop.recorder import Repeater
-from crossan.train.loop.trainer import fit
 from crossan.train.runs import training
+from crossan.train.runs.launch import Launch
+from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
-from support.commands import attempt, train_in
-from support.commands import training as arguments_of
 from support.fabricated import write_small
 from support.outcomes import outcome
-from support.stopping import at_step
+from support.stopping import signal_at_step
 from support.tape import Tape
 
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
 
 
-def record_by(monkeypatch, recorder, on_step=None):
-    monkeypatch.setattr(training, "fit", partial(fit, on_step=on_step, recorder=recorder))
-    return recorder
+def train_by(recorder, place, out, residence="device", **more):
+    """Train a run whose steps are recorded by something else than the device."""
+    settings = load_settings(
+        RunSettings,
+        assignments=[*SETTINGS, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
+    )
+    placement = Placement.parse(residence, "1MiB" if residence == "streamed" else None, None)
+    launch = Launch(device="cpu", placement=placement, recorder=recorder, **more)
+    plan = plan_run(settings, out, launch)
+    with claim(plan):
+        training.train(plan)
+    return outcome(out)
 
 
 @pytest.fixture(scope="module")
@@ -36,41 +43,33 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(place):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        record_by(monkeypatch, Repeater())
-        train_in(place, SETTINGS, "--residence", "device", out="whole")
-    return outcome(place / "whole")
+    return train_by(Repeater(), place, place / "whole")
 
 
 @pytest.mark.parametrize("residence", ["device", "streamed", "several places"])
 def test_recorded_training_gives_the_same_bytes(place, whole, tmp_path, monkeypatch, residence):
-    more = ("--residence", residence)
-    if residence == "streamed":
-        more += ("--max-ram", "1MiB")
     if residence == "several places":
-        more = ()
 
         def several(stored, placement, device, demand):
             rows = torch.arange(stored.item_count).numpy()
             return StreamedFeatures(stored, device, rows[1::3], rows[::3])
 
         monkeypatch.setattr("crossan.train.runs.opening.place_features", several)
-    tape = record_by(monkeypatch, Tape())
-    train_in(place, SETTINGS, *more, out=tmp_path / "r")
-    assert outcome(tmp_path / "r") == whole
+        residence = "auto"
+    tape = Tape()
+    assert train_by(tape, place, tmp_path / "r", residence) == whole
     assert tape.replays >= 12  # of 20 steps
 
 
 def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
     place, whole, tmp_path, monkeypatch
 ):
-    stop = at_step(13, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    record_by(monkeypatch, Tape(), stop)
-    command = arguments_of(place, SETTINGS, out=tmp_path / "r")
-    assert attempt(train, *command).exit_code == 143
-    record_by(monkeypatch, Tape())
-    train_in(place, SETTINGS, "--resume", out=tmp_path / "r")
-    assert outcome(tmp_path / "r") == whole
+    signal_at_step(monkeypatch, signal.SIGTERM, 13)
+    with pytest.raises(SystemExit) as ended:
+        train_by(Tape(), place, tmp_path / "r")
+    assert ended.value.code == 143
+    monkeypatch.undo()
+    assert train_by(Tape(), place, tmp_path / "r", may_resume=True) == whole
 
 
 def test_a_cpu_records_nothing():

@@ -42,6 +42,7 @@ from crossan.train.options.training import (
     Log,
     MaxItems,
     Model,
+    NoRecording,
     OutFolder,
     Patience,
     RecipeName,
@@ -95,6 +96,7 @@ def train(
     residence: Residence = "auto",
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
+    is_unrecorded: NoRecording = False,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -138,6 +140,7 @@ def train(
     require_refit_alone(out, refit, refit_init, is_alone=is_alone)
     with joined(device) as process:
         from crossan.train.features import Placement
+        from crossan.train.loop.recorder import Repeater
         from crossan.train.recipes.catalogue import find_recipe
         from crossan.train.recipes.judging import conclude
         from crossan.train.recipes.running import Request, settings_of
@@ -158,6 +161,7 @@ def train(
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
             logs=tuple(dict.fromkeys(log or ())),
+            recorder=Repeater() if is_unrecorded else None,
             compared=compared,
         )
         refitted = None

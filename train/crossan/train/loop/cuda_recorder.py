@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from crossan.cache_schema.errors import ResourceError
 from crossan.train.features.interface import GatheredInputs
 
 __all__ = ["CudaRecorder"]
@@ -70,12 +71,29 @@ class CudaRecorder:
         return inputs, presence
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Capture a step, which computes nothing, and return its replay."""
+        """Capture a step, which computes nothing, and return its replay.
+
+        Raises
+        ------
+        ResourceError
+            The device cannot hold the step as a graph.
+        """
         graph = torch.cuda.CUDAGraph()
-        # The thread that prepares the next batch allocates pinned memory meanwhile, which a
-        # capture in the mode "global" forbids to every thread.
-        with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._steps, capture_error_mode="thread_local"
-        ):
-            step()
+        try:
+            # The thread that prepares the next batch allocates pinned memory meanwhile, which a
+            # capture in the mode "global" forbids to every thread.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._steps, capture_error_mode="thread_local"
+            ):
+                step()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # Nothing can go on in this process: the generator of random numbers is left as if the
+            # capture were under way.
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ResourceError(
+                f"a training step cannot be recorded as a CUDA graph: {first_line}",
+                remedy="Add --no-recording, and --resume where a checkpoint was written",
+            ) from error
         return graph.replay

@@ -68,13 +68,14 @@ def refit(
     ranks: Ranks = ALONE,
     on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> TrainingProgress:
     """Train on all that a run keeps, for ``max_epochs`` epochs, and return how far it got.
 
     Nothing is validated. The weights after the last epoch are the best ones. All else
     is as for `fit`.
     """
-    return _train(run, ranks, on_step, on_epoch)
+    return _train(run, ranks, on_step, on_epoch, recorder)
 
 
 def _train(
@@ -82,7 +83,7 @@ def _train(
     ranks: Ranks,
     on_step: Callable[[], None] | None,
     on_epoch: Callable[[], None] | None,
-    recorder: Recorder | None = None,
+    recorder: Recorder | None,
 ) -> TrainingProgress:
     announce(run, ranks.count)
     if isinstance(run.model, CountingModel):

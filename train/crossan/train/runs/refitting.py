@@ -138,7 +138,7 @@ def refit_run(
             run.folder.write_initial(initial)  # by which other weights than then are refused
         earlier = earlier_facts(run.folder)
         with curves_of(run, planned.launch) as curves:
-            reached = refit(run, ranks, on_epoch=curves.update)
+            reached = refit(run, ranks, on_epoch=curves.update, recorder=planned.launch.recorder)
             if not ranks.is_first:
                 return {}
             best_weights(run.folder, reached.best_epoch)

@@ -54,7 +54,9 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
     with curves_of(run, plan.launch) as curves:
-        reached = fit(run.without_test(), ranks, on_epoch=curves.update)
+        reached = fit(
+            run.without_test(), ranks, on_epoch=curves.update, recorder=plan.launch.recorder
+        )
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
@@ -84,7 +86,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
     run, ranks = plan.run, plan.launch.ranks
     earlier = earlier_facts(run.folder)
     with curves_of(run, plan.launch) as curves:
-        reached = fit(run, ranks, on_epoch=curves.update)
+        reached = fit(run, ranks, on_epoch=curves.update, recorder=plan.launch.recorder)
         if not ranks.is_first:
             return {}  # what is left is done once
         best_weights(run.folder, reached.best_epoch)
