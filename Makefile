@@ -51,6 +51,7 @@ bench-extract: $(VENV)/.installed-dev
 # docs/benchmarks/train.md holds a result.
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_encoder.py
 
 # All models and baselines in one table: docs/benchmarks/table.md holds the result. CROSSAN_TEST_DATA names the real data.
 TABLE ?= table-runs

@@ -184,7 +184,7 @@ class Bench:
         table = (torch.randn(len(columns.items), SHAPE.width) / 8).requires_grad_()
 
         def ours() -> Tensor:
-            predicted = users.flatten(0, 1).index_select(0, columns.predicting)
+            predicted = users.flatten(0, 1).index_select(0, columns.packing.places)
             popularity = self.log_popularity[columns.items]
             loss = debiased_cross_entropy(
                 predicted,
@@ -198,7 +198,8 @@ class Bench:
             return loss.detach()
 
         def other() -> Tensor:
-            loss = loop_loss(users, table[columns.sequences], sequences, self.log_popularity)
+            placed = table[torch.searchsorted(columns.items, sequences)]
+            loss = loop_loss(users, placed, sequences, self.log_popularity)
             loss.backward()
             return loss.detach()
 
@@ -243,7 +244,7 @@ class Bench:
             self.features.gather(columns.items)
             vectors = torch.randn(len(columns.items), SHAPE.width).requires_grad_()
             debiased_loss_of_batch(
-                columns, vectors, lambda states, is_real: states, self.log_popularity
+                columns, vectors, lambda states, packing: states, self.log_popularity
             ).backward()
 
         part, whole = self.time(rest, lambda: self.train(loss_of_batch, sequences))

@@ -129,8 +129,8 @@ def test_iisan_begins_as_its_code_does():
     ):
         assert weight.std().item() == pytest.approx((2 / sum(weight.shape)) ** 0.5, rel=0.1)
     assert not encoder.blocks[0].widen.bias.any()
-    assert encoder.blocks[0].inner_dropout.p == 0
-    assert (encoder.blocks[0].dropout.p, encoder.blocks[0].rate) == (0.1, 0.1)
+    assert encoder.blocks[0].inner_dropout.rate == 0
+    assert (encoder.blocks[0].dropout.rate, encoder.blocks[0].rate) == (0.1, 0.1)
 
 
 def test_the_temperature_reaches_the_gates_and_is_read_of_settings():

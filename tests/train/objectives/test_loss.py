@@ -41,7 +41,10 @@ def transcription(sequences, user_vectors, table, log_p):
 def vectorised(sequences, user_vectors, table, log_p):
     columns = batch_columns(torch.tensor(sequences))
     return debiased_loss_of_batch(
-        columns, table[columns.items], lambda vectors, is_real: user_vectors, log_p
+        columns,
+        table[columns.items],
+        lambda vectors, packing: user_vectors.flatten(0, 1)[packing.places],
+        log_p,
     )
 
 
@@ -105,9 +108,10 @@ def test_two_users_by_hand():
 def test_columns_of_a_batch():
     columns = batch_columns(torch.tensor([[PADDING, 4, 2], [2, 2, 5]]))
     assert columns.items.tolist() == [2, 4, 5]
-    assert columns.sequences.tolist() == [[PADDING, 1, 0], [0, 0, 2]]
+    assert columns.packing.is_real.tolist() == [[False, True], [True, True]]
     assert columns.log_multiplicity.exp().tolist() == pytest.approx([3.0, 1.0, 1.0])
-    assert columns.predicting.tolist() == [1, 2, 3]  # of (2, 2): not after the padding
+    assert columns.packing.places.tolist() == [1, 2, 3]  # of (2, 2): not after the padding
+    assert columns.inputs.tolist() == [1, 0, 0]
     assert columns.positive.tolist() == [0, 0, 2]
     assert columns.user_items.tolist() == [[PADDING, 1, 0], [0, 0, 2], [0, 0, 2]]
 
@@ -133,7 +137,7 @@ def test_order_of_users_and_padding_change_no_loss():
 
     def loss_of(sequences):
         columns = batch_columns(torch.tensor(sequences))
-        return debiased_loss_of_batch(columns, table[columns.items], encoder, log_p).item()
+        return debiased_loss_of_batch(columns, table[columns.items], encoder.packed, log_p).item()
 
     plain = [[0, 1, 2, 1], [PADDING, 3, 4, 0], [5, 3, 3, 2]]
     assert loss_of(plain[::-1]) == pytest.approx(loss_of(plain), rel=1e-12)
@@ -210,7 +214,7 @@ def test_gradients_repeat_bit_for_bit_with_several_threads():
         found = []
         for _ in range(8):
             loss = debiased_loss_of_batch(
-                columns, vectors, lambda states, is_real: states.tanh(), torch.zeros(500)
+                columns, vectors, lambda states, packing: states.tanh(), torch.zeros(500)
             )
             found.append(torch.autograd.grad(loss, vectors)[0])
     finally:

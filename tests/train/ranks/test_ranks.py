@@ -159,20 +159,22 @@ def test_shares_lie_side_by_side_and_are_even(total, count):
 @given(batches(), st.data())
 def test_the_predictions_of_some_users_are_theirs(sequences, data):
     columns = batch_columns(sequences)
+    in_columns = torch.searchsorted(columns.items, sequences)
+    in_columns[sequences == PADDING] = PADDING
     start = data.draw(st.integers(0, len(sequences)))
     stop = data.draw(st.integers(start, len(sequences)))
     found = _of_users(columns, slice(start, stop))
     expected = [
-        (user - start, place, columns.sequences[user, place + 1].item())
+        (user - start, place, *in_columns[user, place : place + 2].tolist())
         for user in range(start, stop)
         for place in range(LENGTH)
-        if PADDING not in (columns.sequences[user, place], columns.sequences[user, place + 1])
+        if PADDING not in in_columns[user, place : place + 2]
     ]
-    assert [(n // LENGTH, n % LENGTH) for n in found.predicting.tolist()] == [
+    assert [(n // LENGTH, n % LENGTH) for n in found.packing.places.tolist()] == [
         one[:2] for one in expected
     ]
-    assert found.positive.tolist() == [one[2] for one in expected]
-    assert torch.equal(
-        found.user_items, columns.sequences[[start + user for user, _, _ in expected]]
-    )
+    assert found.packing.is_real.shape == (stop - start, LENGTH)
+    assert found.inputs.tolist() == [one[2] for one in expected]
+    assert found.positive.tolist() == [one[3] for one in expected]
+    assert torch.equal(found.user_items, in_columns[[start + user for user, *_ in expected]])
     assert torch.equal(found.items, columns.items)

@@ -14,14 +14,14 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
+from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
 from crossan.train.features.prefetch import prepared_ahead
 from crossan.train.models.popularity import Popularity
 from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.record.encoded_items import EncodedItems
-from crossan.train.sequences.padding import PADDING
-from crossan.train.sequences.splits import TestSplit, ValidationSplit
+from crossan.train.sequences.splits import TestSplit, ValidationSplit, users_of_split
 from crossan.train.settings import HistoryMask
 
 __all__ = [
@@ -30,17 +30,18 @@ __all__ = [
     "HasHistory",
     "MayBeOfTheRun",
     "encode_items",
-    "encode_users",
     "make_rankers",
     "popularity_ranks",
     "ranker_maker",
     "table_ranker_maker",
     "target_ranks",
+    "target_ranks_in_blocks",
 ]
 
 ITEMS_PER_BLOCK = 1024
 """Items encoded at a time; another cut rounds otherwise."""
-_USERS_PER_BLOCK = 4096
+_USER_VECTOR_BYTES = 8 << 20
+"""Size of the user vectors that `target_ranks_in_blocks` holds at a time."""
 
 
 class HasHistory(Protocol):
@@ -126,20 +127,6 @@ def _room(first: Tensor, item_count: int) -> Tensor:
     whole = first.new_empty((item_count, first.shape[1]))
     whole[: len(first)] = first
     return whole
-
-
-@torch.inference_mode()
-def encode_users(model: SequenceModel, item_vectors: Tensor, inputs: Tensor) -> Tensor:
-    """Return the user vector after the last input, ``(users, width)``.
-
-    Inputs are ``(users, input length)`` catalogue rows padded on the left.
-    """
-    model.eval()
-    parts = []
-    for block in inputs.to(item_vectors.device).split(_USERS_PER_BLOCK):
-        encoded = model.sequence_encoder(item_vectors[block.clamp(min=0)], block != PADDING)
-        parts.append(encoded[:, -1])
-    return torch.cat(parts)
 
 
 def make_rankers(
@@ -245,6 +232,34 @@ def target_ranks(
     """Return the 1-based rank of every target, ``(targets,)`` on the CPU."""
     targets, users = split.targets.to(ranker.device), split.users.to(ranker.device)
     return ranks_by_counting(ranker, targets, split.histories, mask_history, users).cpu()
+
+
+def target_ranks_in_blocks(
+    model: SequenceModel,
+    item_vectors: Tensor,
+    split: ValidationSplit | TestSplit,
+    mask_history: HistoryMask,
+) -> Tensor:
+    """Return the ranks of `target_ranks` with few user vectors at a time.
+
+    However many users there are, it takes the memory of some of them.
+
+    Parameters
+    ----------
+    model
+        It encodes the users.
+    item_vectors
+        Those of the whole catalogue, ``(items, width)``.
+    split, mask_history
+        As for `target_ranks`.
+    """
+    users_at_once = max(1, _USER_VECTOR_BYTES // (item_vectors[:1].nbytes or 1))
+    parts = [torch.zeros(0, dtype=torch.int64)]
+    for first in range(0, len(split.inputs), users_at_once):
+        part = users_of_split(split, slice(first, first + users_at_once))
+        ranker = VectorRanker(encode_users(model, item_vectors, part.inputs), item_vectors)
+        parts.append(target_ranks(ranker, part, mask_history))
+    return torch.cat(parts)
 
 
 def popularity_ranks(

@@ -5,10 +5,13 @@ from __future__ import annotations
 from threading import Event
 
 from crossan.common.console import note
-from crossan.train.evaluation.encoding import encode_users, table_ranker_maker, target_ranks
+from crossan.train.evaluation.encoding import (
+    table_ranker_maker,
+    target_ranks,
+    target_ranks_in_blocks,
+)
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.evaluation.printing import metric_label
-from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import ItemInputs
 from crossan.train.loop.saver import TrainingProgress
@@ -46,9 +49,8 @@ def validate(
     item_vectors = encode_items_together(ranks, model, features, told_to_end, kept)
 
     def figures() -> dict[str, float]:
-        user_vectors = encode_users(model, item_vectors, split.inputs)
-        ranker = VectorRanker(user_vectors, item_vectors)
-        return summarise(target_ranks(ranker, split, mask_history), split.users)
+        ranks = target_ranks_in_blocks(model, item_vectors, split, mask_history)
+        return summarise(ranks, split.users)
 
     # Encoding items is the work: they are shared out, and one rank does the little that is left.
     valid: dict[str, float] = ranks.from_first(figures)

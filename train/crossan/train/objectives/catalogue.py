@@ -121,7 +121,7 @@ class CatalogueSoftmax:
             )
             on_device = columns.to(self._rows.device)
             return debiased_loss_of_batch(
-                on_device, vectors, model.sequence_encoder, self._left_out
+                on_device, vectors, model.sequence_encoder.packed, self._left_out
             )
 
         return loss

@@ -82,7 +82,7 @@ class CrossBatch:
             fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
             vectors = torch.cat([fresh, self._memory(model, features, sequences)])
             batch_loss = debiased_loss_of_batch(
-                columns, vectors, model.sequence_encoder, self._log_popularity
+                columns, vectors, model.sequence_encoder.packed, self._log_popularity
             )
             self._remember(batch, fresh.detach())
             return batch_loss
@@ -121,7 +121,7 @@ class CrossBatch:
 
         Where the memory holds items of a user, they are never its negatives.
         """
-        users = batch.predicting // (sequences.shape[1] - 1)
+        users = batch.packing.places // (sequences.shape[1] - 1)
         remembered = self._entries_of_users(sequences)
         remembered = torch.where(remembered == PADDING, PADDING, remembered + len(batch.items))
         return replace(

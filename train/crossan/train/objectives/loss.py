@@ -22,6 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from crossan.train.layers.packing import Packing
 from crossan.train.sequences.padding import PADDING
 
 __all__ = [
@@ -47,15 +48,12 @@ class BatchColumns:
 
     items: Tensor
     """Catalogue rows of the unique items, ascending, ``(unique,)``."""
-    sequences: Tensor
-    """The batch with catalogue rows replaced by columns, padding kept, ``(users, position)``."""
     log_multiplicity: Tensor
     """Log of how often each column's item occurs in the batch, ``(unique,)`` float64."""
-    predicting: Tensor
-    """Positions where an item follows an item, ``(predictions,)``.
-
-    They are counted through the flattened ``(users, position - 1)``.
-    """
+    packing: Packing
+    """Positions where an item follows an item, of ``(users, position - 1)``."""
+    inputs: Tensor
+    """Column of the item at each of them, ``(predictions,)``."""
     positive: Tensor
     """Column of the item that follows, ``(predictions,)``."""
     user_items: Tensor
@@ -73,9 +71,9 @@ class BatchColumns:
         """Return the columns on a device."""
         return BatchColumns(
             self.items.to(device),
-            self.sequences.to(device),
             self.log_multiplicity.to(device),
-            self.predicting.to(device),
+            self.packing.to(device),
+            self.inputs.to(device),
             self.positive.to(device),
             self.user_items.to(device),
             None if self.counts is None else self.counts.to(device),
@@ -109,16 +107,18 @@ def columns_to_predict(items: Tensor, columns: Tensor, log_multiplicity: Tensor)
         Log of how often each column counts, ``(columns,)``.
     """
     is_real = columns != PADDING
-    # Padding is on the left, so an item without a predecessor is a sequence's first: it is not
-    # predicted, as nothing says what it should follow from.
+    # Padding is on the left. So an item without a predecessor is a sequence's first: it is not
+    # predicted, as nothing says what it should follow from. And every item but the last has a
+    # successor: what predicts is all that the encoder has to read.
     is_predicting = is_real[:, :-1] & is_real[:, 1:]
+    packing = Packing.of(is_predicting)
     return BatchColumns(
         items,
-        columns,
         log_multiplicity,
-        is_predicting.flatten().nonzero().squeeze(1),
-        columns[:, 1:][is_predicting],
-        columns[is_predicting.nonzero()[:, 0]],
+        packing,
+        columns[:, :-1].flatten()[packing.places],
+        columns[:, 1:].flatten()[packing.places],
+        columns[packing.places // is_predicting.shape[1]],
     )
 
 
@@ -235,7 +235,7 @@ def _blocks(prediction_count: int, item_vectors: Tensor) -> list[slice]:
 def debiased_loss_of_batch(
     columns: BatchColumns,
     item_vectors: Tensor,
-    sequence_encoder: Callable[[Tensor, Tensor], Tensor],
+    encode: Callable[[Tensor, Packing], Tensor],
     log_popularity: Tensor,
 ) -> Tensor:
     """Return the loss of predicting every item of a batch from the items before it.
@@ -246,20 +246,17 @@ def debiased_loss_of_batch(
         The batch, with sequences one item longer than the encoder's input.
     item_vectors
         One per unique item, in the order of ``columns.items``, ``(unique, width)``.
-    sequence_encoder
-        Makes user vectors from ``(users, position, width)`` and ``is_real``.
+    encode
+        Makes user vectors ``(predictions, width)`` from the vectors of the inputs, of the same
+        shape, and their packing, as `SequenceEncoder.packed`.
     log_popularity
         Log p of the whole catalogue, ``(items,)``.
     """
-    inputs = columns.sequences[:, :-1]
-    # Padding looks up column 0, which the encoder masks. This is an embedding lookup and not an
-    # index, because its backward adds up in one order whatever the number of threads, and a resumed
-    # run must repeat it bit for bit.
-    user_vectors = sequence_encoder(
-        F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING
-    )
+    # An embedding lookup and not an index, because its backward adds up in one order whatever the
+    # number of threads, and a resumed run must repeat it bit for bit.
+    user_vectors = encode(F.embedding(columns.inputs, item_vectors), columns.packing)
     return debiased_cross_entropy(
-        user_vectors.flatten(0, 1).index_select(0, columns.predicting),
+        user_vectors,
         item_vectors,
         columns.positive,
         columns.user_items,

@@ -78,13 +78,11 @@ class OwnLoss:
     def _loss_of(self, model: SequenceModel, columns: BatchColumns, fetched: Fetched) -> Tensor:
         columns = columns.to(self._log_popularity.device)
         item_vectors = model.item_vectors(fetched, columns.items)
-        inputs = columns.sequences[:, :-1]
         # A lookup and not an index, whose gradient threads would add up in any order.
-        user_vectors = model.sequence_encoder(
-            F.embedding(inputs.clamp(min=0), item_vectors), inputs != PADDING
+        user_vectors = model.sequence_encoder.packed(
+            F.embedding(columns.inputs, item_vectors), columns.packing
         )
-        predicting = user_vectors.flatten(0, 1).index_select(0, columns.predicting)
-        loss = self._loss(self._batch(predicting @ item_vectors.T, columns))
+        loss = self._loss(self._batch(user_vectors @ item_vectors.T, columns))
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise ConfigError(

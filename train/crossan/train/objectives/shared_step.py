@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossan.train.features import ItemInputs
+from crossan.train.layers.packing import Packing
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
@@ -64,7 +65,7 @@ def prepare_share(
             # although it has nothing to predict.
             return item_vectors[:0].sum()
         loss = debiased_loss_of_batch(
-            on_device, item_vectors, model.sequence_encoder, log_popularity
+            on_device, item_vectors, model.sequence_encoder.packed, log_popularity
         )
         return loss * weight
 
@@ -73,16 +74,15 @@ def prepare_share(
 
 def _of_users(columns: BatchColumns, users: slice) -> BatchColumns:
     """Return the columns with the predictions of some users only."""
-    # `predicting` counts through the predictions of all users in their order, so those of a range
-    # of users are a range too.
-    positions = columns.sequences.shape[1] - 1
-    bounds = torch.tensor([users.start * positions, users.stop * positions])
-    first, end = torch.searchsorted(columns.predicting, bounds).tolist()
+    packing = Packing.of(columns.packing.is_real[users])
+    # Predictions are in the order of the users, so those of a range of users are a range too.
+    first = int(columns.packing.is_real[: users.start].sum())
+    end = first + len(packing.places)
     return BatchColumns(
         columns.items,
-        columns.sequences[users],
         columns.log_multiplicity,
-        columns.predicting[first:end] - users.start * positions,
+        packing,
+        columns.inputs[first:end],
         columns.positive[first:end],
         columns.user_items[first:end],
     )

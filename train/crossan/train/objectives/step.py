@@ -50,7 +50,9 @@ def _loss_of_prepared(
 ) -> Tensor:
     columns = columns.to(log_popularity.device)
     item_vectors = model.item_vectors(fetched, columns.items)
-    return debiased_loss_of_batch(columns, item_vectors, model.sequence_encoder, log_popularity)
+    return debiased_loss_of_batch(
+        columns, item_vectors, model.sequence_encoder.packed, log_popularity
+    )
 
 
 def loss_of_batch(

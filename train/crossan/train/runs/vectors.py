@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, encode_items, encode_users
+from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, encode_items
+from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.layers.momef import Momef
 from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel

@@ -7,7 +7,8 @@ the test part there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ __all__ = [
     "pad_left",
     "test_split",
     "train_split",
+    "users_of_split",
     "validation_split",
 ]
 
@@ -109,6 +111,22 @@ def test_split(kept: KeptSequences, input_length: int) -> TestSplit:
 
 
 test_split.__test__ = False  # type: ignore[attr-defined]
+
+
+SplitT = TypeVar("SplitT", bound=ValidationSplit | TestSplit)
+
+
+def users_of_split(split: SplitT, users: slice) -> SplitT:
+    """Return the part of a split that is about a range of its users, counted anew from 0."""
+    first, end, _ = users.indices(len(split.inputs))
+    of_part = slice(*torch.searchsorted(split.users, torch.tensor([first, end])).tolist())
+    return replace(
+        split,
+        inputs=split.inputs[first:end],
+        targets=split.targets[of_part],
+        users=split.users[of_part] - first,
+        histories=split.histories[first:end],
+    )
 
 
 def pad_left(sequences: Sequence[CatalogueRows], length: int) -> Tensor:

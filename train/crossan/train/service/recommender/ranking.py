@@ -15,6 +15,7 @@ from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import encode_items
 from crossan.train.evaluation.ranker import CountRanker
 from crossan.train.features import ItemInputs
+from crossan.train.layers.packing import Packing
 from crossan.train.models.recommender import CountingModel, CountsManyAtOnce, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
@@ -90,9 +91,9 @@ class VectorScores:
     @torch.inference_mode()
     def _user_vectors(self, inputs: Tensor) -> Tensor:
         """Return what `encode_users` does, which goes through all modules of the model each time."""
-        read = self._products.item_vectors[inputs.clamp(min=0)]
-        encoded: Tensor = self._model.sequence_encoder(read, inputs != PADDING)
-        return encoded[:, -1]
+        is_real = inputs != PADDING
+        read = self._products.item_vectors[inputs[is_real]]
+        return self._model.sequence_encoder.last(read, Packing.of(is_real))
 
 
 class TableScores:
