@@ -84,7 +84,7 @@ def damaged_at(place, monkeypatch):
 
         monkeypatch.setattr(
             "crossan.train.runs.training.fit",
-            lambda run, ranks, on_epoch: fit(run, ranks, on_step, on_epoch),
+            lambda run, ranks, on_epoch, recorder: fit(run, ranks, on_step, on_epoch, recorder),
         )
 
     def heal():

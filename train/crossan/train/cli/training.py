@@ -42,6 +42,7 @@ from crossan.train.options.training import (
     Log,
     MaxItems,
     Model,
+    NoRecording,
     OutFolder,
     Patience,
     PredictMemory,
@@ -97,6 +98,7 @@ def train(
     max_ram: MaxRam = None,
     max_device_memory: MaxDeviceMemory = None,
     predict_memory: PredictMemory = False,
+    is_unrecorded: NoRecording = False,
     engine: Engine = "local",
     address: Address = None,
     workers: Workers = None,
@@ -140,6 +142,7 @@ def train(
     require_refit_alone(out, refit, refit_init, is_alone=is_alone)
     with joined(device) as process:
         from crossan.train.features import Placement
+        from crossan.train.loop.recorder import Repeater
         from crossan.train.recipes.catalogue import find_recipe
         from crossan.train.recipes.judging import conclude
         from crossan.train.recipes.running import Request, settings_of
@@ -161,6 +164,7 @@ def train(
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
             logs=tuple(dict.fromkeys(log or ())),
+            recorder=Repeater() if is_unrecorded else None,
             compared=compared,
         )
         refitted = None

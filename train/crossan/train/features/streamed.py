@@ -129,7 +129,17 @@ class StreamedFeatures:
             self._bring_together(modality, not_on_device)
             for modality in range(len(self.modalities))
         ]
-        return Fetched(rows, partial(self._finish, rows, torch.from_numpy(slots), staged))
+        # Worked out here and not on the device: `nonzero` there waits for it.
+        held, missing = np.flatnonzero(slots != _NOWHERE), np.flatnonzero(slots == _NOWHERE)
+        indices = [
+            self._for_upload(torch.from_numpy(index))
+            for index in (requested, held, slots[held], missing)
+        ]
+        return Fetched(rows, partial(self._finish, indices, staged))
+
+    def _for_upload(self, index: Tensor) -> Tensor:
+        """Return an index where the device copies from without waiting."""
+        return index.pin_memory() if self._device.type == "cuda" else index
 
     def _bring_together(self, modality: int, rows: CatalogueRows) -> Tensor:
         """Return hidden states that the device does not hold, ``(n, layer, dim)`` on the CPU."""
@@ -153,21 +163,24 @@ class StreamedFeatures:
             out.numpy()[positions] = scratch[: len(positions)]
         return out
 
-    def _finish(self, rows: Tensor, slots: Tensor, staged: list[Tensor]) -> Gathered:
-        """Upload the staged rows and put them between those that the device holds."""
+    def _finish(self, indices: list[Tensor], staged: list[Tensor]) -> Gathered:
+        """Upload the staged rows and put them between those that the device holds.
+
+        The indices are catalogue rows; where those stand that the device holds, and their slots
+        there; and where the staged rows stand.
+        """
+        rows, held, held_slots, missing = (
+            index.to(self._device, non_blocking=True) for index in indices
+        )
         hidden = [states.to(self._device, non_blocking=True) for states in staged]
         if self._on_device:
-            # The positions are worked out on the CPU: `nonzero` on a device waits for it.
-            held = (slots != _NOWHERE).nonzero()[:, 0]
-            missing = (slots == _NOWHERE).nonzero()[:, 0].to(self._device)
-            held_slots, held = slots[held].to(self._device), held.to(self._device)
             hidden = [
                 uploaded.new_empty((len(rows), *uploaded.shape[1:]))
                 .index_copy_(0, held, kept.index_select(0, held_slots))
                 .index_copy_(0, missing, uploaded)
                 for kept, uploaded in zip(self._on_device, hidden, strict=True)
             ]
-        return hidden, self.presence[rows.to(self._device)]
+        return hidden, self.presence[rows]
 
 
 def _slots(rows: CatalogueRows, item_count: int) -> npt.NDArray[np.int64]:

@@ -47,8 +47,19 @@ class AdamW:
         self.param_groups, self._weight_decay = groups, weight_decay
         self._moments: dict[Tensor, dict[str, Tensor]] = {}
         self._zeros: dict[Tensor, Tensor] = {}
-        self.rate_scale = 1.0
+        self._rates: dict[tuple[int, torch.device], Tensor] = {}
+        self._rate_scale = 1.0
+
+    @property
+    def rate_scale(self) -> float:
         """What the rate of every group is multiplied by."""
+        return self._rate_scale
+
+    @rate_scale.setter
+    def rate_scale(self, scale: float) -> None:
+        self._rate_scale = scale
+        for (number, _), rate in self._rates.items():
+            rate.fill_(self.param_groups[number]["lr"] * scale)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -58,16 +69,29 @@ class AdamW:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter that has a gradient."""
-        for group in self.param_groups:
+        """Move every parameter that has a gradient.
+
+        Nothing of the host is read once all parameters were moved, so the step can be recorded.
+        """
+        for number, group in enumerate(self.param_groups):
             alike: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     alike.setdefault((parameter.device, parameter.dtype), []).append(parameter)
-            for parameters in alike.values():
-                self._move(parameters, group["lr"] * self.rate_scale)
+            for (device, _), parameters in alike.items():
+                self._move(parameters, self._rate_of(number, device))
 
-    def _move(self, parameters: list[Tensor], lr: float) -> None:
+    def _rate_of(self, number: int, device: torch.device) -> Tensor:
+        """Return the rate of a group as a tensor, which a recorded step reads anew every time."""
+        if (number, device) not in self._rates:
+            # The kernel of an accelerator reads a float32. That of a CPU takes a number, which in
+            # float64 is the number that was set.
+            dtype = torch.float64 if device.type == "cpu" else torch.float32
+            rate = self.param_groups[number]["lr"] * self._rate_scale
+            self._rates[number, device] = torch.tensor(rate, dtype=dtype, device=device)
+        return self._rates[number, device]
+
+    def _move(self, parameters: list[Tensor], lr: Tensor) -> None:
         """Move parameters of one device and dtype, as the kernel takes them."""
         moments = [self._moments_of(parameter) for parameter in parameters]
         steps = [one["step"] for one in moments]

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from crossan.common.console import progress
 from crossan.common.interrupts import ToldToEnd
@@ -20,11 +19,13 @@ from crossan.train.evaluation.encoding import EvaluationStoppedError
 from crossan.train.evaluation.metrics import selection_figure
 from crossan.train.features.raw_inputs import RawInputs
 from crossan.train.features.rechecking import Rechecking
+from crossan.train.loop.choosing import recorder_of, steps_of
 from crossan.train.loop.divergence import are_finite, record_divergence
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
-from crossan.train.loop.preparing import prepared_losses
+from crossan.train.loop.preparing import prepared_batches
+from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.saver import Saver
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.validation import say_epoch, validate
@@ -55,9 +56,18 @@ class Training:
         Set where this process is told to end.
     ranks
         The processes that train together.
+    recorder
+        What records the steps where they can be recorded; by default that of the device, which
+        a CPU has not.
     """
 
-    def __init__(self, run: TrainableRun | RefitRun, interrupt: ToldToEnd, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        run: TrainableRun | RefitRun,
+        interrupt: ToldToEnd,
+        ranks: Ranks,
+        recorder: Recorder | None = None,
+    ) -> None:
         if not isinstance(run.model, SequenceModel | TableModel):
             got = type(run.model).__name__
             raise TypeError(f"expected a SequenceModel or a TableModel, got {got}")
@@ -79,10 +89,18 @@ class Training:
         self._saver = Saver(
             self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
         )
-        self._sum_gradients = None
+        sum_gradients = None
         if ranks.count > 1:
             trained = (each for each in self._model.parameters() if each.requires_grad)
-            self._sum_gradients = GradientSum(trained, ranks)
+            sum_gradients = GradientSum(trained, ranks)
+        self._steps = steps_of(
+            run,
+            context,
+            self._objective,
+            self._optimiser,
+            sum_gradients,
+            recorder or recorder_of(run.device),
+        )
         self._window = LossWindow(run.device)
         self._latest_loss = ""
         self.told, self._is_due = 0, False
@@ -128,16 +146,17 @@ class Training:
             # One rank does it for all, which mostly read the same files.
             self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
             progress(label, len(left), "steps") as steps,
-            prepared_losses(
-                self._objective, self._features, left, is_ahead=not self._settings.reference
-            ) as losses,
+            prepared_batches(
+                self._steps.prepare, left, is_ahead=not self._settings.reference
+            ) as ready,
         ):
-            for loss_of in losses:
+            for prepared in ready:
                 if on_step is not None:
                     on_step()
                 rechecking.look()
                 self._seed_step()
-                self._descend(loss_of(self._model))
+                self._window.add(self._steps.take(prepared))
+                self._count_step()
                 steps.advance(1, self._latest_loss)
                 self._agree()
                 if self._is_due:
@@ -175,17 +194,11 @@ class Training:
 
     def _seed_step(self) -> None:
         """Have several ranks draw the same dropout again when the step is repeated."""
-        if self._sum_gradients is not None:
+        if self._ranks.count > 1:
             seed_step(self._ranks, self._settings.seed, self.reached.epoch, self.reached.step)
 
-    def _descend(self, loss: Tensor) -> None:
-        """Take the step down the gradient of a loss, without waiting for its value."""
-        self._optimiser.zero_grad()
-        loss.backward()
-        if self._sum_gradients is not None:
-            loss = self._sum_gradients(loss)
-        self._optimiser.step()
-        self._window.add(loss.detach())
+    def _count_step(self) -> None:
+        """Count a step that was taken, and look at the losses where many are unseen."""
         self.reached.step += 1
         self._saver.count_step()
         if self._window.is_full:

@@ -1,39 +1,35 @@
-"""The losses of an epoch's batches, each ready for its step when the step before is done."""
+"""What the steps of an epoch need, each ready when the step before is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from torch import Tensor
 
-from crossan.train.features import ItemInputs
 from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.objectives import Objective
-from crossan.train.objectives.step import Prepared
 
-__all__ = ["prepared_losses"]
+__all__ = ["prepared_batches"]
+
+ReadyT = TypeVar("ReadyT")
 
 
 @contextmanager
-def prepared_losses(
-    objective: Objective, features: ItemInputs, batches: Sequence[Tensor], *, is_ahead: bool
-) -> Iterator[Iterator[Prepared]]:
-    """Yield the losses of batches, one prepared ahead while the one before takes its step.
+def prepared_batches(
+    prepare: Callable[[Tensor], ReadyT], batches: Sequence[Tensor], *, is_ahead: bool
+) -> Iterator[Iterator[ReadyT]]:
+    """Yield what is prepared of batches, one ahead while the one before takes its step.
 
     Parameters
     ----------
-    objective, features
-        What prepares a batch, and what it reads.
+    prepare
+        From a batch to what its step needs.
     batches
         Those of an epoch that are left, in order.
     is_ahead
         Whether one is prepared ahead at all. The reference step prepares nothing.
     """
-
-    def prepare(batch: Tensor) -> Prepared:
-        return objective.prepare(features, batch)
-
     if not is_ahead:
         yield map(prepare, batches)
         return

@@ -14,6 +14,7 @@ from crossan.common.interrupts import end_by, finishing_on
 from crossan.common.memory import naming_shortage
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
+from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
 from crossan.train.models.recommender import CountingModel
@@ -27,6 +28,7 @@ def fit(
     ranks: Ranks = ALONE,
     on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> TrainingProgress:
     """Train a run until early stopping and return how far it got.
 
@@ -48,6 +50,9 @@ def fit(
         Called before every step.
     on_epoch
         Called after every epoch, whose line then stands in ``metrics.jsonl``.
+    recorder
+        What records the steps where they can be recorded, by default that of the device. A
+        `crossan.train.loop.recorder.Repeater` gives the same numbers without recording.
 
     Raises
     ------
@@ -56,7 +61,7 @@ def fit(
     StoreIntegrityError
         The best checkpoint of a resumed run is damaged.
     """
-    return _train(run, ranks, on_step, on_epoch)
+    return _train(run, ranks, on_step, on_epoch, recorder)
 
 
 def refit(
@@ -64,13 +69,14 @@ def refit(
     ranks: Ranks = ALONE,
     on_step: Callable[[], None] | None = None,
     on_epoch: Callable[[], None] | None = None,
+    recorder: Recorder | None = None,
 ) -> TrainingProgress:
     """Train on all that a run keeps, for ``max_epochs`` epochs, and return how far it got.
 
     Nothing is validated. The weights after the last epoch are the best ones. All else
     is as for `fit`.
     """
-    return _train(run, ranks, on_step, on_epoch)
+    return _train(run, ranks, on_step, on_epoch, recorder)
 
 
 def _train(
@@ -78,13 +84,14 @@ def _train(
     ranks: Ranks,
     on_step: Callable[[], None] | None,
     on_epoch: Callable[[], None] | None,
+    recorder: Recorder | None,
 ) -> TrainingProgress:
     announce(run, ranks.count)
     if isinstance(run.model, CountingModel):
         return count(run)
     kind = "triples" if run.settings.model.learns_from == "triples" else "users"
     with finishing_on(signal.SIGTERM, signal.SIGINT, work="step") as interrupt:
-        training = Training(run, interrupt, ranks)
+        training = Training(run, interrupt, ranks, recorder)
         training.begin()
         while not training.is_over:
             with naming_shortage(f"a step of {run.settings.batch_size:,} {kind}"):

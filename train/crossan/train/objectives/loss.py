@@ -61,6 +61,11 @@ class BatchColumns:
 
     Shape ``(predictions, position)``, with `PADDING` between.
     """
+    counts: Tensor | None = None
+    """1 for each prediction and 0 for those that fill it up to a bucket, ``(predictions,)`` float64.
+
+    None where nothing was filled up, see `crossan.train.objectives.buckets`.
+    """
 
     def to(self, device: torch.device) -> BatchColumns:
         """Return the columns on a device."""
@@ -71,6 +76,7 @@ class BatchColumns:
             self.inputs.to(device),
             self.positive.to(device),
             self.user_items.to(device),
+            None if self.counts is None else self.counts.to(device),
         )
 
 
@@ -123,6 +129,7 @@ def debiased_cross_entropy(
     user_items: Tensor,
     log_popularity: Tensor,
     log_multiplicity: Tensor,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Return the mean of the terms of Eq. 8 over the predictions, 0 where there is none.
 
@@ -144,14 +151,23 @@ def debiased_cross_entropy(
     log_popularity
         Log p of each column's item, ``(unique,)``.
     log_multiplicity
-        Log of the column's occurrences in the batch, ``(unique,)``.
+        Log of the column's occurrences in the batch, ``(unique,)``. A column that only fills up
+        a bucket has the log of 0, which makes it nobody's negative.
+    counts
+        1 for the predictions that are meant, 0 for those that only fill up a bucket,
+        ``(predictions,)``; by default all are meant.
     """
     multiplicity = log_multiplicity.to(user_vectors.dtype)
     offset = multiplicity - log_popularity.to(user_vectors.dtype)
     # Padding points at the positive: its logit is written after those of the rejected columns.
     rejected = torch.where(user_items == PADDING, positive.unsqueeze(1), user_items)
+    if counts is not None:
+        counts = counts.to(user_vectors.dtype)
+        # A user vector of zeros takes no gradient to the items, and the mask takes none to it.
+        # Whatever stands where nothing is predicted is not read, NaN included.
+        user_vectors = user_vectors.masked_fill(counts.unsqueeze(1) == 0, 0.0)
     loss: Tensor = _DebiasedCrossEntropy.apply(
-        user_vectors, item_vectors, positive, rejected, offset, multiplicity
+        user_vectors, item_vectors, positive, rejected, offset, multiplicity, counts
     )  # type: ignore[no-untyped-call]
     return loss
 
@@ -159,7 +175,8 @@ def debiased_cross_entropy(
 class _DebiasedCrossEntropy(torch.autograd.Function):
     """The arithmetic of `debiased_cross_entropy`.
 
-    ``offset`` is what is added to a score to make the logit of its column. The
+    ``offset`` is what is added to a score to make the logit of its column, and
+    ``counts`` has no prediction with another user vector than zeros where it is 0. The
     gradient is computed in `forward`, where the logits are, and scaled later.
     """
 
@@ -172,8 +189,11 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
         rejected: Tensor,
         offset: Tensor,
         multiplicity: Tensor,
+        counts: Tensor | None,
     ) -> Tensor:
-        needs_gradient, count = any(ctx.needs_input_grad), max(len(user_vectors), 1)
+        needs_gradient = any(ctx.needs_input_grad)
+        # A tensor where a bucket hides how many there are: a device is not waited for.
+        count = max(len(user_vectors), 1) if counts is None else counts.sum().clamp(min=1.0)
         total = user_vectors.new_zeros(())
         grad_users = torch.empty_like(user_vectors) if needs_gradient else None
         grad_items = torch.zeros_like(item_vectors) if needs_gradient else None
@@ -185,7 +205,8 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
             positive_logit = logits.gather(1, target) - multiplicity[target]
             logits.scatter_(1, rejected[block], float("-inf")).scatter_(1, target, positive_logit)
             log_shares = logits.log_softmax(dim=1)
-            total -= log_shares.gather(1, target).sum()
+            terms = log_shares.gather(1, target)
+            total -= terms.sum() if counts is None else (terms[:, 0] * counts[block]).sum()
             if grad_users is not None and grad_items is not None:
                 # The gradient of cross entropy is the softmax, less 1 at the positive.
                 grad_logits = log_shares.exp_().scatter_add_(
@@ -201,7 +222,7 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         grad_users, grad_items = ctx.saved_tensors
-        return grad_users * grad_loss, grad_items * grad_loss, None, None, None, None
+        return grad_users * grad_loss, grad_items * grad_loss, None, None, None, None, None
 
 
 def _blocks(prediction_count: int, item_vectors: Tensor) -> list[slice]:
@@ -241,4 +262,5 @@ def debiased_loss_of_batch(
         columns.user_items,
         log_popularity[columns.items],
         columns.log_multiplicity,
+        columns.counts,
     )

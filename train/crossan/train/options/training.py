@@ -24,6 +24,7 @@ __all__ = [
     "LogName",
     "MaxItems",
     "Model",
+    "NoRecording",
     "OutFolder",
     "Patience",
     "PredictMemory",
@@ -97,6 +98,15 @@ AllowOtherSpec = Annotated[
         help="Resume with other threads, another device or other library versions;"
         " the numbers will differ.",
         rich_help_panel=Panel.WHAT,
+    ),
+]
+NoRecording = Annotated[
+    bool,
+    typer.Option(
+        "--no-recording",
+        help="On an accelerator, launch every step anew in place of repeating a recording of it:"
+        " the same numbers, slower.",
+        rich_help_panel=Panel.COMPUTES,
     ),
 ]
 Compared = Annotated[

@@ -190,6 +190,7 @@ class _Protocol(_Shape):
     epochs: _Count | None = None
     seconds_per_epoch: float | None = None
     peak_memory_bytes: _Count | None = None
+    steps: str | None = None
     cutoffs_reached: list[_Count] = []
     contents: dict[str, dict[str, _Count]] = {}
 

@@ -8,12 +8,13 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
 
 from crossan.cache_schema.errors import StoreIntegrityError
+from crossan.train.loop.choosing import way_of_steps
 from crossan.train.loop.saver import TrainingProgress
-from crossan.train.loop.trainable import trainable_parameter_count
+from crossan.train.loop.trainable import RefitRun, TrainableRun, trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.peak import PeakMemory
 
 __all__ = ["earlier_facts", "training_facts"]
@@ -31,28 +32,36 @@ def earlier_facts(folder: RunFolder) -> Mapping[str, Any]:
 
 
 def training_facts(
-    model: nn.Module,
-    folder: RunFolder,
+    run: OpenedRun | TrainableRun | RefitRun,
+    rank_count: int,
     reached: TrainingProgress,
     earlier: Mapping[str, Any],
     predicted: PeakMemory | None = None,
 ) -> dict[str, Any]:
-    """Return parameters, epochs, seconds per epoch and bytes of memory at the most.
+    """Return parameters, epochs, seconds per epoch, bytes of memory at the most, and the like.
 
     Parameters
     ----------
+    run
+        What was trained.
+    rank_count
+        Processes that trained it together.
+    reached
+        How far it got.
     earlier
         What `earlier_facts` gave before training. A process that found nothing left
         to train has not used the memory that training took: the greater one stays.
     predicted
         What was predicted of the memory, None where nothing was.
     """
-    memory = _peak_memory(next(chain(model.parameters(), model.buffers())).device)
+    device = next(chain(run.model.parameters(), run.model.buffers())).device
+    memory = _peak_memory(device)
     if earlier.get("epochs") == reached.epoch:
         memory = max(memory, earlier.get("peak_memory_bytes") or 0)
     return {
-        "trainable_parameters": trainable_parameter_count(model),
-        "init": folder.initial(),
+        "trainable_parameters": trainable_parameter_count(run.model),
+        "init": run.folder.initial(),
+        "steps": way_of_steps(run.settings, device, rank_count),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,

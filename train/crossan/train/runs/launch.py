@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.train.features import Placement
+from crossan.train.loop.recorder import Recorder
 from crossan.train.options.training import LogName
 from crossan.train.ranks.ranks import ALONE, Ranks
 
@@ -39,6 +40,9 @@ class Launch:
 
     logs: tuple[LogName, ...] = ()
     """Programs that its curves are written for, beside ``metrics.jsonl``."""
+
+    recorder: Recorder | None = None
+    """What records its steps; by default that of the device. No number depends on it."""
 
     compared: Path | None = None
     """File by which a sweep tells its trials what it has compared already."""

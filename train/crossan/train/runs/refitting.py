@@ -141,12 +141,14 @@ def refit_run(
         with curves_of(run, planned.launch) as curves:
             peak = predicted(run, planned.launch)
             with training_shortage_explained(run, planned.launch, peak):
-                reached = refit(run, ranks, on_epoch=curves.update)
+                reached = refit(
+                    run, ranks, on_epoch=curves.update, recorder=planned.launch.recorder
+                )
             if not ranks.is_first:
                 return {}
             best_weights(run.folder, reached.best_epoch)
             result = _facts(plan, planned, request, reached)
-            result |= training_facts(run.model, run.folder, reached, earlier, peak)
+            result |= training_facts(run, ranks.count, reached, earlier, peak)
             run.folder.write_result(result)
             curves.finish(result)
     return result

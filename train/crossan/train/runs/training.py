@@ -62,12 +62,12 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
     with curves_of(run, plan.launch) as curves:
         peak = predicted(trainable, plan.launch)
         with training_shortage_explained(trainable, plan.launch, peak):
-            reached = fit(trainable, ranks, on_epoch=curves.update)
+            reached = fit(trainable, ranks, on_epoch=curves.update, recorder=plan.launch.recorder)
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, run.folder.path / RANKS_FILE)
-        result |= training_facts(run.model, run.folder, reached, earlier, peak)
+        result |= training_facts(run, ranks.count, reached, earlier, peak)
         run.folder.write_result(result)
         curves.finish(result)
     return result
@@ -94,7 +94,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
     with curves_of(run, plan.launch) as curves:
         peak = predicted(run, plan.launch)
         with training_shortage_explained(run, plan.launch, peak):
-            reached = fit(run, ranks, on_epoch=curves.update)
+            reached = fit(run, ranks, on_epoch=curves.update, recorder=plan.launch.recorder)
         if not ranks.is_first:
             return {}  # what is left is done once
         best_weights(run.folder, reached.best_epoch)
@@ -112,7 +112,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
                 len(run.seen.item_ids),
                 run.settings.mask_history,
             ),
-            **training_facts(run.model, run.folder, reached, earlier, peak),
+            **training_facts(run, ranks.count, reached, earlier, peak),
         }
         run.folder.write_validation(figures)
         curves.finish(figures)

@@ -39,7 +39,7 @@ from crossan.train.settings.models import ModelSettings, PopularitySettings, Sas
 from crossan.train.settings.triples import VbprSettings
 from crossan.train.settings.tuned import FineTunedSettings
 
-__all__ = ["MODELS_GROUP", "model_settings_classes"]
+__all__ = ["MODELS_GROUP", "is_built_in", "model_settings_classes"]
 
 MODELS_GROUP = "crossan.models"
 """Entry points by which other packages add models: the name is the kind, the target a
@@ -71,6 +71,11 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         MhcrSettings,
     )
 }
+
+
+def is_built_in(settings: ModelSettings) -> bool:
+    """Return whether a model is one of our own."""
+    return _BUILT_IN.get(settings.kind) is type(settings)
 
 
 class _ModelClasses(Mapping[str, type[Settings]]):

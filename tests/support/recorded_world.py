@@ -1,0 +1,97 @@
+"""A model, its optimiser and what both learn from, small and always the same."""
+
+from functools import partial
+
+import numpy as np
+import torch
+
+from crossan.train.features import Fetched
+from crossan.train.loop.adamw import AdamW, Group
+from crossan.train.loop.optimiser_state import optimiser_tensors
+from crossan.train.loop.recorded_steps import RecordedSteps
+from crossan.train.loop.step_runner import EagerSteps
+from crossan.train.objectives.buckets import BucketedBatches
+from crossan.train.objectives.in_batch import InBatch
+from crossan.train.objectives.objective import SequenceObjective
+from crossan.train.objectives.step import prepare_batch
+from crossan.train.sequences.padding import PADDING
+from crossan.train.settings import CrossanSettings, FrozenSettings, IisanESettings, SasrecSettings
+from support.small_models import LAYER_COUNT, LENGTH, build, make_features
+
+ITEM_COUNT, USER_COUNT, BATCH, SEED = 60, 50, 16, 3
+DIMS = [3, 5]
+KINDS = {
+    "crossan": partial(CrossanSettings, bottleneck_dim=4),
+    "crossan with ids": partial(CrossanSettings, bottleneck_dim=4, id_embedding=True),
+    "crossan, concat": partial(CrossanSettings, bottleneck_dim=4, combine="concat"),
+    "iisan-e": partial(IisanESettings, bottleneck_dim=4),
+    "frozen": FrozenSettings,
+    "dynamic-gate": partial(FrozenSettings, fusion="dynamic-gate"),
+    "sasrec": SasrecSettings,
+}
+
+
+def make_sequences():
+    """Users with 2 to 6 items, so that batches fall into several buckets."""
+    rng = np.random.default_rng(SEED)
+    lengths = rng.integers(2, LENGTH + 2, USER_COUNT)
+    return torch.tensor(
+        [
+            [PADDING] * (LENGTH + 1 - length) + rng.integers(0, ITEM_COUNT, length).tolist()
+            for length in lengths
+        ]
+    )
+
+
+class Staged:
+    """Features that are not where the model computes: gathered ahead, and copied."""
+
+    def __init__(self, table):
+        self._table, self.presence = table, table.presence
+
+    def fetch(self, rows):
+        return Fetched(rows, partial(self._table.gather, rows))
+
+
+class World:
+    """A model, its optimiser and what both learn from, always the same."""
+
+    def __init__(self, kind, dropout=0.1, dtype=torch.float32):
+        torch.manual_seed(SEED)
+        shape = KINDS[kind](width=4, dropout=dropout)
+        self.model = build(shape, DIMS, LAYER_COUNT, LENGTH, torch.ones(ITEM_COUNT)).to(dtype)
+        generator = torch.Generator().manual_seed(SEED)
+        self.features = make_features(DIMS, generator, 0.5, ITEM_COUNT)
+        groups = self.model.parameter_groups()
+        parts = (groups.adapters, groups.rest, groups.ids)
+        self.optimiser = AdamW(
+            [Group(params=part, lr=rate) for part, rate in zip(parts, (0.01, 0.003, 0.02), strict=True) if part],
+            0.1,
+        )  # fmt: skip
+        sequences = make_sequences()
+        log_p = torch.linspace(-5, -1, ITEM_COUNT, dtype=torch.float64).to(dtype)
+        self.bucketed = BucketedBatches(sequences, BATCH, log_p)
+        self.objective = SequenceObjective(InBatch(log_p, prepare_batch), sequences, BATCH, SEED)
+
+    def recorded(self, recorder, features=None):
+        return RecordedSteps(
+            self.model, self.bucketed, features or self.features, self.optimiser, recorder
+        )
+
+    def eager(self):
+        return EagerSteps(self.model, self.objective, self.features, self.optimiser)
+
+    def train(self, steps, epochs=range(1, 5)):
+        """Take the steps of some epochs, each with rates of its own, and return all there is."""
+        losses = []
+        self.model.train()
+        for epoch in epochs:
+            self.optimiser.rate_scale = 1 / epoch
+            batches = self.objective.batches(epoch)
+            losses.extend(steps.take(steps.prepare(batch)).clone() for batch in batches)
+        return {
+            "losses": torch.stack(losses),
+            "random": torch.get_rng_state(),
+            **self.model.state_dict(),
+            **optimiser_tensors(self.optimiser),
+        }

@@ -1,0 +1,111 @@
+"""A training whose steps are recorded: the same bytes wherever features live and whenever it was stopped."""
+
+import signal
+
+import pytest
+import torch
+
+from crossan.common.config import load_settings
+from crossan.train.features import Placement
+from crossan.train.features.streamed import StreamedFeatures
+from crossan.train.loop.choosing import is_recorded, recorder_of, way_of_steps
+from crossan.train.loop.recorder import Repeater
+from crossan.train.runs import training
+from crossan.train.runs.launch import Launch
+from crossan.train.runs.planning import claim, plan_run
+from crossan.train.settings import RunSettings
+from support.fabricated import write_small
+from support.outcomes import outcome
+from support.stopping import signal_at_step
+from support.tape import Tape
+
+SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
+
+
+def train_by(recorder, place, out, residence="device", **more):
+    """Train a run whose steps are recorded by something else than the device."""
+    settings = load_settings(
+        RunSettings,
+        assignments=[*SETTINGS, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
+    )
+    placement = Placement.parse(residence, "1MiB" if residence == "streamed" else None, None)
+    launch = Launch(device="cpu", placement=placement, recorder=recorder, **more)
+    plan = plan_run(settings, out, launch)
+    with claim(plan):
+        training.train(plan)
+    return outcome(out)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return write_small(tmp_path_factory.mktemp("recorded"))
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    return train_by(Repeater(), place, place / "whole")
+
+
+@pytest.mark.parametrize("residence", ["device", "streamed", "several places"])
+def test_recorded_training_gives_the_same_bytes(place, whole, tmp_path, monkeypatch, residence):
+    if residence == "several places":
+
+        def several(stored, placement, device, demand):
+            rows = torch.arange(stored.item_count).numpy()
+            return StreamedFeatures(stored, device, rows[1::3], rows[::3])
+
+        monkeypatch.setattr("crossan.train.runs.opening.place_features", several)
+        residence = "auto"
+    tape = Tape()
+    assert train_by(tape, place, tmp_path / "r", residence) == whole
+    assert tape.replays >= 12  # of 20 steps
+
+
+def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
+    place, whole, tmp_path, monkeypatch
+):
+    signal_at_step(monkeypatch, signal.SIGTERM, 13)
+    with pytest.raises(SystemExit) as ended:
+        train_by(Tape(), place, tmp_path / "r")
+    assert ended.value.code == 143
+    monkeypatch.undo()
+    assert train_by(Tape(), place, tmp_path / "r", may_resume=True) == whole
+
+
+def test_a_cpu_records_nothing():
+    assert recorder_of(torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "rank_count", "expected"),
+    [
+        ({"model": {"kind": "crossan"}}, 1, True),
+        ({"model": {"kind": "indsan"}}, 1, True),
+        ({"model": {"kind": "iisan"}}, 1, True),
+        ({"model": {"kind": "frozen", "fusion": "static-gate"}}, 1, True),
+        ({"model": {"kind": "sasrec"}}, 1, True),
+        # Several ranks communicate within the step.
+        ({"model": {"kind": "crossan"}}, 2, False),
+        ({"model": {"kind": "crossan"}, "reference": True}, 1, False),
+        # A memory or a table that is refreshed decides on the host.
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "catalogue"}}, 1, False),
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "cross-batch"}}, 1, False),
+        # Code of somebody else's may do anything.
+        ({"model": {"kind": "crossan", "fusion": "mine.py:Fusion"}}, 1, False),
+        ({"model": {"kind": "fine-tuned"}}, 1, False),
+        ({"model": {"kind": "vbpr"}, "objective": {"kind": "triples"}}, 1, False),
+        ({"model": {"kind": "popularity"}}, 1, False),
+    ],
+)
+def test_which_runs_are_recorded(settings, rank_count, expected):
+    run = RunSettings.model_validate({"data": {"dataset": "d"}} | settings)
+    assert is_recorded(run, rank_count) is expected
+    takes_steps = run.model.kind != "popularity"
+    eager = "eager" if takes_steps else None
+    assert way_of_steps(run, torch.device("cpu"), rank_count) == eager
+    on_cuda = way_of_steps(run, torch.device("cuda", 1), rank_count)
+    assert on_cuda == ("recorded" if expected else eager)
+
+
+def test_the_way_stands_in_the_result(place, whole):
+    assert whole["result"]["steps"] == "eager"  # of the device, a CPU
