@@ -1,20 +1,13 @@
 """Batches filled up to buckets: the loss and every gradient of the batch itself."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossan.train.objectives.buckets import (
-    Bucket,
-    BucketedBatches,
-    bucket_of,
-    filled,
-    in_one_piece,
-    out_of_one_piece,
-)
+from crossan.train.objectives.buckets import Bucket, BucketedBatches, bucket_of, filled
 from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_cross_entropy
 from crossan.train.objectives.step import loss_of_batch
 from crossan.train.sequences.padding import PADDING
@@ -64,7 +57,7 @@ def test_an_eighth_of_the_columns_and_a_fourth_of_the_predictions_is_filled_in(
 def test_every_tensor_of_a_batch_is_filled_up():
     """One that `filled` does not know of would be None, or as long as before."""
     columns = batch_columns(torch.tensor([[PADDING, 0, 1], [2, 3, 4]]))
-    larger = filled(columns, Bucket(5, 16, 24))
+    larger = filled(columns, Bucket(5, 16, 24)).columns
     lengths = {field.name: len(getattr(larger, field.name)) for field in fields(BatchColumns)}
     assert lengths == {
         "items": 16, "log_multiplicity": 16, "sequences": 5,
@@ -105,7 +98,8 @@ def test_loss_and_gradients_are_those_of_the_batch(parts, data):
 
     def loss_of_bucket(model, features, sequences, log_popularity):
         bucketed = BucketedBatches(sequences, len(sequences), log_popularity)
-        return bucketed.loss_of(model, features, filled(batch_columns(sequences), bucket))
+        larger = filled(batch_columns(sequences), bucket).columns
+        return bucketed.loss_of(model, features, larger)
 
     plain, bucketed = (
         loss_and_gradients(loss_of, model, features, sequences, LOG_P)
@@ -121,9 +115,8 @@ def test_nothing_flows_to_what_was_filled_in(sequences, seed):
     """Exactly nothing, whatever lies in a user vector where nothing is predicted."""
     generator = torch.Generator().manual_seed(seed)
     columns = batch_columns(sequences)
-    larger = filled(
-        columns, Bucket(len(sequences), len(columns.items) + 5, len(columns.positive) + 3)
-    )
+    bucket = Bucket(len(sequences), len(columns.items) + 5, len(columns.positive) + 3)
+    larger = filled(columns, bucket).columns
     users = torch.randn(len(larger.positive), 4, generator=generator)
     users[len(columns.positive) :] = float("nan")
     items = torch.randn(len(larger.items), 4, generator=generator)
@@ -150,25 +143,28 @@ def test_nothing_flows_to_what_was_filled_in(sequences, seed):
 def test_a_batch_in_one_piece_comes_out_as_it_was(sequences, more):
     columns = batch_columns(sequences)
     bucket = bucket_of(columns, len(sequences) + more)
-    larger = filled(columns, bucket)
-    piece = in_one_piece(larger, lambda length: torch.empty(length, dtype=torch.uint8))
-    # Of another batch of the bucket, only the shapes are read.
-    like = replace(larger, items=larger.items + 1, counts=larger.counts + 1)
-    out = out_of_one_piece(piece, like)
+    batch = filled(columns, bucket)
+    assert batch.bucket == bucket
+    # Elsewhere the same bytes are the same batch, and every tensor lies in the one piece.
+    elsewhere = batch.piece.clone()
+    copy = batch.columns_in(elsewhere)
     for field in fields(BatchColumns):
-        one, other = getattr(out, field.name), getattr(larger, field.name)
+        one, other = getattr(copy, field.name), getattr(batch.columns, field.name)
         assert torch.equal(one, other), field.name
-        assert one.dtype == other.dtype
-        assert one.untyped_storage()._cdata == piece.untyped_storage()._cdata
+        assert (one.dtype, one.shape) == (other.dtype, other.shape)
+        assert one.untyped_storage()._cdata == elsewhere.untyped_storage()._cdata
+        assert other.untyped_storage()._cdata == batch.piece.untyped_storage()._cdata
+        given = getattr(columns, field.name)
+        if given is not None:
+            assert torch.equal(other[: len(given)], given), field.name
 
 
 def test_the_last_users_of_an_epoch_fill_the_bucket_of_the_others():
     sequences = torch.tensor([[0, 1], [2, 3], [4, 5]])
     bucketed = BucketedBatches(sequences, 2, LOG_P)
-    full, whole = bucketed.columns_of(torch.tensor([0, 1]))
-    last, rest = bucketed.columns_of(torch.tensor([2]))
-    assert full == last == Bucket(2, 8, 8)
-    assert whole.sequences.tolist() == [[0, 1], [2, 3]]
-    assert rest.sequences.tolist() == [[0, 1], [PADDING, PADDING]]
+    full, last = (bucketed.filled(torch.tensor(users)) for users in ([0, 1], [2]))
+    assert full.bucket == last.bucket == Bucket(2, 8, 8)
+    assert full.columns.sequences.tolist() == [[0, 1], [2, 3]]
+    assert last.columns.sequences.tolist() == [[0, 1], [PADDING, PADDING]]
     # A dataset of fewer users than a batch has no use for more rows than it has users.
-    assert BucketedBatches(sequences, 9, LOG_P).columns_of(torch.arange(3))[0].users == 3
+    assert BucketedBatches(sequences, 9, LOG_P).filled(torch.arange(3)).bucket.users == 3

@@ -23,12 +23,7 @@ from crossan.train.features.table import FeatureTable
 from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.recorder import Recorder
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.buckets import (
-    Bucket,
-    BucketedBatches,
-    in_one_piece,
-    out_of_one_piece,
-)
+from crossan.train.objectives.buckets import Bucket, BucketedBatches, FilledBatch
 from crossan.train.objectives.loss import BatchColumns
 
 __all__ = ["RecordedSteps"]
@@ -36,12 +31,10 @@ __all__ = ["RecordedSteps"]
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    """A batch on the host, filled up to its bucket."""
+    """What the step of a batch needs, on the host."""
 
-    bucket: Bucket
-    columns: BatchColumns
-    piece: Tensor
-    """The numbers of ``columns``, where the device copies from without waiting."""
+    batch: FilledBatch
+    """In memory that the device copies from without waiting."""
     fetched: Fetched | None
     """The features of its items on their way; None where the device holds all of them."""
 
@@ -114,22 +107,21 @@ class RecordedSteps:
 
     def prepare(self, batch: Tensor) -> _Ready:
         """Fill a batch up to its bucket, and begin to gather features that the device lacks."""
-        bucket, columns = self._batches.columns_of(batch)
-        fetched = None if self._is_resident else self._features.fetch(columns.items)
-        piece = in_one_piece(columns, self._recorder.host_memory)
-        return _Ready(bucket, columns, piece, fetched)
+        ready = self._batches.filled(batch, self._recorder.host_memory)
+        fetched = None if self._is_resident else self._features.fetch(ready.columns.items)
+        return _Ready(ready, fetched)
 
     def take(self, prepared: _Ready) -> Tensor:
         """Take the step by the recording of its bucket."""
-        gathered = None
+        batch, gathered = prepared.batch, None
         if prepared.fetched is not None:
-            upload = partial(prepared.fetched.gather, prepared.columns.items)
+            upload = partial(prepared.fetched.gather, batch.columns.items)
             gathered = self._recorder.ahead(upload)
         with self._recorder.in_order():
-            if prepared.bucket not in self._programs:
-                self._programs[prepared.bucket] = self._program_like(prepared, gathered)
-            program = self._programs[prepared.bucket]
-            program.put(prepared.piece, gathered)
+            if batch.bucket not in self._programs:
+                self._programs[batch.bucket] = self._program_like(batch, gathered)
+            program = self._programs[batch.bucket]
+            program.put(batch.piece, gathered)
             program.run(self._recorder)
         return self._loss
 
@@ -137,16 +129,14 @@ class RecordedSteps:
     def _is_resident(self) -> bool:
         return isinstance(self._features, FeatureTable)
 
-    def _program_like(self, ready: _Ready, gathered: GatheredInputs | None) -> _Program:
+    def _program_like(self, batch: FilledBatch, gathered: GatheredInputs | None) -> _Program:
         """Return the program of a bucket, of which one batch is at hand."""
-        piece = torch.empty_like(ready.piece, device=self._device)
-        columns = out_of_one_piece(piece, ready.columns)
+        piece = torch.empty_like(batch.piece, device=self._device)
+        columns = batch.columns_in(piece)
         kept: GatheredInputs | None = None
         if gathered is not None:
-            kept = (
-                [torch.empty_like(of_one) for of_one in gathered[0]],
-                torch.empty_like(gathered[1]),
-            )
+            inputs, presence = gathered
+            kept = [torch.empty_like(of_one) for of_one in inputs], torch.empty_like(presence)
         return _Program(piece, kept, partial(self._compute, columns, kept))
 
     def _compute(self, columns: BatchColumns, kept: GatheredInputs | None) -> None:
