@@ -116,10 +116,10 @@ def test_a_larger_batch_takes_more(tmp_path):
 def test_a_model_that_cannot_run_on_paper_is_trained_all_the_same(tmp_path, monkeypatch, capsys):
     run = made_up_run(tmp_path, "sasrec")
 
-    def forward(item_vectors, is_real):
-        return item_vectors * item_vectors.sum().item()
+    def packed(vectors, packing):
+        return vectors * vectors.sum().item()
 
-    monkeypatch.setattr(run.model.sequence_encoder, "forward", forward)
+    monkeypatch.setattr(run.model.sequence_encoder, "packed", packed)
     assert predict_peak(run, ALONE, before=0) is None
     assert "memory: no prediction: " in capsys.readouterr().err
 

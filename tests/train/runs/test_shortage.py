@@ -63,7 +63,7 @@ def shortage(place, out, *more):
 @pytest.mark.parametrize("error", [CUDA, ON_CPU, MemoryError("Unable to allocate 2.00 GiB")])
 def test_a_step_that_does_not_fit_leaves_the_last_checkpoint(place, tmp_path, monkeypatch, error):
     with monkeypatch.context() as injected:
-        failing(injected, SequenceEncoder, "forward", lambda number, _: number == 4, error)
+        failing(injected, SequenceEncoder, "packed", lambda number, _: number == 4, error)
         raised = shortage(place, tmp_path / "r")
     first, *details = raised.message.splitlines()
     assert first == f"out of memory in a step of 32 users on cpu: {str(error).splitlines()[0]}"
@@ -82,7 +82,7 @@ def test_items_that_cannot_be_encoded(place, tmp_path, monkeypatch):
 
 
 def test_users_that_cannot_be_validated(place, tmp_path, monkeypatch):
-    failing(monkeypatch, SequenceEncoder, "forward", lambda _, encoder: not encoder.training, CUDA)
+    failing(monkeypatch, SequenceEncoder, "last", lambda _, encoder: not encoder.training, CUDA)
     assert shortage(place, tmp_path / "r").message.startswith(
         "out of memory in a validation on cpu: CUDA out of memory."
     )
@@ -94,7 +94,7 @@ def test_an_evaluation_and_a_recommendation(place, monkeypatch):
         ("a recommendation", recommend, ("--user", "u001")),
     ):
         with monkeypatch.context() as injected:
-            failing(injected, SequenceEncoder, "forward", lambda number, _: number == 1, CUDA)
+            failing(injected, SequenceEncoder, "last", lambda number, _: number == 1, CUDA)
             result = attempt(command, place / "whole", *arguments)
         assert isinstance(result.exception, ResourceError)
         assert result.exception.message.startswith(f"out of memory in {doing} on cpu: CUDA out")
@@ -103,7 +103,7 @@ def test_an_evaluation_and_a_recommendation(place, monkeypatch):
 
 def test_another_error_is_a_bug(place, tmp_path, monkeypatch):
     failing(
-        monkeypatch, SequenceEncoder, "forward", lambda number, _: number == 2, RuntimeError("odd")
+        monkeypatch, SequenceEncoder, "packed", lambda number, _: number == 2, RuntimeError("odd")
     )
     result = attempt(train, *training(place, SETTINGS, out=tmp_path / "r"))
     assert repr(result.exception) == "RuntimeError('odd')"
@@ -113,7 +113,7 @@ def test_the_program_ends_with_6_and_no_traceback(place, tmp_path):
     program = (
         "import sys, torch; from crossan.train.layers.sequence_encoder import SequenceEncoder\n"
         "def fail(*args): raise torch.OutOfMemoryError('CUDA out of memory.')\n"
-        "SequenceEncoder.forward = fail\n"
+        "SequenceEncoder.packed = fail\n"
         "from crossan.train.cli import main; main()"
     )
     arguments = [str(each) for each in training(place, SETTINGS, out=tmp_path / "r")]

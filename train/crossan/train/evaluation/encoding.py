@@ -37,6 +37,7 @@ __all__ = [
     "table_ranker_maker",
     "target_ranks",
     "target_ranks_in_blocks",
+    "users_at_once",
 ]
 
 ITEMS_PER_BLOCK = 1024
@@ -236,6 +237,11 @@ def target_ranks(
     return ranks_by_counting(ranker, targets, split.histories, mask_history, users).cpu()
 
 
+def users_at_once(item_vectors: Tensor) -> int:
+    """Return how many users `target_ranks_in_blocks` has the vectors of at a time."""
+    return max(1, _USER_VECTOR_BYTES // (item_vectors[:1].nbytes or 1))
+
+
 def target_ranks_in_blocks(
     model: SequenceModel,
     item_vectors: Tensor,
@@ -255,10 +261,10 @@ def target_ranks_in_blocks(
     split, mask_history
         As for `target_ranks`.
     """
-    users_at_once = max(1, _USER_VECTOR_BYTES // (item_vectors[:1].nbytes or 1))
+    step = users_at_once(item_vectors)
     parts = [torch.zeros(0, dtype=torch.int64)]
-    for first in range(0, len(split.inputs), users_at_once):
-        part = users_of_split(split, slice(first, first + users_at_once))
+    for first in range(0, len(split.inputs), step):
+        part = users_of_split(split, slice(first, first + step))
         ranker = VectorRanker(encode_users(model, item_vectors, part.inputs), item_vectors)
         parts.append(target_ranks(ranker, part, mask_history))
     return torch.cat(parts)

@@ -90,7 +90,7 @@ class _HeadPlaces:
         rows, places = packing.rows, packing.places.unsqueeze(1)
         return cls(
             head_count,
-            bias.repeat(head_count, 1, 1),
+            torch.cat([bias] * head_count),
             (rows * len(parts) + parts.unsqueeze(1)).flatten(),
             (places + parts * place_count).flatten(),
             (rows * head_count + heads.unsqueeze(1)).flatten(),

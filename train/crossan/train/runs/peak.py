@@ -18,10 +18,11 @@ from torch.func import functional_call
 
 from crossan.common.console import note
 from crossan.common.memory import first_line, resident_bytes, show_size
-from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, encode_users
+from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, users_at_once
 from crossan.train.evaluation.lower import Blocks
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
+from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
 from crossan.train.features.on_paper import bytes_on, on_paper
 from crossan.train.loop.gradient_sum import GradientSum
@@ -34,20 +35,23 @@ from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.allocations import Allocations
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
-from crossan.train.sequences.splits import ValidationSplit, train_split, validation_split
+from crossan.train.sequences.splits import (
+    ValidationSplit,
+    train_split,
+    users_of_split,
+    validation_split,
+)
 
 __all__ = ["PeakMemory", "bytes_in_use", "predict_peak"]
 
 _CUDA_GRANULE = 512
 """Bytes that torch's allocator on CUDA gives out multiples of."""
 _BATCHES_LOOKED_AT = 16
-"""How many batches of the first epoch the largest is chosen from."""
+"""Batches of the first epoch of which the largest is taken."""
 _MOST_STEPS = 100
 """How many steps an objective is given at most to fill its memory."""
 _BLOCKS_ENCODED = 2
 """How many blocks of items are encoded on paper: the second stands beside what the first left."""
-_USERS_ENCODED = 16_384
-"""How many users are encoded on paper at most. Of the others only the vectors are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +177,8 @@ def _epoch(
 def _objective(run: TrainableRun | RefitRun, ranks: Ranks) -> Objective:
     """Return an objective of its own, so that the one which trains remembers nothing of this."""
     length = run.settings.data.input_length
-    if isinstance(run, RefitRun):
-        train = refit_split(run.seen, length)
-    else:
-        train = train_split(run.seen, length)
+    split_of = refit_split if isinstance(run, RefitRun) else train_split
+    train = split_of(run.seen, length)
     counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
     log_p = log_popularity(counts).to(run.device)
     context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
@@ -211,7 +213,7 @@ def _validate(
 ) -> None:
     """Encode some blocks of items and of users, and rank a block of them.
 
-    Of all others there is room for their vectors.
+    Of all other items there is room for their vectors.
     """
     assert isinstance(model, nn.Module)
     model.eval()
@@ -220,10 +222,8 @@ def _validate(
         users = users[torch.arange(len(users), device=run.device)]
     else:
         items = _item_vectors(model, features)
-        few = split.inputs[:_USERS_ENCODED]
-        others = items.new_empty((2, len(split.inputs) - len(few), items.shape[1]))
-        users = torch.cat([encode_users(model, items, few), others[0]])
-        del others
+        split = users_of_split(split, slice(users_at_once(items)))
+        users = encode_users(model, items, split.inputs)
     ranker = VectorRanker(users, items)
     ranked = min(Blocks.of(ranker).users_at_once, len(users))
     targets = torch.arange(ranked, device=run.device) % len(items)
