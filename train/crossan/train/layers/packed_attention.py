@@ -31,9 +31,10 @@ def attention_over(packing: Packing, head_count: int, dtype: torch.dtype) -> Pac
     """Return the attention within the users of a packing, which every block can use.
 
     On the CPU it drops out by random bytes and has its backward by hand. On an
-    accelerator it is `attend_by_torch`, whose kernels are fused.
+    accelerator it is `attend_by_torch`, whose kernels are fused. So it is for a packing that was
+    filled up: by hand, each of several rows at one place would get the gradient of all.
     """
-    if packing.is_real.device.type != "cpu":
+    if packing.is_real.device.type != "cpu" or packing.is_filled:
         return lambda projected, rate: attend_by_torch(projected, packing, head_count, rate)
     places = _HeadPlaces.of(packing, head_count, dtype)
 

@@ -25,6 +25,8 @@ class Packing:
     """Where each row stands in the flattened ``(users, position)``, ``(real,)``, ascending."""
     rows: Tensor
     """Row of each place, ``(users * position,)``; of padding any row, which nobody reads."""
+    is_filled: bool = False
+    """Whether rows follow that no place leads to, whose own places are those of other rows."""
 
     @classmethod
     def of(cls, is_real: Tensor) -> Packing:
@@ -35,7 +37,8 @@ class Packing:
 
     def to(self, device: torch.device) -> Packing:
         """Return the packing on a device."""
-        return Packing(self.is_real.to(device), self.places.to(device), self.rows.to(device))
+        tensors = (tensor.to(device) for tensor in (self.is_real, self.places, self.rows))
+        return Packing(*tensors, is_filled=self.is_filled)
 
     def padded(self, packed: Tensor) -> Tensor:
         """Return rows ``(real, any)`` at their places, ``(users * position, any)``.

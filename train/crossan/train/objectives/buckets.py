@@ -202,7 +202,7 @@ def _columns_of(parts: Mapping[str, Tensor]) -> BatchColumns:
     """Return the batch of which `_parts` are the parts."""
     others = dict(parts)
     is_real, places, rows = (others.pop(name) for name in ("is_real", "places", "rows"))
-    return BatchColumns(packing=Packing(is_real, places, rows.view(-1)), **others)
+    return BatchColumns(packing=Packing(is_real, places, rows.view(-1), is_filled=True), **others)
 
 
 class BucketedBatches:
