@@ -37,8 +37,12 @@ class Packing:
 
     def to(self, device: torch.device) -> Packing:
         """Return the packing on a device."""
-        tensors = (tensor.to(device) for tensor in (self.is_real, self.places, self.rows))
-        return Packing(*tensors, is_filled=self.is_filled)
+        is_real, places, rows = (
+            self.is_real.to(device),
+            self.places.to(device),
+            self.rows.to(device),
+        )
+        return Packing(is_real, places, rows, self.is_filled)
 
     def padded(self, packed: Tensor) -> Tensor:
         """Return rows ``(real, any)`` at their places, ``(users * position, any)``.

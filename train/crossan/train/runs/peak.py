@@ -177,8 +177,10 @@ def _epoch(
 def _objective(run: TrainableRun | RefitRun, ranks: Ranks) -> Objective:
     """Return an objective of its own, so that the one which trains remembers nothing of this."""
     length = run.settings.data.input_length
-    split_of = refit_split if isinstance(run, RefitRun) else train_split
-    train = split_of(run.seen, length)
+    if isinstance(run, RefitRun):
+        train = refit_split(run.seen, length)
+    else:
+        train = train_split(run.seen, length)
     counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
     log_p = log_popularity(counts).to(run.device)
     context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
@@ -211,10 +213,7 @@ def _validate(
     split: ValidationSplit,
     run: TrainableRun,
 ) -> None:
-    """Encode some blocks of items and of users, and rank a block of them.
-
-    Of all other items there is room for their vectors.
-    """
+    """Encode some blocks of items and of users, and rank a block of them."""
     assert isinstance(model, nn.Module)
     model.eval()
     if isinstance(model, TableModel):
