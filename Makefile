@@ -4,7 +4,7 @@ VENV ?= .venv
 LOWEST ?= .venv-lowest
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-lowest lint check faults faults-service bench-store bench-extract bench-train table clean
+.PHONY: demo test test-all test-lowest lint check faults faults-service bench-store bench-extract bench-train gpu table clean
 
 demo: $(VENV)/.installed
 	$(BIN)/crossan demo
@@ -52,13 +52,20 @@ bench-extract: $(VENV)/.installed-dev
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 
+# Everything that needs an accelerator, under eight minutes: docs/benchmarks/gpu/README.md. `make gpu DRY=1` takes all of it on the CPU, at small
+# shapes. GPU_PYTHON names an interpreter that has the product already, GPU_OUT another folder for the page.
+GPU_PYTHON ?= $(BIN)/python
+GPU_OUT ?= $(if $(DRY),gpu-dry,docs/benchmarks/gpu)
+gpu: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),$(VENV)/.installed-dev)
+	$(GPU_PYTHON) tests/gpu/run.py $(if $(DRY),--dry) --out $(GPU_OUT)
+
 # All models and baselines in one table: docs/benchmarks/table.md holds the result. CROSSAN_TEST_DATA names the real data.
 TABLE ?= table-runs
 table: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/bench_table.py --out $(TABLE)
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo table-runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) demo table-runs gpu-dry .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
