@@ -88,7 +88,7 @@ def main() -> None:
         for place, kinds in PARTS[name](arguments):
             wanted = [kind for kind in kinds if kind in {*arguments.only, BASELINE}]
             done = [kind for kind in wanted if train(place, kind, failed)]
-            write_section(place, compared(place, done))
+            write_section(place.name, compared(place, done), about(place), PAGE)
     if failed:
         sys.exit("\n".join(["could not be trained:", *failed]))
 
@@ -170,22 +170,27 @@ def compared(place: Place, kinds: Sequence[str]) -> str:
     return crossan("compare", *rows, "--baseline", BASELINE, "--format", "markdown")
 
 
-def write_section(place: Place, tables: str) -> None:
-    """Put the tables of a place where the page has its earlier ones."""
+def about(place: Place) -> str:
+    """Return what a place's runs share."""
     settings = ", ".join(f"`{setting}`" for setting in place.settings)
-    about = (
+    return f"{settings}. Seconds per epoch are indications."
+
+
+def write_section(name: str, tables: str, text: str, page: Path) -> None:
+    """Put tables, and a text before them, where a page has its earlier ones."""
+    machine = (
         f"{date.today().isoformat()}, {os.cpu_count()} cores, {platform.machine()}, Python"
-        f" {platform.python_version()}; {settings}. Seconds per epoch are indications."
+        f" {platform.python_version()}; {text}"
     )
     body = tables.split("\n", 1)[1].strip()
-    section = f"<!-- begin {place.name} -->\n\n{about}\n\n{body}\n\n<!-- end {place.name} -->"
-    text = PAGE.read_text(encoding="utf-8")
+    section = f"<!-- begin {name} -->\n\n{machine}\n\n{body}\n\n<!-- end {name} -->"
+    whole = page.read_text(encoding="utf-8")
     pattern = re.compile(
-        rf"<!-- begin {re.escape(place.name)} -->.*?<!-- end {re.escape(place.name)} -->", re.DOTALL
+        rf"<!-- begin {re.escape(name)} -->.*?<!-- end {re.escape(name)} -->", re.DOTALL
     )
-    if not pattern.search(text):
-        sys.exit(f"{PAGE}: expected <!-- begin {place.name} --> and its end")
-    PAGE.write_text(pattern.sub(lambda _: section, text), encoding="utf-8")
+    if not pattern.search(whole):
+        sys.exit(f"{page}: expected <!-- begin {name} --> and its end")
+    page.write_text(pattern.sub(lambda _: section, whole), encoding="utf-8")
 
 
 def crossan(*arguments: str) -> str:

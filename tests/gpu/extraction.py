@@ -142,12 +142,15 @@ def _first(count: int, items: int, values: list[str]) -> list[str | None]:
 
 
 def _apart(store: str, other: str) -> float:
-    """Return how far two stores' states are apart, relative to their size."""
+    """Return how far two stores' states are apart, relative to their size; NaN where items differ."""
     ours, theirs = (_states(Path(folder)) for folder in (store, other))
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+    is_there = np.isfinite(theirs)
+    if not np.array_equal(is_there, np.isfinite(ours)):
+        return float("nan")
+    apart = np.linalg.norm(ours[is_there] - theirs[is_there])
+    return float(apart / np.linalg.norm(theirs[is_there]))
 
 
 def _states(folder: Path) -> np.ndarray:
     store = open_store(folder)
-    states = store.read(np.arange(len(store.item_ids))).astype(np.float64)
-    return states[np.isfinite(states).all(axis=(1, 2))]
+    return store.read(np.arange(len(store.item_ids))).astype(np.float64)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,6 +30,11 @@ from shape import DRY, FULL, Shape  # noqa: E402
 from steps import Steps  # noqa: E402
 from world import make_world  # noqa: E402
 
+PARTS = (
+    *("loss and gradients", "ranks", "residences", "repeats", "states", "steps", "training"),
+    *("validation", "epochs", "kinds", "extraction", "residences, epochs", "streamed"),
+)
+
 
 def main() -> None:
     """Check, measure and write the page."""
@@ -36,7 +42,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="on the CPU, at small shapes")
     parser.add_argument("--out", type=Path, required=True, help="folder of the page")
     parser.add_argument("--seconds", type=float, default=460.0, help="for all parts together")
-    parser.add_argument("--only", nargs="*", metavar="PART", help="names of parts; default: all")
+    parser.add_argument("--only", nargs="*", metavar="PART", choices=PARTS, default=PARTS)
     arguments = parser.parse_args()
     if not arguments.dry and not torch.cuda.is_available():
         parser.error("expected a CUDA device, found none; `make gpu DRY=1` runs on the CPU")
@@ -44,40 +50,32 @@ def main() -> None:
     shape = DRY if arguments.dry else FULL
     report = Report(arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
-        take_parts(card, shape, Path(folder), report, arguments.only)
-    page = write_page(report, card.facts(), shape.name, arguments.out)
+        parts = parts_of(card, shape, Path(folder), report)
+        for name in arguments.only:
+            report.take(name, parts[name])
+            # After each part: what was seen stays, whatever ends this.
+            page = write_page(report, card.facts(), shape.name, arguments.out)
     print(page.read_text(encoding="utf-8"))
     if not report.holds:
         sys.exit(1)
 
 
-def take_parts(
-    card: Card, shape: Shape, folder: Path, report: Report, only: list[str] | None = None
-) -> None:
-    """Take all parts in order: what must hold first, and what takes long last."""
+def parts_of(
+    card: Card, shape: Shape, folder: Path, report: Report
+) -> dict[str, Callable[[], None]]:
+    """Return all parts by name, what must hold first, and what takes long last."""
     steps = Steps(card, shape, make_world(shape), report)
     exact = Steps(card, DRY, make_world(DRY), report)
     runs = Runs(card, shape, folder, report)
     extraction = Extraction(card, shape, folder, report)
     kinds = Kinds(card, DRY, folder, report)
-    parts = {
-        "loss and gradients": exact.check_steps,
-        "ranks": exact.check_ranks,
-        "residences": runs.check_residences,
-        "repeats": runs.check_repeats,
-        "states": extraction.check_states,
-        "steps": steps.measure_steps,
-        "validation": steps.measure_validation,
-        "stores": runs.write_whole,
-        "epochs": runs.measure_epochs,
-        "kinds": kinds.train_all,
-        "extraction": extraction.measure,
-        "residences, epochs": runs.measure_residences,
-        "streamed": runs.measure_streaming,
-    }
-    for name, part in parts.items():
-        if not only or name in only:
-            report.take(name, part)
+    parts = (
+        *(exact.check_steps, exact.check_ranks, runs.check_residences, runs.check_repeats),
+        *(extraction.check_states, steps.measure_steps, steps.measure_training),
+        *(steps.measure_validation, runs.measure_epochs, kinds.train_all, extraction.measure),
+        *(runs.measure_residences, runs.measure_streaming),
+    )
+    return dict(zip(PARTS, parts, strict=True))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ sys.path.append(str(HERE))
 from report import Report  # noqa: E402
 
 PARTS = {
-    "loss and gradients", "ranks", "residences", "repeats", "states", "steps", "validation",
-    "stores", "epochs", "kinds", "extraction", "residences, epochs", "streamed",
+    "loss and gradients", "ranks", "residences", "repeats", "states", "steps", "training",
+    "validation", "epochs", "kinds", "extraction", "residences, epochs", "streamed",
 }  # fmt: skip
 
 
@@ -49,6 +49,17 @@ def test_without_a_card_it_says_how_to_run_dry(tmp_path):
     )
     assert done.returncode == 2
     assert "make gpu DRY=1" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_another_name_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, HERE / "run.py", "--dry", "--out", tmp_path, "--only", "step"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'step'" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
