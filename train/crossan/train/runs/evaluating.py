@@ -17,22 +17,13 @@ from crossan.common.split import LEAVE_LAST_OUT
 from crossan.train.record.evaluations import begin_evaluation, write_evaluation
 from crossan.train.record.refits import require_figures
 from crossan.train.record.run_folder import RANKS_FILE
+from crossan.train.runs.facts import TRAINING_FACTS
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.training import evaluate_run
 from crossan.train.settings import HistoryMask
 
 __all__ = ["evaluate_into"]
 
-_OF_TRAINING = (
-    "init",
-    "trainable_parameters",
-    "epochs",
-    "best_epoch",
-    "seconds_per_epoch",
-    "peak_memory_bytes",
-    "predicted_memory_bytes",
-)
-"""What only the training of a run knows."""
 _LARGEST = 2**32
 """Bytes."""
 
@@ -76,7 +67,7 @@ def evaluate_into(
     begin_evaluation(folder, run.settings)
     result = {
         **evaluate_run(run, mask_history, folder / RANKS_FILE),
-        **{name: recorded[name] for name in _OF_TRAINING if name in recorded},
+        **{name: recorded[name] for name in TRAINING_FACTS if name in recorded},
         "run": str(folder),
         "permute_features": permute_seed,
         "dataset_changed": run.is_changed,

@@ -17,7 +17,19 @@ from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.peak import PeakMemory
 
-__all__ = ["earlier_facts", "training_facts"]
+__all__ = ["TRAINING_FACTS", "earlier_facts", "training_facts"]
+
+TRAINING_FACTS = (
+    "trainable_parameters",
+    "init",
+    "steps",
+    "epochs",
+    "best_epoch",
+    "seconds_per_epoch",
+    "peak_memory_bytes",
+    "predicted_memory_bytes",
+)
+"""Names of all that `training_facts` can return."""
 
 
 def earlier_facts(folder: RunFolder) -> Mapping[str, Any]:
