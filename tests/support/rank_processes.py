@@ -13,10 +13,12 @@ from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
+from crossan.train.loop.recorder import Repeater
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
 from support.ports import free_port
+from support.recorded_world import Staged, World
 from support.small_models import ITEM_COUNT, LENGTH, make_features, make_model
 from support.started import CEILING_S
 
@@ -118,6 +120,38 @@ def trained_bits(ranks, is_early, message_bytes):
     return weights_digest(model), has_left_early
 
 
+def recorded_apart(ranks, kind):
+    """Return how far steps of shared recordings are from those of shared shapes, and from one process's; and a digest.
+
+    Without dropout, whose draws depend on shapes and on the rank, and in float64.
+    """
+    recorded, eager, alone = (World(kind, 0.0, torch.float64) for _ in range(3))
+    taken = recorded.train(recorded.shared(ranks, Repeater()))
+    others = eager.train(eager.shared(ranks)), alone.train(alone.eager())
+    apart = [
+        max(
+            float((tensor.double() - other[name].double()).abs().max())
+            for name, tensor in taken.items()
+            if name not in ("random", "losses")
+        )
+        for other in others
+    ]
+    losses = [torch.allclose(taken["losses"].double(), other["losses"], 1e-6) for other in others]
+    return apart, losses, weights_digest(recorded.model)
+
+
+def recorded_twice(ranks, kind):
+    """Return digests of two trainings with dropout by shared recordings, of features copied ahead the second time."""
+    digests = []
+    for is_staged in (False, True):
+        world = World(kind)
+        features = Staged(world.features) if is_staged else world.features
+        torch.manual_seed(ranks.number)
+        world.train(world.shared(ranks, Repeater(), features))
+        digests.append(weights_digest(world.model))
+    return digests
+
+
 def encoded_alike(ranks, item_count):
     """Whether the item vectors are bit for bit those of one process."""
     model = make_model([3, 4], "sum", seed=1).float()
@@ -194,6 +228,6 @@ def alone(ranks):
 CASES = {
     case.__name__: case
     for case in (
-        loss_and_gradients, trained_bits, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
+        loss_and_gradients, trained_bits, recorded_apart, recorded_twice, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
     )
 }  # fmt: skip

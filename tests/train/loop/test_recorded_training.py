@@ -77,33 +77,31 @@ def test_a_cpu_records_nothing():
 
 
 @pytest.mark.parametrize(
-    ("settings", "rank_count", "expected"),
+    ("settings", "expected"),
     [
-        ({"model": {"kind": "crossan"}}, 1, True),
-        ({"model": {"kind": "indsan"}}, 1, True),
-        ({"model": {"kind": "iisan"}}, 1, True),
-        ({"model": {"kind": "frozen", "fusion": "static-gate"}}, 1, True),
-        ({"model": {"kind": "sasrec"}}, 1, True),
-        # Several ranks communicate within the step.
-        ({"model": {"kind": "crossan"}}, 2, False),
-        ({"model": {"kind": "crossan"}, "reference": True}, 1, False),
+        ({"model": {"kind": "crossan"}}, True),
+        ({"model": {"kind": "indsan"}}, True),
+        ({"model": {"kind": "iisan"}}, True),
+        ({"model": {"kind": "frozen", "fusion": "static-gate"}}, True),
+        ({"model": {"kind": "sasrec"}}, True),
+        ({"model": {"kind": "crossan"}, "reference": True}, False),
         # A memory or a table that is refreshed decides on the host.
-        ({"model": {"kind": "crossan"}, "objective": {"kind": "catalogue"}}, 1, False),
-        ({"model": {"kind": "crossan"}, "objective": {"kind": "cross-batch"}}, 1, False),
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "catalogue"}}, False),
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "cross-batch"}}, False),
         # Code of somebody else's may do anything.
-        ({"model": {"kind": "crossan", "fusion": "mine.py:Fusion"}}, 1, False),
-        ({"model": {"kind": "fine-tuned"}}, 1, False),
-        ({"model": {"kind": "vbpr"}, "objective": {"kind": "triples"}}, 1, False),
-        ({"model": {"kind": "popularity"}}, 1, False),
+        ({"model": {"kind": "crossan", "fusion": "mine.py:Fusion"}}, False),
+        ({"model": {"kind": "fine-tuned"}}, False),
+        ({"model": {"kind": "vbpr"}, "objective": {"kind": "triples"}}, False),
+        ({"model": {"kind": "popularity"}}, False),
     ],
 )
-def test_which_runs_are_recorded(settings, rank_count, expected):
+def test_which_runs_are_recorded(settings, expected):
     run = RunSettings.model_validate({"data": {"dataset": "d"}} | settings)
-    assert is_recorded(run, rank_count) is expected
+    assert is_recorded(run) is expected
     takes_steps = run.model.kind != "popularity"
     eager = "eager" if takes_steps else None
-    assert way_of_steps(run, torch.device("cpu"), rank_count) == eager
-    on_cuda = way_of_steps(run, torch.device("cuda", 1), rank_count)
+    assert way_of_steps(run, torch.device("cpu")) == eager
+    on_cuda = way_of_steps(run, torch.device("cuda", 1))
     assert on_cuda == ("recorded" if expected else eager)
 
 

@@ -66,6 +66,8 @@ class BatchColumns:
 
     None where nothing was filled up, see `crossan.train.objectives.buckets`.
     """
+    share: Tensor | None = None
+    """This rank's share of the predictions of all ranks, ``(1,)`` float64, where a bucket hides it."""
 
     def to(self, device: torch.device) -> BatchColumns:
         """Return the columns on a device."""
@@ -77,6 +79,7 @@ class BatchColumns:
             self.positive.to(device),
             self.user_items.to(device),
             None if self.counts is None else self.counts.to(device),
+            None if self.share is None else self.share.to(device),
         )
 
 

@@ -1,0 +1,31 @@
+"""Recorded steps of several ranks, in real processes: those of the shapes that their shares have, and of one process."""
+
+import pytest
+
+from support.rank_processes import RankProcesses
+from support.recorded_world import KINDS
+from support.selection import beyond
+
+_OFTEN = ("crossan with ids", "sasrec")
+
+
+@pytest.fixture(scope="module", params=beyond(1, [3, 2]))
+def processes(request):
+    """Three before two: of three, one has no user of the last batch."""
+    started = RankProcesses(request.param)
+    yield started
+    started.close()
+
+
+@pytest.mark.parametrize("kind", beyond(2, sorted(KINDS, key=_OFTEN.__contains__, reverse=True)))
+def test_the_steps_are_those_of_the_shapes_that_shares_have(processes, kind):
+    answers = processes.ask("recorded_apart", kind)
+    for apart, losses, _ in answers:
+        assert max(apart) < 1e-9
+        assert losses == [True, True]
+    assert len({digest for _, _, digest in answers}) == 1
+
+
+def test_the_steps_repeat_bit_for_bit_wherever_features_are(processes):
+    digests = [digest for each in processes.ask("recorded_twice", "crossan") for digest in each]
+    assert len(set(digests)) == 1
