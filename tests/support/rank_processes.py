@@ -10,6 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.common.config import load_settings
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
@@ -17,6 +18,10 @@ from crossan.train.loop.recorder import Repeater
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.runs import training
+from crossan.train.runs.launch import Launch
+from crossan.train.runs.planning import claim, plan_run
+from crossan.train.settings import RunSettings
 from support.ports import free_port
 from support.recorded_world import Staged, World
 from support.small_models import ITEM_COUNT, LENGTH, make_features, make_model
@@ -152,6 +157,24 @@ def recorded_twice(ranks, kind):
     return digests
 
 
+def trained_by_recordings(ranks, folder):
+    """Train a whole run twice without dropout, by recordings and by the shapes of shares."""
+    given = ("model.bottleneck_dim=8", "model.width=16", "model.dropout=0.0", "batch_size=16")
+    settings = load_settings(
+        RunSettings,
+        assignments=[
+            *(*given, "max_epochs=2", "model.compute=float32"),
+            *(f"data.dataset={folder / 'd'}", f"data.cache={folder / 'c'}"),
+        ],
+    )
+    for out, recorder in (("recorded", Repeater()), ("eager", None)):
+        launch = Launch(device="cpu", ranks=ranks, recorder=recorder)
+        plan = plan_run(settings, folder / out, launch)
+        with claim(plan):
+            training.train(plan)
+    return ranks.number
+
+
 def encoded_alike(ranks, item_count):
     """Whether the item vectors are bit for bit those of one process."""
     model = make_model([3, 4], "sum", seed=1).float()
@@ -228,6 +251,6 @@ def alone(ranks):
 CASES = {
     case.__name__: case
     for case in (
-        loss_and_gradients, trained_bits, recorded_apart, recorded_twice, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
+        loss_and_gradients, trained_bits, recorded_apart, recorded_twice, trained_by_recordings, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
     )
 }  # fmt: skip

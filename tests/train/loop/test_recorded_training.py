@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from crossan.common.config import load_settings
+from crossan.train.cli import train
 from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.loop.choosing import is_recorded, recorder_of, way_of_steps
+from crossan.train.loop.choosing import is_recorded, recorder_of, unrecorded, way_of_steps
 from crossan.train.loop.recorder import Repeater
 from crossan.train.runs import training
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
+from support.commands import run
+from support.commands import training as training_words
 from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import signal_at_step
@@ -72,8 +75,18 @@ def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
     assert train_by(Tape(), place, tmp_path / "r", may_resume=True) == whole
 
 
-def test_a_cpu_records_nothing():
+def test_a_cpu_records_nothing(place):
+    """And so ``--no-recording`` changes nothing there, not even the shapes of its steps."""
     assert recorder_of(torch.device("cpu")) is None
+    assert unrecorded(torch.device("cpu")) is None
+    run(train, *training_words(place, SETTINGS, out=place / "plain"))
+    run(train, *training_words(place, SETTINGS, "--no-recording", out=place / "flagged"))
+    assert outcome(place / "flagged") == outcome(place / "plain")
+
+
+def test_a_card_launches_the_steps_that_it_would_record(monkeypatch):
+    monkeypatch.setattr("crossan.train.loop.choosing.recorder_of", lambda device: Tape())
+    assert isinstance(unrecorded(torch.device("cuda", 1)), Repeater)
 
 
 @pytest.mark.parametrize(

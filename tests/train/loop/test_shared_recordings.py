@@ -1,7 +1,10 @@
 """Recorded steps of several ranks, in real processes: those of the shapes that their shares have, and of one process."""
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from support.fabricated import write_small
 from support.rank_processes import RankProcesses
 from support.recorded_world import KINDS
 from support.selection import beyond
@@ -29,3 +32,16 @@ def test_the_steps_are_those_of_the_shapes_that_shares_have(processes, kind):
 def test_the_steps_repeat_bit_for_bit_wherever_features_are(processes):
     digests = [digest for each in processes.ask("recorded_twice", "crossan") for digest in each]
     assert len(set(digests)) == 1
+
+
+def test_a_whole_training_by_recordings_comes_to_the_same_weights(processes, tmp_path):
+    processes.ask("trained_by_recordings", write_small(tmp_path))
+    recorded, eager = (
+        load_file(tmp_path / out / "checkpoints" / "last" / "model.safetensors")
+        for out in ("recorded", "eager")
+    )
+    assert recorded.keys() == eager.keys()
+    for name, weights in eager.items():
+        torch.testing.assert_close(recorded[name], weights, rtol=1e-3, atol=1e-4, msg=name)
+    # Other shapes, other sums: the same bytes would mean that both took the same way.
+    assert any(not torch.equal(recorded[name], weights) for name, weights in eager.items())
