@@ -67,7 +67,7 @@ class Card:
         return statistics.median(taken)
 
     def peak_bytes(self, work: Callable[[], object]) -> tuple[int, int]:
-        """Return the most memory in use while the work was done, and the most taken from the device.
+        """Return the most memory in use during the work, and the most taken from the device.
 
         Both are 0 on a CPU. What recordings compute in stays taken, but is in use only while they
         are made.

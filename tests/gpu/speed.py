@@ -1,4 +1,4 @@
-"""Training steps in this process by the product's own step runners: how fast, and what they take."""
+"""How fast the product's own step runners take steps in this process, and what they need."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class Speed:
         self._report.figure(name, reached, "", goal, is_floor=True)
 
     def measure_training(self) -> None:
-        """Measure all steps of an epoch, one prepared ahead as the product does, without validation.
+        """Measure all steps of an epoch without validation, one prepared ahead as the product does.
 
         At the smallest batch size, whose steps are the most, they are launched anew as well.
         """

@@ -91,9 +91,9 @@ def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popul
 
 
 def trained_bits(ranks, is_early, message_bytes):
-    """Return a digest of the weights after some steps, and whether a message left before the backward pass was over.
+    """Return a digest of the weights after some steps, and whether a message left early.
 
-    The last batch has one user, so that a rank has nothing to predict.
+    That is before the backward pass was over. The last batch has one user, so that a rank has nothing to predict.
     """
     dims = [3, 5]
     model = make_model(dims, "sum", seed=4, id_embedding=True).float()
@@ -126,8 +126,9 @@ def trained_bits(ranks, is_early, message_bytes):
 
 
 def recorded_apart(ranks, kind):
-    """Return how far steps of shared recordings are from those of shared shapes, and from one process's; and a digest.
+    """Return how far steps of shared recordings are from others, and a digest of the weights.
 
+    The others are those of the shapes of shares, and those of one process.
     Without dropout, whose draws depend on shapes and on the rank, and in float64.
     """
     recorded, eager, alone = (World(kind, 0.0, torch.float64) for _ in range(3))
@@ -146,7 +147,10 @@ def recorded_apart(ranks, kind):
 
 
 def recorded_twice(ranks, kind):
-    """Return digests of two trainings with dropout by shared recordings, of features copied ahead the second time."""
+    """Return digests of two trainings with dropout by shared recordings.
+
+    The second time, features are copied ahead.
+    """
     digests = []
     for is_staged in (False, True):
         world = World(kind)
@@ -158,7 +162,7 @@ def recorded_twice(ranks, kind):
 
 
 def trained_by_recordings(ranks, folder):
-    """Train a whole run twice without dropout, by recordings and by the shapes of shares."""
+    """Train a whole run without dropout twice, the second time by the shapes of shares."""
     given = ("model.bottleneck_dim=8", "model.width=16", "model.dropout=0.0", "batch_size=16")
     settings = load_settings(
         RunSettings,

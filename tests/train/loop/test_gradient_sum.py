@@ -1,4 +1,4 @@
-"""Gradients that leave while others are made: the bits of those that leave afterwards, in real processes."""
+"""Gradients that leave while others are made give the bits of those that leave afterwards."""
 
 import gc
 import weakref

@@ -1,4 +1,4 @@
-"""Recorded steps of several ranks, in real processes: those of the shapes that their shares have, and of one process."""
+"""Recorded steps of several real processes are those of the shapes of their shares."""
 
 import pytest
 import torch

@@ -95,9 +95,10 @@ class CudaRecorder:
         except (RuntimeError, RankLostError) as error:
             # Nothing can go on in this process: the generator of random numbers is left as if the
             # capture were under way. No rank is asked for anything in a capture, so none was lost.
-            reason = error.__cause__ if isinstance(error, RankLostError) else error
+            cause = error.__cause__ if isinstance(error, RankLostError) else error
+            reason = first_line(cause or error)
             raise ResourceError(
-                f"a training step cannot be recorded as a CUDA graph: {first_line(reason or error)}",
+                f"a training step cannot be recorded as a CUDA graph: {reason}",
                 remedy="Add --no-recording, and --resume where a checkpoint was written",
             ) from error
         return graph.replay

@@ -67,7 +67,10 @@ class BatchColumns:
     None where nothing was filled up, see `crossan.train.objectives.buckets`.
     """
     share: Tensor | None = None
-    """This rank's share of the predictions of all ranks, ``(1,)`` float64, where a bucket hides it."""
+    """This rank's share of the predictions of all ranks, ``(1,)`` float64.
+
+    None where one rank has all, and where no bucket hides how many there are.
+    """
 
     def to(self, device: torch.device) -> BatchColumns:
         """Return the columns on a device."""
