@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import statistics
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -65,16 +66,37 @@ class Card:
             taken.append(time.perf_counter() - begun)
         return statistics.median(taken)
 
-    def peak_bytes(self, work: Callable[[], object]) -> int:
-        """Return the most memory that was in use while the work was done; 0 on a CPU."""
+    def peak_bytes(self, work: Callable[[], object]) -> tuple[int, int]:
+        """Return the most memory in use during the work, and the most taken from the device.
+
+        Both are 0 on a CPU. What recordings compute in stays taken, but is in use only while they
+        are made.
+        """
         if not self.is_cuda:
             work()
-            return 0
+            return 0, 0
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(self.device)
         work()
         self.wait()
-        return torch.cuda.max_memory_allocated(self.device)
+        in_use = torch.cuda.max_memory_allocated(self.device)
+        return in_use, torch.cuda.max_memory_reserved(self.device)
+
+    @contextmanager
+    def limited(self, byte_count: int) -> Iterator[None]:
+        """Give this process no more of a card's memory than this inside the block."""
+        if not self.is_cuda:
+            yield
+            return
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(self.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(byte_count / total, 1.0), self.device)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0, self.device)
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def launches(self, work: Callable[[], object]) -> tuple[int, str]:
         """Return how often the host gave the device work, and the table of the longest kernels.

@@ -6,19 +6,32 @@ import hashlib
 import json
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from crossan.cache_schema.errors import CrossanError
 from crossan.common.umbrella import build_app
+from crossan.train.loop.recorder import Recorder
+from crossan.train.loop.saver import TrainingProgress
 from crossan.train.loop.trainer import fit
 from crossan.train.runs import training
 from support.stopping import at_step
 
-__all__ = ["crossan", "interrupted", "weights_of"]
+__all__ = [
+    "crossan",
+    "differing_weights",
+    "interrupted",
+    "steps_by",
+    "unfinished",
+    "weights_of",
+]
 
 
 def crossan(*arguments: object) -> dict[str, Any]:
@@ -56,10 +69,55 @@ def interrupted(*arguments: object, step: int) -> int:
         training.fit = fit
 
 
+def unfinished(*arguments: object) -> tuple[int, str]:
+    """Run a command that one of our errors ends; return its exit code and what the error says.
+
+    Raises
+    ------
+    RuntimeError
+        It ends well, or with another error.
+    """
+    words = [str(argument) for argument in arguments]
+    done = CliRunner().invoke(build_app(words[0]), words, env=_environment())
+    error = done.exception
+    if not isinstance(error, CrossanError):
+        raise RuntimeError(f"{' '.join(words)}: expected an error of ours, got {error!r}")
+    return error.exit_code, str(error)
+
+
+@contextmanager
+def steps_by(recorder: Recorder) -> Iterator[None]:
+    """Have trainings inside the block record their steps by something else than their device."""
+
+    def fit_by(*arguments: Any, **named: Any) -> TrainingProgress:
+        return fit(*arguments, **{**named, "recorder": recorder})
+
+    training.fit = fit_by
+    try:
+        yield
+    finally:
+        training.fit = fit
+
+
+def differing_weights(run: Path, other: Path) -> float:
+    """Return how far the best weights of two runs are apart, relative to their size."""
+    ours, theirs = (load_file(_weights_file(folder)) for folder in (run, other))
+    if ours.keys() != theirs.keys():
+        return float("nan")
+    apart = sum(
+        float((ours[name].double() - theirs[name].double()).square().sum()) for name in ours
+    )
+    size = sum(float(weight.double().square().sum()) for weight in theirs.values())
+    return float((apart / size) ** 0.5)
+
+
 def weights_of(run: Path) -> str:
     """Return a digest of the best weights of a run."""
-    weights = run / "checkpoints" / "best" / "model.safetensors"
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return hashlib.sha256(_weights_file(run).read_bytes()).hexdigest()
+
+
+def _weights_file(run: Path) -> Path:
+    return run / "checkpoints" / "best" / "model.safetensors"
 
 
 def _environment() -> dict[str, str | None]:

@@ -1,7 +1,7 @@
 """Everything that needs an accelerator, in one go: ``make gpu``, and ``make gpu DRY=1`` on a CPU.
 
 First what must hold (loss and gradients, ranks, the three residences, repeats and resumption,
-extraction of all four families), then what is measured. Each part is taken whatever the one before
+recorded steps, extraction of all four families), then what is measured. Each part is taken whatever the one before
 came to; what a run has no time for is named. The page and the raw figures go into ``--out``.
 
 It ends with 1 where a check does not hold or a part could not be finished.
@@ -27,12 +27,14 @@ from page import write_page  # noqa: E402
 from report import Report  # noqa: E402
 from runs import Runs  # noqa: E402
 from shape import DRY, FULL, Shape  # noqa: E402
+from speed import Speed  # noqa: E402
 from steps import Steps  # noqa: E402
 from world import make_world  # noqa: E402
 
 PARTS = (
-    *("loss and gradients", "ranks", "residences", "repeats", "states", "steps", "training"),
-    *("validation", "epochs", "kinds", "extraction", "residences, epochs", "streamed"),
+    *("loss and gradients", "ranks", "residences", "repeats", "recording", "states", "steps"),
+    *("training", "validation", "epochs", "out of memory", "kinds", "extraction"),
+    *("residences, epochs", "streamed"),
 )
 
 
@@ -64,15 +66,17 @@ def parts_of(
     card: Card, shape: Shape, folder: Path, report: Report
 ) -> dict[str, Callable[[], None]]:
     """Return all parts by name, what must hold first, and what takes long last."""
-    steps = Steps(card, shape, make_world(shape), report)
+    world = make_world(shape)
+    steps, speed = Steps(card, shape, world, report), Speed(card, shape, world, report)
     exact = Steps(card, DRY, make_world(DRY), report)
     runs = Runs(card, shape, folder, report)
     extraction = Extraction(card, shape, folder, report)
     kinds = Kinds(card, DRY, folder, report)
     parts = (
         *(exact.check_steps, exact.check_ranks, runs.check_residences, runs.check_repeats),
-        *(extraction.check_states, steps.measure_steps, steps.measure_training),
-        *(steps.measure_validation, runs.measure_epochs, kinds.train_all, extraction.measure),
+        *(runs.check_recording, extraction.check_states, speed.measure_steps),
+        *(speed.measure_training, steps.measure_validation, runs.measure_epochs),
+        *(runs.check_shortage, kinds.train_all, extraction.measure),
         *(runs.measure_residences, runs.measure_streaming),
     )
     return dict(zip(PARTS, parts, strict=True))

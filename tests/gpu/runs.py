@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import torch
 from card import Card
-from commands import crossan, interrupted, weights_of
+from commands import crossan, differing_weights, interrupted, steps_by, unfinished, weights_of
 from report import Report
 from shape import DRY, Shape
+from torch import Tensor
 from world import make_world, write_world
 
+from crossan.cache_schema.errors import ResourceError
+from crossan.train.layers.sequence_encoder import SequenceEncoder
+from crossan.train.loop.recorder import Repeater
 from support.sparse import write_sparse_place
 
 __all__ = ["Runs"]
 
 _STOPPED = 128 + 15
 """Exit code of a command that SIGTERM ended."""
-_MEMORY_GOAL_GB, _EPOCH_GOAL_S = 3.0, 0.8
+_MEMORY_GOAL_GB, _EPOCH_GOAL_S, _PREDICTION_GOAL = 3.0, 0.8, 0.1
+_SUMMED_OTHERWISE = 1e-3
+"""Of all weights after a few epochs in float32, relative: sums in another order, step after step."""
 
 
 class Runs:
@@ -51,6 +60,65 @@ class Runs:
         name = "weights of a run that was stopped and resumed"
         self._report.require(name, weights_of(small / "stopped"), once)
 
+    def check_recording(self) -> None:
+        """Train by recorded steps, and by the same steps launched anew: the weights must agree.
+
+        On a CPU, which records nothing, steps filled up to the same shapes stand for recorded ones.
+        They are held to those of the shapes that batches have, without dropout: its draws depend
+        on shapes.
+        """
+        small, dropout = self._small(), 0.1 if self._card.is_cuda else 0.0
+        given = (
+            *_few_epochs(),
+            "--set",
+            "model.compute=float32",
+            "--set",
+            f"model.dropout={dropout}",
+        )
+        if self._card.is_cuda:
+            recorded = self._train(small, small / "recorded", *given)
+            self._train(small, small / "launched", *given, "--no-recording")
+            self._report.require("steps of a run on a card", recorded["steps"], "recorded")
+        else:
+            with steps_by(Repeater()):
+                self._train(small, small / "recorded", *given)
+            launched = self._train(small, small / "launched", *given)
+            self._report.require("steps of a run on a CPU", launched["steps"], "eager")
+        apart = differing_weights(small / "recorded", small / "launched")
+        name = "weights of a run by recorded steps, and with --no-recording"
+        self._report.check(name, apart, _SUMMED_OTHERWISE)
+        is_same = weights_of(small / "recorded") == weights_of(small / "launched")
+        self._report.figure(f"{name}: the same bits", is_same, "")
+
+    def check_shortage(self) -> None:
+        """Train a step that does not fit: exit 6, and the message says what was predicted."""
+        place, users = self._whole(), self._shape.users
+        words = self._words(
+            place, place / "too-large", *self._sizes(users), "--set", "max_epochs=1"
+        )
+        with self._card.limited(self._shape.limited_bytes), self._failing_step():
+            code, message = unfinished(*words, "--residence", "device")
+        self._report.require("exit code where memory runs out", code, ResourceError.exit_code)
+        says_step = f"out of memory in a step of {users:,} users" in message
+        self._report.require("where memory runs out, the step is named", says_step, True)
+        says_peak = "predicted: " in message
+        self._report.require("where memory runs out, the prediction is said", says_peak, True)
+        if not (says_step and says_peak):
+            self._report.texts["Message where memory ran out"] = message
+
+    def _failing_step(self) -> AbstractContextManager[object]:
+        """Return a block whose first step finds no memory, where none can be made scarce."""
+        if self._card.is_cuda:
+            return nullcontext()
+        encode, errors = SequenceEncoder.packed, [torch.OutOfMemoryError("injected")]
+
+        def packed(encoder: SequenceEncoder, *arguments: Any) -> Tensor:
+            if errors:
+                raise errors.pop()
+            return encode(encoder, *arguments)
+
+        return patch.object(SequenceEncoder, "packed", packed)
+
     def measure_epochs(self) -> None:
         """Measure an epoch with its validation at every batch size, and the peak of memory."""
         place = self._whole()
@@ -61,15 +129,27 @@ class Runs:
                 *self._sizes(users),
                 "--set",
                 f"max_epochs={self._shape.epochs}",
+                "--predict-memory",
             )
             label = f"epoch of {self._shape.name}, {users:,} users a step, with validation"
             self._report.figure(label, result["seconds_per_epoch"], "s", _EPOCH_GOAL_S)
             self._note_memory(label, result)
 
     def _note_memory(self, label: str, result: dict[str, Any]) -> None:
-        goal = _MEMORY_GOAL_GB if self._card.is_cuda else None
-        peak = result["peak_memory_bytes"] / 1e9
-        self._report.figure(f"{label}: peak memory", peak, "GB", goal)
+        """Note the peak of memory, and how far the prediction was from it.
+
+        On a CPU both are of this process, which has done much else: no goal is set there.
+        """
+        on_card = self._card.is_cuda
+        peak, predicted = result["peak_memory_bytes"], result["predicted_memory_bytes"]
+        memory_goal, prediction_goal = (
+            (_MEMORY_GOAL_GB, _PREDICTION_GOAL) if on_card else (None, None)
+        )
+        self._report.figure(f"{label}: peak memory", peak / 1e9, "GB", memory_goal)
+        apart = abs(predicted / peak - 1)
+        self._report.figure(
+            f"{label}: share by which it was mispredicted", apart, "", prediction_goal
+        )
 
     def measure_residences(self) -> None:
         """Measure an epoch with features in RAM and in their stores, at the largest batch."""
@@ -96,7 +176,7 @@ class Runs:
             place / "run",
             *self._sizes(max(shape.batch_sizes)),
             *("--set", "max_epochs=1", "--residence", "streamed"),
-            *("--max-ram", shape.streamed_ram),
+            *("--max-ram", shape.streamed_ram, "--predict-memory"),
         )
         label = f"epoch of {shape.streamed_items:,} items, streamed with {shape.streamed_ram}"
         self._report.figure(label, result["seconds_per_epoch"], "s")

@@ -1,9 +1,8 @@
-"""Training steps in this process: right beside the CPU's float32, and how fast."""
+"""Steps and rankings in this process: right beside the CPU's float32, and how fast a ranking is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from threading import Event
 
 import torch
@@ -11,30 +10,23 @@ from card import Card
 from report import Report
 from shape import Shape
 from torch import Tensor
-from world import INPUT_LENGTH, World, build
+from world import INPUT_LENGTH, World, build, crossan_settings
 
-from crossan.cache_schema.modality import Modality
 from crossan.train.evaluation.encoding import encode_items, encode_users
 from crossan.train.evaluation.ranker import VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.features import FeatureTable
-from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.validation import validate
-from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.step import (
     LossOfBatch,
     loss_by_position,
     loss_of_batch,
-    prepare_batch,
 )
 from crossan.train.ranks.ranks import ALONE
-from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import ValidationSplit, pad_left
 from crossan.train.settings import (
     CrossanSettings,
     FrozenSettings,
-    OptimiserSettings,
     SasrecSettings,
     SequenceSettings,
 )
@@ -78,14 +70,10 @@ class Steps:
     def _models(self) -> dict[str, SequenceSettings]:
         """Return the compared kinds without dropout, whose random numbers differ by device."""
         return {
-            "crossan": self._crossan(dropout=0.0),
+            "crossan": crossan_settings(self._shape, dropout=0.0),
             "frozen": FrozenSettings(dropout=0.0),
             "sasrec": SasrecSettings(dropout=0.0),
         }
-
-    def _crossan(self, **more: object) -> CrossanSettings:
-        given = {"compute": "float32", "bottleneck_dim": self._shape.bottleneck, **more}
-        return CrossanSettings(**given)  # type: ignore[arg-type]
 
     def _loss_and_gradients(
         self,
@@ -126,95 +114,11 @@ class Steps:
         other = (ranks["cpu"] != ranks[self._card.device.type]).double().mean()
         self._report.check("share of users with another rank", float(other), _OTHER_RANKS)
 
-    def _ceilings(self) -> dict[str, float]:
-        """Measure what the card can do at best; return operations and bytes per second."""
-        shape, card = self._shape, self._card
-        rates = {
-            "bfloat16": card.product_rate(shape.square, shape.rounds, torch.bfloat16),
-            "float32": card.product_rate(shape.square, shape.rounds, torch.float32),
-            "bytes": card.bandwidth(shape.copied_bytes, shape.rounds),
-        }
-        self._report.figure("bfloat16 matmul peak", rates["bfloat16"] / 1e12, "TFLOP/s")
-        self._report.figure("float32 matmul peak", rates["float32"] / 1e12, "TFLOP/s")
-        self._report.figure("copy, read and written", rates["bytes"] / 1e12, "TB/s")
-        return rates
-
-    def measure_steps(self) -> None:
-        """Measure a step at every batch size, in both types and by the plain way.
-
-        What the card can do at best is measured first, in the same minutes.
-        """
-        rates = self._ceilings()
-        features = self._world.features_on(self._card.device)
-        for users in self._shape.batch_sizes:
-            sequences = self._sequences(users)
-            for compute, way in (
-                ("bfloat16", loss_of_batch),
-                ("float32", loss_of_batch),
-                ("float32, --reference", loss_by_position),
-            ):
-                settings = self._crossan(dropout=0.1, compute=compute.partition(",")[0])
-                model = build(settings, self._world, self._card.device).train()
-                step = self._step(model, features, sequences, way)
-                label = f"step of {users:,} users, {compute}"
-                self._report.figure(label, self._seconds(step) * 1e3, "ms")
-                if compute != "bfloat16":
-                    continue
-                peak = self._card.peak_bytes(step)
-                self._report.figure(f"{label}: peak memory", peak / 1e9, "GB", 3.0)
-                given, table = self._card.launches(step)
-                self._report.figure(f"{label}: launches", given, "launches")
-                self._report.texts[f"Kernels of a step of {users:,} users"] = table
-            self._measure_towers(features, sequences, users, rates["bfloat16"])
-
-    def _measure_towers(
-        self, features: FeatureTable, sequences: Tensor, users: int, peak: float
-    ) -> None:
-        """Measure the share of the matmul peak that the towers reach, forward and backward."""
-        settings = self._crossan(dropout=0.0, compute="bfloat16")
-        model = build(settings, self._world, self._card.device)
-        assert model.item_encoder is not None
-        towers = model.item_encoder.towers
-        rows = sequences[sequences != PADDING].unique()
-        hidden, presence = features.gather(rows)
-        weights = [weight for weight in towers.parameters() if weight.requires_grad]
-
-        def climb() -> None:
-            outputs = towers(hidden, presence)
-            torch.autograd.grad(outputs.sum(), weights, allow_unused=True)
-
-        shape, count = self._shape, len(Modality)
-        adapters = 2 * len(rows) * count * shape.layers * 2 * shape.dim * shape.bottleneck
-        heads = 2 * count * shape.dim * settings.width * (len(rows) + shape.dim)
-        goal = 0.4 if users == max(shape.batch_sizes) else None
-        reached = 3 * (adapters + heads) / self._seconds(climb) / peak
-        name = f"towers of {users:,} users, {len(rows):,} items: share of the bfloat16 peak"
-        self._report.figure(name, reached, "", goal, is_floor=True)
-
-    def measure_training(self) -> None:
-        """Measure all steps of an epoch, one prepared ahead as the product does, without validation."""
-        features = self._world.features_on(self._card.device)
-        prepare = partial(prepare_batch, features, log_popularity=self._popularity)
-        for users in self._shape.batch_sizes:
-            settings = self._crossan(dropout=0.1, compute="bfloat16")
-            model = build(settings, self._world, self._card.device).train()
-            optimiser = make_optimiser(model.parameter_groups(), OptimiserSettings())
-            order = torch.randperm(len(self._world.training), generator=torch.Generator())
-
-            def take() -> None:
-                batches = [self._world.training[chosen] for chosen in order.split(users)]  # noqa: B023
-                with prepared_ahead(batches, prepare) as losses:
-                    for loss_of in losses:
-                        optimiser.zero_grad()  # noqa: B023
-                        loss_of(model).backward()  # noqa: B023
-                        optimiser.step()  # noqa: B023
-
-            label = f"epoch of {self._shape.name}, {users:,} users a step, training alone"
-            self._report.figure(label, self._seconds(take, rounds=1), "s", 0.5)
-
     def measure_validation(self) -> None:
         """Measure the ranking of all users over all items, items encoded and not."""
-        model = build(self._crossan(compute="bfloat16"), self._world, self._card.device).eval()
+        model = build(
+            crossan_settings(self._shape, compute="bfloat16"), self._world, self._card.device
+        ).eval()
         features, split = self._world.features_on(self._card.device), self._split()
         whole = self._seconds(
             lambda: validate(model, features, split, "all", ALONE, Event()), rounds=3
@@ -237,18 +141,6 @@ class Steps:
             3,
         )
         self._report.figure("of it: ranks counted", counting, "s", 0.2)
-
-    def _step(
-        self, model: SequenceModel, features: FeatureTable, sequences: Tensor, way: LossOfBatch
-    ) -> Callable[[], None]:
-        optimiser = make_optimiser(model.parameter_groups(), OptimiserSettings())
-
-        def take() -> None:
-            optimiser.zero_grad()
-            way(model, features, sequences, self._popularity).backward()
-            optimiser.step()
-
-        return take
 
     def _seconds(self, work: Callable[[], object], rounds: int | None = None) -> float:
         return self._card.seconds(work, rounds or self._shape.rounds)

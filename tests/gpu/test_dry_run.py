@@ -14,8 +14,9 @@ sys.path.append(str(HERE))
 from report import Report  # noqa: E402
 
 PARTS = {
-    "loss and gradients", "ranks", "residences", "repeats", "states", "steps", "training",
-    "validation", "epochs", "kinds", "extraction", "residences, epochs", "streamed",
+    "loss and gradients", "ranks", "residences", "repeats", "recording", "states", "steps",
+    "training", "validation", "epochs", "out of memory", "kinds", "extraction",
+    "residences, epochs", "streamed",
 }  # fmt: skip
 
 
@@ -33,8 +34,8 @@ def test_the_whole_script_runs_dry_and_every_check_holds(tmp_path):
     assert set(seen["seconds"]) == PARTS
     assert seen["failures"] == {}
     # Each model by three ways (bfloat16 for the one with adapters), ranks, residences, repeats,
-    # four families in two types, kinds.
-    assert len(seen["checks"]) == 7 + 1 + 2 + 3 + 8 + 1
+    # recording, four families in two types, memory that runs out, kinds.
+    assert len(seen["checks"]) == 7 + 1 + 2 + 3 + 2 + 8 + 3 + 1
     assert all(check["holds"] for check in seen["checks"])
     page = raw.with_suffix(".md").read_text()
     assert all(figure["name"] in page for figure in seen["figures"])

@@ -24,9 +24,9 @@ from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import pad_left
-from crossan.train.settings import SequenceSettings
+from crossan.train.settings import CrossanSettings, SequenceSettings
 
-__all__ = ["INPUT_LENGTH", "World", "build", "make_world", "write_world"]
+__all__ = ["INPUT_LENGTH", "World", "build", "crossan_settings", "make_world", "write_world"]
 
 INPUT_LENGTH = 10
 _LEAST, _MEAN_MORE = 5, 2.2
@@ -85,6 +85,12 @@ def _histories(shape: Shape) -> list[npt.NDArray[np.int64]]:
         first = np.sort(np.unique(items, return_index=True)[1])  # no item twice for one user
         histories.append(items[first][:length].astype(np.int64))
     return [items for items in histories if len(items) >= _LEAST]
+
+
+def crossan_settings(shape: Shape, **more: object) -> CrossanSettings:
+    """Return the settings of the paper's model at a shape, with float32 products by default."""
+    given = {"compute": "float32", "bottleneck_dim": shape.bottleneck, **more}
+    return CrossanSettings(**given)  # type: ignore[arg-type]
 
 
 def build(settings: SequenceSettings, world: World, device: torch.device) -> SequenceModel:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from crossan.cache_schema.errors import CrossanError, UsageError
+from crossan.common.config import load_settings
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
-from crossan.train.loop.gradient_sum import GradientSum, seed_step
+from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
+from crossan.train.loop.recorder import Repeater
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.runs import training
+from crossan.train.runs.launch import Launch
+from crossan.train.runs.planning import claim, plan_run
+from crossan.train.settings import RunSettings
 from support.ports import free_port
-from support.small_models import make_features, make_model
+from support.recorded_world import Staged, World
+from support.small_models import ITEM_COUNT, LENGTH, make_features, make_model
 from support.started import CEILING_S
 
 
@@ -80,6 +88,95 @@ def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popul
     loss.backward()
     total = GradientSum(model.parameters(), ranks)(loss)
     return [total.item(), *(parameter.grad.tolist() for parameter in model.parameters())]
+
+
+def trained_bits(ranks, is_early, message_bytes):
+    """Return a digest of the weights after some steps, and whether a message left early.
+
+    That is before the backward pass was over. The last batch has one user, so that a rank has nothing to predict.
+    """
+    dims = [3, 5]
+    model = make_model(dims, "sum", seed=4, id_embedding=True).float()
+    features = make_features(dims, torch.Generator().manual_seed(4))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    log_popularity = torch.linspace(-3, -1, ITEM_COUNT)
+    rng = np.random.default_rng(4)
+    batches = [torch.from_numpy(rng.integers(0, ITEM_COUNT, (6, LENGTH + 1))) for _ in range(4)]
+    left, begin = [], ranks.begin_to_add_up
+    ranks.begin_to_add_up = lambda tensor: left.append(tensor.numel()) or begin(tensor)
+    summed = GradientSum(model.parameters(), ranks, model.item_parameters(), message_bytes)
+    has_left_early = False
+    for batch in (*batches, batches[0][:1]):
+        optimiser.zero_grad()
+        left.clear()
+        loss = prepare_share(ranks, features, batch, log_popularity)(model)
+        if is_early:
+            loss.backward()
+        else:
+            # No hook is called by this, so all messages leave afterwards.
+            parameters = list(model.parameters())
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+        has_left_early |= bool(left)
+        summed(loss)
+        optimiser.step()
+    del ranks.begin_to_add_up
+    return weights_digest(model), has_left_early
+
+
+def recorded_apart(ranks, kind):
+    """Return how far steps of shared recordings are from others, and a digest of the weights.
+
+    The others are those of the shapes of shares, and those of one process.
+    Without dropout, whose draws depend on shapes and on the rank, and in float64.
+    """
+    recorded, eager, alone = (World(kind, 0.0, torch.float64) for _ in range(3))
+    taken = recorded.train(recorded.shared(ranks, Repeater()))
+    others = eager.train(eager.shared(ranks)), alone.train(alone.eager())
+    apart = [
+        max(
+            float((tensor.double() - other[name].double()).abs().max())
+            for name, tensor in taken.items()
+            if name not in ("random", "losses")
+        )
+        for other in others
+    ]
+    losses = [torch.allclose(taken["losses"].double(), other["losses"], 1e-6) for other in others]
+    return apart, losses, weights_digest(recorded.model)
+
+
+def recorded_twice(ranks, kind):
+    """Return digests of two trainings with dropout by shared recordings.
+
+    The second time, features are copied ahead.
+    """
+    digests = []
+    for is_staged in (False, True):
+        world = World(kind)
+        features = Staged(world.features) if is_staged else world.features
+        torch.manual_seed(ranks.number)
+        world.train(world.shared(ranks, Repeater(), features))
+        digests.append(weights_digest(world.model))
+    return digests
+
+
+def trained_by_recordings(ranks, folder):
+    """Train a whole run without dropout twice, the second time by the shapes of shares."""
+    given = ("model.bottleneck_dim=8", "model.width=16", "model.dropout=0.0", "batch_size=16")
+    settings = load_settings(
+        RunSettings,
+        assignments=[
+            *(*given, "max_epochs=2", "model.compute=float32"),
+            *(f"data.dataset={folder / 'd'}", f"data.cache={folder / 'c'}"),
+        ],
+    )
+    for out, recorder in (("recorded", Repeater()), ("eager", None)):
+        launch = Launch(device="cpu", ranks=ranks, recorder=recorder)
+        plan = plan_run(settings, folder / out, launch)
+        with claim(plan):
+            training.train(plan)
+    return ranks.number
 
 
 def encoded_alike(ranks, item_count):
@@ -158,6 +255,6 @@ def alone(ranks):
 CASES = {
     case.__name__: case
     for case in (
-        loss_and_gradients, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
+        loss_and_gradients, trained_bits, recorded_apart, recorded_twice, trained_by_recordings, encoded_alike, stopped, neighbours, agreed, from_first, failure_of_first, difference, drawn, left_alone, alone,
     )
 }  # fmt: skip

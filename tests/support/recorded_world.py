@@ -7,12 +7,15 @@ import torch
 
 from crossan.train.features import Fetched
 from crossan.train.loop.adamw import AdamW, Group
+from crossan.train.loop.gradient_sum import gradient_sum_of
 from crossan.train.loop.optimiser_state import optimiser_tensors
 from crossan.train.loop.recorded_steps import RecordedSteps
 from crossan.train.loop.step_runner import EagerSteps
 from crossan.train.objectives.buckets import BucketedBatches
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.objective import SequenceObjective
+from crossan.train.objectives.shared_buckets import SharedBatches
+from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.objectives.step import prepare_batch
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import CrossanSettings, FrozenSettings, IisanESettings, SasrecSettings
@@ -70,12 +73,25 @@ class World:
         )  # fmt: skip
         sequences = make_sequences()
         log_p = torch.linspace(-5, -1, ITEM_COUNT, dtype=torch.float64).to(dtype)
+        self.sequences, self.log_popularity = sequences, log_p
         self.bucketed = BucketedBatches(sequences, BATCH, log_p)
         self.objective = SequenceObjective(InBatch(log_p, prepare_batch), sequences, BATCH, SEED)
 
     def recorded(self, recorder, features=None):
         return RecordedSteps(
             self.model, self.bucketed, features or self.features, self.optimiser, recorder
+        )
+
+    def shared(self, ranks, recorder=None, features=None):
+        """Return what takes the steps of one of several ranks: by recordings, or in the shapes of its shares."""
+        summed = gradient_sum_of(self.model, ranks)
+        if recorder is None:
+            loss = InBatch(self.log_popularity, partial(prepare_share, ranks))
+            objective = SequenceObjective(loss, self.sequences, BATCH, SEED)
+            return EagerSteps(self.model, objective, self.features, self.optimiser, summed)
+        batches = SharedBatches(ranks, self.sequences, BATCH, self.log_popularity)
+        return RecordedSteps(
+            self.model, batches, features or self.features, self.optimiser, recorder, summed
         )
 
     def eager(self):

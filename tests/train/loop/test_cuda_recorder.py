@@ -12,6 +12,7 @@ import torch
 from crossan.cache_schema.errors import ResourceError
 from crossan.train.loop import cuda_recorder
 from crossan.train.loop.cuda_recorder import CudaRecorder
+from crossan.train.ranks.ranks import RankLostError
 
 _GRAPH = inspect.signature(torch.cuda.graph)
 
@@ -100,7 +101,11 @@ def card(monkeypatch):
 
 @pytest.fixture
 def recorder(card):
-    return CudaRecorder(torch.device("cuda"))
+    made = CudaRecorder(torch.device("cuda"))
+    # What was loaded for the uploads was loaded before.
+    assert card.log == ["copies waits for default"]
+    card.log.clear()
+    return made
 
 
 def test_steps_stand_between_all_else_that_is_queued(card, recorder):
@@ -134,6 +139,19 @@ def test_a_step_that_cannot_be_captured_is_refused_with_a_way_around(recorder):
         recorder.record(step)
     assert "capturing" in caught.value.message
     assert "more lines" not in caught.value.message
+    assert caught.value.remedy.startswith("Add --no-recording")
+
+
+def test_a_collective_that_cannot_be_captured_is_no_lost_rank(recorder):
+    def step():
+        try:
+            raise RuntimeError("NCCL Error 3")
+        except RuntimeError as error:
+            raise RankLostError("another rank cannot be reached") from error
+
+    with pytest.raises(ResourceError, match="as a CUDA graph: NCCL Error 3") as caught:
+        recorder.record(step)
+    assert type(caught.value) is ResourceError
     assert caught.value.remedy.startswith("Add --no-recording")
 
 

@@ -3,6 +3,8 @@
 `Tape` does on the CPU what a CUDA graph does on a device.
 """
 
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -69,6 +71,20 @@ def test_a_training_goes_on_by_recordings_as_it_would_have():
     actual = second.train(second.recorded(Tape()), range(3, 5))
     actual["losses"] = torch.cat([begun["losses"], actual["losses"]])
     assert_same_bits(actual, expected)
+
+
+def test_recordings_end_with_the_training():
+    """Without a collector: they hold memory of the device, and communicators that wait for them."""
+    world = World("crossan")
+    steps = world.recorded(Tape())
+    world.train(steps, range(1, 3))
+    ended = weakref.ref(steps)
+    gc.disable()
+    try:
+        del steps
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 def test_the_tape_repeats_operations_and_not_the_function():

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from crossan.common.config import load_settings
+from crossan.train.cli import train
 from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.loop.choosing import is_recorded, recorder_of, way_of_steps
+from crossan.train.loop.choosing import is_recorded, recorder_of, unrecorded, way_of_steps
 from crossan.train.loop.recorder import Repeater
 from crossan.train.runs import training
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
+from support.commands import run
+from support.commands import training as training_words
 from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import signal_at_step
@@ -72,38 +75,46 @@ def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
     assert train_by(Tape(), place, tmp_path / "r", may_resume=True) == whole
 
 
-def test_a_cpu_records_nothing():
+def test_a_cpu_records_nothing(place):
+    """And so ``--no-recording`` changes nothing there, not even the shapes of its steps."""
     assert recorder_of(torch.device("cpu")) is None
+    assert unrecorded(torch.device("cpu")) is None
+    run(train, *training_words(place, SETTINGS, out=place / "plain"))
+    run(train, *training_words(place, SETTINGS, "--no-recording", out=place / "flagged"))
+    assert outcome(place / "flagged") == outcome(place / "plain")
+
+
+def test_a_card_launches_the_steps_that_it_would_record(monkeypatch):
+    monkeypatch.setattr("crossan.train.loop.choosing.recorder_of", lambda device: Tape())
+    assert isinstance(unrecorded(torch.device("cuda", 1)), Repeater)
 
 
 @pytest.mark.parametrize(
-    ("settings", "rank_count", "expected"),
+    ("settings", "expected"),
     [
-        ({"model": {"kind": "crossan"}}, 1, True),
-        ({"model": {"kind": "indsan"}}, 1, True),
-        ({"model": {"kind": "iisan"}}, 1, True),
-        ({"model": {"kind": "frozen", "fusion": "static-gate"}}, 1, True),
-        ({"model": {"kind": "sasrec"}}, 1, True),
-        # Several ranks communicate within the step.
-        ({"model": {"kind": "crossan"}}, 2, False),
-        ({"model": {"kind": "crossan"}, "reference": True}, 1, False),
+        ({"model": {"kind": "crossan"}}, True),
+        ({"model": {"kind": "indsan"}}, True),
+        ({"model": {"kind": "iisan"}}, True),
+        ({"model": {"kind": "frozen", "fusion": "static-gate"}}, True),
+        ({"model": {"kind": "sasrec"}}, True),
+        ({"model": {"kind": "crossan"}, "reference": True}, False),
         # A memory or a table that is refreshed decides on the host.
-        ({"model": {"kind": "crossan"}, "objective": {"kind": "catalogue"}}, 1, False),
-        ({"model": {"kind": "crossan"}, "objective": {"kind": "cross-batch"}}, 1, False),
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "catalogue"}}, False),
+        ({"model": {"kind": "crossan"}, "objective": {"kind": "cross-batch"}}, False),
         # Code of somebody else's may do anything.
-        ({"model": {"kind": "crossan", "fusion": "mine.py:Fusion"}}, 1, False),
-        ({"model": {"kind": "fine-tuned"}}, 1, False),
-        ({"model": {"kind": "vbpr"}, "objective": {"kind": "triples"}}, 1, False),
-        ({"model": {"kind": "popularity"}}, 1, False),
+        ({"model": {"kind": "crossan", "fusion": "mine.py:Fusion"}}, False),
+        ({"model": {"kind": "fine-tuned"}}, False),
+        ({"model": {"kind": "vbpr"}, "objective": {"kind": "triples"}}, False),
+        ({"model": {"kind": "popularity"}}, False),
     ],
 )
-def test_which_runs_are_recorded(settings, rank_count, expected):
+def test_which_runs_are_recorded(settings, expected):
     run = RunSettings.model_validate({"data": {"dataset": "d"}} | settings)
-    assert is_recorded(run, rank_count) is expected
+    assert is_recorded(run) is expected
     takes_steps = run.model.kind != "popularity"
     eager = "eager" if takes_steps else None
-    assert way_of_steps(run, torch.device("cpu"), rank_count) == eager
-    on_cuda = way_of_steps(run, torch.device("cuda", 1), rank_count)
+    assert way_of_steps(run, torch.device("cpu")) == eager
+    on_cuda = way_of_steps(run, torch.device("cuda", 1))
     assert on_cuda == ("recorded" if expected else eager)
 
 

@@ -10,10 +10,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossan.train.features import FeatureTable
-from crossan.train.loop.adamw import AdamW, Group
+from crossan.train.loop.adamw import AdamW
+from crossan.train.loop.adamw import Group as Rated
+from crossan.train.loop.gradient_sum import GradientSum
 from crossan.train.loop.recorded_steps import RecordedSteps
 from crossan.train.loop.recorder import Repeater
 from crossan.train.objectives.buckets import BucketedBatches
+from crossan.train.objectives.shared_buckets import SharedBatches
+from crossan.train.ranks.ranks import ALONE, Ranks
 from support.recorded_world import BATCH, KINDS, World, make_sequences
 from support.tape import CannotRecordError, name_of, require_recordable, tensors_of
 
@@ -71,28 +75,56 @@ class Recorder(Repeater):
         return watched
 
 
-def steps_on_the_device(kind, recorder):
+class Group:
+    """Stands for `torch.distributed`: the other rank of two sends the same as this one."""
+
+    def all_reduce(self, tensor, *, async_op=False):
+        tensor.mul_(2)
+        return self if async_op else None
+
+    def all_gather(self, parts, sent):
+        for part in parts:
+            part.copy_(sent)
+
+    def wait(self):
+        pass
+
+
+def steps_on_the_device(kind, recorder, ranks=ALONE):
     """Return what takes the steps of a world whose tensors are all on the device."""
     world = World(kind)
     model = world.model.to(DEVICE)
     hidden = tuple(states.to(DEVICE) for states in world.features.hidden)
     features = FeatureTable(world.features.modalities, hidden, world.features.presence.to(DEVICE))
-    optimiser = AdamW([Group(params=list(model.parameters()), lr=0.1)], 0.1)
+    optimiser = AdamW([Rated(params=list(model.parameters()), lr=0.1)], 0.1)
     log_popularity = torch.zeros(len(features.presence), device=DEVICE)
-    batches = BucketedBatches(make_sequences(), BATCH, log_popularity)
-    return model, RecordedSteps(model.train(), batches, features, optimiser, recorder)
+    learned = (make_sequences(), BATCH, log_popularity)
+    is_shared = ranks.count > 1
+    batches = SharedBatches(ranks, *learned) if is_shared else BucketedBatches(*learned)
+    early = model.item_parameters()
+    summed = GradientSum(model.parameters(), ranks, early, message_bytes=64) if is_shared else None
+    steps = RecordedSteps(model.train(), batches, features, optimiser, recorder, summed)
+    return model, steps
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_waits_for_the_device(kind):
+@pytest.mark.parametrize(
+    ("kind", "ranks"),
+    [
+        *((kind, ALONE) for kind in KINDS),
+        ("crossan with ids", Ranks(1, 2)),
+        ("sasrec", Ranks(0, 2)),
+    ],
+)
+def test_nothing_waits_for_the_device(kind, ranks, monkeypatch):
+    monkeypatch.setattr("crossan.train.ranks.ranks.dist", Group())
     recorder = Recorder()
-    model, steps = steps_on_the_device(kind, recorder)
+    model, steps = steps_on_the_device(kind, recorder, ranks)
     batch = torch.arange(BATCH)
     for _ in range(3):
         loss = steps.take(steps.prepare(batch))
     assert loss.device == DEVICE
     assert recorder.recorded == 2
-    # One piece a step. All parameters are moved in each.
+    # One piece a step, whatever ranks send each other. All parameters are moved in each.
     assert recorder.device.from_host == ["aten.copy_.default"] * 3
     assert recorder.device.moved == 3 * len(list(model.parameters()))
 

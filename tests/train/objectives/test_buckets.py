@@ -1,6 +1,6 @@
 """Batches filled up to buckets: the loss and every gradient of the batch itself."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -59,6 +59,7 @@ def test_an_eighth_of_the_columns_and_a_fourth_of_the_predictions_is_filled_in(
 def test_every_tensor_of_a_batch_is_filled_up():
     """One that `filled` does not know of would be None, or as long as before."""
     columns = batch_columns(torch.tensor([[PADDING, 0, 1], [2, 3, 4]]))
+    columns = replace(columns, share=torch.tensor([0.5], dtype=torch.float64))
     larger = filled(columns, Bucket(5, 16, 24)).columns
     lengths = {
         field.name: len(getattr(larger, field.name))
@@ -67,12 +68,13 @@ def test_every_tensor_of_a_batch_is_filled_up():
     }
     assert lengths == {
         "items": 16, "log_multiplicity": 16,
-        "inputs": 24, "positive": 24, "user_items": 24, "counts": 24,
+        "inputs": 24, "positive": 24, "user_items": 24, "counts": 24, "share": 1,
     }  # fmt: skip
     assert {field.name: len(getattr(larger.packing, field.name)) for field in fields(Packing)[:3]} == {
         "is_real": 5, "places": 24, "rows": 5 * 2,
     }  # fmt: skip
     assert larger.counts.sum() == len(columns.positive) == 3
+    assert larger.share.tolist() == [0.5]
 
 
 def test_a_batch_that_is_too_large_is_refused():
@@ -169,9 +171,10 @@ def test_a_batch_in_one_piece_comes_out_as_it_was(sequences, more):
 
 
 def named(columns):
-    """The tensors of a batch by their names, those of its packing among them."""
-    parts = {field.name: getattr(columns, field.name) for field in fields(BatchColumns)}
-    packing = parts.pop("packing")
+    """The tensors of a batch by their names, those of its packing among them, but for its share."""
+    names = {field.name for field in fields(BatchColumns)} - {"packing", "share"}
+    parts = {name: getattr(columns, name) for name in names}
+    packing = columns.packing
     return parts | {field.name: getattr(packing, field.name) for field in fields(Packing)[:3]}
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from crossan.train.objectives.loss import batch_columns
-from crossan.train.objectives.shared_step import _of_users
+from crossan.train.objectives.shared_step import of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
@@ -163,7 +163,7 @@ def test_the_predictions_of_some_users_are_theirs(sequences, data):
     in_columns[sequences == PADDING] = PADDING
     start = data.draw(st.integers(0, len(sequences)))
     stop = data.draw(st.integers(start, len(sequences)))
-    found = _of_users(columns, slice(start, stop))
+    found = of_users(columns, slice(start, stop))
     expected = [
         (user - start, place, *in_columns[user, place : place + 2].tolist())
         for user in range(start, stop)

@@ -9,17 +9,18 @@ import torch
 from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.gradient_sum import GradientSum
 from crossan.train.loop.recorded_steps import RecordedSteps
-from crossan.train.loop.recorder import Recorder
+from crossan.train.loop.recorder import Recorder, Repeater
 from crossan.train.loop.step_runner import EagerSteps, StepRunner
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import Objective, ObjectiveContext
 from crossan.train.objectives.buckets import BucketedBatches
+from crossan.train.objectives.shared_buckets import SharedBatches
 from crossan.train.settings import ContentSettings, RunSettings, SequenceSettings
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.kinds import is_built_in
 
-__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "steps_of", "way_of_steps"]
+__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "steps_of", "unrecorded", "way_of_steps"]
 
 WayOfSteps = Literal["recorded", "eager"]
 """Whether steps are recorded in a few shapes, or computed in the shapes of their batches."""
@@ -34,14 +35,22 @@ def recorder_of(device: torch.device) -> Recorder | None:
     return CudaRecorder(device)
 
 
-def is_recorded(settings: RunSettings, rank_count: int) -> bool:
+def unrecorded(device: torch.device) -> Recorder | None:
+    """Return what launches every step that a device would record, None where it records none.
+
+    The steps are filled up to the same shapes, so no number depends on which of the two takes them.
+    """
+    return None if recorder_of(device) is None else Repeater()
+
+
+def is_recorded(settings: RunSettings) -> bool:
     """Return whether the steps of a run can be recorded, where the device records.
 
     They need a few shapes, and must never ask the device for a number. That is known of our own
-    sequence models over hidden states or ids, with the in-batch objective, in one process.
+    sequence models over hidden states or ids, with the in-batch objective.
     """
     model = settings.model
-    if settings.reference or rank_count > 1 or settings.objective.kind != "in-batch":
+    if settings.reference or settings.objective.kind != "in-batch":
         return False
     # Another package's model or fusion may do anything, and a trained backbone reads media.
     if not isinstance(model, SequenceSettings) or not is_built_in(model) or model.reads_media:
@@ -49,14 +58,14 @@ def is_recorded(settings: RunSettings, rank_count: int) -> bool:
     return not isinstance(model, ContentSettings) or model.fusion in FUSIONS
 
 
-def way_of_steps(settings: RunSettings, device: torch.device, rank_count: int) -> WayOfSteps | None:
+def way_of_steps(settings: RunSettings, device: torch.device) -> WayOfSteps | None:
     """Return which way a run takes its steps on a device, None where it takes none.
 
     The numbers of the two agree to rounding, so one run on one device takes one way.
     """
     if not settings.model.is_trained_by_steps:
         return None
-    return "recorded" if device.type == "cuda" and is_recorded(settings, rank_count) else "eager"
+    return "recorded" if device.type == "cuda" and is_recorded(settings) else "eager"
 
 
 def steps_of(
@@ -82,10 +91,10 @@ def steps_of(
     recorder
         What records the steps, None for steps in the shapes that batches happen to have.
     """
-    if recorder is None or not is_recorded(run.settings, context.ranks.count):
+    if recorder is None or not is_recorded(run.settings):
         return EagerSteps(run.model, objective, run.features, optimiser, sum_gradients)
     assert isinstance(run.model, SequenceModel)  # by its settings
-    batches = BucketedBatches(
-        context.train.sequences, run.settings.batch_size, context.log_popularity
-    )
-    return RecordedSteps(run.model, batches, run.features, optimiser, recorder)
+    learned = (context.train.sequences, run.settings.batch_size, context.log_popularity)
+    is_shared = context.ranks.count > 1
+    batches = SharedBatches(context.ranks, *learned) if is_shared else BucketedBatches(*learned)
+    return RecordedSteps(run.model, batches, run.features, optimiser, recorder, sum_gradients)

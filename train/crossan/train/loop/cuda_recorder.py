@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import ResourceError
+from crossan.common.memory import first_line
 from crossan.train.features.interface import GatheredInputs
+from crossan.train.ranks.ranks import RankLostError
 
 __all__ = ["CudaRecorder"]
 
@@ -38,6 +40,8 @@ class CudaRecorder:
         # accumulated on it.
         self._steps = torch.cuda.Stream(device)
         self._copies = torch.cuda.Stream(device)
+        # What uploads read on the device was put there before, on another stream.
+        self._copies.wait_stream(torch.cuda.current_stream(device))
         self._pool = torch.cuda.graph_pool_handle()
         self._uploads_allowed: deque[torch.cuda.Event] = deque()
 
@@ -88,12 +92,13 @@ class CudaRecorder:
                 step()
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:
+        except (RuntimeError, RankLostError) as error:
             # Nothing can go on in this process: the generator of random numbers is left as if the
-            # capture were under way.
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            # capture were under way. No rank is asked for anything in a capture, so none was lost.
+            cause = error.__cause__ if isinstance(error, RankLostError) else error
+            reason = first_line(cause or error)
             raise ResourceError(
-                f"a training step cannot be recorded as a CUDA graph: {first_line}",
+                f"a training step cannot be recorded as a CUDA graph: {reason}",
                 remedy="Add --no-recording, and --resume where a checkpoint was written",
             ) from error
         return graph.replay

@@ -21,7 +21,7 @@ from crossan.train.features.raw_inputs import RawInputs
 from crossan.train.features.rechecking import Rechecking
 from crossan.train.loop.choosing import recorder_of, steps_of
 from crossan.train.loop.divergence import are_finite, record_divergence
-from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
+from crossan.train.loop.gradient_sum import gradient_sum_of, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.preparing import prepared_batches
@@ -89,16 +89,12 @@ class Training:
         self._saver = Saver(
             self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
         )
-        sum_gradients = None
-        if ranks.count > 1:
-            trained = (each for each in self._model.parameters() if each.requires_grad)
-            sum_gradients = GradientSum(trained, ranks)
         self._steps = steps_of(
             run,
             context,
             self._objective,
             self._optimiser,
-            sum_gradients,
+            gradient_sum_of(self._model, ranks),
             recorder or recorder_of(run.device),
         )
         self._window = LossWindow(run.device)

@@ -21,10 +21,12 @@ from crossan.train.features import Fetched, ItemInputs
 from crossan.train.features.interface import GatheredInputs
 from crossan.train.features.table import FeatureTable
 from crossan.train.loop.adamw import AdamW
+from crossan.train.loop.gradient_sum import GradientSum
 from crossan.train.loop.recorder import Recorder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.buckets import Bucket, BucketedBatches, FilledBatch
 from crossan.train.objectives.loss import BatchColumns
+from crossan.train.objectives.shared_buckets import SharedBatches
 
 __all__ = ["RecordedSteps"]
 
@@ -39,6 +41,10 @@ class _Ready:
     """The features of its items on their way; None where the device holds all of them."""
 
 
+_Compute = Callable[[BatchColumns, GatheredInputs | None], None]
+"""Computes the step of a batch, given its features where they were gathered."""
+
+
 class _Program:
     """The step of one bucket, with the tensors that it reads.
 
@@ -46,16 +52,16 @@ class _Program:
     ----------
     piece
         Every number of a batch, on the device.
+    columns
+        The same as views into the piece.
     gathered
         Features of its items on the device; None where the step gathers them itself.
-    compute
-        Computes the step.
     """
 
     def __init__(
-        self, piece: Tensor, gathered: GatheredInputs | None, compute: Callable[[], None]
+        self, piece: Tensor, columns: BatchColumns, gathered: GatheredInputs | None
     ) -> None:
-        self._piece, self._gathered, self._compute = piece, gathered, compute
+        self._piece, self._columns, self._gathered = piece, columns, gathered
         self._is_warm = False
         self._repeat: Callable[[], None] | None = None
 
@@ -68,15 +74,24 @@ class _Program:
             kept.copy_(states, non_blocking=True)
         self._gathered[1].copy_(gathered[1], non_blocking=True)
 
-    def run(self, recorder: Recorder) -> None:
-        """Take the step of the batch that was put."""
+    def run(self, recorder: Recorder, compute: _Compute) -> None:
+        """Take the step of the batch that was put.
+
+        Parameters
+        ----------
+        recorder
+            What the device records by.
+        compute
+            Computes a step. It is not kept: whoever has it has this program, and recordings must
+            end with the training, not when a circle is collected. NCCL waits for that.
+        """
         if not self._is_warm:
             # By this everything that is made only once is made: moments, rates, workspaces.
             self._is_warm = True
-            self._compute()
+            compute(self._columns, self._gathered)
             return
         if self._repeat is None:
-            self._repeat = recorder.record(self._compute)
+            self._repeat = recorder.record(partial(compute, self._columns, self._gathered))
         self._repeat()
 
 
@@ -89,18 +104,22 @@ class RecordedSteps:
         What is trained, on which batches, on what, and by which rule.
     recorder
         What the device records by.
+    sum_gradients
+        What adds up the gradients of several ranks, None for one.
     """
 
     def __init__(
         self,
         model: SequenceModel,
-        batches: BucketedBatches,
+        batches: BucketedBatches | SharedBatches,
         features: ItemInputs,
         optimiser: AdamW,
         recorder: Recorder,
+        sum_gradients: GradientSum | None = None,
     ) -> None:
         self._model, self._batches, self._features = model, batches, features
         self._optimiser, self._recorder = optimiser, recorder
+        self._sum_gradients = sum_gradients
         self._device = features.presence.device
         self._programs: dict[Bucket, _Program] = {}
         self._loss = torch.zeros((), device=self._device)
@@ -108,21 +127,22 @@ class RecordedSteps:
     def prepare(self, batch: Tensor) -> _Ready:
         """Fill a batch up to its bucket, and begin to gather features that the device lacks."""
         ready = self._batches.filled(batch, self._recorder.host_memory)
-        fetched = None if self._is_resident else self._features.fetch(ready.columns.items)
+        rows = self._batches.items_of(ready.columns)
+        fetched = None if self._is_resident else self._features.fetch(rows)
         return _Ready(ready, fetched)
 
     def take(self, prepared: _Ready) -> Tensor:
         """Take the step by the recording of its bucket."""
         batch, gathered = prepared.batch, None
         if prepared.fetched is not None:
-            upload = partial(prepared.fetched.gather, batch.columns.items)
+            upload = partial(prepared.fetched.gather, self._batches.items_of(batch.columns))
             gathered = self._recorder.ahead(upload)
         with self._recorder.in_order():
             if batch.bucket not in self._programs:
                 self._programs[batch.bucket] = self._program_like(batch, gathered)
             program = self._programs[batch.bucket]
             program.put(batch.piece, gathered)
-            program.run(self._recorder)
+            program.run(self._recorder, self._compute)
         return self._loss
 
     @property
@@ -137,14 +157,17 @@ class RecordedSteps:
         if gathered is not None:
             inputs, presence = gathered
             kept = [torch.empty_like(of_one) for of_one in inputs], torch.empty_like(presence)
-        return _Program(piece, kept, partial(self._compute, columns, kept))
+        return _Program(piece, columns, kept)
 
     def _compute(self, columns: BatchColumns, kept: GatheredInputs | None) -> None:
         """Compute a step, from tensors that are kept to tensors that are kept."""
-        inputs = self._features if kept is None else Fetched(columns.items, lambda: kept)
+        rows = self._batches.items_of(columns)
+        inputs = self._features if kept is None else Fetched(rows, lambda: kept)
         # Before the forward pass: its gradients are made anew in the memory of this recording.
         self._optimiser.zero_grad()
         loss = self._batches.loss_of(self._model, inputs, columns)
         loss.backward()
+        if self._sum_gradients is not None:
+            loss = self._sum_gradients(loss)
         self._optimiser.step()
         self._loss.copy_(loss.detach())

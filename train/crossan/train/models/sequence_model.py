@@ -87,6 +87,12 @@ class SequenceModel(nn.Module):
         rest = [parameter for parameter in trained if id(parameter) not in grouped]
         return ParameterGroups(rest, adapters, ids, text)
 
+    def item_parameters(self) -> list[nn.Parameter]:
+        """Return the trained parameters that make item vectors, and nothing else."""
+        makers = (self.item_encoder, self.id_embedding)
+        of_each = (maker.parameters() for maker in makers if maker is not None)
+        return [each for of_one in of_each for each in of_one if each.requires_grad]
+
     def item_rows(self) -> tuple[str, ...]:
         """Return the names of the weights that have a row for every catalogue item."""
         return () if self.id_embedding is None else (ID_ROWS,)

@@ -55,8 +55,8 @@ class Bucket:
 class _Filling:
     """How one tensor of `BatchColumns` is filled up."""
 
-    axis: Axis
-    """What its first dimension counts."""
+    axis: Axis | None
+    """What its first dimension counts; None where every bucket has the same number of it."""
     value: float | None
     """What stands in the added rows; None repeats the first row."""
 
@@ -71,11 +71,14 @@ _FILLINGS = {
     "positive": _Filling("predictions", None),
     "user_items": _Filling("predictions", PADDING),
     "counts": _Filling("predictions", 0.0),
+    "share": _Filling(None, None),
 }
 """By the names of `BatchColumns` and its `Packing`; another index of a batch needs a line here."""
 
 
-def bucket_of(columns: BatchColumns, user_count: int) -> Bucket:
+def bucket_of(
+    columns: BatchColumns, user_count: int, prediction_count: int | None = None
+) -> Bucket:
     """Return the smallest bucket that holds a batch.
 
     Parameters
@@ -84,11 +87,14 @@ def bucket_of(columns: BatchColumns, user_count: int) -> Bucket:
         The batch.
     user_count
         Users of every bucket, at least those of the batch.
+    prediction_count
+        Predictions that it holds, where that is more than the batch has.
     """
+    predictions = len(columns.positive) if prediction_count is None else prediction_count
     return Bucket(
         user_count,
         _rung(len(columns.items), _COLUMN_RUNGS),
-        _rung(len(columns.positive), _PREDICTION_RUNGS),
+        _rung(predictions, _PREDICTION_RUNGS),
     )
 
 
@@ -142,7 +148,7 @@ def filled(
     counts = columns.log_multiplicity.new_ones(len(columns.positive))
     parts = _parts(replace(columns, counts=counts))
     layout = {
-        name: ((getattr(bucket, _FILLINGS[name].axis), *part.shape[1:]), part.dtype)
+        name: ((_length(name, part, bucket), *part.shape[1:]), part.dtype)
         for name, part in parts.items()
     }
     piece = room(sum(_room_of(*shape_and_dtype) for shape_and_dtype in layout.values()))
@@ -150,6 +156,12 @@ def filled(
     for name, part in parts.items():
         _fill(name, part.numpy(), views[name].numpy())
     return FilledBatch(bucket, piece, _columns_of(views))
+
+
+def _length(name: str, part: Tensor, bucket: Bucket) -> int:
+    """Return how many rows a tensor of a batch has in a bucket."""
+    axis = _FILLINGS[name].axis
+    return len(part) if axis is None else int(getattr(bucket, axis))
 
 
 def _fill(name: str, rows: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
@@ -192,10 +204,11 @@ def _parts(columns: BatchColumns) -> dict[str, Tensor]:
         "places": packing.places,
         "rows": packing.rows.view(packing.is_real.shape),
     }
-    return {
+    parts = {
         name: of_packing[name] if name in of_packing else getattr(columns, name)
         for name in _FILLINGS
     }
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def _columns_of(parts: Mapping[str, Tensor]) -> BatchColumns:
@@ -227,6 +240,10 @@ class BucketedBatches:
         """Return what the step of some users, ``(n,)``, reads; ``room`` is as for `filled`."""
         columns = batch_columns(self._sequences[batch])
         return filled(columns, bucket_of(columns, self._user_count), room)
+
+    def items_of(self, columns: BatchColumns) -> Tensor:
+        """Return the catalogue rows whose vectors the step makes, ``(columns,)``."""
+        return columns.items
 
     def loss_of(
         self, model: SequenceModel, inputs: ItemInputs | Fetched, columns: BatchColumns

@@ -66,6 +66,11 @@ class BatchColumns:
 
     None where nothing was filled up, see `crossan.train.objectives.buckets`.
     """
+    share: Tensor | None = None
+    """This rank's share of the predictions of all ranks, ``(1,)`` float64.
+
+    None where one rank has all, and where no bucket hides how many there are.
+    """
 
     def to(self, device: torch.device) -> BatchColumns:
         """Return the columns on a device."""
@@ -77,6 +82,7 @@ class BatchColumns:
             self.positive.to(device),
             self.user_items.to(device),
             None if self.counts is None else self.counts.to(device),
+            None if self.share is None else self.share.to(device),
         )
 
 

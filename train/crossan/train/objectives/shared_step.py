@@ -25,7 +25,7 @@ from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import Ranks
 
-__all__ = ["gather_vectors", "prepare_share"]
+__all__ = ["gather_vectors", "of_users", "prepare_share"]
 
 
 def prepare_share(
@@ -50,7 +50,7 @@ def prepare_share(
     """
     columns = batch_columns(sequences)
     items = columns.items[ranks.part(len(columns.items))]
-    share = _of_users(columns, ranks.part(len(sequences)))
+    share = of_users(columns, ranks.part(len(sequences)))
     # The loss below is a mean over the predictions of this rank. Weighed by their share of all
     # predictions, the sum over the ranks is the mean over all.
     weight = len(share.positive) / max(len(columns.positive), 1)
@@ -72,7 +72,7 @@ def prepare_share(
     return loss_of_share
 
 
-def _of_users(columns: BatchColumns, users: slice) -> BatchColumns:
+def of_users(columns: BatchColumns, users: slice) -> BatchColumns:
     """Return the columns with the predictions of some users only."""
     packing = Packing.of(columns.packing.is_real[users])
     # Predictions are in the order of the users, so those of a range of users are a range too.

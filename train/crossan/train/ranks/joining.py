@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import sys
@@ -125,6 +126,8 @@ def process_group(
         backend, store=store, rank=number, world_size=count, timeout=MOST_WAITING
     )
     yield Ranks(number, count)
+    # Recorded steps hold NCCL's communicators, whose end waits until no recording is left.
+    gc.collect()
     # Not in a `finally`: after an error, taking the group down would wait for the others, and the
     # process ends anyway.
     dist.destroy_process_group()

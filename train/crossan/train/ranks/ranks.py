@@ -71,6 +71,22 @@ class Ranks:
             with _another_may_be_lost():
                 dist.all_reduce(tensor)
 
+    def begin_to_add_up(self, tensor: Tensor) -> Callable[[], None]:
+        """Begin what `add_up` does, and return what waits for it.
+
+        Meanwhile this process computes on. On an accelerator it is the device that waits.
+        """
+        if self.count == 1:
+            return lambda: None
+        with _another_may_be_lost():
+            work = dist.all_reduce(tensor, async_op=True)
+
+        def wait() -> None:
+            with _another_may_be_lost():
+                work.wait()
+
+        return wait
+
     def highest(self, *claims: int) -> tuple[int, ...]:
         """Return the highest claim of all ranks, for each claim."""
         if self.count == 1:

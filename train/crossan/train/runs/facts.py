@@ -45,7 +45,6 @@ def earlier_facts(folder: RunFolder) -> Mapping[str, Any]:
 
 def training_facts(
     run: OpenedRun | TrainableRun | RefitRun,
-    rank_count: int,
     reached: TrainingProgress,
     earlier: Mapping[str, Any],
     predicted: PeakMemory | None = None,
@@ -56,8 +55,6 @@ def training_facts(
     ----------
     run
         What was trained.
-    rank_count
-        Processes that trained it together.
     reached
         How far it got.
     earlier
@@ -73,7 +70,7 @@ def training_facts(
     return {
         "trainable_parameters": trainable_parameter_count(run.model),
         "init": run.folder.initial(),
-        "steps": way_of_steps(run.settings, device, rank_count),
+        "steps": way_of_steps(run.settings, device),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         "seconds_per_epoch": reached.seconds / reached.epoch,

@@ -25,7 +25,7 @@ from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
 from crossan.train.features.on_paper import bytes_on, on_paper
-from crossan.train.loop.gradient_sum import GradientSum
+from crossan.train.loop.gradient_sum import gradient_sum_of
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.recommender import TableModel
@@ -148,8 +148,7 @@ def _epoch(
     batch = _largest_batch(objective)
     model.train()
     with allocations:
-        trained = [each for each in model.parameters() if each.requires_grad]
-        summed = GradientSum(trained, ranks) if ranks.count > 1 else None
+        summed = gradient_sum_of(model, ranks)
 
         def step_down() -> None:
             optimiser.zero_grad()
@@ -277,6 +276,11 @@ class _RanksOnPaper(Ranks):
 
     def add_up(self, tensor: Tensor) -> None:
         """Leave a tensor as it is."""
+
+    def begin_to_add_up(self, tensor: Tensor) -> Callable[[], None]:
+        """Leave a tensor as it is, for which nobody has to wait."""
+        del tensor
+        return lambda: None
 
     def gather(self, rows: Tensor, total: int) -> Tensor:
         """Return room for the rows of all ranks."""

@@ -148,7 +148,7 @@ def refit_run(
                 return {}
             best_weights(run.folder, reached.best_epoch)
             result = _facts(plan, planned, request, reached)
-            result |= training_facts(run, ranks.count, reached, earlier, peak)
+            result |= training_facts(run, reached, earlier, peak)
             run.folder.write_result(result)
             curves.finish(result)
     return result

@@ -67,7 +67,7 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
         result = evaluate_run(run, run.settings.mask_history, run.folder.path / RANKS_FILE)
-        result |= training_facts(run, ranks.count, reached, earlier, peak)
+        result |= training_facts(run, reached, earlier, peak)
         run.folder.write_result(result)
         curves.finish(result)
     return result
@@ -112,7 +112,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
                 len(run.seen.item_ids),
                 run.settings.mask_history,
             ),
-            **training_facts(run, ranks.count, reached, earlier, peak),
+            **training_facts(run, reached, earlier, peak),
         }
         run.folder.write_validation(figures)
         curves.finish(figures)
