@@ -20,7 +20,7 @@ from PIL import Image
 
 from crossan.cache_schema.modality import Modality
 from crossan.common.datasets import write_dataset
-from crossan.common.stores import create_store, fsck, logical_digest, open_store
+from crossan.common.stores import create_store, fsck, logical_digest, open_store, store_folder
 from crossan.extract.backbones import load_backbone
 from crossan.extract.job.canary import canary_features
 from support.extraction import places
@@ -185,7 +185,7 @@ def test_an_error_in_a_worker_is_the_same_error_here(
 ):
     encoder = load_backbone(Modality.IMAGE, str(tiny_backbones / "image"))
     identity = encoder.identity("float16", "raw")
-    folder = tmp_path / "c" / "many" / "image" / f"local-vit-{identity.fingerprint[:12]}"
+    folder = store_folder(tmp_path / "c", "many", identity)
     create_store(folder, identity, canary_features(encoder) * 2)
     _, said = _finish(command(tmp_path / "c", *idle_ray_cluster[0]), 5)
     assert "IncompatibleError: store " in said

@@ -207,6 +207,33 @@ def test_store_folder_names_dataset_modality_and_backbone(make_identity, tmp_pat
     assert found == tmp_path / "microlens-50k" / "image" / f"vit-base-{identity.fingerprint[:12]}"
 
 
+def test_the_names_of_local_checkpoints_tell_them_apart(make_identity, tmp_path):
+    def of_weights(digest, **more):
+        backbone = {"id": "local/local-bert", "weights_sha256": {"model.safetensors": digest}}
+        return make_identity(backbone=backbone, **more)
+
+    def checkpoint(identity):
+        name = store_folder(tmp_path, "d", identity).name
+        assert name.endswith(f"-{identity.fingerprint[:12]}")
+        return name.removesuffix(f"-{identity.fingerprint[:12]}")
+
+    one, other = of_weights("a" * 64), of_weights("b" * 64)
+    assert checkpoint(one).startswith(f"local-bert-{one.dim}-")
+    assert checkpoint(one) != checkpoint(other)
+    # Another store of the same checkpoint shares its name.
+    assert checkpoint(of_weights("a" * 64, stored_dtype="float32")) == checkpoint(one)
+
+
+def test_a_store_of_a_local_checkpoint_that_has_an_earlier_name_keeps_it(make_identity, tmp_path):
+    backbone = {"id": "local/local-bert", "weights_sha256": {"model.safetensors": "a" * 64}}
+    identity = make_identity(backbone=backbone)
+    named_now = store_folder(tmp_path, "d", identity)
+    earlier = named_now.with_name(f"local-bert-{identity.fingerprint[:12]}")
+    assert earlier != named_now
+    create_store(earlier, identity, np.zeros((4, 3, 8), np.float32))
+    assert store_folder(tmp_path, "d", identity) == earlier
+
+
 @pytest.mark.parametrize("name", ["../../etc", "a/b", "..", ".", "", "ü", "x" * 300])
 def test_names_never_leave_the_cache(make_identity, tmp_path, name):
     found = store_folder(tmp_path, name, make_identity(backbone={"id": name}))

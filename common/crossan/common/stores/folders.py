@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from crossan.cache_schema.canonical import canonical_bytes, parse_object, pretty_bytes
+from crossan.cache_schema.canonical import canonical_bytes, digest_of, parse_object, pretty_bytes
 from crossan.cache_schema.errors import (
     IncompatibleError,
     StoreIntegrityError,
@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 CANARY = "canary/features.npy"
+_LOCAL = "local/"
+"""What the id of a backbone begins with that came from a folder, and not from a hub."""
 
 
 def require_cache(
@@ -95,11 +97,32 @@ def store_folder(cache: Path | str, dataset: str, identity: StoreIdentity) -> Pa
     """Return ``cache/<dataset>/<modality>/<backbone name>-<first 12 of the fingerprint>``.
 
     Names are cut to letters, digits, dot, hyphen and underscore. A name that had to be
-    changed ends in the start of its own digest, so two names never meet.
+    changed ends in the start of its own digest, so two names never meet. The name of a local
+    checkpoint tells it from others, see `_backbone_name`; a store that an earlier version began
+    without that keeps its folder.
     """
-    backbone = str(identity.backbone.get("id", "backbone")).rstrip("/").rsplit("/", 1)[-1]
-    name = f"{folder_name(backbone)}-{identity.fingerprint[:12]}"
-    return Path(cache) / folder_name(dataset) / identity.modality.value / name
+    folder = Path(cache) / folder_name(dataset) / identity.modality.value
+    earlier = folder / f"{folder_name(_last_name(identity))}-{identity.fingerprint[:12]}"
+    if is_begun(earlier):
+        return earlier
+    return folder / f"{folder_name(_backbone_name(identity))}-{identity.fingerprint[:12]}"
+
+
+def _last_name(identity: StoreIdentity) -> str:
+    return str(identity.backbone.get("id", "backbone")).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _backbone_name(identity: StoreIdentity) -> str:
+    """Return the name of the backbone, for a local checkpoint with width and digest of its weights.
+
+    It has no name of its own but its family, which others have too. The name of its folder would
+    be another on the next machine, where the store has to be found by shards and by those who
+    pull it.
+    """
+    weights = identity.backbone.get("weights_sha256")
+    if not str(identity.backbone.get("id", "")).startswith(_LOCAL) or not weights:
+        return _last_name(identity)
+    return f"{_last_name(identity)}-{identity.dim}-{digest_of(weights)[:6]}"
 
 
 def create_store(
