@@ -160,6 +160,7 @@ def test_all_modalities_are_extracted_and_reported(extract, media):
         "replaced",
         "seconds",
         "report",
+        "spread",
     ]
     assert [list(store) for store in result["stores"]] == [keys] * 4
     counts = {

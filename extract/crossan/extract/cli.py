@@ -139,6 +139,8 @@ def extract(
             note(result.to_text())
         else:
             print_text(result.to_text())
+        for warning in result.warnings():
+            note(warning)
     if as_json:
         print_json({"stores": [result.to_dict() for result in results]})
     if not dry_run:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.job.result import JobResult, Outlook, check_bad_share, count_statuses
+from crossan.extract.job.spread import Spread
 
 
 def _result(ok, missing, quarantined, **changes):
@@ -82,3 +84,18 @@ def test_items_of_other_datasets_do_not_count():
     by_status, by_reason = count_statuses(["a", "b", "old"], statuses, reasons, {"a", "b"})
     assert by_status == {"ok": 1, "quarantined": 1}
     assert by_reason == {"truncated": 1}
+
+
+def test_a_result_says_how_layers_differ_and_warns_of_flat_ones():
+    spread = Spread((0, 6), 1, 2)
+    spread.add(np.array([[[1.0], [1.0]], [[1.0], [0.0]]], dtype=np.float32))
+    result = _result(190, 3, 7, spread=spread)
+    assert result.to_dict()["spread"] == {
+        "items": 2,
+        "deviation": {"0": 0.0, "6": pytest.approx(0.5**0.5)},
+    }
+    assert "differences between 2 items: layer 0 0.0%, layer 6 70.7%" in result.to_text()
+    (warning,) = result.warnings()
+    assert warning.startswith("warning: image, layer 0: nearly the same for every item")
+    assert "--pooling mean" in warning
+    assert _result(190, 3, 7).warnings() == []

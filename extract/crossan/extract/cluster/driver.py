@@ -29,6 +29,7 @@ from crossan.extract.job.quarantine import write_quarantine
 from crossan.extract.job.report import gather_reports
 from crossan.extract.job.request import JobRequest
 from crossan.extract.job.result import JobResult, count_statuses
+from crossan.extract.job.spread import Spread
 
 __all__ = ["extract_on_cluster"]
 
@@ -170,4 +171,5 @@ def _whole(results: Sequence[JobResult], media: Sequence[Medium], seconds: float
         replaced=sum(result.replaced for result in results),
         seconds=seconds,
         report=gather_reports(reports, seconds),
+        spread=Spread.joined(result.spread for result in results),
     )

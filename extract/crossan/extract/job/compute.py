@@ -19,6 +19,7 @@ from crossan.extract.job.forward import Forward, Forwarded
 from crossan.extract.job.lanes import Lane, prepared_batches
 from crossan.extract.job.prepare import Prepared
 from crossan.extract.job.report import Tally
+from crossan.extract.job.spread import Spread
 from crossan.extract.job.stages import StageClock
 from crossan.extract.job.writer import Writer
 from crossan.extract.workers import Stopped, WorkerPool
@@ -44,14 +45,16 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Begin with a backbone that has forwarded nothing."""
-        self.forward = Forward(self.lane.encoder)
+        encoder = self.lane.encoder
+        self.forward = Forward(encoder)
+        self.spread = Spread(encoder.layers, encoder.dim, self.lane.item_count)
 
     def write(self, forwarded: Forwarded) -> list[ItemRow]:
         """Wait for a batch's hidden states and journal them.
 
         A segment that is full or old is published.
         """
-        rows = forwarded.rows(self.stored_dtype)
+        rows = forwarded.rows(self.stored_dtype, self.spread)
         self.journal.append(rows)
         # Counted after the append: the report tells of rows that an interruption cannot lose.
         self.tally.add(rows, forwarded.forwarded_count)

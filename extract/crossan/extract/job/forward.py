@@ -16,6 +16,7 @@ from crossan.common.stores import ItemRow, encode_rows
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.prepare import Encoder, Prepared
 from crossan.extract.job.quarantine import with_reader
+from crossan.extract.job.spread import Spread
 
 __all__ = ["Forward", "Forwarded"]
 
@@ -36,17 +37,18 @@ class Forwarded:
         """Items that went through the backbone."""
         return sum(prepared.outcome.inputs is not None for prepared in self.batch)
 
-    def rows(self, stored_dtype: str) -> list[ItemRow]:
+    def rows(self, stored_dtype: str, spread: Spread) -> list[ItemRow]:
         """Wait for the hidden states and return one `ItemRow` per prepared item, in order.
 
         An item whose states are NaN or do not fit the stored type is quarantined
-        with the reason ``bad-value``. The rest of its batch is kept.
+        with the reason ``bad-value``. The rest of its batch is kept, and ``spread`` sees it.
         """
         if not self.parts:
             return [_row(prepared) for prepared in self.batch]
         states = [part() for part in self.parts]
         whole = np.concatenate(states) if len(states) > 1 else states[0]  # (items, layer, dim)
         stored, problems = encode_rows(whole, stored_dtype, self.layers)
+        spread.add(whole[[problem is None for problem in problems]])
         # The batch also holds items that were not forwarded, so the states are dealt out in order.
         values = iter(zip(stored, problems, strict=True))
         rows = []

@@ -11,6 +11,7 @@ from typing import Any
 from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.extract.job.quarantine import QUARANTINE_FILE, split_reason
+from crossan.extract.job.spread import Spread
 
 __all__ = ["JobResult", "Outlook", "check_bad_share", "count_statuses"]
 
@@ -51,6 +52,8 @@ class JobResult:
     """Where the job's report lies; None for a dry run."""
     outlook: Outlook | None = None
     """Of a dry run; None for a job."""
+    spread: Spread | None = None
+    """How much the layers differ between the items that this job forwarded; None for none."""
 
     @property
     def bad_count(self) -> int:
@@ -74,10 +77,13 @@ class JobResult:
             report["dry_run"] = True
             report["to_forward"] = self.outlook.to_forward
             report["estimated_bytes"] = self.outlook.estimated_bytes
+        if self.spread is not None:
+            deviation = {str(layer): value for layer, value in self.spread.deviation.items()}
+            report["spread"] = {"items": self.spread.items, "deviation": deviation}
         return report
 
     def to_text(self) -> str:
-        """Return the same for people, one or two lines."""
+        """Return the same for people, one to three lines."""
         counts = ", ".join(
             f"{self.statuses[status]:,} {status.value}" for status in _SHOWN_STATUSES
         )
@@ -94,7 +100,21 @@ class JobResult:
             f"{self.modality.value}: {counts}{rest}; "
             f"forwarded {self.forwarded:,}{replaced} in {self.seconds:.1f} s\n"
             f"  {self.store} version {self.version}"
+            + (f"\n  {self.spread.to_text()}" if self.spread is not None else "")
         )
+
+    def warnings(self) -> list[str]:
+        """Return what people should know before they train on the store."""
+        flat = () if self.spread is None else self.spread.nearly_flat_layers
+        if not flat:
+            return []
+        named = f"layer{'s' if len(flat) > 1 else ''} {', '.join(map(str, flat))}"
+        warning = (
+            f"warning: {self.modality.value}, {named}: nearly the same for every item, so that there"
+            " is little to learn from. At the CLS position that is usual below the top;"
+            " --pooling mean gives states that differ"
+        )
+        return [warning]
 
 
 def count_statuses(

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from threading import Event
@@ -87,6 +88,7 @@ def extract_together(request: JobRequest, encoders: Sequence[Encoder]) -> list[J
         if store is not None:
             write_quarantine(store, task.encoder.modality, task.media)
         result = _result(task, store, stream.tally.forwarded, replaced, None)
+        result = replace(result, spread=stream.spread if stream.spread.items else None)
         report = _report(task, batch_size, stream, lost_count, clock, result)
         write_report(report_file(task.folder, request.shard), report)
         results.append(result)
