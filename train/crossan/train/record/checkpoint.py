@@ -1,7 +1,7 @@
 """Checkpoints, each a folder of safetensors and a state file that records their sha256.
 
 ``last`` is the newest, ``previous`` the one before it, ``best`` the weights of
-the best epoch. Writing a checkpoint takes three steps:
+the best epoch, ``epoch-12`` those of another that is kept. Writing a checkpoint takes three steps:
 
 1. It is written under a name that starts with a dot, and synced to disk.
 2. One rename publishes it as ``NAME-next``, which is therefore always whole.
@@ -34,6 +34,7 @@ from crossan.common.refusals import blaming, make_folder
 
 __all__ = [
     "BEST",
+    "EPOCH",
     "NEWEST",
     "Checkpoint",
     "load_checkpoint",
@@ -45,6 +46,10 @@ __all__ = [
 
 NEWEST, BEST = "last", "best"
 _PREVIOUS = "previous"
+EPOCH = re.compile(r"epoch-([1-9][0-9]{0,8})")
+"""Name of the checkpoint of an epoch that is kept (`crossan.train.record.kept_epochs`)."""
+_STAGED = re.compile(rf"\.({NEWEST}|{BEST}|{EPOCH.pattern})-([0-9]+|retired)")
+_COMING = re.compile(rf"({NEWEST}|{BEST}|{EPOCH.pattern})-next")
 _STATE_FILE = "state.json"
 _TENSOR_FILE = re.compile(r"[a-z_]+\.safetensors")
 _LARGEST_TENSORS = 2**40
@@ -92,12 +97,15 @@ def settle(folder: Path) -> None:
 
     What it had not finished writing is removed.
     """
-    for staged in (*folder.glob(f".{NEWEST}-*"), *folder.glob(f".{BEST}-*")):
-        with blaming(staged):
-            shutil.rmtree(staged)
-    for name in (NEWEST, BEST):
-        if (folder / f"{name}-next").is_dir():
-            _publish(folder, name)
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    for entry in entries:
+        if _STAGED.fullmatch(entry.name):
+            with blaming(entry):
+                shutil.rmtree(entry)
+    for entry in entries:
+        coming = _COMING.fullmatch(entry.name)
+        if coming is not None and entry.is_dir():
+            _publish(folder, coming[1])
 
 
 def _publish(folder: Path, name: str) -> None:
