@@ -117,7 +117,7 @@ def whole_refit(run):
     refit = run / "refit"
     result = json.loads((refit / "result.json").read_text())
     best = (refit / "checkpoints/best/model.safetensors").read_bytes()
-    metrics = (refit / "metrics.jsonl").read_bytes()
+    metrics = outcomes.unmeasured_bytes(refit / "metrics.jsonl")
     return {**outcome(run), "refit": outcomes.unmeasured(result), "best": best, "lines": metrics}
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from support.commands import train_in
+from support.outcomes import unmeasured_bytes
 from support.stopping import Died, die_at_step
 
 SETTINGS = (
@@ -39,7 +40,7 @@ def run_train(place, settings, *more, out="r", epochs=3):
 def outcome(run_folder):
     paths = [*sorted(run_folder.glob("checkpoints/*/*.safetensors")), run_folder / "metrics.jsonl"]
     return {
-        str(path.relative_to(run_folder)): path.read_bytes()
+        str(path.relative_to(run_folder)): unmeasured_bytes(path)
         for path in paths
         if "previous" not in str(path)
     }

@@ -25,7 +25,7 @@ from crossan.train.runs import refitting
 from crossan.train.sequences.refit import RefitSequences
 from support.commands import attempt, run, train_in
 from support.fabricated import write_rows
-from support.outcomes import outcome, unmeasured
+from support.outcomes import outcome, unmeasured, unmeasured_bytes
 from support.stopping import Died, at_step, die_at_step
 
 SETTINGS = (
@@ -53,7 +53,7 @@ def refitted(run):
     files = [run / "refit" / f"{name}.safetensors" for name in names]
     return {
         "result": unmeasured(result),
-        "metrics": (run / "refit/metrics.jsonl").read_bytes(),
+        "metrics": unmeasured_bytes(run / "refit/metrics.jsonl"),
         **{str(file.relative_to(run)): file.read_bytes() for file in files if file.is_file()},
     }
 

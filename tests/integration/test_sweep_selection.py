@@ -6,6 +6,7 @@ import pytest
 
 from crossan.train.sweep import judging, searching
 from support.fabricated import make_sequences, write_rows
+from support.outcomes import unmeasured_bytes
 from support.sweeps import (
     WEIGHTS,
     linked,
@@ -40,7 +41,9 @@ def test_other_test_items_change_no_byte_of_the_selection(tmp_path, place, in_th
         report = run_sweep(tmp_path / name, "--grid", "optimiser.lr=1e-3,1e-2", "--seeds", "0,1")
         runs = sorted((tmp_path / name / "s/runs").iterdir())
         files = [run / file for run in runs for file in WEIGHTS]
-        found[name] = {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+        found[name] = {
+            str(path.relative_to(tmp_path / name)): unmeasured_bytes(path) for path in files
+        }
         found[name]["selection"] = (tmp_path / name / "s/selection.json").read_bytes()
         found[name]["test"] = json.dumps(report["test"])
     assert found["one"].pop("test") != found["two"].pop("test")  # so the items are others indeed

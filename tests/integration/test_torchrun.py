@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from crossan.train.record.ending import END_FILE
 from support.commands import training
-from support.outcomes import MEASURED, outcome
+from support.outcomes import MEASURED, outcome, unmeasured_bytes
 from support.processes import is_alive
 from support.selection import beyond
 from support.started import CEILING_S, PROGRAMS, finish
@@ -22,6 +23,7 @@ from support.torchrun import (
     environment,
     ranks_of,
     start_torchrun,
+    wait_for_epochs,
 )
 
 pytestmark = pytest.mark.slow
@@ -169,10 +171,39 @@ def test_two_ranks_refit_a_run_at_once_or_afterwards(place, pair):
     assert at_once["refit"]["refit"] == afterwards["refit"]["refit"]
     assert outcome(place / "x") == outcome(place / "y")
     for file in ("checkpoints/best/model.safetensors", "metrics.jsonl"):
-        assert (place / "x/refit" / file).read_bytes() == (place / "y/refit" / file).read_bytes()
+        x, y = (unmeasured_bytes(place / out / "refit" / file) for out in ("x", "y"))
+        assert x == y
     again, said = result_of(pair("y", "--resume", "--refit", "all", epochs=3).finish())
     assert again == afterwards
     assert "ranks" not in said  # nothing was trained
+
+
+def test_two_ranks_agree_on_drops_and_means(place, pair):
+    """A plateau an epoch long, so that rates drop, and a mean that training goes on from."""
+    more = (
+        "patience=1",
+        "optimiser.plateau_drops=2",
+        "average_epochs=2",
+        "checkpoint.keep_epochs=1",
+    )
+    settings = [word for setting in more for word in ("--set", setting)]
+    at_once, said = result_of(pair("dropped", *settings).finish())
+    assert len(at_once["drops"]) == 2
+    assert said.count("learning rates times 0.1") == 2
+    result_of(pair("in-parts", *settings, epochs=at_once["drops"][0]["after"]).finish())
+    _, said = result_of(pair("in-parts", "--resume", *settings).finish())
+    assert said.count("learning rates times 0.1") == 1
+    assert outcome(place / "in-parts") == outcome(place / "dropped")
+
+
+def test_two_ranks_end_when_the_first_is_asked_to(place, pair):
+    process = pair("ended", epochs=10_000)
+    wait_for_epochs(None, place / "ended", 2)
+    (place / "ended" / END_FILE).touch()
+    result, said = result_of(process.finish())
+    assert result["stopped_by"] == "ended"
+    assert 2 <= result["epochs"] < 10_000
+    assert said.count("end-here asks for the end") == 1
 
 
 def test_another_number_of_ranks_is_another_spec(pair, alone):

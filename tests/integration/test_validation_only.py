@@ -18,7 +18,7 @@ from crossan.train.sequences.refit import RefitSequences
 from crossan.train.sequences.splits import TestSplit, train_split, validation_split
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows
-from support.outcomes import MEASURED
+from support.outcomes import MEASURED, unmeasured_bytes
 from support.stopping import at_step, before_steps
 
 SETTINGS = (
@@ -40,7 +40,8 @@ def trained(run):
         f"checkpoints/{name}/{file}.safetensors"
         for name, file in (("last", "model"), ("last", "optimiser"), ("best", "model"))
     ]
-    return {file: (run / file).read_bytes() for file in (*files, "metrics.jsonl", "config.toml")}
+    files = (*files, "metrics.jsonl", "config.toml")
+    return {file: unmeasured_bytes(run / file) for file in files}
 
 
 def unmeasured(result):

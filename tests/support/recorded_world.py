@@ -102,7 +102,7 @@ class World:
         losses = []
         self.model.train()
         for epoch in epochs:
-            self.optimiser.rate_scale = 1 / epoch
+            self.optimiser.rates = [group["lr"] / epoch for group in self.optimiser.param_groups]
             batches = self.objective.batches(epoch)
             losses.extend(steps.take(steps.prepare(batch)).clone() for batch in batches)
         return {

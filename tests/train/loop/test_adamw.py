@@ -114,7 +114,7 @@ def test_a_sparse_gradient_moves_all_rows_as_a_dense_one(batches, decay):
 def test_every_rate_is_scaled():
     scaled, smaller = make_layers(), make_layers()
     one = ours_for(scaled)
-    one.rate_scale = 0.5
+    one.rates = [group["lr"] / 2 for group in one.param_groups]
     other = AdamW(
         [Group(params=g["params"], lr=g["lr"] / 2) for g in ours_for(smaller).param_groups], DECAY
     )

@@ -25,11 +25,11 @@ from support.tape import Tape
 SETTINGS = ("model.bottleneck_dim=8", "model.width=16", "batch_size=16", "max_epochs=2")
 
 
-def train_by(recorder, place, out, residence="device", **more):
+def train_by(recorder, place, out, residence="device", settings=SETTINGS, **more):
     """Train a run whose steps are recorded by something else than the device."""
     settings = load_settings(
         RunSettings,
-        assignments=[*SETTINGS, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
+        assignments=[*settings, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
     )
     placement = Placement.parse(residence, "1MiB" if residence == "streamed" else None, None)
     launch = Launch(device="cpu", placement=placement, recorder=recorder, **more)
@@ -73,6 +73,22 @@ def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
     assert ended.value.code == 143
     monkeypatch.undo()
     assert train_by(Tape(), place, tmp_path / "r", may_resume=True) == whole
+
+
+def test_recorded_steps_follow_the_rates_and_drops_of_a_schedule(place, tmp_path):
+    course = (
+        "optimiser.warmup_epochs=1.5",
+        "optimiser.drop_after=[1]",
+        "optimiser.id_lr_start=0.1",
+        "average_epochs=2",
+        "max_epochs=3",
+    )
+    tape = Tape()
+    recorded = train_by(tape, place, tmp_path / "recorded", settings=(*SETTINGS, *course))
+    assert tape.replays >= 12
+    assert recorded == train_by(
+        Repeater(), place, tmp_path / "repeated", settings=(*SETTINGS, *course)
+    )
 
 
 def test_a_cpu_records_nothing(place):

@@ -6,9 +6,10 @@ import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.common.foreign import require_shape
-from crossan.train.loop.saver import TrainingProgress
-from crossan.train.record.shapes import Compared, Environment, Progress
+from crossan.train.loop.progress import TrainingProgress
+from crossan.train.record.shapes import Environment, Progress
 from crossan.train.record.spec import current_spec, provenance
+from crossan.train.record.sweep_shapes import Compared
 from crossan.train.runs.contents import Verdict
 
 

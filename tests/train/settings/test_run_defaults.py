@@ -86,7 +86,7 @@ def test_a_layer_is_a_number_or_the_last():
 
 def test_the_rate_of_an_epoch_falls_by_the_decay_in_fifty():
     optimiser = load("model.kind=toy").optimiser
-    assert [optimiser.rate_scale(epoch) for epoch in (1, 26, 51, 101)] == [
+    assert [optimiser.decay(epoch) for epoch in (1, 26, 51, 101)] == [
         1.0, pytest.approx(0.5**0.5), 0.5, 0.25,
     ]  # fmt: skip
-    assert load("model.kind=sasrec").optimiser.rate_scale(77) == 1.0
+    assert load("model.kind=sasrec").optimiser.decay(77) == 1.0

@@ -43,6 +43,16 @@ def evaluate(
             rich_help_panel=Panel.SETTINGS,
         ),
     ] = None,
+    epoch: Annotated[
+        int | None,
+        typer.Option(
+            "--epoch",
+            metavar="N",
+            min=1,
+            help="Weights of this epoch instead of the best (checkpoint.keep_epochs).",
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,11 +71,14 @@ def evaluate(
 ) -> None:
     """Rank a run's validation and test targets again, with the weights of its best epoch.
 
+    Choose an epoch by its validation figures: test figures say nothing once they have chosen.
+
     Examples
     --------
     crossan evaluate runs/first --mask-history none
     crossan evaluate moved/first --dataset data --cache cache
     crossan evaluate runs/monday --out judged/monday
+    crossan evaluate runs/first --epoch 12
     """
     from crossan.train.features import Placement
     from crossan.train.record.evaluations import require_evaluation_place
@@ -90,13 +103,15 @@ def evaluate(
         may_be_stale=allow_stale,
         dataset=dataset,
         cache=cache,
+        epoch=epoch,
     )
     mask = mask_history or opened.settings.mask_history
     if out is None:
         result = evaluate_run(opened, mask)
         result |= {"permute_features": permute_features, "dataset_changed": opened.is_changed}
+        result |= {} if epoch is None else {"epoch": epoch}
     else:
-        result = evaluate_into(out, opened, mask, permute_features)
+        result = evaluate_into(out, opened, mask, permute_features, epoch)
     if as_json:
         print_json(result)
     else:

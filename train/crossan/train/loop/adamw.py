@@ -8,7 +8,7 @@ compiled: 2.7 s of CPU time, which each training, each trial of a sweep and each
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class Group(TypedDict):
 
     params: Sequence[nn.Parameter]
     lr: float
+    name: NotRequired[str]
+    """The setting that the rate comes from."""
 
 
 class AdamW:
@@ -48,18 +50,29 @@ class AdamW:
         self._moments: dict[Tensor, dict[str, Tensor]] = {}
         self._zeros: dict[Tensor, Tensor] = {}
         self._rates: dict[tuple[int, torch.device], Tensor] = {}
-        self._rate_scale = 1.0
+        self._now = [group["lr"] for group in groups]
 
     @property
-    def rate_scale(self) -> float:
-        """What the rate of every group is multiplied by."""
-        return self._rate_scale
+    def rates(self) -> Sequence[float]:
+        """The rate of every group, at first its ``lr``.
 
-    @rate_scale.setter
-    def rate_scale(self, scale: float) -> None:
-        self._rate_scale = scale
+        It is set in place, where a recorded step reads it.
+        """
+        return self._now
+
+    @rates.setter
+    def rates(self, rates: Sequence[float]) -> None:
+        before, self._now = self._now, list(rates)
         for (number, _), rate in self._rates.items():
-            rate.fill_(self.param_groups[number]["lr"] * scale)
+            if rates[number] != before[number]:
+                rate.fill_(rates[number])
+
+    @torch.no_grad()
+    def forget_moments(self) -> None:
+        """Begin anew with the moments, in place, as recorded steps hold on to them."""
+        for moments in self._moments.values():
+            for tensor in moments.values():
+                tensor.zero_()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -87,8 +100,9 @@ class AdamW:
             # The kernel of an accelerator reads a float32. That of a CPU takes a number, which in
             # float64 is the number that was set.
             dtype = torch.float64 if device.type == "cpu" else torch.float32
-            rate = self.param_groups[number]["lr"] * self._rate_scale
-            self._rates[number, device] = torch.tensor(rate, dtype=dtype, device=device)
+            self._rates[number, device] = torch.tensor(
+                self._now[number], dtype=dtype, device=device
+            )
         return self._rates[number, device]
 
     def _move(self, parameters: list[Tensor], lr: Tensor) -> None:

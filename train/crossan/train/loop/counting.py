@@ -9,7 +9,8 @@ import time
 
 from crossan.train.evaluation.encoding import make_rankers, target_ranks
 from crossan.train.evaluation.metrics import summarise
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.progress import TrainingProgress
+from crossan.train.loop.saying import times
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.record.checkpoint import BEST, Checkpoint
 from crossan.train.sequences.splits import validation_split
@@ -31,13 +32,14 @@ def count(run: TrainableRun | RefitRun) -> TrainingProgress:
     weights = {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
     state = {"epoch": 1, "hr@10": hit_ratio}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
-    line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True}
+    seconds = time.monotonic() - start
+    line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True, **times(seconds)}
     run.folder.write_metrics([line])
     return TrainingProgress(
         epoch=1,
         best_epoch=1,
         best_hr=-1.0 if hit_ratio is None else hit_ratio,
-        seconds=time.monotonic() - start,
+        seconds=seconds,
         metrics=[line],
     )
 

@@ -17,27 +17,30 @@ from crossan.common.console import progress
 from crossan.common.interrupts import ToldToEnd
 from crossan.train.evaluation.encoding import EvaluationStoppedError
 from crossan.train.evaluation.metrics import selection_figure
-from crossan.train.features.raw_inputs import RawInputs
 from crossan.train.features.rechecking import Rechecking
+from crossan.train.loop.averaging import EpochAverage
 from crossan.train.loop.choosing import recorder_of, steps_of
 from crossan.train.loop.divergence import are_finite, record_divergence
+from crossan.train.loop.dropping import drop_rates
 from crossan.train.loop.gradient_sum import gradient_sum_of, seed_step, weights_digest
 from crossan.train.loop.loss_window import LossWindow, TrainingDivergedError, first_divergence
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.preparing import prepared_batches
 from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.saver import Saver
+from crossan.train.loop.saying import say_epoch, times
+from crossan.train.loop.schedule import Schedule, named_rates
 from crossan.train.loop.trainable import RefitRun, TrainableRun
-from crossan.train.loop.validation import say_epoch, validate
+from crossan.train.loop.validation import Judge
 from crossan.train.loop.warm_start import load_initial_weights
 from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import Ranks
-from crossan.train.record.encoded_items import EncodedItems
+from crossan.train.record.ending import EndWatch
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
-from crossan.train.sequences.splits import ValidationSplit, train_split, validation_split
+from crossan.train.sequences.splits import train_split
 
 __all__ = ["Training"]
 
@@ -74,20 +77,24 @@ class Training:
         self._model, self._features, self._settings = run.model, run.features, run.settings
         self._run, self._interrupt, self._ranks = run, interrupt, ranks
         length = run.settings.data.input_length
-        # A refit has nothing to validate by, and learns from all that there is.
-        self._validation: ValidationSplit | None = None
         if isinstance(run, RefitRun):
             train = refit_split(run.seen, length)
         else:
             train = train_split(run.seen, length)
-            self._validation = validation_split(run.seen, length)
+        self._judge = Judge(run, ranks, interrupt)
         counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
         log_p = log_popularity(counts).to(run.device)
         context = ObjectiveContext(run.settings, train, log_p, ranks, run.seen)
         self._objective = make_objective(context)
         self._optimiser = make_optimiser(self._model.parameter_groups(), run.settings.optimiser)
+        self._average = EpochAverage(self._model, run.settings.average_epochs)
         self._saver = Saver(
-            self._model, self._optimiser, self._objective, run.folder, run.settings.checkpoint
+            self._model,
+            self._optimiser,
+            self._objective,
+            self._average,
+            run.folder,
+            run.settings.checkpoint,
         )
         self._steps = steps_of(
             run,
@@ -98,9 +105,9 @@ class Training:
             recorder or recorder_of(run.device),
         )
         self._window = LossWindow(run.device)
-        self._latest_loss = ""
-        self.told, self._is_due = 0, False
-        """The signal that told a rank to end, 0 for none; whether a checkpoint is to be written."""
+        self._latest_loss, self.told, self._is_due = "", 0, False
+        """The last loss in words; the signal that told a rank to end, 0 for none; whether to save."""
+        self._end_watch, self._asks_for_end = EndWatch(run.folder.path), False
         self.reached = self._saver.restore()
         weights = weights_digest(self._model) if ranks.count > 1 else ""
         ranks.require_same({"checkpoint": str(self.reached), "weights": weights})
@@ -110,7 +117,17 @@ class Training:
     @property
     def is_over(self) -> bool:
         """Whether no epoch is left to take, or a rank was told to end."""
-        return bool(self.told) or self.reached.is_over(self._settings)
+        return self._is_stopped or self.reached.is_over(self._settings)
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether somebody asked for the end, and there is an epoch to evaluate."""
+        return self._asks_for_end and self.reached.epoch > 0
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether no step is to be taken any more, whatever the settings say."""
+        return bool(self.told) or self.is_ended
 
     def begin(self) -> None:
         """Take the weights of another run where one is named, and drop figures that grow old."""
@@ -130,18 +147,17 @@ class Training:
         Told to end, it returns after the step in hand.
         """
         reached, epoch = self.reached, self.reached.epoch + 1
-        left = self._objective.batches(epoch)[reached.step :]
-        label = f"epoch {epoch}/{self._settings.max_epochs}"
+        batches = self._objective.batches(epoch)
+        left, schedule = batches[reached.step :], Schedule(self._settings.optimiser, len(batches))
         if not reached.step:
             torch.manual_seed(self._settings.seed * _SEED_STRIDE + epoch)
-        self._optimiser.rate_scale = self._settings.optimiser.rate_scale(epoch)
         self._model.train()
         if isinstance(self._model, TableModel):
             self._model.begin_epoch(epoch)
         with (
             # One rank does it for all, which mostly read the same files.
             self._features.recheck() if self._ranks.is_first else Rechecking(None) as rechecking,
-            progress(label, len(left), "steps") as steps,
+            progress(f"epoch {epoch}/{self._settings.max_epochs}", len(left), "steps") as steps,
             prepared_batches(
                 self._steps.prepare, left, is_ahead=not self._settings.reference
             ) as ready,
@@ -151,18 +167,21 @@ class Training:
                     on_step()
                 rechecking.look()
                 self._seed_step()
+                schedule.apply(self._optimiser, epoch, reached.step, len(reached.drops))
                 self._window.add(self._steps.take(prepared))
                 self._count_step()
                 steps.advance(1, self._latest_loss)
                 self._agree()
                 if self._is_due:
                     self._save()
-                if self.told:
+                if self._is_stopped:
                     return
             # Before the epoch counts: what was found must not be followed by a best checkpoint.
             rechecking.finish()
+        # Again, for an epoch that was stopped after its last step and takes none now.
+        schedule.apply(self._optimiser, epoch, len(batches) - 1, len(reached.drops))
         self._close_epoch()
-        self._agree()
+        self._agree(is_end_of_epoch=True)
         if self._is_due:
             self._save()
 
@@ -179,14 +198,16 @@ class Training:
             self._save()
         self._agree()  # a signal that came meanwhile is not forgotten
 
-    def _agree(self) -> None:
+    def _agree(self, *, is_end_of_epoch: bool = False) -> None:
         """Settle with the other ranks whether to end, and whether a checkpoint is due."""
         is_told = self._interrupt.is_set() or self._ranks.told_to_end.is_set()
         our_signal = (self._interrupt.number or signal.SIGTERM) if is_told else 0
-        # Only the first rank writes, so only its clock counts.
+        # Only the first rank writes, so only its clock counts, and only it looks at the folder.
         is_due_here = self._ranks.is_first and self._saver.is_due
-        self.told, is_due = self._ranks.highest(our_signal, is_due_here)
-        self._is_due = bool(is_due)
+        may_be_ended = self._ranks.is_first and isinstance(self._run, TrainableRun)
+        asks = may_be_ended and self._end_watch.is_requested(now=is_end_of_epoch)
+        self.told, is_due, asks_for_end = self._ranks.highest(our_signal, is_due_here, asks)
+        self._is_due, self._asks_for_end = bool(is_due), bool(asks_for_end)
 
     def _seed_step(self) -> None:
         """Have several ranks draw the same dropout again when the step is repeated."""
@@ -208,44 +229,37 @@ class Training:
         self._check_losses()
         reached, epoch = self.reached, self.reached.epoch + 1
         try:
-            valid = self._validate()
+            with self._average.judged():
+                valid = self._judge.figures()
+                # What is not judged is kept as it is in the end: the latest is the best so far.
+                select_by = self._settings.select_by
+                figure = None if valid is None else selection_figure(valid, select_by)
+                is_best = figure is None or figure > reached.best_hr
+                hit_ratio = None if valid is None else valid["hr@10"]
+                if is_best:
+                    self._saver.keep_best(epoch, hit_ratio)
+                with self.paused():
+                    self._saver.keep_epoch(epoch, hit_ratio)
         except EvaluationStoppedError:
             return
-        loss = reached.loss_sum / reached.step
-        # What is not judged is kept as it is in the end: the latest weights are the best so far.
-        figure = None if valid is None else selection_figure(valid, self._settings.select_by)
-        is_best = figure is None or figure > reached.best_hr
-        line = {"epoch": epoch, "loss": loss, "valid": valid, "is_best": is_best}
+        self._lap()
+        line = {
+            "epoch": epoch,
+            "loss": reached.loss_sum / reached.step,
+            "valid": valid,
+            "is_best": is_best,
+            **times(reached.seconds - reached.seconds_before),
+            "rates": named_rates(self._optimiser),
+        }
         reached.metrics.append(line)
         reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
+        reached.seconds_before = reached.seconds
         if is_best:
             reached.best_epoch = epoch
             reached.best_hr = reached.best_hr if figure is None else figure
-            self._saver.keep_best(epoch, None if valid is None else valid["hr@10"])
         self._run.folder.append_metrics(line)
-        self._lap()
-        say_epoch(self._settings, reached, loss, valid)
-
-    def _validate(self) -> dict[str, float] | None:
-        """Return the metrics of the validation targets, None where there are none."""
-        if self._validation is None:
-            return None
-        return validate(
-            self._model,
-            self._features,
-            self._validation,
-            self._settings.mask_history,
-            self._ranks,
-            self._interrupt,
-            self._encoded_items(),
-        )
-
-    def _encoded_items(self) -> EncodedItems | None:
-        """Return what keeps item vectors of backbones, which take long, None for others."""
-        if not isinstance(self._features, RawInputs) or self._ranks.count > 1:
-            return None
-        every_seconds = self._settings.checkpoint.every_seconds
-        return EncodedItems(self._run.folder.path, weights_digest(self._model), every_seconds)
+        say_epoch(self._settings, reached)
+        drop_rates(self._run, reached, self._optimiser, self._average, self._saver, self._ranks)
 
     def _save(self) -> None:
         self._check_losses()

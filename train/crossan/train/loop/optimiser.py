@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossan.train.loop.adamw import AdamW, Group
+from crossan.train.loop.schedule import ID_RATE
 from crossan.train.models.recommender import ParameterGroups
 from crossan.train.settings import OptimiserSettings
 
@@ -13,10 +14,14 @@ def make_optimiser(parameters: ParameterGroups, settings: OptimiserSettings) -> 
     """Return the optimiser of all parameters, in groups of one rate."""
     # A checkpoint numbers the parameters in this order: another would read old ones wrongly.
     rates = (
-        (parameters.adapters, settings.adapter_lr),
-        (parameters.rest, settings.lr),
-        (parameters.ids, settings.id_lr),
-        (parameters.text, settings.adapter_lr if settings.text_lr is None else settings.text_lr),
+        ("adapter_lr", parameters.adapters, settings.adapter_lr),
+        ("lr", parameters.rest, settings.lr),
+        (ID_RATE, parameters.ids, settings.id_lr),
+        (
+            "text_lr",
+            parameters.text,
+            settings.adapter_lr if settings.text_lr is None else settings.text_lr,
+        ),
     )
-    groups = [Group(params=of_rate, lr=rate) for of_rate, rate in rates if of_rate]
+    groups = [Group(params=of_rate, lr=rate, name=name) for name, of_rate, rate in rates if of_rate]
     return AdamW(groups, settings.weight_decay)

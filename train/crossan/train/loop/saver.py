@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import note
 from crossan.common.foreign import require_shape
 from crossan.train.loop.adamw import AdamW
+from crossan.train.loop.averaging import EpochAverage
 from crossan.train.loop.optimiser_state import optimiser_tensors, restore_optimiser
+from crossan.train.loop.progress import TrainingProgress
 from crossan.train.objectives import Objective
 from crossan.train.record.checkpoint import (
     BEST,
@@ -23,43 +26,12 @@ from crossan.train.record.checkpoint import (
 )
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import Progress
-from crossan.train.settings import CheckpointSettings, RunSettings
+from crossan.train.settings import CheckpointSettings
 
-__all__ = ["Saver", "TrainingProgress"]
+__all__ = ["Saver"]
 
 _MOST_TIME_IN_SAVING = 0.05
 """Share of the time that writing checkpoints may take."""
-
-
-@dataclass(slots=True)
-class TrainingProgress:
-    """How far training is, and everything that a resumed run must know besides its tensors."""
-
-    epoch: int = 0
-    """Epochs done, validation included."""
-    step: int = 0
-    """Steps done in the epoch after those."""
-    loss_sum: float = 0.0
-    """Sum of the losses of these steps."""
-    best_epoch: int = 0
-    best_hr: float = -1.0
-    """Validation figure of the best epoch, HR@10 unless ``select_by`` says otherwise; -1 where nothing
-    is validated, as in a refit."""
-    seconds: float = 0.0
-    """Time spent in steps and validation so far, on which no number depends."""
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    """A line of ``metrics.jsonl`` for every epoch done."""
-
-    def is_over(self, settings: RunSettings) -> bool:
-        """Whether the epochs are used up, or nothing improved for ``patience`` of them."""
-        without_gain = self.epoch - self.best_epoch
-        return self.epoch >= settings.max_epochs or without_gain >= settings.patience
-
-    def __str__(self) -> str:
-        """Return the epoch, and the step within it, in words."""
-        if not self.step:
-            return f"epoch {self.epoch}"
-        return f"epoch {self.epoch + 1}, step {self.step}"
 
 
 class Saver:
@@ -67,7 +39,7 @@ class Saver:
 
     Parameters
     ----------
-    model, optimiser, objective
+    model, optimiser, objective, average
         What is saved and restored, with the states of torch's generators.
     run
         The folder to write to.
@@ -80,10 +52,12 @@ class Saver:
         model: nn.Module,
         optimiser: AdamW,
         objective: Objective,
+        average: EpochAverage,
         run: RunFolder,
         settings: CheckpointSettings,
     ) -> None:
         self._model, self._optimiser, self._objective = model, optimiser, objective
+        self._average = average
         self._run, self._settings = run, settings
         self._device = next(model.parameters()).device
         self._unwritten_best: Checkpoint | None = None
@@ -107,7 +81,7 @@ class Saver:
         if newest is None:
             return TrainingProgress()
         source = str(self._run.path)
-        recorded = newest.state.get("progress")
+        recorded: Any = newest.state.get("progress")
         require_shape(recorded, Progress, f"{source}: the checkpoint", StoreIntegrityError)
         load_weights(self._model, newest.tensors["model"], source)
         try:
@@ -118,7 +92,8 @@ class Saver:
                 f"{source}: expected the states of optimiser and generators in the checkpoint,"
                 f" found others: {error}"
             ) from error
-        progress = TrainingProgress(**newest.state["progress"])
+        # Older checkpoints do not say which seconds were of earlier epochs.
+        progress = TrainingProgress(**{"seconds_before": recorded["seconds"], **recorded})
         self._require_best(progress)
         self.newest = str(progress)
         note(f"going on after {progress}")
@@ -127,6 +102,7 @@ class Saver:
     def _restore_states(self, newest: Checkpoint) -> None:
         restore_optimiser(self._optimiser, newest.tensors["optimiser"])
         self._objective.restore(newest.tensors.get("objective", {}))
+        self._average.restore(newest.tensors.get("average", {}))
         random = newest.tensors["random"]
         torch.set_rng_state(random["cpu"])
         # A run that was begun on the CPU has no state of a device.
@@ -156,6 +132,24 @@ class Saver:
         }
         self._unwritten_best = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
 
+    def keep_epoch(self, epoch: int, hit_ratio: float | None) -> None:
+        """Write the weights among those of the last epochs, where these are kept."""
+        if self._settings.keep_epochs:
+            weights = {name: tensor.detach() for name, tensor in self._model.state_dict().items()}
+            kept = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
+            self._run.keep_epoch(epoch, kept, self._settings.keep_epochs)
+
+    def best_weights(self) -> Mapping[str, Tensor]:
+        """Return the best weights so far.
+
+        Raises
+        ------
+        StoreIntegrityError
+            They are damaged.
+        """
+        best = self._unwritten_best or self._run.best_checkpoint()
+        return best.tensors["model"]
+
     def save(self, progress: TrainingProgress) -> None:
         """Write the best weights if they are new, and then everything else."""
         start = time.monotonic()
@@ -169,6 +163,8 @@ class Saver:
         }
         if objective_state := self._objective.state():
             tensors["objective"] = objective_state
+        if average_state := self._average.state():
+            tensors["average"] = average_state
         self._run.save_checkpoint(NEWEST, Checkpoint(tensors, {"progress": asdict(progress)}))
         self.newest = str(progress)
         self._begun = time.monotonic()
@@ -192,11 +188,12 @@ class Saver:
         try:
             self._run.best_checkpoint()
         except (StoreIntegrityError, UsageError) as error:
-            # Right after the best epoch, the newest checkpoint holds the same weights.
+            # Right after the best epoch, the newest checkpoint holds what was judged, too.
             if progress.best_epoch == progress.epoch and not progress.step:
                 note(f"the best checkpoint cannot be used, writing it again: {error.message}")
                 valid = progress.metrics[-1].get("valid")
-                self.keep_best(progress.epoch, None if valid is None else valid["hr@10"])
+                with self._average.judged_last():
+                    self.keep_best(progress.epoch, None if valid is None else valid["hr@10"])
                 # At once, because a run that is over saves no more checkpoints.
                 self._write_best()
                 return

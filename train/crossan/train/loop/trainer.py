@@ -14,11 +14,13 @@ from crossan.common.interrupts import end_by, finishing_on
 from crossan.common.memory import naming_shortage
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
+from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.recorder import Recorder
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.saying import say_end
 from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
 from crossan.train.models.recommender import CountingModel
 from crossan.train.ranks.ranks import ALONE, Ranks
+from crossan.train.record.ending import END_FILE
 
 __all__ = ["fit", "refit"]
 
@@ -37,7 +39,8 @@ def fit(
     the seed, the epoch number and the states of torch's generators, which a
     checkpoint holds: a run resumed after any step equals one that was never
     interrupted. SIGTERM and Ctrl-C finish the step in hand, write a checkpoint
-    and end with 143 and 130. Several ranks take every step, save, stop and fail
+    and end with 143 and 130. The file ``end-here`` in the run folder ends it likewise, once an
+    epoch is done, and the progress is returned. Several ranks take every step, save, stop and fail
     together. A model that only counts takes no step.
 
     Parameters
@@ -106,4 +109,6 @@ def _train(
             " from there"
         )
         end_by(training.told)
+    if training.is_ended and not training.reached.is_over(run.settings):
+        say_end(training.reached, END_FILE)
     return training.reached

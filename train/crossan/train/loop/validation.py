@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from threading import Event
 
-from crossan.common.console import note
+from torch import nn
+
 from crossan.common.memory import naming_shortage
 from crossan.train.evaluation.encoding import (
     table_ranker_maker,
@@ -12,18 +13,19 @@ from crossan.train.evaluation.encoding import (
     target_ranks_in_blocks,
 )
 from crossan.train.evaluation.metrics import summarise
-from crossan.train.evaluation.printing import metric_label
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.features import ItemInputs
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.features.raw_inputs import RawInputs
+from crossan.train.loop.gradient_sum import weights_digest
+from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.record.encoded_items import EncodedItems
-from crossan.train.sequences.splits import ValidationSplit
-from crossan.train.settings import HistoryMask, RunSettings
+from crossan.train.sequences.splits import ValidationSplit, validation_split
+from crossan.train.settings import HistoryMask
 
-__all__ = ["say_epoch", "validate"]
+__all__ = ["Judge", "validate"]
 
 
 @naming_shortage("a validation")
@@ -59,18 +61,51 @@ def validate(
     return valid
 
 
-def say_epoch(
-    settings: RunSettings, reached: TrainingProgress, loss: float, valid: dict[str, float] | None
-) -> None:
-    """Tell people how an epoch went and how long the rest may take."""
-    figures, best = "", ""
-    if valid is not None:
-        hit_ratio = metric_label("hr@10", settings.data.split).lower()
-        figures = f" valid {hit_ratio} {valid['hr@10']:.4f} ndcg@10 {valid['ndcg@10']:.4f},"
-        best = f" best epoch {reached.best_epoch},"
-    seconds_per_epoch = reached.seconds / reached.epoch
-    seconds_left = (settings.max_epochs - reached.epoch) * seconds_per_epoch
-    note(
-        f"epoch {reached.epoch}/{settings.max_epochs}: loss {loss:.4f},{figures}"
-        f" {seconds_per_epoch:.1f} s per epoch,{best} at most {seconds_left:.0f} s left"
-    )
+class Judge:
+    """Ranks the validation targets of a run, if any, at the end of an epoch.
+
+    Parameters
+    ----------
+    run
+        What is trained; a refit has nothing to be judged by.
+    ranks
+        The processes that train together.
+    told_to_end
+        Set where a validation is to be cut short.
+    """
+
+    def __init__(self, run: TrainableRun | RefitRun, ranks: Ranks, told_to_end: Event) -> None:
+        self._run, self._ranks, self._told_to_end = run, ranks, told_to_end
+        self._split: ValidationSplit | None = None
+        if isinstance(run, TrainableRun):
+            self._split = validation_split(run.seen, run.settings.data.input_length)
+
+    def figures(self) -> dict[str, float] | None:
+        """Return the metrics of the validation targets by the weights as they are, None for none.
+
+        Raises
+        ------
+        EvaluationStoppedError
+            A rank was told to end meanwhile.
+        """
+        if self._split is None:
+            return None
+        run, model = self._run, self._run.model
+        assert isinstance(model, SequenceModel | TableModel)
+        return validate(
+            model,
+            run.features,
+            self._split,
+            run.settings.mask_history,
+            self._ranks,
+            self._told_to_end,
+            self._encoded_items(model),
+        )
+
+    def _encoded_items(self, model: nn.Module) -> EncodedItems | None:
+        """Return what keeps item vectors of backbones, which take long, None for others."""
+        run = self._run
+        if not isinstance(run.features, RawInputs) or self._ranks.count > 1:
+            return None
+        every_seconds = run.settings.checkpoint.every_seconds
+        return EncodedItems(run.folder.path, weights_digest(model), every_seconds)

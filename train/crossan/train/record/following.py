@@ -53,5 +53,8 @@ class FollowedRun(RunFolder):
     def save_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Leave it to the first rank."""
 
+    def keep_epoch(self, epoch: int, checkpoint: Checkpoint, count: int) -> None:
+        """Leave it to the first rank."""
+
     def _write(self, name: str, text: str) -> None:
         """Leave it to the first rank."""

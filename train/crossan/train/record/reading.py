@@ -15,6 +15,7 @@ from crossan.common.stores.pins import LOCK_FILE
 from crossan.train.record import shapes
 from crossan.train.record.dataset_lock import unrecorded_facts
 from crossan.train.record.refits import read_refit_result
+from crossan.train.record.sweep_shapes import Selection
 from crossan.train.settings import RunSettings
 
 __all__ = [
@@ -115,9 +116,7 @@ def read_selection(sweep: Path) -> dict[str, Any] | None:
     StoreIntegrityError
         The file is damaged.
     """
-    selection: dict[str, Any] | None = shapes.read_record(
-        sweep / "selection.json", shapes.Selection
-    )
+    selection: dict[str, Any] | None = shapes.read_record(sweep / "selection.json", Selection)
     return selection
 
 

@@ -26,6 +26,7 @@ from crossan.train.record.checkpoint import (
     save_checkpoint,
     settle,
 )
+from crossan.train.record.kept_epochs import keep_epoch
 from crossan.train.record.locked_stores import open_locked
 from crossan.train.record.reading import (
     RANKS_FILE,
@@ -220,10 +221,8 @@ class RunFolder:
         return recorded
 
     def forget_figures(self) -> None:
-        """Remove the figures of weights that are about to change.
-
-        ``result.json`` goes first, as it tells of a finished run.
-        """
+        """Remove the figures of weights that are about to change."""
+        # The result goes first, as it tells of a finished run.
         for name in (RESULT_FILE, VALIDATION_FILE, RANKS_FILE, ANALYSIS_FILE):
             remove_durably(self.path / name)
 
@@ -247,6 +246,10 @@ class RunFolder:
         """Write a checkpoint, see `crossan.train.record.checkpoint.save_checkpoint`."""
         refresh(self.path)
         save_checkpoint(self.path / "checkpoints", name, checkpoint)
+
+    def keep_epoch(self, epoch: int, checkpoint: Checkpoint, count: int) -> None:
+        """Keep the weights of an epoch, see `crossan.train.record.kept_epochs.keep_epoch`."""
+        keep_epoch(self.path / "checkpoints", epoch, checkpoint, count)
 
     def newest_checkpoint(self) -> Checkpoint | None:
         """Return the newest whole checkpoint, None where there is none."""
@@ -283,7 +286,9 @@ class RunFolder:
         # Whether a dataset or cache elsewhere holds the same is for their locks to say.
         moved = {name: getattr(settings.data, name) for name in ("dataset", "cache")}
         before = before.model_copy(update={"data": before.data.model_copy(update=moved)})
-        changed = settings_differences(before, settings, but=_MAY_CHANGE)
+        # By its patience a run with plateaus decides what it trains, not only for how long.
+        fixed = {"patience"} if settings.optimiser.plateau_drops else set()
+        changed = settings_differences(before, settings, but=_MAY_CHANGE - fixed)
         if changed:
             listed = "\n  ".join(changed)
             raise UsageError(

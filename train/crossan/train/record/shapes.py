@@ -16,7 +16,6 @@ from crossan.cache_schema.modality import Modality
 from crossan.common.foreign import json_value, read_bounded, read_json, require_shape
 
 __all__ = [
-    "Compared",
     "Environment",
     "Initial",
     "Lock",
@@ -25,7 +24,6 @@ __all__ = [
     "Progress",
     "Recipe",
     "Result",
-    "Selection",
     "Sequences",
     "TrackedRun",
     "Validation",
@@ -163,10 +161,19 @@ class MetricsLine(_Shape):
     loss: float | None = None
     """None for a model that only counts."""
     valid: _Metrics | None = None
+    seconds: float | None = None
+    """Older runs did not record this and what follows."""
+    ended: str | None = None
+    rates: dict[str, float] = {}
+
+
+class _Drop(_Shape):
+    after: Annotated[int, Field(ge=1)]
+    came_from: Annotated[int, Field(ge=1, alias="from")]
 
 
 class Progress(_Shape):
-    """How far a checkpoint is, see `crossan.train.loop.saver.TrainingProgress`."""
+    """How far a checkpoint is, see `crossan.train.loop.progress.TrainingProgress`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -176,6 +183,8 @@ class Progress(_Shape):
     best_epoch: _Count
     best_hr: float
     seconds: float
+    seconds_before: float = 0.0
+    drops: list[_Drop] = []
     metrics: list[MetricsLine]
 
 
@@ -190,6 +199,8 @@ class _Protocol(_Shape):
     epochs: _Count | None = None
     seconds_per_epoch: float | None = None
     peak_memory_bytes: _Count | None = None
+    stopped_by: str | None = None
+    drops: list[_Drop] = []
     steps: str | None = None
     cutoffs_reached: list[_Count] = []
     contents: dict[str, dict[str, _Count]] = {}
@@ -266,29 +277,6 @@ class Recipe(_Shape):
 
     name: Annotated[str, Field(max_length=200)]
     scale: Literal["paper", "sample"]
-
-
-class Compared(_Shape):
-    """What a sweep compared of its dataset and stores, for its trials."""
-
-    dataset: str
-    items: str
-    stores: dict[str, dict[str, bool | int | str | None]]
-
-
-class _ChosenRun(_Shape):
-    # Below the sweep's folder and nowhere else, whoever wrote the file.
-    run: Annotated[str, Field(pattern=r"^runs/[A-Za-z0-9][A-Za-z0-9-]*$")]
-
-
-class _Chosen(_Shape):
-    runs: Annotated[list[_ChosenRun], Field(min_length=1)]
-
-
-class Selection(_Shape):
-    """``selection.json`` of a sweep."""
-
-    chosen: _Chosen | None
 
 
 class TrackedRun(_Shape):

@@ -40,6 +40,13 @@ def training_section(entries: Sequence[Entry]) -> Section:
 
 
 _LEAD = "A ring: the best epoch by validation HR@10, whose weights every other number is of."
+_STOPPED = {
+    "patience": "nothing improved any more",
+    "drop_epochs": "after its last drop of the rates",
+    "max_epochs": "all its epochs used up",
+    "ended": "ended by hand",
+}
+"""What ended a training; older runs do not say it."""
 _NO_EPOCHS = "Nothing was learned in epochs: these models only count."
 
 
@@ -131,7 +138,10 @@ def _training_table(entries: Sequence[Entry]) -> Table:
                 [
                     Cell(run.name, entry.model, style=entry.style),
                     Cell(str(run.settings.seed)),
-                    Cell(f"{figures['best_epoch']} of {figures.get('epochs', '?')}"),
+                    Cell(
+                        f"{figures['best_epoch']} of {figures.get('epochs', '?')}",
+                        _STOPPED.get(figures.get("stopped_by", ""), ""),
+                    ),
                     Cell("\u2013" if seconds is None else f"{seconds:.2f}"),
                     Cell("\u2013" if not memory else f"{memory / 2**20:,.0f}"),
                     Cell(figures_text(figures["valid"]["hr@10"])),

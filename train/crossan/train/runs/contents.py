@@ -27,7 +27,8 @@ from crossan.train.features.extract_command import extract_command
 from crossan.train.features.sources import RecordedRun, Served, keep_served
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.run_folder import RunFolder
-from crossan.train.record.shapes import Compared, read_record
+from crossan.train.record.shapes import read_record
+from crossan.train.record.sweep_shapes import Compared
 from crossan.train.settings import DataSettings
 
 __all__ = ["Comparing", "Verdict", "Verdicts", "counts_of", "serve", "write_comparison"]

@@ -23,6 +23,8 @@ from crossan.train.settings import RunSettings
 __all__ = ["CurveLog", "Curves", "require_installed"]
 
 _SCORES = ("valid", "test", "cold_test")
+_RATES = {"lr": "learning_rate"}
+"""Names that curves have had for longer than the rates of other groups were drawn."""
 _FACTS = ("best_epoch", "trainable_parameters", "seconds_per_epoch", "peak_memory_bytes")
 
 
@@ -134,8 +136,10 @@ def epoch_values(line: Mapping[str, Any], settings: RunSettings) -> dict[str, fl
     values = {f"valid/{name}": value for name, value in (line.get("valid") or {}).items()}
     if line.get("loss") is not None:  # a model that only counts has none, and no rate
         optimiser = settings.optimiser
-        rate = optimiser.lr * optimiser.rate_scale(line["epoch"])
-        values |= {"loss": line["loss"], "learning_rate": rate}
+        # Older runs did not record their rates, which nothing but the decay changed then.
+        rates = line.get("rates") or {"lr": optimiser.lr * optimiser.decay(line["epoch"])}
+        values |= {"loss": line["loss"]}
+        values |= {_RATES.get(name, f"learning_rate/{name}"): rate for name, rate in rates.items()}
     return values
 
 

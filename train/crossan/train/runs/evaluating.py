@@ -15,6 +15,7 @@ from crossan.common.datasets import KeptSequences, keep_sequences
 from crossan.common.foreign import read_bounded
 from crossan.common.split import LEAVE_LAST_OUT
 from crossan.train.record.evaluations import begin_evaluation, write_evaluation
+from crossan.train.record.kept_epochs import load_epoch
 from crossan.train.record.refits import require_figures
 from crossan.train.record.run_folder import RANKS_FILE
 from crossan.train.runs.facts import TRAINING_FACTS
@@ -29,7 +30,11 @@ _LARGEST = 2**32
 
 
 def evaluate_into(
-    folder: Path, run: OpenedRun, mask_history: HistoryMask, permute_seed: int | None = None
+    folder: Path,
+    run: OpenedRun,
+    mask_history: HistoryMask,
+    permute_seed: int | None = None,
+    epoch: int | None = None,
 ) -> dict[str, Any]:
     """Judge a run by the targets that its dataset has now, and write a folder that says so.
 
@@ -40,11 +45,13 @@ def evaluate_into(
     folder
         Where the figures and every user's ranks are written.
     run
-        A finished run with the weights of its best epoch.
+        A finished run with the weights of its best epoch, or of ``epoch``.
     mask_history
         Which of a user's items before the target are left out.
     permute_seed
         How its hidden states are shuffled, for the record.
+    epoch
+        The epoch whose weights it has, None for the best.
 
     Raises
     ------
@@ -63,7 +70,7 @@ def evaluate_into(
         )
     if run.is_changed:
         _require_unseen(run)
-    best = run.folder.best_checkpoint()
+    judged = run.folder.best_checkpoint() if epoch is None else load_epoch(path, epoch)
     begin_evaluation(folder, run.settings)
     result = {
         **evaluate_run(run, mask_history, folder / RANKS_FILE),
@@ -73,8 +80,8 @@ def evaluate_into(
         "dataset_changed": run.is_changed,
         "evaluated": {
             "run": str(path.absolute()),
-            "epoch": best.state["epoch"],
-            "sha256": best.sha256["model.safetensors"],
+            "epoch": judged.state["epoch"],
+            "sha256": judged.sha256["model.safetensors"],
             "dataset": run.dataset.digest,
         },
     }

@@ -11,11 +11,12 @@ import torch
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.loop.choosing import way_of_steps
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.trainable import RefitRun, TrainableRun, trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.peak import PeakMemory
+from crossan.train.settings import RunSettings
 
 __all__ = ["TRAINING_FACTS", "earlier_facts", "training_facts"]
 
@@ -25,6 +26,8 @@ TRAINING_FACTS = (
     "steps",
     "epochs",
     "best_epoch",
+    "stopped_by",
+    "drops",
     "seconds_per_epoch",
     "peak_memory_bytes",
     "predicted_memory_bytes",
@@ -73,10 +76,19 @@ def training_facts(
         "steps": way_of_steps(run.settings, device),
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
+        **_end_of(run.settings, reached),
         "seconds_per_epoch": reached.seconds / reached.epoch,
         "peak_memory_bytes": memory,
         **({} if predicted is None else {"predicted_memory_bytes": predicted.total}),
     }
+
+
+def _end_of(settings: RunSettings, reached: TrainingProgress) -> dict[str, Any]:
+    """Return what ended a training that takes steps, and where its rates dropped, if anywhere."""
+    if not settings.model.is_trained_by_steps:
+        return {}
+    drops = {"drops": list(reached.drops)} if reached.drops else {}
+    return {"stopped_by": reached.stopped_by(settings) or "ended", **drops}
 
 
 def _peak_memory(device: torch.device) -> int:

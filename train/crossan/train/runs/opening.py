@@ -38,6 +38,7 @@ from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.backbone_lock import require_same_backbones
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
 from crossan.train.record.checkpoint import BEST, load_weights
+from crossan.train.record.kept_epochs import load_epoch
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.building import make_model
 from crossan.train.runs.contents import Comparing, Verdicts, serve
@@ -93,8 +94,9 @@ def open_run(
     may_be_stale: bool = False,
     dataset: Path | None = None,
     cache: Path | None = None,
+    epoch: int | None = None,
 ) -> OpenedRun:
-    """Open a run with the weights of its best epoch.
+    """Open a run with the weights of its best epoch, or of another that it keeps.
 
     Its stores are read at the versions it was trained on; one that does not
     serve every item of the dataset, which has gained some or changed some, is
@@ -115,6 +117,8 @@ def open_run(
         Whether items may have other contents than those that the stores were made from.
     dataset, cache
         Where the user says that the run's data lie now, see `open_inputs`.
+    epoch
+        The epoch whose weights it is opened with, None for the best.
 
     Raises
     ------
@@ -127,7 +131,8 @@ def open_run(
     """
     folder = RunFolder(path)
     inputs = open_inputs(folder, dataset, cache)
-    settings, best = inputs.settings, folder.best_checkpoint()
+    settings = inputs.settings
+    opened = folder.best_checkpoint() if epoch is None else load_epoch(path, epoch)
     if permute_seed is not None and not settings.model.reads_hidden_states:
         raise UsageError(
             f"--permute-features: {path} is a run of {settings.model.kind}, which reads no features"
@@ -151,7 +156,7 @@ def open_run(
             " vector for every user, found others",
             remedy=f"Train it on the data as they are now: --out {path}-2",
         )
-    load_weights(run.model, carried_weights(run, best.tensors["model"]), str(path))
+    load_weights(run.model, carried_weights(run, opened.tensors["model"]), str(path))
     return replace(run, is_changed=is_changed)
 
 

@@ -25,6 +25,7 @@ from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
 from crossan.train.features.on_paper import bytes_on, on_paper
+from crossan.train.loop.averaging import kept_bytes
 from crossan.train.loop.gradient_sum import gradient_sum_of
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.trainable import RefitRun, TrainableRun
@@ -33,6 +34,7 @@ from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import Objective, ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.runs.allocations import Allocations
+from crossan.train.runs.paper_ranks import ranks_on_paper
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
 from crossan.train.sequences.splits import (
@@ -72,11 +74,14 @@ class PeakMemory:
     batch: str
     """What a step takes, for example "1,024 users"."""
     is_on_cpu: bool
+    averaged: int = 0
+    """Weights of the last epochs, which are kept to be averaged; in the memory of the host."""
 
     @property
     def total(self) -> int:
         """Bytes at the peak."""
-        return self.features + self.others + self.optimiser + max(self.step, self.validation)
+        kept = self.features + self.others + self.optimiser + self.averaged
+        return kept + max(self.step, self.validation)
 
     def in_words(self) -> str:
         """Return the total and what it consists of, in one line."""
@@ -85,6 +90,7 @@ class PeakMemory:
             (self.features, "features"),
             (self.others, others),
             (self.optimiser, "optimiser"),
+            (self.averaged, "weights of the last epochs"),
             max((self.step, f"a step of {self.batch}"), (self.validation, "validation")),
         ]
         listed = ", ".join(f"{show_size(size)} {name}" for size, name in parts if size)
@@ -117,7 +123,7 @@ def predict_peak(run: TrainableRun | RefitRun, ranks: Ranks, before: int) -> Pea
     with torch.random.fork_rng([] if on_cpu else [device]), _attributes_kept(run.model):
         try:
             optimiser, step, validation = _on_stand_ins(
-                run.model, allocations, partial(_epoch, run, _on_paper(ranks), allocations)
+                run.model, allocations, partial(_epoch, run, ranks_on_paper(ranks), allocations)
             )
         except Exception as error:  # noqa: BLE001 - whatever a model does with tensors without numbers, it can still be trained
             note(f"memory: no prediction: {first_line(error)}")
@@ -132,6 +138,7 @@ def predict_peak(run: TrainableRun | RefitRun, ranks: Ranks, before: int) -> Pea
         validation=validation,
         batch=f"{run.settings.batch_size:,} {'triples' if triples else 'users'}",
         is_on_cpu=on_cpu,
+        averaged=kept_bytes(run.model, run.settings.average_epochs) if on_cpu else 0,
     )
 
 
@@ -269,26 +276,6 @@ class _Holder(nn.Module):
         model = self.model
         assert isinstance(model, SequenceModel | TableModel)
         return self._work(model)
-
-
-class _RanksOnPaper(Ranks):
-    """One of several ranks, which waits for none of the others."""
-
-    def add_up(self, tensor: Tensor) -> None:
-        """Leave a tensor as it is."""
-
-    def begin_to_add_up(self, tensor: Tensor) -> Callable[[], None]:
-        """Leave a tensor as it is, for which nobody has to wait."""
-        del tensor
-        return lambda: None
-
-    def gather(self, rows: Tensor, total: int) -> Tensor:
-        """Return room for the rows of all ranks."""
-        return rows.new_empty((total, *rows.shape[1:]))
-
-
-def _on_paper(ranks: Ranks) -> Ranks:
-    return _RanksOnPaper(ranks.number, ranks.count) if ranks.count > 1 else ranks
 
 
 @contextmanager

@@ -17,11 +17,12 @@ from typing import Any
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.devices import pick_device
 from crossan.common.split import RefitScope
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.progress import Drop, TrainingProgress
 from crossan.train.loop.trainable import RefitRun
 from crossan.train.loop.trainer import refit
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.record.dataset_lock import protocol_facts
+from crossan.train.record.ending import is_end_requested
 from crossan.train.record.following import run_folder_of
 from crossan.train.record.refits import refit_folder
 from crossan.train.record.run_folder import RunFolder
@@ -100,7 +101,8 @@ def finished_refit(
         return None
     folder.require_same(settings)
     recorded = result["refit"]
-    is_same = recorded["epochs"] == judged["best_epoch"] and recorded["judged"] == _judged(folder)
+    epochs, _ = _path_to_best(judged)
+    is_same = recorded["epochs"] == epochs and recorded["judged"] == _judged(folder)
     return (judged, result) if is_same else None
 
 
@@ -130,8 +132,8 @@ def refit_run(
         Training diverged, or a checkpoint is damaged.
     """
     ranks = plan.launch.ranks
-    epochs = ranks.from_first(lambda: judged["best_epoch"])
-    planned = _planned(plan, request, epochs)
+    epochs, drop_after = ranks.from_first(lambda: _path_to_best(judged))
+    planned = _planned(plan, request, epochs, tuple(drop_after))
     run = planned.run
     with claim(planned):
         initial = plan.run.folder.initial()
@@ -159,19 +161,36 @@ def _finished(folder: RunFolder, settings: RunSettings, launch: Launch) -> dict[
     result = folder.result() if launch.may_resume and folder.holds_run() else None
     if result is None:
         return None
-    reached = TrainingProgress(epoch=result["epochs"], best_epoch=result["best_epoch"])
-    is_over = not settings.model.is_trained_by_steps or reached.is_over(settings)
-    return result if is_over else None
+    is_over = not settings.model.is_trained_by_steps or _reached(result).is_over(settings)
+    is_ended = result.get("stopped_by") == "ended" and is_end_requested(folder.path)
+    return result if is_over or is_ended else None
 
 
-def _planned(plan: RunPlan[OpenedRun], request: RefitRequest, epochs: int) -> RunPlan[RefitRun]:
+def _reached(result: dict[str, Any]) -> TrainingProgress:
+    """Return how far a finished run got."""
+    drops: list[Drop] = result.get("drops", [])
+    return TrainingProgress(epoch=result["epochs"], best_epoch=result["best_epoch"], drops=drops)
+
+
+def _path_to_best(judged: dict[str, Any]) -> tuple[int, tuple[int, ...]]:
+    """Return how many epochs lead to a run's best weights, and after which its rates dropped."""
+    return _reached(judged).epochs_to(judged["best_epoch"])
+
+
+def _planned(
+    plan: RunPlan[OpenedRun], request: RefitRequest, epochs: int, drop_after: tuple[int, ...]
+) -> RunPlan[RefitRun]:
     """Return the plan of a refit, which reads what the run has read, by the same statistics."""
     judged, launch = plan.run, plan.launch
     folder = run_folder_of(launch.ranks, refit_folder(judged.folder.path))
     if folder.holds_run():
         _require_same_scope(judged.folder, folder, request)
     init = _init(judged.settings, folder, request)
-    changes = {"refit": request.scope, "max_epochs": epochs, "init": init}
+    changes: dict[str, Any] = {"refit": request.scope, "max_epochs": epochs, "init": init}
+    if drop_after:  # nothing is validated that could show a plateau
+        changes["optimiser"] = judged.settings.optimiser.model_copy(
+            update={"drop_after": drop_after, "plateau_drops": 0, "drop_epochs": None}
+        )
     settings = judged.settings.model_copy(update=changes)
     if init is not None and not folder.holds_run():
         require_carried_over(settings, plan.store_entries, Path(init))

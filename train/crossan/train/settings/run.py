@@ -113,7 +113,7 @@ class FeatureSettings(Settings):
 
 
 class CheckpointSettings(Settings):
-    """How much an interruption costs at most.
+    """How much an interruption costs at most, and which weights are kept.
 
     When a checkpoint is written changes no number.
     """
@@ -125,6 +125,10 @@ class CheckpointSettings(Settings):
     every_steps: int | None = Field(default=None, ge=1)
     """Steps that an interruption costs at most, beside the seconds. By default there is no such
     limit."""
+
+    keep_epochs: int = Field(default=0, ge=0)
+    """How many of the last epochs keep their weights in the run folder, for ``crossan evaluate RUN
+    --epoch N``. The best and the latest are kept in any case."""
 
 
 class RunSettings(Settings):
@@ -154,6 +158,10 @@ class RunSettings(Settings):
     select_by: SelectBy = "hr@10"
     """Validation figure by which the best epoch is chosen. recall@20 is that of MMRec's code, rounded
     to four digits, so that a smaller gain counts for nothing."""
+
+    average_epochs: int = Field(default=1, ge=1)
+    """Epochs whose weights are averaged for every validation, the last ones. The best epoch is then
+    that of the best average, which is kept and evaluated, and training goes on without it."""
 
     init: str | None = None
     """Run folder whose best weights training starts from. By default weights are random."""
@@ -225,9 +233,14 @@ class RunSettings(Settings):
                 f"expected no {', '.join(given)} with model.kind={kind}, which reads no hidden"
                 " states"
             )
-        if not self.model.is_trained_by_steps and (self.init is not None or self.reference):
-            name = "reference" if self.reference else "init"
-            raise ValueError(f"expected no {name} with model.kind={kind}, which takes no steps")
+        of_steps = {
+            "init": self.init is not None,
+            "reference": self.reference,
+            "average_epochs": self.average_epochs > 1,
+        }
+        for name, is_given in of_steps.items():
+            if is_given and not self.model.is_trained_by_steps:
+                raise ValueError(f"expected no {name} with model.kind={kind}, which takes no steps")
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(
                 f"expected objective.kind=in-batch with reference, got {self.objective.kind}"

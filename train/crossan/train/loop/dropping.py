@@ -1,0 +1,66 @@
+"""The drop of the learning rates after a plateau, or after an epoch that the settings name.
+
+Training goes on from the best weights, not from the latest: those validation has chosen, and after
+``patience`` epochs without a gain the latest have learned what it does not reward. The moments
+begin anew, as they tell of other weights, so a drop is what a new run with ``--init`` of this one
+and lower rates would be, in one run and exact when it is resumed.
+"""
+
+from __future__ import annotations
+
+from crossan.train.loop.adamw import AdamW
+from crossan.train.loop.averaging import EpochAverage
+from crossan.train.loop.gradient_sum import weights_digest
+from crossan.train.loop.progress import TrainingProgress
+from crossan.train.loop.saver import Saver
+from crossan.train.loop.saying import say_drop
+from crossan.train.loop.trainable import RefitRun, TrainableRun
+from crossan.train.ranks.ranks import Ranks
+
+__all__ = ["drop_rates"]
+
+
+def drop_rates(
+    run: TrainableRun | RefitRun,
+    reached: TrainingProgress,
+    optimiser: AdamW,
+    average: EpochAverage,
+    saver: Saver,
+    ranks: Ranks,
+) -> None:
+    """Lower the rates after the epoch just done, where that is its turn.
+
+    Parameters
+    ----------
+    run, optimiser, average, saver
+        What is trained, and what remembers its weights.
+    reached
+        How far it got, which learns of the drop.
+    ranks
+        The processes that train together, all of which must call this.
+
+    Raises
+    ------
+    StoreIntegrityError
+        The best weights are damaged.
+    IncompatibleError
+        The ranks have read different ones.
+    """
+    settings = run.settings.optimiser
+    drops, came_from = settings.drop_after.count(reached.epoch), reached.epoch
+    if drops:
+        average.go_on_from_mean()
+    # Whether or not ``max_epochs`` are used up: a run that is given more of them later has to be
+    # where it would have been with more from the beginning.
+    elif len(reached.drops) < settings.plateau_drops and reached.is_plateau(run.settings):
+        drops, came_from = 1, reached.best_epoch
+        run.model.load_state_dict(dict(saver.best_weights()))
+        average.forget()
+    else:
+        return
+    optimiser.forget_moments()
+    for _ in range(drops):
+        reached.drops.append({"after": reached.epoch, "from": came_from})
+        say_drop(reached.drops[-1], settings.drop_factor)
+    if ranks.count > 1:
+        ranks.require_same({"weights": weights_digest(run.model)})
