@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from crossan.cache_schema.errors import CrossanError
 from crossan.common.umbrella import build_app
-from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.progress import TrainingProgress
+from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.trainer import fit
 from crossan.train.runs import training
 from support.stopping import at_step

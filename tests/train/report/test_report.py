@@ -237,3 +237,20 @@ def test_settings_are_shown_as_differences(make_run, tmp_path, undrawn):
     assert "batch_size" in table
     assert "<b>77</b>" in table
     assert "max_epochs" not in table
+
+
+@pytest.mark.parametrize(
+    ("stopped", "words"),
+    [
+        ({"stopped_by": "patience"}, ["nothing improved any more"]),
+        ({"stopped_by": "ended"}, ["ended by hand"]),
+        ({"stopped_by": "a later reason"}, []),
+        ({}, []),  # of an older run
+    ],
+)
+def test_it_says_what_ended_a_training(tmp_path, stopped, words):
+    run = write_run(tmp_path / "r", **stopped)
+    write_report([run], tmp_path / "report.html")
+    said = (tmp_path / "report.html").read_text()
+    known = ("nothing improved any more", "ended by hand")
+    assert [each for each in known if each in said] == words
