@@ -69,9 +69,10 @@ def test_a_line_says_what_an_epoch_cost_and_at_which_rates(place):
     ended = [datetime.fromisoformat(line["ended"]) for line in lines]
     assert ended == sorted(ended)
     assert ended[0].utcoffset() == timedelta(0)
-    assert result["seconds_per_epoch"] == pytest.approx(
-        sum(line["seconds"] for line in lines) / 4, abs=1e-3
-    )
+    seconds = [line["seconds"] for line in lines]
+    assert min(seconds) > 0
+    # The whole has the moments between epochs, too, and lines are rounded to milliseconds.
+    assert sum(seconds) <= 4 * (result["seconds_per_epoch"] + 0.001)
     # The last step of each epoch: half risen, risen, then nine tenths of the way down.
     assert [line["rates"] for line in lines[:2]] == [
         {"lr": pytest.approx(0.01), "id_lr": pytest.approx(0.0005)},
