@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones import Backbone, Choice, load_backbone, open_backbone, remembering
+from crossan.extract.backbones import (
+    Backbone,
+    Choice,
+    load_backbone,
+    open_backbone,
+    opening,
+    remembering,
+)
 from crossan.extract.backbones.canary_inputs import canary_inputs
 from crossan.extract.backbones.description import Description
 from crossan.extract.backbones.remembered import RememberedBackbone
@@ -210,6 +217,30 @@ def test_a_memory_that_loading_contradicts_is_refused_and_forgotten(vit, memory)
         false.prepare(canary_inputs(false)[0])
     assert list(memory.iterdir()) == []
     assert isinstance(open_vit(vit), Backbone)
+
+
+def test_weights_that_are_replaced_before_they_are_loaded_are_refused(vit):
+    open_vit(vit)
+    again = open_vit(vit)
+    weights = again.identity("float16", "raw").backbone["weights_sha256"]
+    _flip_a_weight(vit)
+    with pytest.raises(IncompatibleError, match="expected the weights that were there when"):
+        again.prepare(canary_inputs(again)[0])
+    assert open_vit(vit).identity("float16", "raw").backbone["weights_sha256"] != weights
+
+
+def test_what_was_loaded_of_replaced_files_is_not_remembered(vit, memory, monkeypatch):
+    def load_changed(*args):
+        _edit("config.json", hidden_dropout_prob=0.25)(vit)
+        return load_snapshot(*args)
+
+    load_snapshot = opening.load_snapshot
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "load_snapshot", load_changed)
+        open_vit(vit)
+    assert not memory.exists()
+    assert isinstance(open_vit(vit), Backbone)
+    assert isinstance(open_vit(vit), RememberedBackbone)
 
 
 def test_a_device_that_is_named_is_tried_at_once(vit):
