@@ -8,12 +8,13 @@ import torch
 from crossan.common.config import load_settings
 from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.loop.choosing import is_recorded, recorder_of, way_of_steps
+from crossan.train.loop.choosing import is_recorded, recorder_of, repeater_of, way_of_steps
 from crossan.train.loop.recorder import Repeater
 from crossan.train.runs import training
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
+from support.commands import train_in
 from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import signal_at_step
@@ -29,7 +30,7 @@ def train_by(recorder, place, out, residence="device", **more):
         assignments=[*SETTINGS, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
     )
     placement = Placement.parse(residence, "1MiB" if residence == "streamed" else None, None)
-    launch = Launch(device="cpu", placement=placement, recorder=recorder, **more)
+    launch = Launch(device="cpu", placement=placement, recorder_of=lambda device: recorder, **more)
     plan = plan_run(settings, out, launch)
     with claim(plan):
         training.train(plan)
@@ -74,6 +75,17 @@ def test_a_recorded_training_goes_on_as_if_it_was_never_stopped(
 
 def test_a_cpu_records_nothing():
     assert recorder_of(torch.device("cpu")) is None
+    assert repeater_of(torch.device("cpu")) is None
+    assert isinstance(repeater_of(torch.device("cuda", 1)), Repeater)
+
+
+def test_without_recordings_a_cpu_takes_the_same_steps(place):
+    """In the shapes of their batches, and not of buckets, which would draw other dropout."""
+    for name, flags in (("plain", ()), ("anew", ("--no-recording",))):
+        train_in(place, SETTINGS, "--refit", "all", *flags, out=name)
+    assert outcome(place / "anew") == outcome(place / "plain")
+    refitted = "refit/checkpoints/best/model.safetensors"
+    assert (place / "anew" / refitted).read_bytes() == (place / "plain" / refitted).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ def train(
     require_refit_alone(out, refit, refit_init, is_alone=is_alone)
     with joined(device) as process:
         from crossan.train.features import Placement
-        from crossan.train.loop.recorder import Repeater
+        from crossan.train.loop.choosing import recorder_of, repeater_of
         from crossan.train.recipes.catalogue import find_recipe
         from crossan.train.recipes.judging import conclude
         from crossan.train.recipes.running import Request, settings_of
@@ -164,7 +164,7 @@ def train(
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
             logs=tuple(dict.fromkeys(log or ())),
-            recorder=Repeater() if is_unrecorded else None,
+            recorder_of=repeater_of if is_unrecorded else recorder_of,
             compared=compared,
         )
         refitted = None

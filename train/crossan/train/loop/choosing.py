@@ -9,7 +9,7 @@ import torch
 from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.gradient_sum import GradientSum
 from crossan.train.loop.recorded_steps import RecordedSteps
-from crossan.train.loop.recorder import Recorder
+from crossan.train.loop.recorder import Recorder, Repeater
 from crossan.train.loop.step_runner import EagerSteps, StepRunner
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.sequence_model import SequenceModel
@@ -19,7 +19,7 @@ from crossan.train.settings import ContentSettings, RunSettings, SequenceSetting
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.kinds import is_built_in
 
-__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "steps_of", "way_of_steps"]
+__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "repeater_of", "steps_of", "way_of_steps"]
 
 WayOfSteps = Literal["recorded", "eager"]
 """Whether steps are recorded in a few shapes, or computed in the shapes of their batches."""
@@ -32,6 +32,11 @@ def recorder_of(device: torch.device) -> Recorder | None:
     from crossan.train.loop.cuda_recorder import CudaRecorder
 
     return CudaRecorder(device)
+
+
+def repeater_of(device: torch.device) -> Recorder | None:
+    """Return what launches every step anew where `recorder_of` would record it, None elsewhere."""
+    return Repeater() if device.type == "cuda" else None
 
 
 def is_recorded(settings: RunSettings, rank_count: int) -> bool:
