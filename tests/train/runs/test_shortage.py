@@ -16,7 +16,7 @@ from crossan.train.cli import evaluate, recommend, train
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.runs import shortage as shortage_of_memory
-from crossan.train.runs.peak import PeakMemory
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.settings import RunSettings
 from support.commands import attempt, run, train_in, training
 from support.fabricated import write_small

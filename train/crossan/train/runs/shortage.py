@@ -22,7 +22,8 @@ from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.record.refits import is_refit
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun
-from crossan.train.runs.peak import PeakMemory, bytes_in_use, predict_peak
+from crossan.train.runs.peak import bytes_in_use, predict_peak
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.settings import AdapterSettings
 
 __all__ = ["evaluation_shortage_explained", "predicted", "training_shortage_explained"]
