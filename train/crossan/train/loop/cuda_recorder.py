@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import ResourceError
+from crossan.common.memory import first_line, ran_out_of_memory
 from crossan.train.features.interface import GatheredInputs
 
 __all__ = ["CudaRecorder"]
@@ -86,14 +87,13 @@ class CudaRecorder:
                 graph, pool=self._pool, stream=self._steps, capture_error_mode="thread_local"
             ):
                 step()
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            if ran_out_of_memory(error):
+                raise
             # Nothing can go on in this process: the generator of random numbers is left as if the
             # capture were under way.
-            first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise ResourceError(
-                f"a training step cannot be recorded as a CUDA graph: {first_line}",
+                f"a training step cannot be recorded as a CUDA graph: {first_line(error)}",
                 remedy="Add --no-recording, and --resume where a checkpoint was written",
             ) from error
         return graph.replay
