@@ -77,7 +77,7 @@ def test_a_torch_that_lacks_an_operator_costs_the_prediction_alone(tmp_path, mon
     monkeypatch.setitem(sys.modules, "crossan.train.runs.allocations", None)
     run = made_up_run(tmp_path, "sasrec", users=20, items=40)
     assert predict_peak(run, ALONE, before=0) is None
-    assert "memory: no prediction: import of crossan.train.runs.allocations" in (
+    assert "memory: no prediction for this run: import of crossan.train.runs.allocations" in (
         capsys.readouterr().err
     )
 
@@ -132,7 +132,7 @@ def test_a_model_that_cannot_run_on_paper_is_trained_all_the_same(tmp_path, monk
 
     monkeypatch.setattr(run.model.sequence_encoder, "packed", packed)
     assert predict_peak(run, ALONE, before=0) is None
-    assert "memory: no prediction: " in capsys.readouterr().err
+    assert "memory: no prediction for this run: " in capsys.readouterr().err
 
 
 def test_the_parts_are_said():

@@ -90,7 +90,7 @@ def predict_peak(run: TrainableRun | RefitRun, ranks: Ranks, before: int) -> Pea
                 run.model, allocations, partial(_epoch, run, _on_paper(ranks), allocations)
             )
         except Exception as error:  # noqa: BLE001 - whatever a model does with tensors without numbers, it can still be trained
-            note(f"memory: no prediction: {first_line(error)}")
+            note(f"memory: no prediction for this run: {first_line(error)}")
             return None
     features = bytes_on(run.features)
     triples = run.settings.model.learns_from == "triples"
