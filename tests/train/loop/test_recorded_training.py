@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from crossan.common.config import load_settings
-from crossan.train.cli import train
 from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.loop.choosing import is_recorded, recorder_of, repeater_of, way_of_steps
