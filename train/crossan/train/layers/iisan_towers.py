@@ -170,7 +170,7 @@ class IisanTowers(nn.Module):
     activation
         Inside the adapters.
     compute_dtype
-        What `forward` computes the adapters' projections in; by default the
+        Of the adapters' projections and outputs in `forward`; by default the
         dtype of the parameters.
 
     Shapes
