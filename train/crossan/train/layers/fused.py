@@ -131,8 +131,12 @@ class _MixAndAdapt(torch.autograd.Function):
         # Frozen hidden states need no gradient, nor has the lowest layer one to hand down:
         # these two are the largest tensors here, so they are made only where somebody reads them.
         grad_previous = torch.empty_like(previous) if ctx.needs_input_grad[2] else None
-        needs_hidden = ctx.needs_input_grad[-modality_count:]
-        grad_hidden = torch.empty_like(grad_output) if any(needs_hidden) else None
+        grad_hidden = [
+            torch.empty_like(states, memory_format=torch.contiguous_format) if is_needed else None
+            for states, is_needed in zip(
+                hidden, ctx.needs_input_grad[-modality_count:], strict=True
+            )
+        ]
         for block, bottleneck in zip(_blocks(presence), bottlenecks, strict=True):
             grad_change = _by_modality(grad_output[block], up.dtype)
             _add_product(grad_up, activate(bottleneck, ctx.activation).transpose(1, 2), grad_change)
@@ -161,16 +165,11 @@ class _MixAndAdapt(torch.autograd.Function):
                 grad_below = _room_for(grad_previous[block], mixing.dtype)
                 _add_combined(grad_below, to_below, grad_mixed, beta=0)
                 _put(grad_previous[block], grad_below)
-            if grad_hidden is not None:
-                grad_hidden[block] = grad_mixed.mul_(mixing[block, :, -1:])
-        to_hidden = [
-            grad_hidden[:, m].to(hidden[m].dtype)
-            if grad_hidden is not None and needs_gradient
-            else None
-            for m, needs_gradient in enumerate(needs_hidden)
-        ]
+            for m, grad in enumerate(grad_hidden):
+                if grad is not None:
+                    grad[block] = grad_mixed[:, m] * mixing[block, m, -1:]
         of_parameters = grad_down, grad_down_bias, grad_up, grad_up_bias
-        return None, None, grad_previous, None, grad_weights, *of_parameters, *to_hidden
+        return None, None, grad_previous, None, grad_weights, *of_parameters, *grad_hidden
 
 
 def _is_cached(tensor: Tensor) -> bool:
