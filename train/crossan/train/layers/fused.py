@@ -210,8 +210,8 @@ def _by_modality(states: Tensor, dtype: torch.dtype, *, are_columns: bool = Fals
 
     A view where the matmul reads that as fast as a copy. It does not on a CPU
     whose matmuls are bfloat16's, as oneDNN first copies what has gaps, nor where
-    the product sums over the items (``are_columns``): MKL then takes 1.3 times as
-    long. Moving and converting is a single pass.
+    the product sums over the items (``are_columns``): MKL is then slower. Moving
+    and converting is a single pass.
     """
     states = states.transpose(0, 1)
     has_gaps = _is_cached(states) and (are_columns or dtype not in _FULL_PRECISION)
@@ -255,10 +255,9 @@ def _add_combined(total: Tensor, weights: Tensor, states: Tensor, beta: int = 1)
     """Add ``weights @ states`` of every item to ``beta * total``, in place.
 
     ``weights`` is ``(items, to, from)``; the others are ``(items, modality,
-    dim)``. On a CPU that is a small product for each item. An accelerator would
-    begin a block of threads for each, and fill a sixteenth of it; there every
-    modality below is multiplied and added to all others at once, for all items,
-    which takes no longer than its memory does.
+    dim)``. On a CPU that is a small product for each item. Products so small fill
+    little of a block of an accelerator's threads; there every modality below is
+    multiplied and added to all others at once, for all items.
     """
     if _is_cached(total):
         total.baddbmm_(weights, states, beta=beta)
