@@ -66,8 +66,6 @@ class StoredRows:
             for seg in segments
             for entry in seg.record.chunks
         ]
-        first_rows = np.cumsum([0, *(chunk.layout.chunk_items for chunk in self._chunks)])
-        self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
         self._sums: list[RowSums | None] = [None] * len(self._chunks)
         self._rechecked: list[FileState | None] = [None] * len(self._chunks)
         try:
@@ -83,6 +81,9 @@ class StoredRows:
             )
             raise self._naming_items(error, number) from error
         self._checks = MappingChecks(self._chunks, self._files)
+        # NOWHERE is a chunk of no item with a row: any number does as its first row.
+        first_rows = np.append(self._files.first_rows, 0)
+        self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
 
     @property
     def index_bytes(self) -> int:
