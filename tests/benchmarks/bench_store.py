@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import torch
 import zarr
@@ -30,7 +31,7 @@ from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 
 ITEMS, LAYERS, DIM, GATHERED = 19_738, 7, 768, 4_096
-MEASURES = ("gather", "load", "others", "write", "size", "check", "pull", "append")
+MEASURES = ("gather", "memmap", "load", "others", "write", "size", "check", "pull", "append")
 
 
 def main() -> None:
@@ -54,6 +55,33 @@ def main() -> None:
         print("| ratio | ours ms | other ms | ratio | goal |\n|---|---|---|---|---|")
         for measure in arguments.only:
             getattr(bench, measure)()
+
+
+class BareFile:
+    """All rows in one file, read without any check of the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.rows = np.memmap(path, np.float16, "r", shape=(ITEMS, LAYERS, DIM))
+        self._file = path.open("rb")
+
+    def take(self, chosen: np.ndarray, out: np.ndarray) -> None:
+        """Copy rows from the memory map."""
+        np.take(self.rows, chosen, axis=0, out=out, mode="clip")
+
+    def take_and_sum(self, chosen: np.ndarray, out: np.ndarray) -> None:
+        """Copy rows from the memory map, and sum them while they are in the cache."""
+        for start in range(0, len(chosen), 64):
+            part = out[start : start + 64]
+            self.take(chosen[start : start + 64], part)
+            google_crc32c.extend(0, part)
+
+    def read_and_sum(self, chosen: list[int], out: np.ndarray) -> None:
+        """Read rows from the file one by one, and sum each."""
+        flat, row_bytes = out.reshape(-1).view(np.uint8), 2 * LAYERS * DIM
+        for target, row in enumerate(chosen):
+            part = flat[target * row_bytes : (target + 1) * row_bytes]
+            os.preadv(self._file.fileno(), [part], row * row_bytes)
+            google_crc32c.extend(0, part)
 
 
 class Bench:
@@ -99,15 +127,16 @@ class Bench:
         ours: Callable[[], object],
         other: Callable[[], object],
         before: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Time both in turn, ``before`` untimed ahead of each, and print one line."""
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(self.repeats + 1):
             for work, kept in zip((ours, other), times, strict=True):
                 before()
-                begun = time.perf_counter()
+                begun = clock()
                 work()
-                kept.append(time.perf_counter() - begun)
+                kept.append(clock() - begun)
         a, b = (float(np.median(kept[1:])) for kept in times)  # the first round warms up
         ratio = b / a if goal.startswith(">") else a / b
         print(f"| {name} | {1e3 * a:.2f} | {1e3 * b:.2f} | {ratio:.2f} | {goal} |", flush=True)
@@ -124,6 +153,36 @@ class Bench:
             "gather of 4,096 items / torch.index_select from memory", "<= 1.15",
             lambda: store.read(next(mine), out=out),
             lambda: torch.index_select(table, 0, torch.from_numpy(next(theirs)), out=target),
+        )  # fmt: skip
+
+    def memmap(self) -> None:
+        """Compare both ways of reading with a gather from one file, in CPU seconds."""
+        store, bare = open_store(self.store), BareFile(self.raw)
+        out, target = (np.empty((GATHERED, LAYERS, DIM), np.float16) for _ in range(2))
+        store.read(np.arange(ITEMS))
+        chosen = self.chance.integers(0, ITEMS, GATHERED)
+
+        def compare(
+            name: str, goal: str, other: Callable[[], object], *, is_mapped: bool = True
+        ) -> None:
+            self.compare(
+                name, goal, lambda: store.read(chosen, out=out, is_mapped=is_mapped), other,
+                clock=time.process_time,
+            )  # fmt: skip
+
+        compare("gather / np.take of a memmap, CPU", "<= 1.1", lambda: bare.take(chosen, target))
+        compare("gather / memmap[rows], CPU", "<= 1.1", lambda: bare.rows[chosen])
+        compare(
+            "gather from the files / np.take of a memmap, CPU", "none",
+            lambda: bare.take(chosen, target), is_mapped=False,
+        )  # fmt: skip
+        compare(
+            "gather from the files / np.take of a memmap and the CRC32C of the rows, CPU", "none",
+            lambda: bare.take_and_sum(chosen, target), is_mapped=False,
+        )  # fmt: skip
+        compare(
+            "gather from the files / preadv and CRC32C of each row alone, CPU", "none",
+            lambda: bare.read_and_sum(chosen.tolist(), target), is_mapped=False,
         )  # fmt: skip
 
     def load(self) -> None:

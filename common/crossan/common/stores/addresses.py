@@ -83,7 +83,7 @@ class AddressRange:
     """
 
     def __init__(self, byte_count: int) -> None:
-        self.byte_count = byte_count
+        self.byte_count, self._reserved_bytes = byte_count, byte_count + _HUGE_PAGE
         # Python's own mmap cannot map a second file into a range that it holds: MAP_FIXED does.
         self._map = ctypes.CDLL(None, use_errno=True).mmap
         self._map.restype = ctypes.c_void_p
@@ -95,7 +95,7 @@ class AddressRange:
         self._unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
         self._reserved: int | None = None
         flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
-        self._reserved = self._called(None, byte_count + _HUGE_PAGE, _PROT_NONE, flags, -1)
+        self._reserved = self._called(None, self._reserved_bytes, _PROT_NONE, flags, -1)
         self.address = _round_up(self._reserved, _HUGE_PAGE)
 
     def place(self, offset: int, byte_count: int, descriptor: int) -> None:
@@ -117,7 +117,7 @@ class AddressRange:
     def __del__(self) -> None:
         """Give the addresses back, after the last view is gone: an array keeps what made it."""
         if self._reserved is not None:
-            self._unmap(self._reserved, self.byte_count + _HUGE_PAGE)
+            self._unmap(self._reserved, self._reserved_bytes)
 
     def _called(
         self, address: int | None, byte_count: int, protection: int, flags: int, descriptor: int
