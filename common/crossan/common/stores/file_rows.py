@@ -125,7 +125,7 @@ def read_file_rows(
         else:
             scratch = _scratch(layout, count)
             part = scratch.reshape(-1).view(np.uint8)
-        if os.preadv(descriptor, [part], first * row_bytes) < len(part):
+        if os.preadv(descriptor, [part.data], first * row_bytes) < len(part):
             _read_exactly(chunk, descriptor, part, first * row_bytes)
         # Here, while the bytes are still in the processor's cache.
         if crc32c(part, up_to[first]) != up_to[first + count]:
@@ -235,9 +235,9 @@ def _read_exactly(
     chunk: ChunkFile, descriptor: int, target: npt.NDArray[np.uint8], offset: int
 ) -> None:
     """Fill ``target`` from a chunk's file, also where the kernel gives less at once."""
-    count = os.preadv(descriptor, [target], offset)
+    count = os.preadv(descriptor, [target.data], offset)
     while count < len(target):
-        more = os.preadv(descriptor, [target[count:]], offset + count)
+        more = os.preadv(descriptor, [target[count:].data], offset + count)
         if more == 0:
             raise StoreIntegrityError(
                 f"{chunk.path}: expected {len(target) - count:,} more bytes from "
