@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 import torch
 import zarr
+from bare_file import BareFile
 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import ArrayLayout, chunk_item_count
@@ -55,33 +55,6 @@ def main() -> None:
         print("| ratio | ours ms | other ms | ratio | goal |\n|---|---|---|---|---|")
         for measure in arguments.only:
             getattr(bench, measure)()
-
-
-class BareFile:
-    """All rows in one file, read without any check of the file."""
-
-    def __init__(self, path: Path) -> None:
-        self.rows = np.memmap(path, np.float16, "r", shape=(ITEMS, LAYERS, DIM))
-        self._file = path.open("rb")
-
-    def take(self, chosen: np.ndarray, out: np.ndarray) -> None:
-        """Copy rows from the memory map."""
-        np.take(self.rows, chosen, axis=0, out=out, mode="clip")
-
-    def take_and_sum(self, chosen: np.ndarray, out: np.ndarray) -> None:
-        """Copy rows from the memory map, and sum them while they are in the cache."""
-        for start in range(0, len(chosen), 64):
-            part = out[start : start + 64]
-            self.take(chosen[start : start + 64], part)
-            google_crc32c.extend(0, part)
-
-    def read_and_sum(self, chosen: list[int], out: np.ndarray) -> None:
-        """Read rows from the file one by one, and sum each."""
-        flat, row_bytes = out.reshape(-1).view(np.uint8), 2 * LAYERS * DIM
-        for target, row in enumerate(chosen):
-            part = flat[target * row_bytes : (target + 1) * row_bytes]
-            os.preadv(self._file.fileno(), [part], row * row_bytes)
-            google_crc32c.extend(0, part)
 
 
 class Bench:
@@ -157,7 +130,7 @@ class Bench:
 
     def memmap(self) -> None:
         """Compare both ways of reading with a gather from one file, in CPU seconds."""
-        store, bare = open_store(self.store), BareFile(self.raw)
+        store, bare = open_store(self.store), BareFile(self.raw, self.values.shape)
         out, target = (np.empty((GATHERED, LAYERS, DIM), np.float16) for _ in range(2))
         store.read(np.arange(ITEMS))
         chosen = self.chance.integers(0, ITEMS, GATHERED)

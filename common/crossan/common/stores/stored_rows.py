@@ -81,8 +81,7 @@ class StoredRows:
             )
             raise self._naming_items(error, number) from error
         self._checks = MappingChecks(self._chunks, self._files)
-        # NOWHERE is a chunk of no item with a row: any number does as its first row.
-        first_rows = np.append(self._files.first_rows, 0)
+        first_rows = np.append(self._files.first_rows, 0)  # the last for NOWHERE, not used
         self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
 
     @property
