@@ -215,11 +215,14 @@ class Backbone:
 
     @torch.inference_mode()
     def _launch(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Launched:
-        on_device = self.carrier.ahead(partial(collate, batch, self._finish_device))
-        return self.carrier.forward(partial(self._pooled, on_device))
+        # A list that the forward empties: what was copied is let go of once the model's arguments
+        # are made of it, before the blocks take their memory.
+        copied = [self.carrier.ahead(partial(collate, batch, self._finish_device))]
+        return self.carrier.forward(partial(self._pooled, copied))
 
-    def _pooled(self, batch: Batch) -> Tensor:
-        """Return the pooled states of a batch, ``(items, layer, dim)`` on the device."""
-        inputs, is_real = model_arguments(batch, self._finish, self.device, DTYPES[self._dtype])
+    def _pooled(self, copied: list[Batch]) -> Tensor:
+        """Take the batch out of the list and return its states, ``(items, layer, dim)``."""
+        dtype = DTYPES[self._dtype]
+        inputs, is_real = model_arguments(copied.pop(), self._finish, self.device, dtype)
         pool = partial(pool_tokens, family=self._family, pooling=self.pooling, is_real=is_real)
         return pooled_states(self.model, self.blocks, self.layers, pool, inputs)
