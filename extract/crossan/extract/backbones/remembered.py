@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
@@ -22,6 +19,7 @@ from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
 
 if TYPE_CHECKING:
     from crossan.extract.backbones.backbone import Backbone
+    from crossan.extract.backbones.launched import Launched
     from crossan.extract.backbones.preparing import ModelInputs, Preparer
 
 __all__ = ["RememberedBackbone", "open_backbone"]
@@ -128,7 +126,7 @@ class RememberedBackbone:
         """Return one item's arrays, as `crossan.extract.backbones.Backbone.prepare` does."""
         return self._loaded.prepare(medium)
 
-    def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
+    def begin(self, batch: Sequence[ModelInputs]) -> Launched:
         """Launch a forward, as `crossan.extract.backbones.Backbone.begin` does."""
         return self._loaded.begin(batch)
 

@@ -130,17 +130,17 @@ def _epoch(
         step_down()
         if _is_filled(objective, features, batch, model):
             step_down()
-        step = allocations.peak
+        step = allocations.storages.peak
         # The moments are made in the first step, and there from then on.
-        gradients = allocations.live
+        gradients = allocations.storages.live
         optimiser.step()
-        moments = allocations.live - gradients
-        step = max(step, allocations.peak - moments)
+        moments = allocations.storages.live - gradients
+        step = max(step, allocations.storages.peak - moments)
         if isinstance(run, RefitRun):
             return moments, step, 0
-        allocations.forget_peak()
+        allocations.storages.forget_peak()
         _validate(model, features, validation_split(run.seen, run.settings.data.input_length), run)
-    return moments, step, allocations.peak - moments
+    return moments, step, allocations.storages.peak - moments
 
 
 def _objective(run: TrainableRun | RefitRun, ranks: Ranks) -> Objective:
