@@ -52,6 +52,8 @@ bench-extract: $(VENV)/.installed-dev
 bench-train: $(VENV)/.installed-dev
 	OMP_WAIT_POLICY=passive $(BIN)/python tests/benchmarks/bench_train.py
 	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_encoder.py
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_towers.py
+	OMP_WAIT_POLICY=passive OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_peers.py
 
 # Everything that needs an accelerator, under eight minutes: docs/benchmarks/gpu/README.md. `make gpu DRY=1` takes all of it on the CPU, at small
 # shapes. GPU_PYTHON names an interpreter that has the product already, GPU_OUT another folder for the page.

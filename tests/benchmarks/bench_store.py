@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import zarr
+from bare_file import BareFile
 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.layout import ArrayLayout, chunk_item_count
@@ -30,7 +31,7 @@ from crossan.common.stores.sharing.locations import FolderLocation
 from crossan.common.stores.sharing.transfer import transfer
 
 ITEMS, LAYERS, DIM, GATHERED = 19_738, 7, 768, 4_096
-MEASURES = ("gather", "load", "others", "write", "size", "check", "pull", "append")
+MEASURES = ("gather", "memmap", "load", "others", "write", "size", "check", "pull", "append")
 
 
 def main() -> None:
@@ -99,15 +100,16 @@ class Bench:
         ours: Callable[[], object],
         other: Callable[[], object],
         before: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Time both in turn, ``before`` untimed ahead of each, and print one line."""
         times: tuple[list[float], list[float]] = ([], [])
         for _ in range(self.repeats + 1):
             for work, kept in zip((ours, other), times, strict=True):
                 before()
-                begun = time.perf_counter()
+                begun = clock()
                 work()
-                kept.append(time.perf_counter() - begun)
+                kept.append(clock() - begun)
         a, b = (float(np.median(kept[1:])) for kept in times)  # the first round warms up
         ratio = b / a if goal.startswith(">") else a / b
         print(f"| {name} | {1e3 * a:.2f} | {1e3 * b:.2f} | {ratio:.2f} | {goal} |", flush=True)
@@ -124,6 +126,36 @@ class Bench:
             "gather of 4,096 items / torch.index_select from memory", "<= 1.15",
             lambda: store.read(next(mine), out=out),
             lambda: torch.index_select(table, 0, torch.from_numpy(next(theirs)), out=target),
+        )  # fmt: skip
+
+    def memmap(self) -> None:
+        """Compare both ways of reading with a gather from one file, in CPU seconds."""
+        store, bare = open_store(self.store), BareFile(self.raw, self.values.shape)
+        out, target = (np.empty((GATHERED, LAYERS, DIM), np.float16) for _ in range(2))
+        store.read(np.arange(ITEMS))
+        chosen = self.chance.integers(0, ITEMS, GATHERED)
+
+        def compare(
+            name: str, goal: str, other: Callable[[], object], *, is_mapped: bool = True
+        ) -> None:
+            self.compare(
+                name, goal, lambda: store.read(chosen, out=out, is_mapped=is_mapped), other,
+                clock=time.process_time,
+            )  # fmt: skip
+
+        compare("gather / np.take of a memmap, CPU", "<= 1.1", lambda: bare.take(chosen, target))
+        compare("gather / memmap[rows], CPU", "<= 1.1", lambda: bare.rows[chosen])
+        compare(
+            "gather from the files / np.take of a memmap, CPU", "none",
+            lambda: bare.take(chosen, target), is_mapped=False,
+        )  # fmt: skip
+        compare(
+            "gather from the files / np.take of a memmap and the CRC32C of the rows, CPU", "none",
+            lambda: bare.take_and_sum(chosen, target), is_mapped=False,
+        )  # fmt: skip
+        compare(
+            "gather from the files / preadv and CRC32C of each row alone, CPU", "none",
+            lambda: bare.read_and_sum(chosen.tolist(), target), is_mapped=False,
         )  # fmt: skip
 
     def load(self) -> None:

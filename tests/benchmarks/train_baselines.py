@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from encoder_baseline import encoder_before
 from torch import Tensor
 from train_shape import DIM
 
 from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
+from crossan.train.layers.activation import activate
+from crossan.train.layers.iisan_towers import IisanTowers
+from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 
-__all__ = ["loop_loss", "loss_from_files", "read_files", "write_files"]
+__all__ = ["loop_loss", "loss_as_iisan", "loss_from_files", "read_files", "write_files"]
 
 ALL_LAYERS = 13
 
@@ -47,6 +53,53 @@ def loss_from_files(model: SequenceModel, folder: Path, sequences: Tensor, log_p
     vectors = model.item_encoder.plain(hidden, presence).view(*sequences.shape, -1)
     users = model.sequence_encoder(vectors[:, :-1], sequences[:, :-1] != PADDING)
     return loop_loss(users, vectors, sequences, log_p)
+
+
+def loss_as_iisan(
+    model: SequenceModel, features: FeatureTable, sequences: Tensor, log_p: Tensor
+) -> Tensor:
+    """Return the loss of a batch of IISAN as its cached code computes it, hidden states in RAM.
+
+    Every position is gathered and encoded for itself, padding included; each
+    tower and layer is a pair of linear maps of its own; the sequence encoder
+    computes padding, and the loss loops over users.
+    """
+    assert isinstance(model.item_encoder, ItemEncoder)
+    towers = model.item_encoder.towers
+    assert isinstance(towers, IisanTowers)
+    items = sequences.flatten()
+    is_real = (items != PADDING)[:, None, None]
+    hidden = [
+        states.index_select(0, items.clamp(min=0)).float() * is_real for states in features.hidden
+    ]
+    outputs = _climb_as_iisan(towers, *hidden)
+    vectors = model.item_encoder.fusion(outputs, is_real[:, 0].expand(-1, 2))
+    vectors = vectors.view(*sequences.shape, -1)
+    users = encoder_before(model.sequence_encoder, vectors[:, :-1], sequences[:, :-1] != PADDING)
+    return loop_loss(users, vectors, sequences, log_p)
+
+
+def _climb_as_iisan(towers: IisanTowers, text: Tensor, image: Tensor) -> Tensor:
+    """Return the outputs of the three towers, ``(items, tower, width)``, one after the other."""
+    states = [torch.zeros_like(text[:, 0]) for _ in range(3)]
+    for layer, (gates, adapters) in enumerate(towers._layers()):
+        share = (gates.intra_logits / gates.temperature).sigmoid()
+        of_image = (gates.inter_logits / gates.temperature).sigmoid()
+        inputs = (
+            share[0] * text[:, layer] + (1 - share[0]) * states[0],
+            share[1] * image[:, layer] + (1 - share[1]) * states[1],
+            states[2] + of_image * image[:, layer] + (1 - of_image) * text[:, layer],
+        )
+        for tower, mixed in enumerate(inputs):
+            down = F.linear(mixed, adapters.down[tower].T, adapters.down_bias[tower])
+            active = activate(down, adapters.activation)
+            states[tower] = mixed + F.linear(active, adapters.up[tower].T, adapters.up_bias[tower])
+    heads = towers.heads
+    outputs = []
+    for tower, state in enumerate(states):
+        inner = F.linear(state, heads.inner[tower].T, heads.inner_bias[tower])
+        outputs.append(F.linear(inner, heads.outer[tower].T, heads.outer_bias[tower]))
+    return torch.stack(outputs, dim=1)
 
 
 def loop_loss(users: Tensor, vectors: Tensor, sequences: Tensor, log_p: Tensor) -> Tensor:

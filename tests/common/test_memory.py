@@ -9,6 +9,7 @@ from crossan.cache_schema.errors import ResourceError, UsageError
 from crossan.common.memory import (
     MemoryRanOutError,
     available_ram,
+    first_line,
     naming_shortage,
     parse_size,
     ran_out_of_memory,
@@ -114,6 +115,14 @@ SHORTAGES = [
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 OTHERS = [RuntimeError("odd"), OSError(errno.ENOSPC, "No space left"), ValueError("out of memory")]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("a\nb", "a"), ("\n  a\nb", "a"), ("", "RuntimeError"), (" \n", "RuntimeError")],
+)
+def test_the_first_line_of_an_error_is_never_empty(said, expected):
+    assert first_line(RuntimeError(said)) == expected
 
 
 @pytest.mark.parametrize("error", SHORTAGES, ids=repr)

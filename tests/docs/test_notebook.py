@@ -13,6 +13,8 @@ import pytest
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook" / "quickstart.ipynb"
 LARGEST = 200_000
 """Bytes, so that the repository stays small."""
+LEARNED = re.compile(r"\.(recommend|similar)\(")
+"""In the source of cells whose lists follow from weights, with no number in them."""
 
 EXECUTE = """
 import sys, nbformat
@@ -74,7 +76,8 @@ def test_the_notebook_runs_and_shows_what_it_did(sampled, tmp_path):
         (kinds, text), (kinds_now, text_now) = shown(committed), shown(executed)
         assert kinds_now == kinds, "".join(committed["source"])
         # What was learned depends on the machine; what the data and the shapes are does not.
-        if text and not re.search(r"\d\.\d|title|Figure", text):
+        is_learned = LEARNED.search("".join(committed["source"]))
+        if text and not is_learned and not re.search(r"\d\.\d|title|Figure", text):
             assert text_now == text
             compared += 1
     assert compared > 4

@@ -70,6 +70,8 @@ class Extraction:
         self._report.figure(f"{label}items a second, bottleneck {report['bottleneck']}", rate, "/s")
         share = rate / alone if alone else 0.0
         self._report.figure(f"{label}of min(forward, decode)", share, "", _FED, is_floor=True)
+        reached = report["device_rate_reached"]
+        self._report.figure(f"{label}of the forwards alone, by the device's events", reached, "")
 
     def _backbone(self, modality: Modality) -> Path:
         if self._shape.backbone not in SIZES:

@@ -232,6 +232,30 @@ def test_batch_size_and_workers_do_not_change_values(extract, modality, tmp_path
     assert (np.linalg.norm(first - second, axis=2) <= 1e-5 * scale).all()
 
 
+@pytest.mark.parametrize("modality", [Modality.TEXT, Modality.IMAGE])
+def test_a_bfloat16_store_is_one_of_its_own_near_that_of_float32(extract, modality):
+    """Both lie in one cache, and either is complete for its own recipe."""
+    stores = {}
+    for dtype in ("float32", "bfloat16"):
+        options = (modality.value, "--dtype", dtype, "--stored-dtype", dtype)
+        code, result, said = extract(*options)
+        assert code == 0, said
+        _, again, _ = extract(*options)
+        assert (again["stores"][0]["forwarded"], again["stores"][0]["version"]) == (0, 1)
+        folder = result["stores"][0]["store"]
+        assert fsck(Path(folder)).ok
+        stores[dtype] = open_store(folder)
+        assert stores[dtype].identity.capture["compute_dtype"] == dtype
+    exact, rounded = stores.values()
+    assert exact.identity.fingerprint != rounded.identity.fingerprint
+    assert exact.item_ids.tolist() == rounded.item_ids.tolist()
+    expected, computed = (store.load()[store.presence] for store in (exact, rounded))
+    assert len(expected) > 0
+    error = np.linalg.norm(computed - expected, axis=2) / np.linalg.norm(expected, axis=2)
+    # More than float32 would differ by, and no more than a canary of bfloat16 may.
+    assert 1e-4 < error.max() <= 3e-2
+
+
 def test_three_shards_give_the_digest_of_one_job(extract, tmp_path):
     options = ("--batch-size", 2)
     _, whole, _ = extract("image", *options)

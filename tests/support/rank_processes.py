@@ -171,8 +171,11 @@ def trained_by_recordings(ranks, folder):
             *(f"data.dataset={folder / 'd'}", f"data.cache={folder / 'c'}"),
         ],
     )
-    for out, recorder in (("recorded", Repeater()), ("eager", None)):
-        launch = Launch(device="cpu", ranks=ranks, recorder=recorder)
+    for out, recorder_of in (
+        ("recorded", lambda device: Repeater()),
+        ("eager", lambda device: None),
+    ):
+        launch = Launch(device="cpu", ranks=ranks, recorder_of=recorder_of)
         plan = plan_run(settings, folder / out, launch)
         with claim(plan):
             training.train(plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.memory import ran_out_of_memory
+from crossan.common.memory import first_line, ran_out_of_memory
 
 __all__ = ["pick_device"]
 
@@ -32,9 +32,8 @@ def pick_device(device: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         if ran_out_of_memory(error):
             raise  # it is available, and full
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UsageError(
-            f"--device {device}: not available on this machine: {reason}",
+            f"--device {device}: not available on this machine: {first_line(error)}",
             remedy="Use --device auto or --device cpu",
         ) from None
     return picked

@@ -86,7 +86,7 @@ def naming_shortage(doing: str) -> Iterator[None]:
 
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, its kind where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def parse_size(text: str, flag: str) -> int:

@@ -18,7 +18,7 @@ from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.stores import ItemRow, Journal, create_store, open_store, stored_rows
-from crossan.common.stores.chunk_file import FileState
+from crossan.common.stores.chunk_file import ChunkFile, FileState
 
 KINDS = {"stitched": (1024, "raw"), "scattered": (20, "raw"), "packed": (20, "zstd")}
 """Width of a layer and codec, by how the chunks are mapped."""
@@ -197,9 +197,8 @@ def test_a_write_within_the_tick_of_the_check_is_seen(written, monkeypatch):
     store, _, chunk = written
     opened = open_store(store)
     frozen = {path: FileState.of(path.stat()) for path in chunks_of(store)}
-    monkeypatch.setattr(
-        "crossan.common.stores.chunk_file.ChunkFile.state", lambda self: frozen[self.path]
-    )
+    monkeypatch.setattr(ChunkFile, "state", lambda self: frozen[self.path])
+    monkeypatch.setattr(ChunkFile, "is_still", lambda self, state: state == frozen[self.path])
     monkeypatch.setattr(time, "time_ns", lambda: frozen[chunk].changed_ns + 1)
     opened.read(np.arange(ITEMS))
     flip_in_place(chunk)  # in the same tick: the state is as before

@@ -13,9 +13,12 @@ from PIL import Image
 
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones import load_backbone, write_tiny
+from crossan.common.stores.canary import check_canary
+from crossan.extract.backbones import backbone as backbone_module
+from crossan.extract.backbones import load_backbone, loading, write_tiny
 from crossan.extract.backbones.families import FAMILIES as BUILT_IN
 from crossan.extract.backbones.layers import parse_layers
+from crossan.extract.job.canary import canary_features
 
 FAMILIES = ["bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit"]
 MODEL = {
@@ -173,6 +176,31 @@ def test_identity_depends_on_the_recipe(tiny, change):
         .fingerprint
         != plain.fingerprint
     )
+
+
+@pytest.mark.parametrize("family", ["bert", "vit", "audio-spectrogram-transformer", "videomae"])
+def test_the_identity_has_the_attention_that_the_model_computes(tiny, family):
+    modality, folder = tiny[family]
+    backbone = load_backbone(modality, str(folder), device="cpu")
+    assert (
+        backbone.identity("float16", "raw").capture["attention"]
+        == backbone.model.config._attn_implementation
+        == "sdpa"
+    )
+
+
+def test_another_attention_is_another_store_though_its_numbers_pass_for_the_same(tiny, monkeypatch):
+    modality, folder = tiny["bert"]
+    stores = {}
+    for attention in ("sdpa", "eager"):
+        for module in (backbone_module, loading):
+            monkeypatch.setattr(module, "ATTENTION", attention)
+        loaded = load_backbone(modality, str(folder), device="cpu")
+        stores[attention] = loaded.identity("float16", "raw"), canary_features(loaded)
+    (ours, recorded), (theirs, computed) = stores.values()
+    assert ours.fingerprint != theirs.fingerprint
+    # Within rounding, so the canary alone would not tell the two apart.
+    check_canary(recorded, computed, compute_dtype="float32", where="the store of sdpa")
 
 
 def test_identity_depends_on_the_weights(tmp_path):

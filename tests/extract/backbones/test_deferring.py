@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from crossan.extract.backbones import library
 from crossan.extract.backbones.deferring import deferred
 
 
@@ -17,7 +18,7 @@ def shop(tmp_path, monkeypatch):
     (tmp_path / "sign.py").write_text("from shop import LIMIT, price\n")
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    for name in ("shop", "till", "sign"):
+    for name in ("shop", "shop.stock", "till", "sign"):
         sys.modules.pop(name, None)
 
 
@@ -43,6 +44,32 @@ def test_another_name_is_imported_at_once(shop):
     assert (sign.LIMIT, sign.price(1)) == (3, 2)
     with deferred("json", "dumps"), pytest.raises(ImportError, match="no_such_name"):
         from json import no_such_name  # noqa: F401
+
+
+@pytest.mark.parametrize("missing", [(), ("price.stock",)])
+def test_a_model_that_needs_a_module_within_it_is_imported(shop, tmp_path, monkeypatch, missing):
+    """``shop`` is a package here, of which a library takes what the stand-in has not."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop.py").rename(tmp_path / "shop" / "__init__.py")
+    (tmp_path / "shop" / "stock.py").write_text("COUNT = 7\n")
+
+    class Library:
+        @property
+        def Model(self):  # noqa: N802 - the name of a class
+            import till
+            from shop.stock import COUNT
+
+            for module in missing:
+                __import__(module)
+            return COUNT, till.price(3)
+
+    monkeypatch.setattr(library, "transformers", Library())
+    monkeypatch.setattr(library, "deferred", lambda *names: deferred("shop", "price"))
+    if missing:
+        with pytest.raises(ModuleNotFoundError, match="price"):
+            library.find_model_class("Model")
+    else:
+        assert library.find_model_class("Model") == (7, 6)
 
 
 def test_a_module_that_is_loaded_is_left_alone(shop):

@@ -3,15 +3,27 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
-from crossan.extract.backbones import Backbone, Choice, load_backbone, open_backbone, remembering
+from crossan.extract.backbones import (
+    Backbone,
+    Choice,
+    load_backbone,
+    open_backbone,
+    opening,
+    remembering,
+)
 from crossan.extract.backbones.canary_inputs import canary_inputs
+from crossan.extract.backbones.description import Description
 from crossan.extract.backbones.remembered import RememberedBackbone
+from support.counts import of_full
 
 FAMILIES = ("bert", "vit", "audio-spectrogram-transformer", "videomae", "vivit")
 
@@ -120,28 +132,115 @@ def test_other_libraries_code_or_machines_load_anew(vit, monkeypatch, changed):
     assert isinstance(open_vit(vit), RememberedBackbone)
 
 
+def _write(content):
+    return lambda file, whole: file.write_bytes(content)
+
+
+def _pipe(file, whole):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def _endless(file, whole):
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b'{"dim": "wide"}', b"\xff", b'{"dim": 32, "layers']
+    "damage",
+    [
+        *map(_write, (b"", b"{}", b'{"dim": "wide"}', b"\xff", b'{"dim": 32, "layers')),
+        # Still a description, of another backbone.
+        lambda file, whole: file.write_bytes(whole.replace(b'"layers":[0,2', b'"layers":[0,1')),
+        lambda file, whole: file.write_bytes(whole.partition(b"\n")[2]),
+        lambda file, whole: file.write_bytes(whole + b" "),
+        _pipe,
+        _endless,
+    ],
 )
-def test_a_damaged_memory_is_made_anew(vit, memory, content):
+def test_a_damaged_memory_is_made_anew(vit, memory, damage):
     open_vit(vit)
     (file,) = memory.iterdir()
     whole = file.read_bytes()
-    file.write_bytes(content)
+    damage(file, whole)
     assert isinstance(open_vit(vit), Backbone)
     assert file.read_bytes() == whole
+    assert isinstance(open_vit(vit), RememberedBackbone)
+
+
+def test_a_memory_under_another_ones_key_is_made_anew(vit, memory):
+    open_vit(vit)
+    (file,) = memory.iterdir()
+    of_half = file.read_bytes()
+    open_vit(vit, layers="all")
+    (other,) = set(memory.iterdir()) - {file}
+    other.write_bytes(of_half)
+    assert isinstance(open_vit(vit, layers="all"), Backbone)
+    assert other.read_bytes() != of_half
+
+
+@given(st.data())
+@settings(max_examples=of_full(200, 60))
+def test_no_flipped_bit_is_remembered(tmp_path_factory, data):
+    description = Description(
+        modality=Modality.IMAGE, family="vit", family_revision=1, dim=32,
+        inputs={"processor": "P"}, capture={"layers": [0, 2], "pooling": "cls"},
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("flipped")))
+        remembering.remember("a" * 64, description)
+        assert remembering.recall("a" * 64) == description
+        file = remembering._file("a" * 64)
+        content = bytearray(file.read_bytes())
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        file.write_bytes(content)
+        assert remembering.recall("a" * 64) is None
+
+
+def test_what_is_no_text_is_the_loaders_to_report(vit, memory):
+    (vit / os.fsdecode(b"notes\xff.txt")).write_text("")
+    assert isinstance(open_vit(vit), Backbone)
+    assert isinstance(open_vit(vit), Backbone)
+    assert not memory.exists()
+    with pytest.raises(UsageError, match="expected one of cls, mean"):
+        open_vit(vit, pooling=os.fsdecode(b"\xff"))
 
 
 def test_a_memory_that_loading_contradicts_is_refused_and_forgotten(vit, memory):
-    open_vit(vit)
+    first = open_vit(vit)
     (file,) = memory.iterdir()
-    file.write_bytes(file.read_bytes().replace(b'"pooling":"cls"', b'"pooling":"max"'))
+    capture = {**first.description.capture, "pooling": "max"}
+    remembering.remember(file.stem, replace(first.description, capture=capture))
     false = open_vit(vit)
     assert false.identity("float16", "raw").capture["pooling"] == "max"
     with pytest.raises(IncompatibleError, match="expected the backbone that an earlier run"):
         false.prepare(canary_inputs(false)[0])
     assert list(memory.iterdir()) == []
     assert isinstance(open_vit(vit), Backbone)
+
+
+def test_weights_that_are_replaced_before_they_are_loaded_are_refused(vit):
+    open_vit(vit)
+    again = open_vit(vit)
+    weights = again.identity("float16", "raw").backbone["weights_sha256"]
+    _flip_a_weight(vit)
+    with pytest.raises(IncompatibleError, match="expected the weights that were there when"):
+        again.prepare(canary_inputs(again)[0])
+    assert open_vit(vit).identity("float16", "raw").backbone["weights_sha256"] != weights
+
+
+def test_what_was_loaded_of_replaced_files_is_not_remembered(vit, memory, monkeypatch):
+    def load_changed(*args):
+        _edit("config.json", hidden_dropout_prob=0.25)(vit)
+        return load_snapshot(*args)
+
+    load_snapshot = opening.load_snapshot
+    with monkeypatch.context() as patch:
+        patch.setattr(opening, "load_snapshot", load_changed)
+        open_vit(vit)
+    assert not memory.exists()
+    assert isinstance(open_vit(vit), Backbone)
+    assert isinstance(open_vit(vit), RememberedBackbone)
 
 
 def test_a_device_that_is_named_is_tried_at_once(vit):

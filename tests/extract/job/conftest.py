@@ -8,6 +8,7 @@ import pytest
 
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
+from crossan.extract.backbones.launched import Launched
 
 
 class CountingEncoder:
@@ -56,7 +57,7 @@ class CountingEncoder:
 
     def begin(self, batch):
         states = self.encode(batch)
-        return lambda: states
+        return Launched(lambda: states, lambda: 0.0)
 
     def encode(self, batch):
         self.on_encode()

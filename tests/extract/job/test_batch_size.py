@@ -54,6 +54,38 @@ def test_the_smallest_size_that_is_about_as_fast_as_any_is_taken(overhead, most,
     assert try_batch_sizes(encoder, lambda: encoder.now) == expected
 
 
+class Card(Timed):
+    """Has memory for ``most`` items under way, and may say so only when their states are fetched."""
+
+    def __init__(self, most, *, is_late=False):
+        super().__init__(1000.0)
+        self._room, self._is_late, self.tried = most, is_late, []
+
+    def begin(self, batch):
+        self.tried.append(len(batch))
+        self._room -= len(batch)
+        is_full = self._room < 0
+        if is_full and not self._is_late:
+            self._room += len(batch)
+            raise MemoryError
+        super().begin(batch)
+        return lambda: self._fetch(len(batch), is_full)
+
+    def _fetch(self, size, is_full):
+        self._room += size
+        if is_full:
+            raise MemoryError
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@pytest.mark.parametrize(("most", "expected"), [(23, 4), (24, 8), (95, 16), (96, 32)])
+def test_sizes_double_while_three_batches_fit_together(most, expected, is_late):
+    """As many as a job has under way: 3 * 8 = 24."""
+    card = Card(most, is_late=is_late)
+    assert try_batch_sizes(card, lambda: card.now) == expected
+    assert max(card.tried) == 2 * expected
+
+
 def test_no_memory_for_one_item_is_an_error():
     with pytest.raises(ResourceError, match="image: the device's memory is too small for one item"):
         try_batch_sizes(Timed(1.0, most=0))

@@ -30,6 +30,13 @@ def gradients_of(module, inputs, outputs):
     return [outputs.detach(), *torch.autograd.grad((outputs * uneven).sum(), asked)]
 
 
+def clean_stack(hidden, presence):
+    """Hidden states ``(items, modality, dim)``, zeros where one is absent."""
+    return torch.stack(
+        [states.masked_fill(~presence[:, m, None], 0.0) for m, states in enumerate(hidden)], dim=1
+    )
+
+
 @st.composite
 def layers(draw):
     """Random layer of either kind of gates and activation, previous outputs (None for the first), hidden states
@@ -67,19 +74,17 @@ def layers(draw):
 
 
 @settings(max_examples=of_full(150, 50), deadline=None)
-@given(layers(), st.integers(1, 8))
-def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block):
+@given(layers(), st.integers(1, 8), st.booleans())
+def test_values_and_gradients_equal_the_plain_modules(layer, items_per_block, is_cached):
+    """In blocks, as a CPU computes them, and all items at once, as an accelerator does."""
     (gates, adapters), previous, hidden, presence = layer[0], *layer[1:]
-    kept, fused._ITEMS_PER_CPU_BLOCK = fused._ITEMS_PER_CPU_BLOCK, items_per_block
-    try:
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(fused, "_ITEMS_PER_CPU_BLOCK", items_per_block)
+        patches.setattr(fused, "_is_cached", lambda _: is_cached)
         ours = mix_and_adapt(previous, hidden, presence, gates, adapters)
         inputs = [*hidden, *([] if previous is None else [previous])]
         fast = gradients_of(layer[0], inputs, ours)
-    finally:
-        fused._ITEMS_PER_CPU_BLOCK = kept
-    clean = torch.stack(
-        [states.masked_fill(~presence[:, m, None], 0.0) for m, states in enumerate(hidden)], dim=1
-    )
+    clean = clean_stack(hidden, presence)
     below = torch.zeros_like(clean) if previous is None else previous
     slow = gradients_of(layer[0], inputs, adapters(gates(below, clean, presence)))
     for one, other in zip(fast, slow, strict=True):
@@ -144,35 +149,80 @@ def test_only_the_bottleneck_is_kept_beside_what_was_there():
     ]
 
 
-def test_bfloat16_projections_stay_near_the_float32_ones():
-    """bfloat16 keeps 8 bits: the change an adapter makes, and every gradient, within a few times 1/256."""
-    gates, adapters = (
-        randomise(module, 5) for module in (CrossModalGates(3), SideAdapters(3, 32, 16))
-    )
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_bfloat16_stays_near_the_plain_modules_in_float32(is_cached, monkeypatch):
+    """bfloat16 keeps 8 bits: every output and every gradient within a few times 1/256.
+
+    Of the smooth activation: ReLU's slope jumps where rounding moves a number across zero.
+    """
+    monkeypatch.setattr(fused, "_is_cached", lambda _: is_cached)
+    gates = randomise(CrossModalGates(3), 5)
+    adapters = randomise(SideAdapters(3, 32, 16), 5)
     generator = torch.Generator().manual_seed(2)
     previous = torch.randn(20, 3, 32, generator=generator).requires_grad_()
-    hidden, presence = (
-        list(torch.randn(3, 20, 32, generator=generator)),
-        torch.rand(20, 3, generator=generator) < 0.8,
-    )
+    hidden = list(torch.randn(3, 20, 32, generator=generator))
+    presence = torch.rand(20, 3, generator=generator) < 0.8
     layer = torch.nn.ModuleList([gates, adapters])
-    found = []
-    for dtype in (None, torch.bfloat16):
-        output = mix_and_adapt(previous, hidden, presence, gates, adapters, dtype)
-        assert output.dtype == torch.float32
-        found.append(gradients_of(layer, [previous], output))
-    for exact, rounded in zip(*found, strict=True):
-        assert (exact - rounded).norm() <= 0.02 * exact.norm()
-    assert not torch.equal(found[0][0], found[1][0])
+    plain = adapters(gates(previous, clean_stack(hidden, presence), presence))
+    rounded = mix_and_adapt(previous, hidden, presence, gates, adapters, torch.bfloat16)
+    assert rounded.dtype == torch.bfloat16
+    slow, fast = (gradients_of(layer, [previous], outputs.float()) for outputs in (plain, rounded))
+    # Weights learn in full precision: nothing of them is handed back in fewer bits.
+    assert all(gradient.dtype == torch.float32 for gradient in fast[1:])
+    for exact, near in zip(slow, fast, strict=True):
+        assert (exact - near).norm() <= 0.02 * exact.norm()
 
 
-def test_bfloat16_does_not_touch_the_residual():
-    """An adapter whose way up is zero is the identity to the last bit."""
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_bfloat16_towers_stay_near_the_plain_ones(is_cached, monkeypatch):
+    """Seven layers, the paper's number: the state is rounded in each, and so is its gradient."""
+    monkeypatch.setattr(fused, "_is_cached", lambda _: is_cached)
+    towers = SideAdapterTowers([32, 24, 32], 7, 8, 4, torch.bfloat16)
+    generator = torch.Generator().manual_seed(4)
+    presence = torch.rand(20, 3, generator=generator) < 0.8
+    hidden = [torch.randn(20, 7, dim, generator=generator).half() for dim in (32, 24, 32)]
+    rounded, plain = (
+        gradients_of(towers, [], climb(hidden, presence)) for climb in (towers, towers.plain)
+    )
+    for near, exact in zip(rounded, plain, strict=True):
+        assert near.dtype == torch.float32
+        assert (exact - near).norm() <= 0.03 * exact.norm()
+
+
+def test_what_layers_hand_to_each_other_takes_half_of_the_bytes():
+    """Upwards the outputs, downwards their gradients."""
+    gates, adapters = CrossModalGates(2), SideAdapters(2, 8, 4)
+    hidden, presence = list(torch.randn(2, 6, 8)), torch.ones(6, 2, dtype=torch.bool)
+    lower = mix_and_adapt(None, hidden, presence, gates, adapters, torch.bfloat16)
+    upper = mix_and_adapt(lower, hidden, presence, gates, adapters, torch.bfloat16)
+    handed_down = torch.autograd.grad(upper.sum(), lower)[0]
+    assert lower.dtype == upper.dtype == handed_down.dtype == torch.bfloat16
+
+
+def test_on_a_cpu_bfloat16_rounds_the_residual_once():
+    """An adapter whose way up is zero is the identity, but for the rounding of what it returns."""
     gates, adapters = randomise(CrossModalGates(2), 1), randomise(SideAdapters(2, 8, 4), 1)
     torch.nn.init.zeros_(adapters.up)
-    hidden, presence = torch.randn(2, 6, 8), torch.ones(6, 2, dtype=torch.bool)
-    output = mix_and_adapt(None, list(hidden), presence, gates, adapters, torch.bfloat16)
-    assert torch.equal(output, mix_and_adapt(None, list(hidden), presence, gates, adapters))
+    previous, hidden = torch.randn(6, 2, 8), list(torch.randn(2, 6, 8))
+    presence = torch.ones(6, 2, dtype=torch.bool)
+    exact, rounded = (
+        mix_and_adapt(previous, hidden, presence, gates, adapters, dtype)
+        for dtype in (None, torch.bfloat16)
+    )
+    assert torch.equal(rounded, exact.bfloat16())
+
+
+@pytest.mark.parametrize("beta", [0, 1])
+def test_products_of_items_are_the_same_one_by_one_and_all_at_once(beta, monkeypatch):
+    weights, states, total = (
+        torch.randn(5, *shape, dtype=torch.float64) for shape in ((4, 3), (3, 6), (4, 6))
+    )
+    expected = torch.stack([weights[i] @ states[i] + (total[i] if beta else 0.0) for i in range(5)])
+    for is_cached in (True, False):
+        monkeypatch.setattr(fused, "_is_cached", lambda _, is_cached=is_cached: is_cached)
+        summed = total.clone() if beta else torch.full_like(total, float("nan"))
+        fused._add_combined(summed, weights, states, beta)
+        assert torch.allclose(summed, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_nothing_is_kept_where_nobody_asks_for_a_gradient():

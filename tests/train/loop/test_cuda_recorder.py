@@ -155,12 +155,21 @@ def test_a_collective_that_cannot_be_captured_is_no_lost_rank(recorder):
     assert caught.value.remedy.startswith("Add --no-recording")
 
 
-def test_out_of_memory_stays_what_it_is(recorder):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("no room"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+    ],
+)
+def test_out_of_memory_stays_what_it_is(recorder, error):
     def step():
-        raise torch.OutOfMemoryError("no room")
+        raise error
 
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(RuntimeError) as caught:
         recorder.record(step)
+    assert caught.value is error
 
 
 def test_an_upload_waits_for_the_last_step_but_one(card, recorder):

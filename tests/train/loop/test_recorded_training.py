@@ -6,17 +6,15 @@ import pytest
 import torch
 
 from crossan.common.config import load_settings
-from crossan.train.cli import train
 from crossan.train.features import Placement
 from crossan.train.features.streamed import StreamedFeatures
-from crossan.train.loop.choosing import is_recorded, recorder_of, unrecorded, way_of_steps
+from crossan.train.loop.choosing import is_recorded, recorder_of, repeater_of, way_of_steps
 from crossan.train.loop.recorder import Repeater
 from crossan.train.runs import training
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
-from support.commands import run
-from support.commands import training as training_words
+from support.commands import train_in
 from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import signal_at_step
@@ -32,7 +30,7 @@ def train_by(recorder, place, out, residence="device", settings=SETTINGS, **more
         assignments=[*settings, f"data.dataset={place / 'd'}", f"data.cache={place / 'c'}"],
     )
     placement = Placement.parse(residence, "1MiB" if residence == "streamed" else None, None)
-    launch = Launch(device="cpu", placement=placement, recorder=recorder, **more)
+    launch = Launch(device="cpu", placement=placement, recorder_of=lambda device: recorder, **more)
     plan = plan_run(settings, out, launch)
     with claim(plan):
         training.train(plan)
@@ -94,15 +92,17 @@ def test_recorded_steps_follow_the_rates_and_drops_of_a_schedule(place, tmp_path
 def test_a_cpu_records_nothing(place):
     """And so ``--no-recording`` changes nothing there, not even the shapes of its steps."""
     assert recorder_of(torch.device("cpu")) is None
-    assert unrecorded(torch.device("cpu")) is None
-    run(train, *training_words(place, SETTINGS, out=place / "plain"))
-    run(train, *training_words(place, SETTINGS, "--no-recording", out=place / "flagged"))
-    assert outcome(place / "flagged") == outcome(place / "plain")
+    assert repeater_of(torch.device("cpu")) is None
+    assert isinstance(repeater_of(torch.device("cuda", 1)), Repeater)
 
 
-def test_a_card_launches_the_steps_that_it_would_record(monkeypatch):
-    monkeypatch.setattr("crossan.train.loop.choosing.recorder_of", lambda device: Tape())
-    assert isinstance(unrecorded(torch.device("cuda", 1)), Repeater)
+def test_without_recordings_a_cpu_takes_the_same_steps(place):
+    """In the shapes of their batches, and not of buckets, which would draw other dropout."""
+    for name, flags in (("plain", ()), ("anew", ("--no-recording",))):
+        train_in(place, SETTINGS, "--refit", "all", *flags, out=name)
+    assert outcome(place / "anew") == outcome(place / "plain")
+    refitted = "refit/checkpoints/best/model.safetensors"
+    assert (place / "anew" / refitted).read_bytes() == (place / "plain" / refitted).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_step_on_outlines_allocates_what_it_allocates():
     inputs = allocations.outline(states)
     with allocations:
         step(inputs, outlined)
-    assert allocations.peak == measured > 800 * 200 * 4
+    assert allocations.storages.peak == measured > 800 * 200 * 4
 
 
 def test_integers_are_computed_and_floats_are_not():
@@ -179,17 +179,17 @@ def test_what_is_released_is_counted_no_more():
             kept = torch.zeros(250)
         view = kept[10:20]
         del kept
-        assert allocations.live == 1000
+        assert allocations.storages.live == 1000
         del view
     # The next one is made before the one before is let go.
-    assert (allocations.live, allocations.peak) == (0, 2000)
+    assert (allocations.storages.live, allocations.storages.peak) == (0, 2000)
 
 
 def test_a_coarse_allocator_rounds_up():
     allocations = Allocations(granule=512)
     with allocations:
         kept = torch.zeros(1), torch.zeros(129)
-    assert allocations.live == 512 + 1024
+    assert allocations.storages.live == 512 + 1024
     del kept
 
 
@@ -197,8 +197,8 @@ def test_what_is_written_in_place_is_the_tensor_itself():
     allocations = Allocations()
     with allocations:
         total = torch.zeros(4, 4)
-        before = allocations.live
+        before = allocations.storages.live
         assert total.add_(1.0) is total
         out = torch.empty(4, 4)
         assert torch.mm(total, total, out=out) is out
-    assert allocations.live == before + 64
+    assert allocations.storages.live == before + 64

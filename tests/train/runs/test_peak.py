@@ -13,7 +13,8 @@ from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.validation import validate
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import ALONE, Ranks
-from crossan.train.runs.peak import PeakMemory, predict_peak
+from crossan.train.runs.peak import predict_peak
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split, validation_split
 from support.planned_runs import made_up_run
@@ -71,6 +72,16 @@ def test_the_prediction_is_what_is_measured(kind, tmp_path):
     assert allocated(peak) == pytest.approx(measured_peak(run), rel=0.1)
 
 
+def test_a_torch_that_lacks_an_operator_costs_the_prediction_alone(tmp_path, monkeypatch, capsys):
+    """None in `sys.modules` fails an import, as a rule for an operator that is gone would."""
+    monkeypatch.setitem(sys.modules, "crossan.train.runs.allocations", None)
+    run = made_up_run(tmp_path, "sasrec", users=20, items=40)
+    assert predict_peak(run, ALONE, before=0) is None
+    assert "memory: no prediction for this run: import of crossan.train.runs.allocations" in (
+        capsys.readouterr().err
+    )
+
+
 def test_nothing_of_a_run_changes(tmp_path):
     run = made_up_run(tmp_path, "crossan", bottleneck_dim=8)
     weights = {name: each.clone() for name, each in run.model.state_dict().items()}
@@ -121,7 +132,7 @@ def test_a_model_that_cannot_run_on_paper_is_trained_all_the_same(tmp_path, monk
 
     monkeypatch.setattr(run.model.sequence_encoder, "packed", packed)
     assert predict_peak(run, ALONE, before=0) is None
-    assert "memory: no prediction: " in capsys.readouterr().err
+    assert "memory: no prediction for this run: " in capsys.readouterr().err
 
 
 def test_the_parts_are_said():

@@ -4,14 +4,20 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crossan.cache_schema.errors import ResourceError
 from crossan.train.cli import evaluate, recommend, train
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.models.item_encoder import ItemEncoder
+from crossan.train.runs import shortage as shortage_of_memory
+from crossan.train.runs.peak_memory import PeakMemory
+from crossan.train.settings import RunSettings
 from support.commands import attempt, run, train_in, training
 from support.fabricated import write_small
 from support.outcomes import outcome
@@ -98,7 +104,43 @@ def test_an_evaluation_and_a_recommendation(place, monkeypatch):
             result = attempt(command, place / "whole", *arguments)
         assert isinstance(result.exception, ResourceError)
         assert result.exception.message.startswith(f"out of memory in {doing} on cpu: CUDA out")
-        assert result.exception.remedy.startswith("Run the same command with --residence streamed")
+        assert result.exception.remedy == (
+            "Run the same command with --residence streamed --max-ram SIZE"
+            " (crossan-train: and --resume)"
+        )
+
+
+@given(
+    st.sampled_from([
+        {"kind": "crossan"}, {"kind": "crossan", "bottleneck_dim": 1},
+        {"kind": "crossan", "compute": "bfloat16"}, {"kind": "iisan"}, {"kind": "frozen"},
+        {"kind": "sasrec"}, {"kind": "vbpr"}, {"kind": "popularity"},
+    ]),
+    st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
+)  # fmt: skip
+def test_what_is_proposed_is_less_than_what_was_tried(model, batch, features, optimiser, step):
+    """Mebibytes, of which 10 are there."""
+    settings = RunSettings.model_validate({"data": {"dataset": "d"}, "model": model})
+    settings = settings.model_copy(update={"batch_size": batch})
+    sizes = [size << 20 for size in (features, 0, optimiser, step, 0)]
+    peak = PeakMemory(*sizes, batch="", is_on_cpu=True)
+    place = SimpleNamespace(path="r r")
+    tried = SimpleNamespace(settings=settings, device=torch.device("cpu"), folder=place)
+    remedy = shortage_of_memory._Again(tried, 10 << 20, peak).remedy()
+    if remedy is None:
+        assert batch == 1 or model["kind"] == "popularity"
+        return
+    again, _, anew = remedy.partition("egin another run with ")
+    for assignment in anew.split("--set ")[1:]:
+        name, _, value = assignment.strip().partition("=")
+        *model_of, name = name.split(".")
+        before = getattr(settings.model if model_of else settings, name)
+        assert (before, value) == ("float32", "bfloat16") or 1 <= int(value) < before
+    if "--max-ram" in again:
+        left = int(re.search(r"--max-ram (\d+)MiB", again)[1])
+        assert again.startswith("Go on with crossan-train --config 'r r'/config.toml --out 'r r'")
+        assert 0 < left < features
+        assert left + optimiser + step < 10
 
 
 def test_another_error_is_a_bug(place, tmp_path, monkeypatch):

@@ -114,8 +114,9 @@ def resource_error(error: OSError | MemoryError | RuntimeError) -> ResourceError
 
     The disk, a quota or the memory is full, or the system refuses a path: no
     right to it, a read-only disk, a file where a folder is needed or the other
-    way round. The memory is that of the machine or of a device. So is a folder that was removed while the command ran, and what
-    somebody else has put where a new file or folder was to be made.
+    way round. So is a folder that was removed while the command ran, and what
+    somebody else has put where a new file or folder was to be made. The memory
+    is that of the machine or of a device.
     """
     from pathlib import Path
 

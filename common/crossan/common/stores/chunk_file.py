@@ -80,6 +80,15 @@ class ChunkFile:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def is_still(self, state: FileState | None) -> bool:
+        """Whether what lies at the path is in a state that was seen before."""
+        try:
+            now = os.lstat(self._name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        # A plain tuple: this runs twice for each chunk and gather, when the caches hold only rows.
+        return state == (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
     def open(self) -> int:
         """Return a descriptor of the file, its kind and size checked.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.cache_schema.layout import CRC_BYTES
+from crossan.common.stores.addresses import AddressRange, chunk_starts, may_have_gaps
 from crossan.common.stores.chunk_file import ChunkFile, FileState, MissingChunkError
 from crossan.common.stores.chunks import MappedChunk, decode_chunk
 from crossan.common.stores.file_rows import read_checked
@@ -21,15 +21,6 @@ from crossan.common.stores.values import bits_dtype
 
 __all__ = ["Rows", "map_chunks"]
 
-_PROT_NONE, _PROT_READ = 0, 1
-_MAP_SHARED, _MAP_PRIVATE, _MAP_FIXED, _MAP_ANONYMOUS, _MAP_NORESERVE = (
-    0x01,
-    0x02,
-    0x10,
-    0x20,
-    0x4000,
-)
-_FAILED = ctypes.c_void_p(-1).value
 _MOST_STITCHED = 32_768
 """Chunks mapped side by side at most, half of the mappings that the kernel allows a process."""
 
@@ -72,10 +63,15 @@ class Rows(Protocol):
 
     @property
     def tensor(self) -> npt.NDArray[Any] | None:
-        """All rows as one array ``(row, layer, dim)``.
+        """All rows as one array ``(row, layer, dim)``, those of chunk n from `first_rows[n]` on.
 
-        None where the chunks could not be mapped side by side.
+        None where the chunks could not be mapped into one range. There may be gaps between two
+        chunks: touching a row of a gap ends the process.
         """
+
+    @property
+    def first_rows(self) -> npt.NDArray[np.int64]:
+        """Number of each chunk's first row, ascending, ``(chunk,)``."""
 
 
 def map_chunks(chunks: Sequence[ChunkFile]) -> Rows:
@@ -103,78 +99,31 @@ def map_chunks(chunks: Sequence[ChunkFile]) -> Rows:
     )
 
 
-class _Region:
-    """A reserved range of addresses, given back when nothing refers to it any more."""
-
-    def __init__(self, byte_count: int) -> None:
-        self.byte_count = byte_count
-        # Python's own mmap cannot map a second file into a range that it holds: MAP_FIXED does.
-        self._map = ctypes.CDLL(None, use_errno=True).mmap
-        self._map.restype = ctypes.c_void_p
-        self._map.argtypes = [
-            *(ctypes.c_void_p, ctypes.c_size_t),
-            *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long),
-        ]
-        self._unmap = ctypes.CDLL(None, use_errno=True).munmap
-        self._unmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-        self.address: int | None = None
-        flags = _MAP_PRIVATE | _MAP_ANONYMOUS | _MAP_NORESERVE
-        self.address = self._called(None, byte_count, _PROT_NONE, flags, -1)
-
-    def place(self, offset: int, byte_count: int, descriptor: int) -> None:
-        """Map the start of a file at an offset, both multiples of the page size."""
-        assert self.address is not None
-        self._called(
-            self.address + offset, byte_count, _PROT_READ, _MAP_SHARED | _MAP_FIXED, descriptor
-        )
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        return {
-            "version": 3,
-            "typestr": "|u1",
-            "shape": (self.byte_count,),
-            "data": (self.address, True),
-        }
-
-    # NumPy keeps the region that an array was made of, so this runs after the last view is gone.
-    def __del__(self) -> None:
-        if self.address is not None:
-            self._unmap(self.address, self.byte_count)
-
-    def _called(
-        self, address: int | None, byte_count: int, protection: int, flags: int, descriptor: int
-    ) -> int:
-        mapped = self._map(address, byte_count, protection, flags, descriptor, 0)
-        if mapped is None or mapped == _FAILED:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-        return int(mapped)
-
-
 class _Stitched:
-    """Raw chunks mapped side by side, so that the store is one tensor."""
+    """Raw chunks mapped into one range of addresses, so that the store is one tensor."""
 
     def __init__(self, chunks: Sequence[ChunkFile]) -> None:
         self._chunks = chunks
-        starts = np.cumsum([0, *(chunk.layout.chunk_bytes for chunk in chunks)])
-        region = _Region(int(starts[-1]))
+        layouts = [chunk.layout for chunk in chunks]
+        starts, byte_count = chunk_starts(layouts, has_gaps=may_have_gaps())
+        region = AddressRange(byte_count)
         self._tails = []
         self.states: list[FileState] = []
-        for chunk, start in zip(chunks, starts[:-1], strict=True):
+        for chunk, start in zip(chunks, starts, strict=True):
             with chunk.opened() as descriptor:
-                region.place(int(start), chunk.layout.chunk_bytes, descriptor)
+                region.place(start, chunk.layout.chunk_bytes, descriptor)
                 self._tails.append(os.pread(descriptor, CRC_BYTES, chunk.layout.chunk_bytes))
                 self.states.append(FileState.of(os.fstat(descriptor)))
         # All chunks have rows of one shape: `read_segment` has compared each with the identity.
-        layout = chunks[0].layout
+        layout = layouts[0]
         flat = np.asarray(region).view(bits_dtype(layout.stored_dtype))
         self.tensor: npt.NDArray[Any] | None = flat.reshape(-1, layout.layer_count, layout.dim)
-        self._first_rows = starts // layout.row_bytes
+        self.first_rows = np.array(starts, np.int64) // layout.row_bytes
 
     def chunk(self, number: int) -> npt.NDArray[Any]:
         assert self.tensor is not None
-        return self.tensor[self._first_rows[number] : self._first_rows[number + 1]]
+        first = self.first_rows[number]
+        return self.tensor[first : first + self._chunks[number].layout.chunk_items]
 
     def check(self, number: int) -> bool:
         return _read_if_mapped(self._chunks[number], self.states[number]) is not None
@@ -193,6 +142,8 @@ class _Scattered:
         self._chunks = chunks
         self._mapped: list[MappedChunk] = []
         self._decoded: dict[int, npt.NDArray[Any]] = {}
+        counts = [chunk.layout.chunk_items for chunk in chunks]
+        self.first_rows = np.cumsum([0, *counts], dtype=np.int64)[: len(counts)]
         self.states: list[FileState] = []
         for chunk in chunks:
             with chunk.opened() as descriptor:

@@ -32,16 +32,11 @@ class MappingChecks:
 
     def changed(self, numbers: Sequence[int]) -> list[int]:
         """Return those of some chunks whose files must be checked before they are copied."""
-        changed = []
-        for number in numbers:
-            checked = self._checked[number]
-            if checked is None or self._chunks[number].state() != checked:
-                changed.append(number)
-        return changed
+        return [n for n in numbers if not self._chunks[n].is_still(self._checked[n])]
 
     def are_unchanged(self, numbers: Sequence[int]) -> bool:
         """Whether the files of some chunks are, after the copying, what they were before it."""
-        return all(self._chunks[number].state() == self._latest[number] for number in numbers)
+        return all(self._chunks[number].is_still(self._latest[number]) for number in numbers)
 
     def check(self, number: int) -> None:
         """Compare a chunk with its record, if its file is the mapped one.

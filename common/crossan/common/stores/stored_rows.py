@@ -66,8 +66,6 @@ class StoredRows:
             for seg in segments
             for entry in seg.record.chunks
         ]
-        first_rows = np.cumsum([0, *(chunk.layout.chunk_items for chunk in self._chunks)])
-        self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
         self._sums: list[RowSums | None] = [None] * len(self._chunks)
         self._rechecked: list[FileState | None] = [None] * len(self._chunks)
         try:
@@ -83,6 +81,8 @@ class StoredRows:
             )
             raise self._naming_items(error, number) from error
         self._checks = MappingChecks(self._chunks, self._files)
+        first_rows = np.append(self._files.first_rows, 0)  # the last for NOWHERE, not used
+        self._row_of = np.where(presence, first_rows[index.chunk_of] + index.place_of, NOWHERE)
 
     @property
     def index_bytes(self) -> int:
@@ -262,7 +262,8 @@ class StoredRows:
     def _chunks_of(self, items: npt.NDArray[np.int64]) -> list[int]:
         """Return the numbers of the chunks that hold rows of some items."""
         is_touched = np.zeros(len(self._chunks) + 1, dtype=bool)
-        is_touched[self._index.chunk_of[items]] = True  # NOWHERE is the one after the last
+        # NOWHERE is the one after the last. `take`: indexing is slower.
+        is_touched[self._index.chunk_of.take(items)] = True
         return np.flatnonzero(is_touched[:-1]).tolist()
 
     def _is_sound(self, numbers: Sequence[int]) -> bool:

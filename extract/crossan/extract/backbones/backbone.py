@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -13,11 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.extract.backbones.batches import fetch_later, to_model_inputs, within_memory
+from crossan.extract.backbones.batches import (
+    Batch,
+    collate,
+    model_arguments,
+    to_model_inputs,
+    within_memory,
+)
 from crossan.extract.backbones.capture import blocks_of, pool_tokens, pooled_states, width_of
+from crossan.extract.backbones.carrier import Carrier, carrier_of
 from crossan.extract.backbones.description import Description
 from crossan.extract.backbones.families import Family
 from crossan.extract.backbones.inputs import Processing
+from crossan.extract.backbones.launched import Launched
 from crossan.extract.backbones.library import transformers
 from crossan.extract.backbones.loading import ATTENTION, DTYPES, compile_blocks
 from crossan.extract.backbones.preparing import ModelInputs, Preparer
@@ -44,6 +53,8 @@ class Backbone:
         Frames of a video; None for the other modalities.
     blocks
         The Transformer blocks of ``model``, first to last.
+    carrier
+        Copies batches to the device and states from it. Another one changes no number.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class Backbone:
         self.sampling_rate, self.frame_count = processing.sampling_rate, processing.frame_count
         self.model, self.blocks = model, blocks_of(model, family)
         self.device = next(chain(model.parameters(), model.buffers())).device
+        self.carrier: Carrier = carrier_of(self.device)
         self._family, self._snapshot = family, snapshot
         self._processing, self._dtype = processing, dtype
         # Sounds are finished in float64, which MPS lacks.
@@ -172,29 +184,27 @@ class Backbone:
             batch, self._finish, self._finish_device, self.device, DTYPES[self._dtype]
         )
 
-    def begin(
-        self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
-    ) -> Callable[[], npt.NDArray[np.float32]]:
-        """Launch the forward of a batch and return a function that waits for its result.
+    def begin(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Launched:
+        """Launch the forward of a batch.
 
-        On CUDA the forward and both copies run while the caller goes on; on the
-        CPU the result is complete when this returns. Only pooled states leave the
-        device.
+        On CUDA the forward and both copies run while the caller goes on, and the copy to the
+        device runs beside the forward of the batch before; on the CPU the result is complete
+        when this returns. Only pooled states leave the device.
 
         Returns
         -------
-        Callable[[], npt.NDArray[np.float32]]
-            Gives the pooled hidden states, float32 ``(items, layer, dim)``.
+        Launched
+            Waits for the pooled hidden states, float32 ``(items, layer, dim)``.
 
         Raises
         ------
         MemoryError
-            Too many items at once. The function returned can raise it as well,
+            Too many items at once. Waiting for the states can raise it as well,
             for a device reports such errors late. The device's cache is emptied.
         """
         what = f"a batch of {len(batch)} items of {self.modality.value}"
-        fetch = within_memory(partial(self._launch, batch), self.device, what)
-        return partial(within_memory, fetch, self.device, what)
+        launched = within_memory(partial(self._launch, batch), self.device, what)
+        return replace(launched, fetch=partial(within_memory, launched.fetch, self.device, what))
 
     def encode(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> npt.NDArray[np.float32]:
         """Return the pooled hidden states of a batch, float32 ``(items, layer, dim)``.
@@ -204,9 +214,15 @@ class Backbone:
         return self.begin(batch)()
 
     @torch.inference_mode()
-    def _launch(
-        self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]
-    ) -> Callable[[], npt.NDArray[np.float32]]:
-        inputs, is_real = self.model_inputs(batch)
+    def _launch(self, batch: Sequence[Mapping[str, npt.NDArray[Any]]]) -> Launched:
+        # A list that the forward empties: what was copied is let go of once the model's arguments
+        # are made of it, before the blocks take their memory.
+        copied = [self.carrier.ahead(partial(collate, batch, self._finish_device))]
+        return self.carrier.forward(partial(self._pooled, copied))
+
+    def _pooled(self, copied: list[Batch]) -> Tensor:
+        """Take the batch out of the list and return its states, ``(items, layer, dim)``."""
+        dtype = DTYPES[self._dtype]
+        inputs, is_real = model_arguments(copied.pop(), self._finish, self.device, dtype)
         pool = partial(pool_tokens, family=self._family, pooling=self.pooling, is_real=is_real)
-        return fetch_later(pooled_states(self.model, self.blocks, self.layers, pool, inputs))
+        return pooled_states(self.model, self.blocks, self.layers, pool, inputs)

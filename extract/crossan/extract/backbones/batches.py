@@ -1,4 +1,4 @@
-"""Stack prepared items into a batch, and carry it to the device and its result back."""
+"""Stack prepared items into a batch, and make a model's arguments of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from crossan.common.memory import first_line, ran_out_of_memory
 
-__all__ = ["Batch", "collate", "fetch_later", "to_model_inputs", "within_memory"]
+__all__ = ["Batch", "collate", "model_arguments", "to_model_inputs", "within_memory"]
 
 Result = TypeVar("Result")
 
@@ -70,28 +70,44 @@ def to_model_inputs(
     device: torch.device,
     dtype: torch.dtype,
 ) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return what a model takes for a batch, and the mask of its real positions.
+    """Return what a model takes for some items, and the mask of their real positions.
 
     Parameters
     ----------
     batch
         Arrays of each item by name.
+    finish, device, dtype
+        As for `model_arguments`.
+    finish_device
+        Where ``finish`` is computed.
+    """
+    return model_arguments(collate(batch, finish_device), finish, device, dtype)
+
+
+def model_arguments(
+    batch: Batch, finish: nn.Module | None, device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return what a model takes for a batch, and the mask of its real positions.
+
+    Parameters
+    ----------
+    batch
+        On the device where ``finish`` is computed.
     finish
         Batched tensors to the model's arguments, None where they are these already.
-    finish_device, device
-        Where that is computed, and where the model is.
+    device
+        Where the model is.
     dtype
         Of the numbers that are no integers.
     """
-    collated = collate(batch, finish_device)
-    tensors = collated.tensors if finish is None else finish(collated.tensors)
+    tensors = batch.tensors if finish is None else finish(batch.tensors)
     inputs = {
         name: tensor.to(device, dtype if tensor.is_floating_point() else None)
         for name, tensor in tensors.items()
     }
     is_real = inputs.get("attention_mask")
     # Attention takes its fastest kernel only without a mask: give one where it hides something.
-    if not collated.is_padded:
+    if not batch.is_padded:
         inputs.pop("attention_mask", None)
     return inputs, is_real
 
@@ -101,27 +117,6 @@ def _host(shape: tuple[int, ...], dtype: np.dtype[Any], target: torch.device) ->
     torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
     # Only from pinned memory does a copy to CUDA run beside the work that follows.
     return torch.empty(shape, dtype=torch_dtype, pin_memory=target.type == "cuda")
-
-
-def fetch_later(states: Tensor) -> Callable[[], npt.NDArray[np.float32]]:
-    """Start copying a float32 result to the host and return a function that waits for it.
-
-    The function waits for nothing that is launched later.
-    """
-    if states.device.type != "cuda":
-        return lambda: states.cpu().numpy()
-    host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
-    with torch.cuda.device(states.device):
-        host.copy_(states, non_blocking=True)
-        # A blocking event sleeps where others spin, and so leaves the cores to the decoders.
-        copied = torch.cuda.Event(blocking=True)
-        copied.record()
-
-    def fetch() -> npt.NDArray[np.float32]:
-        copied.synchronize()
-        return host.numpy()
-
-    return fetch
 
 
 def within_memory(work: Callable[[], Result], device: torch.device, what: str) -> Result:

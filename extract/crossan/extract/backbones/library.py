@@ -75,9 +75,13 @@ def find_model_class(class_name: str) -> Any:  # noqa: ANN401 - untyped library
     class_name
         Name in `transformers`.
     """
-    # With every model come the losses of object detection, which take one function of scipy's:
-    # a fifth of all that transformers imports, for what a frozen backbone never calls.
-    with deferred("scipy.optimize", "linear_sum_assignment"):
+    # With every model come the losses of object detection, which take one function of scipy's
+    # optimisers. These import much, for what a frozen backbone never calls.
+    try:
+        with deferred("scipy.optimize", "linear_sum_assignment"):
+            return getattr(transformers, class_name)
+    except ImportError:
+        # A library that takes a module from within it, as scikit-learn does, needs the real one.
         return getattr(transformers, class_name)
 
 

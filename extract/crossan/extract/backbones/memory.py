@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from crossan.common.storages import StorageCount, storage_key
 
 __all__ = ["peak_bytes"]
 
@@ -29,20 +30,18 @@ def peak_bytes(work: Callable[[], Any], device: torch.device) -> int:
         # Kernels run behind the call: without the wait the peak is read too early.
         torch.cuda.synchronize(device)
         return int(torch.cuda.max_memory_allocated(device) - before)
-    storages = _Storages()
-    with storages:
+    made = _Made()
+    with made:
         work()
-    peak: int = storages.peak
-    return peak
+    return made.storages.peak
 
 
-class _Storages(TorchDispatchMode):
-    """Count the bytes of storages that operations made and nobody has released yet."""
+class _Made(TorchDispatchMode):
+    """Count the storages that operations made and nobody has released yet."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live, self.peak = 0, 0
-        self._known: set[int] = set()
+        self.storages = StorageCount()
 
     def __torch_dispatch__(
         self,
@@ -51,28 +50,13 @@ class _Storages(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the operator gives
-        """Run the operator and note the storages that it made."""
+        """Run the operator and count the storages that it made."""
         del types
-        given = {_key(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        leaves = tree_leaves((args, kwargs))
+        given = {storage_key(leaf) for leaf in leaves if isinstance(leaf, Tensor)}
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             # A view shares the storage of an argument, and takes no memory of its own.
-            if isinstance(leaf, Tensor) and _key(leaf) not in given | self._known:
-                self._note(leaf)
+            if isinstance(leaf, Tensor) and storage_key(leaf) not in given:
+                self.storages.add(leaf)
         return result
-
-    def _note(self, tensor: Tensor) -> None:
-        storage, key = tensor.untyped_storage(), _key(tensor)
-        self._known.add(key)
-        self.live += storage.nbytes()
-        self.peak = max(self.peak, self.live)
-        # No operator tells of a release: Python's finalizer of the storage does.
-        weakref.finalize(storage, self._release, key, storage.nbytes())
-
-    def _release(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.live -= size
-
-
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

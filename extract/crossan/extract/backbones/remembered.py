@@ -6,9 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
@@ -22,6 +19,7 @@ from crossan.extract.backbones.snapshot import Snapshot, find_snapshot
 
 if TYPE_CHECKING:
     from crossan.extract.backbones.backbone import Backbone
+    from crossan.extract.backbones.launched import Launched
     from crossan.extract.backbones.preparing import ModelInputs, Preparer
 
 __all__ = ["RememberedBackbone", "open_backbone"]
@@ -71,15 +69,17 @@ def open_backbone(
     if description is not None and description.modality is modality:
         return RememberedBackbone(description, snapshot, load, key)
     backbone = load()
-    remember(key, backbone.description)
+    # Of files that were replaced meanwhile the key says nothing.
+    if description_key(modality, snapshot, choice) == key:
+        remember(key, backbone.description)
     return backbone
 
 
 class RememberedBackbone:
     """A backbone of which an earlier run has remembered the description.
 
-    It is loaded by the first property or method that needs more, and held against the
-    description before anything is computed.
+    It is loaded by the first property or method that needs more. Before anything is computed
+    it is held against the description, and its weights against those of the identity.
 
     Parameters
     ----------
@@ -99,6 +99,7 @@ class RememberedBackbone:
         self.dim = description.dim
         self.sampling_rate, self.frame_count = description.sampling_rate, description.frame_count
         self._snapshot, self._load, self._key = snapshot, load, key
+        self._weights = snapshot.weight_digests()
 
     def identity(self, stored_dtype: str, codec: str, *, is_clipped: bool = False) -> StoreIdentity:
         """Return everything that fixes a store's numbers, as `Description.identity` does."""
@@ -125,13 +126,20 @@ class RememberedBackbone:
         """Return one item's arrays, as `crossan.extract.backbones.Backbone.prepare` does."""
         return self._loaded.prepare(medium)
 
-    def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
+    def begin(self, batch: Sequence[ModelInputs]) -> Launched:
         """Launch a forward, as `crossan.extract.backbones.Backbone.begin` does."""
         return self._loaded.begin(batch)
 
     @cached_property
     def _loaded(self) -> Backbone:
         backbone = self._load()
+        # A store is named by the weights of when the job began, which may be long ago.
+        if self._snapshot.weight_digests() != self._weights:
+            raise IncompatibleError(
+                f"{self._snapshot.folder}: expected the weights that were there when the job began,"
+                " found others",
+                remedy="Run the same command again",
+            )
         if backbone.description.to_bytes() != self.description.to_bytes():
             forget(self._key)
             raise IncompatibleError(

@@ -15,11 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from crossan.cache_schema.canonical import digest_of, sha256_hex
-from crossan.cache_schema.errors import CrossanError, StoreIntegrityError
+from crossan.cache_schema.errors import CrossanError
 from crossan.cache_schema.modality import Modality
 from crossan.common.contents.digests import content_digest
 from crossan.common.files import replace_unsynced
-from crossan.common.regular import SpecialFileError
+from crossan.common.regular import SpecialFileError, open_regular
 from crossan.extract.backbones.choice import Choice
 from crossan.extract.backbones.description import Description
 from crossan.extract.backbones.snapshot import Snapshot
@@ -42,8 +42,14 @@ _LIBRARIES = (
 )
 """What decides how a checkpoint's files are read."""
 
-_NEVER_READ = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".md", ".png"}
+_NEVER_READ = {
+    *(".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".tflite", ".gguf"),
+    *(".md", ".png"),
+}
 """Endings of files that no backbone is made of; hashing them could take a minute."""
+
+_LARGEST = 1 << 20
+"""Bytes that are read of a file; a description has about a thousand."""
 
 _OWN_CODE = (Path(__file__).parent, Path(__file__).parent.parent / "media" / "recipe.py")
 
@@ -52,34 +58,38 @@ def description_key(modality: Modality, snapshot: Snapshot, choice: Choice) -> s
     """Return the digest of all that a backbone's description follows from, hex.
 
     That is every file of the checkpoint's folder by its content, the options, the
-    libraries by their versions and our own code. None where a file cannot be read,
-    which only loading the backbone reports.
+    libraries by their versions and our own code. None where a file cannot be read, which
+    only loading the backbone reports, or where a name is no text.
     """
     try:
-        files = dict(_files_of(snapshot.folder))
-        code = {path.name: sha256_hex(path.read_bytes()) for path in _own_files()}
-    except (OSError, SpecialFileError):
+        return digest_of(
+            {
+                "modality": modality.value,
+                "origin": [snapshot.hub_id, snapshot.commit],
+                "files": dict(_files_of(snapshot.folder)),
+                "choice": asdict(choice),
+                "libraries": {name: _version_of(name) for name in _LIBRARIES},
+                "code": {path.name: sha256_hex(path.read_bytes()) for path in _own_files()},
+                "machine": [platform.machine(), platform.python_version()],
+            }
+        )
+    # The last is of a file's name, or of an option, that is not UTF-8.
+    except (OSError, SpecialFileError, UnicodeEncodeError):
         return None
-    return digest_of(
-        {
-            "modality": modality.value,
-            "origin": [snapshot.hub_id, snapshot.commit],
-            "files": files,
-            "choice": asdict(choice),
-            "libraries": {name: _version_of(name) for name in _LIBRARIES},
-            "code": code,
-            "machine": [platform.machine(), platform.python_version()],
-        }
-    )
 
 
 def recall(key: str) -> Description | None:
     """Return the description that is remembered under a key, None where there is none."""
     try:
         file = _file(key)
-        return Description.from_bytes(file.read_bytes(), str(file))
-    # None yet, or damaged: it is made anew.
-    except (OSError, StoreIntegrityError):
+        with open_regular(file) as opened:
+            seal, _, content = opened.read(_LARGEST).partition(b"\n")
+        # A damaged description could still be one, of another backbone.
+        if seal != _seal(key, content):
+            return None
+        return Description.from_bytes(content, str(file))
+    # None yet, or something else: it is made anew.
+    except (OSError, CrossanError):
         return None
 
 
@@ -88,7 +98,8 @@ def remember(key: str, description: Description) -> None:
     try:
         file = _file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_unsynced(file, description.to_bytes())
+        content = description.to_bytes()
+        replace_unsynced(file, _seal(key, content) + b"\n" + content)
     except (OSError, CrossanError):
         # Full or read-only. The next run loads the backbone again.
         return
@@ -100,6 +111,11 @@ def forget(key: str) -> None:
         _file(key).unlink(missing_ok=True)
     except OSError:
         return
+
+
+def _seal(key: str, content: bytes) -> bytes:
+    """Return the first line of a file, which is of its key and of all that follows."""
+    return sha256_hex(key.encode() + content).encode()
 
 
 def _files_of(folder: Path) -> Iterator[tuple[str, str]]:

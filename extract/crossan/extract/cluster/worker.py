@@ -11,20 +11,18 @@ from __future__ import annotations
 import functools
 import platform
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
-
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.cluster import Failure
 from crossan.common.console import resource_error
+from crossan.extract.backbones.launched import Launched
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.cluster.tasks import ClusterTask
 from crossan.extract.job.prepare import Encoder
@@ -106,7 +104,7 @@ class WatchedEncoder:
         """Return everything else from the backbone."""
         return getattr(self._encoder, name)
 
-    def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
+    def begin(self, batch: Sequence[ModelInputs]) -> Launched:
         """Start a forward as the backbone does.
 
         Raises
@@ -117,9 +115,9 @@ class WatchedEncoder:
         # The job ends on it as on Ctrl-C: what was forwarded is journaled and published.
         if self.is_stopping:
             raise KeyboardInterrupt
-        states = self._encoder.begin(batch)
+        launched = self._encoder.begin(batch)
         self.count += len(batch)
-        return states
+        return launched
 
 
 class Worker:

@@ -1,8 +1,9 @@
 """The pipeline from media to a store.
 
-Workers read ahead, one thread forwards and another writes. The queues between
-them are bounded, so the slowest of the three sets the pace and the memory stays
-the same.
+Workers read ahead, one thread launches forwards and another waits for them and
+writes. The queues between them are bounded, so the slowest of the three sets the
+pace and the memory stays the same. Where a device computes, the launching thread
+waits for no forward: it copies the next batch, and the one after it, meanwhile.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from threading import Event
 
 from crossan.common.console import Progress, note, progress
 from crossan.common.stores import ItemRow, Journal
+from crossan.extract.backbones.launched import States
 from crossan.extract.job.forward import Forward, Forwarded
 from crossan.extract.job.lanes import Lane, prepared_batches
 from crossan.extract.job.prepare import Prepared
@@ -49,12 +51,17 @@ class Stream:
         self.forward = Forward(encoder)
         self.spread = Spread(encoder.layers, encoder.dim, self.lane.item_count)
 
-    def write(self, forwarded: Forwarded) -> list[ItemRow]:
-        """Wait for a batch's hidden states and journal them.
+    def write(self, forwarded: Forwarded, states: States | None) -> list[ItemRow]:
+        """Journal a batch's hidden states.
 
         A segment that is full or old is published.
+
+        Parameters
+        ----------
+        states
+            What the batch's `Forwarded.fetch` gave.
         """
-        rows = forwarded.rows(self.stored_dtype, self.spread)
+        rows = forwarded.rows(states, self.stored_dtype, self.spread)
         self.journal.append(rows)
         # Counted after the append: the report tells of rows that an interruption cannot lose.
         self.tally.add(rows, forwarded.forwarded_count)
@@ -93,7 +100,7 @@ def compute(
                 with closing(prepared_batches(lanes, read)) as batches:  # type: ignore[type-var]
                     for lane, batch in _awaited(batches, clock, told_to_end):
                         stream = by_lane[lane]
-                        with clock.measure("forwarding"):
+                        with clock.measure("launching"):
                             forwarded = stream.forward.begin(batch)
                         with clock.measure("awaiting_writer"):
                             writer.put((stream, forwarded))
@@ -122,6 +129,9 @@ def _awaited(
 
 def _write(clock: StageClock, shown: Progress, batch: tuple[Stream, Forwarded]) -> None:
     stream, forwarded = batch
+    with clock.measure("awaiting_device"):
+        states = forwarded.fetch()
+    clock.forwarding += forwarded.seconds
     with clock.measure("writing"):
-        rows = stream.write(forwarded)
+        rows = stream.write(forwarded, states)
     shown.advance(len(rows), clock.to_text())

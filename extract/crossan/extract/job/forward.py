@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from crossan.cache_schema.errors import ResourceError
 from crossan.cache_schema.modality import ItemStatus
 from crossan.common.console import note
 from crossan.common.stores import ItemRow, encode_rows
+from crossan.extract.backbones.launched import Launched, States
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.prepare import Encoder, Prepared
 from crossan.extract.job.quarantine import with_reader
@@ -20,16 +21,14 @@ from crossan.extract.job.spread import Spread
 
 __all__ = ["Forward", "Forwarded"]
 
-States = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
     """A batch whose forward has begun."""
 
     batch: Sequence[Prepared]
-    parts: Sequence[Callable[[], States]]
-    """Each waits for the hidden states of one part of the batch, in order."""
+    parts: Sequence[Launched]
+    """The forwards that it took, in order."""
     layers: tuple[int, ...]
 
     @property
@@ -37,18 +36,38 @@ class Forwarded:
         """Items that went through the backbone."""
         return sum(prepared.outcome.inputs is not None for prepared in self.batch)
 
-    def rows(self, stored_dtype: str, spread: Spread) -> list[ItemRow]:
-        """Wait for the hidden states and return one `ItemRow` per prepared item, in order.
+    @property
+    def seconds(self) -> float:
+        """Seconds of the device in its forwards, known once `fetch` has returned."""
+        return sum(part.seconds() for part in self.parts)
+
+    def fetch(self) -> States | None:
+        """Wait for the hidden states, ``(items, layer, dim)`` of the items that were forwarded.
+
+        They are None where there are no such items.
+        """
+        states = [part() for part in self.parts]
+        if len(states) > 1:
+            return np.concatenate(states)
+        return states[0] if states else None
+
+    def rows(self, states: States | None, stored_dtype: str, spread: Spread) -> list[ItemRow]:
+        """Return one `ItemRow` per prepared item, in order.
 
         An item whose states are NaN or do not fit the stored type is quarantined
-        with the reason ``bad-value``. The rest of its batch is kept, and ``spread`` sees it.
+        with the reason ``bad-value``. The rest of its batch is kept.
+
+        Parameters
+        ----------
+        states
+            As `fetch` returned them.
+        spread
+            What sees the states that are kept.
         """
-        if not self.parts:
+        if states is None:
             return [_row(prepared) for prepared in self.batch]
-        states = [part() for part in self.parts]
-        whole = np.concatenate(states) if len(states) > 1 else states[0]  # (items, layer, dim)
-        stored, problems = encode_rows(whole, stored_dtype, self.layers)
-        spread.add(whole[[problem is None for problem in problems]])
+        stored, problems = encode_rows(states, stored_dtype, self.layers)
+        spread.add(states[[problem is None for problem in problems]])
         # The batch also holds items that were not forwarded, so the states are dealt out in order.
         values = iter(zip(stored, problems, strict=True))
         rows = []
@@ -81,7 +100,7 @@ class Forward:
         inputs = [
             prepared.outcome.inputs for prepared in batch if prepared.outcome.inputs is not None
         ]
-        parts: list[Callable[[], States]] = []
+        parts: list[Launched] = []
         # Parts of a batch and not smaller batches: the plan, which every shard shares, stays.
         while inputs:
             part = inputs[: self.part_size]

@@ -6,11 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
+from crossan.extract.backbones.launched import Launched
 from crossan.extract.backbones.preparing import ModelInputs
 from crossan.extract.job.worklist import Finding
 from crossan.extract.media.faults import unusable
@@ -50,13 +48,8 @@ class Encoder(Protocol):
     def prepare(self, medium: Any) -> ModelInputs:  # noqa: ANN401 - by modality
         """Return the model inputs of one decoded item."""
 
-    def begin(self, batch: Sequence[ModelInputs]) -> Callable[[], npt.NDArray[np.float32]]:
-        """Start the forward of a batch.
-
-        Returns
-        -------
-        Callable[[], npt.NDArray[np.float32]]
-            Waits for the pooled hidden states, float32 ``(item, layer, dim)``.
+    def begin(self, batch: Sequence[ModelInputs]) -> Launched:
+        """Start the forward of a batch and return what waits for its states.
 
         Raises
         ------

@@ -31,6 +31,7 @@ _OF_A_TASK = (
     "forward_passes",
     "workers",
     "bottleneck",
+    "device_rate_reached",
     "stages",
 )
 

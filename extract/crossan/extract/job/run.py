@@ -200,6 +200,7 @@ def _report(
         "notes": dict(stream.lane.notes),
         "workers": {"count": clock.worker_count, "lost": lost_count},
         "bottleneck": clock.bottleneck,
+        "device_rate_reached": clock.device_rate_reached,
         "stages": clock.to_dict(tally.done),
     }
 

@@ -15,8 +15,8 @@ __all__ = ["StageClock"]
 class StageClock:
     """Seconds of one job, by stage.
 
-    The forward runs in the job's own thread, so what it does not spend in the
-    forward it spends waiting for one of the two other stages.
+    Forwards are launched by the job's own thread. What it does not spend in that it spends
+    waiting for the workers, or for the writer, which waits for the device in turn.
     """
 
     worker_count: int
@@ -28,11 +28,15 @@ class StageClock:
     """Workers on items, added up over the workers."""
     awaiting_inputs: float = 0.0
     """The forward's wait for the workers."""
+    launching: float = 0.0
+    """Copying batches and launching forwards, which the CPU computes in the launch."""
     forwarding: float = 0.0
+    """The device in forwards, as `crossan.extract.backbones.carrier.Carrier.forward` has it."""
     awaiting_writer: float = 0.0
     """The forward's wait for the writer."""
+    awaiting_device: float = 0.0
+    """The writer's wait for hidden states."""
     writing: float = 0.0
-    """The writer, waiting for the device's results included."""
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -50,13 +54,28 @@ class StageClock:
         return max(held_up, key=lambda stage: held_up[stage])
 
     def _held_up(self) -> dict[str, float]:
-        # Seen from the thread of the forward: reading and writing run beside it, and cost the job
-        # only the time that this thread waits for them.
+        # Seen from the thread that launches: reading and writing run beside it, and cost the job
+        # only the time that this thread waits for them. While it waits for the writer, that waits
+        # for the device or writes, and either has the share that it takes of the writer's time.
+        of_writer = self.awaiting_device + self.writing
+        awaiting_device = (
+            self.awaiting_writer * self.awaiting_device / of_writer if of_writer else 0.0
+        )
         return {
             "reading": self.awaiting_inputs,
-            "forward": self.forwarding,
-            "writing": self.awaiting_writer,
+            "forward": self.launching + awaiting_device,
+            "writing": self.awaiting_writer - awaiting_device,
         }
+
+    @property
+    def device_rate_reached(self) -> float | None:
+        """The items per second of the job, as a fraction of those of its forwards alone.
+
+        That is the share of the time of computing in which the device was in a forward; None
+        where nothing was computed.
+        """
+        # Two clocks measure it, which may differ in the last digits.
+        return round(min(self.forwarding / self.computing, 1.0), 4) if self.computing else None
 
     def to_text(self) -> str:
         """Return the line that live progress ends with."""

@@ -141,9 +141,8 @@ def train(
     is_alone = cluster is None and not is_validation_only
     require_refit_alone(out, refit, refit_init, is_alone=is_alone)
     with joined(device) as process:
-        from crossan.common.devices import pick_device
         from crossan.train.features import Placement
-        from crossan.train.loop.choosing import unrecorded
+        from crossan.train.loop.choosing import recorder_of, repeater_of
         from crossan.train.recipes.catalogue import find_recipe
         from crossan.train.recipes.judging import conclude
         from crossan.train.recipes.running import Request, settings_of
@@ -165,7 +164,7 @@ def train(
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
             logs=tuple(dict.fromkeys(log or ())),
-            recorder=unrecorded(pick_device(process.device)) if is_unrecorded else None,
+            recorder_of=repeater_of if is_unrecorded else recorder_of,
             compared=compared,
         )
         refitted = None

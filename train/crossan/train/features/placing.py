@@ -24,6 +24,9 @@ def place_features(
 ) -> HiddenStates:
     """Load the hidden states that are to be kept, and print one line that says where they are.
 
+    Where memory runs out despite the plan, because another process took it meanwhile, ``auto``
+    goes on to the next residence.
+
     Parameters
     ----------
     stored
@@ -34,9 +37,6 @@ def place_features(
         Where the model computes.
     demand
         How the features will be used.
-
-    Where memory runs out despite the plan, because another process took it meanwhile, ``auto``
-    goes on to the next residence.
 
     Raises
     ------

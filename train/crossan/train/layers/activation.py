@@ -34,4 +34,5 @@ def activation_backward(grad: Tensor, values: Tensor, activation: Activation) ->
     if activation == "gelu":
         through_gelu: Tensor = torch.ops.aten.gelu_backward(grad, values)
         return through_gelu
-    return grad.masked_fill(values <= 0, 0.0)
+    through_relu: Tensor = torch.ops.aten.threshold_backward(grad, values, 0)
+    return through_relu

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["HIGHEST_BYTE_RATE", "ByteDropout", "draw_kept"]
+__all__ = ["HIGHEST_BYTE_RATE", "ByteDropout", "draw_kept", "drop"]
 
 _BYTE_VALUES = 256
 HIGHEST_BYTE_RATE = 255 / _BYTE_VALUES
@@ -89,6 +89,15 @@ def draw_kept(shape: Sequence[int], rate: float) -> Tensor:
     return kept.ge_(is_higher.to(torch.int8).add_(lower - 128)).view(shape)
 
 
+def drop(values: Tensor, kept: Tensor, rate: float) -> Tensor:
+    """Return values of which those not kept are zero and the others scaled, a new tensor.
+
+    ``kept`` is what `draw_kept` drew for ``rate``, of the shape of ``values``. The gradient of
+    the values is that of the result, dropped in the same way.
+    """
+    return kept.to(values.dtype).mul_(values).mul_(1.0 / (1.0 - rate))
+
+
 class _ByteDropout(torch.autograd.Function):
     """The arithmetic of `ByteDropout`, which keeps one byte an element."""
 
@@ -100,11 +109,11 @@ class _ByteDropout(torch.autograd.Function):
     ) -> Tensor:
         kept = draw_kept(values.shape, rate)
         ctx.save_for_backward(kept)
-        ctx.scale = 1.0 / (1.0 - rate)
-        return kept.to(values.dtype).mul_(values).mul_(ctx.scale)
+        ctx.rate = rate
+        return drop(values, kept, rate)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         (kept,) = ctx.saved_tensors
-        return kept.to(grad.dtype).mul_(grad).mul_(ctx.scale), None
+        return drop(grad, kept, ctx.rate), None

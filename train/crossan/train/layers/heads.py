@@ -20,8 +20,8 @@ class TowerHeads(nn.Module):
 
     Shapes
     ------
-    ``states``: ``(items, modality, dim)``; result: ``(items, modality,
-    width)``. ``inner``: ``(modality, dim, dim)``; ``outer``: ``(modality, dim,
+    ``states``: ``(items, modality, dim)`` in any float dtype; result: ``(items,
+    modality, width)`` in that of the parameters. ``inner``: ``(modality, dim, dim)``; ``outer``: ``(modality, dim,
     width)``.
     """
 
@@ -37,7 +37,9 @@ class TowerHeads(nn.Module):
         """Return the tower outputs through the folded matrix."""
         # (x A + a) B + b = x (A B) + (a B + b)
         bias = torch.baddbmm(self.outer_bias.unsqueeze(1), self.inner_bias.unsqueeze(1), self.outer)
-        return torch.baddbmm(bias, states.transpose(0, 1), self.inner @ self.outer).transpose(0, 1)
+        # Item vectors are compared with each other: what the towers rounded is not rounded again.
+        states = states.to(self.inner.dtype).transpose(0, 1)
+        return torch.baddbmm(bias, states, self.inner @ self.outer).transpose(0, 1)
 
     def unfolded(self, states: Tensor) -> Tensor:
         """Return the same by one map after the other."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from crossan.train.layers.byte_dropout import HIGHEST_BYTE_RATE, draw_kept
+from crossan.train.layers.byte_dropout import HIGHEST_BYTE_RATE, draw_kept, drop
 from crossan.train.layers.packing import Packing, positions_read
 
 __all__ = ["PackedAttention", "attend_by_torch", "attention_over"]
@@ -124,7 +124,7 @@ class _Attention(torch.autograd.Function):
         scores = torch.baddbmm(places.bias, query, key.mT, alpha=1.0 / math.sqrt(width))
         shares = scores.softmax(dim=-1)
         kept = draw_kept(shares.shape, rate) if rate else None
-        dropped = shares if kept is None else _drop(shares, kept, rate)
+        dropped = shares if kept is None else drop(shares, kept, rate)
         ctx.places, ctx.rate = places, rate
         ctx.save_for_backward(query, key, value, shares, kept, dropped)
         attended = torch.bmm(dropped, value)
@@ -142,7 +142,7 @@ class _Attention(torch.autograd.Function):
         torch.bmm(dropped.mT, grad_attended, out=grads[2])
         grad_shares = torch.bmm(grad_attended, value.mT)
         if kept is not None:
-            grad_shares = _drop(grad_shares, kept, ctx.rate)
+            grad_shares = drop(grad_shares, kept, ctx.rate)
         # That of softmax: P (dP - sum(P dP)).
         grad_shares.sub_((grad_shares * shares).sum(dim=-1, keepdim=True)).mul_(shares)
         grad_scores = grad_shares.mul_(1.0 / math.sqrt(width))
@@ -156,7 +156,3 @@ def _look_up(values: Tensor, rows: Tensor, width: int) -> Tensor:
     """Return some rows of ``width`` numbers, zeros where there is none to look up."""
     cut = values.reshape(-1, width)
     return cut.index_select(0, rows) if len(cut) else cut.new_zeros(len(rows), width)
-
-
-def _drop(values: Tensor, kept: Tensor, rate: float) -> Tensor:
-    return kept.to(values.dtype).mul_(values).mul_(1.0 / (1.0 - rate))

@@ -39,7 +39,7 @@ class SideAdapterTowers(nn.Module):
     width
         Width of the tower outputs.
     compute_dtype
-        What `forward` computes the adapters' projections in; by default the
+        Of the adapters' projections and outputs in `forward`; by default the
         dtype of the parameters.
     make_gates
         From the number of modalities to the gates of one layer.

@@ -20,7 +20,7 @@ from crossan.train.settings import ContentSettings, RunSettings, SequenceSetting
 from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.kinds import is_built_in
 
-__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "steps_of", "unrecorded", "way_of_steps"]
+__all__ = ["WayOfSteps", "is_recorded", "recorder_of", "repeater_of", "steps_of", "way_of_steps"]
 
 WayOfSteps = Literal["recorded", "eager"]
 """Whether steps are recorded in a few shapes, or computed in the shapes of their batches."""
@@ -35,12 +35,12 @@ def recorder_of(device: torch.device) -> Recorder | None:
     return CudaRecorder(device)
 
 
-def unrecorded(device: torch.device) -> Recorder | None:
-    """Return what launches every step that a device would record, None where it records none.
+def repeater_of(device: torch.device) -> Recorder | None:
+    """Return what launches every step anew where `recorder_of` would record it, None elsewhere.
 
     The steps are filled up to the same shapes, so no number depends on which of the two takes them.
     """
-    return None if recorder_of(device) is None else Repeater()
+    return Repeater() if device.type == "cuda" else None
 
 
 def is_recorded(settings: RunSettings) -> bool:

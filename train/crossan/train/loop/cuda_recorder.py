@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import ResourceError
-from crossan.common.memory import first_line
+from crossan.common.memory import first_line, ran_out_of_memory
 from crossan.train.features.interface import GatheredInputs
 from crossan.train.ranks.ranks import RankLostError
 
@@ -90,13 +90,14 @@ class CudaRecorder:
                 graph, pool=self._pool, stream=self._steps, capture_error_mode="thread_local"
             ):
                 step()
-        except torch.OutOfMemoryError:
-            raise
         except (RuntimeError, RankLostError) as error:
+            # No rank is asked for anything in a capture, so none was lost.
+            cause = (isinstance(error, RankLostError) and error.__cause__) or error
+            if ran_out_of_memory(cause):
+                raise
             # Nothing can go on in this process: the generator of random numbers is left as if the
-            # capture were under way. No rank is asked for anything in a capture, so none was lost.
-            cause = error.__cause__ if isinstance(error, RankLostError) else error
-            reason = first_line(cause or error)
+            # capture were under way.
+            reason = first_line(cause)
             raise ResourceError(
                 f"a training step cannot be recorded as a CUDA graph: {reason}",
                 remedy="Add --no-recording, and --resume where a checkpoint was written",

@@ -148,7 +148,7 @@ class _VectorsRequired:
 
 
 def adapter_dtype(settings: AdapterSettings) -> torch.dtype | None:
-    """Return what the adapters' projections are computed in, None for float32.
+    """Return what the adapters compute in, None for float32.
 
     Raises
     ------

@@ -7,7 +7,6 @@ tensors for the same purpose, which load its compiler: two seconds of CPU time a
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from crossan.common.storages import StorageCount
 from crossan.train.runs.result_shapes import result_on_meta
 
 __all__ = ["Allocations"]
@@ -75,14 +75,13 @@ class Allocations(TorchDispatchMode):
 
     Attributes
     ----------
-    live, peak
-        Bytes held now, and at the most since the beginning or `forget_peak`.
+    storages
+        The bytes held now, and at the most.
     """
 
     def __init__(self, granule: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live, self.peak, self._granule = 0, 0, granule
-        self._known: set[int] = set()
+        self.storages = StorageCount(granule)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -92,15 +91,11 @@ class Allocations(TorchDispatchMode):
     def outline(self, tensor: Tensor) -> Tensor:
         """Return an outline of a tensor that is there already, which is not counted."""
         outline = _Outline(_meta_of(tensor), tensor.device)
-        self._known.add(_key(outline.meta))
+        self.storages.ignore(outline.meta)
         if not isinstance(tensor, torch.nn.Parameter):
             return outline
         with self:
             return torch.nn.Parameter(outline, tensor.requires_grad)
-
-    def forget_peak(self) -> None:
-        """Begin a new peak."""
-        self.peak = self.live
 
     def __torch_dispatch__(
         self,
@@ -166,19 +161,7 @@ class Allocations(TorchDispatchMode):
         made = tensor.meta if isinstance(tensor, _Outline) else tensor
         if made.layout != torch.strided:
             return  # it consists of tensors that were counted when they were made
-        storage, key = made.untyped_storage(), _key(made)
-        if key in self._known:
-            return
-        self._known.add(key)
-        size = -(-storage.nbytes() // self._granule) * self._granule
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        # No operator tells of a release: Python's finalizer of the storage does.
-        weakref.finalize(storage, self._release, key, size).atexit = False
-
-    def _release(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.live -= size
+        self.storages.add(made)
 
 
 class _Kind:
@@ -285,7 +268,3 @@ def _meta_of(tensor: Tensor) -> Tensor:
     if isinstance(tensor, _Outline):
         return tensor.meta
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
-
-
-def _key(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)

@@ -15,7 +15,7 @@ from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.trainable import RefitRun, TrainableRun, trainable_parameter_count
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.opening import OpenedRun
-from crossan.train.runs.peak import PeakMemory
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.settings import RunSettings
 
 __all__ = ["TRAINING_FACTS", "earlier_facts", "training_facts"]

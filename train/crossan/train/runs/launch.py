@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from crossan.train.features import Placement
+from crossan.train.loop.choosing import recorder_of
 from crossan.train.loop.recorder import Recorder
 from crossan.train.options.training import LogName
 from crossan.train.ranks.ranks import ALONE, Ranks
@@ -41,8 +45,8 @@ class Launch:
     logs: tuple[LogName, ...] = ()
     """Programs that its curves are written for, beside ``metrics.jsonl``."""
 
-    recorder: Recorder | None = None
-    """What records its steps; by default that of the device. No number depends on it."""
+    recorder_of: Callable[[torch.device], Recorder | None] = recorder_of
+    """From the device to what records its steps. No number depends on how it records them."""
 
     compared: Path | None = None
     """File by which a sweep tells its trials what it has compared already."""

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from crossan.common.console import note
-from crossan.common.memory import first_line, resident_bytes, show_size
+from crossan.common.memory import first_line, resident_bytes
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK, users_at_once
 from crossan.train.evaluation.lower import Blocks
 from crossan.train.evaluation.ranker import VectorRanker
@@ -33,8 +33,8 @@ from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import Objective, ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import Ranks
-from crossan.train.runs.allocations import Allocations
 from crossan.train.runs.paper_ranks import ranks_on_paper
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
 from crossan.train.sequences.splits import (
@@ -44,7 +44,10 @@ from crossan.train.sequences.splits import (
     validation_split,
 )
 
-__all__ = ["PeakMemory", "bytes_in_use", "predict_peak"]
+__all__ = ["bytes_in_use", "predict_peak"]
+
+if TYPE_CHECKING:
+    from crossan.train.runs.allocations import Allocations
 
 _CUDA_GRANULE = 512
 """Bytes that torch's allocator on CUDA gives out multiples of."""
@@ -54,47 +57,6 @@ _MOST_STEPS = 100
 """How many steps an objective is given at most to fill its memory."""
 _BLOCKS_ENCODED = 2
 """How many blocks of items are encoded on paper: the second stands beside what the first left."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeakMemory:
-    """The most memory that a training will take where it computes, in bytes."""
-
-    features: int
-    """Hidden states that are kept there."""
-    others: int
-    """All else that is there before the first step. On an accelerator that is the weights and
-    what a model keeps beside them, on the CPU the whole process."""
-    optimiser: int
-    """The moments of AdamW."""
-    step: int
-    """What the largest step allocates, its gradients and its gathered batch included."""
-    validation: int
-    """What a validation allocates, beside the gradients of the last step; 0 where there is none."""
-    batch: str
-    """What a step takes, for example "1,024 users"."""
-    is_on_cpu: bool
-    averaged: int = 0
-    """Weights of the last epochs, which are kept to be averaged; in the memory of the host."""
-
-    @property
-    def total(self) -> int:
-        """Bytes at the peak."""
-        kept = self.features + self.others + self.optimiser + self.averaged
-        return kept + max(self.step, self.validation)
-
-    def in_words(self) -> str:
-        """Return the total and what it consists of, in one line."""
-        others = "the process and its weights" if self.is_on_cpu else "weights"
-        parts = [
-            (self.features, "features"),
-            (self.others, others),
-            (self.optimiser, "optimiser"),
-            (self.averaged, "weights of the last epochs"),
-            max((self.step, f"a step of {self.batch}"), (self.validation, "validation")),
-        ]
-        listed = ", ".join(f"{show_size(size)} {name}" for size, name in parts if size)
-        return f"{show_size(self.total)} at the peak: {listed}"
 
 
 def bytes_in_use(device: torch.device) -> int:
@@ -119,14 +81,18 @@ def predict_peak(run: TrainableRun | RefitRun, ranks: Ranks, before: int) -> Pea
     """
     device = run.device
     on_cpu = device.type == "cpu"
-    allocations = Allocations(1 if on_cpu else _CUDA_GRANULE)
     with torch.random.fork_rng([] if on_cpu else [device]), _attributes_kept(run.model):
         try:
+            # Here, because it names operators that another version of torch may not have: every
+            # command imports this module, and few predict.
+            from crossan.train.runs.allocations import Allocations
+
+            allocations = Allocations(1 if on_cpu else _CUDA_GRANULE)
             optimiser, step, validation = _on_stand_ins(
                 run.model, allocations, partial(_epoch, run, ranks_on_paper(ranks), allocations)
             )
         except Exception as error:  # noqa: BLE001 - whatever a model does with tensors without numbers, it can still be trained
-            note(f"memory: no prediction: {first_line(error)}")
+            note(f"memory: no prediction for this run: {first_line(error)}")
             return None
     features = bytes_on(run.features)
     triples = run.settings.model.learns_from == "triples"
@@ -167,17 +133,17 @@ def _epoch(
         step_down()
         if _is_filled(objective, features, batch, model):
             step_down()
-        step = allocations.peak
+        step = allocations.storages.peak
         # The moments are made in the first step, and there from then on.
-        gradients = allocations.live
+        gradients = allocations.storages.live
         optimiser.step()
-        moments = allocations.live - gradients
-        step = max(step, allocations.peak - moments)
+        moments = allocations.storages.live - gradients
+        step = max(step, allocations.storages.peak - moments)
         if isinstance(run, RefitRun):
             return moments, step, 0
-        allocations.forget_peak()
+        allocations.storages.forget_peak()
         _validate(model, features, validation_split(run.seen, run.settings.data.input_length), run)
-    return moments, step, allocations.peak - moments
+    return moments, step, allocations.storages.peak - moments
 
 
 def _objective(run: TrainableRun | RefitRun, ranks: Ranks) -> Objective:

@@ -143,9 +143,8 @@ def refit_run(
         with curves_of(run, planned.launch) as curves:
             peak = predicted(run, planned.launch)
             with training_shortage_explained(run, planned.launch, peak):
-                reached = refit(
-                    run, ranks, on_epoch=curves.update, recorder=planned.launch.recorder
-                )
+                recorder = planned.launch.recorder_of(run.device)
+                reached = refit(run, ranks, on_epoch=curves.update, recorder=recorder)
             if not ranks.is_first:
                 return {}
             best_weights(run.folder, reached.best_epoch)

@@ -18,12 +18,12 @@ from crossan.common.memory import (
     resident_bytes,
     show_size,
 )
-from crossan.train.features import Placement
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.record.refits import is_refit
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun
-from crossan.train.runs.peak import PeakMemory, bytes_in_use, predict_peak
+from crossan.train.runs.peak import bytes_in_use, predict_peak
+from crossan.train.runs.peak_memory import PeakMemory
 from crossan.train.settings import AdapterSettings
 
 __all__ = ["evaluation_shortage_explained", "predicted", "training_shortage_explained"]
@@ -79,7 +79,7 @@ def training_shortage_explained(
     free = _free_for_us(run.device)
     raise ResourceError(
         _explained(shortage, run.device, free, peak),
-        remedy=_Again(run, launch.placement, free, peak).remedy(),
+        remedy=_Again(run, free, peak).remedy(),
     )
 
 
@@ -107,9 +107,13 @@ def evaluation_shortage_explained(run: OpenedRun, doing: str) -> Iterator[None]:
         shortage = error
     else:
         return
-    remedy = "Run the same command with --residence streamed"
-    remedy += " --max-ram SIZE" if device.type == "cpu" else ", or with --device cpu"
-    raise ResourceError(_explained(shortage, device, _free_for_us(device), None), remedy=remedy)
+    flags = [] if device.type == "cpu" else ["--device cpu"]
+    if run.settings.model.reads_hidden_states:
+        flags.insert(0, "--residence streamed" + ("" if flags else " --max-ram SIZE"))
+    remedy = f"Run the same command with {', or with '.join(flags)} (crossan-train: and --resume)"
+    raise ResourceError(
+        _explained(shortage, device, _free_for_us(device), None), remedy=remedy if flags else None
+    )
 
 
 def _explained(
@@ -136,25 +140,24 @@ class _Again:
     """How to train with less memory."""
 
     run: TrainableRun | RefitRun
-    placement: Placement
     free: int
     peak: PeakMemory | None
 
-    def remedy(self) -> str:
-        """Return the sentence that says it.
+    def remedy(self) -> str | None:
+        """Return the sentence that says it, None where nothing is left to lower.
 
         Where features live changes no number, so that the run can go on. Every setting makes
         another run.
         """
-        begin_anew = "begin another run with " + " ".join(f"--set {each}" for each in self._lower())
-        limit = self._limit()
-        if limit is None:
-            return begin_anew[0].upper() + begin_anew[1:]
-        folder = shlex.quote(str(self.run.folder.path))
-        return (
-            f"Go on with crossan-train --config {folder}/config.toml --out {folder} --resume"
-            f" {limit}, or {begin_anew}"
-        )
+        ways, limit, lower = [], self._limit(), self._lower()
+        if limit is not None:
+            folder = shlex.quote(str(self.run.folder.path))
+            run = f"--config {folder}/config.toml --out {folder} --resume"
+            ways.append(f"go on with crossan-train {run} {limit}")
+        if lower:
+            ways.append("begin another run with " + " ".join(f"--set {each}" for each in lower))
+        sentence = ", or ".join(ways)
+        return sentence[:1].upper() + sentence[1:] or None
 
     def _limit(self) -> str | None:
         """Return the flags by which features leave enough to the rest, None where none do."""
@@ -169,12 +172,15 @@ class _Again:
 
     def _lower(self) -> list[str]:
         """Return the settings that lower what is computed."""
-        settings, peak = self.run.settings, self.peak
-        model, less = settings.model, [f"batch_size={max(settings.batch_size // 2, 1)}"]
+        settings, peak, less = self.run.settings, self.peak, []
+        model = settings.model
+        if model.is_trained_by_steps and settings.batch_size > 1:
+            less.append(f"batch_size={settings.batch_size // 2}")
         if isinstance(model, AdapterSettings):
             if model.compute == "float32":
                 less.append("model.compute=bfloat16")
             # Weights and gradients are each half of the moments.
-            if peak is not None and 2 * peak.optimiser > peak.step:
-                less.append(f"model.bottleneck_dim={max(model.bottleneck_dim // 2, 1)}")
+            is_mostly_weights = peak is not None and 2 * peak.optimiser > peak.step
+            if is_mostly_weights and model.bottleneck_dim > 1:
+                less.append(f"model.bottleneck_dim={model.bottleneck_dim // 2}")
         return less

@@ -62,7 +62,8 @@ def train(plan: RunPlan[OpenedRun]) -> dict[str, Any]:
     with curves_of(run, plan.launch) as curves:
         peak = predicted(trainable, plan.launch)
         with training_shortage_explained(trainable, plan.launch, peak):
-            reached = fit(trainable, ranks, on_epoch=curves.update, recorder=plan.launch.recorder)
+            recorder = plan.launch.recorder_of(trainable.device)
+            reached = fit(trainable, ranks, on_epoch=curves.update, recorder=recorder)
         if not ranks.is_first:
             return {}  # what is left is done once
         load_weights(run.model, best_weights(run.folder, reached.best_epoch), str(run.folder.path))
@@ -94,7 +95,8 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
     with curves_of(run, plan.launch) as curves:
         peak = predicted(run, plan.launch)
         with training_shortage_explained(run, plan.launch, peak):
-            reached = fit(run, ranks, on_epoch=curves.update, recorder=plan.launch.recorder)
+            recorder = plan.launch.recorder_of(run.device)
+            reached = fit(run, ranks, on_epoch=curves.update, recorder=recorder)
         if not ranks.is_first:
             return {}  # what is left is done once
         best_weights(run.folder, reached.best_epoch)

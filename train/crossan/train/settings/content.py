@@ -105,9 +105,10 @@ class AdapterSettings(HiddenStateSettings):
     """Width of the side adapters."""
 
     compute: Literal["float32", "bfloat16", "auto"] = "float32"
-    """What the side adapters' projections are computed in, while weights, mix and gradients stay
-    float32. bfloat16 is several times faster where the hardware multiplies it (AMX, GPUs) and
-    slower elsewhere. auto tries both for a moment and takes the faster."""
+    """What the side adapters compute and hand from layer to layer, while weights, their gradients
+    and all that follows stay float32. bfloat16 is several times faster where the hardware
+    multiplies it (AMX, GPUs) and slower elsewhere. auto tries both for a moment and takes the
+    faster."""
 
     gate_temperature: float = Field(default=1.0, gt=0)
     """What the gates' logits are divided by before the softmax. At 1 the gates of a run hardly
