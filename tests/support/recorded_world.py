@@ -11,11 +11,13 @@ from crossan.train.loop.optimiser_state import optimiser_tensors
 from crossan.train.loop.recorded_steps import RecordedSteps
 from crossan.train.loop.step_runner import EagerSteps
 from crossan.train.objectives.buckets import BucketedBatches
+from crossan.train.objectives.candidates import rule_of
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.objective import SequenceObjective
 from crossan.train.objectives.step import prepare_batch
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import CrossanSettings, FrozenSettings, IisanESettings, SasrecSettings
+from crossan.train.settings.objective import ObjectiveSettings
 from support.small_models import LAYER_COUNT, LENGTH, build, make_features
 
 ITEM_COUNT, USER_COUNT, BATCH, SEED = 60, 50, 16, 3
@@ -28,7 +30,16 @@ KINDS = {
     "frozen": FrozenSettings,
     "dynamic-gate": partial(FrozenSettings, fusion="dynamic-gate"),
     "sasrec": SasrecSettings,
+    "sasrec, all chosen otherwise": partial(
+        SasrecSettings, norm="pre", positions="relative", scores="cosine"
+    ),
 }
+CHOSEN = {
+    "sasrec, all chosen otherwise": ObjectiveSettings(
+        debias="negatives", uniform_negatives=9, temperature=0.2, label_smoothing=0.1
+    )
+}
+"""What the objective of a kind does beside Eqs. 7-8."""
 
 
 def make_sequences():
@@ -70,8 +81,10 @@ class World:
         )  # fmt: skip
         sequences = make_sequences()
         log_p = torch.linspace(-5, -1, ITEM_COUNT, dtype=torch.float64).to(dtype)
-        self.bucketed = BucketedBatches(sequences, BATCH, log_p)
-        self.objective = SequenceObjective(InBatch(log_p, prepare_batch), sequences, BATCH, SEED)
+        rule = rule_of(CHOSEN.get(kind, ObjectiveSettings()), sequences, log_p)
+        self.bucketed = BucketedBatches(sequences, BATCH, log_p, rule)
+        loss = InBatch(log_p, partial(prepare_batch, rule=rule))
+        self.objective = SequenceObjective(loss, sequences, BATCH, SEED)
 
     def recorded(self, recorder, features=None):
         return RecordedSteps(

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from crossan.train.objectives.loss import batch_columns
+from crossan.train.objectives.columns import batch_columns
 from crossan.train.objectives.shared_step import _of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks

@@ -86,6 +86,6 @@ def steps_of(
         return EagerSteps(run.model, objective, run.features, optimiser, sum_gradients)
     assert isinstance(run.model, SequenceModel)  # by its settings
     batches = BucketedBatches(
-        context.train.sequences, run.settings.batch_size, context.log_popularity
+        context.train.sequences, run.settings.batch_size, context.log_popularity, context.rule()
     )
     return RecordedSteps(run.model, batches, run.features, optimiser, recorder)

@@ -24,7 +24,7 @@ from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.recorder import Recorder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.buckets import Bucket, BucketedBatches, FilledBatch
-from crossan.train.objectives.loss import BatchColumns
+from crossan.train.objectives.columns import BatchColumns
 
 __all__ = ["RecordedSteps"]
 

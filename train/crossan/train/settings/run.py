@@ -228,6 +228,16 @@ class RunSettings(Settings):
         if not self.model.is_trained_by_steps and (self.init is not None or self.reference):
             name = "reference" if self.reference else "init"
             raise ValueError(f"expected no {name} with model.kind={kind}, which takes no steps")
+        if (
+            getattr(self.model, "scores", "dot") == "cosine"
+            and self.objective.has_temperature
+            and self.objective.temperature >= 1.0
+        ):
+            raise ValueError(
+                "expected objective.temperature below 1 with model.scores=cosine, for example 0.05,"
+                f" got {self.objective.temperature:g}: a softmax over scores between -1 and 1"
+                " cannot prefer one of many items"
+            )
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(
                 f"expected objective.kind=in-batch with reference, got {self.objective.kind}"
