@@ -48,7 +48,8 @@ class DataSettings(Settings):
 
     store: tuple[str, ...] = ()
     """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
-    of a store; by default the newest is read."""
+    of a store; by default the newest is read. Several of one modality are a tower each, known as
+    ``modality:folder`` and ordered by these names."""
 
     drop_items: bool = False
     """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""
