@@ -12,11 +12,13 @@ from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_items
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.loop.gradient_sum import GradientSum, seed_step
+from crossan.train.objectives.candidates import rule_of
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
+from crossan.train.settings.objective import ObjectiveSettings
 from support.ports import free_port
-from support.small_models import make_features, make_model
+from support.small_models import ITEM_COUNT, make_features, make_model
 from support.started import CEILING_S
 
 
@@ -68,7 +70,7 @@ def _serve(number, count, port, end):
             end.send(CASES[case](ranks, *arguments))
 
 
-def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popularity):
+def loss_and_gradients(ranks, dims, combine, seed, has_ids, chosen, sequences, log_popularity):
     """Return what a rank's optimiser sees: the summed loss, and the summed gradient of every parameter."""
     model = make_model(dims, combine, seed, id_embedding=has_ids)
     features = make_features(dims, torch.Generator().manual_seed(seed))
@@ -76,7 +78,8 @@ def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popul
         torch.tensor(sequences),
         torch.tensor(log_popularity, dtype=torch.float64),
     )
-    loss = prepare_share(ranks, features, sequences, log_popularity)(model)
+    rule = rule_of(ObjectiveSettings(**chosen), torch.arange(ITEM_COUNT), log_popularity)
+    loss = prepare_share(ranks, features, sequences, log_popularity, rule)(model)
     loss.backward()
     total = GradientSum(model.parameters(), ranks)(loss)
     return [total.item(), *(parameter.grad.tolist() for parameter in model.parameters())]

@@ -114,7 +114,7 @@ def test_losses_and_gradients_equal_the_transcription(sequences, chosen, parts, 
     ):
         actual = loss_and_gradients(loss_of, model, features, sequences, LOG_P)
         for one, other in zip(actual, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-9)
+            torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
 
 
 def test_the_gradient_is_that_of_the_papers_weighted_loss():

@@ -136,9 +136,9 @@ def loss_by_position(
     negatives = predicting @ vectors.T - log_q
     if rule is not None and rule.debias == "negatives":
         own_share = _share_of_distinct(is_own & is_column, rows, log_q.exp())[users]
-        counts = is_negative.sum(dim=1).clamp(min=1)
-        weights = (1.0 - own_share).clamp(min=torch.finfo(own_share.dtype).tiny) / counts
-        negatives = negatives + weights.log().unsqueeze(1)
+        counts = is_negative.sum(dim=1).clamp(min=1).to(own_share)
+        left = (1.0 - own_share).clamp(min=torch.finfo(own_share.dtype).tiny)
+        negatives = negatives + (left.log() - counts.log()).unsqueeze(1)
     else:
         positive = positive - log_q[: sequences.numel()].view_as(sequences)[:, 1:][is_predicting]
     negatives = negatives.masked_fill(~is_negative, float("-inf"))
@@ -166,7 +166,7 @@ def _mean_over_candidates(
     ``(predictions, columns)``. The share of an item is that of all its occurrences, and an item
     counts once.
     """
-    repeats = ((rows.unsqueeze(1) == rows) & is_column).sum(dim=1).clamp(min=1)
+    repeats = ((rows.unsqueeze(1) == rows) & is_column).sum(dim=1).clamp(min=1).to(negatives)
     is_negative = negatives > float("-inf")
     counted = is_negative / repeats
     of_items = (negatives + repeats.log()).masked_fill(~is_negative, 0.0)
