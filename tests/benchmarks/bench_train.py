@@ -38,11 +38,8 @@ from train_shape import (
 
 from crossan.train.features import Demand, HiddenStates, Placement, place_features
 from crossan.train.features.prefetch import prepared_ahead
-from crossan.train.objectives.loss import (
-    batch_columns,
-    debiased_cross_entropy,
-    debiased_loss_of_batch,
-)
+from crossan.train.objectives.columns import batch_columns
+from crossan.train.objectives.loss import debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.objectives.step import (
     LossOfBatch,
     loss_by_position,

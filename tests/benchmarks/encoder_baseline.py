@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from crossan.train.layers.activation import activate
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import batch_columns, debiased_cross_entropy
+from crossan.train.objectives.columns import batch_columns
+from crossan.train.objectives.loss import debiased_cross_entropy
 from crossan.train.sequences.padding import PADDING
 
 __all__ = ["encode_users_padded", "encoder_before", "loss_padded"]

@@ -17,7 +17,7 @@ from crossan.train.features import FeatureTable, ItemInputs, StoredStates
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
-from crossan.train.objectives.loss import batch_columns
+from crossan.train.objectives.columns import batch_columns
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import pad_left
 from crossan.train.settings import CrossanSettings, SequenceSettings

@@ -1,11 +1,19 @@
 """Runs of every objective: they learn, and one that died ends as if it had not, whatever it remembered between steps."""
 
+import io
 import json
 
 import pytest
+import torch
 
 from crossan.cache_schema.errors import ConfigError, UsageError
-from support.commands import train_in
+from crossan.train.cli import evaluate
+from crossan.train.export.program import program_bytes
+from crossan.train.runs.opening import open_run
+from crossan.train.runs.recommend import recommend_items
+from crossan.train.runs.vectors import item_vectors
+from crossan.train.service.recommender.ranking import Query, scores_of
+from support.commands import run, train_in
 from support.outcomes import unmeasured_bytes
 from support.stopping import Died, die_at_step
 
@@ -29,6 +37,15 @@ OBJECTIVES = {
         "model.kind=sasrec",
     ),
     "cross-batch": ("objective.kind=cross-batch", "objective.memory_size=50"),
+    "in-batch, all chosen otherwise": (
+        "objective.debias=negatives",
+        "objective.uniform_negatives=10",
+        "objective.label_smoothing=0.05",
+        "objective.temperature=0.2",
+        "model.scores=cosine",
+        "model.norm=pre",
+        "model.positions=relative",
+    ),
 }
 
 
@@ -86,7 +103,11 @@ def test_a_checkpoint_holds_what_an_objective_remembers_and_only_that(place):
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_a_run_begun_from_another_may_die_before_its_first_step(place, name, monkeypatch):
     """The first checkpoint is written then, of an objective that remembers nothing yet."""
-    paper = [setting for setting in OBJECTIVES[name] if not setting.startswith("objective.")]
+    paper = [
+        setting
+        for setting in OBJECTIVES[name]
+        if not setting.startswith("objective.") or setting.startswith("objective.temperature")
+    ]
     run_train(place, paper, out=f"{name} before", epochs=1)
     begun = ("--init", place / f"{name} before")
     run_train(place, OBJECTIVES[name], *begun, out=f"{name} begun whole", epochs=1)
@@ -117,3 +138,46 @@ def test_the_slow_step_is_the_papers_objective_only(place, name):
         ConfigError, match=f"expected objective.kind=in-batch with reference, got {kind}"
     ):
         run_train(place, OBJECTIVES[name], "--reference", out="slow")
+
+
+def test_what_is_shown_of_a_cosine_run_is_the_cosine(place):
+    """Recommendation, evaluation and export read the vectors that it was trained with."""
+    run_train(place, OBJECTIVES["in-batch, all chosen otherwise"], out="cosine", epochs=2)
+    opened = open_run(place / "cosine", device="cpu")
+    vectors = item_vectors(opened)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(len(vectors)), atol=1e-5)
+    history = opened.kept.sequence(0)
+    rows = torch.full((1, 10), -1)
+    rows[0, -len(history[-10:]) :] = torch.from_numpy(history[-10:])
+    user = opened.model.sequence_encoder(vectors[rows.clamp(min=0)], rows >= 0)[0, -1]
+    cosines = torch.nn.functional.cosine_similarity(user.unsqueeze(0), vectors)
+    of_item = dict(zip(opened.kept.item_ids.tolist(), cosines.tolist(), strict=True))
+    for item in recommend_items(opened, history, 10):
+        assert item["score"] == pytest.approx(of_item[item["item_id"]], abs=1e-5)
+    serving = scores_of(opened.model, opened.features, 10)
+    (best,) = serving.best([Query(history, history, 5)])
+    assert best.scores == pytest.approx([cosines[row].item() for row in best.rows], abs=1e-5)
+    program = torch.export.load(
+        io.BytesIO(program_bytes(opened.model.sequence_encoder, 10, vectors.shape[1]))
+    ).module()
+    assert torch.allclose(program(rows, vectors)[0], user, atol=1e-5)
+    assert (
+        json.loads(run(evaluate, place / "cosine", "--json").stdout)["test"]
+        == json.loads((place / "cosine" / "result.json").read_text())["test"]
+    )
+
+
+def test_the_slow_step_knows_of_what_is_chosen(place):
+    """One epoch of each without dropout: the same validation to rounding."""
+    chosen = (*OBJECTIVES["in-batch, all chosen otherwise"], "model.dropout=0")
+    fast = run_train(place, chosen, out="chosen fast", epochs=1)
+    slow = run_train(place, chosen, "--reference", out="chosen slow", epochs=1)
+    assert slow["valid"]["ndcg@10"] == pytest.approx(fast["valid"]["ndcg@10"], abs=1e-3)
+
+
+def test_longer_histories_are_learned_from(place):
+    """More positions than any user has items: every path pads, and nothing else changes."""
+    chosen = ("model.kind=sasrec", "data.max_items=53")
+    for form in ((), ("model.norm=pre", "model.positions=relative")):
+        result = run_train(place, (*chosen, *form), out=f"long {len(form)}", epochs=4)
+        assert result["test"]["hr@10"] > result["popularity"]["test"]["hr@10"]

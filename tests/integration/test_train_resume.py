@@ -16,8 +16,8 @@ from crossan.train.loop import loss_window as losses
 from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.loss_window import TrainingDivergedError
 from crossan.train.objectives import step
+from crossan.train.objectives.columns import batch_columns
 from crossan.train.objectives.in_batch import InBatch
-from crossan.train.objectives.loss import batch_columns
 from crossan.train.record.checkpoint import load_checkpoint
 from crossan.train.runs import planning
 from support.commands import QUICK, attempt, train_in, training

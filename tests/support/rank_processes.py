@@ -15,6 +15,7 @@ from crossan.train.evaluation.encoding import EvaluationStoppedError, encode_ite
 from crossan.train.evaluation.together import encode_items_together
 from crossan.train.loop.gradient_sum import GradientSum, seed_step, weights_digest
 from crossan.train.loop.recorder import Repeater
+from crossan.train.objectives.candidates import rule_of
 from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.ranks.joining import process_group
 from crossan.train.ranks.ranks import Ranks
@@ -22,6 +23,7 @@ from crossan.train.runs import training
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import claim, plan_run
 from crossan.train.settings import RunSettings
+from crossan.train.settings.objective import ObjectiveSettings
 from support.ports import free_port
 from support.recorded_world import Staged, World
 from support.small_models import ITEM_COUNT, LENGTH, make_features, make_model
@@ -76,7 +78,7 @@ def _serve(number, count, port, end):
             end.send(CASES[case](ranks, *arguments))
 
 
-def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popularity):
+def loss_and_gradients(ranks, dims, combine, seed, has_ids, chosen, sequences, log_popularity):
     """Return what a rank's optimiser sees: the summed loss, and the summed gradient of every parameter."""
     model = make_model(dims, combine, seed, id_embedding=has_ids)
     features = make_features(dims, torch.Generator().manual_seed(seed))
@@ -84,7 +86,8 @@ def loss_and_gradients(ranks, dims, combine, seed, has_ids, sequences, log_popul
         torch.tensor(sequences),
         torch.tensor(log_popularity, dtype=torch.float64),
     )
-    loss = prepare_share(ranks, features, sequences, log_popularity)(model)
+    rule = rule_of(ObjectiveSettings(**chosen), torch.arange(ITEM_COUNT), log_popularity)
+    loss = prepare_share(ranks, features, sequences, log_popularity, rule)(model)
     loss.backward()
     total = GradientSum(model.parameters(), ranks)(loss)
     return [total.item(), *(parameter.grad.tolist() for parameter in model.parameters())]

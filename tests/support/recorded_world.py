@@ -12,6 +12,7 @@ from crossan.train.loop.optimiser_state import optimiser_tensors
 from crossan.train.loop.recorded_steps import RecordedSteps
 from crossan.train.loop.step_runner import EagerSteps
 from crossan.train.objectives.buckets import BucketedBatches
+from crossan.train.objectives.candidates import rule_of
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.objectives.objective import SequenceObjective
 from crossan.train.objectives.shared_buckets import SharedBatches
@@ -19,6 +20,7 @@ from crossan.train.objectives.shared_step import prepare_share
 from crossan.train.objectives.step import prepare_batch
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import CrossanSettings, FrozenSettings, IisanESettings, SasrecSettings
+from crossan.train.settings.objective import ObjectiveSettings
 from support.small_models import LAYER_COUNT, LENGTH, build, make_features
 
 ITEM_COUNT, USER_COUNT, BATCH, SEED = 60, 50, 16, 3
@@ -31,7 +33,16 @@ KINDS = {
     "frozen": FrozenSettings,
     "dynamic-gate": partial(FrozenSettings, fusion="dynamic-gate"),
     "sasrec": SasrecSettings,
+    "sasrec, all chosen otherwise": partial(
+        SasrecSettings, norm="pre", positions="relative", scores="cosine"
+    ),
 }
+CHOSEN = {
+    "sasrec, all chosen otherwise": ObjectiveSettings(
+        debias="negatives", uniform_negatives=9, temperature=0.2, label_smoothing=0.1
+    )
+}
+"""What the objective of a kind does beside Eqs. 7-8."""
 
 
 def make_sequences():
@@ -74,8 +85,10 @@ class World:
         sequences = make_sequences()
         log_p = torch.linspace(-5, -1, ITEM_COUNT, dtype=torch.float64).to(dtype)
         self.sequences, self.log_popularity = sequences, log_p
-        self.bucketed = BucketedBatches(sequences, BATCH, log_p)
-        self.objective = SequenceObjective(InBatch(log_p, prepare_batch), sequences, BATCH, SEED)
+        self.rule = rule_of(CHOSEN.get(kind, ObjectiveSettings()), sequences, log_p)
+        self.bucketed = BucketedBatches(sequences, BATCH, log_p, self.rule)
+        loss = InBatch(log_p, partial(prepare_batch, rule=self.rule))
+        self.objective = SequenceObjective(loss, sequences, BATCH, SEED)
 
     def recorded(self, recorder, features=None):
         return RecordedSteps(
@@ -86,10 +99,10 @@ class World:
         """Return what takes the steps of one of several ranks: by recordings, or in the shapes of its shares."""
         summed = gradient_sum_of(self.model, ranks)
         if recorder is None:
-            loss = InBatch(self.log_popularity, partial(prepare_share, ranks))
+            loss = InBatch(self.log_popularity, partial(prepare_share, ranks, rule=self.rule))
             objective = SequenceObjective(loss, self.sequences, BATCH, SEED)
             return EagerSteps(self.model, objective, self.features, self.optimiser, summed)
-        batches = SharedBatches(ranks, self.sequences, BATCH, self.log_popularity)
+        batches = SharedBatches(ranks, self.sequences, BATCH, self.log_popularity, self.rule)
         return RecordedSteps(
             self.model, batches, features or self.features, self.optimiser, recorder, summed
         )

@@ -43,7 +43,7 @@ def build(settings, dims, layer_count, input_length, is_trained=None):
 
 def make_model(dims, combine, seed, item_count=ITEM_COUNT, kind="crossan", **parts):
     torch.manual_seed(seed)
-    shape = SasrecSettings(width=4, dropout=0.0)
+    shape = SasrecSettings(width=4, dropout=0.0, **parts) if kind == "sasrec" else None
     if kind != "sasrec":
         content = {"width": 4, "top_k": min(2, len(dims)), "combine": combine, "dropout": 0.0}
         classes = {"crossan": partial(CrossanSettings, bottleneck_dim=4), "frozen": FrozenSettings}

@@ -1,5 +1,7 @@
 """The packed ways through the sequence encoder against the one that computes padding."""
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from crossan.train.layers import packed_attention
 from crossan.train.layers.packed_attention import attend_by_torch, attention_over
 from crossan.train.layers.packing import Packing, positions_read
-from crossan.train.layers.sequence_encoder import SequenceEncoder
+from crossan.train.layers.sequence_encoder import EncoderForm, SequenceEncoder
 from support.counts import of_full
 
 LENGTH, WIDTH = 5, 4
@@ -62,19 +64,23 @@ def agree(fast, slow, tolerance):
         assert torch.allclose(one, other, rtol=0, atol=tolerance * largest)
 
 
+FORMS = [
+    EncoderForm(*parts)
+    for parts in product(("post", "pre"), ("absolute", "relative"), ("dot", "cosine"))
+]
 ways = given(
     patterns(), st.integers(1, 3), st.sampled_from([1, 2, 4]), st.sampled_from(["gelu", "relu"]),
-    st.sampled_from(list(TOLERANCES)), st.integers(0, 1000),
+    st.sampled_from(FORMS), st.sampled_from(list(TOLERANCES)), st.integers(0, 1000),
 )  # fmt: skip
 
 
 @settings(max_examples=of_full(150, 50))
 @ways
 def test_the_packed_rows_and_all_gradients_equal_the_padded_ones(
-    is_real, blocks, heads, activation, dtype, seed
+    is_real, blocks, heads, activation, form, dtype, seed
 ):
     encoder, packing = (
-        make_encoder(blocks, heads, dtype, activation=activation),
+        make_encoder(blocks, heads, dtype, activation=activation, form=form),
         Packing.of(is_real),
     )
     vectors = random_vectors(is_real, dtype, seed)
@@ -86,11 +92,11 @@ def test_the_packed_rows_and_all_gradients_equal_the_padded_ones(
 @settings(max_examples=of_full(150, 50))
 @ways
 def test_the_last_rows_and_all_gradients_equal_the_padded_ones(
-    is_real, blocks, heads, activation, dtype, seed
+    is_real, blocks, heads, activation, form, dtype, seed
 ):
     """Users without any real position among them."""
     encoder, packing = (
-        make_encoder(blocks, heads, dtype, activation=activation),
+        make_encoder(blocks, heads, dtype, activation=activation, form=form),
         Packing.of(is_real),
     )
     vectors = random_vectors(is_real, dtype, seed)
@@ -128,18 +134,22 @@ def test_no_real_position_reads_padding_or_the_future():
 @settings(max_examples=of_full(100, 30))
 @given(patterns(), st.sampled_from([1, 2]), st.integers(0, 1000))
 def test_attention_by_hand_equals_torchs(is_real, heads, seed):
-    """An accelerator has torch's, so it is held against the other here."""
+    """An accelerator has torch's, so it is held against the other here, with and without a bias."""
     packing, results = Packing.of(is_real), []
     generator = torch.Generator().manual_seed(seed)
+    length = is_real.shape[1]
+    bias = torch.randn(heads, length, length, generator=generator, dtype=torch.float64)
+    bias = bias.requires_grad_() if seed % 2 else None
     shape = len(packing.places), 3 * WIDTH
     projected = torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_()
     for attend in (
-        attention_over(packing, heads, torch.float64),
-        lambda projected, rate: attend_by_torch(projected, packing, heads, rate),
+        attention_over(packing, heads, torch.float64, bias),
+        lambda projected, rate: attend_by_torch(projected, packing, heads, rate, bias),
     ):
         attended = attend(projected, 0.0)
-        (grad,) = torch.autograd.grad(attended.square().sum(), projected)
-        results.append([attended.detach(), grad])
+        learned = [projected] if bias is None else [projected, bias]
+        grads = torch.autograd.grad(attended.square().sum(), learned, materialize_grads=True)
+        results.append([attended.detach(), *grads])
     agree(*results, 1e-12)
 
 
@@ -202,3 +212,82 @@ def test_too_many_positions_are_refused_packed_as_well(way):
 def test_a_packing_moves_to_a_device():
     moved = Packing.of(padded_on_the_left([1, 2], 2)).to(torch.device("meta"))
     assert {moved.is_real.device.type, moved.places.device.type, moved.rows.device.type} == {"meta"}
+
+
+def written_out(encoder, vectors):
+    """One user without padding, position by position and head by head, as the docstrings say."""
+    form, eps, states = encoder.form, 1e-6, []
+    norm = lambda layer, state: torch.nn.functional.layer_norm(  # noqa: E731 - two words, used below
+        state, (WIDTH,), layer.weight, layer.bias, eps
+    )
+    for place, vector in enumerate(vectors):
+        at = place - len(vectors)
+        state = vector + encoder.positions[at] if form.positions == "absolute" else vector
+        states.append(norm(encoder.norm, state) if form.norm == "post" else state)
+    for block in encoder.blocks:
+        after = []
+        for place, state in enumerate(states):
+            read = [
+                norm(block.attention_norm, other) if form.norm == "pre" else other
+                for other in states[: place + 1]
+            ]
+            heads, width = [], WIDTH // block.head_count
+            for head in range(block.head_count):
+                part = slice(head * width, (head + 1) * width)
+                query = (block.query.weight @ read[-1])[part]
+                scores = torch.stack(
+                    [query @ (block.key.weight @ other)[part] / width**0.5 for other in read]
+                )
+                if form.positions == "relative":
+                    scores = scores + torch.stack(
+                        [encoder.distances[place - other, head] for other in range(place + 1)]
+                    )
+                values = torch.stack([(block.value.weight @ other)[part] for other in read])
+                heads.append(scores.softmax(0) @ values)
+            state = state + block.output.weight @ torch.cat(heads)
+            state = norm(block.attention_norm, state) if form.norm == "post" else state
+            wide = norm(block.feed_forward_norm, state) if form.norm == "pre" else state
+            state = state + block.narrow(torch.nn.functional.gelu(block.widen(wide)))
+            after.append(norm(block.feed_forward_norm, state) if form.norm == "post" else state)
+        states = after
+    if form.norm == "pre":
+        states = [norm(encoder.norm, state) for state in states]
+    return torch.stack(states if form.scores == "dot" else [s / s.norm() for s in states])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("length", [1, 3, LENGTH])
+def test_every_form_is_what_is_written_out(form, length):
+    encoder = make_encoder(form=form)
+    vectors = random_vectors(torch.ones(length, dtype=torch.bool), torch.float64, 3)
+    actual = encoder(vectors.unsqueeze(0), torch.ones(1, length, dtype=torch.bool))[0]
+    torch.testing.assert_close(actual, written_out(encoder, vectors), rtol=1e-12, atol=1e-12)
+
+
+def test_every_form_begins_alike_and_has_as_many_weights_as_it_should():
+    """pre has those of post; relative has a number for each distance and head in place of positions."""
+    counts = {form: sum(p.numel() for p in make_encoder(form=form).parameters()) for form in FORMS}
+    least = counts[EncoderForm()]
+    assert counts[EncoderForm(norm="pre")] == counts[EncoderForm(scores="cosine")] == least
+    assert counts[EncoderForm(positions="relative")] == least - LENGTH * WIDTH + LENGTH * 2
+    torch.manual_seed(0)
+    drawn = SequenceEncoder(WIDTH, LENGTH, 1, 2, 0.0, form=EncoderForm(positions="relative"))
+    assert not drawn.distances.any()
+
+
+@pytest.mark.parametrize("length", [50, 200])
+def test_long_histories_are_packed_as_short_ones_are(length):
+    """What data.max_items=53 and 203 make the encoder read."""
+    counts = [0, 1, length // 2, length]
+    for form in (EncoderForm(), EncoderForm("pre", "relative", "cosine")):
+        torch.manual_seed(2)
+        encoder = SequenceEncoder(WIDTH, length, 2, 2, 0.0, form=form).double()
+        if form.positions == "relative":
+            torch.nn.init.normal_(encoder.distances)
+        is_real = padded_on_the_left(counts, length)
+        vectors, packing = random_vectors(is_real, torch.float64, 4), Packing.of(is_real)
+        whole = encoder(vectors, is_real)
+        packed = encoder.packed(vectors[is_real], packing)
+        torch.testing.assert_close(packed, whole[is_real], rtol=1e-10, atol=1e-10)
+        last = encoder.last(vectors[is_real], packing)
+        torch.testing.assert_close(last, whole[:, -1], rtol=1e-10, atol=1e-10)

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import gelu
 
+from crossan.cache_schema.modality import Modality
+from crossan.train.features import FeatureTable
 from crossan.train.layers.heads import TowerHeads
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.facts import trainable_parameter_count
@@ -208,3 +210,23 @@ def test_too_many_positions_are_refused():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="divisible by the 3 heads, got 4"):
         build(SMALL.model_copy(update={"heads": 3}), [6], 3, 5)
+
+
+@pytest.mark.parametrize("has_ids", [False, True])
+def test_by_every_way_an_item_vector_of_a_cosine_model_has_the_length_one(has_ids):
+    """Of content and id together, whichever way it is made."""
+    settings = SMALL.model_copy(update={"scores": "cosine", "id_embedding": has_ids})
+    torch.manual_seed(1)
+    model = build(settings, [6, 6], 3, 5, torch.ones(4, dtype=torch.bool)).eval()
+    hidden, presence, rows = make_hidden(4, [6, 6]), torch.ones(4, 2, dtype=torch.bool), range(4)
+    features = FeatureTable((Modality.IMAGE, Modality.TEXT), tuple(hidden), presence)
+    vectors = model.item_vectors(features, torch.tensor(rows))
+    content = model.item_encoder(hidden, presence)
+    joined = content + model.id_embedding.weight if has_ids else content
+    expected = torch.stack([vector / vector.norm() for vector in joined])
+    for made in (
+        vectors,
+        model.plain_item_vectors(features, torch.tensor(rows)),
+        model.catalogue_vectors(lambda encoder: encoder(hidden, presence)),
+    ):
+        assert torch.allclose(made, expected, atol=1e-6)

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 
 from crossan.train.layers.packing import Packing
 from crossan.train.objectives.buckets import Bucket, BucketedBatches, bucket_of, filled
-from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_cross_entropy
+from crossan.train.objectives.candidates import rule_of
+from crossan.train.objectives.columns import BatchColumns, batch_columns
+from crossan.train.objectives.loss import debiased_cross_entropy
 from crossan.train.objectives.step import loss_of_batch
 from crossan.train.sequences.padding import PADDING
+from crossan.train.settings.objective import ObjectiveSettings
 from support.counts import of_full
 from support.small_models import (
     ITEM_COUNT,
@@ -22,6 +25,10 @@ from support.small_models import (
 )
 
 LOG_P = torch.log(torch.arange(1.0, ITEM_COUNT + 1, dtype=torch.float64) / 40)
+RULE = rule_of(
+    ObjectiveSettings(debias="negatives", uniform_negatives=2), torch.arange(ITEM_COUNT), LOG_P
+)
+"""With it every tensor of a batch is there."""
 
 
 def columns_of_counts(columns, predictions):
@@ -58,7 +65,7 @@ def test_an_eighth_of_the_columns_and_a_fourth_of_the_predictions_is_filled_in(
 
 def test_every_tensor_of_a_batch_is_filled_up():
     """One that `filled` does not know of would be None, or as long as before."""
-    columns = batch_columns(torch.tensor([[PADDING, 0, 1], [2, 3, 4]]))
+    columns = RULE.columns(torch.tensor([[PADDING, 0, 1], [2, 3, 4]]))
     columns = replace(columns, share=torch.tensor([0.5], dtype=torch.float64))
     larger = filled(columns, Bucket(5, 16, 24)).columns
     lengths = {
@@ -67,7 +74,7 @@ def test_every_tensor_of_a_batch_is_filled_up():
         if field.name != "packing"
     }
     assert lengths == {
-        "items": 16, "log_multiplicity": 16,
+        "items": 16, "log_multiplicity": 16, "log_q": 16, "log_weight": 24,
         "inputs": 24, "positive": 24, "user_items": 24, "counts": 24, "share": 1,
     }  # fmt: skip
     assert {field.name: len(getattr(larger.packing, field.name)) for field in fields(Packing)[:3]} == {
@@ -149,10 +156,10 @@ def test_nothing_flows_to_what_was_filled_in(sequences, seed):
     assert not grad_items[len(columns.items) :].any()
 
 
-@given(batches(), st.integers(0, 40))
+@given(batches(), st.integers(0, 40), st.booleans())
 @settings(max_examples=of_full(100, 20), deadline=None)
-def test_a_batch_in_one_piece_comes_out_as_it_was(sequences, more):
-    columns = batch_columns(sequences)
+def test_a_batch_in_one_piece_comes_out_as_it_was(sequences, more, has_rule):
+    columns = RULE.columns(sequences) if has_rule else batch_columns(sequences)
     bucket = bucket_of(columns, len(sequences) + more)
     batch = filled(columns, bucket)
     assert batch.bucket == bucket
@@ -165,16 +172,16 @@ def test_a_batch_in_one_piece_comes_out_as_it_was(sequences, more):
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
         assert one.untyped_storage()._cdata == elsewhere.untyped_storage()._cdata
         assert other.untyped_storage()._cdata == batch.piece.untyped_storage()._cdata
-        given = named(columns)[name]
+        given = named(columns).get(name)
         if given is not None:
             assert torch.equal(other[: len(given)], given), name
 
 
 def named(columns):
-    """The tensors of a batch by their names, those of its packing among them, but for its share."""
-    names = {field.name for field in fields(BatchColumns)} - {"packing", "share"}
-    parts = {name: getattr(columns, name) for name in names}
-    packing = columns.packing
+    """The tensors of a batch by their names, those of its packing among them."""
+    parts = {field.name: getattr(columns, field.name) for field in fields(BatchColumns)}
+    packing = parts.pop("packing")
+    parts = {name: part for name, part in parts.items() if part is not None}
     return parts | {field.name: getattr(packing, field.name) for field in fields(Packing)[:3]}
 
 

@@ -10,11 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossan.train.layers.sequence_encoder import SequenceEncoder
 from crossan.train.objectives import loss as loss_module
-from crossan.train.objectives.loss import (
-    batch_columns,
-    debiased_cross_entropy,
-    debiased_loss_of_batch,
-)
+from crossan.train.objectives.columns import batch_columns
+from crossan.train.objectives.loss import debiased_cross_entropy, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 from support.counts import of_full
 

@@ -4,7 +4,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from crossan.train.objectives.loss import batch_columns
+from crossan.train.objectives.columns import batch_columns
 from crossan.train.objectives.shared_buckets import SharedBatches
 from crossan.train.objectives.shared_step import of_users
 from crossan.train.ranks.ranks import Ranks

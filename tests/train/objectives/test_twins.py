@@ -49,17 +49,17 @@ def move(model, step):
         )
 
 
-def predictions(model, sequences, vector_of):
+def predictions(model, sequences, vector_of, temperature):
     """Yield user vector, wanted item and the user's own items for everything to predict."""
     for sequence in sequences:
         own = [item for item in sequence if item != PADDING]
         inputs = torch.stack([vector_of(item) for item in own[:-1]]).unsqueeze(0)
         users = model.sequence_encoder(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool))[0]
         for position, wanted in enumerate(own[1:]):
-            yield users[position], wanted, own
+            yield users[position] / temperature, wanted, own
 
 
-def catalogue_loop(model, features, sequences, trained, contents, sample):
+def catalogue_loop(model, features, sequences, trained, contents, sample, temperature=1.0):
     """``contents``: the content vector of each item that is not encoded; those of batch and sample are put into it."""
     present = {item for sequence in sequences for item in sequence if item != PADDING}
     fresh = {}
@@ -76,14 +76,14 @@ def catalogue_loop(model, features, sequences, trained, contents, sample):
         return content if model.id_embedding is None else content + model.id_embedding.weight[item]
 
     terms = []
-    for user, wanted, own in predictions(model, sequences, vector_of):
+    for user, wanted, own in predictions(model, sequences, vector_of, temperature):
         rivals = [wanted, *(item for item in trained if item not in own)]
         scores = torch.stack([user @ vector_of(item) for item in rivals])
         terms.append(scores.logsumexp(0) - scores[0])
     return torch.stack(terms).mean()
 
 
-def cross_batch_loop(model, features, sequences, log_p, memory, sample):
+def cross_batch_loop(model, features, sequences, log_p, memory, sample, temperature=1.0):
     """``memory``: (item, vector, occurrences), oldest first; the batch's are put into it. ``sample``: places in it."""
     remembered = list(memory)
     for place in sample:
@@ -99,7 +99,7 @@ def cross_batch_loop(model, features, sequences, log_p, memory, sample):
         for item in set(occurrences)
     }
     terms = []
-    for user, wanted, own in predictions(model, sequences, vectors.__getitem__):
+    for user, wanted, own in predictions(model, sequences, vectors.__getitem__, temperature):
         positive = user @ vectors[wanted] - log_p[wanted]
         shares = [positive.exp()]
         shares += [
@@ -282,3 +282,35 @@ def test_an_item_outside_training_is_nobodys_negative():
     objective.prepare(FeatureTable.without_content(ITEM_COUNT), batch)(model).backward()
     has_gradient = model.id_embedding.weight.grad.any(dim=1)
     assert has_gradient.tolist() == [True, True, True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize("parts", sorted(SHAPES))
+def test_a_temperature_divides_the_scores_of_both(parts):
+    model, features = make_model(parts), make_features()
+    move(model, 0)
+    batch, temperature = [[PADDING, 0, 1, 2, 3], [4, 4, 5, 6, 0]], 0.25
+    log_p = torch.linspace(-3, -1, ITEM_COUNT, dtype=torch.float64)
+    objective = CatalogueSoftmax(
+        torch.tensor(batch), ITEM_COUNT, 5, 3, torch.device("cpu"), temperature
+    )
+    contents = {}
+    if model.item_encoder is not None:
+        every = model.item_encoder.plain(*features.gather(torch.arange(ITEM_COUNT))).detach()
+        contents = dict(enumerate(every))
+    trained = set(range(7))
+    pairs = [
+        (
+            objective.prepare(features, torch.tensor(batch))(model),
+            catalogue_loop(model, features, batch, trained, contents, [], temperature),
+        ),
+        (
+            CrossBatch(log_p, 9, 3, WIDTH, temperature).prepare(features, torch.tensor(batch))(
+                model
+            ),
+            cross_batch_loop(model, features, batch, log_p, deque(), [], temperature),
+        ),
+    ]
+    for losses in pairs:
+        fast, slow = (with_gradients(model, loss) for loss in losses)
+        for one, other in zip(fast, slow, strict=True):
+            assert torch.allclose(one, other, rtol=1e-12, atol=1e-12)

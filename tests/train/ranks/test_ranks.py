@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from crossan.train.objectives.loss import batch_columns
+from crossan.train.objectives.candidates import rule_of
+from crossan.train.objectives.columns import batch_columns
 from crossan.train.objectives.shared_step import of_users
 from crossan.train.objectives.step import loss_by_position
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.sequences.padding import PADDING
+from crossan.train.settings.objective import ObjectiveSettings
 from support.counts import of_full
 from support.rank_processes import RankProcesses
 from support.selection import beyond
@@ -30,6 +33,8 @@ SHORT = [[PADDING] * (LENGTH - 1) + [0, 1]]
 """One user, two items: of two ranks one has no user, of three one has no item."""
 SILENT = [[PADDING] * LENGTH + [3], [PADDING, 0, 1, 2, 0, 5]]
 """The first user has nothing to predict."""
+CHOSEN = {"debias": "negatives", "uniform_negatives": 2, "temperature": 0.5, "label_smoothing": 0.1}
+"""What in-batch does beside Eqs. 7-8."""
 ALL_SILENT = [[PADDING] * LENGTH + [3], [PADDING] * LENGTH + [0]]
 
 
@@ -58,32 +63,47 @@ def processes(request):
     st.sampled_from(["sum", "concat"]),
     st.integers(0, 1000),
     st.booleans(),
+    st.sampled_from([{}, CHOSEN]),
 )
-@example(SHORT, [3, 4], "sum", 0, True)
-@example([[PADDING] * (LENGTH - 1) + [2, 2]], [3], "sum", 1, False)  # one item in all
-@example(SILENT, [3, 4], "concat", 2, True)
-@example(SHORT * 5, [3], "sum", 3, False)
-@example(ALL_SILENT, [3, 4], "sum", 4, True)
+@example(SHORT, [3, 4], "sum", 0, True, {})
+@example(SHORT, [3, 4], "sum", 0, True, CHOSEN)
+@example([[PADDING] * (LENGTH - 1) + [2, 2]], [3], "sum", 1, False, {})  # one item in all
+@example(SILENT, [3, 4], "concat", 2, True, CHOSEN)
+@example(SHORT * 5, [3], "sum", 3, False, {})
+@example(ALL_SILENT, [3, 4], "sum", 4, True, CHOSEN)
 def test_the_loss_and_all_gradients_are_those_of_one_process(
-    processes, sequences, dims, combine, seed, has_ids
+    processes, sequences, dims, combine, seed, has_ids, chosen
 ):
     log_popularity = (
-        torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed))
-        .double()
-        .add(0.01)
-        .log()
+        torch.rand(ITEM_COUNT, generator=torch.Generator().manual_seed(seed)).double().add(0.01)
     )
+    log_popularity = (log_popularity / log_popularity.sum()).log()
     features = make_features(dims, torch.Generator().manual_seed(seed))
     batch = (features, torch.tensor(sequences), log_popularity)
+    rule = rule_of(ObjectiveSettings(**chosen), torch.arange(ITEM_COUNT), log_popularity)
     alone = loss_and_gradients(
-        loss_by_position, make_model(dims, combine, seed, id_embedding=has_ids), *batch
+        partial(loss_by_position, rule=rule),
+        make_model(dims, combine, seed, id_embedding=has_ids),
+        *batch,
     )
     answers = processes.ask(
-        "loss_and_gradients", dims, combine, seed, has_ids, sequences, log_popularity.tolist()
+        "loss_and_gradients",
+        dims,
+        combine,
+        seed,
+        has_ids,
+        chosen,
+        sequences,
+        log_popularity.tolist(),
     )
     assert all(answer == answers[0] for answer in answers)  # the same bits on every rank
     for one, other in zip(alone, answers[0], strict=True):
-        assert torch.allclose(one, torch.tensor(other, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(
+            one,
+            torch.tensor(other, dtype=torch.float64),
+            rtol=1e-12,
+            atol=1e-12,
+        )
 
 
 @pytest.mark.parametrize("item_count", [1, 1024, 2500, 3 * 1024])

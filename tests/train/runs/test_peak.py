@@ -59,6 +59,7 @@ KINDS = {
     "sasrec": ("sasrec", {}),
     "sasrec, whole softmax": ("sasrec", {"objective": {"kind": "catalogue"}}),
     "crossan, memory of batches": ("crossan", {"bottleneck_dim": 64, "objective": {"kind": "cross-batch", "memory_size": 700, "sample_size": 100}}),
+    "sasrec, all chosen otherwise": ("sasrec", {"norm": "pre", "positions": "relative", "scores": "cosine", "objective": {"debias": "negatives", "uniform_negatives": 100, "temperature": 0.1, "label_smoothing": 0.1}}),
     "vbpr": ("vbpr", {"batch_size": 512}),
     "mgcn": ("mgcn", {"batch_size": 512}),
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from crossan.train.features.interface import HiddenStates
 from crossan.train.features.whole import last_states
 from crossan.train.layers.view_graphs import ModalityFeatures
+from crossan.train.settings.tower import modality_of
 
 __all__ = ["modality_features"]
 
@@ -13,5 +14,6 @@ def modality_features(features: HiddenStates) -> list[ModalityFeatures]:
     """Return the features of every modality, as they are stored."""
     states, presence = last_states(features), features.presence.unbind(dim=1)
     return [
-        ModalityFeatures(*one) for one in zip(features.modalities, states, presence, strict=True)
+        ModalityFeatures(modality_of(tower), *parts)
+        for tower, *parts in zip(features.modalities, states, presence, strict=True)
     ]

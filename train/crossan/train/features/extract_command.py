@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from crossan.cache_schema.identity import StoreIdentity
-from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
 from crossan.train.settings import DataSettings
+from crossan.train.settings.tower import Tower, modality_of
 
 __all__ = ["extract_command"]
 
@@ -19,9 +19,9 @@ _DEFAULTS = {"--dtype": "float32", "--stored-dtype": "float16", "--codec": "raw"
 
 
 def extract_command(
-    modalities: Iterable[Modality],
+    modalities: Iterable[Tower],
     data: DataSettings,
-    stores: Mapping[Modality, FeatureStore] | None = None,
+    stores: Mapping[Tower, FeatureStore] | None = None,
 ) -> str:
     """Return the command that extracts some modalities into a run's cache.
 
@@ -41,7 +41,7 @@ def extract_command(
     """
     known = stores or {}
     modalities = list(modalities)
-    unknown = [modality.value for modality in modalities if modality not in known]
+    unknown = [modality_of(one).value for one in modalities if one not in known]
     where = ["--dataset", str(data.dataset), "--cache", str(data.cache)]
     commands = [["crossan-extract", "--modality", ",".join(unknown), *where]] if unknown else []
     commands += [_command(known[modality], where) for modality in modalities if modality in known]

@@ -7,8 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from crossan.cache_schema.modality import Modality
 from crossan.train.features.rechecking import Rechecking
+from crossan.train.settings.tower import Tower
 
 __all__ = ["Fetched", "Gathered", "GatheredInputs", "HiddenStates", "ItemInputs"]
 
@@ -74,7 +74,7 @@ class ItemInputs(Protocol):
     """
 
     @property
-    def modalities(self) -> tuple[Modality, ...]:
+    def modalities(self) -> tuple[Tower, ...]:
         """The modalities in use, in the order of `Modality`."""
 
     @property

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crossan.cache_schema.modality import Modality
 from crossan.train.features.interface import Fetched, Gathered, ItemInputs
 from crossan.train.features.raw_inputs import RawInputs
 from crossan.train.features.rechecking import Rechecking
 from crossan.train.features.streamed import StreamedFeatures
 from crossan.train.features.table import FeatureTable
+from crossan.train.settings.tower import Tower
 
 __all__ = ["bytes_on", "on_paper"]
 
@@ -66,7 +66,7 @@ class _Streamed:
         self.presence = features.presence
 
     @property
-    def modalities(self) -> tuple[Modality, ...]:
+    def modalities(self) -> tuple[Tower, ...]:
         """The modalities in use, in the order of `Modality`."""
         return self._features.modalities
 

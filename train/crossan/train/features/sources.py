@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossan.cache_schema.errors import DataError, StoreNotFoundError, UsageError
+from crossan.cache_schema.errors import DataError
 from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, keep_sequences
-from crossan.common.stores import FeatureStore, find_stores, open_store
+from crossan.common.stores import FeatureStore, open_store
 from crossan.common.stores.folders import require_cache
 from crossan.train.features.extract_command import extract_command
 from crossan.train.features.raw_inputs import RawSource
 from crossan.train.settings import DataSettings
 from crossan.train.settings.models import LayersRead, layers_read
+from crossan.train.settings.tower import Tower
 
 __all__ = [
     "RecordedRun",
     "Served",
     "cache_folder",
-    "choose_stores",
     "keep_served",
     "lock_entries",
 ]
@@ -52,7 +52,7 @@ class Served:
     """The sequences and stores that a run reads."""
 
     kept: KeptSequences
-    stores: Mapping[Modality, FeatureStore]
+    stores: Mapping[Tower, FeatureStore]
     """The stores that were given, or newer versions of them."""
     media: Mapping[Modality, RawSource] = field(default_factory=dict)
     """Backbones and the inputs of their items, of a run that trains them."""
@@ -69,46 +69,9 @@ def cache_folder(data: DataSettings) -> Path:
     return require_cache(None if data.cache is None else Path(data.cache))
 
 
-def choose_stores(data: DataSettings, dataset: Dataset) -> dict[Modality, FeatureStore]:
-    """Open one store per modality, in the order of `Modality`.
-
-    Raises
-    ------
-    UsageError
-        Several stores of one modality to choose from.
-    StoreNotFoundError
-        No store of a modality that is needed.
-    """
-    opened = [_open_named(name) for name in data.store]
-    named = {store.identity.modality: store for store in opened}
-    if len(named) < len(opened):
-        raise UsageError("--store: two of the stores named hold the same modality")
-    cache = cache_folder(data)
-    in_cache = {m: find_stores(cache, dataset.name, m) for m in Modality}
-    modalities = data.modality or tuple(m for m in Modality if in_cache[m] or m in named)
-    if not modalities:
-        raise StoreNotFoundError(
-            f"{data.cache}: expected a store for dataset {dataset.name}, found none",
-            remedy=f"crossan-extract --modality all --dataset {data.dataset} --cache {data.cache}",
-        )
-    return {
-        m: named[m] if m in named else open_store(_the_only(in_cache[m], m, data))
-        for m in Modality
-        if m in modalities
-    }
-
-
-def _open_named(name: str) -> FeatureStore:
-    """Open a store by its folder, ``FOLDER@3`` at version 3."""
-    folder, _, version = name.rpartition("@")
-    if folder and version.isdecimal() and not Path(name).is_dir():
-        return open_store(folder, int(version))
-    return open_store(name)
-
-
 def keep_served(
     dataset: Dataset,
-    stores: Mapping[Modality, FeatureStore],
+    stores: Mapping[Tower, FeatureStore],
     data: DataSettings,
     recorded: RecordedRun | None = None,
 ) -> Served:
@@ -149,7 +112,7 @@ def keep_served(
         if data.drop_items:
             dropped |= set(bare).union(*lacking.values())
             continue
-        newer: dict[Modality, FeatureStore] = {}
+        newer: dict[Tower, FeatureStore] = {}
         if recorded and recorded.may_follow:
             # Any store may have gained a row for an item that none had one for.
             newer = _newer(lacking or dict.fromkeys(stores, bare), stores)
@@ -167,7 +130,7 @@ def keep_served(
 
 
 def lock_entries(
-    stores: Mapping[Modality, FeatureStore], layers: LayersRead
+    stores: Mapping[Tower, FeatureStore], layers: LayersRead
 ) -> dict[str, dict[str, Any]]:
     """Return the entry of every store in ``cache.lock.json``, by modality.
 
@@ -186,24 +149,9 @@ def lock_entries(
     }
 
 
-def _the_only(candidates: Sequence[Path], modality: Modality, data: DataSettings) -> Path:
-    if not candidates:
-        raise StoreNotFoundError(
-            f"{data.cache}: expected a store of {modality.value}, found none",
-            remedy=extract_command([modality], data),
-        )
-    if len(candidates) > 1:
-        listed = "\n  ".join(str(path) for path in candidates)
-        raise UsageError(
-            f"{data.cache}: {len(candidates)} {modality.value} stores to choose from\n  {listed}",
-            remedy=f"Name one: --store {candidates[0]}",
-        )
-    return candidates[0]
-
-
 def _never_extracted(
-    item_ids: np.ndarray, stores: Mapping[Modality, FeatureStore]
-) -> dict[Modality, list[str]]:
+    item_ids: np.ndarray, stores: Mapping[Tower, FeatureStore]
+) -> dict[Tower, list[str]]:
     lacking = {
         m: [str(item) for item in item_ids[~np.isin(item_ids, store.item_ids)]]
         for m, store in stores.items()
@@ -211,7 +159,7 @@ def _never_extracted(
     return {modality: items for modality, items in lacking.items() if items}
 
 
-def _without_modality(item_ids: np.ndarray, stores: Mapping[Modality, FeatureStore]) -> list[str]:
+def _without_modality(item_ids: np.ndarray, stores: Mapping[Tower, FeatureStore]) -> list[str]:
     """Return the items that every store knows and none has hidden states of."""
     # A run without stores reads item ids only: nothing is lacking for it.
     has_any = np.zeros(len(item_ids), dtype=bool) if stores else np.ones(len(item_ids), dtype=bool)
@@ -221,8 +169,8 @@ def _without_modality(item_ids: np.ndarray, stores: Mapping[Modality, FeatureSto
 
 
 def _newer(
-    lacking: Mapping[Modality, list[str]], stores: Mapping[Modality, FeatureStore]
-) -> dict[Modality, FeatureStore]:
+    lacking: Mapping[Tower, list[str]], stores: Mapping[Tower, FeatureStore]
+) -> dict[Tower, FeatureStore]:
     """Open the newest version of every store that does not serve some items.
 
     Those of which there is a newer version are returned and printed.
@@ -244,8 +192,8 @@ def _newer(
 
 
 def _unserved(
-    lacking: Mapping[Modality, list[str]],
-    stores: Mapping[Modality, FeatureStore],
+    lacking: Mapping[Tower, list[str]],
+    stores: Mapping[Tower, FeatureStore],
     data: DataSettings,
     recorded: RecordedRun | None,
 ) -> DataError:
@@ -276,7 +224,7 @@ def _unserved(
 
 def _bare(
     bare: list[str],
-    stores: Mapping[Modality, FeatureStore],
+    stores: Mapping[Tower, FeatureStore],
     data: DataSettings,
     recorded: RecordedRun | None,
 ) -> DataError:

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.modality import Modality
 from crossan.train.features.moments import LayerMoments
+from crossan.train.settings.tower import Tower
 
 __all__ = ["Standardiser", "Standardisers", "as_tensors", "from_tensors"]
 
@@ -82,7 +82,7 @@ class Standardiser:
         )
 
 
-Standardisers = Mapping[Modality, Standardiser]
+Standardisers = Mapping[Tower, Standardiser]
 """The standardiser of every modality that a run reads."""
 
 
@@ -96,8 +96,8 @@ def as_tensors(standardisers: Standardisers) -> dict[str, Tensor]:
 
 
 def from_tensors(
-    tensors: Mapping[str, Tensor], shapes: Mapping[Modality, tuple[int, int]], source: str
-) -> dict[Modality, Standardiser]:
+    tensors: Mapping[str, Tensor], shapes: Mapping[Tower, tuple[int, int]], source: str
+) -> dict[Tower, Standardiser]:
     """Return the standardisers that `as_tensors` was given.
 
     Parameters

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import IncompatibleError
-from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
 from crossan.train.features.int8 import Int8Channels, relative_errors
 from crossan.train.features.moments import LayerMoments, layer_moments
@@ -20,6 +19,7 @@ from crossan.train.features.standardise import Standardiser, Standardisers
 from crossan.train.features.table import States
 from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings.models import LayersRead, layers_read
+from crossan.train.settings.tower import Tower, in_order
 
 __all__ = ["StoredStates"]
 
@@ -54,19 +54,19 @@ class StoredStates:
     Attributes
     ----------
     modalities
-        Those of the stores, in the order of `Modality`.
+        What the stores are known by, in the order of `in_order`.
     presence
         Which modalities each item has, ``(items, modality)`` bool.
     """
 
     def __init__(
         self,
-        stores: Mapping[Modality, FeatureStore],
+        stores: Mapping[Tower, FeatureStore],
         item_ids: Sequence[str] | npt.NDArray[np.str_],
         layers: LayersRead = None,
         permute_seeds: Sequence[int] = (),
     ) -> None:
-        self.modalities = tuple(modality for modality in Modality if modality in stores)
+        self.modalities = tuple(in_order(stores))
         layers_of = {
             modality: _choose_layers(stores[modality], layers) for modality in self.modalities
         }
@@ -95,7 +95,7 @@ class StoredStates:
         self._standardisers: list[Standardiser] | None = None
         self._channels: list[Int8Channels] | None = None
 
-    def moments(self) -> dict[Modality, LayerMoments]:
+    def moments(self) -> dict[Tower, LayerMoments]:
         """Return what the layers are like across the items that have each modality.
 
         All stored hidden states are read for it, block by block.
@@ -111,7 +111,7 @@ class StoredStates:
         """Have all hidden states standardised from now on, before they are packed."""
         self._standardisers = [standardisers[modality] for modality in self.modalities]
 
-    def pack(self) -> dict[Modality, tuple[float, float]]:
+    def pack(self) -> dict[Tower, tuple[float, float]]:
         """Have all hidden states packed to int8 from now on.
 
         Returns the relative error of each modality, mean and largest. Channels
@@ -148,7 +148,7 @@ class StoredStates:
         """Number of kept layers, the same for every modality."""
         return len(self._layers[0])
 
-    def layers_of(self, modality: Modality) -> tuple[int, ...]:
+    def layers_of(self, modality: Tower) -> tuple[int, ...]:
         """Return the numbers of the layers that are read of a modality, lowest first."""
         return self._layers[self.modalities.index(modality)]
 

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from crossan.cache_schema.modality import Modality
 from crossan.common.stores.gather import take_rows
 from crossan.train.features.interface import Fetched, Gathered
 from crossan.train.features.rechecking import Rechecking
@@ -17,6 +16,7 @@ from crossan.train.features.staging import StagingBuffers
 from crossan.train.features.stored import StoredStates
 from crossan.train.features.table import States
 from crossan.train.sequences.splits import CatalogueRows
+from crossan.train.settings.tower import Tower
 
 __all__ = ["SCRATCH_ROWS", "StreamedFeatures"]
 
@@ -71,7 +71,7 @@ class StreamedFeatures:
         self._device_slots = _slots(on_device, stored.item_count)
 
     @property
-    def modalities(self) -> tuple[Modality, ...]:
+    def modalities(self) -> tuple[Tower, ...]:
         """The modalities in use, in the order of `Modality`."""
         return self._stored.modalities
 

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from crossan.cache_schema.modality import Modality
 from crossan.train.features.interface import Fetched, Gathered
 from crossan.train.features.rechecking import Rechecking
+from crossan.train.settings.tower import Tower
 
 __all__ = ["FeatureTable", "States"]
 
@@ -36,7 +36,7 @@ class FeatureTable:
     The numbers in an absent row are never read.
     """
 
-    modalities: tuple[Modality, ...]
+    modalities: tuple[Tower, ...]
     hidden: tuple[States, ...]
     presence: Tensor
 

@@ -5,21 +5,40 @@ At the paper's sizes it has 100,224 parameters.
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
-from crossan.train.layers.activation import Activation, activate
+from crossan.train.layers.activation import Activation
 from crossan.train.layers.byte_dropout import ByteDropout
-from crossan.train.layers.packed_attention import PackedAttention, attention_over
+from crossan.train.layers.packed_attention import (
+    PackedAttention,
+    attention_mask,
+    attention_over,
+)
 from crossan.train.layers.packing import Packing, positions_read
+from crossan.train.layers.sequence_block import INITIAL_STD, NORM_EPS, Norm, SequenceBlock
 
-__all__ = ["SequenceEncoder"]
+__all__ = ["EncoderForm", "SequenceEncoder"]
 
-_INITIAL_STD = 0.02
-_NORM_EPS = 1e-6
+
+@dataclass(frozen=True, slots=True)
+class EncoderForm:
+    """How the encoder is composed; by default as the paper's count says."""
+
+    norm: Norm = "post"
+    """Where it normalises: after each part of a block and before the first, or before each part and
+    after the last."""
+    positions: Literal["absolute", "relative"] = "absolute"
+    """Whether a vector is added for each position, or a number to attention for each distance."""
+    scores: Literal["dot", "cosine"] = "dot"
+    """With cosine every user vector has the length 1."""
+
+
+PAPER_FORM = EncoderForm()
 
 
 class SequenceEncoder(nn.Module):
@@ -27,7 +46,10 @@ class SequenceEncoder(nn.Module):
 
     Learned positions and a LayerNorm come first, then post-norm blocks of
     causal attention (Q, K, V, O without bias) and a feed-forward net of width
-    ``4 * width`` with bias: the composition that gives the paper's count.
+    ``4 * width`` with bias: the composition that gives the paper's count. `EncoderForm`
+    has others. In pre-norm the first LayerNorm is the last instead. Relative positions are one
+    learned number per head and distance, which every block adds to its attention scores (as
+    Raffel et al., JMLR 2020, section 2.1, with a bucket for each distance); they begin at zero.
     Sequences are padded on the left, as in IISAN, so the last item always
     stands at the last position.
 
@@ -48,6 +70,8 @@ class SequenceEncoder(nn.Module):
         Rate of every dropout.
     activation
         Inside the feed-forward nets; the paper names none.
+    form
+        How it is composed.
     follows_iisan
         Whether to begin and to drop out as IISAN's code does: weights and
         positions xavier normal in place of normal(0, 0.02), and no dropout
@@ -70,16 +94,21 @@ class SequenceEncoder(nn.Module):
         dropout: float,
         activation: Activation = "gelu",
         *,
+        form: EncoderForm = PAPER_FORM,
         follows_iisan: bool = False,
     ) -> None:
         super().__init__()
-        self.positions = nn.Parameter(torch.randn(input_length, width) * _INITIAL_STD)
-        self.norm = nn.LayerNorm(width, eps=_NORM_EPS)
+        self.form, self._length = form, input_length
+        if form.positions == "absolute":
+            self.positions = nn.Parameter(torch.randn(input_length, width) * INITIAL_STD)
+        else:
+            self.distances = nn.Parameter(torch.zeros(input_length, head_count))
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.dropout = ByteDropout(dropout)
         self._head_count = head_count
         inner_dropout = 0.0 if follows_iisan else dropout
         self.blocks = nn.ModuleList(
-            _Block(width, head_count, dropout, inner_dropout, activation)
+            SequenceBlock(width, head_count, dropout, inner_dropout, activation, form.norm)
             for _ in range(block_count)
         )
         if follows_iisan:
@@ -87,12 +116,16 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, item_vectors: Tensor, is_real: Tensor) -> Tensor:
         """Return the user vectors at every position, shape ``(users, position, width)``."""
+        length = is_real.shape[1]
         clean = item_vectors.masked_fill(~is_real.unsqueeze(-1), 0.0)
-        state: Tensor = self.dropout(self.norm(clean + self._positions(is_real.shape[1])))
-        is_read = positions_read(is_real).unsqueeze(1)
+        positions = self._positions(length)
+        state = self._begin(clean if positions is None else clean + positions)
+        mask, bias = positions_read(is_real).unsqueeze(1), self._distance_bias(length)
+        if bias is not None:
+            mask = attention_mask(mask, bias)
         for block in self.blocks:
-            state = block(state, is_read)
-        return state
+            state = block(state, mask)
+        return self._end(state)
 
     def packed(self, item_vectors: Tensor, packing: Packing) -> Tensor:
         """Return the user vectors at the real positions, in the order of the rows.
@@ -113,7 +146,7 @@ class SequenceEncoder(nn.Module):
         attend = self._attention(packing, state.dtype)
         for block in self._typed_blocks():
             state = block.packed(state, attend)
-        return state
+        return self._end(state)
 
     def last(self, item_vectors: Tensor, packing: Packing) -> Tensor:
         """Return the user vectors at the last position alone, ``(users, width)``.
@@ -131,117 +164,67 @@ class SequenceEncoder(nn.Module):
             for block in blocks:
                 state = block.packed(state, attend)
         ends = (counts.cumsum(0) - 1).clamp(min=0)
-        vectors = last_block.last(state, ends, packing)
+        bias = self._distance_bias(packing.is_real.shape[1])
+        of_last = None if bias is None else bias[:, -1]
+        vectors = self._end(last_block.last(state, ends, packing, of_last))
         is_empty = counts == 0
         if is_empty.any():
             return vectors.where(~is_empty.unsqueeze(1), self._after_nothing(item_vectors))
         return vectors
 
-    def _typed_blocks(self) -> list[_Block]:
-        return cast("list[_Block]", list(self.blocks))
+    def _typed_blocks(self) -> list[SequenceBlock]:
+        return cast("list[SequenceBlock]", list(self.blocks))
 
-    def _positions(self, length: int) -> Tensor:
-        """Return the vectors of the last positions, ``(length, width)``.
+    def _positions(self, length: int) -> Tensor | None:
+        """Return the vectors of the last positions, ``(length, width)``, None where none is added.
 
         They are counted from the end: sequences are padded on the left, so a shorter
         batch must give the last item the same position as a longer one.
         """
-        if length > len(self.positions):
-            raise ValueError(f"expected at most {len(self.positions)} positions, got {length}")
-        return self.positions[-length:]
+        if length > self._length:
+            raise ValueError(f"expected at most {self._length} positions, got {length}")
+        return self.positions[-length:] if self.form.positions == "absolute" else None
+
+    def _distance_bias(self, length: int) -> Tensor | None:
+        """Return what is added to the score of a position for each that it may read.
+
+        The result is ``(heads, position, position)``, None with absolute positions. A later
+        position is nobody's to read; it has the number of the distance 0.
+        """
+        if self.form.positions == "absolute":
+            return None
+        places = torch.arange(length, device=self.distances.device)
+        distances = (places.unsqueeze(1) - places).clamp(min=0)
+        return F.embedding(distances, self.distances).permute(2, 0, 1)
 
     def _first_state(self, item_vectors: Tensor, packing: Packing) -> Tensor:
         length = packing.is_real.shape[1]
-        positions = F.embedding(packing.places % length, self._positions(length))
-        state: Tensor = self.dropout(self.norm(item_vectors + positions))
-        return state
+        vectors = self._positions(length)
+        if vectors is None:
+            return self._begin(item_vectors)
+        return self._begin(item_vectors + F.embedding(packing.places % length, vectors))
+
+    def _begin(self, state: Tensor) -> Tensor:
+        begun: Tensor = self.dropout(self.norm(state) if self.form.norm == "post" else state)
+        return begun
+
+    def _end(self, state: Tensor) -> Tensor:
+        state = self.norm(state) if self.form.norm == "pre" else state
+        return F.normalize(state, dim=-1) if self.form.scores == "cosine" else state
 
     def _attention(self, packing: Packing, dtype: torch.dtype) -> PackedAttention:
-        return attention_over(packing, self._head_count, dtype)
+        bias = self._distance_bias(packing.is_real.shape[1])
+        return attention_over(packing, self._head_count, dtype, bias)
 
     def _after_nothing(self, like: Tensor) -> Tensor:
         """Return the user vector of nothing but padding, ``(1, width)``."""
-        nothing = like.new_zeros(1, 1, self.positions.shape[1])
+        nothing = like.new_zeros(1, 1, len(self.norm.weight))
         result: Tensor = self(nothing, torch.zeros(1, 1, dtype=torch.bool, device=like.device))
         return result[0]
 
     def _draw_as_iisan(self) -> None:
-        nn.init.xavier_normal_(self.positions)
+        if self.form.positions == "absolute":
+            nn.init.xavier_normal_(self.positions)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_normal_(module.weight)
-
-
-class _Block(nn.Module):
-    def __init__(
-        self,
-        width: int,
-        head_count: int,
-        dropout: float,
-        inner_dropout: float,
-        activation: Activation,
-    ) -> None:
-        super().__init__()
-        if width % head_count:
-            raise ValueError(f"expected a width divisible by the {head_count} heads, got {width}")
-        self.head_count, self.rate = head_count, dropout
-        self.query, self.key, self.value, self.output = (
-            nn.Linear(width, width, bias=False) for _ in range(4)
-        )
-        self.attention_norm = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=_NORM_EPS)
-        self.dropout, self.inner_dropout = ByteDropout(dropout), ByteDropout(inner_dropout)
-        self.activation: Activation = activation
-        for linear in (self.query, self.key, self.value, self.output, self.widen, self.narrow):
-            nn.init.normal_(linear.weight, std=_INITIAL_STD)
-        nn.init.zeros_(self.widen.bias)
-        nn.init.zeros_(self.narrow.bias)
-
-    def forward(self, state: Tensor, is_read: Tensor) -> Tensor:
-        users, length, width = state.shape
-        head_width = width // self.head_count
-        query, key, value = (
-            linear(state).view(users, length, self.head_count, head_width).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=is_read, dropout_p=self._rate_now
-        )
-        return self._feed(state, attended.transpose(1, 2).reshape(users, length, width))
-
-    def packed(self, state: Tensor, attend: PackedAttention) -> Tensor:
-        """Return the state of the next block, ``(real, width)`` as the given one."""
-        weights = torch.cat([self.query.weight, self.key.weight, self.value.weight])
-        return self._feed(state, attend(F.linear(state, weights), self._rate_now))
-
-    def last(self, state: Tensor, ends: Tensor, packing: Packing) -> Tensor:
-        """Return the state of some rows alone, the last of each user, ``(users, width)``."""
-        (users, length), width = packing.is_real.shape, state.shape[1]
-        head_width = width // self.head_count
-        last_state = F.embedding(ends, state)
-        query = self.query(last_state).view(users, self.head_count, 1, head_width)
-        read = F.linear(state, torch.cat([self.key.weight, self.value.weight]))
-        key, value = (
-            packing.padded(read)
-            .view(users, length, 2, self.head_count, head_width)
-            .permute(2, 0, 3, 1, 4)
-        )
-        # Of a user without any real position the softmax would be over nothing, which is NaN.
-        is_read = packing.is_real.clone()
-        is_read[:, -1] = True
-        attended = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=is_read.view(users, 1, 1, length), dropout_p=self._rate_now
-        )
-        return self._feed(last_state, attended.reshape(users, width))
-
-    @property
-    def _rate_now(self) -> float:
-        return self.rate if self.training else 0.0
-
-    def _feed(self, state: Tensor, attended: Tensor) -> Tensor:
-        """Return what a block makes of its input and what that attends to, of the same shape."""
-        state = self.attention_norm(state + self.dropout(self.output(attended)))
-        wide = self.inner_dropout(activate(self.widen(state), self.activation))
-        result: Tensor = self.feed_forward_norm(state + self.dropout(self.narrow(wide)))
-        return result

@@ -95,6 +95,10 @@ def steps_of(
         return EagerSteps(run.model, objective, run.features, optimiser, sum_gradients)
     assert isinstance(run.model, SequenceModel)  # by its settings
     learned = (context.train.sequences, run.settings.batch_size, context.log_popularity)
-    is_shared = context.ranks.count > 1
-    batches = SharedBatches(context.ranks, *learned) if is_shared else BucketedBatches(*learned)
+    rule = context.rule()
+    batches = (
+        SharedBatches(context.ranks, *learned, rule)
+        if context.ranks.count > 1
+        else BucketedBatches(*learned, rule)
+    )
     return RecordedSteps(run.model, batches, run.features, optimiser, recorder, sum_gradients)

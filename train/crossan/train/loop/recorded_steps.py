@@ -25,7 +25,7 @@ from crossan.train.loop.gradient_sum import GradientSum
 from crossan.train.loop.recorder import Recorder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.buckets import Bucket, BucketedBatches, FilledBatch
-from crossan.train.objectives.loss import BatchColumns
+from crossan.train.objectives.columns import BatchColumns
 from crossan.train.objectives.shared_buckets import SharedBatches
 
 __all__ = ["RecordedSteps"]

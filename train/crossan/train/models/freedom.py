@@ -53,6 +53,7 @@ from crossan.train.layers.training_pairs import TrainingPairs
 from crossan.train.models.graph_parts import features_by_modality, features_in, training_pairs
 from crossan.train.models.recommender import ModelContext, ParameterGroups
 from crossan.train.settings import FreedomSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["Freedom", "build", "item_matrix"]
 
@@ -220,7 +221,7 @@ def build(settings: FreedomSettings, context: ModelContext) -> Freedom:
     return Freedom(pairs, nodes, content, item_graph, settings, context.seed)
 
 
-def _shares(modalities: Sequence[Modality], image_weight: float) -> list[float]:
+def _shares(modalities: Sequence[Tower], image_weight: float) -> list[float]:
     """Return the convex weight of each modality in the graph of items."""
     others = len(modalities) - 1
     if Modality.IMAGE not in modalities or not others:

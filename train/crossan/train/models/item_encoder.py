@@ -6,7 +6,8 @@ one that ``model.fusion`` names, or the one that belongs to the towers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,16 @@ from crossan.train.layers.fusions import ConcatFusion, DynamicGateFusion, Static
 from crossan.train.layers.iisan_towers import IisanTowers
 from crossan.train.layers.momef import Momef
 from crossan.train.layers.tower import SideAdapterTowers
-from crossan.train.settings import AdapterSettings, ContentSettings, IisanSettings, ModelSettings
+from crossan.train.settings import (
+    AdapterSettings,
+    ContentSettings,
+    HiddenStateSettings,
+    IisanSettings,
+    ModelSettings,
+)
 from crossan.train.settings.content import FUSIONS, FUSIONS_GROUP, MOMEF
+from crossan.train.settings.tower import Tower, modality_of
+from crossan.train.settings.triples import VbprSettings
 
 __all__ = [
     "ItemEncoder",
@@ -30,6 +39,7 @@ __all__ = [
     "adapter_dtype",
     "make_fusion",
     "require_modalities",
+    "require_single_stores",
 ]
 
 MakeFusion = Callable[[int, int], nn.Module]
@@ -181,4 +191,25 @@ def require_modalities(settings: ModelSettings, modality_count: int) -> None:
             f"model.top_k: expected at most {modality_count}, the modalities in use, got"
             f" {settings.top_k}",
             remedy=f"--set model.top_k={modality_count}",
+        )
+
+
+def require_single_stores(settings: ModelSettings, towers: Iterable[Tower]) -> None:
+    """Refuse several stores of one modality for a model that tells modalities apart.
+
+    Raises
+    ------
+    UsageError
+        Two of the towers read one modality.
+    """
+    if isinstance(settings, HiddenStateSettings | VbprSettings):
+        return
+    counts = Counter(map(modality_of, towers))
+    repeated = [modality.value for modality, count in counts.items() if count > 1]
+    if repeated:
+        raise UsageError(
+            f"--model {settings.kind}: expected one store of each modality, found several of"
+            f" {', '.join(repeated)}, which crossan, indsan, iisan, iisan-e, frozen and vbpr read"
+            " alone",
+            remedy=f"Name one store of {repeated[0]}: --store FOLDER",
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.id_embedding import ID_ROWS, IdEmbedding
-from crossan.train.layers.sequence_encoder import SequenceEncoder
+from crossan.train.layers.sequence_encoder import EncoderForm, SequenceEncoder
 from crossan.train.layers.tuned_encoder import TunedEncoder
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.recommender import ModelContext, ParameterGroups
@@ -19,6 +20,9 @@ __all__ = ["SequenceModel", "make_content_model", "make_sequence_encoder"]
 
 class SequenceModel(nn.Module):
     """Score items by the dot product of a user vector and an item vector.
+
+    With ``model.scores=cosine`` both have the length 1, by whichever way they are made, so the
+    product is the cosine in training, evaluation, export and serving alike.
 
     Parameters
     ----------
@@ -70,11 +74,9 @@ class SequenceModel(nn.Module):
             have no content.
         """
         content = None if self.item_encoder is None else content_of(self.item_encoder)
-        if self.id_embedding is None:
-            assert content is not None
-            return content
-        ids = self.id_embedding.weight
-        return ids if content is None else content + ids
+        return self._joined(
+            content, None if self.id_embedding is None else self.id_embedding.weight
+        )
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the parameters by the learning rate they take."""
@@ -98,11 +100,16 @@ class SequenceModel(nn.Module):
         return () if self.id_embedding is None else (ID_ROWS,)
 
     def _with_ids(self, content: Tensor | None, rows: Tensor) -> Tensor:
-        if self.id_embedding is None:
-            assert content is not None
-            return content
-        ids: Tensor = self.id_embedding(rows)
-        return ids if content is None else content + ids
+        ids = None if self.id_embedding is None else self.id_embedding(rows)
+        return self._joined(content, ids)
+
+    def _joined(self, content: Tensor | None, ids: Tensor | None) -> Tensor:
+        """Return item vectors of their two parts, of which one may be missing."""
+        parts = [part for part in (content, ids) if part is not None]
+        vectors = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        # What the encoder reads and what it is scored against are one table, so both have length 1.
+        is_cosine = self.sequence_encoder.form.scores == "cosine"
+        return F.normalize(vectors, dim=-1) if is_cosine else vectors
 
 
 def make_sequence_encoder(
@@ -119,6 +126,7 @@ def make_sequence_encoder(
         settings.heads,
         settings.dropout,
         settings.activation,
+        form=EncoderForm(settings.norm, settings.positions, settings.scores),
         follows_iisan=follows_iisan,
     )
 

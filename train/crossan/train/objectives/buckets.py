@@ -26,7 +26,9 @@ from torch import Tensor
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.packing import Packing
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule
+from crossan.train.objectives.columns import BatchColumns, batch_columns
+from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 
 __all__ = ["Bucket", "BucketedBatches", "FilledBatch", "bucket_of", "filled", "ordinary_memory"]
@@ -72,6 +74,8 @@ _FILLINGS = {
     "user_items": _Filling("predictions", PADDING),
     "counts": _Filling("predictions", 0.0),
     "share": _Filling(None, None),
+    "log_q": _Filling("columns", None),
+    "log_weight": _Filling("predictions", 0.0),
 }
 """By the names of `BatchColumns` and its `Packing`; another index of a batch needs a line here."""
 
@@ -208,6 +212,7 @@ def _parts(columns: BatchColumns) -> dict[str, Tensor]:
         name: of_packing[name] if name in of_packing else getattr(columns, name)
         for name in _FILLINGS
     }
+    # Without a rule of its own a batch has no corrections of its own.
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -230,15 +235,25 @@ class BucketedBatches:
         Users per step.
     log_popularity
         Log p of the catalogue, ``(items,)``, where the model computes.
+    rule
+        What is done beside Eqs. 7-8; by default nothing.
     """
 
-    def __init__(self, sequences: Tensor, batch_size: int, log_popularity: Tensor) -> None:
-        self._sequences, self._log_popularity = sequences, log_popularity
+    def __init__(
+        self,
+        sequences: Tensor,
+        batch_size: int,
+        log_popularity: Tensor,
+        rule: InBatchRule | None = None,
+    ) -> None:
+        self._sequences, self._log_popularity, self._rule = sequences, log_popularity, rule
         self._user_count = min(batch_size, len(sequences))
 
     def filled(self, batch: Tensor, room: Callable[[int], Tensor] = ordinary_memory) -> FilledBatch:
         """Return what the step of some users, ``(n,)``, reads; ``room`` is as for `filled`."""
-        columns = batch_columns(self._sequences[batch])
+        sequences = self._sequences[batch]
+        rule = self._rule
+        columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
         return filled(columns, bucket_of(columns, self._user_count), room)
 
     def items_of(self, columns: BatchColumns) -> Tensor:
@@ -261,5 +276,9 @@ class BucketedBatches:
         """
         item_vectors = model.item_vectors(inputs, columns.items)
         return debiased_loss_of_batch(
-            columns, item_vectors, model.sequence_encoder.packed, self._log_popularity
+            columns,
+            item_vectors,
+            model.sequence_encoder.packed,
+            self._log_popularity,
+            EQ_7 if self._rule is None else self._rule.softmax,
         )

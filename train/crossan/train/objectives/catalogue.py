@@ -46,7 +46,8 @@ from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.tuned_encoder import TunedEncoder
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import columns_to_predict, debiased_loss_of_batch
+from crossan.train.objectives.columns import columns_to_predict
+from crossan.train.objectives.loss import Softmax, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
 from crossan.train.sequences.padding import PADDING
@@ -87,6 +88,8 @@ class CatalogueSoftmax:
         Number of items outside the batch that a step encodes, with gradient.
     device
         Where the model computes.
+    temperature
+        What scores are divided by.
     """
 
     def __init__(
@@ -96,7 +99,9 @@ class CatalogueSoftmax:
         refresh_steps: int,
         sample_size: int,
         device: torch.device,
+        temperature: float = 1.0,
     ) -> None:
+        self._softmax = Softmax(temperature)
         self._rows = torch.arange(item_count, device=device)
         self._once = torch.zeros(item_count, device=device)  # log 1: each item is one column
         self._is_trained = torch.zeros(item_count, dtype=torch.bool)
@@ -121,7 +126,7 @@ class CatalogueSoftmax:
             )
             on_device = columns.to(self._rows.device)
             return debiased_loss_of_batch(
-                on_device, vectors, model.sequence_encoder.packed, self._left_out
+                on_device, vectors, model.sequence_encoder.packed, self._left_out, self._softmax
             )
 
         return loss

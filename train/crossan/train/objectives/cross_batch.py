@@ -36,7 +36,8 @@ from torch import Tensor
 
 from crossan.train.features import ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.columns import BatchColumns, batch_columns
+from crossan.train.objectives.loss import Softmax, debiased_loss_of_batch
 from crossan.train.objectives.sample import drawn_by, standing_for
 from crossan.train.objectives.step import Prepared
 from crossan.train.sequences.padding import PADDING
@@ -58,11 +59,19 @@ class CrossBatch:
         How many of them are encoded again in a step, with gradient.
     width
         Width of an item vector.
+    temperature
+        What scores are divided by.
     """
 
     def __init__(
-        self, log_popularity: Tensor, memory_size: int, sample_size: int, width: int
+        self,
+        log_popularity: Tensor,
+        memory_size: int,
+        sample_size: int,
+        width: int,
+        temperature: float = 1.0,
     ) -> None:
+        self._softmax = Softmax(temperature)
         self._log_popularity = log_popularity
         self._size, self._sample_size = memory_size, sample_size
         # Rows and counts stay on the CPU, where indices are worked out: no step waits for a device.
@@ -82,7 +91,11 @@ class CrossBatch:
             fresh = model.item_vectors(fetched, columns.items[: len(batch.items)])
             vectors = torch.cat([fresh, self._memory(model, features, sequences)])
             batch_loss = debiased_loss_of_batch(
-                columns, vectors, model.sequence_encoder.packed, self._log_popularity
+                columns,
+                vectors,
+                model.sequence_encoder.packed,
+                self._log_popularity,
+                self._softmax,
             )
             self._remember(batch, fresh.detach())
             return batch_loss

@@ -14,7 +14,7 @@ to its logit. Nothing is approximated.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,12 +23,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from crossan.train.layers.packing import Packing
+from crossan.train.objectives.columns import BatchColumns
 from crossan.train.sequences.padding import PADDING
 
 __all__ = [
-    "BatchColumns",
-    "batch_columns",
-    "columns_to_predict",
+    "EQ_7",
+    "Softmax",
     "debiased_cross_entropy",
     "debiased_loss_of_batch",
 ]
@@ -40,92 +40,22 @@ _LOGIT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class BatchColumns:
-    """Every index that the step of one batch needs, worked out before the step.
+class Softmax:
+    """What a softmax does beside Eq. 7."""
 
-    A column is a unique item of the batch.
+    temperature: float = 1.0
+    """What scores are divided by."""
+    label_smoothing: float = 0.0
+    """Share of the target that is spread over the items a prediction chooses between.
+
+    Each of them counts once, however often it occurs, and the positive is among them.
     """
-
-    items: Tensor
-    """Catalogue rows of the unique items, ascending, ``(unique,)``."""
-    log_multiplicity: Tensor
-    """Log of how often each column's item occurs in the batch, ``(unique,)`` float64."""
-    packing: Packing
-    """Positions where an item follows an item, of ``(users, position - 1)``."""
-    inputs: Tensor
-    """Column of the item at each of them, ``(predictions,)``."""
-    positive: Tensor
-    """Column of the item that follows, ``(predictions,)``."""
-    user_items: Tensor
-    """Columns of all items of the prediction's user, which are never its negatives.
-
-    Shape ``(predictions, position)``, with `PADDING` between.
-    """
-    counts: Tensor | None = None
-    """1 for each prediction and 0 for those that fill it up to a bucket, ``(predictions,)`` float64.
-
-    None where nothing was filled up, see `crossan.train.objectives.buckets`.
-    """
-    share: Tensor | None = None
-    """This rank's share of the predictions of all ranks, ``(1,)`` float64.
-
-    None where one rank has all, and where no bucket hides how many there are.
-    """
-
-    def to(self, device: torch.device) -> BatchColumns:
-        """Return the columns on a device."""
-        return BatchColumns(
-            self.items.to(device),
-            self.log_multiplicity.to(device),
-            self.packing.to(device),
-            self.inputs.to(device),
-            self.positive.to(device),
-            self.user_items.to(device),
-            None if self.counts is None else self.counts.to(device),
-            None if self.share is None else self.share.to(device),
-        )
+    log_weight: Tensor | None = None
+    """As `BatchColumns.log_weight`."""
 
 
-def batch_columns(sequences: Tensor) -> BatchColumns:
-    """Return the unique items of a batch and what to predict in it.
-
-    ``sequences`` are ``(users, position)`` catalogue rows padded with `PADDING`.
-    """
-    is_real = sequences != PADDING
-    items, inverse, counts = torch.unique(
-        sequences[is_real], return_inverse=True, return_counts=True
-    )
-    columns = torch.full_like(sequences, PADDING)
-    columns[is_real] = inverse
-    return columns_to_predict(items, columns, counts.double().log())
-
-
-def columns_to_predict(items: Tensor, columns: Tensor, log_multiplicity: Tensor) -> BatchColumns:
-    """Return what to predict in a batch that is already written in columns.
-
-    Parameters
-    ----------
-    items
-        Catalogue row of each column, ``(columns,)``.
-    columns
-        The batch, `PADDING` where there is no item, ``(users, position)``.
-    log_multiplicity
-        Log of how often each column counts, ``(columns,)``.
-    """
-    is_real = columns != PADDING
-    # Padding is on the left. So an item without a predecessor is a sequence's first: it is not
-    # predicted, as nothing says what it should follow from. And every item but the last has a
-    # successor: what predicts is all that the encoder has to read.
-    is_predicting = is_real[:, :-1] & is_real[:, 1:]
-    packing = Packing.of(is_predicting)
-    return BatchColumns(
-        items,
-        log_multiplicity,
-        packing,
-        columns[:, :-1].flatten()[packing.places],
-        columns[:, 1:].flatten()[packing.places],
-        columns[packing.places // is_predicting.shape[1]],
-    )
+EQ_7 = Softmax()
+"""Nothing beside Eq. 7."""
 
 
 def debiased_cross_entropy(
@@ -136,6 +66,7 @@ def debiased_cross_entropy(
     log_popularity: Tensor,
     log_multiplicity: Tensor,
     counts: Tensor | None = None,
+    softmax: Softmax = EQ_7,
 ) -> Tensor:
     """Return the mean of the terms of Eq. 8 over the predictions, 0 where there is none.
 
@@ -162,9 +93,19 @@ def debiased_cross_entropy(
     counts
         1 for the predictions that are meant, 0 for those that only fill up a bucket,
         ``(predictions,)``; by default all are meant.
+    softmax
+        What is done beside Eq. 7.
     """
     multiplicity = log_multiplicity.to(user_vectors.dtype)
     offset = multiplicity - log_popularity.to(user_vectors.dtype)
+    # The positive is one item, not all its occurrences in the batch: its log c is taken out again.
+    taken_out = multiplicity[positive]
+    if softmax.log_weight is not None:
+        # No softmax changes where all of its logits move: the weight of every negative is taken
+        # from the one positive.
+        taken_out = offset[positive] + softmax.log_weight.to(user_vectors.dtype)
+    if softmax.temperature != 1.0:
+        user_vectors = user_vectors / softmax.temperature
     # Padding points at the positive: its logit is written after those of the rejected columns.
     rejected = torch.where(user_items == PADDING, positive.unsqueeze(1), user_items)
     if counts is not None:
@@ -173,7 +114,8 @@ def debiased_cross_entropy(
         # Whatever stands where nothing is predicted is not read, NaN included.
         user_vectors = user_vectors.masked_fill(counts.unsqueeze(1) == 0, 0.0)
     loss: Tensor = _DebiasedCrossEntropy.apply(
-        user_vectors, item_vectors, positive, rejected, offset, multiplicity, counts
+        *(user_vectors, item_vectors, positive, rejected, offset, taken_out, counts),
+        softmax.label_smoothing,
     )  # type: ignore[no-untyped-call]
     return loss
 
@@ -181,8 +123,8 @@ def debiased_cross_entropy(
 class _DebiasedCrossEntropy(torch.autograd.Function):
     """The arithmetic of `debiased_cross_entropy`.
 
-    ``offset`` is what is added to a score to make the logit of its column, and
-    ``counts`` has no prediction with another user vector than zeros where it is 0. The
+    ``offset`` is what is added to a score to make the logit of its column, ``taken_out`` what is
+    subtracted from that to make the logit of a positive, and ``counts`` has no prediction with another user vector than zeros where it is 0. The
     gradient is computed in `forward`, where the logits are, and scaled later.
     """
 
@@ -194,8 +136,9 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
         positive: Tensor,
         rejected: Tensor,
         offset: Tensor,
-        multiplicity: Tensor,
+        taken_out: Tensor,
         counts: Tensor | None,
+        smoothing: float,
     ) -> Tensor:
         needs_gradient = any(ctx.needs_input_grad)
         # A tensor where a bucket hides how many there are: a device is not waited for.
@@ -206,18 +149,24 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
         for block in _blocks(len(user_vectors), item_vectors):
             users, target = user_vectors[block], positive[block].unsqueeze(1)
             logits = torch.addmm(offset, users, item_vectors.T)
-            # The positive is one item, not all its occurrences in the batch: its log c is taken out
-            # again. It is read before the user's items are rejected, of which it may be one.
-            positive_logit = logits.gather(1, target) - multiplicity[target]
+            # Read before the user's items are rejected, of which the positive may be one.
+            positive_logit = logits.gather(1, target) - taken_out[block].unsqueeze(1)
             logits.scatter_(1, rejected[block], float("-inf")).scatter_(1, target, positive_logit)
             log_shares = logits.log_softmax(dim=1)
             terms = log_shares.gather(1, target)
+            even = None
+            if smoothing:
+                even = _even_shares(log_shares)
+                spread = (log_shares.nan_to_num(neginf=0.0) * even).sum(dim=1, keepdim=True)
+                terms = terms.mul(1.0 - smoothing).add_(spread, alpha=smoothing)
             total -= terms.sum() if counts is None else (terms[:, 0] * counts[block]).sum()
             if grad_users is not None and grad_items is not None:
-                # The gradient of cross entropy is the softmax, less 1 at the positive.
+                # The gradient of cross entropy is the softmax, less its target.
                 grad_logits = log_shares.exp_().scatter_add_(
-                    1, target, log_shares.new_full(target.shape, -1.0)
+                    1, target, log_shares.new_full(target.shape, smoothing - 1.0)
                 )
+                if even is not None:
+                    grad_logits.sub_(even, alpha=smoothing)
                 torch.mm(grad_logits, item_vectors, out=grad_users[block])
                 grad_items.addmm_(grad_logits.T, users)
         if grad_users is not None and grad_items is not None:
@@ -228,7 +177,13 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         grad_users, grad_items = ctx.saved_tensors
-        return grad_users * grad_loss, grad_items * grad_loss, None, None, None, None, None
+        return grad_users * grad_loss, grad_items * grad_loss, *[None] * 6
+
+
+def _even_shares(log_shares: Tensor) -> Tensor:
+    """Return one share for each column that a prediction may choose, 0 for the others."""
+    is_candidate = log_shares.isneginf().logical_not_().to(log_shares.dtype)
+    return is_candidate / is_candidate.sum(dim=1, keepdim=True)
 
 
 def _blocks(prediction_count: int, item_vectors: Tensor) -> list[slice]:
@@ -243,6 +198,7 @@ def debiased_loss_of_batch(
     item_vectors: Tensor,
     encode: Callable[[Tensor, Packing], Tensor],
     log_popularity: Tensor,
+    softmax: Softmax = EQ_7,
 ) -> Tensor:
     """Return the loss of predicting every item of a batch from the items before it.
 
@@ -256,7 +212,9 @@ def debiased_loss_of_batch(
         Makes user vectors ``(predictions, width)`` from the vectors of the inputs, of the same
         shape, and their packing, as `SequenceEncoder.packed`.
     log_popularity
-        Log p of the whole catalogue, ``(items,)``.
+        Log p of the whole catalogue, ``(items,)``; not read where the columns have their own.
+    softmax
+        What is done beside Eq. 7. Weights of negatives are those of the columns.
     """
     # An embedding lookup and not an index, because its backward adds up in one order whatever the
     # number of threads, and a resumed run must repeat it bit for bit.
@@ -266,7 +224,8 @@ def debiased_loss_of_batch(
         item_vectors,
         columns.positive,
         columns.user_items,
-        log_popularity[columns.items],
+        log_popularity[columns.items] if columns.log_q is None else columns.log_q,
         columns.log_multiplicity,
         columns.counts,
+        replace(softmax, log_weight=columns.log_weight),
     )

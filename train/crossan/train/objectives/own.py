@@ -12,7 +12,7 @@ from torch import Tensor
 from crossan.cache_schema.errors import ConfigError
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import BatchColumns, batch_columns
+from crossan.train.objectives.columns import BatchColumns, batch_columns
 from crossan.train.objectives.step import Prepared
 from crossan.train.sequences.padding import PADDING
 

@@ -17,7 +17,9 @@ from torch import Tensor
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.buckets import FilledBatch, bucket_of, filled, ordinary_memory
-from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule
+from crossan.train.objectives.columns import BatchColumns, batch_columns
+from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
 from crossan.train.objectives.shared_step import gather_vectors, of_users
 from crossan.train.ranks.ranks import Ranks
 
@@ -31,15 +33,21 @@ class SharedBatches:
     ----------
     ranks
         The ranks that share every batch.
-    sequences, batch_size, log_popularity
+    sequences, batch_size, log_popularity, rule
         As for `crossan.train.objectives.buckets.BucketedBatches`; users per step of all ranks
         together.
     """
 
     def __init__(
-        self, ranks: Ranks, sequences: Tensor, batch_size: int, log_popularity: Tensor
+        self,
+        ranks: Ranks,
+        sequences: Tensor,
+        batch_size: int,
+        log_popularity: Tensor,
+        rule: InBatchRule | None = None,
     ) -> None:
         self._ranks, self._sequences, self._log_popularity = ranks, sequences, log_popularity
+        self._rule = rule
         # The longest share: none is longer than another by more than one user.
         self._user_count = -(-min(batch_size, len(sequences)) // ranks.count)
 
@@ -49,7 +57,8 @@ class SharedBatches:
         Parameters are as for `BucketedBatches.filled`.
         """
         sequences = self._sequences[batch]
-        columns = batch_columns(sequences)
+        rule = self._rule
+        columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
         share = of_users(columns, self._ranks.part(len(sequences)))
         by_user = columns.packing.is_real.sum(dim=1)
         most = max(
@@ -83,7 +92,8 @@ class SharedBatches:
         assert columns.share is not None  # by `filled`
         vectors = model.item_vectors(inputs, self.items_of(columns))
         item_vectors = gather_vectors(vectors, len(columns.items), self._ranks)
+        softmax = EQ_7 if self._rule is None else self._rule.softmax
         loss = debiased_loss_of_batch(
-            columns, item_vectors, model.sequence_encoder.packed, self._log_popularity
+            columns, item_vectors, model.sequence_encoder.packed, self._log_popularity, softmax
         )
         return loss * columns.share[0].to(loss.dtype)

@@ -21,7 +21,9 @@ from torch.autograd.function import once_differentiable
 from crossan.train.features import ItemInputs
 from crossan.train.layers.packing import Packing
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.loss import BatchColumns, batch_columns, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule
+from crossan.train.objectives.columns import BatchColumns, batch_columns
+from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import Ranks
 
@@ -29,7 +31,11 @@ __all__ = ["gather_vectors", "of_users", "prepare_share"]
 
 
 def prepare_share(
-    ranks: Ranks, features: ItemInputs, sequences: Tensor, log_popularity: Tensor
+    ranks: Ranks,
+    features: ItemInputs,
+    sequences: Tensor,
+    log_popularity: Tensor,
+    rule: InBatchRule | None = None,
 ) -> Prepared:
     """Prepare this rank's share of the loss of a batch.
 
@@ -47,8 +53,11 @@ def prepare_share(
         with `PADDING`.
     log_popularity
         Log p of the catalogue, ``(items,)``.
+    rule
+        What is done beside Eqs. 7-8; by default nothing.
     """
-    columns = batch_columns(sequences)
+    columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
+    softmax = EQ_7 if rule is None else rule.softmax
     items = columns.items[ranks.part(len(columns.items))]
     share = of_users(columns, ranks.part(len(sequences)))
     # The loss below is a mean over the predictions of this rank. Weighed by their share of all
@@ -65,7 +74,7 @@ def prepare_share(
             # although it has nothing to predict.
             return item_vectors[:0].sum()
         loss = debiased_loss_of_batch(
-            on_device, item_vectors, model.sequence_encoder.packed, log_popularity
+            on_device, item_vectors, model.sequence_encoder.packed, log_popularity, softmax
         )
         return loss * weight
 
@@ -85,6 +94,8 @@ def of_users(columns: BatchColumns, users: slice) -> BatchColumns:
         columns.inputs[first:end],
         columns.positive[first:end],
         columns.user_items[first:end],
+        log_q=columns.log_q,
+        log_weight=None if columns.log_weight is None else columns.log_weight[first:end],
     )
 
 

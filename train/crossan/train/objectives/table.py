@@ -15,6 +15,7 @@ from torch import Tensor
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.code_names import load_code, names_code
 from crossan.common.plugins import load_plugin
+from crossan.train.objectives.candidates import InBatchRule, rule_of
 from crossan.train.objectives.catalogue import ITEMS_PER_REFRESH, CatalogueSoftmax
 from crossan.train.objectives.cross_batch import CrossBatch
 from crossan.train.objectives.in_batch import InBatch
@@ -60,6 +61,10 @@ class ObjectiveContext:
 
     seen: TrainingSequences | None = None
     """The same training parts whole, where one is longer than a model reads."""
+
+    def rule(self) -> InBatchRule | None:
+        """Return what the in-batch objective does beside Eqs. 7-8, None for nothing."""
+        return rule_of(self.settings.objective, self.train.sequences, self.log_popularity)
 
     def over_sequences(self, loss: SequenceLoss) -> SequenceObjective:
         """Return the objective that minimises a loss over batches of users."""
@@ -139,12 +144,13 @@ def _in_batch(context: ObjectiveContext) -> Objective:
     prepare = prepare_by_position if context.settings.reference else prepare_batch
     if context.ranks.count > 1:
         prepare = partial(prepare_share, context.ranks)
-    return context.over_sequences(InBatch(context.log_popularity, prepare))
+    with_rule = partial(prepare, rule=context.rule())
+    return context.over_sequences(InBatch(context.log_popularity, with_rule))
 
 
 def _gathers_of_in_batch(settings: RunSettings, trained_count: int, item_count: int) -> Gathers:
     del item_count
-    positions = _positions(settings)
+    positions = _positions(settings) + settings.objective.uniform_negatives
     # The slow twin gathers every position for itself, repeats and padding too.
     return Gathers(positions if settings.reference else min(positions, trained_count))
 
@@ -157,6 +163,7 @@ def _catalogue(context: ObjectiveContext) -> Objective:
         chosen.refresh_steps,
         chosen.sample_size,
         log_popularity.device,
+        chosen.temperature,
     )
     return context.over_sequences(loss)
 
@@ -170,7 +177,8 @@ def _gathers_of_catalogue(settings: RunSettings, trained_count: int, item_count:
 def _cross_batch(context: ObjectiveContext) -> Objective:
     chosen, model = context.settings.objective, context.settings.model
     assert isinstance(model, SequenceSettings)  # only sequence models are trained by sequences
-    loss = CrossBatch(context.log_popularity, chosen.memory_size, chosen.sample_size, model.width)
+    sizes = chosen.memory_size, chosen.sample_size, model.width
+    loss = CrossBatch(context.log_popularity, *sizes, chosen.temperature)
     return context.over_sequences(loss)
 
 

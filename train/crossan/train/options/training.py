@@ -70,7 +70,7 @@ Stores = Annotated[
         "--store",
         metavar="FOLDER",
         help="Store folder, where there are several of one modality, or FOLDER@3 for its version 3;"
-        " repeatable.",
+        " repeatable, and several of one modality are a tower each.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

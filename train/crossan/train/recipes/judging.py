@@ -196,6 +196,7 @@ def _other_backbones(run: RunFolder) -> dict[str, str]:
         except CrossanError as error:
             note(f"the backbone of the {modality} features is not known: {error.message}")
             continue
-        if backbone != BACKBONES[modality][0]:
+        # Of several stores of one modality none is the paper's.
+        if modality not in BACKBONES or backbone != BACKBONES[modality][0]:
             other[modality] = backbone
     return other

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.record.checkpoint import Checkpoint
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["FollowedRun", "run_folder_of"]
 
@@ -40,7 +40,7 @@ class FollowedRun(RunFolder):
         """Leave it to the first rank."""
 
     def lock_stores(
-        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
+        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Tower, FeatureStore]
     ) -> None:
         """Leave it to the first rank."""
 

@@ -11,6 +11,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreNotFoundError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import FeatureStore, find_stores
 from crossan.common.stores.recorded import open_recorded
+from crossan.train.settings.tower import Tower, modality_of, tower_of
 
 __all__ = ["moved_along", "open_locked"]
 
@@ -36,7 +37,7 @@ def moved_along(recorded: Path, old_run: Path | None, run: Path) -> Path:
 
 def open_locked(
     entries: Mapping[str, Mapping[str, Any]], run: Path, old_run: Path | None, cache: Path | None
-) -> dict[Modality, FeatureStore]:
+) -> dict[Tower, FeatureStore]:
     """Open the stores of ``cache.lock.json`` at their recorded versions.
 
     Each is taken from ``cache`` where that is given, else from where it lay, else
@@ -60,20 +61,21 @@ def open_locked(
     StoreIntegrityError
         The version was lost, or is damaged.
     """
-    stores = {}
+    stores: dict[Tower, FeatureStore] = {}
     for name, entry in entries.items():
-        recorded = Path(entry["store"])
+        recorded, tower = Path(entry["store"]), tower_of(name)
+        modality = modality_of(tower)
         if cache is None:
-            folder = _where_it_lies(recorded, moved_along(recorded, old_run, run), name)
+            folder = _where_it_lies(recorded, moved_along(recorded, old_run, run), modality)
         else:
-            folder = _in_cache(cache, recorded, name)
+            folder = _in_cache(cache, recorded, modality)
         store = open_recorded(folder, entry["version"])
         _require_recorded(store, folder, entry)
-        stores[Modality(name)] = store
+        stores[tower] = store
     return stores
 
 
-def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
+def _where_it_lies(recorded: Path, moved: Path, modality: Modality) -> Path:
     for folder in (recorded, moved):
         # Not Path.is_file, which raises where somebody else's folder may not be entered. A store
         # that has lost its store.json is opened too, which says so.
@@ -85,9 +87,9 @@ def _where_it_lies(recorded: Path, moved: Path, modality: str) -> Path:
     )
 
 
-def _in_cache(cache: Path, recorded: Path, modality: str) -> Path:
+def _in_cache(cache: Path, recorded: Path, modality: Modality) -> Path:
     """Return the store of this name in a cache, that of the same dataset's name first."""
-    folders = find_stores(cache, None, Modality(modality))
+    folders = find_stores(cache, None, modality)
     named = [path for path in folders if path.name == recorded.name]
     # The last parts are dataset, modality and name.
     named.sort(key=lambda path: path.parts[-3:] != recorded.parts[-3:])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.errors import UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.common.claim import OWNER_FILE, claim, refresh, release
 from crossan.common.config import settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
@@ -39,6 +38,7 @@ from crossan.train.record.reading import (
 )
 from crossan.train.record.spec import Spec, earlier_specs, provenance
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["RANKS_FILE", "SWEEP_FILE", "RunFolder"]
 
@@ -142,7 +142,7 @@ class RunFolder:
         return read_settings(self.path)
 
     def lock_stores(
-        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Modality, FeatureStore]
+        self, entries: Mapping[str, Mapping[str, Any]], stores: Mapping[Tower, FeatureStore]
     ) -> None:
         """Record the stores in ``cache.lock.json`` and pin their versions.
 
@@ -171,7 +171,7 @@ class RunFolder:
             )
         return recorded
 
-    def locked_stores(self, cache: Path | None = None) -> dict[Modality, FeatureStore] | None:
+    def locked_stores(self, cache: Path | None = None) -> dict[Tower, FeatureStore] | None:
         """Open the recorded stores at their recorded versions, see `open_locked`.
 
         The result is None where none are recorded yet.

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.modality import Modality
 from crossan.common.foreign import json_value, read_bounded, read_json, require_shape
+from crossan.train.settings.tower import tower_of
 
 __all__ = [
     "Environment",
@@ -83,8 +83,7 @@ def _require_shown(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _require_modality(name: str) -> str:
-    if name not in set(Modality):
-        raise ValueError(f"expected one of {', '.join(Modality)}")
+    tower_of(name)
     return name
 
 

@@ -13,6 +13,7 @@ from crossan.train.report.blocks import Figures, Note, Section
 from crossan.train.report.figures import COLOURS, Figure, Numbers, figure
 from crossan.train.report.gathering import Entry
 from crossan.train.report.plots import draw_matrix
+from crossan.train.settings.tower import Tower, in_order, modality_of
 
 __all__ = ["GateWeights", "gates_section"]
 
@@ -27,7 +28,7 @@ _LEAD = (
     "Eq. 5's weights for an item that lacks nothing, as in Fig. 4, less the even share of their"
     " inputs, in percentage points; mean over seeds. Rows: adapter layers, 0 at the bottom."
     " Columns: H the tower's own hidden state; I, T, V, A the previous adapter outputs of image,"
-    " text, video and audio (zeros at layer 0). One scale for all runs."
+    " text, video and audio (zeros at layer 0), numbered where several stores of one are read. One scale for all runs."
 )
 
 
@@ -40,7 +41,7 @@ class GateWeights:
     """
 
     entry: Entry
-    modalities: Sequence[Modality]
+    modalities: Sequence[Tower]
     weights: Sequence[Sequence[Sequence[float]]]
 
 
@@ -82,13 +83,23 @@ def _deviations(one: GateWeights) -> list[float]:
     ]
 
 
+def _letters(towers: Sequence[Tower]) -> list[str]:
+    """Return the letter of each tower, with a number where several read one modality."""
+    letters = [_LETTERS[modality_of(tower)] for tower in towers]
+    return [
+        letter if letters.count(letter) == 1 else f"{letter}{letters[: n + 1].count(letter)}"
+        for n, letter in enumerate(letters)
+    ]
+
+
 def _map(one: GateWeights, largest: float) -> Figure:
     count, given = len(one.modalities), list(one.modalities)
-    order = [modality for modality in _LETTERS if modality in given]
+    order = sorted(in_order(given), key=lambda one: [*_LETTERS].index(modality_of(one)))
     # The hidden state is the last input of a gate but the first column of Fig. 4.
     columns = [count, *(given.index(modality) for modality in order)]
-    letters = ["H", *(_LETTERS[modality] for modality in order)]
-    towers, rows = {}, []
+    letters = ["H", *_letters(order)]
+    towers: dict[Tower, list[list[float | None]]] = {}
+    rows = []
     for modality in order:
         tower = given.index(modality)
         inputs = [_inputs(gate, tower, count) for gate in one.weights[tower]]

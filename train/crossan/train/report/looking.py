@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import CrossanError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.train.layers.tower import read_gate_weights
 from crossan.train.record.analysis import read_analysis
@@ -22,6 +21,7 @@ from crossan.train.report.measured import Analysed, efficiency_section, inside_s
 from crossan.train.runs.analysing import analyse_run
 from crossan.train.runs.opening import OpenedRun, open_run
 from crossan.train.settings import gate_temperature
+from crossan.train.settings.tower import tower_of
 
 __all__ = ["Sources", "look_inside"]
 
@@ -99,7 +99,7 @@ def _gates(entry: Entry) -> list[GateWeights]:
     weights = [of_run for run in entry.runs if (of_run := _run_gates(run)) is not None]
     if len(weights) < len(entry.runs) or len({one.shape for one in weights}) > 1:
         return []
-    modalities = [Modality(name) for name in entry.runs[0].stores]
+    modalities = [tower_of(name) for name in entry.runs[0].stores]
     mean = torch.stack(weights).mean(dim=0)
     if mean.ndim != 3 or len(modalities) != len(mean) or mean.shape[2] != len(mean) + 1:
         return []  # a model of another package, whose gates mean something else

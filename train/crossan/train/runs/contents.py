@@ -17,7 +17,6 @@ import numpy as np
 
 from crossan.cache_schema.canonical import pretty_bytes
 from crossan.cache_schema.errors import DataError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.contents.comparing import compare_contents
 from crossan.common.datasets import Dataset
@@ -30,6 +29,7 @@ from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.shapes import read_record
 from crossan.train.record.sweep_shapes import Compared
 from crossan.train.settings import DataSettings
+from crossan.train.settings.tower import Tower, tower_of
 
 __all__ = ["Comparing", "Verdict", "Verdicts", "counts_of", "serve", "write_comparison"]
 
@@ -65,7 +65,7 @@ class Verdict:
     """Whether the store seems to be that of another dataset."""
 
 
-Verdicts = Mapping[Modality, Verdict]
+Verdicts = Mapping[Tower, Verdict]
 
 
 def counts_of(verdicts: Verdicts) -> dict[str, dict[str, int]]:
@@ -79,7 +79,7 @@ def counts_of(verdicts: Verdicts) -> dict[str, dict[str, int]]:
 
 def serve(
     dataset: Dataset,
-    stores: Mapping[Modality, FeatureStore],
+    stores: Mapping[Tower, FeatureStore],
     data: DataSettings,
     recorded: RecordedRun | None = None,
     comparing: Comparing = Comparing(),
@@ -128,7 +128,7 @@ def write_comparison(path: Path, dataset: Dataset, served: Served, verdicts: Ver
     replace_durably(path, pretty_bytes(what))
 
 
-def _compare(dataset: Dataset, served: Served, comparing: Comparing) -> dict[Modality, Verdict]:
+def _compare(dataset: Dataset, served: Served, comparing: Comparing) -> dict[Tower, Verdict]:
     item_ids = served.kept.item_ids
     known = _compared_before(comparing.compared, dataset, item_ids)
 
@@ -140,7 +140,7 @@ def _compare(dataset: Dataset, served: Served, comparing: Comparing) -> dict[Mod
         }
 
     verdicts = comparing.ranks.from_first(compare)
-    return {Modality(name): Verdict(**verdict) for name, verdict in verdicts.items()}
+    return {tower_of(name): Verdict(**verdict) for name, verdict in verdicts.items()}
 
 
 def _verdict(dataset: Dataset, item_ids: np.ndarray, store: FeatureStore) -> Verdict:
@@ -174,8 +174,8 @@ def _digest(item_ids: np.ndarray) -> str:
 
 
 def _newer_without_stale(
-    dataset: Dataset, served: Served, verdicts: Mapping[Modality, Verdict]
-) -> dict[Modality, FeatureStore]:
+    dataset: Dataset, served: Served, verdicts: Mapping[Tower, Verdict]
+) -> dict[Tower, FeatureStore]:
     """Open the newest version of every store with stale items, where it has none."""
     newer = {}
     for modality, verdict in verdicts.items():
@@ -197,7 +197,7 @@ def _newer_without_stale(
     return newer
 
 
-def _lines(stale: Mapping[Modality, Verdict]) -> list[str]:
+def _lines(stale: Mapping[Tower, Verdict]) -> list[str]:
     return [
         f"{modality.value}: {verdict.stale:,} of {verdict.compared:,} items have other contents"
         f" than the store's rows were made from, first: {verdict.first}"
@@ -207,10 +207,10 @@ def _lines(stale: Mapping[Modality, Verdict]) -> list[str]:
 
 
 def _stale_error(
-    stale: Mapping[Modality, Verdict],
+    stale: Mapping[Tower, Verdict],
     dataset: Dataset,
     data: DataSettings,
-    stores: Mapping[Modality, FeatureStore],
+    stores: Mapping[Tower, FeatureStore],
     recorded: RecordedRun | None,
 ) -> DataError:
     heading = f"dataset {dataset.name} is not what the stores were made from"
@@ -241,7 +241,7 @@ def _trained_on(run: Path) -> str:
     return f"{run} was trained on the dataset that lay at {trained_on}, with the contents of then"
 
 
-def _note_not_compared(verdicts: Mapping[Modality, Verdict]) -> None:
+def _note_not_compared(verdicts: Mapping[Tower, Verdict]) -> None:
     parts = []
     for modality, verdict in verdicts.items():
         if verdict.not_here:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences, keep_sequences, open_dataset
 from crossan.common.stores import FeatureStore
@@ -17,6 +16,7 @@ from crossan.train.record.dataset_lock import changed_sequences, sequence_facts
 from crossan.train.record.locked_stores import moved_along
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["RunInputs", "open_inputs"]
 
@@ -28,7 +28,7 @@ class RunInputs:
     settings: RunSettings
     """The run's, with the paths of today."""
     dataset: Dataset
-    stores: Mapping[Modality, FeatureStore]
+    stores: Mapping[Tower, FeatureStore]
     """At the versions that the run recorded."""
     recorded: RecordedRun
 

@@ -15,22 +15,22 @@ import torch
 from torch import nn
 
 from crossan.cache_schema.errors import DataError, UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.devices import pick_device
 from crossan.common.stores import FeatureStore
 from crossan.common.stores.pins import LOCK_FILE
+from crossan.train.features.choosing import choose_stores
 from crossan.train.features.sources import (
     RecordedRun,
     Served,
     cache_folder,
-    choose_stores,
     lock_entries,
 )
 from crossan.train.features.standardise import as_tensors
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
+from crossan.train.models.item_encoder import require_single_stores
 from crossan.train.models.recommender import belongs_to_items
 from crossan.train.record.backbone_lock import settle_backbones
 from crossan.train.record.catalogue_lock import settle_catalogue
@@ -46,6 +46,7 @@ from crossan.train.runs.launch import Launch
 from crossan.train.runs.opening import OpenedRun, assemble
 from crossan.train.runs.raw_serving import another_run, lock_backbones, serve_media
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["RunPlan", "claim", "hold", "plan_run"]
 
@@ -59,7 +60,7 @@ class RunPlan(Generic[RunT]):
     run: RunT
     launch: Launch
     spec: Spec
-    stores: Mapping[Modality, FeatureStore]
+    stores: Mapping[Tower, FeatureStore]
     store_entries: Mapping[str, Mapping[str, Any]]
     """What ``cache.lock.json`` will say of the stores, by modality."""
     sequence_facts: Mapping[str, int | str]
@@ -115,7 +116,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     device = pick_device(launch.device)
     _require_one_process(settings, launch)
     settings = settle_compute(settings, folder, device, launch)
-    stores: Mapping[Modality, FeatureStore] = {}
+    stores: Mapping[Tower, FeatureStore] = {}
     if reads_stores:
         recorded = None
         if launch.may_resume and folder.holds_run():
@@ -123,6 +124,7 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
             has_moved = cache is not None and cache != folder.settings().data.cache
             recorded = folder.locked_stores(Path(cache) if cache and has_moved else None)
         stores = recorded or choose_stores(settings.data, dataset)
+        require_single_stores(settings.model, stores)
     entries = lock_entries(stores, settings.model.kept_layers())
     if settings.init is not None and not folder.holds_run():
         require_carried_over(settings, entries, Path(settings.init))
@@ -232,7 +234,7 @@ def _settle_data(plan: RunPlan[RunT]) -> None:
     first(lambda: settle_backbones(folder, plan.backbones, remedy, may_be_stale=may_be_stale))
 
 
-def _recorded(folder: RunFolder, stores: Mapping[Modality, FeatureStore]) -> RecordedRun | None:
+def _recorded(folder: RunFolder, stores: Mapping[Tower, FeatureStore]) -> RecordedRun | None:
     """Return the run in a folder, None unless training resumes the versions that it recorded."""
     if not (folder.path / LOCK_FILE).is_file():
         return None

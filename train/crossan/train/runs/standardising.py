@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import note
 from crossan.train.features import StoredStates
 from crossan.train.features.moments import LayerMoments
@@ -13,6 +12,7 @@ from crossan.train.features.standardise import Standardiser, Standardisers, from
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.statistics import STATISTICS_FILE, read_statistics
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["settle_standardisers"]
 
@@ -77,7 +77,7 @@ def _missing(run: Path) -> StoreIntegrityError:
     )
 
 
-def _describe(moments: dict[Modality, LayerMoments], stored: StoredStates) -> None:
+def _describe(moments: dict[Tower, LayerMoments], stored: StoredStates) -> None:
     """Print how far the layers are apart, and name those that say nothing of an item."""
     parts = []
     for modality, of_modality in moments.items():

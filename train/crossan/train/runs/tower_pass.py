@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from crossan.cache_schema.modality import Modality
 from crossan.common.console import progress
 from crossan.train.analysis.experts import scattered
 from crossan.train.analysis.mutual_information import Information, PairSums
@@ -27,6 +26,7 @@ from crossan.train.layers.momef import Momef
 from crossan.train.models.item_encoder import ItemEncoder
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
+from crossan.train.settings.tower import Tower
 
 __all__ = ["Passed", "encoder_of", "pass_over_items", "weighs_modalities"]
 
@@ -37,9 +37,9 @@ class Passed:
 
     presence: npt.NDArray[np.bool_]
     """``(items, modality)``."""
-    moments: dict[Modality, LayerMoments]
+    moments: dict[Tower, LayerMoments]
     """Of the layers as they are stored, before they are standardised."""
-    information: dict[tuple[Modality, Modality], Information]
+    information: dict[tuple[Tower, Tower], Information]
     """Of the outputs of every two modalities' towers; empty for a model without."""
     weights: npt.NDArray[np.float32] | None
     """What the fusion weighs the modalities of each item by, ``(items, modality)``, 0 for one that

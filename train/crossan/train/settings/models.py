@@ -92,6 +92,19 @@ class SequenceSettings(ModelSettings):
     """Activation of the sequence encoder's feed-forward nets and of side adapters. gelu is our
     choice, as the paper names none; IISAN's code runs with relu in both."""
 
+    norm: Literal["post", "pre"] = "post"
+    """Where the sequence encoder normalises. post is after each part of a block, as in the paper's
+    count; pre is before it, with the normalisation that else comes first at the end. The weights
+    are as many."""
+
+    positions: Literal["absolute", "relative"] = "absolute"
+    """How the sequence encoder knows the order of items. absolute adds a learned vector for each
+    position; relative adds a learned number to attention for each head and distance of two items."""
+
+    scores: Literal["dot", "cosine"] = "dot"
+    """What a score is of an item vector and a user vector. cosine gives all of them the length 1, in
+    training and wherever they are read later; `objective.temperature` belongs to it."""
+
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
         if self.width % self.heads:

@@ -48,7 +48,8 @@ class DataSettings(Settings):
 
     store: tuple[str, ...] = ()
     """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
-    of a store; by default the newest is read."""
+    of a store; by default the newest is read. Several of one modality are a tower each, known as
+    ``modality:folder`` and ordered by these names."""
 
     drop_items: bool = False
     """Leave out items that no chosen store holds, or that have no modality, instead of stopping."""
@@ -241,6 +242,16 @@ class RunSettings(Settings):
         for name, is_given in of_steps.items():
             if is_given and not self.model.is_trained_by_steps:
                 raise ValueError(f"expected no {name} with model.kind={kind}, which takes no steps")
+        if (
+            getattr(self.model, "scores", "dot") == "cosine"
+            and self.objective.has_temperature
+            and self.objective.temperature >= 1.0
+        ):
+            raise ValueError(
+                "expected objective.temperature below 1 with model.scores=cosine, for example 0.05,"
+                f" got {self.objective.temperature:g}: a softmax over scores between -1 and 1"
+                " cannot prefer one of many items"
+            )
         if self.reference and self.objective.kind != "in-batch":
             raise ValueError(
                 f"expected objective.kind=in-batch with reference, got {self.objective.kind}"

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossan.cache_schema.modality import Modality
 from crossan.common.datasets import Dataset, open_dataset
-from crossan.train.features.sources import Served, choose_stores, lock_entries
-from crossan.train.models.item_encoder import require_modalities
+from crossan.train.features.choosing import choose_stores
+from crossan.train.features.sources import Served, lock_entries
+from crossan.train.models.item_encoder import require_modalities, require_single_stores
 from crossan.train.runs.contents import Comparing, Verdicts, counts_of, serve, write_comparison
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import modality_of
 
 __all__ = ["SweepInputs", "require_trainable"]
 
@@ -61,5 +64,8 @@ def require_trainable(
     stores = choose_stores(base.data, dataset) if reading else {}
     served, verdicts = serve(dataset, stores, base.data, comparing=Comparing(may_be_stale))
     for each in reading:
-        require_modalities(each.model, len(each.data.modality or stores))
+        chosen = each.data.modality or tuple(Modality)
+        towers = [tower for tower in stores if modality_of(tower) in chosen]
+        require_modalities(each.model, len(towers))
+        require_single_stores(each.model, towers)
     return SweepInputs(dataset, served, verdicts)

@@ -12,6 +12,7 @@ from typing import Any
 from crossan.cache_schema.canonical import canonical_bytes
 from crossan.cache_schema.errors import IncompatibleError
 from crossan.train.settings import RunSettings
+from crossan.train.settings.tower import modality_of, tower_of
 from crossan.train.sweep.points import Point
 
 __all__ = ["StoresRead", "stores_to_read"]
@@ -94,7 +95,11 @@ def stores_to_read(
     modalities = settings.data.modality
     if modalities is None:
         return dict(base_stores)
-    return {name: entry for name, entry in base_stores.items() if name in modalities}
+    return {
+        name: entry
+        for name, entry in base_stores.items()
+        if modality_of(tower_of(name)) in modalities
+    }
 
 
 def _is_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from crossan.cache_schema.modality import Modality
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.stores import FeatureStore
 from crossan.train.features.sources import Served
 from crossan.train.settings import HybridSettings, RunSettings, TitleKnnSettings
+from crossan.train.settings.tower import Tower
 
 __all__ = ["with_unseen_items"]
 
@@ -44,7 +44,7 @@ def with_unseen_items(served: Served, dataset: Dataset, settings: RunSettings) -
     return replace(served, kept=_with_items(served.kept, unseen))
 
 
-def _of_stores(stores: Mapping[Modality, FeatureStore]) -> npt.NDArray[np.str_]:
+def _of_stores(stores: Mapping[Tower, FeatureStore]) -> npt.NDArray[np.str_]:
     """Return the items that every store knows and at least one has hidden states of."""
     known: npt.NDArray[np.str_] | None = None
     bare: npt.NDArray[np.str_] | None = None
