@@ -47,10 +47,7 @@ from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.refit import is_trained
 from crossan.train.sequences.splits import CatalogueRows
-from crossan.train.settings import (
-    RunSettings,
-    SequenceSettings,
-)
+from crossan.train.settings import RunSettings, vector_width
 
 __all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
 
@@ -264,7 +261,7 @@ def _load_features(
     if is_training:
         of_steps = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
         gathers = Gathers(max(gathers.rows, of_steps.rows), max(gathers.at_once, of_steps.at_once))
-    width = settings.model.width if isinstance(settings.model, SequenceSettings) else 0
+    width = vector_width(settings.model)
     demand = Demand(
         rows_at_once=gathers.rows,
         gathers_at_once=gathers.at_once,
