@@ -1,7 +1,10 @@
 """A hybrid of finished runs, from its command to its figures, lists and refit."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 import tomllib
 
 import numpy as np
@@ -10,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
-from crossan.train.cli import evaluate, train
+from crossan.train.cli import evaluate, export, train
 from crossan.train.loop import hybrid_choice
 from crossan.train.runs.opening import open_run
 from crossan.train.runs.recommend import history_of_user, recommend_items
@@ -28,6 +31,7 @@ from support.outcomes import outcome
 
 ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
 COLD = "i09"
+CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
 
 
@@ -58,7 +62,11 @@ def place(tmp_path_factory):
         place, "--model", "crossan", "--set", "model.id_embedding=true", out="both", epochs=2
     )
     train_quickly(place, "--model", "sasrec", out="ids", epochs=2)
-    make_hybrid(place, "both", "ids")
+    with pytest.MonkeyPatch.context() as patch:
+        # The least of them is above zero, so that every term counts in what follows.
+        patch.setattr(hybrid_choice, "CHAIN_WEIGHTS", CHAIN)
+        patch.setattr(hybrid_choice, "CONTENT_WEIGHTS", CONTENT)
+        make_hybrid(place, "both", "ids")
     make_hybrid(place, "ids", out="h-ids")
     return place
 
@@ -72,7 +80,8 @@ def test_its_figures_are_those_of_the_best_weights_and_evaluate_gives_them_again
         mixture["co_occurrence"],
         mixture["content"],
     )
-    assert len(mixture["grid"]) == len(hybrid_choice.CHAIN_WEIGHTS) ** 2
+    tried = {(one["co_occurrence"], one["content"]) for one in mixture["grid"]}
+    assert tried == {(chain, content) for chain in CHAIN for content in CONTENT}
     costs = {one["cold_bonus"]: best - one["hr@10"] for one in mixture["cold_bonuses"]}
     assert costs[mixture["cold_bonus"]] <= 0.001 + 1e-9
     assert result["valid"]["hr@10"] == pytest.approx(best - costs[mixture["cold_bonus"]])
@@ -221,3 +230,35 @@ def test_standardised_runs_bring_their_statistics(place):
     assert np.isfinite(
         json.loads((place / "h-standardised/result.json").read_text())["test"]["hr@10"]
     )
+
+
+WITHOUT_CROSSAN = """
+import json, sys
+sys.modules["crossan"] = None
+exec(compile(sys.stdin.read(), "README.md", "exec"))
+print(json.dumps([recommend(one, 40) for one in json.loads(sys.argv[1])]))
+"""
+
+
+def test_an_export_scores_as_the_run_does_in_a_process_without_crossan(place, tmp_path):
+    run(export, place / "h", "--out", tmp_path / "e")
+    manifest = json.loads((tmp_path / "e/manifest.json").read_text())
+    mixture = json.loads((place / "h/result.json").read_text())["mixture"]
+    assert manifest["chain"]["co_occurrence"] == mixture["co_occurrence"]
+    opened = open_run(place / "h", device="cpu")
+    ids = opened.kept.item_ids
+    rows = [np.tile(opened.kept.sequence(1), 3), opened.kept.sequence(4)[:1]]
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (tmp_path / "e/README.md").read_text(), re.DOTALL
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CROSSAN, json.dumps([ids[one].tolist() for one in rows])],
+        input=program, cwd=tmp_path / "e", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for history, lists in zip(rows, json.loads(done.stdout), strict=True):
+        expected = recommend_items(opened, history, 40)
+        scores = dict(lists)
+        assert [scores[one["item_id"]] for one in expected] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-4
+        )
