@@ -14,6 +14,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, 
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
+from crossan.train.evaluation.best import NewItems
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
@@ -73,6 +74,11 @@ class OpenedRun:
     def trained_items(self) -> CatalogueRows:
         """The items that the model was trained on, of all users one after another."""
         return self.kept.items[is_trained(self.kept, self.settings.refit)]
+
+    def new_items(self, least: int) -> NewItems:
+        """Return the items that nobody had in training, of which a list has so many at least."""
+        counts = training_counts(self.trained_items, len(self.kept.item_ids))
+        return NewItems(least, torch.from_numpy(counts == 0))
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
