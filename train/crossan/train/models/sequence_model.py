@@ -73,7 +73,7 @@ class SequenceModel(nn.Module):
         if self.id_embedding is None:
             assert content is not None
             return content
-        ids = self.id_embedding.weight
+        ids = self.id_embedding.everyone()
         return ids if content is None else content + ids
 
     def parameter_groups(self) -> ParameterGroups:
@@ -141,5 +141,7 @@ def make_content_model(
         settings, context.input_length, follows_iisan=follows_iisan
     )
     # Drawn last: every other weight begins as it does without a vector per id.
-    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
+    ids = None
+    if settings.id_embedding:
+        ids = IdEmbedding(context.is_trained(), settings.width, settings.id_dropout)
     return SequenceModel(item_encoder, sequence_encoder, ids)
