@@ -200,8 +200,8 @@ def test_the_bonus_is_the_largest_before_the_first_that_costs_too_much():
         lost = 0 if one.cold_bonus < 2 else 1 if one.cold_bonus < 4 or one.cold_bonus >= 6 else 2
         return [99 if user < lost else 1 for user in range(3)] + [1]
 
-    assert choose(rank_of, cold_loss=0.25).weights.cold_bonus == 3.75
-    assert choose(rank_of, cold_loss=0.0).weights.cold_bonus == 1.75
+    assert choose(rank_of, cold_loss=0.25).weights.cold_bonus == 3.5
+    assert choose(rank_of, cold_loss=0.0).weights.cold_bonus == 1.5
     assert _last_that_costs_little([0.5, 0.49, 0.3, 0.5], 0.01) == 1
     assert _last_that_costs_little([0.5, 0.4], 0.2) == 1
 
@@ -215,7 +215,7 @@ def test_without_cold_targets_there_is_no_bonus():
     )
     assert isinstance(chosen, Choice)
     assert chosen.weights == TermWeights()
-    assert len(chosen.facts["grid"]) == 8
+    assert len(chosen.facts["grid"]) == 6
 
 
 def test_content_of_a_reduced_width_changes_scores_little():

@@ -28,8 +28,9 @@ from crossan.train.settings import HistoryMask
 
 __all__ = ["HybridTerms"]
 
-_SCORES_PER_BLOCK = 2_000_000
-"""Scores of some users and all items that are held at a time, three times 8 MB of float32."""
+_SCORES_PER_BLOCK = 500_000
+"""Scores of some users and all items that are held at a time, 2 MB of float32 for each of three:
+a comparison of four times as many takes half as long again for each."""
 
 
 class HybridTerms:
@@ -147,6 +148,18 @@ class _Counted:
 
 
 @dataclass(frozen=True, slots=True)
+class _Dense:
+    """The runs' scores and the weighed cosines of some users and all items, added up."""
+
+    scores: Tensor
+    """``(users, items)``."""
+    of_cold: Tensor
+    """Those of the cold items, ``(users, cold items)``."""
+    at_places: Tensor
+    """Those at the places of the chain, ``(places,)``."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Block:
     """The scores of some users and all items, term by term."""
 
@@ -164,33 +177,40 @@ class _Block:
 
     def count(self, candidates: Sequence[TermWeights]) -> list[tuple[int, _Counted]]:
         """Return the rank of each target under each candidate, with the candidate's number."""
-        numbered = sorted(enumerate(candidates), key=lambda one: _dense(one[1]))
+        numbered = sorted(enumerate(candidates), key=lambda one: one[1].content)
         counted = []
         scores = torch.empty_like(self.everything.base)
-        for (content, bonus), group in groupby(numbered, key=lambda one: _dense(one[1])):
+        cold_items = self.everything.is_cold.nonzero().squeeze(1)
+        for content, group in groupby(numbered, key=lambda one: one[1].content):
             torch.add(self.everything.base, self.everything.content, alpha=content, out=scores)
-            if bonus:
-                scores += bonus * self.everything.is_cold
-            at_places = scores[self.rows, self.items]
-            counted += [(n, self._under(one, scores, at_places)) for n, one in group]
+            dense = _Dense(scores, scores[:, cold_items], scores[self.rows, self.items])
+            counted += [(number, self._under(one, dense)) for number, one in group]
         return counted
 
-    def _under(self, weights: TermWeights, scores: Tensor, at_places: Tensor) -> _Counted:
-        """Return ranks from the scores without the chain, and what it changes at its places."""
+    def _under(self, weights: TermWeights, dense: _Dense) -> _Counted:
+        """Return ranks from two terms of all scores, and what others change of some of them."""
         gains = torch.log1p(weights.co_occurrence * self.target.chain)
         target_scores = self.target.base + weights.content * self.target.content
         target_scores = target_scores + weights.cold_bonus * self.target.is_cold + gains
         # As `HybridRanker.rounding` has it: what is this little below may be a rounded tie.
         length = self.lengths + weights.content * self.content_lengths + weights.cold_bonus + gains
-        least = target_scores - SUM_ROUNDING * torch.finfo(scores.dtype).eps * length
-        # Bytes add up ten times as fast as bools.
-        lower = (scores < least.unsqueeze(1)).view(torch.uint8).sum(dim=1, dtype=torch.int32).long()
+        least = target_scores - SUM_ROUNDING * torch.finfo(length.dtype).eps * length
+        lower = _count_lower(dense.scores, least)
+        at_places = dense.at_places
+        if weights.cold_bonus:
+            # Few items are cold: those are counted again, in place of adding to all scores.
+            with_bonus = _count_lower(dense.of_cold, least - weights.cold_bonus)
+            lower += with_bonus - _count_lower(dense.of_cold, least)
+            at_places = at_places + weights.cold_bonus * self.everything.is_cold[self.items]
         least = least[self.rows]
         gained = at_places + torch.log1p(weights.co_occurrence * self.everything.chain)
         change = (gained < least).long() - (at_places < least).long()
         lower.index_add_(0, self.rows, change)
-        return _Counted(scores.shape[1] - lower, target_scores)
+        return _Counted(dense.scores.shape[1] - lower, target_scores)
 
 
-def _dense(weights: TermWeights) -> tuple[float, float]:
-    return weights.content, weights.cold_bonus
+def _count_lower(scores: Tensor, least: Tensor) -> Tensor:
+    """Return how many scores of each row are lower, ``(rows,)`` int64."""
+    # Bytes add up ten times as fast as bools.
+    is_lower = (scores < least.unsqueeze(1)).view(torch.uint8)
+    return is_lower.sum(dim=1, dtype=torch.int32).long()

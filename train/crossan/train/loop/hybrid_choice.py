@@ -20,13 +20,13 @@ from crossan.train.settings.run import SelectBy
 
 __all__ = ["CHAIN_WEIGHTS", "COLD_BONUSES", "CONTENT_WEIGHTS", "Choice", "choose_weights"]
 
-CHAIN_WEIGHTS = CONTENT_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+CHAIN_WEIGHTS = CONTENT_WEIGHTS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 """What the chain and the cosine may count, all pairs of which are tried."""
-COLD_BONUSES = tuple(number / 4 for number in range(33))
-"""What items that nobody had in training may be given, 0 to 8 by quarters."""
-_MOST_SCORES = 2_000_000_000
-"""Scores of all targets, beyond which evenly spaced users are judged by: 100 thousand users of
-20 thousand items, or two thousand of a million."""
+COLD_BONUSES = tuple(number / 2 for number in range(17))
+"""What items that nobody had in training may be given, 0 to 8 by halves."""
+_MOST_SCORES = 200_000_000
+"""Scores of all targets, beyond which evenly spaced users are judged by: 10 thousand users of
+20 thousand items, or 200 of a million."""
 _TOLERANCE = 1e-12
 """What two equal shares may differ by."""
 

@@ -52,7 +52,9 @@ def _kind_of_value(annotation: Any) -> str:  # noqa: ANN401 - annotations have n
 
 def _plural(annotation: Any) -> str:  # noqa: ANN401 - annotations have no common type
     name = _kind_of_value(annotation)
-    return {"text": "texts", "table": "tables"}.get(name, f"{name}s" if annotation in _NAMES else name)
+    return {"text": "texts", "table": "tables"}.get(
+        name, f"{name}s" if annotation in _NAMES else name
+    )
 
 
 def _range(marks: list[Any]) -> str:
