@@ -72,7 +72,7 @@ class HybridTerms:
         candidates
             What the terms count.
         rows
-            Which targets, in order, ``(targets,)``. With one target of a user all are among them.
+            Which targets, in order, ``(targets,)``; of a user all or none.
         doing
             What the progress is called.
 
@@ -89,8 +89,9 @@ class HybridTerms:
         with progress(doing, len(rows), "targets") as shown:
             for block in torch.arange(len(rows)).split(at_once):
                 beat()
+                on_device = users[block].to(self._base_items.device)
                 known = Masked.of_histories(
-                    self._split.histories, users[block], targets[block], self._mask_history
+                    self._split.histories, on_device, targets[block], self._mask_history
                 )
                 masked = known.with_more(*others.of_rows(block))
                 of_block = self._block(users[block], targets[block], masked)
@@ -143,6 +144,8 @@ class _Terms:
 
 @dataclass(frozen=True, slots=True)
 class _Counted:
+    """What is known of the targets of a block under one candidate, ``(users,)`` each."""
+
     ranks: Tensor
     target_scores: Tensor
 
