@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=list(PARTS), choices=list(PARTS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=30, help="at most")
-    parser.add_argument("--only", nargs="*", default=list(model_settings_classes()), metavar="KIND")
+    parser.add_argument("--only", nargs="*", default=_kinds(), metavar="KIND")
     arguments = parser.parse_args()
     failed: list[str] = []
     for name in arguments.parts:
@@ -91,6 +91,11 @@ def main() -> None:
             write_section(place.name, compared(place, done), about(place), PAGE)
     if failed:
         sys.exit("\n".join(["could not be trained:", *failed]))
+
+
+def _kinds() -> list[str]:
+    """Return the kinds that can be trained without other runs."""
+    return [kind for kind, settings in model_settings_classes().items() if not settings.is_of_runs]
 
 
 def reads_hidden_states(kind: str) -> bool:
@@ -110,7 +115,7 @@ def sample(arguments: argparse.Namespace) -> Iterator[tuple[Place, list[str]]]:
         crossan("data", "sample", str(folder / "dataset"))
     extract(folder)
     settings = (*SMALL, f"max_epochs={arguments.epochs}")
-    yield Place("sample", folder, settings, arguments.seeds), list(model_settings_classes())
+    yield Place("sample", folder, settings, arguments.seeds), _kinds()
 
 
 def media(arguments: argparse.Namespace) -> Iterator[tuple[Place, list[str]]]:
@@ -123,7 +128,7 @@ def media(arguments: argparse.Namespace) -> Iterator[tuple[Place, list[str]]]:
         crossan("data", "import", "--format", "table", str(source), *pairs, *out)
     extract(folder)
     settings = (*SMALL, f"max_epochs={arguments.epochs}")
-    yield Place("mm", folder, settings, arguments.seeds), list(model_settings_classes())
+    yield Place("mm", folder, settings, arguments.seeds), _kinds()
 
 
 def splits(arguments: argparse.Namespace) -> Iterator[tuple[Place, list[str]]]:

@@ -53,7 +53,10 @@ def trained(place):
     return place / "r"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in model_kinds() if not OURS[kind].reads_media])
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in model_kinds() if not OURS[kind].reads_media and not OURS[kind].is_of_runs],
+)
 def test_every_kind_is_analysed_or_says_what_it_lacks(place, kind):
     """Those that train backbones: `tests/integration/test_fine_tuning.py`."""
     out = f"kind-{kind}"

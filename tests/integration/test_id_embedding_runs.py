@@ -69,7 +69,11 @@ def test_items_never_seen_in_training_stay_without_a_vector_of_their_own(small, 
     assert all(rows[row].any() for row in range(40) if row not in COLD)
 
 
-@pytest.mark.parametrize("more", [(), IDS_ALONE], ids=["both", "ids alone"])
+@pytest.mark.parametrize(
+    "more",
+    [(), IDS_ALONE, ("--set", "model.id_dropout=0.3")],
+    ids=["both", "ids alone", "ids dropped"],
+)
 def test_a_run_that_died_ends_as_if_it_had_not(small, more, monkeypatch):
     run_train(small, *more, out="whole", epochs=3)
 

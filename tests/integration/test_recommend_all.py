@@ -5,6 +5,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
+from crossan import api
 from crossan.cache_schema.errors import UsageError
 from crossan.train.cli import recommend
 from crossan.train.runs import top_lists
@@ -50,6 +51,39 @@ def test_everybody_gets_the_list_of_their_own(place, tmp_path, kind, monkeypatch
         assert [score for _, score in lists[user]] == pytest.approx(
             [item["score"] for item in items], abs=1e-5
         )
+
+
+@pytest.mark.parametrize("kind", ["crossan", "markov"])
+def test_every_list_has_so_many_new_items_at_least(place, tmp_path, kind):
+    """Of each topic the last three items are in nobody's training part."""
+    plain, out = tmp_path / "plain.parquet", tmp_path / "new.parquet"
+    run(recommend, place / kind, "--all-users", "--out", plain, "--top", 7)
+    run(recommend, place / kind, "--all-users", "--out", out, "--top", 7, "--new", 3)
+    before, after = lists_in(plain), lists_in(out)
+    changed = 0
+    for user, items in after.items():
+        assert len(items) == 7
+        new = [item for item, _ in items if item[-1] in "789"]
+        assert len(new) >= 3
+        was = [item for item, _ in before[user]]
+        if sum(item[-1] in "789" for item in was) >= 3:
+            assert items == before[user]
+            continue
+        changed += 1
+        kept = [item for item, _ in items if item in was]
+        assert kept == [item for item in was if item in kept]
+        assert len(new) == 3
+    assert changed
+    alone = json.loads(
+        run(recommend, place / kind, "--user", "u064", "--top", 7, "--new", 3, "--json").stdout
+    )
+    assert [item["item_id"] for item in alone["items"]] == [item for item, _ in after["u064"]]
+    own = api.open_run(place / kind).recommend(user="u064", top=7, new=3)
+    assert own.column("item_id").to_pylist() == [item for item, _ in after["u064"]]
+    with pytest.raises(UsageError, match="expected new to be at most top, 7, got 8"):
+        api.open_run(place / kind).recommend(user="u064", top=7, new=8)
+    with pytest.raises(UsageError, match="--new 8: expected at most the 7 items of --top"):
+        run(recommend, place / kind, "--user", "u064", "--top", 7, "--new", 8)
 
 
 def test_a_list_ends_where_the_catalogue_does(place, tmp_path, sequences):

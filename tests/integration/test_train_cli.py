@@ -26,7 +26,7 @@ SPLIT_KEYS = {f"{name}@{k}" for name in ("hr", "ndcg", "mrr") for k in (5, 10, 2
 def test_the_result_keeps_its_promise_and_learns(small):
     result = train_quickly(small)
     promised = {
-        "run", "valid", "test", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
+        "run", "valid", "test", "cold_valid", "cold_test", "popularity", "trainable_parameters", "epochs", "seconds_per_epoch",
         "peak_memory_bytes", "users", "items", "unwinnable_test_targets", "slices", "recommendations", "init",
         "split", "split_seed", "sequences", "mask_history",
     }  # fmt: skip
@@ -51,7 +51,10 @@ def test_the_result_keeps_its_promise_and_learns(small):
         read = read_user_ranks(small / "r", part)
         assert read.hits(10).mean() == pytest.approx(result[part]["hr@10"])
         assert read.ndcg(20).mean() == pytest.approx(result[part]["ndcg@20"])
-    assert read.is_cold.sum() == result["cold_test"]["targets"]
+        cold = result[f"cold_{part}"]
+        assert read.is_cold.sum() == cold["targets"]
+        if cold["targets"]:
+            assert read.hits(10)[read.is_cold].mean() == pytest.approx(cold["hr@10"])
     check_slices(result, ranks)
     for name in (
         "config.toml",

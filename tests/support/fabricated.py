@@ -7,7 +7,15 @@ from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import ItemStatus, Modality
 from crossan.common.contents.digests import text_digest
 from crossan.common.datasets import write_dataset
-from crossan.common.stores import ItemRow, Journal, create_store, encode_rows, store_folder
+from crossan.common.stores import (
+    ItemRow,
+    Journal,
+    create_store,
+    encode_rows,
+    find_stores,
+    open_store,
+    store_folder,
+)
 
 TOPICS, PER_TOPIC, USERS = 4, 10, 150
 DIM = 8
@@ -103,3 +111,16 @@ def write_small(folder):
     write_store(folder / "c", Modality.TEXT)
     write_store(folder / "c", Modality.IMAGE, absent={"i00", "i15"})
     return folder
+
+
+def append_like(cache, new, old):
+    """Append an item to every store of a cache, with the hidden states of another."""
+    for modality in (Modality.TEXT, Modality.IMAGE):
+        (path,) = find_stores(cache, "small", modality)
+        store = open_store(path)
+        row = int(np.searchsorted(store.item_ids, old))
+        (stored,) = store.read_stored(np.array([row]))
+        journal = Journal.open(path, "more")
+        journal.append([ItemRow(new, None, ItemStatus.OK, None, stored)])
+        journal.publish({})
+        journal.close()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossan.train.evaluation import best
-from crossan.train.evaluation.best import best_items
+from crossan.train.evaluation.best import NewItems, best_items
 from crossan.train.evaluation.ranker import CountRanker, VectorRanker
 from crossan.train.models.popularity import Popularity
 
@@ -51,3 +51,43 @@ def test_counts_that_tie_are_shown_by_row():
     rows, scores = best_items(ranker, [np.array([1]), np.array([0, 4])], 2)
     assert rows.tolist() == [[0, 2], [1, 2]]
     assert scores.tolist() == [[3, 3], [5, 3]]
+
+
+def best_with_new_one_by_one(scores, history, count, least, is_new):
+    """Return the best new items and the best others in what places are left, by sorting."""
+    order = sorted({*range(len(scores))} - {*history}, key=lambda item: (-scores[item], item))
+    new = [item for item in order if is_new[item]][: min(least, count)]
+    others = [item for item in order if item not in new][: count - len(new)]
+    return [item for item in order if item in new or item in others]
+
+
+@given(st.data())
+def test_a_list_has_so_many_new_items_at_least(data):
+    items, count = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 8))
+    least = data.draw(st.integers(0, 9))
+    users = data.draw(
+        st.lists(
+            st.lists(st.integers(-3, 3), min_size=items, max_size=items), min_size=1, max_size=4
+        )
+    )
+    is_new = data.draw(st.lists(st.booleans(), min_size=items, max_size=items))
+    histories = [
+        np.array(data.draw(st.lists(st.integers(0, items - 1), max_size=4)), np.int64)
+        for _ in users
+    ]
+    ranker = VectorRanker(torch.eye(len(users)), torch.tensor(users).float().T.contiguous())
+    rows, scores = best_items(ranker, histories, count, NewItems(least, torch.tensor(is_new)))
+    for user, history in enumerate(histories):
+        slow = best_with_new_one_by_one(users[user], history.tolist(), count, least, is_new)
+        assert rows[user].tolist() == slow + [-1] * (count - len(slow))
+        assert scores[user, : len(slow)].tolist() == [users[user][item] for item in slow]
+
+
+def test_new_items_of_a_model_that_counts_tie_in_the_order_of_the_catalogue():
+    """Counts 3, 0, 2, 0, 0: of the three new ones the first two take the last two of three places."""
+    ranker = CountRanker(Popularity(np.array([3, 0, 2, 0, 0])), [np.zeros(0, np.int64)])
+    is_new = torch.tensor([False, True, False, True, True])
+    nobody = [np.zeros(0, np.int64)]
+    assert best_items(ranker, nobody, 3, NewItems(2, is_new))[0].tolist() == [[0, 1, 3]]
+    assert best_items(ranker, nobody, 3, NewItems(1, is_new))[0].tolist() == [[0, 2, 1]]
+    assert best_items(ranker, nobody, 3, NewItems(0, is_new))[0].tolist() == [[0, 2, 1]]

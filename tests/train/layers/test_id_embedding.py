@@ -137,3 +137,64 @@ def test_a_catalogue_that_cannot_be_read_is_named(tmp_path):
         StoreIntegrityError, match=r"catalogue\.parquet: expected the run's item ids"
     ):
         read_catalogue(tmp_path)
+
+
+def with_dropout(rate):
+    """Return an embedding that drops, in training, whose generator has just been seeded."""
+    ids = IdEmbedding(torch.ones(200, dtype=torch.bool), 3, rate)
+    torch.manual_seed(5)
+    return ids
+
+
+def dropped_one_by_one(vectors, rate):
+    """Return each vector as it is or zero, whole, and never scaled."""
+    drawn = torch.rand(len(vectors), 1)
+    kept = []
+    for vector, chance in zip(vectors, drawn.squeeze(1).tolist(), strict=True):
+        kept.append(torch.zeros_like(vector) if chance < rate else vector)
+    return torch.stack(kept)
+
+
+def test_dropped_vectors_are_zero_as_a_whole_and_others_as_they_are():
+    ids, rows = with_dropout(0.3), torch.arange(0, 200, 2)
+    dropped = ids(rows)
+    torch.manual_seed(5)
+    assert torch.equal(dropped, dropped_one_by_one(ids.weight[rows], 0.3))
+    share = (dropped == 0).all(dim=1).double().mean().item()
+    assert 0.15 < share < 0.45
+    assert share == (dropped == 0).any(dim=1).double().mean().item()
+    torch.manual_seed(5)
+    everyone = ids.everyone()
+    torch.manual_seed(5)
+    assert torch.equal(everyone, dropped_one_by_one(ids.weight, 0.3))
+
+
+def test_an_item_that_is_dropped_gets_no_gradient():
+    ids = with_dropout(0.5)
+    vectors = ids(torch.arange(200))
+    vectors.sum().backward()
+    is_dropped = (vectors == 0).all(dim=1)
+    assert is_dropped.any()
+    assert torch.equal((ids.weight.grad == 0).all(dim=1), is_dropped)
+
+
+@pytest.mark.parametrize(("rate", "is_training"), [(0.9, False), (0.0, True)])
+def test_nothing_is_dropped_or_drawn_in_evaluation_and_by_default(rate, is_training):
+    ids = with_dropout(rate).train(is_training)
+    state = torch.get_rng_state()
+    assert torch.equal(ids(torch.arange(200)), ids.weight)
+    assert torch.equal(ids.everyone(), ids.weight)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_dropped_item_is_its_content_alone_in_a_model():
+    settings = BOTH.model_copy(update={"id_dropout": 0.999999})
+    model, features, rows = make_model(settings), make_features(), torch.tensor([0, 1])
+    content = model.item_encoder(*features.gather(rows))
+    assert torch.equal(model.item_vectors(features, rows), content)
+    assert not torch.equal(model.eval().item_vectors(features, rows), content)
+
+
+def test_without_ids_there_is_nothing_to_drop():
+    with pytest.raises(ValueError, match="expected id_embedding with id_dropout"):
+        CrossanSettings(id_dropout=0.2)

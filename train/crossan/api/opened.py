@@ -117,11 +117,12 @@ class OpenedModel:
             users = torch.zeros(1, dtype=torch.int64, device=ranker.device)
             return array(ranker.scores(users, slice(0, ranker.item_count))[0].clone())
 
-    def best(self, reader: Readers, top: int) -> pa.Table:
+    def best(self, reader: Readers, top: int, new: int) -> pa.Table:
         """Return the best items for one reader that are not in the history."""
         from crossan.train.evaluation.best import best_items
 
-        best, scores = best_items(self._make_ranker(reader), reader.histories, top)
+        new_items = self.run.new_items(new)
+        best, scores = best_items(self._make_ranker(reader), reader.histories, top, new_items)
         is_item = best[0].numpy() >= 0
         return self._table("score", best[0].numpy()[is_item], scores[0].numpy()[is_item])
 

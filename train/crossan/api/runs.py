@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from crossan.api.errors import UsageError
 from crossan.api.identifiers import whole_number
 from crossan.api.opened import OpenedModel, array, metrics_table
 from crossan.train.record.run_folder import RunFolder
@@ -155,7 +156,7 @@ class Run:
         return self._opened.scores(self._opened.reader(history, user))
 
     def recommend(
-        self, history: object = None, *, user: str | None = None, top: int = 10
+        self, history: object = None, *, user: str | None = None, top: int = 10, new: int = 0
     ) -> pa.Table:
         """Return the best items after a history, or for a user of the run.
 
@@ -170,6 +171,9 @@ class Run:
             A user of the run instead. `vbpr` has a vector for each of them, and takes no history.
         top
             How many items.
+        new
+            Items that nobody had in training, of which there are so many at least: where the list
+            has fewer, the best of the others take the places of the last items that are not new.
 
         Raises
         ------
@@ -185,7 +189,11 @@ class Run:
         >>> run.recommend(user="u001", top=5).num_rows
         5
         """
-        return self._opened.best(self._opened.reader(history, user), whole_number(top, "top"))
+        top = whole_number(top, "top")
+        least = whole_number(new, "new") if new else 0
+        if least > top:
+            raise UsageError(f"expected new to be at most top, {top}, got {least}")
+        return self._opened.best(self._opened.reader(history, user), top, least)
 
     def similar(self, item_id: str, *, top: int = 10) -> pa.Table:
         """Return the items whose vectors are nearest to that of an item, by their cosine.

@@ -72,8 +72,15 @@ def _for_reading(
             inner_group = group_of(fields[name]) if inner_settings is not None else None
             written[name] = _for_reading(value, inner_settings, inner_group)
         elif value is not None:
-            written[name] = value
+            written[name] = _without_none(value)
     return written
+
+
+def _without_none(value: object) -> object:
+    """Return a value without the entries of its groups that are None, for which TOML has no word."""
+    if isinstance(value, Mapping):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value] if isinstance(value, list) else value
 
 
 def _lists(value: object) -> object:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from crossan.cache_schema.errors import CrossanError, IncompatibleError, UsageError
-from crossan.cache_schema.modality import Modality
 from crossan.train.runs.opening import open_run
 from crossan.train.runs.recommend import history_of_user, recommend_items
 from crossan.train.service.recommender.opening import open_answering
@@ -15,6 +14,7 @@ from support.commands import train_quickly
 from support.fabricated import (
     PER_TOPIC,
     TOPICS,
+    append_like,
     make_sequences,
     write_rows,
     write_small,
@@ -131,22 +131,6 @@ def test_an_item_is_recommended_from_the_moment_its_features_are_there(place):
     # It has the hidden states of another item and so its score, and comes right behind it.
     assert scores[near] == pytest.approx(scores["i03"], abs=1e-5)
     assert open_answering(place / "sasrec", "").item_rows.keys() == before.item_rows.keys()
-
-
-def append_like(cache, new, old):
-    """Append an item to every store, with the hidden states of another."""
-    from crossan.cache_schema.modality import ItemStatus
-    from crossan.common.stores import ItemRow, Journal, find_stores, open_store
-
-    for modality in (Modality.TEXT, Modality.IMAGE):
-        (path,) = find_stores(cache, "small", modality)
-        store = open_store(path)
-        row = int(np.searchsorted(store.item_ids, old))
-        (stored,) = store.read_stored(np.array([row]))
-        journal = Journal.open(path, "more")
-        journal.append([ItemRow(new, None, ItemStatus.OK, None, stored)])
-        journal.publish({})
-        journal.close()
 
 
 def test_a_new_interaction_is_history_at_once_and_a_short_history_is_read_too(place):

@@ -94,6 +94,17 @@ def recommend(
         int,
         typer.Option("--top", help="How many items.", min=1, rich_help_panel=Panel.WHAT),
     ] = 10,
+    new: Annotated[
+        int,
+        typer.Option(
+            "--new",
+            metavar="N",
+            help="Have at least so many items in a list that nobody had in training, where there"
+            " are so many.",
+            min=0,
+            rich_help_panel=Panel.WHAT,
+        ),
+    ] = 0,
     allow_stale: AllowStale = False,
     device: Device = "auto",
     residence: Residence = "auto",
@@ -107,10 +118,13 @@ def recommend(
     --------
     crossan recommend runs/first --user u0001 --top 5
     crossan recommend runs/first --all-users --out top.parquet
+    crossan recommend runs/first --user u0001 --top 10 --new 2
     """
     given = [user is not None, history is not None, is_for_all, users is not None]
     if sum(given) != 1:
         raise UsageError("recommend: expected one of --user, --history, --all-users and --users")
+    if new > top:
+        raise UsageError(f"--new {new}: expected at most the {top} items of --top")
     is_for_many = is_for_all or users is not None
     _require_out(out, is_for_many=is_for_many, may_replace=may_replace)
 
@@ -126,9 +140,9 @@ def recommend(
         cache=cache,
     )
     if out is not None:
-        _write_for_many(opened, users, top, out, may_replace=may_replace, as_json=as_json)
+        _write_for_many(opened, users, (top, new), out, may_replace=may_replace, as_json=as_json)
     else:
-        _print_for_one(opened, user, history or "", top, as_json=as_json)
+        _print_for_one(opened, user, history or "", (top, new), as_json=as_json)
 
 
 def _require_out(out: Path | None, *, is_for_many: bool, may_replace: bool) -> None:
@@ -165,7 +179,7 @@ def _require_out(out: Path | None, *, is_for_many: bool, may_replace: bool) -> N
 def _write_for_many(
     opened: OpenedRun,
     users: Path | None,
-    top: int,
+    length: tuple[int, int],
     out: Path,
     *,
     may_replace: bool,
@@ -176,7 +190,8 @@ def _write_for_many(
 
     everyone = range(len(opened.kept.user_ids))
     chosen = everyone if users is None else read_users(opened, users)
-    rows = write_top_lists(opened, chosen, top, out, may_replace=may_replace)
+    top, new = length
+    rows = write_top_lists(opened, chosen, top, out, may_replace=may_replace, new=new)
     if as_json:
         contents = counts_of(opened.verdicts)
         print_json({"out": str(out), "users": len(chosen), "rows": rows, "contents": contents})
@@ -185,13 +200,18 @@ def _write_for_many(
 
 
 def _print_for_one(
-    opened: OpenedRun, user: str | None, history: str, top: int, *, as_json: bool
+    opened: OpenedRun,
+    user: str | None,
+    history: str,
+    length: tuple[int, int],
+    *,
+    as_json: bool,
 ) -> None:
     from crossan.train.runs.contents import counts_of
     from crossan.train.runs.recommend import history_of_items, history_of_user, recommend_items
 
     rows = history_of_items(opened, history) if user is None else history_of_user(opened, user)
-    items = recommend_items(opened, rows, top, user)
+    items = recommend_items(opened, rows, length[0], user, length[1])
     if as_json:
         print_json({"user": user, "items": items, "contents": counts_of(opened.verdicts)})
         return

@@ -16,6 +16,7 @@ from crossan.common.console import (
     run_command,
 )
 from crossan.common.stores.options import CacheFolder
+from crossan.train.cli.of_runs import of_runs
 from crossan.train.cli.refitting import require_refit_alone, train_and_refit
 from crossan.train.evaluation.printing import print_refit, print_result
 from crossan.train.options import (
@@ -43,6 +44,7 @@ from crossan.train.options.training import (
     MaxItems,
     Model,
     NoRecording,
+    OfRuns,
     OutFolder,
     Patience,
     PredictMemory,
@@ -72,6 +74,7 @@ def train(
     cache: CacheFolder = None,
     modality: Modalities = None,
     model: Model = None,
+    of: OfRuns = None,
     store: Stores = None,
     drop_items: DropItems = False,
     allow_stale: AllowStale = False,
@@ -113,6 +116,7 @@ def train(
     crossan-train --dataset data --cache cache --out runs/first
     crossan-train --dataset data --cache cache --out runs/first --resume
     crossan-train --out runs/first --resume --refit all
+    crossan-train --model hybrid --of runs/first,runs/second --out runs/hybrid
     crossan-train --recipe table3/50k-TIVA --dataset data --cache cache --out runs/tiva
     """
     from crossan.common.cluster import parse_engine
@@ -154,7 +158,8 @@ def train(
         if refit is not None and resume and (out / "config.toml").is_file():
             configs = [out / "config.toml", *configs]  # those of the run that is refitted
         named = None if recipe is None else find_recipe(recipe)
-        settings = settings_of(named, Request(flags, configs, assignments or []))
+        bases = of_runs(of, flags)
+        settings = settings_of(named, Request(flags, configs, assignments or [], bases))
         launch = Launch(
             device=process.device,
             placement=Placement.parse(residence, max_ram, max_device_memory),

@@ -263,11 +263,12 @@ def _differences(
 
 def _compared(row: Row, cells: Mapping[str, Cell], part: Part) -> ComparedRow:
     figures = [run.figures for run in row.runs]
+    # Of validation targets older runs did not record it, nor does one that is not yet finished.
+    recorded = [of_run[f"cold_{part}"] for of_run in figures if of_run.get(f"cold_{part}")]
     cold = None
-    if part == "test" and figures[0]["cold_test"]["targets"]:
+    if len(recorded) == len(figures) and recorded[0]["targets"]:
         cold = {
-            name: Spread.of([of_run["cold_test"][name] for of_run in figures])
-            for name in ("hr@10", "ndcg@10")
+            name: Spread.of([of_run[name] for of_run in recorded]) for name in ("hr@10", "ndcg@10")
         }
     return ComparedRow(
         row=row,

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
 from crossan.common.memory import naming_shortage
+from crossan.train.evaluation.hybrid import hybrid_ranker_maker
 from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
 from crossan.train.features.prefetch import prepared_ahead
+from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.models.popularity import Popularity
 from crossan.train.models.recommender import CountingModel, TableModel
 from crossan.train.models.sequence_model import SequenceModel
@@ -74,7 +76,7 @@ class EvaluationStoppedError(Exception):
 @naming_shortage("encoding the items")
 @torch.inference_mode()
 def encode_items(
-    model: SequenceModel,
+    model: SequenceModel | HybridOfRuns,
     features: ItemInputs,
     told_to_end: Event | None = None,
     kept: EncodedItems | None = None,
@@ -176,6 +178,10 @@ def ranker_maker(model: nn.Module, features: ItemInputs) -> Callable[[HasHistory
         return lambda users: VectorRanker(
             encode_users(model, item_vectors, users.inputs), item_vectors
         )
+    if isinstance(model, HybridOfRuns):
+        item_vectors = encode_items(model, features)
+        _require_finite(item_vectors)
+        return hybrid_ranker_maker(model, item_vectors)
     if isinstance(model, TableModel):
         return table_ranker_maker(model)
     if isinstance(model, CountingModel):

@@ -72,17 +72,21 @@ def print_stale(contents: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def _print_test(result: dict[str, Any]) -> None:
-    cold, target_count, split = result["cold_test"], result["targets"]["test"], result["split"]
+    target_count, split = result["targets"]["test"], result["split"]
     if split != "leave-last-out":
         seed = "" if result["split_seed"] is None else f" with seed {result['split_seed']}"
         print_text(
             f"split {split}{seed}: {target_count:,} test targets of {result['users']:,} users"
         )
     hr, ndcg = (metric_label(name, split) for name in ("hr@10", "ndcg@10"))
-    print_text(
-        f"cold targets: {cold['targets']:,} of {target_count:,}, {hr} {cold['hr@10']:.4f},"
-        f" {ndcg} {cold['ndcg@10']:.4f}"
-    )
+    for part in ("valid", "test"):
+        # A refit has no validation targets, and a run of before recorded no cold ones of them.
+        cold = result.get(f"cold_{part}")
+        if cold is not None:
+            print_text(
+                f"cold {part} targets: {cold['targets']:,} of {result['targets'][part]:,},"
+                f" {hr} {cold['hr@10']:.4f}, {ndcg} {cold['ndcg@10']:.4f}"
+            )
     lists = result["recommendations"]
     print_text(
         f"lists of {lists['top']}: {lists['coverage']:.1%} of the catalogue,"

@@ -15,9 +15,17 @@ from torch import Tensor
 
 from crossan.train.models.recommender import CountingModel, CountsManyAtOnce
 
-__all__ = ["CountRanker", "Ranker", "RanksSparsely", "VectorRanker", "gains_at"]
+__all__ = [
+    "SUM_ROUNDING",
+    "CountRanker",
+    "Ranker",
+    "RanksSparsely",
+    "SparseGains",
+    "VectorRanker",
+    "gains_at",
+]
 
-_ROUNDING = 4
+SUM_ROUNDING = 4
 """Units of rounding within which scores tie, of the product of the two vectors' lengths.
 
 A matmul sums the columns at its edge in another order than the others, on some
@@ -122,7 +130,7 @@ class VectorRanker:
         vectors = self._vectors_of(users)
         user_length = torch.linalg.vector_norm(vectors, dim=1)
         item_length = torch.linalg.vector_norm(self._item_vectors[targets], dim=1)
-        rounding: Tensor = _ROUNDING * torch.finfo(vectors.dtype).eps * user_length * item_length
+        rounding: Tensor = SUM_ROUNDING * torch.finfo(vectors.dtype).eps * user_length * item_length
         return rounding
 
     def _vectors_of(self, users: Tensor) -> Tensor:
@@ -146,14 +154,12 @@ class CountRanker:
     def __init__(self, model: CountingModel, histories: Sequence[np.ndarray]) -> None:
         self._histories = histories
         self._base = model.base_scores().detach()
-        self._gains_of = (
+        gains_of = (
             model.gains()
             if isinstance(model, CountsManyAtOnce)
             else _one_by_one(model, len(self._base))
         )
-        self._users: Tensor | None = None
-        self._gains = sparse.csr_array((0, len(self._base)))
-        self._by_column: sparse.csc_array | None = None
+        self._gains = SparseGains(gains_of, histories, len(self._base))
         self._buffer = self._base.new_empty(0)
 
     @property
@@ -181,12 +187,7 @@ class CountRanker:
             self._buffer = self._base.new_empty(size)
         scores = self._buffer[:size].view(len(users), end - first)
         scores.copy_(self._base[first:end].expand_as(scores))
-        gains = self._gains_by_column(users)[:, first:end].tocoo()
-        rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in gains.coords)
-        # Each place once, so that adding needs no order.
-        scores[rows.to(scores.device), columns.to(scores.device)] += torch.from_numpy(
-            gains.data
-        ).to(scores)
+        self._gains.add_to(scores, users, items)
         return scores
 
     def rounding(self, users: Tensor, targets: Tensor) -> Tensor:
@@ -206,6 +207,35 @@ class CountRanker:
 
     def gains_after(self, users: Tensor) -> sparse.csr_array:
         """Return what some users' scores have beside these, ``(users, items)`` float64."""
+        return self._gains.of(users)
+
+
+class SparseGains:
+    """What each user's history adds to the scores of a few items.
+
+    Parameters
+    ----------
+    gains_of
+        From histories to what they add, ``(histories, items)``, no place held twice.
+    histories
+        Catalogue rows of each user's items, oldest first.
+    item_count
+        Items of the catalogue.
+    """
+
+    def __init__(
+        self,
+        gains_of: Callable[[Sequence[np.ndarray]], sparse.csr_array],
+        histories: Sequence[np.ndarray],
+        item_count: int,
+    ) -> None:
+        self._gains_of, self._histories, self._item_count = gains_of, histories, item_count
+        self._users: Tensor | None = None
+        self._gains = sparse.csr_array((0, item_count))
+        self._by_column: sparse.csc_array | None = None
+
+    def of(self, users: Tensor) -> sparse.csr_array:
+        """Return what some users gain, ``(users, items)`` float64."""
         # The same users are asked for again and again: what they gain is computed once.
         if self._users is not users:
             gains = self._gains_of([self._histories[user] for user in users.tolist()])
@@ -213,12 +243,19 @@ class CountRanker:
             self._by_column = None
         return self._gains
 
-    def _gains_by_column(self, users: Tensor) -> sparse.csc_array:
-        gains = self.gains_after(users)
+    def add_to(self, scores: Tensor, users: Tensor, items: slice) -> None:
+        """Add what some users gain of a range of catalogue rows to ``(users, items)`` in place."""
+        first, end, _ = items.indices(self._item_count)
+        gains = self.of(users)
         # Ranges of columns are read of it, one after another.
         if self._by_column is None:
             self._by_column = sparse.csc_array(gains)
-        return self._by_column
+        block = self._by_column[:, first:end].tocoo()
+        rows, columns = (torch.from_numpy(part.astype(np.int64)) for part in block.coords)
+        # Each place once, so that adding needs no order.
+        scores[rows.to(scores.device), columns.to(scores.device)] += torch.from_numpy(
+            block.data
+        ).to(scores)
 
 
 def gains_at(gains: sparse.csr_array, rows: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -85,15 +85,9 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
     test, ranks = splits["test"], ranked.ranks["test"]
     lengths = np.array([len(history) for history in test.histories], dtype=np.int64)
     slices = test_slices(ranks, kept.test_targets, lengths[kept.test_users], counts, test.users)
-    is_cold = torch.from_numpy(counts[kept.test_targets] == 0)
-    cold = summarise(ranks[is_cold], test.users[is_cold])
     return {
         **{name: summarise(ranked.ranks[name], split.users) for name, split in splits.items()},
-        "cold_test": {
-            "targets": int(is_cold.sum()),
-            "hr@10": cold["hr@10"],
-            "ndcg@10": cold["ndcg@10"],
-        },
+        **{f"cold_{name}": _cold_figures(ranked, name) for name in splits},
         "popularity": {
             name: summarise(popularity_ranks(counts, split, ranked.mask_history), split.users)
             for name, split in splits.items()
@@ -107,6 +101,14 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
         "mask_history": ranked.mask_history,
         **candidate_figures(splits.values(), len(kept.item_ids), ranked.mask_history),
     }
+
+
+def _cold_figures(ranked: Ranked, name: str) -> dict[str, float]:
+    """Return the number of a split's targets that nobody had in training, and their metrics."""
+    split, ranks = ranked.splits[name], ranked.ranks[name]
+    is_cold = torch.from_numpy(ranked.counts == 0)[split.targets]
+    cold = summarise(ranks[is_cold], split.users[is_cold])
+    return {"targets": int(is_cold.sum()), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]}
 
 
 def candidate_figures(

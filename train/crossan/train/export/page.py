@@ -20,11 +20,11 @@ nor the data that it was trained on.
 | `items.safetensors` | the vectors alone: `vectors` ({items:,}, {width}) float32, in the order of `items.parquet` |
 | `user_encoder.pt2` | a `torch.export` program: `rows` (users, {length}) int64 and `item_vectors` (items, {width}) to user vectors (users, {width}) |
 | `user_encoder.safetensors` | the weights of the user encoder by name, for other implementations |
-| `manifest.json` | shapes, licences, what it was made from, and the SHA-256 of every file but this page and itself |
+{chain_row}| `manifest.json` | shapes, licences, what it was made from, and the SHA-256 of every file but this page and itself |
 
 `rows` are positions in `items.parquet` of a user's last {length} items, oldest first, with -1 on the
 left where there are fewer; at least one must be an item. The score of an item is the product of its
-vector and the user's.
+vector and the user's{chain_words}.
 
 ## Recommend
 
@@ -34,7 +34,7 @@ import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import torch
+{chain_import}import torch
 
 FOLDER = Path(".")
 
@@ -48,6 +48,7 @@ vectors = table.column("vector").combine_chunks().flatten().to_numpy()
 item_vectors = torch.from_numpy(vectors.copy()).view(len(items), manifest["width"])
 user_encoder = torch.export.load(FOLDER / "user_encoder.pt2").module()
 
+{chain_code}
 
 def recommend(history, top=10):
     row_of = {{item: row for row, item in enumerate(items)}}
@@ -56,7 +57,7 @@ def recommend(history, top=10):
     padded = [manifest["padding"]] * (manifest["input_length"] - len(last)) + last
     with torch.no_grad():
         scores = item_vectors @ user_encoder(torch.tensor([padded]), item_vectors)[0]
-    scores[rows] = float("-inf")
+{chain_sum}    scores[rows] = float("-inf")
     best = scores.argsort(descending=True, stable=True)[:top].tolist()
     return [(items[row], scores[row].item()) for row in best]
 ```
@@ -74,6 +75,25 @@ manifest that you got from them; from anybody else take `user_encoder.safetensor
 {licences}
 """
 
+_CHAIN_ROW = """\
+| `chain.safetensors` | what followed what in training: item i adds `gains[begins[i]:begins[i + 1]]` to the items `columns[...]` of the same range |
+"""
+_CHAIN_WORDS = """, plus the logarithm of one and what the last
+{window} items have added to it, each {decay} of what the one after it adds, times {co_occurrence}"""
+_CHAIN_CODE = """\
+chain = safetensors.torch.load_file(FOLDER / "chain.safetensors")
+
+
+def added(rows):
+    total = torch.zeros(len(items))
+    for age, row in enumerate(reversed(rows[-manifest["chain"]["window"] :])):
+        pairs = slice(chain["begins"][row], chain["begins"][row + 1])
+        total[chain["columns"][pairs]] += manifest["chain"]["decay"] ** age * chain["gains"][pairs]
+    return torch.log1p(manifest["chain"]["co_occurrence"] * total)
+
+"""
+_CHAIN_SUM = "    scores += added(rows)\n"
+
 
 def readme(manifest: Mapping[str, Any]) -> str:
     """Return the page.
@@ -83,7 +103,13 @@ def readme(manifest: Mapping[str, Any]) -> str:
     manifest
         What ``manifest.json`` holds.
     """
+    chain = manifest.get("chain")
     return _PAGE.format(
+        chain_row="" if chain is None else _CHAIN_ROW,
+        chain_words="" if chain is None else _CHAIN_WORDS.format(**chain),
+        chain_import="" if chain is None else "import safetensors.torch\n",
+        chain_code="" if chain is None else _CHAIN_CODE,
+        chain_sum="" if chain is None else _CHAIN_SUM,
         model=manifest["model"],
         dataset=manifest["dataset"]["name"],
         crossan=manifest["crossan"],

@@ -38,19 +38,19 @@ class UserEncoder(nn.Module):
         return states[:, -1]
 
 
-def program_bytes(sequence_encoder: SequenceEncoder, input_length: int, width: int) -> bytes:
+def program_bytes(encoder: nn.Module, input_length: int, width: int) -> bytes:
     """Return the user encoder as `torch.export.save` writes it, for any number of users and items.
 
     Parameters
     ----------
-    sequence_encoder
-        With the weights to export, on the CPU.
+    encoder
+        A `UserEncoder` with the weights to export, or what is called like one, on the CPU.
     input_length
         Items that it reads.
     width
         Of item vectors and user vectors.
     """
-    encoder = UserEncoder(sequence_encoder).eval()
+    encoder = encoder.eval()
     rows = torch.zeros(_EXAMPLE_USERS, input_length, dtype=torch.int64)
     item_vectors = torch.zeros(_EXAMPLE_ITEMS, width)
     sizes = {

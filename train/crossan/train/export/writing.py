@@ -10,14 +10,14 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.datasets.protocol import sequences_digest
@@ -26,8 +26,16 @@ from crossan.common.kinds_of_files import what_lies_at
 from crossan.common.outputs import require_outside_of_ours
 from crossan.common.refusals import blaming, make_folder
 from crossan.common.stores.describing.licences import licences_of
+from crossan.train.evaluation.encoding import encode_items
+from crossan.train.export.hybrid import (
+    HybridUserEncoder,
+    chain_bytes,
+    chain_facts,
+    length_read,
+)
 from crossan.train.export.page import readme
-from crossan.train.export.program import program_bytes
+from crossan.train.export.program import UserEncoder, program_bytes
+from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.vectors import item_vectors, require_sequence_model
 
@@ -59,21 +67,45 @@ def export_run(run: OpenedRun, out: Path, cache: Path | None = None) -> dict[str
         The system refuses to write.
     """
     require_vacant(out)
-    encoder = require_sequence_model(run).sequence_encoder.float()
-    vectors = item_vectors(run).float().contiguous()
-    length = run.settings.data.input_length
-    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    files = {
+    exported = _exported(run)
+    vectors, length = exported.vectors, exported.length
+    weights = {name: tensor.contiguous() for name, tensor in exported.weights.items()}
+    files: dict[str, bytes | memoryview] = {
         "items.parquet": _parquet(run, vectors),
         "items.safetensors": safetensors.torch.save({"vectors": vectors}),
-        "user_encoder.pt2": program_bytes(encoder, length, vectors.shape[1]),
+        "user_encoder.pt2": program_bytes(exported.program, length, vectors.shape[1]),
         "user_encoder.safetensors": safetensors.torch.save(weights),
     }
-    manifest = _manifest(run, vectors, files, cache)
+    if isinstance(run.model, HybridOfRuns):
+        files["chain.safetensors"] = chain_bytes(run.model)
+    manifest = _manifest(run, exported, files, cache)
     files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
     files["README.md"] = readme(manifest).encode()
     _write(out, files)
     return manifest
+
+
+class _Exported(NamedTuple):
+    """What an export is of."""
+
+    program: nn.Module
+    """From the rows of items to user vectors."""
+    weights: Mapping[str, Tensor]
+    vectors: Tensor
+    """Of the catalogue, ``(items, width)`` float32."""
+    length: int
+    """Items of a history that the program reads."""
+
+
+def _exported(run: OpenedRun) -> _Exported:
+    length = run.settings.data.input_length
+    if isinstance(run.model, HybridOfRuns):
+        vectors = encode_items(run.model, run.features).float().contiguous()
+        program = HybridUserEncoder(run.model.float(), length, vectors)
+        return _Exported(program, program.state_dict(), vectors, length_read(length))
+    encoder = require_sequence_model(run).sequence_encoder.float()
+    vectors = item_vectors(run).float().contiguous()
+    return _Exported(UserEncoder(encoder), encoder.state_dict(), vectors, length)
 
 
 def require_vacant(out: Path) -> None:
@@ -115,7 +147,7 @@ def _parquet(run: OpenedRun, vectors: Tensor) -> memoryview:
 
 def _manifest(
     run: OpenedRun,
-    vectors: Tensor,
+    exported: _Exported,
     files: Mapping[str, bytes | memoryview],
     cache: Path | None,
 ) -> dict[str, Any]:
@@ -126,11 +158,11 @@ def _manifest(
         "crossan": version("crossan"),
         "torch": torch.__version__,
         "model": run.settings.model.kind,
-        "items": len(vectors),
-        "width": vectors.shape[1],
-        "input_length": run.settings.data.input_length,
+        "items": len(exported.vectors),
+        "width": exported.vectors.shape[1],
+        "input_length": exported.length,
         "padding": -1,
-        "score": "user vector times item vector",
+        **_score(run),
         "dataset": {
             "name": run.dataset.name,
             "licence": run.dataset.licence,
@@ -150,6 +182,16 @@ def _manifest(
             name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()
         },
+    }
+
+
+def _score(run: OpenedRun) -> dict[str, Any]:
+    """Return what the manifest says of how an item is scored."""
+    if not isinstance(run.model, HybridOfRuns):
+        return {"score": "user vector times item vector"}
+    return {
+        "score": "user vector times item vector, plus log(1 + co_occurrence times chain)",
+        "chain": chain_facts(run.model),
     }
 
 

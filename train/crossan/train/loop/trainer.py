@@ -14,10 +14,12 @@ from crossan.common.interrupts import end_by, finishing_on
 from crossan.common.memory import naming_shortage
 from crossan.train.loop.counting import count
 from crossan.train.loop.epochs import Training
+from crossan.train.loop.mixing import mix
 from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.recorder import Recorder
 from crossan.train.loop.saying import say_end
 from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
+from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.models.recommender import CountingModel
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.record.ending import END_FILE
@@ -90,6 +92,8 @@ def _train(
     recorder: Recorder | None,
 ) -> TrainingProgress:
     announce(run, ranks.count)
+    if isinstance(run.model, HybridOfRuns):
+        return mix(run)
     if isinstance(run.model, CountingModel):
         return count(run)
     kind = "triples" if run.settings.model.learns_from == "triples" else "users"

@@ -74,9 +74,8 @@ class SequenceModel(nn.Module):
             have no content.
         """
         content = None if self.item_encoder is None else content_of(self.item_encoder)
-        return self._joined(
-            content, None if self.id_embedding is None else self.id_embedding.weight
-        )
+        ids = None if self.id_embedding is None else self.id_embedding.everyone()
+        return self._joined(content, ids)
 
     def parameter_groups(self) -> ParameterGroups:
         """Return the parameters by the learning rate they take."""
@@ -155,5 +154,7 @@ def make_content_model(
         settings, context.input_length, follows_iisan=follows_iisan
     )
     # Drawn last: every other weight begins as it does without a vector per id.
-    ids = IdEmbedding(context.is_trained(), settings.width) if settings.id_embedding else None
+    ids = None
+    if settings.id_embedding:
+        ids = IdEmbedding(context.is_trained(), settings.width, settings.id_dropout)
     return SequenceModel(item_encoder, sequence_encoder, ids)

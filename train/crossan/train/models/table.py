@@ -39,6 +39,7 @@ _BUILDERS = {
     "item-knn": "crossan.train.models.item_knn:build",
     "title-knn": "crossan.train.models.title_knn:build",
     "hybrid": "crossan.train.models.hybrid:build",
+    "hybrid-of-runs": "crossan.train.models.hybrid_of_runs:build",
     "vbpr": "crossan.train.models.vbpr:build",
     "mmgcn": "crossan.train.models.mmgcn:build",
     "grcn": "crossan.train.models.grcn:build",
@@ -79,12 +80,13 @@ def build_model(settings: ModelSettings, context: ModelContext) -> nn.Module:
     """
     from torch import nn
 
+    from crossan.train.models.hybrid_of_runs import HybridOfRuns
     from crossan.train.models.recommender import CountingModel, TableModel
     from crossan.train.models.sequence_model import SequenceModel
 
     model = _builder(settings.kind)(settings, context)
     if not isinstance(model, nn.Module) or not isinstance(
-        model, SequenceModel | CountingModel | TableModel
+        model, SequenceModel | CountingModel | TableModel | HybridOfRuns
     ):
         raise ConfigError(
             f"{MODELS_GROUP}: expected the model '{settings.kind}' to be a SequenceModel, or an"

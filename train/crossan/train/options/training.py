@@ -25,6 +25,7 @@ __all__ = [
     "MaxItems",
     "Model",
     "NoRecording",
+    "OfRuns",
     "OutFolder",
     "Patience",
     "PredictMemory",
@@ -49,8 +50,18 @@ Model = Annotated[
     typer.Option(
         "--model",
         metavar="NAME",
-        help="What to train; the paper's model by default: crossan, indsan, iisan, iisan-e, frozen, fine-tuned, sasrec, popularity, bigram, markov, item-knn, title-knn, hybrid, vbpr, mmgcn, grcn, bm3, freedom, mgcn, mhcr.",
+        help="What to train; the paper's model by default: crossan, indsan, iisan, iisan-e, frozen, fine-tuned, sasrec, popularity, bigram, markov, item-knn, title-knn, hybrid, hybrid-of-runs, vbpr, mmgcn, grcn, bm3, freedom, mgcn, mhcr.",
         autocompletion=complete_model,
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+OfRuns = Annotated[
+    str | None,
+    typer.Option(
+        "--of",
+        metavar="RUN[,RUN...]",
+        help="With --model hybrid: finished runs to whose scores a Markov chain and their content"
+        " are added. Data, stores and protocol are theirs.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -14,6 +14,7 @@ from crossan.train.recipes.sample import Sample, sample_base
 from crossan.train.recipes.writing import base_of
 
 if TYPE_CHECKING:
+    from crossan.common.config import Base
     from crossan.train.recipes.judging import Scale
     from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
@@ -30,6 +31,8 @@ class Request:
 
     config: Sequence[Path] = ()
     assignments: Sequence[str] = ()
+    bases: Sequence[Base] = ()
+    """Settings below all of these, as those of the runs of ``--of`` are."""
 
 
 def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper") -> RunSettings:
@@ -52,7 +55,7 @@ def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper")
     UsageError
         The recipe's model is not built, a setting is wrong, or no store of titles fits.
     """
-    bases = [] if recipe is None else [base_of(recipe)]
+    bases = [*request.bases, *([] if recipe is None else [base_of(recipe)])]
     if recipe is not None and scale == "sample":
         # The dataset lies in the sample, with all else of it.
         bases.append(sample_base(recipe, Sample(Path(request.flags["--dataset"]).parent)))

@@ -253,6 +253,8 @@ class Result(_Protocol):
     """Older runs did not record it."""
     valid: _Metrics
     test: _Metrics
+    cold_valid: _Cold | None = None
+    """Older runs did not record it."""
     cold_test: _Cold
     popularity: _Both
     slices: _Slices

@@ -80,6 +80,7 @@ def training_facts(
         "seconds_per_epoch": reached.seconds / reached.epoch,
         "peak_memory_bytes": memory,
         **({} if predicted is None else {"predicted_memory_bytes": predicted.total}),
+        **_mixture(reached),
     }
 
 
@@ -89,6 +90,12 @@ def _end_of(settings: RunSettings, reached: TrainingProgress) -> dict[str, Any]:
         return {}
     drops = {"drops": list(reached.drops)} if reached.drops else {}
     return {"stopped_by": reached.stopped_by(settings) or "ended", **drops}
+
+
+def _mixture(reached: TrainingProgress) -> dict[str, Any]:
+    """Return what the terms of a hybrid of runs count, nothing of any other run."""
+    lines = [line for line in reached.metrics[-1:] if "mixture" in line]
+    return {"mixture": lines[0]["mixture"]} if lines else {}
 
 
 def _peak_memory(device: torch.device) -> int:

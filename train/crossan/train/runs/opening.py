@@ -14,6 +14,7 @@ from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, 
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
+from crossan.train.evaluation.best import NewItems
 from crossan.train.evaluation.encoding import ITEMS_PER_BLOCK
 from crossan.train.features import (
     Demand,
@@ -48,10 +49,7 @@ from crossan.train.runs.standardising import settle_standardisers
 from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.refit import is_trained
 from crossan.train.sequences.splits import CatalogueRows
-from crossan.train.settings import (
-    RunSettings,
-    SequenceSettings,
-)
+from crossan.train.settings import RunSettings, vector_width
 
 __all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
 
@@ -77,6 +75,11 @@ class OpenedRun:
     def trained_items(self) -> CatalogueRows:
         """The items that the model was trained on, of all users one after another."""
         return self.kept.items[is_trained(self.kept, self.settings.refit)]
+
+    def new_items(self, least: int) -> NewItems:
+        """Return the items that nobody had in training, of which a list has so many at least."""
+        counts = training_counts(self.trained_items, len(self.kept.item_ids))
+        return NewItems(least, torch.from_numpy(counts == 0))
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
@@ -269,7 +272,7 @@ def _load_features(
     if is_training:
         of_steps = gathers_of(settings, int(np.count_nonzero(counts)), stored.item_count)
         gathers = Gathers(max(gathers.rows, of_steps.rows), max(gathers.at_once, of_steps.at_once))
-    width = settings.model.width if isinstance(settings.model, SequenceSettings) else 0
+    width = vector_width(settings.model)
     demand = Demand(
         rows_at_once=gathers.rows,
         gathers_at_once=gathers.at_once,

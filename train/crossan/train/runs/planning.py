@@ -28,6 +28,7 @@ from crossan.train.features.sources import (
     lock_entries,
 )
 from crossan.train.features.standardise import as_tensors
+from crossan.train.loop.mixing import is_mixed
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.loop.warm_start import require_carried_over
 from crossan.train.models.item_encoder import require_single_stores
@@ -43,6 +44,7 @@ from crossan.train.record.statistics import statistics_digest, write_statistics
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
+from crossan.train.runs.of_runs import require_same_runs
 from crossan.train.runs.opening import OpenedRun, assemble
 from crossan.train.runs.raw_serving import another_run, lock_backbones, serve_media
 from crossan.train.settings import RunSettings
@@ -150,6 +152,8 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     }
     launch.ranks.require_same({**spec, **settings.model_dump(mode="json"), **read})
     facts = sequence_facts(run.kept)
+    if settings.model.is_of_runs and not is_mixed(folder):
+        require_same_runs(settings, entries, facts)
     return RunPlan(
         run,
         launch,

@@ -86,7 +86,7 @@ def history_of_items(run: OpenedRun, text: str) -> np.ndarray:
 
 
 def recommend_items(
-    run: OpenedRun, history: np.ndarray, top: int, user: str | None = None
+    run: OpenedRun, history: np.ndarray, top: int, user: str | None = None, new: int = 0
 ) -> list[dict[str, Any]]:
     """Return the ``top`` best-scored items that the history does not hold.
 
@@ -102,6 +102,8 @@ def recommend_items(
         Items at most.
     user
         Whose history it is, for a model that has a vector for each user.
+    new
+        Items that nobody had in training, of which the list has so many at least.
 
     Raises
     ------
@@ -111,7 +113,8 @@ def recommend_items(
     users = None if user is None else [row_of_user(run, user, "--user")]
     with evaluation_shortage_explained(run, "a recommendation"):
         make = ranker_maker(run.model, run.features)
-        rows, scores = best_items(make(Readers.of(run, [history], users)), [history], top)
+        ranker = make(Readers.of(run, [history], users))
+        rows, scores = best_items(ranker, [history], top, run.new_items(new))
     items = run.dataset.items().select(["item_id", "title"]).to_pylist()
     titles = {row["item_id"]: row["title"] for row in items}
     chosen = [

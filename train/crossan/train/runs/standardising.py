@@ -11,7 +11,7 @@ from crossan.train.features.moments import LayerMoments
 from crossan.train.features.standardise import Standardiser, Standardisers, from_tensors
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.statistics import STATISTICS_FILE, read_statistics
-from crossan.train.settings import RunSettings
+from crossan.train.settings import HybridOfRunsSettings, RunSettings
 from crossan.train.settings.tower import Tower
 
 __all__ = ["settle_standardisers"]
@@ -23,7 +23,8 @@ def settle_standardisers(
     """Return the statistics of a run, None where its layers are read as they are stored.
 
     They are those in its folder. A run that begins with the weights of another
-    (``init``) takes that one's, under which the weights were learned. Any other
+    (``init``), or has the weights of others, takes that one's, under which the
+    weights were learned. Any other
     run that is about to be trained takes those of its own items.
 
     Parameters
@@ -47,8 +48,8 @@ def settle_standardisers(
         return recorded
     if not is_training:
         raise _missing(folder.path)
-    if settings.init is not None:
-        earlier = Path(settings.init)
+    earlier = _learned_under(settings)
+    if earlier is not None:
         recorded = _recorded(earlier, stored)
         if recorded is None:
             raise _missing(earlier)
@@ -57,6 +58,16 @@ def settle_standardisers(
     moments = stored.moments()
     _describe(moments, stored)
     return {modality: Standardiser.of(one) for modality, one in moments.items()}
+
+
+def _learned_under(settings: RunSettings) -> Path | None:
+    """Return the run under whose statistics the weights were learned that a run begins with."""
+    if settings.init is not None:
+        return Path(settings.init)
+    if isinstance(settings.model, HybridOfRunsSettings):
+        reading = (base for base in settings.model.of if base.model.reads_hidden_states)
+        return Path(next(reading).run)
+    return None
 
 
 def _recorded(run: Path, stored: StoredStates) -> Standardisers | None:

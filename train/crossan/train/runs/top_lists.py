@@ -39,7 +39,9 @@ _LARGEST_FILE = 1 << 30
 """Bytes of a file of user ids at most."""
 
 
-def top_lists(run: OpenedRun, users: Sequence[int] | np.ndarray, top: int) -> Iterator[pa.Table]:
+def top_lists(
+    run: OpenedRun, users: Sequence[int] | np.ndarray, top: int, new: int = 0
+) -> Iterator[pa.Table]:
     """Yield the best items of each user that the user's history does not hold, block by block.
 
     The memory that this takes does not grow with the number of users.
@@ -52,6 +54,8 @@ def top_lists(run: OpenedRun, users: Sequence[int] | np.ndarray, top: int) -> It
         Places of users in ``run.kept.user_ids``, in the order of the table.
     top
         Items for each user.
+    new
+        Items that nobody had in training, of which each list has so many at least.
 
     Yields
     ------
@@ -60,18 +64,26 @@ def top_lists(run: OpenedRun, users: Sequence[int] | np.ndarray, top: int) -> It
         fewer items are left.
     """
     make = ranker_maker(run.model, run.features)
+    new_items = run.new_items(new)
     chosen = np.asarray(users, dtype=np.int64)
     with progress("recommend", len(chosen), "users") as shown:
         for start in range(0, len(chosen), _USERS_PER_BLOCK):
             block = chosen[start : start + _USERS_PER_BLOCK]
             histories = [run.kept.sequence(user) for user in block.tolist()]
-            best = best_items(make(Readers.of(run, histories, block)), histories, top)
+            ranker = make(Readers.of(run, histories, block))
+            best = best_items(ranker, histories, top, new_items)
             yield _table(run, block, *best)
             shown.advance(len(block))
 
 
 def write_top_lists(
-    run: OpenedRun, users: Sequence[int] | np.ndarray, top: int, out: Path, *, may_replace: bool
+    run: OpenedRun,
+    users: Sequence[int] | np.ndarray,
+    top: int,
+    out: Path,
+    *,
+    may_replace: bool,
+    new: int = 0,
 ) -> int:
     """Write `top_lists` to a Parquet file, whole or not at all, and return its number of rows.
 
@@ -89,7 +101,7 @@ def write_top_lists(
             file = pq.ParquetWriter(path, TOP_SCHEMA)
         try:
             with evaluation_shortage_explained(run, "a recommendation"):
-                for table in top_lists(run, users, top):
+                for table in top_lists(run, users, top, new):
                     with blaming(out):
                         file.write_table(table)
                     row_count += table.num_rows

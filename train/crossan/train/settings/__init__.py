@@ -32,6 +32,11 @@ from crossan.train.settings.graphs import (
     MhcrSettings,
     MmgcnSettings,
 )
+from crossan.train.settings.hybrid_of_runs import (
+    BaseRunSettings,
+    HybridOfRunsSettings,
+    vector_width,
+)
 from crossan.train.settings.models import (
     ModelSettings,
     PopularitySettings,
@@ -53,6 +58,7 @@ from crossan.train.settings.tuned import FineTunedSettings
 
 __all__ = [
     "AdapterSettings",
+    "BaseRunSettings",
     "BigramSettings",
     "Bm3Settings",
     "CheckpointSettings",
@@ -67,6 +73,7 @@ __all__ = [
     "GrcnSettings",
     "HiddenStateSettings",
     "HistoryMask",
+    "HybridOfRunsSettings",
     "HybridSettings",
     "IisanESettings",
     "IisanSettings",
@@ -90,4 +97,5 @@ __all__ = [
     "gate_temperature",
     "learns_from_triples",
     "run_defaults_of",
+    "vector_width",
 ]

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from crossan.common.config import OneOf
+from crossan.common.config import OneOf, Settings
 
 __all__ = ["allowed_values"]
 
@@ -43,6 +43,8 @@ def _kind_of_value(annotation: Any) -> str:  # noqa: ANN401 - annotations have n
         return ", ".join(str(member.value) for member in annotation)
     if annotation in _NAMES:
         return _NAMES[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "table"
     # A setting of another package may have any type; shown as code, it hides no other setting.
     is_plain = isinstance(annotation, type) and not get_args(annotation)
     return annotation.__name__ if is_plain else str(annotation).removeprefix("typing.")
@@ -50,7 +52,9 @@ def _kind_of_value(annotation: Any) -> str:  # noqa: ANN401 - annotations have n
 
 def _plural(annotation: Any) -> str:  # noqa: ANN401 - annotations have no common type
     name = _kind_of_value(annotation)
-    return {"text": "texts"}.get(name, f"{name}s" if annotation in _NAMES else name)
+    return {"text": "texts", "table": "tables"}.get(
+        name, f"{name}s" if annotation in _NAMES else name
+    )
 
 
 def _range(marks: list[Any]) -> str:

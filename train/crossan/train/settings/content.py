@@ -54,9 +54,21 @@ class HiddenStateSettings(SequenceSettings):
     id_embedding: bool = False
     """Whether an item vector has a learned vector of its item added."""
 
+    id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability that a step leaves out the learned vector of an item as a whole, so that its
+    content alone must do, as it must for an item that nobody had in training."""
+
     def kept_layers(self) -> LayersRead:
         """Return which of a store's kept layers are read."""
         return self.layers
+
+    @model_validator(mode="after")
+    def _drops_what_is_there(self) -> Self:
+        if self.id_dropout and not self.id_embedding:
+            raise ValueError(
+                f"expected id_embedding with id_dropout, got id_dropout {self.id_dropout:g} without"
+            )
+        return self
 
     @model_validator(mode="after")
     def _layers_ascend(self) -> Self:

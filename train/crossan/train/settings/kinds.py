@@ -35,6 +35,7 @@ from crossan.train.settings.graphs import (
     MhcrSettings,
     MmgcnSettings,
 )
+from crossan.train.settings.hybrid_of_runs import HybridOfRunsSettings
 from crossan.train.settings.models import ModelSettings, PopularitySettings, SasrecSettings
 from crossan.train.settings.triples import VbprSettings
 from crossan.train.settings.tuned import FineTunedSettings
@@ -62,6 +63,7 @@ _BUILT_IN: dict[str, type[ModelSettings]] = {
         ItemKnnSettings,
         TitleKnnSettings,
         HybridSettings,
+        HybridOfRunsSettings,
         VbprSettings,
         MmgcnSettings,
         GrcnSettings,

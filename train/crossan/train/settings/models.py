@@ -53,6 +53,9 @@ class ModelSettings(Settings):
     is_trained_by_steps: ClassVar[bool] = True
     """Whether weights are learned by steps; a model that only counts takes none."""
 
+    is_of_runs: ClassVar[bool] = False
+    """Whether it is made of finished runs, which ``--of`` names."""
+
     learns_from: ClassVar[LearnsFrom] = "sequences"
     """What a step learns from: sequences of users, or triples of a user and two items
     (``objective.kind=triples``)."""

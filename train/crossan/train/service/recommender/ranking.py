@@ -13,16 +13,27 @@ from torch import Tensor, nn
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import encode_items
-from crossan.train.evaluation.ranker import CountRanker
+from crossan.train.evaluation.hybrid import hybrid_ranker_maker
+from crossan.train.evaluation.ranker import CountRanker, Ranker
 from crossan.train.features import ItemInputs
 from crossan.train.layers.packing import Packing
+from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.models.recommender import CountingModel, CountsManyAtOnce, TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import CatalogueRows, pad_left
 from crossan.train.service.recommender.selection import best_of
 
-__all__ = ["Best", "CountedScores", "Query", "Scores", "TableScores", "VectorScores", "scores_of"]
+__all__ = [
+    "Best",
+    "CountedScores",
+    "HybridScores",
+    "Query",
+    "Scores",
+    "TableScores",
+    "VectorScores",
+    "scores_of",
+]
 
 
 class Query(NamedTuple):
@@ -132,14 +143,49 @@ class CountedScores:
 
     def best(self, queries: Sequence[Query]) -> list[Best]:
         """Return the best items of each query, as `Scores.best`."""
-        ranker = CountRanker(self._model, [query.read for query in queries])
-        masked = [query.masked for query in queries]
-        rows, scores = best_items(ranker, masked, max(query.top for query in queries))
-        answers = []
-        for query, of_query, values in zip(queries, rows.tolist(), scores.tolist(), strict=True):
-            shown = [row for row in of_query[: query.top] if row >= 0]
-            answers.append(Best(shown, values[: len(shown)]))
-        return answers
+        return _best_by(CountRanker(self._model, [query.read for query in queries]), queries)
+
+
+class HybridScores:
+    """Scores of a hybrid of runs.
+
+    Parameters
+    ----------
+    model
+        The hybrid.
+    item_vectors
+        Those that it makes of the catalogue, ``(items, width)`` float32.
+    input_length
+        Items of a history that the runs' models read at most.
+    """
+
+    def __init__(self, model: HybridOfRuns, item_vectors: Tensor, input_length: int) -> None:
+        self._make, self._length = hybrid_ranker_maker(model, item_vectors), input_length
+        self.at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // len(item_vectors)))
+
+    def best(self, queries: Sequence[Query]) -> list[Best]:
+        """Return the best items of each query, as `Scores.best`."""
+        histories = [query.read for query in queries]
+        users = _Users(pad_left(histories, self._length), histories)
+        return _best_by(self._make(users), queries)
+
+
+class _Users(NamedTuple):
+    """Users by what they had, as a ranker reads them."""
+
+    inputs: Tensor
+    histories: Sequence[np.ndarray]
+
+
+def _best_by(ranker: Ranker, queries: Sequence[Query]) -> list[Best]:
+    """Return the best items of each query, whose users the ranker has in their order."""
+    masked = [query.masked for query in queries]
+    rows, scores = best_items(ranker, masked, max(query.top for query in queries))
+    answers = []
+    for query, of_query, values in zip(queries, rows.tolist(), scores.tolist(), strict=True):
+        shown = [row for row in of_query[: query.top] if row >= 0]
+        answers.append(Best(shown, values[: len(shown)]))
+    return answers
 
 
 class _Products:
@@ -212,6 +258,10 @@ def scores_of(model: nn.Module, features: ItemInputs, input_length: int) -> Scor
         item_vectors = encode_items(model, features)
         _require_finite(item_vectors)
         return VectorScores(model, item_vectors, input_length)
+    if isinstance(model, HybridOfRuns):
+        item_vectors = encode_items(model, features)
+        _require_finite(item_vectors)
+        return HybridScores(model, item_vectors, input_length)
     if isinstance(model, TableModel):
         user_vectors, item_vectors = model.propagate()
         _require_finite(item_vectors)

@@ -1,0 +1,264 @@
+"""A hybrid of finished runs, from its command to its figures, lists and refit."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crossan.cache_schema.errors import IncompatibleError, UsageError
+from crossan.train.cli import evaluate, export, train
+from crossan.train.loop import hybrid_choice
+from crossan.train.runs.opening import open_run
+from crossan.train.runs.recommend import history_of_user, recommend_items
+from crossan.train.service.recommender.opening import open_answering
+from support.commands import run, train_quickly
+from support.fabricated import (
+    PER_TOPIC,
+    TOPICS,
+    append_like,
+    make_sequences,
+    write_rows,
+    write_small,
+)
+from support.outcomes import outcome
+
+ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
+COLD = "i09"
+CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
+FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
+
+
+def sequences():
+    """Those of `make_sequences`, where every third user ends with two items of no training part."""
+    rows = []
+    for user, item, time in make_sequences():
+        is_ending = int(user[1:]) % 3 == 1 and time >= 4
+        rows.append((user, f"i{item[1]}{PER_TOPIC - 6 + time}" if is_ending else item, time))
+    return rows
+
+
+def make_hybrid(place, *of, out="h", more=()):
+    """Make a hybrid of runs in a folder and return its result."""
+    named = ",".join(str(place / name) for name in of)
+    arguments = ("--model", "hybrid", "--of", named, "--out", place / out, "--device", "cpu")
+    return json.loads(run(train, *arguments, "--json", *more).stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Two stores, a run over their content, one over it and ids, one of ids alone, two hybrids."""
+    place = write_small(tmp_path_factory.mktemp("hybrids"))
+    shutil.rmtree(place / "d")
+    write_rows(place / "d", sequences())
+    train_quickly(place, "--model", "frozen", out="content", epochs=2)
+    train_quickly(
+        place, "--model", "crossan", "--set", "model.id_embedding=true", out="both", epochs=2
+    )
+    train_quickly(place, "--model", "sasrec", out="ids", epochs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        # The least of them is above zero, so that every term counts in what follows.
+        patch.setattr(hybrid_choice, "CHAIN_WEIGHTS", CHAIN)
+        patch.setattr(hybrid_choice, "CONTENT_WEIGHTS", CONTENT)
+        make_hybrid(place, "both", "ids")
+    make_hybrid(place, "ids", out="h-ids")
+    return place
+
+
+def test_its_figures_are_those_of_the_best_weights_and_evaluate_gives_them_again(place):
+    result = json.loads((place / "h/result.json").read_text())
+    mixture = result["mixture"]
+    best = max(one["hr@10"] for one in mixture["grid"])
+    chosen = next(one for one in mixture["grid"] if one["hr@10"] == best)
+    assert (chosen["co_occurrence"], chosen["content"]) == (
+        mixture["co_occurrence"],
+        mixture["content"],
+    )
+    tried = {(one["co_occurrence"], one["content"]) for one in mixture["grid"]}
+    assert tried == {(chain, content) for chain in CHAIN for content in CONTENT}
+    costs = {one["cold_bonus"]: best - one["hr@10"] for one in mixture["cold_bonuses"]}
+    assert costs[mixture["cold_bonus"]] <= 0.001 + 1e-9
+    assert result["valid"]["hr@10"] == pytest.approx(best - costs[mixture["cold_bonus"]])
+    assert result["model"] == "hybrid-of-runs"
+    assert result["trainable_parameters"] == 0
+    again = json.loads(run(evaluate, place / "h", "--json").stdout.splitlines()[-1])
+    assert {name: again[name] for name in FIGURES} == {name: result[name] for name in FIGURES}
+
+
+def test_with_every_term_at_zero_it_is_the_mean_of_its_runs(place, monkeypatch):
+    for name in ("CHAIN_WEIGHTS", "CONTENT_WEIGHTS", "COLD_BONUSES"):
+        monkeypatch.setattr(hybrid_choice, name, (0.0,))
+    make_hybrid(place, "both", out="h-alone")
+    alone, both = (
+        json.loads((place / name / "result.json").read_text()) for name in ("h-alone", "both")
+    )
+    assert alone["valid"] == both["valid"]
+    assert alone["test"] == both["test"]
+
+
+def test_it_needs_its_runs_no_more(place, tmp_path):
+    made = shutil.copytree(place / "h", tmp_path / "h")
+    config = tomllib.loads((made / "config.toml").read_text())
+    assert [base["model"]["kind"] for base in config["model"]["of"]] == ["crossan", "sasrec"]
+    text = (made / "config.toml").read_text()
+    for name in ("both", "ids"):
+        text = text.replace(f'"{place / name}"', '"/nowhere"')
+    (made / "config.toml").write_text(text)
+    before, after = open_run(place / "h", device="cpu"), open_run(made, device="cpu")
+    rows = history_of_user(before, "u003")
+    assert recommend_items(before, rows, 9) == recommend_items(after, rows, 9)
+
+
+@pytest.mark.parametrize("name", ["h", "h-ids"])
+def test_the_service_answers_as_the_command_does(place, name):
+    opened, answering = open_run(place / name, device="cpu"), open_answering(place / name, "")
+    for user in opened.kept.user_ids[::37].tolist():
+        expected = recommend_items(opened, history_of_user(opened, user), 12)
+        query, _ = answering.query({"user": user, "top": 12, "mask_history": "all"})
+        items = answering.answers([query])[0]
+        assert [one["item_id"] for one in items] == [one["item_id"] for one in expected]
+        assert [one["score"] for one in items] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-5
+        )
+
+
+def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(place, tmp_path):
+    for name in ("d", "c", "h"):
+        shutil.copytree(place / name, tmp_path / name)
+    for name in ("config.toml", "env.json", "cache.lock.json"):
+        path = tmp_path / "h" / name
+        path.write_text(path.read_text().replace(str(place), str(tmp_path)))
+    shutil.rmtree(tmp_path / "d")
+    near = "i0z"
+    write_rows(tmp_path / "d", sequences(), items=[*ITEMS, near])
+    append_like(tmp_path / "c", near, COLD)
+    answering = open_answering(tmp_path / "h", "")
+    query, _ = answering.query({"history": ["i13", "i01"], "top": 41, "mask_history": "none"})
+    scores = {item["item_id"]: item["score"] for item in answering.answers([query])[0]}
+    # It has the hidden states of an item that nobody had in training, and so its score.
+    assert scores[near] == pytest.approx(scores[COLD], abs=1e-5)
+    before, _ = open_answering(place / "h", "").query(
+        {"history": ["i13", "i01"], "top": 40, "mask_history": "none"}
+    )
+    earlier = open_answering(place / "h", "").answers([before])[0]
+    assert {one["item_id"]: one["score"] for one in earlier} == pytest.approx(
+        {item: score for item, score in scores.items() if item != near}, abs=1e-5
+    )
+
+
+def test_resuming_it_changes_nothing(place, tmp_path):
+    before = outcome(place / "h")
+    make_hybrid(place, "both", "ids", more=("--resume",))
+    assert outcome(place / "h") == before
+
+
+def test_without_stores_it_has_no_content(place):
+    result = json.loads((place / "h-ids/result.json").read_text())
+    assert {one["content"] for one in result["mixture"]["grid"]} == {0.0}
+    weights = load_file(place / "h-ids/checkpoints/best/model.safetensors")
+    assert not [name for name in weights if name.startswith("content.")]
+
+
+def test_a_refit_takes_the_refits_of_its_runs_and_the_weights_of_the_run_that_judges_it(place):
+    with pytest.raises(UsageError, match="expected a finished refit of --refit validation"):
+        run(train, "--out", place / "h-ids", "--resume", "--refit", "validation", "--device", "cpu")
+    train_quickly(
+        place, "--model", "sasrec", "--resume", "--refit", "validation", out="ids", epochs=2
+    )
+    run(train, "--out", place / "h-ids", "--resume", "--refit", "validation", "--device", "cpu")
+    judged, refitted, of_base = (
+        load_file(place / name / "checkpoints/best/model.safetensors")
+        for name in ("h-ids", "h-ids/refit", "ids/refit")
+    )
+    assert torch.equal(judged["term_weights"], refitted["term_weights"])
+    name = "id_embedding.weight"
+    assert torch.equal(refitted[f"bases.0.{name}"], of_base[name])
+    assert refitted["is_known"].sum() > judged["is_known"].sum()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (("--max-items", "9"), "data.max_items: expected 13, found 9"),
+        (("--mask-history", "none"), "mask_history: expected all, found none"),
+        (("--set", "model.layers=[1]"), r"text store, layers: expected \[0, 1\], found \[1\]"),
+        (("--set", "features.standardise=layer"), "features: expected"),
+    ],
+)
+def test_runs_that_differ_are_refused_by_name(place, changed, message):
+    out = f"odd{changed[1]}"
+    train_quickly(place, "--model", "frozen", *changed, out=out, epochs=1)
+    with pytest.raises(IncompatibleError, match=message) as refused:
+        make_hybrid(place, "content", out, out="refused")
+    assert out in str(refused.value)
+    assert not (place / "refused").exists()
+
+
+def test_what_cannot_be_a_part_is_refused(place, tmp_path):
+    train_quickly(place, "--model", "markov", out="markov", epochs=1)
+    with pytest.raises(UsageError, match="got one of markov"):
+        make_hybrid(place, "markov", out="refused")
+    with pytest.raises(UsageError, match="--of: expected --model hybrid with it, got sasrec"):
+        run(train, "--model", "sasrec", "--of", place / "ids", "--out", tmp_path / "x")
+    with pytest.raises(UsageError, match="--model hybrid --of RUN,RUN"):
+        train_quickly(place, "--model", "hybrid-of-runs", out="refused")
+    train_quickly(place, "--model", "sasrec", "--seed", "1", out="later", epochs=1)
+    config = make_hybrid(place, "later", out="h-later")
+    assert config["mixture"]["content"] == 0
+    train_quickly(place, "--model", "sasrec", "--seed", "1", "--resume", out="later", epochs=3)
+    (place / "h-copy").mkdir()
+    with pytest.raises(IncompatibleError, match="the run has gone on since it was named"):
+        run(train, "--config", place / "h-later/config.toml", "--out", place / "h-copy")
+
+
+def test_standardised_runs_bring_their_statistics(place):
+    settings = ("--set", "features.standardise=layer")
+    train_quickly(place, "--model", "frozen", *settings, out="standardised", epochs=1)
+    make_hybrid(place, "standardised", out="h-standardised")
+    one, other = (
+        load_file(place / name / "standardise.safetensors")
+        for name in ("standardised", "h-standardised")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert np.isfinite(
+        json.loads((place / "h-standardised/result.json").read_text())["test"]["hr@10"]
+    )
+
+
+WITHOUT_CROSSAN = """
+import json, sys
+sys.modules["crossan"] = None
+exec(compile(sys.stdin.read(), "README.md", "exec"))
+print(json.dumps([recommend(one, 40) for one in json.loads(sys.argv[1])]))
+"""
+
+
+def test_an_export_scores_as_the_run_does_in_a_process_without_crossan(place, tmp_path):
+    run(export, place / "h", "--out", tmp_path / "e")
+    manifest = json.loads((tmp_path / "e/manifest.json").read_text())
+    mixture = json.loads((place / "h/result.json").read_text())["mixture"]
+    assert manifest["chain"]["co_occurrence"] == mixture["co_occurrence"]
+    opened = open_run(place / "h", device="cpu")
+    ids = opened.kept.item_ids
+    rows = [np.tile(opened.kept.sequence(1), 3), opened.kept.sequence(4)[:1]]
+    (program,) = re.findall(
+        r"```python\n(.*?)```", (tmp_path / "e/README.md").read_text(), re.DOTALL
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_CROSSAN, json.dumps([ids[one].tolist() for one in rows])],
+        input=program, cwd=tmp_path / "e", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    for history, lists in zip(rows, json.loads(done.stdout), strict=True):
+        expected = recommend_items(opened, history, 40)
+        scores = dict(lists)
+        assert [scores[one["item_id"]] for one in expected] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-4
+        )
