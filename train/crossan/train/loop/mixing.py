@@ -21,7 +21,7 @@ from crossan.train.evaluation.hybrid_candidates import HybridTerms
 from crossan.train.evaluation.metrics import summarise
 from crossan.train.loop.content_directions import fit_content
 from crossan.train.loop.hybrid_choice import choose_weights
-from crossan.train.loop.saver import TrainingProgress
+from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.record.checkpoint import BEST, Checkpoint, load_weights

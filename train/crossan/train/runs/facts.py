@@ -31,6 +31,7 @@ TRAINING_FACTS = (
     "seconds_per_epoch",
     "peak_memory_bytes",
     "predicted_memory_bytes",
+    "mixture",
 )
 """Names of all that `training_facts` can return."""
 
