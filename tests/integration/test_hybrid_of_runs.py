@@ -32,6 +32,7 @@ from support.outcomes import outcome
 ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
 COLD = "i09"
 CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
+TEMPERATURE = 0.2
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
 
 
@@ -61,7 +62,8 @@ def place(tmp_path_factory):
     train_quickly(
         place, "--model", "crossan", "--set", "model.id_embedding=true", out="both", epochs=2
     )
-    train_quickly(place, "--model", "sasrec", out="ids", epochs=2)
+    cosine = ("--set", "model.scores=cosine", "--set", f"objective.temperature={TEMPERATURE}")
+    train_quickly(place, "--model", "sasrec", *cosine, out="ids", epochs=2)
     with pytest.MonkeyPatch.context() as patch:
         # The least of them is above zero, so that every term counts in what follows.
         patch.setattr(hybrid_choice, "CHAIN_WEIGHTS", CHAIN)

@@ -28,6 +28,7 @@ from support.small_models import make_features
 ITEMS, LENGTH, USERS = 23, 5, 17
 DIMS = (4, 3)
 BASES = ("frozen", "sasrec")
+TEMPERATURES = (1.0, 0.5)
 
 
 def make_sequences(seed):
@@ -55,8 +56,13 @@ def make_hybrid(seed, content_width=256):
     seen = make_sequences(seed)
     counts = training_counts(seen.training_items, ITEMS)
     of = [
-        {"run": "r", "sha256": "0" * 64, "model": {"kind": kind, "width": 4, "dropout": 0.0}}
-        for kind in BASES
+        {
+            "run": "r",
+            "sha256": "0" * 64,
+            "model": {"kind": kind, "width": 4, "dropout": 0.0},
+            "temperature": temperature,
+        }
+        for kind, temperature in zip(BASES, TEMPERATURES, strict=True)
     ]
     of[0]["model"]["top_k"] = 1
     given_settings = HybridOfRunsSettings.model_validate({"of": of, "content_width": content_width})
@@ -84,9 +90,10 @@ def scores_one_by_one(model, features, seen, weights, history):
     padded = torch.full((1, LENGTH), -1)
     last = history[-LENGTH:]
     padded[0, LENGTH - len(last) :] = torch.from_numpy(last)
-    for base in model.base_models():
+    for base, temperature in zip(model.base_models(), TEMPERATURES, strict=True):
         items = base.item_vectors(features, rows)
-        scores += (encode_users(base, items, padded) @ items.T)[0].numpy() / len(BASES)
+        of_base = (encode_users(base, items, padded) @ items.T)[0].numpy()
+        scores += of_base / temperature / len(BASES)
     content = model.content(*features.gather(rows)).numpy()
     taste = sum(0.5**age * content[item] for age, item in enumerate(reversed(history[-10:])))
     taste /= np.linalg.norm(taste)

@@ -116,10 +116,10 @@ def base_vectors(model: HybridOfRuns, item_vectors: Tensor, inputs: Tensor) -> T
     """
     bases = model.base_models()
     of_bases = model.parts_of(item_vectors).of_bases
+    of_each = zip(bases, of_bases, model.divisors, strict=True)
     return torch.cat(
-        [encode_users(base, items, inputs) for base, items in zip(bases, of_bases, strict=True)],
-        dim=1,
-    ) / len(bases)
+        [encode_users(base, items, inputs) / divisor for base, items, divisor in of_each], dim=1
+    )
 
 
 @torch.inference_mode()

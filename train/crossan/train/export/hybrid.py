@@ -40,6 +40,7 @@ class HybridUserEncoder(nn.Module):
         parts = model.parts_of(item_vectors)
         self._widths = [part.shape[1] for part in (*parts.of_bases, parts.content, parts.is_cold)]
         self._length, self._weights = input_length, model.weights
+        self._divisors = model.divisors
         self.encoders = nn.ModuleList(
             UserEncoder(base.sequence_encoder) for base in model.base_models()
         )
@@ -48,13 +49,14 @@ class HybridUserEncoder(nn.Module):
         """Return the user vectors, ``(users, width)``."""
         *of_bases, content, _ = item_vectors.split(self._widths, dim=1)
         last = rows[:, -self._length :]
-        users = [encoder(last, part) for encoder, part in zip(self.encoders, of_bases, strict=True)]
+        of_each = zip(self.encoders, of_bases, self._divisors, strict=True)
+        users = [encoder(last, part) / divisor for encoder, part, divisor in of_each]
         read = rows[:, -_CHAIN.window :]
         ages = torch.arange(read.shape[1] - 1, -1, -1)
         counted = _CHAIN.decay**ages * (read != PADDING)
         tastes = (counted.unsqueeze(2) * content[read.clamp(min=0)]).sum(dim=1)
         taste = nn.functional.normalize(tastes, dim=1)
-        mean = torch.cat(users, dim=1) / len(of_bases)
+        mean = torch.cat(users, dim=1)
         bonus = torch.full_like(mean[:, :1], self._weights.cold_bonus)
         return torch.cat([mean, self._weights.content * taste, bonus], dim=1)
 

@@ -22,6 +22,7 @@ from crossan.train.evaluation.metrics import summarise
 from crossan.train.loop.content_directions import fit_content
 from crossan.train.loop.hybrid_choice import choose_weights
 from crossan.train.loop.progress import TrainingProgress
+from crossan.train.loop.saying import times
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.record.checkpoint import BEST, Checkpoint, load_weights
@@ -55,13 +56,13 @@ def mix(run: TrainableRun | RefitRun) -> TrainingProgress:
     """
     state = dict(run.folder.best_checkpoint().state) if is_mixed(run.folder) else _made(run)
     line = {"epoch": 1, "loss": None, "valid": state["valid"], "is_best": True}
-    line |= {"mixture": state["mixture"]}
+    line |= {"mixture": state["mixture"], **state["times"]}
     run.folder.write_metrics([line])
     return TrainingProgress(
         epoch=1,
         best_epoch=1,
         best_hr=-1.0 if state["hr@10"] is None else state["hr@10"],
-        seconds=state["seconds"],
+        seconds=state["times"]["seconds"],
         metrics=[line],
     )
 
@@ -81,9 +82,9 @@ def _made(run: TrainableRun | RefitRun) -> dict[str, Any]:
     else:
         mixture, valid = _choose_terms(model, settings, run)
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
-    seconds = time.monotonic() - start
+    measured = times(time.monotonic() - start)
     hit_ratio = None if valid is None else valid["hr@10"]
-    state = {"epoch": 1, "hr@10": hit_ratio, "valid": valid, "mixture": mixture, "seconds": seconds}
+    state = {"epoch": 1, "hr@10": hit_ratio, "valid": valid, "mixture": mixture, "times": measured}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
     return state
 

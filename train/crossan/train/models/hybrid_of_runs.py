@@ -8,8 +8,8 @@ the last item first, and :math:`\phi(i)` how often item i occurs in training,
 .. math:: s_{ui} = \frac{1}{R} \sum_r s^r_{ui} + \log(1 + a M_{ui})
    + b \cos\Big(\sum_{k < w} d^k c_{i_k}, c_i\Big) + e\,[\phi(i) = 0].
 
-The scores of the debiased loss are logarithms of probabilities up to a constant, so
-a logarithm is added to them. An item that nobody had in training scores low by that
+The scores of the debiased loss, over its temperature, are logarithms of probabilities
+up to a constant, so :math:`s^r` are over it, and a logarithm is added to them. An item that nobody had in training scores low by that
 loss, whatever its content: e is what it is given for that. a, b and e are chosen
 by validation (`crossan.train.loop.mixing`). No publication has this rule.
 
@@ -63,6 +63,8 @@ class HybridOfRuns(nn.Module):
         The models of the runs.
     widths
         Width of the item vectors of each.
+    temperatures
+        What the scores of each were divided by in training.
     pairs
         What followed what in training.
     content
@@ -80,6 +82,7 @@ class HybridOfRuns(nn.Module):
         self,
         bases: Sequence[SequenceModel],
         widths: Sequence[int],
+        temperatures: Sequence[float],
         pairs: PairModel,
         content: ContentVectors | None,
         is_known: Tensor,
@@ -88,6 +91,9 @@ class HybridOfRuns(nn.Module):
         self.bases = nn.ModuleList(bases).requires_grad_(False)
         self.pairs, self.content = pairs, content
         self._widths = tuple(widths)
+        self.divisors = tuple(len(bases) * temperature for temperature in temperatures)
+        """What the user vectors of each run are divided by, so that the product is its part of the
+        mean of the scores."""
         self.register_buffer("term_weights", torch.zeros(3, dtype=torch.float64))
         self.register_buffer(_IS_KNOWN, is_known.float())
 
@@ -191,5 +197,10 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         content = ContentVectors(features.dims, features.layer_count, settings.content_width)
     pairs = markov.build(MarkovSettings(), context)
     return HybridOfRuns(
-        bases, [base.width for base in settings.of], pairs, content, context.is_trained()
+        bases,
+        [base.width for base in settings.of],
+        [base.temperature for base in settings.of],
+        pairs,
+        content,
+        context.is_trained(),
     )

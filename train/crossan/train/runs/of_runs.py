@@ -164,7 +164,10 @@ def _base_run(folder: RunFolder) -> BaseRunSettings:
             remedy="Name runs of crossan, frozen, sasrec and the like",
         )
     sha256 = folder.best_checkpoint().sha256["model.safetensors"]
-    return BaseRunSettings(run=str(folder.path.absolute()), sha256=sha256, model=model)
+    temperature = settings.objective.temperature if settings.objective.has_temperature else 1.0
+    return BaseRunSettings(
+        run=str(folder.path.absolute()), sha256=sha256, model=model, temperature=temperature
+    )
 
 
 def _require_judged(folder: RunFolder) -> RunSettings:

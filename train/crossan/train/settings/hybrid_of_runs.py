@@ -33,6 +33,9 @@ class BaseRunSettings(Settings):
     model: Annotated[ModelSettings, Kinds(_model_classes)]
     """The settings of its model."""
 
+    temperature: float = Field(default=1.0, gt=0)
+    """What its scores were divided by in training (``objective.temperature``), and so are here."""
+
     @property
     def width(self) -> int:
         """Width of its item vectors, 0 where it has none."""
