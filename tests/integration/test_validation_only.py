@@ -87,6 +87,15 @@ def test_while_it_trains_no_object_holds_a_test_target(
     assert seen == [expected]
 
 
+def parts_of(hint):
+    """Yield a type and all that it is made of, the arguments of a callable among them."""
+    yield hint
+    # A callable has the list of its arguments, which is no type of its own.
+    for part in typing.get_args(hint):
+        for each in part if isinstance(part, list) else (part,):
+            yield from parts_of(each)
+
+
 def reachable(kind, found):
     """Return every class that the fields and methods of a dataclass lead to."""
     if kind in found or not dataclasses.is_dataclass(kind):
@@ -101,7 +110,7 @@ def reachable(kind, found):
         ):
             hints += [h for name, h in typing.get_type_hints(member).items() if name == "return"]
     for hint in hints:
-        for part in (hint, *typing.get_args(hint)):
+        for part in parts_of(hint):
             found.add(part) if not dataclasses.is_dataclass(part) else reachable(part, found)
     return found
 
