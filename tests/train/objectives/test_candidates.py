@@ -11,7 +11,7 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import load_settings
 from crossan.train.objectives.buckets import Bucket, BucketedBatches, bucket_of, filled
 from crossan.train.objectives.candidates import rule_of
-from crossan.train.objectives.shared_step import _of_users
+from crossan.train.objectives.shared_step import of_users
 from crossan.train.objectives.step import loss_by_position, loss_of_batch
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import RunSettings
@@ -222,7 +222,7 @@ def test_filled_up_columns_and_predictions_keep_their_corrections():
 def test_a_rank_has_the_weights_of_its_users():
     chosen = rule(debias="negatives", uniform_negatives=2)
     columns = chosen.columns(torch.tensor([[PADDING, 0, 1], [2, 3, 4], [1, 5, 5]]))
-    share = _of_users(columns, slice(1, 3))
+    share = of_users(columns, slice(1, 3))
     assert torch.equal(share.log_weight, columns.log_weight[1:])
     assert share.log_q is columns.log_q
 
