@@ -10,7 +10,7 @@ import torch
 from crossan.cache_schema.errors import DataError, StoreNotFoundError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.common.stores import open_store
-from crossan.train.cli import analyse, evaluate, export, recommend
+from crossan.train.cli import analyse, evaluate, export, recommend, train
 from crossan.train.report.cli import report
 from crossan.train.report.gates import _letters
 from crossan.train.runs.opening import open_run
@@ -148,6 +148,20 @@ def test_its_page_and_its_analysis_name_each_tower(place, result):
     run(report, place / "r", "--out", place / "page.html", "--quick")
     page = (place / "page.html").read_text()
     assert all(f"{tower} tower" in page for tower in towers)
+
+
+def test_a_hybrid_of_it_reads_the_same_towers(place, result):
+    of = ("--model", "hybrid", "--of", place / "r", "--device", "cpu", "--json")
+    made = json.loads(run(train, *of, "--out", place / "h").stdout.splitlines()[-1])
+    one, other = (
+        json.loads((place / name / "cache.lock.json").read_text())["stores"] for name in ("r", "h")
+    )
+    assert list(one) == list(other)
+    assert one == other
+    again = json.loads(run(evaluate, place / "h", "--json").stdout)
+    assert (again["valid"], again["test"]) == (made["valid"], made["test"])
+    moved = run(train, *of, "--cache", place / "c", "--out", place / "h-moved")
+    assert json.loads(moved.stdout.splitlines()[-1])["test"] == made["test"]
 
 
 def test_an_item_that_one_of_the_two_never_saw_is_dropped_or_named(tmp_path):

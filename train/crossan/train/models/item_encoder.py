@@ -26,6 +26,7 @@ from crossan.train.settings import (
     AdapterSettings,
     ContentSettings,
     HiddenStateSettings,
+    HybridOfRunsSettings,
     IisanSettings,
     ModelSettings,
 )
@@ -202,7 +203,8 @@ def require_single_stores(settings: ModelSettings, towers: Iterable[Tower]) -> N
     UsageError
         Two of the towers read one modality.
     """
-    if isinstance(settings, HiddenStateSettings | VbprSettings):
+    # The runs of a hybrid were asked, each for itself.
+    if isinstance(settings, HiddenStateSettings | VbprSettings | HybridOfRunsSettings):
         return
     counts = Counter(map(modality_of, towers))
     repeated = [modality.value for modality, count in counts.items() if count > 1]

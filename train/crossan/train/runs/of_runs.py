@@ -18,6 +18,7 @@ from crossan.train.settings import (
     RunSettings,
     SequenceSettings,
 )
+from crossan.train.settings.tower import modality_of
 
 __all__ = ["require_same_runs", "settings_of_runs"]
 
@@ -64,7 +65,8 @@ def settings_of_runs(paths: Sequence[Path], cache: Path | None) -> Base:
         values["data.store"] = [
             f"{store.path.absolute()}@{store.version}" for store in stores.values()
         ]
-        values["data.modality"] = [modality.value for modality in stores]
+        # Of two stores of one modality each is a tower, and the modality is read once.
+        values["data.modality"] = list(dict.fromkeys(modality_of(tower).value for tower in stores))
         values |= {
             f"features.{name}": value
             for name, value in settings.features.model_dump(mode="json").items()
