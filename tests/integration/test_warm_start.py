@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.cache_schema.modality import Modality
 from crossan.train.record.run_folder import RunFolder
+from crossan.train.settings import RunSettings
+from crossan.train.settings.meaning import differing_facts
 from support.commands import train_in
 from support.fabricated import make_sequences, write_rows, write_small, write_store
 from support.stopping import Died, die_at_step
@@ -157,6 +159,26 @@ def test_another_backbone_is_named(today, yesterday, tmp_path):
         IncompatibleError, match=r"text, fingerprint: \w{12} in that run, \w{12} in this one"
     ):
         run_train(today, "--init", yesterday / "r", "--store", other)
+
+
+def test_whole_id_vectors_may_be_dropped_from_now_on_but_scores_stay_what_they_are():
+    def settings_with(**model):
+        return RunSettings.model_validate(
+            {
+                "data": {"dataset": "d"},
+                "model": {"kind": "frozen", "id_embedding": True, **model},
+                "objective": {"temperature": 0.1},
+            }
+        )
+
+    before = settings_with()
+    assert differing_facts(before, {}, settings_with(id_dropout=0.2), {}) == []
+    now = settings_with(scores="cosine", norm="pre", positions="relative")
+    assert differing_facts(before, {}, now, {}) == [
+        "model.norm: post in that run, pre in this one",
+        "model.positions: absolute in that run, relative in this one",
+        "model.scores: dot in that run, cosine in this one",
+    ]
 
 
 def test_dropout_and_the_number_of_experts_may_change(today, yesterday):

@@ -13,7 +13,7 @@ __all__ = ["differing_facts"]
 Stores = Mapping[str, Mapping[str, Any]]
 """Entries of ``cache.lock.json`` by modality."""
 
-_SHAPELESS = {"compute", "dropout", "layers"}
+_SHAPELESS = {"compute", "dropout", "id_dropout", "layers"}
 """Model settings that no weight depends on.
 
 Layers are among them because they are compared store by store.
