@@ -14,42 +14,21 @@ from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.train.cli import evaluate, export, train
+from crossan.train.layers.sequence_encoder import EncoderForm, SequenceEncoder
 from crossan.train.loop import hybrid_choice
 from crossan.train.runs.opening import open_run
 from crossan.train.runs.recommend import history_of_user, recommend_items
 from crossan.train.service.recommender.opening import open_answering
 from support.commands import run, train_quickly
-from support.fabricated import (
-    PER_TOPIC,
-    TOPICS,
-    append_like,
-    make_sequences,
-    write_rows,
-    write_small,
-)
+from support.fabricated import PER_TOPIC, TOPICS, append_like, write_rows, write_small
+from support.hybrids import make_hybrid, sequences
 from support.outcomes import outcome
 
 ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
-COLD = "i09"
+COLD, LATER = "i09", "i0z"
 CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
 TEMPERATURE = 0.2
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
-
-
-def sequences():
-    """Those of `make_sequences`, where every third user ends with two items of no training part."""
-    rows = []
-    for user, item, time in make_sequences():
-        is_ending = int(user[1:]) % 3 == 1 and time >= 4
-        rows.append((user, f"i{item[1]}{PER_TOPIC - 6 + time}" if is_ending else item, time))
-    return rows
-
-
-def make_hybrid(place, *of, out="h", more=()):
-    """Make a hybrid of runs in a folder and return its result."""
-    named = ",".join(str(place / name) for name in of)
-    arguments = ("--model", "hybrid", "--of", named, "--out", place / out, "--device", "cpu")
-    return json.loads(run(train, *arguments, "--json", *more).stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="module")
@@ -130,27 +109,31 @@ def test_the_service_answers_as_the_command_does(place, name):
         )
 
 
-def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(place, tmp_path):
+def with_later_item(place, tmp_path, since=()):
+    """Return the hybrid at another place, whose data have gained an item like a cold one."""
     for name in ("d", "c", "h"):
         shutil.copytree(place / name, tmp_path / name)
     for name in ("config.toml", "env.json", "cache.lock.json"):
         path = tmp_path / "h" / name
         path.write_text(path.read_text().replace(str(place), str(tmp_path)))
     shutil.rmtree(tmp_path / "d")
-    near = "i0z"
-    write_rows(tmp_path / "d", sequences(), items=[*ITEMS, near])
-    append_like(tmp_path / "c", near, COLD)
-    answering = open_answering(tmp_path / "h", "")
+    write_rows(tmp_path / "d", [*sequences(), *since], items=[*ITEMS, LATER])
+    append_like(tmp_path / "c", LATER, COLD)
+    return tmp_path / "h"
+
+
+def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(place, tmp_path):
+    answering = open_answering(with_later_item(place, tmp_path), "")
     query, _ = answering.query({"history": ["i13", "i01"], "top": 41, "mask_history": "none"})
     scores = {item["item_id"]: item["score"] for item in answering.answers([query])[0]}
     # It has the hidden states of an item that nobody had in training, and so its score.
-    assert scores[near] == pytest.approx(scores[COLD], abs=1e-5)
+    assert scores[LATER] == pytest.approx(scores[COLD], abs=1e-5)
     before, _ = open_answering(place / "h", "").query(
         {"history": ["i13", "i01"], "top": 40, "mask_history": "none"}
     )
     earlier = open_answering(place / "h", "").answers([before])[0]
     assert {one["item_id"]: one["score"] for one in earlier} == pytest.approx(
-        {item: score for item, score in scores.items() if item != near}, abs=1e-5
+        {item: score for item, score in scores.items() if item != LATER}, abs=1e-5
     )
 
 
@@ -242,12 +225,13 @@ print(json.dumps([recommend(one, 40) for one in json.loads(sys.argv[1])]))
 """
 
 
-def test_an_export_scores_as_the_run_does_in_a_process_without_crossan(place, tmp_path):
-    run(export, place / "h", "--out", tmp_path / "e")
+@pytest.mark.parametrize("name", ["h", "h-ids"])
+def test_an_export_scores_as_the_run_does_in_a_process_without_crossan(place, tmp_path, name):
+    run(export, place / name, "--out", tmp_path / "e")
     manifest = json.loads((tmp_path / "e/manifest.json").read_text())
-    mixture = json.loads((place / "h/result.json").read_text())["mixture"]
+    mixture = json.loads((place / name / "result.json").read_text())["mixture"]
     assert manifest["chain"]["co_occurrence"] == mixture["co_occurrence"]
-    opened = open_run(place / "h", device="cpu")
+    opened = open_run(place / name, device="cpu")
     ids = opened.kept.item_ids
     rows = [np.tile(opened.kept.sequence(1), 3), opened.kept.sequence(4)[:1]]
     (program,) = re.findall(
@@ -264,3 +248,45 @@ def test_an_export_scores_as_the_run_does_in_a_process_without_crossan(place, tm
         assert [scores[one["item_id"]] for one in expected] == pytest.approx(
             [one["score"] for one in expected], abs=1e-4
         )
+
+
+def test_the_manifest_says_what_another_implementation_reads_the_weights_by(place, tmp_path):
+    run(export, place / "h", "--out", tmp_path / "e")
+    manifest = json.loads((tmp_path / "e/manifest.json").read_text())
+    weights = load_file(tmp_path / "e/user_encoder.safetensors")
+    vectors = load_file(tmp_path / "e/items.safetensors")["vectors"]
+    forms, terms, chain = (manifest[name] for name in ("encoders", "terms", "chain"))
+    assert [form.pop("scores") for form in forms] == ["dot", "cosine"]
+    assert forms[0] == {
+        "blocks": 2, "heads": 2, "activation": "gelu", "norm": "post", "positions": "absolute",
+    }  # fmt: skip
+    assert terms["divisors"] == [2.0, pytest.approx(2.0 * TEMPERATURE)]
+    width = (manifest["width"] - terms["content_width"] - 1) // 2
+    rows, joined = torch.tensor([[-1, -1, -1, -1, -1, -1, -1, 4, 11, 7]]), []
+    for number, (scores, divisor) in enumerate(
+        zip(("dot", "cosine"), terms["divisors"], strict=True)
+    ):
+        prefix = f"encoders.{number}.sequence_encoder."
+        encoder = SequenceEncoder(width, 10, 2, 2, 0.0, form=EncoderForm(scores=scores)).eval()
+        encoder.load_state_dict(
+            {name[len(prefix) :]: one for name, one in weights.items() if name.startswith(prefix)}
+        )
+        part = vectors[:, number * width : (number + 1) * width]
+        joined.append(encoder(part[rows.clamp(min=0)], rows >= 0)[:, -1] / divisor)
+    content = vectors[:, 2 * width : -1]
+    taste = sum(chain["decay"] ** age * content[row] for age, row in enumerate((7, 11, 4)))
+    joined.append(terms["content"] * taste.unsqueeze(0) / taste.norm())
+    joined.append(torch.tensor([[terms["cold_bonus"]]]))
+    program = torch.export.load(tmp_path / "e/user_encoder.pt2").module()
+    assert torch.allclose(program(rows, vectors), torch.cat(joined, dim=1), atol=1e-5)
+
+
+def test_an_item_that_came_later_is_new_whoever_had_it_since(place, tmp_path):
+    # Its time puts it among what an opened run takes for trained.
+    opened = open_run(with_later_item(place, tmp_path, [("u003", LATER, -1)]), device="cpu")
+    assert LATER in opened.kept.item_ids[opened.trained_items]
+    new, before = (
+        set(one.kept.item_ids[one.new_items(1).is_new.numpy()].tolist())
+        for one in (opened, open_run(place / "h", device="cpu"))
+    )
+    assert new == {*before, LATER}

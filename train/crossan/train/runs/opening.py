@@ -77,9 +77,15 @@ class OpenedRun:
         return self.kept.items[is_trained(self.kept, self.settings.refit)]
 
     def new_items(self, least: int) -> NewItems:
-        """Return the items that nobody had in training, of which a list has so many at least."""
-        counts = training_counts(self.trained_items, len(self.kept.item_ids))
-        return NewItems(least, torch.from_numpy(counts == 0))
+        """Return the items that nobody had in training, of which a list has so many at least.
+
+        An item that came after the training is one of them, whoever had it since. A run of
+        content alone recorded no catalogue to know it by: of one, its users' items now decide.
+        """
+        is_new = training_counts(self.trained_items, len(self.kept.item_ids)) == 0
+        if self.is_changed and belongs_to_items(self.model):
+            is_new |= ~np.isin(self.kept.item_ids, read_catalogue(self.folder.path))
+        return NewItems(least, torch.from_numpy(is_new))
 
     def without_test(self) -> TrainableRun:
         """Return the part of it that training may see."""
