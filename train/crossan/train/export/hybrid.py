@@ -13,7 +13,7 @@ from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings import MarkovSettings
 
-__all__ = ["HybridUserEncoder", "chain_bytes", "chain_facts", "length_read"]
+__all__ = ["HybridUserEncoder", "chain_bytes", "chain_facts", "length_read", "term_facts"]
 
 _CHAIN = MarkovSettings()
 
@@ -84,4 +84,20 @@ def chain_facts(model: HybridOfRuns) -> dict[str, Any]:
         "co_occurrence": model.weights.co_occurrence,
         "decay": _CHAIN.decay,
         "window": _CHAIN.window,
+    }
+
+
+def term_facts(model: HybridOfRuns) -> dict[str, Any]:
+    """Return what the manifest says of the numbers that the user encoder joins.
+
+    ``divisors`` are what the user vector of each run is divided by, in the order of the
+    encoders. ``content`` is what the decayed sum of a history's content is multiplied by,
+    at the length 1, and ``cold_bonus`` the last number of every user vector.
+    """
+    weights = model.weights
+    return {
+        "divisors": list(model.divisors),
+        "content": weights.content,
+        "content_width": 0 if model.content is None else model.content.width,
+        "cold_bonus": weights.cold_bonus,
     }

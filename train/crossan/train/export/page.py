@@ -19,7 +19,7 @@ nor the data that it was trained on.
 | `items.parquet` | {items:,} items: `item_id`, `title`, `vector` ({width} float32) |
 | `items.safetensors` | the vectors alone: `vectors` ({items:,}, {width}) float32, in the order of `items.parquet` |
 | `user_encoder.pt2` | a `torch.export` program: `rows` (users, {length}) int64 and `item_vectors` (items, {width}) to user vectors (users, {width}) |
-| `user_encoder.safetensors` | the weights of the user encoder by name, for other implementations |
+| `user_encoder.safetensors` | the weights of the user encoder by name, for other implementations; `encoders` in `manifest.json` says how they are read{term_words} |
 {chain_row}| `manifest.json` | shapes, licences, what it was made from, and the SHA-256 of every file but this page and itself |
 
 `rows` are positions in `items.parquet` of a user's last {length} items, oldest first, with -1 on the
@@ -78,6 +78,7 @@ manifest that you got from them; from anybody else take `user_encoder.safetensor
 _CHAIN_ROW = """\
 | `chain.safetensors` | what followed what in training: item i adds `gains[begins[i]:begins[i + 1]]` to the items `columns[...]` of the same range |
 """
+_TERM_WORDS = ", and `terms` what their results are joined with"
 _CHAIN_WORDS = """, plus the logarithm of one and what the last
 {window} items have added to it, each {decay} of what the one after it adds, times {co_occurrence}"""
 _CHAIN_CODE = """\
@@ -106,6 +107,7 @@ def readme(manifest: Mapping[str, Any]) -> str:
     chain = manifest.get("chain")
     return _PAGE.format(
         chain_row="" if chain is None else _CHAIN_ROW,
+        term_words="" if chain is None else _TERM_WORDS,
         chain_words="" if chain is None else _CHAIN_WORDS.format(**chain),
         chain_import="" if chain is None else "import safetensors.torch\n",
         chain_code="" if chain is None else _CHAIN_CODE,

@@ -32,17 +32,22 @@ from crossan.train.export.hybrid import (
     chain_bytes,
     chain_facts,
     length_read,
+    term_facts,
 )
 from crossan.train.export.page import readme
 from crossan.train.export.program import UserEncoder, program_bytes
 from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.vectors import item_vectors, require_sequence_model
+from crossan.train.settings import HybridOfRunsSettings, ModelSettings, SequenceSettings
 
 __all__ = ["FORMAT_VERSION", "export_run", "require_vacant"]
 
 FORMAT_VERSION = 1
 """Raised where a program that reads an export of before would misread one of now."""
+
+_FORM = ("blocks", "heads", "activation", "norm", "positions", "scores")
+"""Settings of a model that say how its sequence encoder reads its weights."""
 
 
 def export_run(run: OpenedRun, out: Path, cache: Path | None = None) -> dict[str, Any]:
@@ -162,6 +167,7 @@ def _manifest(
         "width": exported.vectors.shape[1],
         "input_length": exported.length,
         "padding": -1,
+        "encoders": _encoders(run.settings.model),
         **_score(run),
         "dataset": {
             "name": run.dataset.name,
@@ -192,7 +198,20 @@ def _score(run: OpenedRun) -> dict[str, Any]:
     return {
         "score": "user vector times item vector, plus log(1 + co_occurrence times chain)",
         "chain": chain_facts(run.model),
+        "terms": term_facts(run.model),
     }
+
+
+def _encoders(model: ModelSettings) -> list[dict[str, Any]]:
+    """Return how each sequence encoder is composed, without which its weights mean nothing."""
+    models = (
+        [base.model for base in model.of] if isinstance(model, HybridOfRunsSettings) else [model]
+    )
+    return [
+        {name: getattr(one, name) for name in _FORM}
+        for one in models
+        if isinstance(one, SequenceSettings)
+    ]
 
 
 def _write(out: Path, files: Mapping[str, bytes | memoryview]) -> None:
