@@ -56,7 +56,8 @@ class HybridTerms:
         mask_history: HistoryMask,
     ) -> None:
         parts = model.parts_of(item_vectors)
-        self._base_items = torch.cat([*parts.of_bases], dim=1)
+        # They stand side by side already: a view, where a copy would be of the whole catalogue.
+        self._base_items = item_vectors[:, : sum(part.shape[1] for part in parts.of_bases)]
         self._content_items, self._is_cold = parts.content, parts.is_cold.squeeze(1)
         self._base_users = base_vectors(model, item_vectors, split.inputs)
         self._content_users = content_vectors(model, item_vectors, split.histories)
@@ -112,10 +113,10 @@ class HybridTerms:
         rows, items = (torch.from_numpy(part.astype(np.int64)).to(device) for part in places.coords)
         targets = targets.to(device)
         base, content = base_users @ self._base_items.T, content_users @ self._content_items.T
-        own = torch.arange(len(users), device=device)
+        each = torch.arange(len(users), device=device)
         target = _Terms(
-            base[own, targets].clone(),
-            content[own, targets],
+            base[each, targets].clone(),
+            content[each, targets],
             self._is_cold[targets],
             torch.from_numpy(of_target).to(base),
         )
