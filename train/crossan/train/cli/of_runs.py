@@ -40,7 +40,10 @@ def of_runs(of: str | None, flags: dict[str, Any]) -> list[Base]:
         )
     paths = [Path(name) for name in of.split(",") if name]
     if not paths:
-        raise UsageError("--of: expected run folders with commas between them, got none")
+        raise UsageError(
+            "--of: expected run folders with commas between them, got none",
+            remedy="crossan-train --model hybrid --of RUN,RUN --out FOLDER",
+        )
     from crossan.train.runs.of_runs import settings_of_runs
 
     cache = flags["--cache"]

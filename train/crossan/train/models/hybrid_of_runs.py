@@ -9,9 +9,10 @@ the last item first, and :math:`\phi(i)` how often item i occurs in training,
    + b \cos\Big(\sum_{k < w} d^k c_{i_k}, c_i\Big) + e\,[\phi(i) = 0].
 
 The scores of the debiased loss, over its temperature, are logarithms of probabilities
-up to a constant, so :math:`s^r` are over it, and a logarithm is added to them. An item that nobody had in training scores low by that
-loss, whatever its content: e is what it is given for that. a, b and e are chosen
-by validation (`crossan.train.loop.mixing`). No publication has this rule.
+up to a constant, so :math:`s^r` are over it, and a logarithm is added to them. An item
+that nobody had in training scores low by that loss, whatever its content: e is what it
+is given for that. a, b and e are chosen by validation
+(`crossan.train.loop.hybrid_choice`). No publication has this rule.
 
 All terms but the second are products of a user's vector and an item's, so they
 are one product of longer vectors.
@@ -187,7 +188,8 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         if not isinstance(model, SequenceModel) or not base.width:
             raise UsageError(
                 f"{base.run}: expected a run of a model that makes vectors of histories, got one of"
-                f" {base.model.kind}"
+                f" {base.model.kind}",
+                remedy="Name runs of crossan, frozen, sasrec and the like: --of RUN,RUN",
             )
         bases.append(model)
     content = None

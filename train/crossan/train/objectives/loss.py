@@ -124,8 +124,8 @@ class _DebiasedCrossEntropy(torch.autograd.Function):
     """The arithmetic of `debiased_cross_entropy`.
 
     ``offset`` is what is added to a score to make the logit of its column, ``taken_out`` what is
-    subtracted from that to make the logit of a positive, and ``counts`` has no prediction with another user vector than zeros where it is 0. The
-    gradient is computed in `forward`, where the logits are, and scaled later.
+    subtracted from that to make the logit of a positive. Where ``counts`` is 0 the user vector is
+    zero. The gradient is computed in `forward`, where the logits are, and scaled later.
     """
 
     @staticmethod
