@@ -20,12 +20,11 @@ from crossan.train.runs.opening import open_run
 from crossan.train.runs.recommend import history_of_user, recommend_items
 from crossan.train.service.recommender.opening import open_answering
 from support.commands import run, train_quickly
-from support.fabricated import PER_TOPIC, TOPICS, append_like, write_rows, write_small
-from support.hybrids import make_hybrid, sequences
+from support.fabricated import write_rows, write_small
+from support.hybrids import LATER, make_hybrid, sequences, with_later_item
 from support.outcomes import outcome
 
-ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
-COLD, LATER = "i09", "i0z"
+COLD = "i09"
 CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
 TEMPERATURE = 0.2
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
@@ -109,21 +108,8 @@ def test_the_service_answers_as_the_command_does(place, name):
         )
 
 
-def with_later_item(place, tmp_path, since=()):
-    """Return the hybrid at another place, whose data have gained an item like a cold one."""
-    for name in ("d", "c", "h"):
-        shutil.copytree(place / name, tmp_path / name)
-    for name in ("config.toml", "env.json", "cache.lock.json"):
-        path = tmp_path / "h" / name
-        path.write_text(path.read_text().replace(str(place), str(tmp_path)))
-    shutil.rmtree(tmp_path / "d")
-    write_rows(tmp_path / "d", [*sequences(), *since], items=[*ITEMS, LATER])
-    append_like(tmp_path / "c", LATER, COLD)
-    return tmp_path / "h"
-
-
 def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(place, tmp_path):
-    answering = open_answering(with_later_item(place, tmp_path), "")
+    answering = open_answering(with_later_item(place, tmp_path, COLD), "")
     query, _ = answering.query({"history": ["i13", "i01"], "top": 41, "mask_history": "none"})
     scores = {item["item_id"]: item["score"] for item in answering.answers([query])[0]}
     # It has the hidden states of an item that nobody had in training, and so its score.
@@ -139,6 +125,11 @@ def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(pla
 
 def test_resuming_it_changes_nothing(place, tmp_path):
     before = outcome(place / "h")
+    make_hybrid(place, "both", "ids", more=("--resume",))
+    assert outcome(place / "h") == before
+    # As if it had died after the weights were written, before it was judged.
+    for name in ("result.json", "eval"):
+        (place / "h" / name).rename(tmp_path / name)
     make_hybrid(place, "both", "ids", more=("--resume",))
     assert outcome(place / "h") == before
 
@@ -165,6 +156,16 @@ def test_a_refit_takes_the_refits_of_its_runs_and_the_weights_of_the_run_that_ju
     name = "id_embedding.weight"
     assert torch.equal(refitted[f"bases.0.{name}"], of_base[name])
     assert refitted["is_known"].sum() > judged["is_known"].sum()
+    train_quickly(
+        place, "--model", "crossan", "--set", "model.id_embedding=true", "--resume",
+        "--refit", "validation", out="both", epochs=2,
+    )  # fmt: skip
+    run(train, "--out", place / "h", "--resume", "--refit", "validation", "--device", "cpu")
+    judged, refitted = (
+        load_file(place / name / "checkpoints/best/model.safetensors") for name in ("h", "h/refit")
+    )
+    for name in ("term_weights", "content.means", "content.basis"):
+        assert torch.equal(judged[name], refitted[name])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +284,7 @@ def test_the_manifest_says_what_another_implementation_reads_the_weights_by(plac
 
 def test_an_item_that_came_later_is_new_whoever_had_it_since(place, tmp_path):
     # Its time puts it among what an opened run takes for trained.
-    opened = open_run(with_later_item(place, tmp_path, [("u003", LATER, -1)]), device="cpu")
+    opened = open_run(with_later_item(place, tmp_path, COLD, [("u003", LATER, -1)]), device="cpu")
     assert LATER in opened.kept.item_ids[opened.trained_items]
     new, before = (
         set(one.kept.item_ids[one.new_items(1).is_new.numpy()].tolist())

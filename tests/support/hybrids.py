@@ -1,10 +1,14 @@
 """Data with cold targets, and hybrids of runs that are made on them."""
 
 import json
+import shutil
 
 from crossan.train.cli import train
 from support.commands import run
-from support.fabricated import PER_TOPIC, make_sequences
+from support.fabricated import PER_TOPIC, TOPICS, append_like, make_sequences, write_rows
+
+LATER = "i0z"
+_ITEMS = [f"i{topic}{item}" for topic in range(TOPICS) for item in range(PER_TOPIC)]
 
 
 def sequences():
@@ -21,3 +25,16 @@ def make_hybrid(place, *of, out="h", more=()):
     named = ",".join(str(place / name) for name in of)
     arguments = ("--model", "hybrid", "--of", named, "--out", place / out, "--device", "cpu")
     return json.loads(run(train, *arguments, "--json", *more).stdout.splitlines()[-1])
+
+
+def with_later_item(place, tmp_path, like, since=()):
+    """Return the hybrid ``h`` at another place, whose data have gained an item with the states of another."""
+    for name in ("d", "c", "h"):
+        shutil.copytree(place / name, tmp_path / name)
+    for name in ("config.toml", "env.json", "cache.lock.json"):
+        path = tmp_path / "h" / name
+        path.write_text(path.read_text().replace(str(place), str(tmp_path)))
+    shutil.rmtree(tmp_path / "d")
+    write_rows(tmp_path / "d", [*sequences(), *since], items=[*_ITEMS, LATER])
+    append_like(tmp_path / "c", LATER, like)
+    return tmp_path / "h"
