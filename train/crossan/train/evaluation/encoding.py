@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from crossan.cache_schema.errors import StoreIntegrityError, UsageError
 from crossan.common.console import progress
 from crossan.common.memory import naming_shortage
 from crossan.train.evaluation.hybrid import hybrid_ranker_maker
-from crossan.train.evaluation.ranker import CountRanker, Ranker, VectorRanker
+from crossan.train.evaluation.ranker import CountRanker, HasHistory, Ranker, VectorRanker
 from crossan.train.evaluation.ranking import ranks_by_counting
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.features import ItemInputs
@@ -30,7 +30,6 @@ from crossan.train.settings import HistoryMask
 __all__ = [
     "ITEMS_PER_BLOCK",
     "EvaluationStoppedError",
-    "HasHistory",
     "MayBeOfTheRun",
     "encode_items",
     "make_rankers",
@@ -46,18 +45,6 @@ ITEMS_PER_BLOCK = 1024
 """Items encoded at a time; another cut rounds otherwise."""
 _USER_VECTOR_BYTES = 8 << 20
 """Size of the user vectors that `target_ranks_in_blocks` holds at a time."""
-
-
-class HasHistory(Protocol):
-    """Users by what they had, a split or a history that somebody typed."""
-
-    @property
-    def inputs(self) -> Tensor:
-        """Catalogue rows padded on the left, ``(users, input length)``."""
-
-    @property
-    def histories(self) -> Sequence[np.ndarray]:
-        """Catalogue rows of all kept items of each user, oldest first."""
 
 
 @runtime_checkable

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
 
-from crossan.train.evaluation.ranker import SUM_ROUNDING, SparseGains, VectorRanker, gains_at
+from crossan.train.evaluation.ranker import (
+    SUM_ROUNDING,
+    HasHistory,
+    SparseGains,
+    VectorRanker,
+    gains_at,
+)
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.models.hybrid_of_runs import HybridOfRuns, log_gains
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import pad_left
 from crossan.train.settings import MarkovSettings
 
-__all__ = ["HybridRanker", "Users", "base_vectors", "content_vectors", "hybrid_ranker_maker"]
+__all__ = ["HybridRanker", "base_vectors", "content_vectors", "hybrid_ranker_maker"]
 
 _USERS_PER_BLOCK = 2048
 """Users whose items' content is held at a time."""
-
-
-class Users(Protocol):
-    """Users by what they had."""
-
-    @property
-    def inputs(self) -> Tensor:
-        """Catalogue rows padded on the left, ``(users, input length)``."""
-
-    @property
-    def histories(self) -> Sequence[np.ndarray]:
-        """Catalogue rows of all kept items of each user, oldest first."""
 
 
 class HybridRanker:
@@ -81,7 +74,7 @@ class HybridRanker:
 
 def hybrid_ranker_maker(
     model: HybridOfRuns, item_vectors: Tensor
-) -> Callable[[Users], HybridRanker]:
+) -> Callable[[HasHistory], HybridRanker]:
     """Return a function that makes a ranker of any group of users.
 
     Parameters
@@ -96,7 +89,7 @@ def hybrid_ranker_maker(
     def gains_of(histories: Sequence[np.ndarray]) -> sparse.csr_array:
         return log_gains(chain(histories), weights.co_occurrence)
 
-    def make(users: Users) -> HybridRanker:
+    def make(users: HasHistory) -> HybridRanker:
         of_bases = base_vectors(model, item_vectors, users.inputs)
         content = content_vectors(model, item_vectors, users.histories)
         bonus = of_bases.new_full((len(of_bases), 1), weights.cold_bonus)

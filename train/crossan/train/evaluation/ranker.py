@@ -18,6 +18,7 @@ from crossan.train.models.recommender import CountingModel, CountsManyAtOnce
 __all__ = [
     "SUM_ROUNDING",
     "CountRanker",
+    "HasHistory",
     "Ranker",
     "RanksSparsely",
     "SparseGains",
@@ -34,6 +35,18 @@ _ROUNDING_OF_SUMS = 2.0**-40
 """The same for sums of gains, as a share of the score.
 
 Of counts in float32 it rounds to nothing."""
+
+
+class HasHistory(Protocol):
+    """Users by what they had, a split or a history that somebody typed."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """Catalogue rows padded on the left, ``(users, input length)``."""
+
+    @property
+    def histories(self) -> Sequence[np.ndarray]:
+        """Catalogue rows of all kept items of each user, oldest first."""
 
 
 class Ranker(Protocol):
