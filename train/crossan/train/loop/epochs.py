@@ -259,7 +259,9 @@ class Training:
             reached.best_hr = reached.best_hr if figure is None else figure
         self._run.folder.append_metrics(line)
         say_epoch(self._settings, reached)
-        drop_rates(self._run, reached, self._optimiser, self._average, self._saver, self._ranks)
+        run, optimiser, average = self._run, self._optimiser, self._average
+        if drop_rates(run, reached, optimiser, average, self._saver, self._ranks):
+            self._save()
 
     def _save(self) -> None:
         self._check_losses()
