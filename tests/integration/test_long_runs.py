@@ -266,6 +266,7 @@ def test_a_training_that_is_asked_to_end_evaluates_its_best_epoch(place, tmp_pat
     epochs = max(1, (at - 1) // STEPS_PER_EPOCH)  # the first is finished in any case
     assert (figures["epochs"], figures["stopped_by"]) == (epochs, "ended")
     assert f"end-here asks for the end: evaluating epoch {figures['best_epoch']}" in result.stderr
+    assert f"crossan train-end {place / out} --go-on" in result.stderr
     assert figures["valid"] == lines_of(place / out)[figures["best_epoch"] - 1]["valid"]
     # It stays ended, and nothing is evaluated in vain.
     monkeypatch.undo()
