@@ -16,7 +16,9 @@ def progress_after(*seconds):
         for epoch, one in enumerate(seconds, 1)
     ]
     total = sum(one or 0 for one in seconds)
-    return TrainingProgress(epoch=len(lines), best_epoch=len(lines), seconds=total, metrics=lines)
+    return TrainingProgress(
+        epoch=len(lines), best_epoch=len(lines), seconds=total, seconds_before=total, metrics=lines
+    )
 
 
 def test_a_process_that_was_stopped_once_leaves_the_rest_as_it_was(capsys):

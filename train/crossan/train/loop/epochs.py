@@ -146,7 +146,7 @@ class Training:
 
         Told to end, it returns after the step in hand.
         """
-        reached, epoch = self.reached, self.reached.epoch + 1
+        reached, epoch, course = self.reached, self.reached.epoch + 1, self.reached.course_epoch
         batches = self._objective.batches(epoch)
         left, schedule = batches[reached.step :], Schedule(self._settings.optimiser, len(batches))
         if not reached.step:
@@ -167,7 +167,7 @@ class Training:
                     on_step()
                 rechecking.look()
                 self._seed_step()
-                schedule.apply(self._optimiser, epoch, reached.step, len(reached.drops))
+                schedule.apply(self._optimiser, course, reached.step, len(reached.drops))
                 self._window.add(self._steps.take(prepared))
                 self._count_step()
                 steps.advance(1, self._latest_loss)
@@ -179,7 +179,7 @@ class Training:
             # Before the epoch counts: what was found must not be followed by a best checkpoint.
             rechecking.finish()
         # Again, for an epoch that was stopped after its last step and takes none now.
-        schedule.apply(self._optimiser, epoch, len(batches) - 1, len(reached.drops))
+        schedule.apply(self._optimiser, course, len(batches) - 1, len(reached.drops))
         self._close_epoch()
         self._agree(is_end_of_epoch=True)
         if self._is_due:

@@ -33,7 +33,7 @@ def say_epoch(settings: RunSettings, reached: TrainingProgress) -> None:
     """Tell people how the last epoch went, and how long the rest may take."""
     line = reached.metrics[-1]
     valid, figures, best = line["valid"], "", ""
-    mean, usual = reached.seconds / reached.epoch, usual_seconds(reached)
+    mean, usual = reached.seconds_per_epoch, usual_seconds(reached)
     if valid is not None:
         hit_ratio = metric_label("hr@10", settings.data.split).lower()
         figures = f" valid {hit_ratio} {valid['hr@10']:.4f} ndcg@10 {valid['ndcg@10']:.4f},"
