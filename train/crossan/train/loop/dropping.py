@@ -53,8 +53,9 @@ def drop_rates(
         The ranks have read different ones.
     """
     settings = run.settings.optimiser
-    drops, came_from = settings.drop_after.count(reached.epoch), reached.epoch
-    if drops:
+    done = sum(drop["after"] == reached.epoch for drop in reached.drops)
+    drops, came_from = settings.drop_after.count(reached.epoch) - done, reached.epoch
+    if drops > 0:
         average.go_on_from_mean()
     # Whether or not ``max_epochs`` are used up: a run that is given more of them later has to be
     # where it would have been with more from the beginning.

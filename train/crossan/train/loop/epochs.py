@@ -137,6 +137,8 @@ class Training:
             load_initial_weights(self._model, init, self._run.folder, item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
         self._agree()
+        if self.reached.epoch and not self.reached.step:
+            self._drop_rates()  # those that a refit learns of when its run has gone on
         if not self.is_over:
             # They are of the epochs so far: nobody may take them for those of what comes.
             self._run.folder.forget_figures()
@@ -251,16 +253,15 @@ class Training:
             **times(reached.seconds - reached.seconds_before),
             "rates": named_rates(self._optimiser),
         }
-        reached.metrics.append(line)
-        reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
-        reached.seconds_before = reached.seconds
-        if is_best:
-            reached.best_epoch = epoch
-            reached.best_hr = reached.best_hr if figure is None else figure
+        reached.close_epoch(line, figure)
         self._run.folder.append_metrics(line)
         say_epoch(self._settings, reached)
+        self._drop_rates()
+
+    def _drop_rates(self) -> None:
+        """Lower the rates where that is the turn of the epoch just done."""
         run, optimiser, average = self._run, self._optimiser, self._average
-        if drop_rates(run, reached, optimiser, average, self._saver, self._ranks):
+        if drop_rates(run, self.reached, optimiser, average, self._saver, self._ranks):
             self._save()
 
     def _save(self) -> None:

@@ -53,6 +53,23 @@ class TrainingProgress:
         """
         return self.epochs_to(self.epoch + 1)[0]
 
+    def close_epoch(self, line: dict[str, Any], figure: float | None) -> None:
+        """Count the epoch in hand as done.
+
+        Parameters
+        ----------
+        line
+            Its line of ``metrics.jsonl``.
+        figure
+            What it is judged by, None where nothing is validated.
+        """
+        self.metrics.append(line)
+        self.epoch, self.step, self.loss_sum = line["epoch"], 0, 0.0
+        self.seconds_before = self.seconds
+        if line["is_best"]:
+            self.best_epoch = line["epoch"]
+            self.best_hr = self.best_hr if figure is None else figure
+
     def is_over(self, settings: RunSettings) -> bool:
         """Whether the settings leave no epoch to be trained."""
         return self.stopped_by(settings) is not None
