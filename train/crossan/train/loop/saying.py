@@ -55,9 +55,9 @@ def usual_seconds(reached: TrainingProgress) -> float:
     A mean over all of them would remember for hours that a process was once stopped for one, and
     tell late that the machine has less to do than at the beginning.
     """
-    recent = [line.get("seconds") for line in reached.metrics[-_RECENT_EPOCHS:]]
     # Older runs did not record the seconds of an epoch; the last one has them in any case.
-    return statistics.median(seconds for seconds in recent if seconds is not None)
+    lines = [line for line in reached.metrics[-_RECENT_EPOCHS:] if "seconds" in line]
+    return float(statistics.median(line["seconds"] for line in lines))
 
 
 def say_drop(drop: Drop, factor: float) -> None:
