@@ -34,9 +34,10 @@ def whole(place):
 def train_until_before_the_drop(place, monkeypatch, whole, out):
     """Have a checkpoint, and none later, of the step after the epoch that the drop goes back to."""
     taken = whole["drops"][0]["from"] * STEPS_PER_EPOCH + 1
-    with monkeypatch.context() as patch, pytest.raises(Died):
+    with monkeypatch.context() as patch:
         die_at_step(patch, taken + 1)
-        train_in(place, (*DROPPING, f"checkpoint.every_steps={taken}"), out=out)
+        with pytest.raises(Died):
+            train_in(place, (*DROPPING, f"checkpoint.every_steps={taken}"), out=out)
 
 
 def test_a_kill_between_the_best_and_the_newest_checkpoint_changes_nothing(
@@ -51,9 +52,10 @@ def test_a_kill_between_the_best_and_the_newest_checkpoint_changes_nothing(
             raise Died
         save(folder, name, checkpoint)
 
-    with monkeypatch.context() as patch, pytest.raises(Died):
+    with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "save_checkpoint", die_before_the_last)
-        train_in(place, DROPPING, "--resume", out="killed")
+        with pytest.raises(Died):
+            train_in(place, DROPPING, "--resume", out="killed")
     best = load_checkpoint(place / "killed/checkpoints", "best")
     assert best.state["epoch"] == whole["best_epoch"]
     train_in(place, DROPPING, "--resume", out="killed")
