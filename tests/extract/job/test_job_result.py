@@ -97,5 +97,13 @@ def test_a_result_says_how_layers_differ_and_warns_of_flat_ones():
     assert "differences between 2 items: layer 0 0.0%, layer 6 70.7%" in result.to_text()
     (warning,) = result.warnings()
     assert warning.startswith("warning: image, layer 0: nearly the same for every item")
-    assert "--pooling mean" in warning
+    assert "With --pooling cls that is usual" in warning
     assert _result(190, 3, 7).warnings() == []
+
+
+def test_of_one_item_nothing_is_said_to_differ():
+    spread = Spread((0,), 1, 1)
+    spread.add(np.ones((1, 1, 1), dtype=np.float32))
+    result = _result(190, 3, 7, spread=spread)
+    assert "differences" not in result.to_text()
+    assert result.warnings() == []

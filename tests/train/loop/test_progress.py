@@ -67,6 +67,35 @@ def test_the_end_without_a_gain_is_where_a_walk_comes_to(
     assert until_now.ends_after(settings) == whole.epoch
 
 
+def test_the_time_of_an_epoch_is_that_of_epochs_done():
+    # Asked to end in the third epoch, of which 30 s were spent.
+    reached = TrainingProgress(epoch=2, step=7, seconds=230.0, seconds_before=200.0)
+    assert reached.seconds_per_epoch == 100.0
+
+
+@given(
+    st.integers(1, 3), st.integers(0, 3), st.sets(st.integers(1, 25)), st.sets(st.integers(1, 25))
+)
+def test_the_rates_follow_the_epochs_that_led_to_the_weights(patience, drops, gains, chosen):
+    """By plateaus, or after epochs that are chosen, where there are no plateaus."""
+    settings = settings_of(patience, plateau_drops=drops)
+    reached, taken, led_to = TrainingProgress(), 0, {}
+    for epoch in range(1, 26):
+        assert reached.course_epoch == taken + 1
+        taken, reached.epoch = taken + 1, epoch
+        led_to[epoch] = taken
+        if epoch in gains or epoch == 1:
+            reached.best_epoch = epoch
+        came_from = None
+        if not drops and epoch in chosen:
+            came_from = epoch
+        elif len(reached.drops) < drops and reached.is_plateau(settings):
+            came_from = reached.best_epoch
+        if came_from is not None:
+            reached.drops.append({"after": epoch, "from": came_from})
+            taken = led_to[came_from]
+
+
 def test_the_epochs_that_lead_to_the_best_weights():
     reached = TrainingProgress(epoch=40, best_epoch=33)
     assert reached.epochs_to(33) == (33, ())

@@ -49,6 +49,12 @@ def test_the_best_is_known_by_its_epoch_too(tmp_path):
         load_epoch(tmp_path, 4)
 
 
+def test_a_run_without_an_epoch_has_none_to_open(tmp_path):
+    with pytest.raises(UsageError, match="--epoch 4: expected a run with a checkpoint") as refused:
+        load_epoch(tmp_path, 4)
+    assert refused.value.remedy == f"crossan-train --out {tmp_path} --resume"
+
+
 def test_damage_is_seen(tmp_path):
     keep(tmp_path, 1)
     (tmp_path / "checkpoints/epoch-1/model.safetensors").write_bytes(b"")

@@ -23,7 +23,7 @@ def settings_differences(
     before, now
         Settings of one class.
     but
-        Top-level names that may differ.
+        Top-level names that may differ, and names of single settings, such as ``a.b``.
     """
     recorded, requested = (dict(dotted(plain(one))) for one in (before, now))
     other_kinds = tuple(_other_kinds(before, now, ""))
@@ -31,7 +31,7 @@ def settings_differences(
         f"{name}: {recorded.get(name)} there, {requested.get(name)} asked"
         for name in sorted(recorded.keys() | requested.keys())
         if recorded.get(name) != requested.get(name)
-        and name.partition(".")[0] not in but
+        and not {name, name.partition(".")[0]} & {*but}
         and ((name in recorded and name in requested) or not name.startswith(other_kinds))
     ]
 

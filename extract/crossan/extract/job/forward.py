@@ -67,7 +67,9 @@ class Forwarded:
         if states is None:
             return [_row(prepared) for prepared in self.batch]
         stored, problems = encode_rows(states, stored_dtype, self.layers)
-        spread.add(states[[problem is None for problem in problems]])
+        # A batch of many megabytes is copied only where something is left out of it.
+        is_kept = [problem is None for problem in problems]
+        spread.add(states if all(is_kept) else states[is_kept])
         # The batch also holds items that were not forwarded, so the states are dealt out in order.
         values = iter(zip(stored, problems, strict=True))
         rows = []

@@ -100,7 +100,7 @@ class JobResult:
             f"{self.modality.value}: {counts}{rest}; "
             f"forwarded {self.forwarded:,}{replaced} in {self.seconds:.1f} s\n"
             f"  {self.store} version {self.version}"
-            + (f"\n  {self.spread.to_text()}" if self.spread is not None else "")
+            + (f"\n  {self.spread.to_text()}" if self.spread and self.spread.items > 1 else "")
         )
 
     def warnings(self) -> list[str]:
@@ -111,7 +111,7 @@ class JobResult:
         named = f"layer{'s' if len(flat) > 1 else ''} {', '.join(map(str, flat))}"
         warning = (
             f"warning: {self.modality.value}, {named}: nearly the same for every item, so that there"
-            " is little to learn from. At the CLS position that is usual below the top;"
+            " is little to learn from. With --pooling cls that is usual below the top, and"
             " --pooling mean gives states that differ"
         )
         return [warning]

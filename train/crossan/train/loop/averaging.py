@@ -19,10 +19,13 @@ Weights = Mapping[str, Tensor]
 
 
 def kept_bytes(model: nn.Module, epochs: int) -> int:
-    """Return the bytes that the weights of the last epochs take in the memory of the host."""
+    """Return the bytes that the weights of the last epochs take in the memory of the host.
+
+    While an epoch is judged there is one more: the oldest stays in case the judging is cut short.
+    """
     if epochs == 1:
         return 0
-    return epochs * sum(each.nbytes for each in model.parameters() if each.requires_grad)
+    return (epochs + 1) * sum(each.nbytes for each in model.parameters() if each.requires_grad)
 
 
 class EpochAverage:
@@ -120,13 +123,18 @@ class EpochAverage:
     def _put_mean(self, ends: Sequence[Weights]) -> None:
         # One parameter at a time: the device has room for the model and little more.
         for name, parameter in self._trained.items():
-            total = ends[0][name].to(parameter.device, copy=True)
-            for weights in ends[1:]:
-                total += weights[name].to(parameter.device)
             # In place, as recorded steps read these addresses.
-            parameter.copy_(total.div_(len(ends)))
+            parameter.copy_(_mean([weights[name] for weights in ends], parameter.device))
 
     @torch.no_grad()
     def _put(self, weights: Weights) -> None:
         for name, parameter in self._trained.items():
             parameter.copy_(weights[name])
+
+
+def _mean(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Return the mean of tensors on a device, summed first to last."""
+    total = tensors[0].to(device, copy=True)
+    for tensor in tensors[1:]:
+        total += tensor.to(device)
+    return total.div_(len(tensors))

@@ -40,6 +40,7 @@ def count(run: TrainableRun | RefitRun) -> TrainingProgress:
         best_epoch=1,
         best_hr=-1.0 if hit_ratio is None else hit_ratio,
         seconds=seconds,
+        seconds_before=seconds,
         metrics=[line],
     )
 

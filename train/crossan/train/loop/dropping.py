@@ -27,7 +27,7 @@ def drop_rates(
     average: EpochAverage,
     saver: Saver,
     ranks: Ranks,
-) -> None:
+) -> bool:
     """Lower the rates after the epoch just done, where that is its turn.
 
     Parameters
@@ -39,28 +39,36 @@ def drop_rates(
     ranks
         The processes that train together, all of which must call this.
 
+    Returns
+    -------
+    bool
+        Whether they are lower now, so that a checkpoint is due: once a better epoch takes the place
+        of the best, no checkpoint from before the drop leads to the weights that it went back to.
+
     Raises
     ------
     StoreIntegrityError
-        The best weights are damaged.
+        The best weights are damaged, or of another epoch.
     IncompatibleError
         The ranks have read different ones.
     """
     settings = run.settings.optimiser
-    drops, came_from = settings.drop_after.count(reached.epoch), reached.epoch
-    if drops:
+    done = sum(drop["after"] == reached.epoch for drop in reached.drops)
+    drops, came_from = settings.drop_after.count(reached.epoch) - done, reached.epoch
+    if drops > 0:
         average.go_on_from_mean()
     # Whether or not ``max_epochs`` are used up: a run that is given more of them later has to be
     # where it would have been with more from the beginning.
     elif len(reached.drops) < settings.plateau_drops and reached.is_plateau(run.settings):
         drops, came_from = 1, reached.best_epoch
-        run.model.load_state_dict(dict(saver.best_weights()))
+        run.model.load_state_dict(dict(saver.best_weights(reached.best_epoch)))
         average.forget()
     else:
-        return
+        return False
     optimiser.forget_moments()
     for _ in range(drops):
         reached.drops.append({"after": reached.epoch, "from": came_from})
         say_drop(reached.drops[-1], settings.drop_factor)
     if ranks.count > 1:
         ranks.require_same({"weights": weights_digest(run.model)})
+    return True

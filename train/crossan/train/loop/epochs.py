@@ -137,6 +137,8 @@ class Training:
             load_initial_weights(self._model, init, self._run.folder, item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
         self._agree()
+        if self.reached.epoch and not self.reached.step:
+            self._drop_rates()  # those that a refit learns of when its run has gone on
         if not self.is_over:
             # They are of the epochs so far: nobody may take them for those of what comes.
             self._run.folder.forget_figures()
@@ -146,7 +148,7 @@ class Training:
 
         Told to end, it returns after the step in hand.
         """
-        reached, epoch = self.reached, self.reached.epoch + 1
+        reached, epoch, course = self.reached, self.reached.epoch + 1, self.reached.course_epoch
         batches = self._objective.batches(epoch)
         left, schedule = batches[reached.step :], Schedule(self._settings.optimiser, len(batches))
         if not reached.step:
@@ -167,7 +169,7 @@ class Training:
                     on_step()
                 rechecking.look()
                 self._seed_step()
-                schedule.apply(self._optimiser, epoch, reached.step, len(reached.drops))
+                schedule.apply(self._optimiser, course, reached.step, len(reached.drops))
                 self._window.add(self._steps.take(prepared))
                 self._count_step()
                 steps.advance(1, self._latest_loss)
@@ -179,7 +181,7 @@ class Training:
             # Before the epoch counts: what was found must not be followed by a best checkpoint.
             rechecking.finish()
         # Again, for an epoch that was stopped after its last step and takes none now.
-        schedule.apply(self._optimiser, epoch, len(batches) - 1, len(reached.drops))
+        schedule.apply(self._optimiser, course, len(batches) - 1, len(reached.drops))
         self._close_epoch()
         self._agree(is_end_of_epoch=True)
         if self._is_due:
@@ -251,15 +253,16 @@ class Training:
             **times(reached.seconds - reached.seconds_before),
             "rates": named_rates(self._optimiser),
         }
-        reached.metrics.append(line)
-        reached.epoch, reached.step, reached.loss_sum = epoch, 0, 0.0
-        reached.seconds_before = reached.seconds
-        if is_best:
-            reached.best_epoch = epoch
-            reached.best_hr = reached.best_hr if figure is None else figure
+        reached.close_epoch(line, figure)
         self._run.folder.append_metrics(line)
         say_epoch(self._settings, reached)
-        drop_rates(self._run, reached, self._optimiser, self._average, self._saver, self._ranks)
+        self._drop_rates()
+
+    def _drop_rates(self) -> None:
+        """Lower the rates where that is the turn of the epoch just done."""
+        run, optimiser, average = self._run, self._optimiser, self._average
+        if drop_rates(run, self.reached, optimiser, average, self._saver, self._ranks):
+            self._save()
 
     def _save(self) -> None:
         self._check_losses()

@@ -63,6 +63,7 @@ def mix(run: TrainableRun | RefitRun) -> TrainingProgress:
         best_epoch=1,
         best_hr=-1.0 if state["hr@10"] is None else state["hr@10"],
         seconds=state["times"]["seconds"],
+        seconds_before=state["times"]["seconds"],
         metrics=[line],
     )
 

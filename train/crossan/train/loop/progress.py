@@ -40,6 +40,36 @@ class TrainingProgress:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     """A line of ``metrics.jsonl`` for every epoch done."""
 
+    @property
+    def seconds_per_epoch(self) -> float:
+        """The mean time of the epochs done, without that of one which is not."""
+        return self.seconds_before / self.epoch
+
+    @property
+    def course_epoch(self) -> int:
+        """The number of the epoch in hand among those that lead to its weights, from 1.
+
+        The rates follow it, so that a refit, which takes those epochs alone, has the same.
+        """
+        return self.epochs_to(self.epoch + 1)[0]
+
+    def close_epoch(self, line: dict[str, Any], figure: float | None) -> None:
+        """Count the epoch in hand as done.
+
+        Parameters
+        ----------
+        line
+            Its line of ``metrics.jsonl``.
+        figure
+            What it is judged by, None where nothing is validated.
+        """
+        self.metrics.append(line)
+        self.epoch, self.step, self.loss_sum = line["epoch"], 0, 0.0
+        self.seconds_before = self.seconds
+        if line["is_best"]:
+            self.best_epoch = line["epoch"]
+            self.best_hr = self.best_hr if figure is None else figure
+
     def is_over(self, settings: RunSettings) -> bool:
         """Whether the settings leave no epoch to be trained."""
         return self.stopped_by(settings) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,15 +140,21 @@ class Saver:
             kept = Checkpoint({"model": weights}, {"epoch": epoch, "hr@10": hit_ratio})
             self._run.keep_epoch(epoch, kept, self._settings.keep_epochs)
 
-    def best_weights(self) -> Mapping[str, Tensor]:
-        """Return the best weights so far.
+    def best_weights(self, epoch: int) -> Mapping[str, Tensor]:
+        """Return the best weights so far, which are those of ``epoch``.
 
         Raises
         ------
         StoreIntegrityError
-            They are damaged.
+            They are damaged, or of another epoch.
         """
         best = self._unwritten_best or self._run.best_checkpoint()
+        if best.state.get("epoch") != epoch:
+            raise StoreIntegrityError(
+                f"{self._run.path}: expected epoch {epoch} in the best checkpoint, to go back to,"
+                f" found epoch {best.state.get('epoch')}",
+                remedy=_begin_again(self._run.path),
+            )
         return best.tensors["model"]
 
     def save(self, progress: TrainingProgress) -> None:
@@ -200,6 +207,10 @@ class Saver:
             raise StoreIntegrityError(
                 f"the checkpoint of the best epoch, {progress.best_epoch}, cannot be used:"
                 f" {error.message}",
-                remedy=f"Begin it again in another folder: --out {self._run.path}-2, where it ends"
-                " in the same weights",
+                remedy=_begin_again(self._run.path),
             ) from None
+
+
+def _begin_again(run: Path) -> str:
+    """Return the remedy of a run whose best weights are not what they should be."""
+    return f"Begin it again in another folder: --out {run}-2, where it ends in the same weights"

@@ -21,7 +21,7 @@ ID_RATE = "id_lr"
 class Schedule:
     r"""What rates a step is taken by.
 
-    With :math:`t` epochs taken, steps as fractions of one, warm-up over :math:`w` epochs, a cosine
+    With :math:`t` epochs taken on the way to the weights in hand, steps as fractions of one, warm-up over :math:`w` epochs, a cosine
     over :math:`c` with floor :math:`f`, decay :math:`d`, drop factor :math:`q` and :math:`n` drops
     so far, the rate of a group is
 
@@ -61,7 +61,8 @@ class Schedule:
         base
             Those that were set, by the name of their setting.
         epoch, step
-            The epoch, counted from 1, and the steps of it that were taken before.
+            The epoch, counted from 1 without those that a drop went back over, and the steps of it
+            that were taken before.
         drops
             How often the rates have dropped.
         """

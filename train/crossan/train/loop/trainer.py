@@ -22,7 +22,6 @@ from crossan.train.loop.trainable import RefitRun, TrainableRun, announce
 from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.models.recommender import CountingModel
 from crossan.train.ranks.ranks import ALONE, Ranks
-from crossan.train.record.ending import END_FILE
 
 __all__ = ["fit", "refit"]
 
@@ -114,5 +113,5 @@ def _train(
         )
         end_by(training.told)
     if training.is_ended and not training.reached.is_over(run.settings):
-        say_end(training.reached, END_FILE)
+        say_end(training.reached, run.folder.path)
     return training.reached

@@ -58,7 +58,7 @@ def load_epoch(run: Path, epoch: int) -> Checkpoint:
     Raises
     ------
     UsageError
-        The run keeps none of this epoch. It names the epochs that it keeps.
+        The run has finished no epoch, or keeps none of this number. It names those it keeps.
     StoreIntegrityError
         They are damaged.
     """
@@ -66,6 +66,12 @@ def load_epoch(run: Path, epoch: int) -> Checkpoint:
     kept = kept_epochs(checkpoints)
     if epoch in kept:
         return load_checkpoint(checkpoints, _name(epoch))
+    if not any((checkpoints / name).is_dir() for name in (BEST, f"{BEST}-next")):
+        raise UsageError(
+            f"--epoch {epoch}: expected a run with a checkpoint of its best epoch, found none in"
+            f" {checkpoints}",
+            remedy=f"crossan-train --out {shlex.quote(str(run))} --resume",
+        )
     best = load_checkpoint(checkpoints, BEST)
     if best.state.get("epoch") == epoch:
         return best

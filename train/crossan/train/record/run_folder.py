@@ -27,6 +27,7 @@ from crossan.train.record.checkpoint import (
 )
 from crossan.train.record.kept_epochs import keep_epoch
 from crossan.train.record.locked_stores import open_locked
+from crossan.train.record.may_change import may_change
 from crossan.train.record.reading import (
     RANKS_FILE,
     RESULT_FILE,
@@ -44,9 +45,6 @@ __all__ = ["RANKS_FILE", "SWEEP_FILE", "RunFolder"]
 
 _TORN = re.compile(r"\.[a-z_.]+\.[0-9]+\.[0-9a-f]{8}")
 """Name of what a killed process had not finished writing (`crossan.common.files`)."""
-
-_MAY_CHANGE = {"max_epochs", "patience", "checkpoint"}
-"""Settings that say when to stop or to save, and so may differ when a run goes on."""
 
 _DIVERGENCE, _INITIAL = "divergence.json", "init.json"
 
@@ -286,9 +284,7 @@ class RunFolder:
         # Whether a dataset or cache elsewhere holds the same is for their locks to say.
         moved = {name: getattr(settings.data, name) for name in ("dataset", "cache")}
         before = before.model_copy(update={"data": before.data.model_copy(update=moved)})
-        # By its patience a run with plateaus decides what it trains, not only for how long.
-        fixed = {"patience"} if settings.optimiser.plateau_drops else set()
-        changed = settings_differences(before, settings, but=_MAY_CHANGE - fixed)
+        changed = settings_differences(before, settings, but=may_change(settings))
         if changed:
             listed = "\n  ".join(changed)
             raise UsageError(

@@ -78,7 +78,7 @@ def training_facts(
         "epochs": reached.epoch,
         "best_epoch": reached.best_epoch,
         **_end_of(run.settings, reached),
-        "seconds_per_epoch": reached.seconds / reached.epoch,
+        "seconds_per_epoch": reached.seconds_per_epoch,
         "peak_memory_bytes": memory,
         **({} if predicted is None else {"predicted_memory_bytes": predicted.total}),
         **_mixture(reached),
