@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import time
 import tracemalloc
 
 import numpy as np
@@ -166,15 +165,13 @@ def test_interval_follows_from_the_seed_and_not_from_the_block(monkeypatch):
     assert bootstrap_interval(values, seed=6) != whole
 
 
-def test_interval_of_all_users_of_a_large_dataset_takes_seconds_and_little_memory():
+def test_interval_of_all_users_of_a_large_dataset_takes_little_memory():
     ranks = np.random.default_rng(0).integers(1, 2000, (2, 100_000))
     first, second = np.where(ranks <= 20, 1 / np.log2(ranks + 1.0), 0.0)
     tracemalloc.start()
-    begun = time.process_time()
     paired(first, second)
-    seconds, peak = time.process_time() - begun, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seconds < 10
     assert peak < 64 << 20
 
 
