@@ -36,7 +36,7 @@ from crossan.train.models.pair_model import PairModel
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
-from crossan.train.settings import HybridOfRunsSettings, MarkovSettings
+from crossan.train.settings import HybridOfRunsSettings
 
 __all__ = ["HybridOfRuns", "ItemParts", "TermWeights", "build", "log_gains"]
 
@@ -72,6 +72,9 @@ class HybridOfRuns(nn.Module):
         From hidden states to content; None where no run reads any.
     is_known
         Which catalogue items occur in training, ``(items,)`` bool.
+    decay, window
+        What an item of a history counts beside the one that came after it, and how many of the last
+        ones are read, by chain and content alike.
     """
 
     term_weights: Tensor
@@ -87,11 +90,14 @@ class HybridOfRuns(nn.Module):
         pairs: PairModel,
         content: ContentVectors | None,
         is_known: Tensor,
+        decay: float,
+        window: int,
     ) -> None:
         super().__init__()
         self.bases = nn.ModuleList(bases).requires_grad_(False)
         self.pairs, self.content = pairs, content
         self._widths = tuple(widths)
+        self.decay, self.window = decay, window
         self.divisors = tuple(len(bases) * temperature for temperature in temperatures)
         """What the user vectors of each run are divided by, so that the product is its part of the
         mean of the scores."""
@@ -197,7 +203,7 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         assert isinstance(context.inputs, HiddenStates)  # by its settings
         features = context.features
         content = ContentVectors(features.dims, features.layer_count, settings.content_width)
-    pairs = markov.build(MarkovSettings(), context)
+    pairs = markov.build(settings, context)
     return HybridOfRuns(
         bases,
         [base.width for base in settings.of],
@@ -205,4 +211,6 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         pairs,
         content,
         context.is_trained(),
+        settings.decay,
+        settings.window,
     )
