@@ -25,7 +25,8 @@ class OptimiserSettings(Settings):
     """Learning rate of fusion and sequence encoder."""
 
     adapter_lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-4, gt=0)
-    """Learning rate of the side-adapter towers and their gates, or of backbones that are trained."""
+    """Learning rate of the towers, with side adapters and gates or without (``frozen``), or of
+    backbones that are trained."""
 
     text_lr: float | None = Field(default=None, gt=0)
     """Learning rate of what is trained of the text backbone with ``model.kind=fine-tuned``. By

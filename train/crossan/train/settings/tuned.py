@@ -12,10 +12,13 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.settings.models import SequenceSettings
 from crossan.train.settings.paper import Paper
 
-__all__ = ["FineTunedSettings", "Tuning"]
+__all__ = ["PAPERS_MODALITIES", "FineTunedSettings", "Tuning"]
 
 Tuning = Literal["full", "adapter", "lora"]
 """What is trained of a backbone."""
+
+PAPERS_MODALITIES = (Modality.TEXT, Modality.IMAGE)
+"""What the paper's end-to-end rows read."""
 
 
 class FineTunedSettings(SequenceSettings):
