@@ -72,9 +72,11 @@ class HybridOfRuns(nn.Module):
         From hidden states to content; None where no run reads any.
     is_known
         Which catalogue items occur in training, ``(items,)`` bool.
-    decay, window
-        What an item of a history counts beside the one that came after it, and how many of the last
-        ones are read, by chain and content alike.
+
+    Raises
+    ------
+    ValueError
+        The pairs have no window.
     """
 
     term_weights: Tensor
@@ -90,14 +92,16 @@ class HybridOfRuns(nn.Module):
         pairs: PairModel,
         content: ContentVectors | None,
         is_known: Tensor,
-        decay: float,
-        window: int,
     ) -> None:
         super().__init__()
         self.bases = nn.ModuleList(bases).requires_grad_(False)
         self.pairs, self.content = pairs, content
         self._widths = tuple(widths)
-        self.decay, self.window = decay, window
+        if pairs.window is None:
+            raise ValueError("expected pairs with a window, as content is read by the same")
+        self.decay, self.window = pairs.decay, pairs.window
+        """As of the pairs, what an item of a history counts beside the one after it, and how many
+        of the last ones are read. The content is read so, too."""
         self.divisors = tuple(len(bases) * temperature for temperature in temperatures)
         """What the user vectors of each run are divided by, so that the product is its part of the
         mean of the scores."""
@@ -211,6 +215,4 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         pairs,
         content,
         context.is_trained(),
-        settings.decay,
-        settings.window,
     )

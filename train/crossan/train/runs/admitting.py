@@ -7,21 +7,32 @@ from pathlib import Path
 from crossan.cache_schema.errors import UsageError
 from crossan.common.console import note
 from crossan.train.record.refits import is_refit, refitted_run
+from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.launch import Launch
 from crossan.train.settings import RunSettings
 from crossan.train.settings.unread import require_read, unread_settings
 
-__all__ = ["require_no_refit", "require_one_process", "settle_unread"]
+__all__ = ["admit"]
 
 
-def settle_unread(settings: RunSettings, launch: Launch) -> None:
-    """Refuse settings that nothing of a run reads, or say which they are.
+def admit(settings: RunSettings, folder: RunFolder, launch: Launch) -> None:
+    """Refuse a run that its settings and its launch do not allow, and say what it does not read.
 
     Raises
     ------
+    UsageError
+        The settings are those of a refit, or several ranks would train what one can.
     ConfigError
-        Some are refused, and the launch does not allow them.
+        A run that has not begun has settings that nothing reads, which are refused.
     """
+    _require_no_refit(settings, folder.path)
+    _require_one_process(settings, launch)
+    if not folder.holds_run():
+        _settle_unread(settings, launch)
+
+
+def _settle_unread(settings: RunSettings, launch: Launch) -> None:
+    """Refuse settings that nothing of a run reads, or say which they are."""
     if not launch.may_have_unread:
         require_read(settings)
     if launch.ranks.is_first:
@@ -29,14 +40,8 @@ def settle_unread(settings: RunSettings, launch: Launch) -> None:
             note(str(unread))
 
 
-def require_no_refit(settings: RunSettings, out: Path) -> None:
-    """Refuse settings of a refit, which is made only beside a run that judges it.
-
-    Raises
-    ------
-    UsageError
-        They are those of a refit.
-    """
+def _require_no_refit(settings: RunSettings, out: Path) -> None:
+    """Refuse settings of a refit, which is made only beside a run that judges it."""
     if is_refit(settings):
         # The folder of a refit is made by its run; any other is that of a run to be.
         run = refitted_run(out)
@@ -48,14 +53,8 @@ def require_no_refit(settings: RunSettings, out: Path) -> None:
         )
 
 
-def require_one_process(settings: RunSettings, launch: Launch) -> None:
-    """Refuse several ranks where only one process can train.
-
-    Raises
-    ------
-    UsageError
-        There are several.
-    """
+def _require_one_process(settings: RunSettings, launch: Launch) -> None:
+    """Refuse several ranks where only one process can train."""
     count = launch.ranks.count
     if count == 1:
         return

@@ -40,7 +40,7 @@ from crossan.train.record.following import run_folder_of
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.record.statistics import statistics_digest, write_statistics
-from crossan.train.runs.admitting import require_no_refit, require_one_process, settle_unread
+from crossan.train.runs.admitting import admit
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
@@ -109,16 +109,13 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     CrossanError
         Settings that do not fit, or a dataset, stores or a device that are not as they ask.
     """
-    require_no_refit(settings, out)
+    folder = run_folder_of(launch.ranks, out)
+    admit(settings, folder, launch)
     reads_stores = settings.model.reads_hidden_states
     if reads_stores:
         cache_folder(settings.data)  # before anything is read
     dataset = open_dataset(settings.data.dataset)
-    folder = run_folder_of(launch.ranks, out)
-    if not folder.holds_run():
-        settle_unread(settings, launch)
     device = pick_device(launch.device)
-    require_one_process(settings, launch)
     settings = settle_compute(settings, folder, device, launch)
     stores: Mapping[Tower, FeatureStore] = {}
     if reads_stores:
