@@ -27,6 +27,9 @@ from support.outcomes import outcome
 COLD = "i09"
 CHAIN, CONTENT = (0.5, 2.0), (1.0, 4.0)
 TEMPERATURE = 0.2
+NEARER = {"decay": 0.25, "window": 4, "gap_decay": 0.5, "reach": 3}
+"""What the chain of ``h`` counts, none of it by default."""
+OF_CHAIN = [part for name in NEARER for part in ("--set", f"model.{name}={NEARER[name]}")]
 FIGURES = ("valid", "test", "cold_test", "slices", "recommendations", "sequences")
 
 
@@ -46,7 +49,7 @@ def place(tmp_path_factory):
         # The least of them is above zero, so that every term counts in what follows.
         patch.setattr(hybrid_choice, "CHAIN_WEIGHTS", CHAIN)
         patch.setattr(hybrid_choice, "CONTENT_WEIGHTS", CONTENT)
-        make_hybrid(place, "both", "ids")
+        make_hybrid(place, "both", "ids", more=OF_CHAIN)
     make_hybrid(place, "ids", out="h-ids")
     return place
 
@@ -86,6 +89,7 @@ def test_it_needs_its_runs_no_more(place, tmp_path):
     made = shutil.copytree(place / "h", tmp_path / "h")
     config = tomllib.loads((made / "config.toml").read_text())
     assert [base["model"]["kind"] for base in config["model"]["of"]] == ["crossan", "sasrec"]
+    assert {name: config["model"][name] for name in NEARER} == NEARER
     text = (made / "config.toml").read_text()
     for name in ("both", "ids"):
         text = text.replace(f'"{place / name}"', '"/nowhere"')
@@ -125,12 +129,12 @@ def test_an_item_that_came_later_is_scored_as_a_cold_one_of_the_same_content(pla
 
 def test_resuming_it_changes_nothing(place, tmp_path):
     before = outcome(place / "h")
-    make_hybrid(place, "both", "ids", more=("--resume",))
+    make_hybrid(place, "both", "ids", more=(*OF_CHAIN, "--resume"))
     assert outcome(place / "h") == before
     # As if it had died after the weights were written, before it was judged.
     for name in ("result.json", "eval"):
         (place / "h" / name).rename(tmp_path / name)
-    make_hybrid(place, "both", "ids", more=("--resume",))
+    make_hybrid(place, "both", "ids", more=(*OF_CHAIN, "--resume"))
     assert outcome(place / "h") == before
 
 

@@ -1,9 +1,8 @@
-"""Schedules, averaged weights, kept epochs and an end before the end, from the command to its result."""
+"""Schedules, averaged weights and kept epochs, from the command to its result."""
 
 import json
 import signal
 from datetime import datetime, timedelta
-from functools import partial
 
 import pytest
 import torch
@@ -11,22 +10,19 @@ from safetensors.torch import load_file
 
 from crossan.cache_schema.errors import UsageError
 from crossan.common.config import load_settings
-from crossan.train.cli import evaluate, train, train_end
+from crossan.train.cli import evaluate, train
 from crossan.train.loop import epochs as loop
 from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.loop.step_runner import EagerSteps
 from crossan.train.objectives import ObjectiveContext, make_objective
-from crossan.train.record import ending
-from crossan.train.runs import training as runs
 from crossan.train.runs.launch import Launch
 from crossan.train.runs.planning import plan_run
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import train_split
 from crossan.train.settings import RunSettings
 from support.commands import attempt, run, train_in, training
-from support.fabricated import write_small
-from support.outcomes import MEASURED_OF_EPOCH, outcome, unmeasured, unmeasured_bytes
-from support.stopping import Died, at_step, before_steps, die_at_step, signal_at_step
+from support.outcomes import MEASURED_OF_EPOCH, outcome
+from support.stopping import Died, die_at_step, signal_at_step
 
 SASREC = ("model.kind=sasrec", "model.width=8", "optimiser.lr=0.02", "batch_size=32")
 KINDS = {
@@ -36,11 +32,6 @@ KINDS = {
 }
 STEPS_PER_EPOCH = 5  # of SASREC: 150 users, 32 a step
 DROPPING = (*SASREC, "patience=2", "optimiser.plateau_drops=1", "optimiser.lr=0.05")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return write_small(tmp_path_factory.mktemp("long"))
 
 
 def trained(place, settings, *more, out="r"):
@@ -252,58 +243,3 @@ def test_a_run_that_keeps_no_epochs_says_how_to(place):
     with pytest.raises(UsageError, match="keeps, which are those of the best, 1\n") as refused:
         run(evaluate, place / "none", "--epoch", 9, "--device", "cpu")
     assert "checkpoint.keep_epochs=N" in refused.value.remedy
-
-
-@pytest.mark.parametrize("at", [2, STEPS_PER_EPOCH + 3, 2 * STEPS_PER_EPOCH])
-def test_a_training_that_is_asked_to_end_evaluates_its_best_epoch(place, tmp_path, monkeypatch, at):
-    settings = (*SASREC, "max_epochs=4", "patience=9")
-    out = f"ended-{at}"
-    monkeypatch.setattr(ending, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    before_steps(monkeypatch, at_step(at, lambda: run(train_end, place / out)))
-    result = attempt(train, *training(place, settings, out=out))
-    assert result.exit_code == 0, result.output
-    figures = json.loads((place / out / "result.json").read_text())
-    epochs = max(1, (at - 1) // STEPS_PER_EPOCH)  # the first is finished in any case
-    assert (figures["epochs"], figures["stopped_by"]) == (epochs, "ended")
-    assert f"end-here asks for the end: evaluating epoch {figures['best_epoch']}" in result.stderr
-    assert f"crossan train-end {place / out} --go-on" in result.stderr
-    assert figures["valid"] == lines_of(place / out)[figures["best_epoch"] - 1]["valid"]
-    # It stays ended, and nothing is evaluated in vain.
-    monkeypatch.undo()
-    again = trained(place, settings, "--resume", out=out)
-    assert unmeasured(again) == unmeasured(figures)
-    # Let go on, it ends as if nobody had asked.
-    run(train_end, place / out, "--go-on")
-    trained(place, settings, "--resume", out=out)
-    trained(place, settings, out=f"whole-{at}")
-    assert outcome(place / out) == outcome(place / f"whole-{at}")
-
-
-def test_a_finished_run_has_nothing_to_end(place):
-    trained(place, (*SASREC, "max_epochs=1"), out="over")
-    assert "nothing trains there" in run(train_end, place / "over").stdout
-    assert not (place / "over" / ending.END_FILE).exists()
-    assert json.loads(run(train_end, place / "over", "--json").stdout) == {
-        "run": str(place / "over"),
-        "asks_for_end": False,
-        "is_finished": True,
-    }
-    with pytest.raises(UsageError, match="no run at"):
-        run(train_end, place / "nowhere")
-
-
-def test_a_refit_is_not_ended(place):
-    trained(place, (*SASREC, "max_epochs=1"), "--refit", "all", out="whole-refit")
-    with pytest.raises(UsageError, match="found a refit"):
-        run(train_end, place / "whole-refit/refit")
-
-
-def test_an_end_in_the_last_epoch_changes_nothing(place, monkeypatch):
-    end = partial(run, train_end, place / "late")
-    monkeypatch.setattr(runs, "fit", partial(runs.fit, on_step=at_step(STEPS_PER_EPOCH, end)))
-    monkeypatch.setattr(ending, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    assert trained(place, (*SASREC, "max_epochs=1"), out="late")["stopped_by"] == "max_epochs"
-    first = unmeasured_bytes(place / "late/metrics.jsonl")
-    monkeypatch.undo()
-    trained(place, (*SASREC, "max_epochs=1"), out="early")
-    assert unmeasured_bytes(place / "early/metrics.jsonl") == first

@@ -8,7 +8,7 @@ import torch
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.train.cli import evaluate
-from crossan.train.export.program import program_bytes
+from crossan.train.export.program import UserEncoder, program_bytes
 from crossan.train.runs.opening import open_run
 from crossan.train.runs.recommend import recommend_items
 from crossan.train.runs.vectors import item_vectors
@@ -158,7 +158,7 @@ def test_what_is_shown_of_a_cosine_run_is_the_cosine(place):
     (best,) = serving.best([Query(history, history, 5)])
     assert best.scores == pytest.approx([cosines[row].item() for row in best.rows], abs=1e-5)
     program = torch.export.load(
-        io.BytesIO(program_bytes(opened.model.sequence_encoder, 10, vectors.shape[1]))
+        io.BytesIO(program_bytes(UserEncoder(opened.model.sequence_encoder), 10, vectors.shape[1]))
     ).module()
     assert torch.allclose(program(rows, vectors)[0], user, atol=1e-5)
     assert (

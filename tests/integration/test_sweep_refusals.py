@@ -78,7 +78,7 @@ def test_what_every_trial_would_stop_at_is_told_before_anything_starts(place, tm
     with pytest.raises(DataError, match="2 items have none of the modalities image"):
         run_sweep(place, *single, "--set", "model.top_k=1", out=tmp_path / "s")
     with pytest.raises(
-        UsageError, match="model.top_k: expected at most 2, the modalities in use, got 3"
+        UsageError, match="model.top_k: expected at most 2, the number of towers, .+, got 3"
     ):
         run_sweep(place, "--grid", "model.top_k=1,3", out=tmp_path / "s")
     with pytest.raises(StoreNotFoundError, match="expected a store of audio, found none"):

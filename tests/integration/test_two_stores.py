@@ -215,3 +215,16 @@ def test_towers_by_name():
         "I2",
         "T",
     ]
+
+
+def test_as_many_towers_are_chosen_as_there_are_stores(tmp_path):
+    place = write_small(tmp_path)
+    for name in ("one", "two", "three"):
+        write_store(place / "c", Modality.TEXT, name=name)
+    settings = (*QUICK, "max_epochs=1", "model.kind=frozen")
+    result = run_train(place, "--set", "model.top_k=5", settings=settings)
+    assert result["epochs"] == 1
+    momef = open_run(place / "r", device="cpu").model.item_encoder.fusion
+    assert momef.router.out_features == 5
+    with pytest.raises(UsageError, match="model.top_k: expected at most 5, the number of towers"):
+        run_train(place, "--set", "model.top_k=6", settings=settings, out="six")

@@ -29,6 +29,8 @@ ITEMS, LENGTH, USERS = 23, 5, 17
 DIMS = (4, 3)
 BASES = ("frozen", "sasrec")
 TEMPERATURES = (1.0, 0.5)
+DEFAULTS = {"decay": 0.5, "window": 10, "gap_decay": 0.8, "reach": 10}
+NEARER = {"decay": 0.25, "window": 3, "gap_decay": 0.5, "reach": 2}
 
 
 def make_sequences(seed):
@@ -49,7 +51,7 @@ def make_sequences(seed):
     )
 
 
-def make_hybrid(seed, content_width=256):
+def make_hybrid(seed, content_width=256, chain=DEFAULTS):
     """Return a hybrid of two small models, its inputs and sequences."""
     torch.manual_seed(seed)
     features = make_features(DIMS, torch.Generator().manual_seed(seed), item_count=ITEMS)
@@ -65,7 +67,9 @@ def make_hybrid(seed, content_width=256):
         for kind, temperature in zip(BASES, TEMPERATURES, strict=True)
     ]
     of[0]["model"]["top_k"] = 1
-    given_settings = HybridOfRunsSettings.model_validate({"of": of, "content_width": content_width})
+    given_settings = HybridOfRunsSettings.model_validate(
+        {"of": of, "content_width": content_width, **chain}
+    )
     model = build(given_settings, ModelContext(features, seen, counts, LENGTH)).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
@@ -73,17 +77,18 @@ def make_hybrid(seed, content_width=256):
     return model, features, seen, counts
 
 
-def chain_one_by_one(seen, history):
+def chain_one_by_one(seen, history, chain=DEFAULTS):
     """Return the decayed Markov chain's scores after a history, as their definition has them."""
+    read = history[-chain["window"] :]
     followed = np.zeros((ITEMS, ITEMS))
     for part in seen.training_parts():
         for first in range(len(part)):
-            for later in range(first + 1, min(first + 11, len(part))):
-                followed[part[first], part[later]] += 0.8 ** (later - first - 1)
-    return sum(0.5**age * followed[item] for age, item in enumerate(reversed(history[-10:])))
+            for later in range(first + 1, min(first + chain["reach"] + 1, len(part))):
+                followed[part[first], part[later]] += chain["gap_decay"] ** (later - first - 1)
+    return sum(chain["decay"] ** age * followed[item] for age, item in enumerate(reversed(read)))
 
 
-def scores_one_by_one(model, features, seen, weights, history):
+def scores_one_by_one(model, features, seen, weights, history, chain=DEFAULTS):
     """Return the scores of all items after a history, term by term."""
     rows = torch.arange(ITEMS)
     scores = np.zeros(ITEMS)
@@ -95,11 +100,12 @@ def scores_one_by_one(model, features, seen, weights, history):
         of_base = (encode_users(base, items, padded) @ items.T)[0].numpy()
         scores += of_base / temperature / len(BASES)
     content = model.content(*features.gather(rows)).numpy()
-    taste = sum(0.5**age * content[item] for age, item in enumerate(reversed(history[-10:])))
+    read = history[-chain["window"] :]
+    taste = sum(chain["decay"] ** age * content[item] for age, item in enumerate(reversed(read)))
     taste /= np.linalg.norm(taste)
-    chain = chain_one_by_one(seen, history)
+    followed = chain_one_by_one(seen, history, chain)
     for item in range(ITEMS):
-        scores[item] += math.log(1 + weights.co_occurrence * chain[item])
+        scores[item] += math.log(1 + weights.co_occurrence * followed[item])
         scores[item] += weights.content * float(taste @ content[item])
         scores[item] += weights.cold_bonus * (item not in set(seen.training_items.tolist()))
     return scores
@@ -108,8 +114,9 @@ def scores_one_by_one(model, features, seen, weights, history):
 @pytest.mark.parametrize(
     "weights", [TermWeights(), TermWeights(2.0, 4.0, 0.5), TermWeights(0.0, 1.0), TermWeights(8.0)]
 )
-def test_scores_are_the_sum_of_the_terms(weights):
-    model, features, seen, _ = make_hybrid(3)
+@pytest.mark.parametrize("chain", [DEFAULTS, NEARER])
+def test_scores_are_the_sum_of_the_terms(weights, chain):
+    model, features, seen, _ = make_hybrid(3, chain=chain)
     model.take_weights(weights)
     split = validation_split(seen, LENGTH)
     ranker = ranker_maker(model, features)(split)
@@ -117,7 +124,7 @@ def test_scores_are_the_sum_of_the_terms(weights):
     everyone = torch.arange(USERS)
     whole = ranker.scores(everyone, slice(0, ITEMS)).clone()
     for user, history in enumerate(split.histories):
-        slow = scores_one_by_one(model, features, seen, weights, history)
+        slow = scores_one_by_one(model, features, seen, weights, history, chain)
         assert np.allclose(whole[user], slow, atol=1e-4)
     some = torch.tensor([4, 2, 11])
     for items in (slice(0, 7), slice(7, 20), slice(20, ITEMS)):

@@ -17,6 +17,7 @@ from crossan.train.evaluation.encoding import make_rankers
 from crossan.train.export import writing
 from crossan.train.features import FeatureTable
 from crossan.train.layers.item_pairs import item_pairs_of
+from crossan.train.loop.optimiser import make_optimiser
 from crossan.train.models.recommender import ModelContext, item_rows_of
 from crossan.train.models.table import build_model, model_kinds
 from crossan.train.runs import facts
@@ -28,6 +29,7 @@ from crossan.train.settings.content import FUSIONS
 from crossan.train.settings.content import MOMEF as MOMEF_NAME
 from crossan.train.settings.kinds import _BUILT_IN as OURS
 from crossan.train.settings.models import SequenceSettings
+from crossan.train.settings.unread import need_of
 from support.commands import attempt, run, train_in
 from support.fabricated import USERS, make_sequences, write_rows, write_small
 from support.outcomes import outcome
@@ -139,6 +141,7 @@ CASES = {
     "title-knn": Case(0, 0.8),
     "hybrid": Case(0, 0.8),
 }
+RATES = ("lr", "adapter_lr", "id_lr", "text_lr")
 KINDS = [case for case in CASES if " " not in case]
 """Cases that are trained too; another fusion changes neither how a run is resumed nor what it sees."""
 LONG_TO_TRAIN = ("fine-tuned", "mhcr")
@@ -239,6 +242,11 @@ def test_the_parameters_are_those_of_the_formula(kind, kept):
 def test_every_parameter_has_one_rate(kind, kept):
     model, _ = build(kind, kept, make_features())
     groups = model.parameter_groups()
+    assignments = ["data.dataset=d", f"model.kind={kind}", *CASES[kind].settings]
+    of_run = load_settings(RunSettings, assignments=assignments, environment={})
+    rates = {group["name"] for group in make_optimiser(groups, of_run.optimiser).param_groups}
+    # `settings.unread` says so of the settings alone, before there is a model.
+    assert rates == {name for name in RATES if need_of(of_run, f"optimiser.{name}") is None}
     moved = [*groups.rest, *groups.adapters, *groups.ids, *groups.text]
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert sorted(map(id, moved)) == sorted(map(id, learned))

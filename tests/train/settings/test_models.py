@@ -15,7 +15,7 @@ from crossan.train.settings import CrossanSettings, RunSettings
         (["layers=[2, 2]"], r"lowest first, got \[2, 2\]"),
         (["layers=[-1, 2]"], r"lowest first, got \[-1, 2\]"),
         (["layers=[]"], r"lowest first, got \[\]"),
-        (["top_k=5"], "top_k"),
+        (["top_k=0"], "top_k: Input should be greater than or equal to 1, got 0"),
         (["combine=product"], "'sum' or 'concat'"),
         (["compute=float64"], "'float32', 'bfloat16' or 'auto'"),
         (["botleneck_dim=8"], "did you mean 'bottleneck_dim'"),

@@ -81,6 +81,7 @@ def test_no_name_of_code_is_taken(settings, values):
         ({"settings": {"model.kind": "sasrek"}}, "did you mean 'sasrec'"),
         ({"settings": {"max_epochs": 0}}, "settings: max_epochs: .*greater than or equal to 1"),
         ({"settings": {"max_epochs": "x" * 99}}, "max_epochs"),
+        ({"settings": {"optimiser.cosine_floor": 0.5}}, "it needs optimiser.cosine_epochs"),
         ({"settings": {"a": {"b" * 300: 1}}}, "more than 200 characters"),
         ({"settings": {"model": 1, "model.kind": "x"}}, "model is a value and a group at once"),
         ({"settings": {"model.kind": "x", "model": 1}}, "model is a value and a group at once"),

@@ -34,6 +34,7 @@ from crossan.train.options import (
 )
 from crossan.train.options.training import (
     AllowOtherSpec,
+    AllowUnread,
     Assignments,
     BatchSize,
     Compared,
@@ -82,6 +83,7 @@ def train(
     init: InitFrom = None,
     resume: Resume = False,
     allow_other_spec: AllowOtherSpec = False,
+    allow_unread: AllowUnread = False,
     is_validation_only: ValidationOnly = False,
     refit: Refit = None,
     refit_init: RefitInit = None,
@@ -168,6 +170,7 @@ def train(
             may_resume=resume,
             may_differ=allow_other_spec,
             may_be_stale=allow_stale,
+            may_have_unread=allow_unread,
             logs=tuple(dict.fromkeys(log or ())),
             recorder_of=repeater_of if is_unrecorded else recorder_of,
             compared=compared,

@@ -20,7 +20,6 @@ from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.models.hybrid_of_runs import HybridOfRuns, log_gains
 from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.splits import pad_left
-from crossan.train.settings import MarkovSettings
 
 __all__ = ["HybridRanker", "base_vectors", "content_vectors", "hybrid_ranker_maker"]
 
@@ -123,9 +122,9 @@ def content_vectors(
 
     The result is ``(users, content width)``.
     """
-    content, chain = model.parts_of(item_vectors).content, MarkovSettings()
-    read = pad_left(histories, chain.window)
-    counted = chain.decay ** torch.arange(chain.window - 1, -1, -1).to(content)
+    content = model.parts_of(item_vectors).content
+    read = pad_left(histories, model.window)
+    counted = model.decay ** torch.arange(model.window - 1, -1, -1).to(content)
     whole = content.new_zeros(len(read), content.shape[1])
     for first in range(0, len(read), _USERS_PER_BLOCK):
         block = read[first : first + _USERS_PER_BLOCK].to(content.device)

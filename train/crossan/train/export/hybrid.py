@@ -11,11 +11,8 @@ from torch import Tensor, nn
 from crossan.train.export.program import UserEncoder
 from crossan.train.models.hybrid_of_runs import HybridOfRuns
 from crossan.train.sequences.padding import PADDING
-from crossan.train.settings import MarkovSettings
 
 __all__ = ["HybridUserEncoder", "chain_bytes", "chain_facts", "length_read", "term_facts"]
-
-_CHAIN = MarkovSettings()
 
 
 class HybridUserEncoder(nn.Module):
@@ -40,6 +37,7 @@ class HybridUserEncoder(nn.Module):
         parts = model.parts_of(item_vectors)
         self._widths = [part.shape[1] for part in (*parts.of_bases, parts.content, parts.is_cold)]
         self._length, self._weights = input_length, model.weights
+        self._decay, self._window = model.decay, model.window
         self._divisors = model.divisors
         self.encoders = nn.ModuleList(
             UserEncoder(base.sequence_encoder) for base in model.base_models()
@@ -51,9 +49,9 @@ class HybridUserEncoder(nn.Module):
         last = rows[:, -self._length :]
         of_each = zip(self.encoders, of_bases, self._divisors, strict=True)
         users = [encoder(last, part) / divisor for encoder, part, divisor in of_each]
-        read = rows[:, -_CHAIN.window :]
+        read = rows[:, -self._window :]
         ages = torch.arange(read.shape[1] - 1, -1, -1)
-        counted = _CHAIN.decay**ages * (read != PADDING)
+        counted = self._decay**ages * (read != PADDING)
         tastes = (counted.unsqueeze(2) * content[read.clamp(min=0)]).sum(dim=1)
         taste = nn.functional.normalize(tastes, dim=1)
         mean = torch.cat(users, dim=1)
@@ -61,9 +59,9 @@ class HybridUserEncoder(nn.Module):
         return torch.cat([mean, self._weights.content * taste, bonus], dim=1)
 
 
-def length_read(input_length: int) -> int:
+def length_read(model: HybridOfRuns, input_length: int) -> int:
     """Return how many items of a history the program reads, for the models and the content."""
-    return max(input_length, _CHAIN.window)
+    return max(input_length, model.window)
 
 
 def chain_bytes(model: HybridOfRuns) -> bytes:
@@ -82,8 +80,8 @@ def chain_facts(model: HybridOfRuns) -> dict[str, Any]:
     """Return what the manifest says of the chain."""
     return {
         "co_occurrence": model.weights.co_occurrence,
-        "decay": _CHAIN.decay,
-        "window": _CHAIN.window,
+        "decay": model.decay,
+        "window": model.window,
     }
 
 

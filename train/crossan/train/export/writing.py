@@ -107,7 +107,7 @@ def _exported(run: OpenedRun) -> _Exported:
     if isinstance(run.model, HybridOfRuns):
         vectors = encode_items(run.model, run.features).float().contiguous()
         program = HybridUserEncoder(run.model.float(), length, vectors)
-        return _Exported(program, program.state_dict(), vectors, length_read(length))
+        return _Exported(program, program.state_dict(), vectors, length_read(run.model, length))
     encoder = require_sequence_model(run).sequence_encoder.float()
     vectors = item_vectors(run).float().contiguous()
     return _Exported(UserEncoder(encoder), encoder.state_dict(), vectors, length)

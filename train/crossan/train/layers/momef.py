@@ -68,7 +68,7 @@ class Momef(nn.Module):
     def forward(self, outputs: Tensor, presence: Tensor) -> Tensor:
         """Return the item vectors, shape ``(items, width)``."""
         chosen, weights = self.route(outputs, presence)
-        # Every expert runs over every item: at most four small products, and no sorting of the
+        # Every expert runs over every item: a few small products, and no sorting of the
         # items by what they chose.
         opinions = torch.stack(
             [expert(outputs[:, m]) for m, expert in enumerate(self.experts)], dim=1

@@ -50,7 +50,7 @@ class AdamW:
         self._moments: dict[Tensor, dict[str, Tensor]] = {}
         self._zeros: dict[Tensor, Tensor] = {}
         self._rates: dict[tuple[int, torch.device], Tensor] = {}
-        self._now = [group["lr"] for group in groups]
+        self._current = [group["lr"] for group in groups]
 
     @property
     def rates(self) -> Sequence[float]:
@@ -58,18 +58,18 @@ class AdamW:
 
         It is set in place, where a recorded step reads it.
         """
-        return self._now
+        return self._current
 
     @rates.setter
     def rates(self, rates: Sequence[float]) -> None:
-        before, self._now = self._now, list(rates)
+        before, self._current = self._current, list(rates)
         for (number, _), rate in self._rates.items():
             if rates[number] != before[number]:
                 rate.fill_(rates[number])
 
     @torch.no_grad()
     def forget_moments(self) -> None:
-        """Begin anew with the moments, in place, as recorded steps hold on to them."""
+        """Set all moments to zero, in place, as recorded steps hold on to them."""
         for moments in self._moments.values():
             for tensor in moments.values():
                 tensor.zero_()
@@ -101,7 +101,7 @@ class AdamW:
             # float64 is the number that was set.
             dtype = torch.float64 if device.type == "cpu" else torch.float32
             self._rates[number, device] = torch.tensor(
-                self._now[number], dtype=dtype, device=device
+                self._current[number], dtype=dtype, device=device
             )
         return self._rates[number, device]
 

@@ -25,13 +25,13 @@ _SPARE = 16
 
 @torch.inference_mode()
 def fit_content(content: ContentVectors, features: ItemInputs) -> None:
-    """Set the means, and the directions where there are more than columns.
+    """Set the means, and the directions where content is reduced to fewer numbers.
 
-    The directions are those of the largest singular values of the matrix of all x,
-    found by subspace iteration with Ritz vectors (Halko, Martinsson and Tropp, 2011,
-    "Finding structure with randomness", algorithm 4.4). The beginning is drawn by a
-    seed of its own, so the same items give the same directions. No more than a block
-    of items is held.
+    The directions are those of the largest singular values of the matrix whose rows are
+    the centred content of the items. They come from subspace iteration with Ritz vectors
+    (Halko, Martinsson and Tropp, 2011, "Finding structure with randomness", algorithm 4.4).
+    It starts from random numbers of a fixed seed, so the same items give the same
+    directions. No more than a block of items is held.
 
     Parameters
     ----------

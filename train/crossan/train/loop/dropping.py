@@ -1,9 +1,10 @@
 """The drop of the learning rates after a plateau, or after an epoch that the settings name.
 
-Training goes on from the best weights, not from the latest: those validation has chosen, and after
-``patience`` epochs without a gain the latest have learned what it does not reward. The moments
-begin anew, as they tell of other weights, so a drop is what a new run with ``--init`` of this one
-and lower rates would be, in one run and exact when it is resumed.
+After a plateau training goes on from the best weights. The latest have been trained for
+``patience`` epochs without a gain, and have learned what validation does not reward. After an epoch
+that the settings name it goes on from what was judged there. The moments are set to zero, as they
+belong to other weights. So a drop is what a new run from these weights (``--init``) at lower rates
+would be, but within one run and exact under resume.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ An epoch takes its steps and ranks the validation targets.
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from crossan.common.interrupts import ToldToEnd
 from crossan.train.evaluation.encoding import EvaluationStoppedError
 from crossan.train.evaluation.metrics import selection_figure
 from crossan.train.features.rechecking import Rechecking
+from crossan.train.loop.agreement import Agreement
 from crossan.train.loop.averaging import EpochAverage
 from crossan.train.loop.choosing import recorder_of, steps_of
 from crossan.train.loop.divergence import are_finite, record_divergence
@@ -37,7 +37,6 @@ from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives import ObjectiveContext, make_objective
 from crossan.train.ranks.ranks import Ranks
-from crossan.train.record.ending import EndWatch
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.refit import refit_split
 from crossan.train.sequences.splits import train_split
@@ -75,7 +74,7 @@ class Training:
             got = type(run.model).__name__
             raise TypeError(f"expected a SequenceModel or a TableModel, got {got}")
         self._model, self._features, self._settings = run.model, run.features, run.settings
-        self._run, self._interrupt, self._ranks = run, interrupt, ranks
+        self._run, self._ranks = run, ranks
         length = run.settings.data.input_length
         if isinstance(run, RefitRun):
             train = refit_split(run.seen, length)
@@ -105,14 +104,19 @@ class Training:
             recorder or recorder_of(run.device),
         )
         self._window = LossWindow(run.device)
-        self._latest_loss, self.told, self._is_due = "", 0, False
-        """The last loss in words; the signal that told a rank to end, 0 for none; whether to save."""
-        self._end_watch, self._asks_for_end = EndWatch(run.folder.path), False
+        self._latest_loss = ""
+        """The last loss in words."""
+        self._agreed = Agreement(run, self._saver, interrupt, ranks)
         self.reached = self._saver.restore()
         weights = weights_digest(self._model) if ranks.count > 1 else ""
         ranks.require_same({"checkpoint": str(self.reached), "weights": weights})
         run.folder.write_metrics(self.reached.metrics)
         self._lap_begun = time.monotonic()
+
+    @property
+    def told(self) -> int:
+        """The signal that told a rank to end, 0 for none."""
+        return self._agreed.signal
 
     @property
     def is_over(self) -> bool:
@@ -122,7 +126,7 @@ class Training:
     @property
     def is_ended(self) -> bool:
         """Whether somebody asked for the end, and there is an epoch to evaluate."""
-        return self._asks_for_end and self.reached.epoch > 0
+        return self._agreed.asks_for_end and self.reached.epoch > 0
 
     @property
     def _is_stopped(self) -> bool:
@@ -136,7 +140,7 @@ class Training:
             init = Path(self._settings.init)
             load_initial_weights(self._model, init, self._run.folder, item_ids)
             self._save()  # from here on nothing depends on the run that was begun from
-        self._agree()
+        self._agreed.settle()
         if self.reached.epoch and not self.reached.step:
             self._drop_rates()  # those that a refit learns of when its run has gone on
         if not self.is_over:
@@ -173,8 +177,8 @@ class Training:
                 self._window.add(self._steps.take(prepared))
                 self._count_step()
                 steps.advance(1, self._latest_loss)
-                self._agree()
-                if self._is_due:
+                self._agreed.settle()
+                if self._agreed.is_save_due:
                     self._save()
                 if self._is_stopped:
                     return
@@ -183,8 +187,8 @@ class Training:
         # Again, for an epoch that was stopped after its last step and takes none now.
         schedule.apply(self._optimiser, course, len(batches) - 1, len(reached.drops))
         self._close_epoch()
-        self._agree(is_end_of_epoch=True)
-        if self._is_due:
+        self._agreed.settle(is_end_of_epoch=True)
+        if self._agreed.is_save_due:
             self._save()
 
     @contextmanager
@@ -198,18 +202,7 @@ class Training:
         """Write a checkpoint of what was done since the last one."""
         if str(self.reached) != self._saver.newest:
             self._save()
-        self._agree()  # a signal that came meanwhile is not forgotten
-
-    def _agree(self, *, is_end_of_epoch: bool = False) -> None:
-        """Settle with the other ranks whether to end, and whether a checkpoint is due."""
-        is_told = self._interrupt.is_set() or self._ranks.told_to_end.is_set()
-        our_signal = (self._interrupt.number or signal.SIGTERM) if is_told else 0
-        # Only the first rank writes, so only its clock counts, and only it looks at the folder.
-        is_due_here = self._ranks.is_first and self._saver.is_due
-        may_be_ended = self._ranks.is_first and isinstance(self._run, TrainableRun)
-        asks = may_be_ended and self._end_watch.is_requested(now=is_end_of_epoch)
-        self.told, is_due, asks_for_end = self._ranks.highest(our_signal, is_due_here, asks)
-        self._is_due, self._asks_for_end = bool(is_due), bool(asks_for_end)
+        self._agreed.settle()  # a signal that came meanwhile is not forgotten
 
     def _seed_step(self) -> None:
         """Have several ranks draw the same dropout again when the step is repeated."""

@@ -48,10 +48,10 @@ def choose_weights(
     *,
     has_content: bool,
 ) -> Choice:
-    """Choose a and b by the best validation figure, and then the largest bonus that costs little.
+    """Choose the weights of chain and content by the best figure, and then the bonus of cold items.
 
-    Of equal figures the smaller weights are taken. A bonus is taken only if all
-    smaller ones cost no more than ``cold_loss`` either.
+    Of equal figures the smaller weights are taken. The bonus is the largest that costs no
+    more than ``cold_loss`` of the figure, and of which no smaller one costs more.
 
     Parameters
     ----------

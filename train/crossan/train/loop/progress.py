@@ -29,8 +29,10 @@ class TrainingProgress:
     """Sum of the losses of these steps."""
     best_epoch: int = 0
     best_hr: float = -1.0
-    """Validation figure of the best epoch, HR@10 unless ``select_by`` says otherwise; -1 where nothing
-    is validated, as in a refit."""
+    """Validation figure of the best epoch, HR@10 unless ``select_by`` says otherwise.
+
+    It is -1 where nothing is validated, as in a refit.
+    """
     seconds: float = 0.0
     """Time spent in steps and validation so far, on which no number depends."""
     seconds_before: float = 0.0
@@ -42,7 +44,7 @@ class TrainingProgress:
 
     @property
     def seconds_per_epoch(self) -> float:
-        """The mean time of the epochs done, without that of one which is not."""
+        """The mean time of the epochs that are done."""
         return self.seconds_before / self.epoch
 
     @property
@@ -80,8 +82,9 @@ class TrainingProgress:
         has_drops_left = len(self.drops) < optimiser.plateau_drops
         if self.is_plateau(settings) and not has_drops_left:
             return "patience"
-        most = optimiser.drop_epochs
-        if most is not None and not has_drops_left and self.epoch - self._last_drop >= most:
+        since_drop = self.epoch - self._last_drop
+        limit = optimiser.drop_epochs
+        if limit is not None and not has_drops_left and since_drop >= limit:
             return "drop_epochs"
         return "max_epochs" if self.epoch >= settings.max_epochs else None
 
@@ -91,15 +94,14 @@ class TrainingProgress:
 
     def ends_after(self, settings: RunSettings) -> int:
         """Return the epoch after which training ends where nothing improves any more."""
-        patience, most = settings.patience, settings.optimiser.drop_epochs
-        since = max(self.best_epoch, self._last_drop)
-        left = settings.optimiser.plateau_drops - len(self.drops)
-        last_drop = self._last_drop
-        for _ in range(left):
-            since = last_drop = since + patience
-        end = since + patience
-        if most is not None:
-            end = min(end, last_drop + most)
+        limit = settings.optimiser.drop_epochs
+        last_gain, last_drop = max(self.best_epoch, self._last_drop), self._last_drop
+        # Every drop that is left comes after a plateau of its own, and begins the next.
+        for _ in range(settings.optimiser.plateau_drops - len(self.drops)):
+            last_gain = last_drop = last_gain + settings.patience
+        end = last_gain + settings.patience
+        if limit is not None:
+            end = min(end, last_drop + limit)
         return min(end, settings.max_epochs)
 
     def epochs_to(self, epoch: int) -> tuple[int, tuple[int, ...]]:

@@ -21,9 +21,9 @@ ID_RATE = "id_lr"
 class Schedule:
     r"""What rates a step is taken by.
 
-    With :math:`t` epochs taken on the way to the weights in hand, steps as fractions of one, warm-up over :math:`w` epochs, a cosine
-    over :math:`c` with floor :math:`f`, decay :math:`d`, drop factor :math:`q` and :math:`n` drops
-    so far, the rate of a group is
+    With :math:`t` epochs taken on the way to the weights in hand, steps as fractions of one,
+    warm-up over :math:`w` epochs, a cosine over :math:`c` with floor :math:`f`, decay :math:`d`,
+    drop factor :math:`q` and :math:`n` drops so far, the rate of a group is
 
     .. math:: r \cdot \min\left(1, \frac{t'}{w}\right)
        \cdot \left(f + (1 - f) \frac{1 + \cos \pi u}{2}\right)

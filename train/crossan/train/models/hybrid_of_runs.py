@@ -36,7 +36,7 @@ from crossan.train.models.pair_model import PairModel
 from crossan.train.models.recommender import ModelContext
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.models.table import build_model
-from crossan.train.settings import HybridOfRunsSettings, MarkovSettings
+from crossan.train.settings import HybridOfRunsSettings
 
 __all__ = ["HybridOfRuns", "ItemParts", "TermWeights", "build", "log_gains"]
 
@@ -72,6 +72,11 @@ class HybridOfRuns(nn.Module):
         From hidden states to content; None where no run reads any.
     is_known
         Which catalogue items occur in training, ``(items,)`` bool.
+
+    Raises
+    ------
+    ValueError
+        The pairs have no window.
     """
 
     term_weights: Tensor
@@ -92,6 +97,11 @@ class HybridOfRuns(nn.Module):
         self.bases = nn.ModuleList(bases).requires_grad_(False)
         self.pairs, self.content = pairs, content
         self._widths = tuple(widths)
+        if pairs.window is None:
+            raise ValueError("expected pairs with a window, as content is read by the same")
+        self.decay, self.window = pairs.decay, pairs.window
+        """As of the pairs, what an item of a history counts beside the one after it, and how many
+        of the last ones are read. The content is read so, too."""
         self.divisors = tuple(len(bases) * temperature for temperature in temperatures)
         """What the user vectors of each run are divided by, so that the product is its part of the
         mean of the scores."""
@@ -197,7 +207,7 @@ def build(settings: HybridOfRunsSettings, context: ModelContext) -> HybridOfRuns
         assert isinstance(context.inputs, HiddenStates)  # by its settings
         features = context.features
         content = ContentVectors(features.dims, features.layer_count, settings.content_width)
-    pairs = markov.build(MarkovSettings(), context)
+    pairs = markov.build(settings, context)
     return HybridOfRuns(
         bases,
         [base.width for base in settings.of],

@@ -171,27 +171,34 @@ def adapter_dtype(settings: AdapterSettings) -> torch.dtype | None:
     return torch.bfloat16 if settings.compute == "bfloat16" else None
 
 
-def require_modalities(settings: ModelSettings, modality_count: int) -> None:
-    """Refuse a model that needs another number of modalities than are in use.
+def require_modalities(settings: ModelSettings, tower_count: int) -> None:
+    """Refuse a model that needs another number of towers than there are.
+
+    Parameters
+    ----------
+    settings
+        The model's.
+    tower_count
+        Its towers, one for each store that is read.
 
     Raises
     ------
     UsageError
-        ``model.top_k`` is higher than the number of modalities, or IISAN has others than two.
+        ``model.top_k`` is higher than the number of towers, or IISAN has others than two.
     """
-    if isinstance(settings, IisanSettings) and modality_count != 2:
+    if isinstance(settings, IisanSettings) and tower_count != 2:
         raise UsageError(
-            f"model.kind=iisan: expected two modalities, as its code has, got {modality_count};"
+            f"model.kind=iisan: expected two modalities, as its code has, got {tower_count};"
             " iisan-e takes any number",
             remedy="--model iisan-e",
         )
     if not isinstance(settings, ContentSettings) or settings.fusion != MOMEF:
         return
-    if settings.top_k > modality_count:
+    if settings.top_k > tower_count:
         raise UsageError(
-            f"model.top_k: expected at most {modality_count}, the modalities in use, got"
-            f" {settings.top_k}",
-            remedy=f"--set model.top_k={modality_count}",
+            f"model.top_k: expected at most {tower_count}, the number of towers, one for each store"
+            f" that is read, got {settings.top_k}",
+            remedy=f"--set model.top_k={tower_count}",
         )
 
 

@@ -19,12 +19,12 @@ from crossan.train.models.bigram import followers
 from crossan.train.models.pair_model import PairModel
 from crossan.train.models.recommender import ModelContext
 from crossan.train.sequences.flat import training_parts
-from crossan.train.settings import MarkovSettings
+from crossan.train.settings import ChainSettings
 
 __all__ = ["build"]
 
 
-def build(settings: MarkovSettings, context: ModelContext) -> PairModel:
+def build(settings: ChainSettings, context: ModelContext) -> PairModel:
     """Count what followed what, and how soon, in all training parts."""
     table = followers(
         training_parts(context.seen),

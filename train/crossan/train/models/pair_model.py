@@ -48,7 +48,7 @@ class PairModel(nn.Module):
     ) -> None:
         super().__init__()
         self.pairs = pairs
-        self._decay, self._window, self._counts_repeats = decay, window, counts_repeats
+        self.decay, self.window, self._counts_repeats = decay, window, counts_repeats
 
     def base_scores(self) -> Tensor:
         """Return zeros, ``(items,)`` float64, in which sums of float32 gains do not round."""
@@ -73,10 +73,10 @@ class PairModel(nn.Module):
         """Return what each item counts in each history, ``(users, items)``."""
         sequences = flat(histories)
         ages = sequences.ages
-        is_read = ages < (np.inf if self._window is None else self._window)
+        is_read = ages < (np.inf if self.window is None else self.window)
         places = (sequences.users[is_read], sequences.items[is_read])
         shape = (len(histories), self.pairs.item_count)
-        weights = sparse.csr_array((self._decay ** ages[is_read].astype(float), places), shape)
+        weights = sparse.csr_array((self.decay ** ages[is_read].astype(float), places), shape)
         weights.sum_duplicates()
         if not self._counts_repeats:
             weights.data[:] = 1.0

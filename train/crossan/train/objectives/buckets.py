@@ -26,9 +26,9 @@ from torch import Tensor
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.layers.packing import Packing
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.candidates import InBatchRule
-from crossan.train.objectives.columns import BatchColumns, batch_columns
-from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule, columns_by, softmax_by
+from crossan.train.objectives.columns import BatchColumns
+from crossan.train.objectives.loss import debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 
 __all__ = ["Bucket", "BucketedBatches", "FilledBatch", "bucket_of", "filled", "ordinary_memory"]
@@ -212,7 +212,7 @@ def _parts(columns: BatchColumns) -> dict[str, Tensor]:
         name: of_packing[name] if name in of_packing else getattr(columns, name)
         for name in _FILLINGS
     }
-    # Without a rule of its own a batch has no corrections of its own.
+    # By Eqs. 7-8 alone a batch has no corrections of its own, and one rank has no share.
     return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -251,9 +251,7 @@ class BucketedBatches:
 
     def filled(self, batch: Tensor, room: Callable[[int], Tensor] = ordinary_memory) -> FilledBatch:
         """Return what the step of some users, ``(n,)``, reads; ``room`` is as for `filled`."""
-        sequences = self._sequences[batch]
-        rule = self._rule
-        columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
+        columns = columns_by(self._rule, self._sequences[batch])
         return filled(columns, bucket_of(columns, self._user_count), room)
 
     def items_of(self, columns: BatchColumns) -> Tensor:
@@ -280,5 +278,5 @@ class BucketedBatches:
             item_vectors,
             model.sequence_encoder.packed,
             self._log_popularity,
-            EQ_7 if self._rule is None else self._rule.softmax,
+            softmax_by(self._rule),
         )

@@ -37,12 +37,12 @@ import torch
 from torch import Tensor
 
 from crossan.train.objectives.columns import BatchColumns, batch_columns, columns_to_predict
-from crossan.train.objectives.loss import Softmax
+from crossan.train.objectives.loss import EQ_7, Softmax
 from crossan.train.objectives.sample import drawn_by
 from crossan.train.sequences.padding import PADDING
 from crossan.train.settings.objective import Debias, ObjectiveSettings
 
-__all__ = ["InBatchRule", "rule_of"]
+__all__ = ["InBatchRule", "columns_by", "rule_of", "softmax_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,16 @@ def rule_of(
         trained,
         log_popularity.cpu().double(),
     )
+
+
+def columns_by(rule: InBatchRule | None, sequences: Tensor) -> BatchColumns:
+    """Return the columns of a batch by a rule, those of Eqs. 7-8 where there is none."""
+    return batch_columns(sequences) if rule is None else rule.columns(sequences)
+
+
+def softmax_by(rule: InBatchRule | None) -> Softmax:
+    """Return the softmax of a rule, that of Eq. 7 where there is none."""
+    return EQ_7 if rule is None else rule.softmax
 
 
 def _with_drawn(sequences: Tensor, drawn: Tensor) -> BatchColumns:

@@ -36,7 +36,7 @@ class BatchColumns:
     Shape ``(predictions, position)``, with `PADDING` between.
     """
     counts: Tensor | None = None
-    """1 for each prediction and 0 for those that fill it up to a bucket, ``(predictions,)`` float64.
+    """1 for each prediction and 0 for those that fill up a bucket, ``(predictions,)`` float64.
 
     None where nothing was filled up, see `crossan.train.objectives.buckets`.
     """

@@ -17,9 +17,9 @@ from torch import Tensor
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.objectives.buckets import FilledBatch, bucket_of, filled, ordinary_memory
-from crossan.train.objectives.candidates import InBatchRule
-from crossan.train.objectives.columns import BatchColumns, batch_columns
-from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule, columns_by, softmax_by
+from crossan.train.objectives.columns import BatchColumns
+from crossan.train.objectives.loss import debiased_loss_of_batch
 from crossan.train.objectives.shared_step import gather_vectors, of_users
 from crossan.train.ranks.ranks import Ranks
 
@@ -57,8 +57,7 @@ class SharedBatches:
         Parameters are as for `BucketedBatches.filled`.
         """
         sequences = self._sequences[batch]
-        rule = self._rule
-        columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
+        columns = columns_by(self._rule, sequences)
         share = of_users(columns, self._ranks.part(len(sequences)))
         by_user = columns.packing.is_real.sum(dim=1)
         most = max(
@@ -92,8 +91,11 @@ class SharedBatches:
         assert columns.share is not None  # by `filled`
         vectors = model.item_vectors(inputs, self.items_of(columns))
         item_vectors = gather_vectors(vectors, len(columns.items), self._ranks)
-        softmax = EQ_7 if self._rule is None else self._rule.softmax
         loss = debiased_loss_of_batch(
-            columns, item_vectors, model.sequence_encoder.packed, self._log_popularity, softmax
+            columns,
+            item_vectors,
+            model.sequence_encoder.packed,
+            self._log_popularity,
+            softmax_by(self._rule),
         )
         return loss * columns.share[0].to(loss.dtype)

@@ -21,9 +21,9 @@ from torch.autograd.function import once_differentiable
 from crossan.train.features import ItemInputs
 from crossan.train.layers.packing import Packing
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.candidates import InBatchRule
-from crossan.train.objectives.columns import BatchColumns, batch_columns
-from crossan.train.objectives.loss import EQ_7, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule, columns_by, softmax_by
+from crossan.train.objectives.columns import BatchColumns
+from crossan.train.objectives.loss import debiased_loss_of_batch
 from crossan.train.objectives.step import Prepared
 from crossan.train.ranks.ranks import Ranks
 
@@ -56,8 +56,7 @@ def prepare_share(
     rule
         What is done beside Eqs. 7-8; by default nothing.
     """
-    columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
-    softmax = EQ_7 if rule is None else rule.softmax
+    columns, softmax = columns_by(rule, sequences), softmax_by(rule)
     items = columns.items[ranks.part(len(columns.items))]
     share = of_users(columns, ranks.part(len(sequences)))
     # The loss below is a mean over the predictions of this rank. Weighed by their share of all

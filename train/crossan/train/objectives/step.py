@@ -11,9 +11,9 @@ from torch import Tensor
 
 from crossan.train.features import Fetched, ItemInputs
 from crossan.train.models.sequence_model import SequenceModel
-from crossan.train.objectives.candidates import InBatchRule
-from crossan.train.objectives.columns import BatchColumns, batch_columns
-from crossan.train.objectives.loss import EQ_7, Softmax, debiased_loss_of_batch
+from crossan.train.objectives.candidates import InBatchRule, columns_by, softmax_by
+from crossan.train.objectives.columns import BatchColumns
+from crossan.train.objectives.loss import Softmax, debiased_loss_of_batch
 from crossan.train.sequences.padding import PADDING
 
 __all__ = [
@@ -59,10 +59,9 @@ def prepare_batch(
     rule
         What is done beside Eqs. 7-8; by default nothing.
     """
-    columns = batch_columns(sequences) if rule is None else rule.columns(sequences)
-    softmax = EQ_7 if rule is None else rule.softmax
+    columns = columns_by(rule, sequences)
     fetched = features.fetch(columns.items)
-    return partial(_loss_of_prepared, columns, fetched, log_popularity, softmax)
+    return partial(_loss_of_prepared, columns, fetched, log_popularity, softmax_by(rule))
 
 
 def _loss_of_prepared(
@@ -114,7 +113,7 @@ def loss_by_position(
     all in memory. ``--reference`` trains by it. Without dropout the loss and
     every gradient equal those of `loss_of_batch` to rounding.
     """
-    device, softmax = features.presence.device, EQ_7 if rule is None else rule.softmax
+    device, softmax = features.presence.device, softmax_by(rule)
     # What is drawn beside the batch stands after its positions, as columns that nobody is at.
     drawn = sequences.new_zeros(0) if rule is None else rule.drawn(sequences.cpu())
     sequences, drawn = sequences.to(device), drawn.to(device)

@@ -14,6 +14,7 @@ from crossan.train.options.shared import complete_model
 
 __all__ = [
     "AllowOtherSpec",
+    "AllowUnread",
     "Assignments",
     "BatchSize",
     "Compared",
@@ -108,6 +109,15 @@ AllowOtherSpec = Annotated[
         "--allow-other-spec",
         help="Resume with other threads, another device or other library versions;"
         " the numbers will differ.",
+        rich_help_panel=Panel.WHAT,
+    ),
+]
+AllowUnread = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unread",
+        help="Train with settings that nothing reads, such as optimiser.cosine_floor without"
+        " optimiser.cosine_epochs; they are said.",
         rich_help_panel=Panel.WHAT,
     ),
 ]

@@ -12,6 +12,7 @@ from crossan.common.files import replace_durably
 from crossan.common.refusals import make_folder, require_writable
 from crossan.train.recipes.extraction import run_step
 from crossan.train.recipes.recipe import Recipe
+from crossan.train.recipes.writing import default_settings
 
 if TYPE_CHECKING:
     from crossan.common.config import Base
@@ -98,16 +99,21 @@ def sample_base(recipe: Recipe, sample: Sample) -> Base:
     """Return the settings that make a recipe small enough for the sample.
 
     Settings that define the row stay as they are, but for the width of adapters,
-    which is divided by 32. Backbones that are trained are those of the sample.
+    which is divided by 32. Settings that its model does not read are left out. Backbones that
+    are trained are those of the sample.
     """
     from crossan.common.config import Base
     from crossan.train.settings.kinds import model_settings_classes
+    from crossan.train.settings.unread import need_of
 
     fields = model_settings_classes()[recipe.kind].model_fields
+    settings = default_settings(recipe)
     small: dict[str, object] = {
         name: value
         for name, value in _SMALL.items()
-        if name not in recipe.defining and _is_of_kind(name, fields)
+        if name not in recipe.defining
+        and _is_of_kind(name, fields)
+        and need_of(settings, name) is None
     }
     for name in _WIDTHS:
         width = recipe.settings.get(name)

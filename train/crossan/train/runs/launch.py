@@ -42,6 +42,9 @@ class Launch:
     may_be_stale: bool = False
     """Whether items may have other contents than those that the stores were made from."""
 
+    may_have_unread: bool = False
+    """Whether it may have settings without what they need, which are then said."""
+
     logs: tuple[LogName, ...] = ()
     """Programs that its curves are written for, beside ``metrics.jsonl``."""
 

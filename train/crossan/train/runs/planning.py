@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crossan.cache_schema.errors import DataError, UsageError
+from crossan.cache_schema.errors import DataError
 from crossan.common.datasets import open_dataset
 from crossan.common.datasets.protocol import HELD_OUT
 from crossan.common.devices import pick_device
@@ -37,10 +37,10 @@ from crossan.train.record.backbone_lock import settle_backbones
 from crossan.train.record.catalogue_lock import settle_catalogue
 from crossan.train.record.dataset_lock import sequence_facts, settle_sequences
 from crossan.train.record.following import run_folder_of
-from crossan.train.record.refits import is_refit, refitted_run
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.spec import Spec, current_spec, exact_kernels
 from crossan.train.record.statistics import statistics_digest, write_statistics
+from crossan.train.runs.admitting import admit
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import Comparing, Verdicts, serve
 from crossan.train.runs.launch import Launch
@@ -109,14 +109,13 @@ def plan_run(settings: RunSettings, out: Path, launch: Launch) -> RunPlan[Opened
     CrossanError
         Settings that do not fit, or a dataset, stores or a device that are not as they ask.
     """
-    _require_no_refit(settings, out)
+    folder = run_folder_of(launch.ranks, out)
+    admit(settings, folder, launch)
     reads_stores = settings.model.reads_hidden_states
     if reads_stores:
         cache_folder(settings.data)  # before anything is read
     dataset = open_dataset(settings.data.dataset)
-    folder = run_folder_of(launch.ranks, out)
     device = pick_device(launch.device)
-    _require_one_process(settings, launch)
     settings = settle_compute(settings, folder, device, launch)
     stores: Mapping[Tower, FeatureStore] = {}
     if reads_stores:
@@ -254,38 +253,6 @@ def _recorded(folder: RunFolder, stores: Mapping[Tower, FeatureStore]) -> Record
 def _dtype_of(model: nn.Module) -> torch.dtype:
     """Return the dtype of a model, of which one that only counts has buffers alone."""
     return next(chain(model.parameters(), model.buffers())).dtype
-
-
-def _require_no_refit(settings: RunSettings, out: Path) -> None:
-    """Refuse settings of a refit, which is made only beside a run that judges it."""
-    if is_refit(settings):
-        # The folder of a refit is made by its run; any other is that of a run to be.
-        run = refitted_run(out)
-        of_run = f"--out {out} --set refit=none" if run is None else f"--out {run} --resume"
-        raise UsageError(
-            f"refit: expected none in the settings of a run, got {settings.refit}: a refit is made"
-            " inside the folder of the run that judges it",
-            remedy=f"crossan-train {of_run} --refit {settings.refit}",
-        )
-
-
-def _require_one_process(settings: RunSettings, launch: Launch) -> None:
-    """Refuse several ranks where only one process can train."""
-    count = launch.ranks.count
-    if count == 1:
-        return
-    remedy = "Train it without torchrun or --engine ray"
-    if settings.reference:
-        raise UsageError("--reference: the plain step is one process's", remedy=remedy)
-    if not settings.model.is_trained_by_steps:
-        raise UsageError(
-            f"--model {settings.model.kind}: expected one process, got {count} ranks", remedy=remedy
-        )
-    if settings.objective.kind != "in-batch":
-        raise UsageError(
-            f"objective.kind: expected in-batch with {count} ranks, got {settings.objective.kind}",
-            remedy=remedy,
-        )
 
 
 def _require_predictions(run: OpenedRun) -> None:

@@ -16,11 +16,9 @@ from crossan.train.features.raw_inputs import RawSource
 from crossan.train.features.sources import Served, cache_folder
 from crossan.train.ranks.ranks import ALONE, Ranks
 from crossan.train.settings import FineTunedSettings, RunSettings
+from crossan.train.settings.tuned import PAPERS_MODALITIES
 
 __all__ = ["another_run", "lock_backbones", "serve_media"]
-
-_PAPERS = (Modality.TEXT, Modality.IMAGE)
-"""What the paper's end-to-end rows read."""
 
 
 def serve_media(settings: RunSettings, dataset: Dataset, ranks: Ranks = ALONE) -> Served:
@@ -110,7 +108,7 @@ def _modalities(settings: RunSettings, dataset: Dataset) -> tuple[Modality, ...]
     chosen = settings.data.modality
     named = {
         modality: any(medium.is_named for medium in read_media(dataset, modality))
-        for modality in chosen or _PAPERS
+        for modality in chosen or PAPERS_MODALITIES
     }
     lacking = [modality.value for modality, is_named in named.items() if not is_named]
     if (chosen and lacking) or not any(named.values()):

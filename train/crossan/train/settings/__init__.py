@@ -18,6 +18,7 @@ from crossan.train.settings.content import (
 )
 from crossan.train.settings.counting import (
     BigramSettings,
+    ChainSettings,
     HybridSettings,
     ItemKnnSettings,
     MarkovSettings,
@@ -61,6 +62,7 @@ __all__ = [
     "BaseRunSettings",
     "BigramSettings",
     "Bm3Settings",
+    "ChainSettings",
     "CheckpointSettings",
     "ContentSettings",
     "CrossanSettings",

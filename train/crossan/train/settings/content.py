@@ -96,10 +96,9 @@ class ContentSettings(HiddenStateSettings):
     concat lays the outputs side by side through a linear layer. Other packages may add fusions, and
     ``package.module:Name`` is one of your own."""
 
-    top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(
-        default=2, ge=1, le=4
-    )
-    """Modalities MOMEF chooses per item. With 1 the router gets no gradient. Read by
+    top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(default=2, ge=1)
+    """Towers that MOMEF chooses per item, at most as many as there are: one for each modality, or
+    for each store where several are of one. With 1 the router gets no gradient. Read by
     `fusion=momef` alone."""
 
     combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"

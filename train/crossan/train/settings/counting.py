@@ -10,6 +10,7 @@ from crossan.train.settings.models import ModelSettings
 
 __all__ = [
     "BigramSettings",
+    "ChainSettings",
     "CountingSettings",
     "HybridSettings",
     "ItemKnnSettings",
@@ -30,10 +31,8 @@ class BigramSettings(CountingSettings):
     kind: Literal["bigram"] = "bigram"
 
 
-class MarkovSettings(CountingSettings):
-    """The items that often came soon after the user's last ones, nearer ones counting more."""
-
-    kind: Literal["markov"] = "markov"
+class ChainSettings(CountingSettings):
+    """What the kinds have that count what came soon after what."""
 
     decay: float = Field(default=0.5, gt=0, le=1)
     """What an item of a history counts beside the one that came after it."""
@@ -46,6 +45,12 @@ class MarkovSettings(CountingSettings):
 
     reach: int = Field(default=10, ge=1)
     """Places at most between two items of a training part of which one follows the other."""
+
+
+class MarkovSettings(ChainSettings):
+    """The items that often came soon after the user's last ones, nearer ones counting more."""
+
+    kind: Literal["markov"] = "markov"
 
 
 class ItemKnnSettings(CountingSettings):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from crossan.common.config import Kinds, Settings
+from crossan.train.settings.counting import ChainSettings
 from crossan.train.settings.models import LayersRead, ModelSettings, SequenceSettings
 
 __all__ = ["BaseRunSettings", "HybridOfRunsSettings", "vector_width"]
@@ -42,12 +43,14 @@ class BaseRunSettings(Settings):
         return vector_width(self.model)
 
 
-class HybridOfRunsSettings(ModelSettings):
-    """The scores of finished runs with a Markov chain and their stores' content added to them."""
+class HybridOfRunsSettings(ChainSettings):
+    """The scores of finished runs with a Markov chain and their stores' content added to them.
+
+    A history counts for the content as it does for the chain.
+    """
 
     kind: Literal["hybrid-of-runs"] = "hybrid-of-runs"
 
-    is_trained_by_steps: ClassVar[bool] = False
     is_of_runs: ClassVar[bool] = True
 
     of: tuple[BaseRunSettings, ...] = ()

@@ -97,16 +97,17 @@ class SequenceSettings(ModelSettings):
 
     norm: Literal["post", "pre"] = "post"
     """Where the sequence encoder normalises. post is after each part of a block, as in the paper's
-    count; pre is before it, with the normalisation that else comes first at the end. The weights
-    are as many."""
+    count. pre is before it, and once more at the end instead of at the beginning. Both have as many
+    weights."""
 
     positions: Literal["absolute", "relative"] = "absolute"
     """How the sequence encoder knows the order of items. absolute adds a learned vector for each
-    position; relative adds a learned number to attention for each head and distance of two items."""
+    position. relative adds to attention a learned number for each head and distance of two
+    items."""
 
     scores: Literal["dot", "cosine"] = "dot"
-    """What a score is of an item vector and a user vector. cosine gives all of them the length 1, in
-    training and wherever they are read later; `objective.temperature` belongs to it."""
+    """How an item vector and a user vector make a score. With cosine all vectors have the length 1,
+    in training and wherever they are read later, and `objective.temperature` has to be below 1."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:

@@ -25,7 +25,8 @@ class OptimiserSettings(Settings):
     """Learning rate of fusion and sequence encoder."""
 
     adapter_lr: Annotated[float, Paper(searched="1e-5 to 1e-3")] = Field(default=1e-4, gt=0)
-    """Learning rate of the side-adapter towers and their gates, or of backbones that are trained."""
+    """Learning rate of the towers, with side adapters and gates or without (``frozen``), or of
+    backbones that are trained."""
 
     text_lr: float | None = Field(default=None, gt=0)
     """Learning rate of what is trained of the text backbone with ``model.kind=fine-tuned``. By
@@ -35,8 +36,8 @@ class OptimiserSettings(Settings):
     """Learning rate of the items' own vectors (``model.id_embedding``)."""
 
     id_lr_start: float | None = Field(default=None, gt=0)
-    """What the learning rate of the items' own vectors begins at. It moves to ``id_lr`` step by step,
-    in ``id_lr_epochs``. By default it is ``id_lr`` from the first step on."""
+    """What the learning rate of the items' own vectors begins at. It moves to ``id_lr`` step by
+    step, in ``id_lr_epochs``. By default it is ``id_lr`` from the first step on."""
 
     id_lr_epochs: int = Field(default=5, ge=1)
     """Epochs after which the rate of the items' own vectors is ``id_lr``, with ``id_lr_start``."""
@@ -49,8 +50,8 @@ class OptimiserSettings(Settings):
     With 1 they stay as they are."""
 
     warmup_epochs: float = Field(default=0.0, ge=0)
-    """Epochs in which all learning rates rise to their values, evenly from step to step. With 0 they
-    have them from the first step on."""
+    """Epochs in which all learning rates rise to their values, evenly from step to step. With 0
+    they have them from the first step on."""
 
     cosine_epochs: int | None = Field(default=None, ge=1)
     """Epochs in which all learning rates fall along half a cosine to ``cosine_floor`` of their
@@ -60,20 +61,20 @@ class OptimiserSettings(Settings):
     """The share of every learning rate that is left after ``cosine_epochs``."""
 
     plateau_drops: int = Field(default=0, ge=0)
-    """How often a plateau lowers the rates: where ``patience`` epochs brought nothing better, training
-    goes on from the best weights, with fresh moments and all learning rates times
-    ``drop_factor``. The plateau after the last of them ends it."""
+    """How often a plateau lowers the rates. Where ``patience`` epochs brought nothing better,
+    training goes on from the best weights, with fresh moments and all learning rates times
+    ``drop_factor``. The plateau after the last drop ends it."""
 
     drop_factor: float = Field(default=0.1, gt=0, lt=1)
     """What a drop multiplies all learning rates by."""
 
     drop_epochs: int | None = Field(default=None, ge=1)
-    """Epochs that are trained after the last of ``plateau_drops``. By default training goes on to the
-    next plateau."""
+    """Epochs that are trained after the last of ``plateau_drops``. By default training goes on to
+    the next plateau."""
 
     drop_after: tuple[int, ...] = ()
-    """Epochs after which the rates drop whatever validation says. Training goes on from the weights of
-    that epoch, with fresh moments. An epoch that stands here twice drops them twice.
+    """Epochs after which the rates drop whatever validation says. Training goes on from the weights
+    of that epoch, with fresh moments. An epoch that stands here twice drops them twice.
     ``crossan-train --refit`` writes here where the rates of its run dropped."""
 
     @model_validator(mode="after")

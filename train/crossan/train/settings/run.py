@@ -47,8 +47,8 @@ class DataSettings(Settings):
     model.kind=fine-tuned the text and the images that the dataset names."""
 
     store: tuple[str, ...] = ()
-    """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version 3
-    of a store; by default the newest is read. Several of one modality are a tower each, known as
+    """Store folders, needed where the cache holds several of one modality. ``FOLDER@3`` is version
+    3 of a store; by default the newest is read. Several of one modality are a tower each, known as
     ``modality:folder`` and ordered by these names."""
 
     drop_items: bool = False
@@ -67,8 +67,8 @@ class DataSettings(Settings):
     """Which interactions are held out. leave-last-out takes each user's last for test and the last
     but one for validation; mmrec-random draws one in five of each user's, half of them for
     validation, as MMRec does: what is held out may be older than what is trained on; fixed takes
-    the split that the dataset carries, as ``crossan data import`` read it from MMRec's files. Figures
-    of different splits cannot be compared."""
+    the split that the dataset carries, as ``crossan data import`` read it from MMRec's files.
+    Figures of different splits cannot be compared."""
 
     split_seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of ``data.split=mmrec-random``. It is none of ``seed``, so that runs of several seeds
@@ -157,8 +157,8 @@ class RunSettings(Settings):
     """Epochs without a better validation figure before training stops."""
 
     select_by: SelectBy = "hr@10"
-    """Validation figure by which the best epoch is chosen. recall@20 is that of MMRec's code, rounded
-    to four digits, so that a smaller gain counts for nothing."""
+    """Validation figure by which the best epoch is chosen. recall@20 is that of MMRec's code,
+    rounded to four digits, so that a smaller gain counts for nothing."""
 
     average_epochs: int = Field(default=1, ge=1)
     """Epochs whose weights are averaged for every validation, the last ones. The best epoch is then

@@ -12,10 +12,13 @@ from crossan.cache_schema.modality import Modality
 from crossan.train.settings.models import SequenceSettings
 from crossan.train.settings.paper import Paper
 
-__all__ = ["FineTunedSettings", "Tuning"]
+__all__ = ["PAPERS_MODALITIES", "FineTunedSettings", "Tuning"]
 
 Tuning = Literal["full", "adapter", "lora"]
 """What is trained of a backbone."""
+
+PAPERS_MODALITIES = (Modality.TEXT, Modality.IMAGE)
+"""What the paper's end-to-end rows read."""
 
 
 class FineTunedSettings(SequenceSettings):
@@ -36,9 +39,9 @@ class FineTunedSettings(SequenceSettings):
     }
 
     tuning: Annotated[Tuning, Paper("one row each")] = "adapter"
-    """What is trained of a backbone. full is all of it; adapter a bottleneck that ends the attention
-    and the feed-forward net of each block; lora a low-rank pair beside the weights of queries and
-    values, and their biases."""
+    """What is trained of a backbone. full is all of it; adapter a bottleneck that ends the
+    attention and the feed-forward net of each block; lora a low-rank pair beside the weights of
+    queries and values, and their biases."""
 
     bottleneck_dim: Annotated[int, Paper("512")] = Field(default=512, ge=1)
     """Width of the bottlenecks of tuning=adapter."""
@@ -69,8 +72,8 @@ class FineTunedSettings(SequenceSettings):
     """Most tokens of a title, 30 as in IISAN's code."""
 
     chunk_size: int = Field(default=64, ge=1)
-    """Items that are encoded at a time. It bounds the memory of a step, and changes no number but by
-    rounding and the order in which dropout is drawn."""
+    """Items that are encoded at a time. It bounds the memory of a step, and changes no number
+    but by rounding and the order in which dropout is drawn."""
 
     compute: Literal["float32", "bfloat16", "auto"] = "auto"
     """What backbones are computed in, while their weights stay float32. auto is bfloat16 on an

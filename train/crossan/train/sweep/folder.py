@@ -61,7 +61,8 @@ class SweepFolder:
 
     def __init__(self, path: Path, *, may_be_stale: bool = False) -> None:
         self.path = path
-        self._flags = ("--allow-stale",) if may_be_stale else ()
+        # A setting that another trial reads: what none reads is refused before the sweep.
+        self._flags = ("--allow-unread", *(("--allow-stale",) if may_be_stale else ()))
         self._refreshed_at = time.monotonic()
 
     def recorded(self) -> SweepSettings | None:

@@ -26,6 +26,7 @@ from crossan.train.sweep.reporting import selection_report
 from crossan.train.sweep.settings import SweepSettings
 from crossan.train.sweep.stores_read import StoresRead, stores_to_read
 from crossan.train.sweep.trials import Trial, label_of, require_sweepable, trial_settings
+from crossan.train.sweep.unread import settle_unread
 
 __all__ = ["run_sweep"]
 
@@ -286,4 +287,7 @@ def _checked_settings(sweep: SweepSettings, base: RunSettings) -> list[RunSettin
         points = list(corners(sweep))
     for seed in sweep.seeds:
         trial_settings(base, Trial({}, seed))
-    return [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
+    trials = [trial_settings(base, Trial(point, sweep.seeds[0])) for point in points]
+    # Few random points may all miss the value of one axis by which another is read.
+    settle_unread((*sweep.grid, *sweep.range), trials, may_refuse=sweep.sampler != "random")
+    return trials

@@ -19,6 +19,7 @@ from crossan.train.service.nights.stores import choose
 from crossan.train.service.settings import ServiceSettings
 from crossan.train.service.specs import NightSpec, RunSpec
 from crossan.train.settings import RunSettings
+from crossan.train.settings.unread import require_read
 
 __all__ = ["SpecError", "check_spec", "checked_settings"]
 
@@ -62,6 +63,7 @@ def check_spec(spec: RunSpec, settings: ServiceSettings) -> dict[str, Any]:
     """
     dataset = dataset_at(spec.dataset, settings)
     checked = checked_settings(spec, dataset, settings)
+    require_read(checked)
     _check_stores(spec, checked, dataset, settings)
     if isinstance(spec, NightSpec):
         _check_night(spec, settings)
