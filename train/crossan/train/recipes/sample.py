@@ -16,7 +16,7 @@ from crossan.train.recipes.recipe import Recipe
 if TYPE_CHECKING:
     from crossan.common.config import Base
 
-__all__ = ["Sample", "prepare_sample", "sample_base"]
+__all__ = ["Sample", "prepare_other_titles", "prepare_sample", "sample_base"]
 
 _MARKERS = (".crossan-recipe-sample", "report.html")
 """Files that are written last: ours, and that of a demo."""
@@ -57,6 +57,11 @@ class Sample:
         """Return the folder of stores."""
         return self.folder / "cache"
 
+    @property
+    def other_cache(self) -> Path:
+        """Return a folder with another store of titles, for recipes of two."""
+        return self.folder / "other-titles"
+
     def is_whole(self) -> bool:
         """Whether the sample and its stores were finished."""
         from crossan.common.stores import find_stores
@@ -94,13 +99,30 @@ def prepare_sample(folder: Path) -> Sample:
     return sample
 
 
+def prepare_other_titles(sample: Sample) -> None:
+    """Add a second store of titles to a sample, pooled otherwise, unless it is there.
+
+    It lies in a cache of its own, as recipes of one store would have to choose otherwise.
+
+    Raises
+    ------
+    StepError
+        The command ended badly.
+    """
+    command = ["crossan-extract", "--modality", "text", "--dataset", str(sample.dataset)]
+    command += ["--cache", str(sample.other_cache), "--backbone", str(sample.backbones)]
+    run_step([*command, "--pooling", "mean"])
+
+
 def sample_base(recipe: Recipe, sample: Sample) -> Base:
     """Return the settings that make a recipe small enough for the sample.
 
     Settings that define the row stay as they are, but for the width of adapters,
-    which is divided by 32. Backbones that are trained are those of the sample.
+    which is divided by 32. Backbones that are trained are those of the sample, and
+    a recipe of two stores reads the sample's titles and `prepare_other_titles`.
     """
     from crossan.common.config import Base
+    from crossan.common.stores import find_stores
     from crossan.train.settings.kinds import model_settings_classes
 
     fields = model_settings_classes()[recipe.kind].model_fields
@@ -115,6 +137,13 @@ def sample_base(recipe: Recipe, sample: Sample) -> Base:
             small[name] = max(width // _DIVISOR, 1)
     if recipe.reads_media:
         small |= {f"model.{name}": str(sample.backbones / name) for name in recipe.modality}
+    if len(recipe.stores) > 1:
+        titles = [
+            store
+            for cache in (sample.cache, sample.other_cache)
+            for store in find_stores(cache, modality=Modality.TEXT)
+        ]
+        small["data.store"] = list(map(str, titles))
     return Base("--scale sample", small)
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from crossan.train.recipes.catalogue import sources_of
+from crossan.train.recipes.extraction import is_made_as
 from crossan.train.recipes.recipe import DATASETS, Recipe
 
 __all__ = ["BACKBONES", "Here", "State", "is_built", "look_here", "state_of"]
@@ -19,8 +21,6 @@ BACKBONES = {
 """The paper's backbones on the Hugging Face hub by modality, with the licences of their model
 cards. A test compares them with those of ``crossan backbones ls``."""
 
-_SOURCE = "https://github.com/westlake-repl/MicroLens (no redistribution)"
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -31,6 +31,9 @@ class Here:
 
     stored: frozenset[str] = frozenset()
     """Modalities that the cache that was named has stores of, for that dataset."""
+
+    stores: tuple[Path, ...] = ()
+    """Those stores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def look_here(dataset: Path | None, cache: Path | None) -> Here:
     from crossan.common.stores import find_stores
 
     stores = find_stores(cache, opened.name)
-    return Here(key, frozenset(store.parent.name for store in stores))
+    return Here(key, frozenset(store.parent.name for store in stores), tuple(stores))
 
 
 def is_built(recipe: Recipe) -> bool:
@@ -89,6 +92,8 @@ def is_built(recipe: Recipe) -> bool:
 
 def state_of(recipe: Recipe, here: Here) -> State:
     """Return whether a recipe can be run on what is here."""
+    from crossan.common.stores.folders import read_identity
+
     if not is_built(recipe):
         return State("model not built", (f"{recipe.model} is not among the models of crossan",))
     missing = []
@@ -96,9 +101,15 @@ def state_of(recipe: Recipe, here: Here) -> State:
         users, items, interactions = recipe.dataset.published
         missing.append(
             f"dataset {recipe.dataset.title} ({users:,} users, {items:,} items,"
-            f" {interactions:,} interactions): {_SOURCE}"
+            f" {interactions:,} interactions): {recipe.dataset.published_at}"
         )
-    for modality in recipe.modality:
+    for source in sources_of(recipe):
+        if not any(is_made_as(source, read_identity(store)) for store in here.stores):
+            made = "" if source.made_by is None else f": {source.made_by}"
+            missing.append(
+                f"{source.modality} features, by {source.backbone} ({source.licence}){made}"
+            )
+    for modality in () if recipe.stores else recipe.modality:
         # Weights of backbones that are trained come from the hub when the run begins.
         if modality not in here.stored and not recipe.reads_media:
             backbone, licence = BACKBONES[modality]
