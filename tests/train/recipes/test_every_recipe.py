@@ -9,6 +9,7 @@ import torch
 from crossan.cache_schema.errors import UsageError
 from crossan.train.recipes import all_recipes, catalogue
 from crossan.train.recipes.cli import run as run_recipe
+from crossan.train.recipes.sample import Sample, prepare_other_titles
 from crossan.train.recipes.state import is_built
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
@@ -57,7 +58,9 @@ def arguments(sampled, tmp_path):
 @pytest.mark.parametrize(
     "recipe", [pytest.param(each, id=each.name, marks=_marks(each)) for each in _of_one_training()]
 )
-def test_it_runs_on_the_sample(recipe, arguments, tmp_path):
+def test_it_runs_on_the_sample(recipe, arguments, sampled, tmp_path):
+    if len(recipe.stores) > 1:
+        prepare_other_titles(Sample(sampled))  # whose command needs a real stderr
     printed = run(run_recipe, recipe.name, *arguments, "--json").stdout.splitlines()[-1]
     folder = RunFolder(tmp_path / "r")
     result = folder.result()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import crossan.api
 from crossan.cache_schema.errors import UsageError
 from crossan.cache_schema.identity import StoreIdentity
 from crossan.cache_schema.modality import Modality
@@ -14,7 +15,7 @@ from crossan.common.stores import create_store, store_folder
 from crossan.train.cli import train
 from crossan.train.recipes import all_recipes, find_recipe, made_of
 from crossan.train.recipes.catalogue import sources_of
-from crossan.train.recipes.cli import copy, extract
+from crossan.train.recipes.cli import copy, extract, show
 from crossan.train.recipes.cli import run as run_recipe
 from crossan.train.recipes.extraction import named_stores
 from crossan.train.recipes.made_of import Workplace, members_of, run_folder
@@ -129,6 +130,8 @@ def test_one_training_is_not_taken_for_a_recipe_of_several_runs(name, tmp_path):
     assert result.exception.remedy == f"crossan recipe run {name} --out FOLDER"
     result = attempt(copy, name, tmp_path / "config.toml")
     assert "expected a recipe of one training" in str(result.exception)
+    with pytest.raises(UsageError, match="expected a recipe of one training"):
+        crossan.api.train(dataset=tmp_path, out=tmp_path / "r", recipe=name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,6 +174,28 @@ def test_stores_are_known_by_what_they_hold_whatever_lies_beside_them(backbone, 
     assert named_stores(find_recipe("quality/best"), tmp_path, "small") == [minilm]
     assert named_stores(find_recipe("quality/two-stores"), tmp_path, "small") == [minilm, tf_idf]
     assert named_stores(find_recipe("table3/50k-TI"), tmp_path, "small") == []
+
+
+def test_what_a_cache_lacks_is_shown_with_the_command_that_makes_it(tmp_path):
+    described = {
+        "format_version": 1, "name": "small", "source_format": "t", "licence": "l", "digest": "0",
+        "counts": {"users": 12_076, "items": 20_825, "interactions": 85_211},
+    }  # fmt: skip
+    (tmp_path / "dataset.json").write_text(json.dumps(described))
+    cache = tmp_path / "cache"
+    write_store(cache, HUB, range(7), 384)
+    damaged = write_store(cache, "local/local-bert", range(7), 128)
+    (damaged / "store.json").write_text("{")
+
+    def shown(name):
+        words = ("--dataset", tmp_path, "--cache", cache, "--json")
+        record = json.loads(run(show, name, *words).stdout)
+        return record["state"], record["missing"]
+
+    assert shown("quality/sci-best-hybrid-refit") == ("ready", [])
+    made_by = "python tests/benchmarks/title_states.py --dataset DATASET --cache CACHE"
+    missing = f"text features, by tf-idf (of the titles alone): {made_by} --layers 7"
+    assert shown("quality/sci-two-stores") == ("needs data", [missing])
 
 
 def test_a_store_that_is_missing_is_named_with_the_command_that_makes_it(tmp_path):

@@ -20,6 +20,8 @@ __all__ = ["Sample", "prepare_other_titles", "prepare_sample", "sample_base"]
 
 _MARKERS = (".crossan-recipe-sample", "report.html")
 """Files that are written last: ours, and that of a demo."""
+_OTHER_MARKER = ".crossan-recipe-other-titles"
+"""The same for the second store of titles."""
 
 _WIDTHS = ("model.bottleneck_dim", "model.rank")
 _DIVISOR = 32
@@ -109,9 +111,12 @@ def prepare_other_titles(sample: Sample) -> None:
     StepError
         The command ended badly.
     """
+    if (sample.folder / _OTHER_MARKER).is_file():
+        return
     command = ["crossan-extract", "--modality", "text", "--dataset", str(sample.dataset)]
     command += ["--cache", str(sample.other_cache), "--backbone", str(sample.backbones)]
     run_step([*command, "--pooling", "mean"])
+    replace_durably(sample.folder / _OTHER_MARKER, b"made by crossan recipe run --scale sample\n")
 
 
 def sample_base(recipe: Recipe, sample: Sample) -> Base:

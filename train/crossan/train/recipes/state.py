@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from crossan.train.recipes.catalogue import sources_of
 from crossan.train.recipes.extraction import is_made_as
 from crossan.train.recipes.recipe import DATASETS, Recipe
+
+if TYPE_CHECKING:
+    from crossan.cache_schema.identity import StoreIdentity
 
 __all__ = ["BACKBONES", "Here", "State", "is_built", "look_here", "state_of"]
 
@@ -32,8 +36,8 @@ class Here:
     stored: frozenset[str] = frozenset()
     """Modalities that the cache that was named has stores of, for that dataset."""
 
-    stores: tuple[Path, ...] = ()
-    """Those stores."""
+    identities: tuple[StoreIdentity, ...] = ()
+    """What those stores are, without any that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +71,14 @@ def look_here(dataset: Path | None, cache: Path | None) -> Here:
     key = next((one.key for one in DATASETS.values() if one.is_told_by(opened.counts)), None)
     if cache is None or key is None:
         return Here(key)
-    from crossan.common.stores import find_stores
+    from crossan.common.stores.folders import find_stores, read_identity
 
     stores = find_stores(cache, opened.name)
-    return Here(key, frozenset(store.parent.name for store in stores), tuple(stores))
+    identities = []
+    for store in stores:
+        with suppress(CrossanError):
+            identities.append(read_identity(store))
+    return Here(key, frozenset(store.parent.name for store in stores), tuple(identities))
 
 
 def is_built(recipe: Recipe) -> bool:
@@ -92,8 +100,6 @@ def is_built(recipe: Recipe) -> bool:
 
 def state_of(recipe: Recipe, here: Here) -> State:
     """Return whether a recipe can be run on what is here."""
-    from crossan.common.stores.folders import read_identity
-
     if not is_built(recipe):
         return State("model not built", (f"{recipe.model} is not among the models of crossan",))
     missing = []
@@ -104,11 +110,11 @@ def state_of(recipe: Recipe, here: Here) -> State:
             f" {interactions:,} interactions): {recipe.dataset.published_at}"
         )
     for source in sources_of(recipe):
-        if not any(is_made_as(source, read_identity(store)) for store in here.stores):
-            made = "" if source.made_by is None else f": {source.made_by}"
-            missing.append(
-                f"{source.modality} features, by {source.backbone} ({source.licence}){made}"
-            )
+        if not any(is_made_as(source, identity) for identity in here.identities):
+            line = f"{source.modality} features, by {source.backbone} ({source.licence})"
+            if source.made_by is not None:
+                line += f": {source.made_by.format(dataset='DATASET', cache='CACHE')}"
+            missing.append(line)
     for modality in () if recipe.stores else recipe.modality:
         # Weights of backbones that are trained come from the hub when the run begins.
         if modality not in here.stored and not recipe.reads_media:
