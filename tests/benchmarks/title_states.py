@@ -2,26 +2,64 @@
 
 Two layers, as a backbone has several: words, and the character 4-grams that
 run over them. Nothing but the titles is read, no interaction.
+
+``python tests/benchmarks/title_states.py --dataset FOLDER --cache FOLDER`` makes the
+store of a dataset's titles that the recipes ``quality/tf-idf-...`` read, by
+``crossan cache import``. ``--layers 7`` has both in turn until there are seven, to stand
+beside a backbone of seven states: towers that meet in gates have as many layers each.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from crossan.common.datasets import open_dataset
+
 __all__ = ["title_states"]
 
+DIM = 256
 _SEED = 0
 _POWER_ITERATIONS = 3
 _GRAM = 4
 _FEWEST_TITLES = 2
 """A term of fewer titles joins no two items."""
+
+
+def main() -> None:
+    """Make the store of a dataset's titles."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", type=Path, required=True, help="dataset folder")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of stores")
+    parser.add_argument("--layers", type=int, default=2, help="layers that the store keeps")
+    arguments = parser.parse_args()
+    dataset = open_dataset(arguments.dataset)
+    items = dataset.items()
+    with tempfile.TemporaryDirectory() as folder:
+        states, ids = Path(folder) / "title_states.npy", Path(folder) / "title_states.ids"
+        both = title_states([title or "" for title in items["title"].to_pylist()], DIM)
+        np.save(states, both[:, np.arange(arguments.layers) % both.shape[1]])
+        ids.write_text("\n".join(items["item_id"].to_pylist()) + "\n", encoding="utf-8")
+        places = ["--ids", ids, "--dataset", dataset.name, "--cache", arguments.cache]
+        subprocess.run(
+            [
+                *(Path(sys.executable).with_name("crossan"), "cache", "import", states),
+                *("--format", "npy", "--modality", "text", "--backbone", "tf-idf"),
+                *places,
+            ],
+            check=True,
+        )
 
 
 def title_states(titles: Sequence[str], dim: int) -> np.ndarray:
@@ -76,3 +114,7 @@ def _reduced(matrix: Tensor, dim: int) -> Tensor:
     left, strength, _ = decompose(matrix.coalesce(), q=dim, niter=_POWER_ITERATIONS)
     reduced = left * strength
     return reduced * (math.sqrt(dim) / reduced.norm(dim=1, keepdim=True).clamp(min=1e-6))
+
+
+if __name__ == "__main__":
+    main()

@@ -136,6 +136,7 @@ def train(
     from crossan.common.code_names import using_code
     from crossan.common.config import FlagValue, load_settings
     from crossan.train.recipes import find_recipe
+    from crossan.train.recipes.catalogue import require_one_training
     from crossan.train.recipes.writing import base_of
     from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
@@ -152,6 +153,8 @@ def train(
     files = [Path(settings)] if isinstance(settings, Path | str) else []
     flags = [FlagValue(f"{name} =", name, value) for name, value in values.items()]
     row = None if recipe is None else find_recipe(recipe)
+    if row is not None:
+        require_one_training(row)
     bases = [] if row is None else [base_of(row)]
     chosen = load_settings(RunSettings, files=files, flags=flags, environment={}, bases=bases)
     if objective is not None and not chosen.model.is_trained_by_steps:

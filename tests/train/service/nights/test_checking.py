@@ -43,6 +43,11 @@ def test_a_recipe_stands_below_the_settings(settings):
     assert checked["model"]["top_k"] == 1
 
 
+def test_a_recipe_that_needs_the_runs_of_others_is_refused(settings):
+    with pytest.raises(UsageError, match="quality/ensemble: expected a recipe of one training"):
+        check_spec(run_of(recipe="quality/ensemble"), settings)
+
+
 @pytest.mark.parametrize("name", sorted(open_settings(RunSettings)))
 @pytest.mark.parametrize("is_dotted", [True, False])
 def test_no_setting_that_may_hold_a_path_is_taken(settings, name, is_dotted):

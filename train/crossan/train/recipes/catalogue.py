@@ -10,13 +10,13 @@ from importlib.resources import files
 from typing import Any
 
 from crossan.cache_schema.errors import UsageError
-from crossan.train.recipes.recipe import DATASETS, LEAVE_LAST_OUT, Recipe
+from crossan.train.recipes.recipe import DATASETS, LEAVE_LAST_OUT, Recipe, StoreSource
 
-__all__ = ["all_recipes", "find_recipe", "matching"]
+__all__ = ["all_recipes", "find_recipe", "matching", "require_one_training", "sources_of"]
 
 _TABLES = (
     "table1", "table3", "table4", "table5", "table6", "table7", "table8",
-    "fig3", "fig5", "baselines",
+    "fig3", "fig5", "baselines", "quality",
 )  # fmt: skip
 _MODALITIES = {"T": "text", "I": "image", "V": "video", "A": "audio"}
 _BORROWED = (
@@ -24,6 +24,8 @@ _BORROWED = (
     " with the rows under leave-last-out; its features were MiniLM's of titles and tags, ViT's and"
     " Video Swin's, and here they are of the paper's backbones"
 )
+_OF_A_RUN = ("settings", "dataset", "title_tokens", "stores", "of", "refits")
+"""Two rows with the same of all these are one run."""
 _ALWAYS_DEFINING = ("model.kind", "data.modality", "data.split")
 
 
@@ -82,6 +84,38 @@ def matching(text: str | None) -> list[Recipe]:
     return recipes
 
 
+def require_one_training(recipe: Recipe) -> None:
+    """Refuse a recipe that needs the runs of others, where one training is all that is done.
+
+    Raises
+    ------
+    UsageError
+        It does.
+    """
+    if recipe.of or recipe.refits is not None:
+        what = f"a refit of {recipe.refits}" if recipe.refits else f"made of {_names_of(recipe)}"
+        raise UsageError(
+            f"{recipe.name}: expected a recipe of one training, found one that is {what}",
+            remedy=f"crossan recipe run {recipe.name} --out FOLDER",
+        )
+
+
+def _names_of(recipe: Recipe) -> str:
+    counts = {name: recipe.of.count(name) for name in recipe.of}
+    return ", ".join(
+        f"{count} runs of {name}" if count > 1 else f"a run of {name}"
+        for name, count in counts.items()
+    )
+
+
+def sources_of(recipe: Recipe) -> tuple[StoreSource, ...]:
+    """Return the stores that a recipe names, or that those it is made of name, each once."""
+    members = (all_recipes()[name] for name in recipe.of)
+    return recipe.stores or tuple(
+        dict.fromkeys(source for member in members for source in member.stores)
+    )
+
+
 def _read(table: str) -> dict[str, Any]:
     text = (files(__package__) / "tables" / f"{table}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
@@ -90,18 +124,26 @@ def _read(table: str) -> dict[str, Any]:
 def _recipes_of(
     table: str, content: Mapping[str, Any], models: Mapping[str, Any]
 ) -> Iterator[Recipe]:
-    for row in (*content.get("rows", ()), *_points(content)):
+    for entry in (*content.get("rows", ()), *_points(content)):
+        row = _with_the_refitted(entry, content)
         figures = row.get("figures", {})
         for key in row.get("datasets", content.get("datasets", figures)):
-            by_dataset = f"{key}-" if content.get("is_named_by_dataset", True) else ""
+            by_dataset = f"{key}-" if key != content.get("unnamed_dataset") else ""
             yield _recipe(f"{table}/{by_dataset}", row, key, content, models)
+
+
+def _with_the_refitted(row: Mapping[str, Any], content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row with what a refit shares with the row that is refitted, all but its figures."""
+    if "refits" not in row:
+        return row
+    refitted = next(other for other in content["rows"] if other["name"] == row["refits"])
+    return {**refitted, "figures": {}, **row}
 
 
 def _same_run(recipe: Recipe, before: Iterable[Recipe]) -> str | None:
     """Return the first recipe that is the same run, None where this one is the first."""
     for other in before:
-        is_same = other.settings == recipe.settings and other.dataset is recipe.dataset
-        if is_same and other.title_tokens == recipe.title_tokens:
+        if all(getattr(other, name) == getattr(recipe, name) for name in _OF_A_RUN):
             return other.name
     return None
 
@@ -131,14 +173,16 @@ def _recipe(
     table: Mapping[str, Any],
     models: Mapping[str, Any],
 ) -> Recipe:
-    model = models["models"][row["model"]]
+    model = (models["models"] | table.get("models", {}))[row["model"]]
     dataset = DATASETS[key]
+    stores = tuple(_store(table["stores"][name]) for name in row.get("stores", ()))
     modality = tuple(_MODALITIES[letter] for letter in row.get("modality", ""))
+    modality = modality or tuple(dict.fromkeys(store.modality for store in stores))
     if not modality and model.get("reads_hidden_states", False):
         modality = ("text", "image")  # what the published code of the row reads
     protocol = row.get("protocol", LEAVE_LAST_OUT)
     row_settings = _flat(row.get("settings", {}))
-    shared = models[model.get("shared", "shared")]
+    shared = table.get("shared", models[model.get("shared", "shared")])
     settings = _settings(model, row_settings | _flat(row.get("tuned", {})), key, shared)
     settings |= {"data.modality": list(modality)} if modality else {}
     settings |= {"data.split": protocol} if protocol != LEAVE_LAST_OUT else {}
@@ -166,6 +210,9 @@ def _recipe(
         figures=figures,
         is_ours=table.get("is_ours", False),
         title_tokens=model.get("title_tokens") if "text" in modality else None,
+        stores=stores,
+        of=tuple(f"{prefix}{name}" for name in row.get("of", ())),
+        refits=f"{prefix}{row['refits']}" if "refits" in row else None,
         same_run=None,
         curve=None if curve is None else f"{prefix}{curve}",
         notes=(
@@ -197,9 +244,21 @@ def _fitted(settings: dict[str, Any], modality_count: int) -> dict[str, Any]:
     top_k = settings.get("model.top_k")
     if top_k is None:
         return settings
-    if settings["model.fusion"] != "momef":
+    if settings.get("model.fusion", "momef") != "momef":
         return {name: value for name, value in settings.items() if name != "model.top_k"}
     return settings | {"model.top_k": min(top_k, modality_count)}
+
+
+def _store(entry: Mapping[str, Any]) -> StoreSource:
+    return StoreSource(
+        modality=entry["modality"],
+        backbone=entry["backbone"],
+        licence=entry["licence"],
+        layers=tuple(entry["layers"]),
+        dim=entry["dim"],
+        pooling=entry.get("pooling"),
+        made_by=entry.get("made_by"),
+    )
 
 
 def _source(table: Mapping[str, Any], row: str, dataset: str) -> str:

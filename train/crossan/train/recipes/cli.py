@@ -99,7 +99,8 @@ def show(
         print_json(as_record(recipe, state))
         return
     print_recipe(recipe, state, folder or Path("DATASET"), cache or Path("CACHE"))
-    if is_built(recipe):
+    # A recipe of other runs has no settings that one training could begin with.
+    if is_built(recipe) and not recipe.of and recipe.refits is None:
         print_text("")
         for line in config_text(recipe).splitlines():
             print_text(line)

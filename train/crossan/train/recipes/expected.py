@@ -56,7 +56,7 @@ def tolerance(recipe: Recipe, metric: str) -> float:
     """
     figure = recipe.figures[metric]
     half_width = _NORMAL_95 * math.sqrt(figure * (1.0 - figure) / recipe.dataset.users)
-    spread = _SEED_SPREAD[metric.partition("@")[0]] if recipe.is_trained else 0.0
+    spread = _SEED_SPREAD[metric.partition("@")[0]] if recipe.is_trained or recipe.of else 0.0
     return half_width + spread
 
 

@@ -1,4 +1,4 @@
-"""The extractions that a recipe's features come from, as commands."""
+"""The stores that a recipe reads: the commands that make them, and which of a cache they are."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossan.cache_schema.errors import CrossanError, UsageError
 from crossan.common.console import heading
-from crossan.train.recipes.recipe import Recipe
+from crossan.train.recipes.catalogue import sources_of
+from crossan.train.recipes.recipe import Recipe, StoreSource
 
-__all__ = ["StepError", "extract_commands", "run_step", "text_store"]
+if TYPE_CHECKING:
+    from crossan.cache_schema.identity import StoreIdentity
+
+__all__ = ["StepError", "extract_commands", "is_made_as", "named_stores", "run_step", "text_store"]
 
 _TOGETHER = (("text",), ("image",), ("video", "audio"))
 """Sound and video are decoded once for both."""
+_LOCAL = "local/"
+"""Begins the id of a backbone from a folder, whose name on the hub no store records."""
 
 
 class StepError(CrossanError):
@@ -29,8 +36,8 @@ def extract_commands(
 ) -> list[list[str]]:
     """Return the commands that make a recipe's features of a dataset, none where it reads none.
 
-    Each is the paper's backbone with the paper's layers. They go on where they
-    were interrupted and do nothing twice.
+    Each is the paper's backbone with the paper's layers, unless the recipe names its stores. They
+    go on where they were interrupted and do nothing twice.
 
     Parameters
     ----------
@@ -39,8 +46,11 @@ def extract_commands(
     dataset, cache
         Folder of the dataset and folder of stores.
     more
-        Further words for each, for example ``["--device", "cuda"]``.
+        Further words for each ``crossan-extract``, for example ``["--device", "cuda"]``.
     """
+    sources = sources_of(recipe)
+    if sources:
+        return [_command_of(source, dataset, cache, more) for source in sources]
     commands: list[list[str]] = []
     for group in () if recipe.reads_media else _TOGETHER:
         modalities = [modality for modality in group if modality in recipe.modality]
@@ -52,6 +62,17 @@ def extract_commands(
             command += ["--max-length", str(recipe.title_tokens)]
         commands.append([*command, *more])
     return commands
+
+
+def _command_of(source: StoreSource, dataset: Path, cache: Path, more: Sequence[str]) -> list[str]:
+    if source.made_by is not None:
+        names = {"dataset": shlex.quote(str(dataset)), "cache": shlex.quote(str(cache))}
+        return shlex.split(source.made_by.format(**names))
+    command = ["crossan-extract", "--modality", source.modality]
+    command += ["--dataset", str(dataset), "--cache", str(cache), "--backbone", source.backbone]
+    command += ["--layers", ",".join(map(str, source.layers))]
+    command += [] if source.pooling is None else ["--pooling", source.pooling]
+    return [*command, *more]
 
 
 def run_step(command: Sequence[str]) -> None:
@@ -96,7 +117,7 @@ def text_store(recipe: Recipe, cache: Path, dataset: str) -> Path | None:
     from crossan.cache_schema.modality import Modality
     from crossan.common.stores.folders import find_stores, read_identity
 
-    if Modality.TEXT.value not in recipe.modality:
+    if recipe.stores or Modality.TEXT.value not in recipe.modality:
         return None
     stores = find_stores(cache, dataset, Modality.TEXT)
     lengths = {store: read_identity(store).inputs.get("max_length") for store in stores}
@@ -114,3 +135,60 @@ def text_store(recipe: Recipe, cache: Path, dataset: str) -> Path | None:
             remedy=f"crossan recipe extract {recipe.name} --dataset D --cache {cache}",
         )
     return fitting[0] if len(fitting) == 1 else None
+
+
+def is_made_as(source: StoreSource, identity: StoreIdentity) -> bool:
+    """Whether a store has the features that a recipe names.
+
+    The same checkpoint may come from the hub or from a folder, whose path no store records: one
+    from a folder counts where its width, its layers and its pooling are the same.
+    """
+    backbone = str(identity.backbone.get("id"))
+    is_local = source.made_by is None and backbone.startswith(_LOCAL)
+    is_pooled_alike = source.pooling is None or identity.capture.get("pooling") == source.pooling
+    return (
+        identity.modality.value == source.modality
+        and (backbone == source.backbone or is_local)
+        and identity.dim == source.dim
+        and tuple(identity.layers) == source.layers
+        and is_pooled_alike
+    )
+
+
+def named_stores(recipe: Recipe, cache: Path, dataset: str) -> list[Path]:
+    """Return the stores that a recipe names, in its order.
+
+    Parameters
+    ----------
+    recipe
+        What is to be run; one that names no stores has none.
+    cache
+        Folder of stores.
+    dataset
+        Name of the dataset.
+
+    Raises
+    ------
+    UsageError
+        A store is missing, or there are several of one kind.
+    """
+    from crossan.cache_schema.modality import Modality
+    from crossan.common.stores.folders import find_stores, read_identity
+
+    chosen = []
+    for source in recipe.stores:
+        stores = find_stores(cache, dataset, Modality(source.modality))
+        fitting = [store for store in stores if is_made_as(source, read_identity(store))]
+        if len(fitting) != 1:
+            names = ", ".join(store.name for store in fitting or stores) or "none"
+            layers = ",".join(map(str, source.layers))
+            raise UsageError(
+                f"{recipe.name}: expected one {source.modality} store by {source.backbone} with"
+                f" layers {layers} of {source.dim} numbers in {cache}, found"
+                f" {f'{len(fitting)}: {names}' if fitting else names}",
+                remedy="Name the one to read, and every other store of the recipe: --store FOLDER"
+                if fitting
+                else f"crossan recipe extract {recipe.name} --dataset D --cache {cache}",
+            )
+        chosen.append(fitting[0])
+    return chosen

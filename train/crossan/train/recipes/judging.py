@@ -17,15 +17,17 @@ from crossan.common.stores.folders import read_identity
 from crossan.train.ranks.ranks import Ranks
 from crossan.train.recipes.catalogue import all_recipes
 from crossan.train.recipes.expected import differences
+from crossan.train.recipes.extraction import is_made_as
 from crossan.train.recipes.recipe import LEAVE_LAST_OUT, Recipe
 from crossan.train.recipes.state import BACKBONES
 from crossan.train.recipes.writing import default_settings
 from crossan.train.record import shapes
 from crossan.train.record.backbone_lock import recorded_backbones
+from crossan.train.record.refits import refit_folder
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.settings import RunSettings
 
-__all__ = ["RECIPE_FILE", "Scale", "conclude", "following"]
+__all__ = ["RECIPE_FILE", "Scale", "conclude", "conclude_refit", "following", "other_settings"]
 
 RECIPE_FILE = "recipe.json"
 """Says which recipe a run followed, and what came of it."""
@@ -92,9 +94,44 @@ def conclude(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
     recipe = None if recorded is None else all_recipes().get(recorded["name"])
     if recorded is None or recipe is None:
         return None
-    run = RunFolder(folder)
+    verdict = _verdict(recipe, recorded["scale"], RunFolder(folder), result)
+    recorded = {**_facts(recipe), "scale": recorded["scale"], "verdict": verdict}
+    _write(folder, recorded)
+    return recorded
+
+
+def conclude_refit(
+    recipe: Recipe, run: RunFolder, result: Mapping[str, Any], scale: Scale
+) -> dict[str, Any]:
+    """Hold a refit against the figures of its recipe, and record both in the refit's folder.
+
+    Parameters
+    ----------
+    recipe
+        A recipe that refits another.
+    run
+        The run that judges the refit, whose settings are the row's.
+    result
+        What `crossan.train.runs.training.evaluate_run` says of the refit's test targets.
+    scale
+        Whether on the sample.
+
+    Returns
+    -------
+    dict
+        As for `conclude`, with the result in ``evaluated``.
+    """
+    verdict = _verdict(recipe, scale, run, result)
+    recorded = {**_facts(recipe), "scale": scale, "verdict": verdict, "evaluated": dict(result)}
+    _write(refit_folder(run.path), recorded)
+    return recorded
+
+
+def _verdict(
+    recipe: Recipe, scale: Scale, run: RunFolder, result: Mapping[str, Any]
+) -> dict[str, Any]:
     settings = run.settings()
-    why = _why_none(recipe, recorded["scale"], settings, result)
+    why = _why_none(recipe, scale, settings, result)
     if why is not None:
         verdict: dict[str, Any] = {"outcome": "none", "why": why}
     else:
@@ -111,11 +148,9 @@ def conclude(folder: Path, result: Mapping[str, Any]) -> dict[str, Any] | None:
                 }
                 for name, difference in by_metric.items()
             },
-            "backbones": _other_backbones(run) if recipe.modality else {},
+            "backbones": _other_backbones(recipe, run) if recipe.modality else {},
         }
-    recorded = {**_facts(recipe), "scale": recorded["scale"], "verdict": verdict}
-    _write(folder, recorded)
-    return recorded
+    return verdict
 
 
 def _facts(recipe: Recipe) -> dict[str, Any]:
@@ -140,14 +175,14 @@ def _why_none(
         return "the sample shows that a recipe runs, not what it is worth"
     if not recipe.figures:
         return "no figure is printed for this row"
-    changed = _changed(recipe, settings)
+    changed = other_settings(recipe, settings)
     if changed:
         return f"it is another run than the row: {'; '.join(changed)}"
     return _other_dataset(recipe, settings, result)
 
 
-def _changed(recipe: Recipe, settings: RunSettings) -> list[str]:
-    """Return which settings make the run another one than its row."""
+def other_settings(recipe: Recipe, settings: RunSettings) -> list[str]:
+    """Return in words which settings make a run another one than its row, none where none do."""
     expected = _values(default_settings(recipe))
     actual = _values(settings)
     return [
@@ -183,8 +218,8 @@ def _other_dataset(recipe: Recipe, settings: RunSettings, result: Mapping[str, A
     return None
 
 
-def _other_backbones(run: RunFolder) -> dict[str, str]:
-    """Return the backbones of a run, or of its features, that are not the paper's, by modality."""
+def _other_backbones(recipe: Recipe, run: RunFolder) -> dict[str, str]:
+    """Return the backbones of a run, or of its features, that are not its row's, by modality."""
     other = {
         modality: backbone
         for modality, backbone in recorded_backbones(run.path).items()
@@ -192,11 +227,15 @@ def _other_backbones(run: RunFolder) -> dict[str, str]:
     }
     for modality, entry in run.lock()["stores"].items():
         try:
-            backbone = str(read_identity(Path(entry["store"])).backbone.get("id"))
+            identity = read_identity(Path(entry["store"]))
         except CrossanError as error:
             note(f"the backbone of the {modality} features is not known: {error.message}")
             continue
+        if any(is_made_as(source, identity) for source in recipe.stores):
+            continue
+        backbone = str(identity.backbone.get("id"))
         # Of several stores of one modality none is the paper's.
-        if modality not in BACKBONES or backbone != BACKBONES[modality][0]:
+        paper_s = BACKBONES[modality][0] if modality in BACKBONES else None
+        if recipe.stores or backbone != paper_s:
             other[modality] = backbone
     return other

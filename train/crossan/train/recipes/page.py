@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossan.train.recipes.catalogue import all_recipes
-from crossan.train.recipes.printing import figure_text
+from crossan.train.recipes.printing import figure_text, reading_text
 from crossan.train.recipes.recipe import Recipe
 from crossan.train.recipes.state import is_built
 
@@ -12,14 +12,15 @@ __all__ = ["recipes_page"]
 _HEAD = """\
 # Recipes
 
-Every row of the paper's tables and every point of its curves as a run, and the lines that the
-paper does not print. Made by `crossan recipe ls --markdown > docs/recipes.md`; a test fails while
+Every row of the paper's tables and every point of its curves as a run, the lines that the paper
+does not print, and the rows of [quality](benchmarks/quality.md). Made by `crossan recipe ls --markdown > docs/recipes.md`; a test fails while
 this page is out of date.
 
 `crossan recipe show NAME` prints the settings, the tolerance and what is missing here,
 `crossan recipe cp NAME FILE` writes a `config.toml`, and `--sweep` the search space of section 5.
 `crossan recipe run NAME --scale sample` runs any of them in seconds on the built-in sample. How a
-row is reproduced on the real data: [reproduce the paper](howto/reproduce-the-paper.md).
+row is reproduced on the real data: [reproduce the paper](howto/reproduce-the-paper.md); a row that is
+made of other runs or refits one: [the rows of quality](howto/reproduce-the-paper.md#the-rows-of-quality).
 
 Figures are HR@10 / NDCG@10 on the test items, those with a star our own. A run on the row's data
 counts as reproduced where HR@10, NDCG@10, HR@20 and NDCG@20 are within the 95 % interval of a mean
@@ -57,7 +58,7 @@ def _cells(recipe: Recipe, shared: list[str]) -> list[str]:
     return [
         f"`{recipe.name}`",
         recipe.row,
-        ", ".join(recipe.modality) or "no content",
+        reading_text(recipe),
         figure_text(recipe),
         recipe.protocol,
         "built" if is_built(recipe) else "model not built",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from crossan.train.recipes.extraction import extract_commands
 from crossan.train.recipes.recipe import Recipe
 from crossan.train.recipes.state import State
 
-__all__ = ["as_record", "figure_text", "print_list", "print_recipe", "print_verdict"]
+__all__ = [
+    "as_record",
+    "figure_text",
+    "print_list",
+    "print_recipe",
+    "print_verdict",
+    "reading_text",
+]
 
 
 def figure_text(recipe: Recipe) -> str:
@@ -26,6 +34,15 @@ def figure_text(recipe: Recipe) -> str:
     if recipe.is_ours:
         return "not measured"
     return "not printed" if recipe.curve is None else "plotted only"
+
+
+def reading_text(recipe: Recipe) -> str:
+    """Return what a row reads: the stores that it names, or modalities, or other runs."""
+    if recipe.of:
+        return "its runs"
+    stores = ", ".join(source.backbone.rpartition("/")[2] for source in recipe.stores)
+    modalities = ", ".join(recipe.modality) or "no content"
+    return f"{modalities} by {stores}" if stores else modalities
 
 
 def print_list(recipes: Sequence[Recipe], states: Mapping[str, State]) -> None:
@@ -61,13 +78,16 @@ def print_recipe(recipe: Recipe, state: State, dataset: Path, cache: Path) -> No
         ("recipe", recipe.name),
         ("source", recipe.source),
         ("model", f"{recipe.model} (model.kind={recipe.kind})"),
-        ("reads", ", ".join(recipe.modality) or "no content"),
+        ("reads", reading_text(recipe)),
         (whose, _figures(recipe) or "none"),
         ("split", recipe.protocol),
         ("here", state.name),
         *(("missing", line) for line in state.missing),
         *(("note", line) for line in recipe.notes),
     ]
+    runs = ", ".join(f"{name} ({recipe.of.count(name)})" for name in dict.fromkeys(recipe.of))
+    fields += [("made of runs of", runs)] if runs else []
+    fields += [("refits", recipe.refits)] if recipe.refits is not None else []
     if recipe.same_run is not None:
         fields.append(("same run as", recipe.same_run))
     if recipe.curve is not None:
@@ -98,7 +118,7 @@ def print_verdict(record: Mapping[str, Any]) -> None:
         title=f"against {whose}",
     )
     for modality, backbone in verdict["backbones"].items():
-        print_text(f"{modality} features are by {backbone}, not by the paper's backbone")
+        print_text(f"{modality} features are by {backbone}, not by the row's backbone")
 
 
 def as_record(recipe: Recipe, state: State) -> dict[str, Any]:
@@ -117,6 +137,9 @@ def as_record(recipe: Recipe, state: State) -> dict[str, Any]:
         "settings": dict(recipe.settings),
         "defining": sorted(recipe.defining),
         "title_tokens": recipe.title_tokens,
+        "stores": [asdict(source) for source in recipe.stores],
+        "of": list(recipe.of),
+        "refits": recipe.refits,
         "same_run": recipe.same_run,
         "curve": recipe.curve,
         "notes": list(recipe.notes),

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossan.train.options import run_settings
-from crossan.train.recipes.extraction import text_store
+from crossan.train.recipes.catalogue import require_one_training
+from crossan.train.recipes.extraction import named_stores, text_store
 from crossan.train.recipes.recipe import Recipe
 from crossan.train.recipes.sample import Sample, sample_base
 from crossan.train.recipes.writing import base_of
@@ -38,8 +39,8 @@ class Request:
 def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper") -> RunSettings:
     """Return the settings of a recipe with what a user gives over them.
 
-    Where a cache has several stores of titles, the one that fits the recipe is
-    named among them.
+    The stores that the recipe names are among them, and where a cache has several
+    stores of titles, the one that fits.
 
     Parameters
     ----------
@@ -53,8 +54,11 @@ def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper")
     Raises
     ------
     UsageError
-        The recipe's model is not built, a setting is wrong, or no store of titles fits.
+        The recipe's model is not built or is more than one training, a setting is wrong, or no
+        store fits.
     """
+    if recipe is not None and not request.bases:
+        require_one_training(recipe)
     bases = [*request.bases, *([] if recipe is None else [base_of(recipe)])]
     if recipe is not None and scale == "sample":
         # The dataset lies in the sample, with all else of it.
@@ -64,21 +68,26 @@ def settings_of(recipe: Recipe | None, request: Request, scale: Scale = "paper")
     )
     if recipe is None or scale == "sample":
         return settings
-    return _with_titles(recipe, settings)
+    return _with_stores(recipe, settings)
 
 
-def _with_titles(recipe: Recipe, settings: RunSettings) -> RunSettings:
-    """Name the store of titles that a recipe asks for, where its cache has several."""
+def _with_stores(recipe: Recipe, settings: RunSettings) -> RunSettings:
+    """Name the stores that a recipe asks for, where its cache has others beside them."""
     data = settings.data
     # Whoever names stores has chosen.
     if data.cache is None or data.store or not settings.model.reads_hidden_states:
         return settings
     from crossan.common.datasets import open_dataset
 
-    store = text_store(recipe, Path(data.cache), open_dataset(data.dataset).name)
-    if store is None:
+    cache, dataset = Path(data.cache), open_dataset(data.dataset).name
+    stores = named_stores(recipe, cache, dataset)
+    if not stores:
+        titles = text_store(recipe, cache, dataset)
+        stores = [] if titles is None else [titles]
+    if not stores:
         return settings
-    return settings.model_copy(update={"data": data.model_copy(update={"store": (str(store),)})})
+    names = tuple(map(str, stores))
+    return settings.model_copy(update={"data": data.model_copy(update={"store": names})})
 
 
 def run_recipe(

@@ -17,10 +17,12 @@ from crossan.train.recipes.writing import default_settings
 if TYPE_CHECKING:
     from crossan.common.config import Base
 
-__all__ = ["Sample", "prepare_sample", "sample_base"]
+__all__ = ["Sample", "prepare_other_titles", "prepare_sample", "sample_base"]
 
 _MARKERS = (".crossan-recipe-sample", "report.html")
 """Files that are written last: ours, and that of a demo."""
+_OTHER_MARKER = ".crossan-recipe-other-titles"
+"""The same for the second store of titles."""
 
 _WIDTHS = ("model.bottleneck_dim", "model.rank")
 _DIVISOR = 32
@@ -57,6 +59,11 @@ class Sample:
     def cache(self) -> Path:
         """Return the folder of stores."""
         return self.folder / "cache"
+
+    @property
+    def other_cache(self) -> Path:
+        """Return a folder with another store of titles, for recipes of two."""
+        return self.folder / "other-titles"
 
     def is_whole(self) -> bool:
         """Whether the sample and its stores were finished."""
@@ -95,14 +102,34 @@ def prepare_sample(folder: Path) -> Sample:
     return sample
 
 
+def prepare_other_titles(sample: Sample) -> None:
+    """Add a second store of titles to a sample, pooled otherwise, unless it is there.
+
+    It lies in a cache of its own, as recipes of one store would have to choose otherwise.
+
+    Raises
+    ------
+    StepError
+        The command ended badly.
+    """
+    if (sample.folder / _OTHER_MARKER).is_file():
+        return
+    command = ["crossan-extract", "--modality", "text", "--dataset", str(sample.dataset)]
+    command += ["--cache", str(sample.other_cache), "--backbone", str(sample.backbones)]
+    run_step([*command, "--pooling", "mean"])
+    replace_durably(sample.folder / _OTHER_MARKER, b"made by crossan recipe run --scale sample\n")
+
+
 def sample_base(recipe: Recipe, sample: Sample) -> Base:
     """Return the settings that make a recipe small enough for the sample.
 
     Settings that define the row stay as they are, but for the width of adapters,
     which is divided by 32. Settings that its model does not read are left out. Backbones that
-    are trained are those of the sample.
+    are trained are those of the sample, and a recipe of two stores reads the sample's titles
+    and `prepare_other_titles`.
     """
     from crossan.common.config import Base
+    from crossan.common.stores import find_stores
     from crossan.train.settings.kinds import model_settings_classes
     from crossan.train.settings.unread import need_of
 
@@ -121,6 +148,13 @@ def sample_base(recipe: Recipe, sample: Sample) -> Base:
             small[name] = max(width // _DIVISOR, 1)
     if recipe.reads_media:
         small |= {f"model.{name}": str(sample.backbones / name) for name in recipe.modality}
+    if len(recipe.stores) > 1:
+        titles = [
+            store
+            for cache in (sample.cache, sample.other_cache)
+            for store in find_stores(cache, modality=Modality.TEXT)
+        ]
+        small["data.store"] = list(map(str, titles))
     return Base("--scale sample", small)
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from crossan.train.recipes.catalogue import sources_of
+from crossan.train.recipes.extraction import is_made_as
 from crossan.train.recipes.recipe import DATASETS, Recipe
+
+if TYPE_CHECKING:
+    from crossan.cache_schema.identity import StoreIdentity
 
 __all__ = ["BACKBONES", "Here", "State", "is_built", "look_here", "state_of"]
 
@@ -19,8 +25,6 @@ BACKBONES = {
 """The paper's backbones on the Hugging Face hub by modality, with the licences of their model
 cards. A test compares them with those of ``crossan backbones ls``."""
 
-_SOURCE = "https://github.com/westlake-repl/MicroLens (no redistribution)"
-
 
 @dataclass(frozen=True, slots=True)
 class Here:
@@ -31,6 +35,9 @@ class Here:
 
     stored: frozenset[str] = frozenset()
     """Modalities that the cache that was named has stores of, for that dataset."""
+
+    identities: tuple[StoreIdentity, ...] = ()
+    """What those stores are, without any that cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +71,14 @@ def look_here(dataset: Path | None, cache: Path | None) -> Here:
     key = next((one.key for one in DATASETS.values() if one.is_told_by(opened.counts)), None)
     if cache is None or key is None:
         return Here(key)
-    from crossan.common.stores import find_stores
+    from crossan.common.stores.folders import find_stores, read_identity
 
     stores = find_stores(cache, opened.name)
-    return Here(key, frozenset(store.parent.name for store in stores))
+    identities = []
+    for store in stores:
+        with suppress(CrossanError):
+            identities.append(read_identity(store))
+    return Here(key, frozenset(store.parent.name for store in stores), tuple(identities))
 
 
 def is_built(recipe: Recipe) -> bool:
@@ -96,9 +107,15 @@ def state_of(recipe: Recipe, here: Here) -> State:
         users, items, interactions = recipe.dataset.published
         missing.append(
             f"dataset {recipe.dataset.title} ({users:,} users, {items:,} items,"
-            f" {interactions:,} interactions): {_SOURCE}"
+            f" {interactions:,} interactions): {recipe.dataset.published_at}"
         )
-    for modality in recipe.modality:
+    for source in sources_of(recipe):
+        if not any(is_made_as(source, identity) for identity in here.identities):
+            line = f"{source.modality} features, by {source.backbone} ({source.licence})"
+            if source.made_by is not None:
+                line += f": {source.made_by.format(dataset='DATASET', cache='CACHE')}"
+            missing.append(line)
+    for modality in () if recipe.stores else recipe.modality:
         # Weights of backbones that are trained come from the hub when the run begins.
         if modality not in here.stored and not recipe.reads_media:
             backbone, licence = BACKBONES[modality]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from crossan.cache_schema.errors import UsageError
+from crossan.train.recipes.catalogue import require_one_training
 from crossan.train.recipes.recipe import Recipe
 from crossan.train.recipes.state import is_built
 
@@ -98,11 +99,12 @@ def config_text(recipe: Recipe) -> str:
     Raises
     ------
     UsageError
-        The recipe's model is not built.
+        The recipe's model is not built, or it needs the runs of others.
     """
     from crossan.common.config import to_toml
 
     require_built(recipe)
+    require_one_training(recipe)
     lines = [_FIRST_LINE, *_head(recipe), ""]
     group = ""
     why = dict(_reasons(recipe))

@@ -12,7 +12,7 @@ from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.common.config import Base, load_settings
 from crossan.common.config.bounds import require_bounded
 from crossan.common.config.sources import nested
-from crossan.train.recipes.catalogue import find_recipe
+from crossan.train.recipes.catalogue import find_recipe, require_one_training
 from crossan.train.service.nights.datasets import DatasetPlace, dataset_at
 from crossan.train.service.nights.open_settings import code_in, leaves, open_settings
 from crossan.train.service.nights.stores import choose
@@ -85,6 +85,7 @@ def checked_settings(
     bases = []
     if spec.recipe is not None:
         recipe = find_recipe(spec.recipe)
+        require_one_training(recipe)
         bases.append(Base(f"recipe {recipe.name}", recipe.settings))
     bases.append(Base("settings", given))
     ours = {"data.dataset": str(dataset.path), "data.cache": settings.cache, "seed": spec.seed}
