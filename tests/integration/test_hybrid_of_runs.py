@@ -65,9 +65,12 @@ def test_its_figures_are_those_of_the_best_weights_and_evaluate_gives_them_again
     )
     tried = {(one["co_occurrence"], one["content"]) for one in mixture["grid"]}
     assert tried == {(chain, content) for chain in CHAIN for content in CONTENT}
-    costs = {one["cold_bonus"]: best - one["hr@10"] for one in mixture["cold_bonuses"]}
-    assert costs[mixture["cold_bonus"]] <= 0.001 + 1e-9
-    assert result["valid"]["hr@10"] == pytest.approx(best - costs[mixture["cold_bonus"]])
+    costs = {
+        (one["cold_bonus"], one["cold_content"]): best - one["hr@10"] for one in mixture["cold"]
+    }
+    cost = costs[mixture["cold_bonus"], mixture["cold_content"]]
+    assert cost <= 0.001 + 1e-9
+    assert result["valid"]["hr@10"] == pytest.approx(best - cost)
     assert result["model"] == "hybrid-of-runs"
     assert result["trainable_parameters"] == 0
     again = json.loads(run(evaluate, place / "h", "--json").stdout.splitlines()[-1])

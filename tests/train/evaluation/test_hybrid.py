@@ -17,7 +17,7 @@ from crossan.train.evaluation.hybrid_candidates import HybridTerms
 from crossan.train.evaluation.user_vectors import encode_users
 from crossan.train.layers.content_vectors import ContentVectors
 from crossan.train.loop.content_directions import fit_content
-from crossan.train.loop.hybrid_choice import Choice, _last_that_costs_little, choose_weights
+from crossan.train.loop.hybrid_choice import Choice, choose_weights
 from crossan.train.models.hybrid_of_runs import TermWeights, build
 from crossan.train.models.recommender import ModelContext
 from crossan.train.sequences.popularity import training_counts
@@ -106,13 +106,22 @@ def scores_one_by_one(model, features, seen, weights, history, chain=DEFAULTS):
     followed = chain_one_by_one(seen, history, chain)
     for item in range(ITEMS):
         scores[item] += math.log(1 + weights.co_occurrence * followed[item])
-        scores[item] += weights.content * float(taste @ content[item])
-        scores[item] += weights.cold_bonus * (item not in set(seen.training_items.tolist()))
+        is_cold = item not in set(seen.training_items.tolist())
+        cosine = float(taste @ content[item])
+        scores[item] += weights.content * (1 + weights.cold_content * is_cold) * cosine
+        scores[item] += weights.cold_bonus * is_cold
     return scores
 
 
 @pytest.mark.parametrize(
-    "weights", [TermWeights(), TermWeights(2.0, 4.0, 0.5), TermWeights(0.0, 1.0), TermWeights(8.0)]
+    "weights",
+    [
+        TermWeights(),
+        TermWeights(2.0, 4.0, 0.5),
+        TermWeights(0.0, 1.0),
+        TermWeights(8.0),
+        TermWeights(2.0, 1.0, -1.5, 3.0),
+    ],
 )
 @pytest.mark.parametrize("chain", [DEFAULTS, NEARER])
 def test_scores_are_the_sum_of_the_terms(weights, chain):
@@ -155,7 +164,13 @@ def with_two_targets(split):
     mask=st.sampled_from(["all", "unseen-only", "none"]),
     has_two=st.booleans(),
     candidates=st.lists(
-        st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, 4.0])] * 3), min_size=1, max_size=6
+        st.tuples(
+            *[st.sampled_from([0.0, 0.5, 1.0, 4.0])] * 2,
+            st.sampled_from([0.0, -2.0, 0.5, 4.0]),
+            st.sampled_from([0.0, 1.0, 7.0]),
+        ),
+        min_size=1,
+        max_size=6,
     ),
 )
 def test_ranks_of_many_weights_are_those_of_a_ranker_of_each(seed, mask, has_two, candidates):
@@ -204,20 +219,40 @@ def test_of_equal_figures_the_smaller_weights_are_taken():
         return [1, 1, 1 if one.co_occurrence >= 2 and one.content >= 0.5 else 99, 99]
 
     chosen = choose(rank_of)
-    assert chosen.weights == TermWeights(2.0, 0.5, 8.0)
+    assert chosen.weights == TermWeights(2.0, 0.5)
     assert chosen.facts["cold_targets"] == 1
 
 
-def test_the_bonus_is_the_largest_before_the_first_that_costs_too_much():
+def test_cold_items_get_what_is_best_for_them_and_costs_little():
     def rank_of(one):
-        # A target of four is lost from 2 on, two from 4 on, and from 6 on it is one again.
-        lost = 0 if one.cold_bonus < 2 else 1 if one.cold_bonus < 4 or one.cold_bonus >= 6 else 2
-        return [99 if user < lost else 1 for user in range(3)] + [1]
+        # A target of four is lost to bonuses from 2 on, two from 4 on; more content loses none.
+        lost = (one.cold_bonus >= 2) + (one.cold_bonus >= 4)
+        reach = one.cold_bonus + one.cold_content / 3
+        return [99 if user < lost else 1 for user in range(3)] + [1 if reach >= 3 else 99]
 
-    assert choose(rank_of, cold_loss=0.25).weights.cold_bonus == 3.5
-    assert choose(rank_of, cold_loss=0.0).weights.cold_bonus == 1.5
-    assert _last_that_costs_little([0.5, 0.49, 0.3, 0.5], 0.01) == 1
-    assert _last_that_costs_little([0.5, 0.4], 0.2) == 1
+    # The cold target counts, too: what it gains is not lost.
+    assert choose(rank_of, cold_loss=0.25).weights == TermWeights(0, 0, 3.0)
+    content_is_chosen = choose(lambda one: with_content(rank_of(one), one), cold_loss=0.0).weights
+    assert content_is_chosen == TermWeights(0, 0.5, 1.0, 7.0)
+    assert choose(rank_of, cold_loss=0.5).weights == TermWeights(0, 0, 3.0)
+
+
+def with_content(ranks, one):
+    """Return ranks of which one needs content to be counted."""
+    return [*ranks[:2], ranks[2] if one.content else 99, ranks[3]]
+
+
+def test_what_changes_nothing_is_not_given():
+    assert choose(lambda _: [1, 2, 3, 99]).weights == TermWeights()
+
+
+def test_all_cold_targets_are_judged_by_where_not_all_are(monkeypatch):
+    monkeypatch.setattr("crossan.train.loop.hybrid_choice._MOST_SCORES", 8)
+    chosen = choose(lambda one: [1, 99, 99, 1 if one.cold_bonus >= 2 else 99])
+    # Users 0 and 2 of four, and the one of the cold target, number 3.
+    assert (chosen.facts["targets"], chosen.facts["cold_targets"]) == (2, 1)
+    assert {one["hr@10"] for one in chosen.facts["grid"]} == {0.5}
+    assert chosen.weights == TermWeights(0, 0, 2.0)
 
 
 def test_without_cold_targets_there_is_no_bonus():

@@ -122,13 +122,14 @@ def content_vectors(
 
     The result is ``(users, content width)``.
     """
-    content = model.parts_of(item_vectors).content
+    content, lengths = model.parts_of(item_vectors).content, model.content_lengths(item_vectors)
     read = pad_left(histories, model.window)
     counted = model.decay ** torch.arange(model.window - 1, -1, -1).to(content)
     whole = content.new_zeros(len(read), content.shape[1])
     for first in range(0, len(read), _USERS_PER_BLOCK):
         block = read[first : first + _USERS_PER_BLOCK].to(content.device)
-        rows = content[block.clamp(min=0)]  # (users, window, content width)
-        sums = torch.einsum("uw,uwc->uc", counted * (block != PADDING), rows)
+        items = block.clamp(min=0)
+        rows = content[items]  # (users, window, content width)
+        sums = torch.einsum("uw,uwc->uc", counted * (block != PADDING) / lengths[items], rows)
         whole[first : first + len(block)] = torch.nn.functional.normalize(sums, dim=1)
     return whole

@@ -39,7 +39,7 @@ class HybridTerms:
     Parameters
     ----------
     model
-        The hybrid. What its terms count now is not read.
+        The hybrid, which has not taken weights of its terms.
     item_vectors
         Those that it makes of the whole catalogue, ``(items, width)``.
     split
@@ -159,8 +159,12 @@ class _Dense:
     """``(users, items)``."""
     of_cold: Tensor
     """Those of the cold items, ``(users, cold items)``."""
+    content_of_cold: Tensor
+    """The weighed cosines of the cold items alone, ``(users, cold items)``."""
     at_places: Tensor
     """Those at the places of the chain, ``(places,)``."""
+    cold_at_places: Tensor
+    """The weighed cosines at those of the places whose item is cold, 0 at others, ``(places,)``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,24 +191,35 @@ class _Block:
         cold_items = self.everything.is_cold.nonzero().squeeze(1)
         for content, group in groupby(numbered, key=lambda one: one[1].content):
             torch.add(self.everything.base, self.everything.content, alpha=content, out=scores)
-            dense = _Dense(scores, scores[:, cold_items], scores[self.rows, self.items])
+            of_places = self.everything.content[self.rows, self.items]
+            dense = _Dense(
+                scores,
+                scores[:, cold_items],
+                content * self.everything.content[:, cold_items],
+                scores[self.rows, self.items],
+                content * of_places * self.everything.is_cold[self.items],
+            )
             counted += [(number, self._under(one, dense)) for number, one in group]
         return counted
 
     def _under(self, weights: TermWeights, dense: _Dense) -> _Counted:
         """Return ranks from two terms of all scores, and what others change of some of them."""
         gains = torch.log1p(weights.co_occurrence * self.target.chain)
-        target_scores = self.target.base + weights.content * self.target.content
+        content = weights.content * (1.0 + weights.cold_content * self.target.is_cold)
+        target_scores = self.target.base + content * self.target.content
         target_scores = target_scores + weights.cold_bonus * self.target.is_cold + gains
         # As `HybridRanker.rounding` has it: what is this little below may be a rounded tie.
-        length = self.lengths + weights.content * self.content_lengths + weights.cold_bonus + gains
+        bonus = abs(weights.cold_bonus)
+        length = self.lengths + content * self.content_lengths + bonus + gains
         least = target_scores - SUM_ROUNDING * torch.finfo(length.dtype).eps * length
         lower = _count_lower(dense.scores, least)
         at_places = dense.at_places
-        if weights.cold_bonus:
+        if weights.cold_bonus or weights.cold_content:
             # Few items are cold: those are counted again, in place of adding to all scores.
-            with_bonus = _count_lower(dense.of_cold, least - weights.cold_bonus)
+            of_cold = torch.add(dense.of_cold, dense.content_of_cold, alpha=weights.cold_content)
+            with_bonus = _count_lower(of_cold, least - weights.cold_bonus)
             lower += with_bonus - _count_lower(dense.of_cold, least)
+            at_places = at_places + weights.cold_content * dense.cold_at_places
             at_places = at_places + weights.cold_bonus * self.everything.is_cold[self.items]
         least = least[self.rows]
         gained = at_places + torch.log1p(weights.co_occurrence * self.everything.chain)

@@ -45,14 +45,16 @@ class HybridUserEncoder(nn.Module):
 
     def forward(self, rows: Tensor, item_vectors: Tensor) -> Tensor:
         """Return the user vectors, ``(users, width)``."""
-        *of_bases, content, _ = item_vectors.split(self._widths, dim=1)
+        *of_bases, content, is_cold = item_vectors.split(self._widths, dim=1)
         last = rows[:, -self._length :]
         of_each = zip(self.encoders, of_bases, self._divisors, strict=True)
         users = [encoder(last, part) / divisor for encoder, part, divisor in of_each]
         read = rows[:, -self._window :]
         ages = torch.arange(read.shape[1] - 1, -1, -1)
-        counted = self._decay**ages * (read != PADDING)
-        tastes = (counted.unsqueeze(2) * content[read.clamp(min=0)]).sum(dim=1)
+        items = read.clamp(min=0)
+        lengths = 1.0 + self._weights.cold_content * is_cold.squeeze(1)[items]
+        counted = self._decay**ages * (read != PADDING) / lengths
+        tastes = (counted.unsqueeze(2) * content[items]).sum(dim=1)
         taste = nn.functional.normalize(tastes, dim=1)
         mean = torch.cat(users, dim=1)
         bonus = torch.full_like(mean[:, :1], self._weights.cold_bonus)
@@ -90,7 +92,9 @@ def term_facts(model: HybridOfRuns) -> dict[str, Any]:
 
     ``divisors`` are what the user vector of each run is divided by, in the order of the
     encoders. ``content`` is what the decayed sum of a history's content is multiplied by,
-    at the length 1, and ``cold_bonus`` the last number of every user vector.
+    at the length 1, and ``cold_bonus`` the last number of every user vector. The content
+    of an item vector has the length 1, or 1 + ``cold_content`` where the vector's last
+    number is 1; histories read it at the length 1.
     """
     weights = model.weights
     return {
@@ -98,4 +102,5 @@ def term_facts(model: HybridOfRuns) -> dict[str, Any]:
         "content": weights.content,
         "content_width": 0 if model.content is None else model.content.width,
         "cold_bonus": weights.cold_bonus,
+        "cold_content": weights.cold_content,
     }

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from crossan.cache_schema.errors import IncompatibleError, UsageError
@@ -107,6 +108,9 @@ def _choose_terms(
         has_content=model.content is not None,
     )
     model.take_weights(choice.weights)
+    with torch.inference_mode():  # as they were made
+        lengths = model.content_lengths(item_vectors)
+        model.parts_of(item_vectors).content.mul_(lengths.unsqueeze(1))
     ranker = hybrid_ranker_maker(model, item_vectors)(split)
     ranks = target_ranks(ranker, split, run.settings.mask_history)
     return choice.facts, summarise(ranks, split.users)

@@ -6,12 +6,14 @@ chain (`crossan.train.models.markov`), :math:`c_i` the content of item i
 the last item first, and :math:`\phi(i)` how often item i occurs in training,
 
 .. math:: s_{ui} = \frac{1}{R} \sum_r s^r_{ui} + \log(1 + a M_{ui})
-   + b \cos\Big(\sum_{k < w} d^k c_{i_k}, c_i\Big) + e\,[\phi(i) = 0].
+   + b\,(1 + g\,[\phi(i) = 0]) \cos\Big(\sum_{k < w} d^k c_{i_k}, c_i\Big)
+   + e\,[\phi(i) = 0].
 
 The scores of the debiased loss, over its temperature, are logarithms of probabilities
 up to a constant, so :math:`s^r` are over it, and a logarithm is added to them. An item
 that nobody had in training scores low by that loss, whatever its content: e is what it
-is given for that. a, b and e are chosen by validation
+is given for that, and g how much more than of other items its content counts, as nothing
+else tells it from others. a, b, g and e are chosen by validation
 (`crossan.train.loop.hybrid_choice`). No publication has this rule.
 
 All terms but the second are products of a user's vector and an item's, so they
@@ -21,7 +23,7 @@ are one product of longer vectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
@@ -53,6 +55,8 @@ class TermWeights:
     """b, by which the cosine is multiplied."""
     cold_bonus: float = 0.0
     """e, what is added for an item that nobody had in training."""
+    cold_content: float = 0.0
+    """g, by how many times b the cosine of such an item counts more."""
 
 
 class HybridOfRuns(nn.Module):
@@ -80,7 +84,7 @@ class HybridOfRuns(nn.Module):
     """
 
     term_weights: Tensor
-    """a, b and e, ``(3,)`` float64."""
+    """a, b, e and g, ``(4,)`` float64."""
     is_known: Tensor
     """1 for the items that occurred in training and 0 for others, ``(items,)`` float32."""
 
@@ -105,7 +109,7 @@ class HybridOfRuns(nn.Module):
         self.divisors = tuple(len(bases) * temperature for temperature in temperatures)
         """What the user vectors of each run are divided by, so that the product is its part of the
         mean of the scores."""
-        self.register_buffer("term_weights", torch.zeros(3, dtype=torch.float64))
+        self.register_buffer("term_weights", torch.zeros(4, dtype=torch.float64))
         self.register_buffer(_IS_KNOWN, is_known.float())
 
     @property
@@ -115,8 +119,12 @@ class HybridOfRuns(nn.Module):
 
     def take_weights(self, weights: TermWeights) -> None:
         """Have the terms count so much from now on."""
-        given = [weights.co_occurrence, weights.content, weights.cold_bonus]
-        self.term_weights.copy_(torch.tensor(given))
+        self.term_weights.copy_(torch.tensor(astuple(weights)))
+
+    def content_lengths(self, item_vectors: Tensor) -> Tensor:
+        """Return the lengths of the content of item vectors, ``(items,)``: 1, or 1 + g."""
+        is_cold = self.parts_of(item_vectors).is_cold
+        return 1.0 + self.weights.cold_content * is_cold.squeeze(1)
 
     def base_models(self) -> list[SequenceModel]:
         """Return the models of the runs."""
@@ -134,17 +142,19 @@ class HybridOfRuns(nn.Module):
     def item_vectors(self, features: ItemInputs | Fetched, rows: Tensor) -> Tensor:
         """Return the item vectors of catalogue rows ``(any,)``, shape ``(any, width)``.
 
-        Those of the runs stand side by side, then the content, then 1 for an item that
-        nobody had in training and 0 for another.
+        Those of the runs stand side by side, then the content, of `content_lengths`, then
+        1 for an item that nobody had in training and 0 for another.
         """
         gathered = features.gather(rows)
         # What was fetched is given out once, and every run reads it.
         parts = [
             base.item_vectors(Fetched(rows, lambda: gathered), rows) for base in self.base_models()
         ]
+        is_cold = (1.0 - self.is_known[rows]).unsqueeze(1).to(parts[0])
         if self.content is not None:
-            parts.append(self.content(*gathered).to(parts[0]))
-        parts.append((1.0 - self.is_known[rows]).unsqueeze(1).to(parts[0]))
+            length = 1.0 + self.weights.cold_content * is_cold
+            parts.append(self.content(*gathered).to(parts[0]) * length)
+        parts.append(is_cold)
         return torch.cat(parts, dim=1)
 
     def parts_of(self, item_vectors: Tensor) -> ItemParts:
