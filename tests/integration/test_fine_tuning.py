@@ -245,6 +245,7 @@ def test_no_other_kind_needs_a_backbone_and_this_one_says_what_it_lacks(tmp_path
     assert done.returncode == 0, done.stderr
     assert said.keys() == OURS.keys()
     lacking = said.pop("fine-tuned")
+    assert "expected finished runs" in said.pop("hybrid-of-runs")  # which need no backbone either
     assert set(said.values()) == {"trained"}, said
     assert "expected the libraries of backbones" in lacking
 
