@@ -33,7 +33,7 @@ from crossan.train.service.web.pages.overview import (
     overview_page,
     slots_of,
 )
-from crossan.train.service.web.pages.recommend_page import TOPS
+from crossan.train.service.web.pages.recommend_page import NEWS, TOPS
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.run_pages import RunDetails, run_page, runs_page
 from crossan.train.service.web.pages.store_pages import stores_page
@@ -336,14 +336,14 @@ def all_pages(text="", role="admin"):
         "remove": remove_page(view(role, "/triggers"), trigger_rows(text)[0]),
         "stores": stores_page(view(role, "/stores"), stores(text)),
         "compare": compare_page(view(role, "/compare"), [run_row(1, text=text), run_row(2, text=text)], [1, 2], COMPARISON),
-        "recommend": view(role, "/models").render("recommend", values=asked(text), tops=TOPS, answer=ANSWER | {"unknown": [text] if text else []}, error=None),
+        "recommend": view(role, "/models").render("recommend", values=asked(text), tops=TOPS, news=NEWS, answer=ANSWER | {"unknown": [text] if text else []}, error=None),
         "audit": audit_page(view(role, "/audit"), audit_rows(text), 7),
     }  # fmt: skip
 
 
 def asked(user=""):
     """Return what the form that tries recommendations holds."""
-    return {"user": user or "u1", "history": "", "top": "10", "mask_history": "all"}
+    return {"user": user or "u1", "history": "", "top": "10", "new": "0", "mask_history": "all"}
 
 
 ANSWER = {
@@ -369,7 +369,7 @@ def empty_pages(role="admin"):
         "models": models_page(view(role, "/models"), [], {}, [], None),
         "promote": promote_page(view(role, "/models"), model_row(1), None, None),
         "recommend": view(role, "/models").render(
-            "recommend", values=asked(), tops=TOPS, answer=None, error=None
+            "recommend", values=asked(), tops=TOPS, news=NEWS, answer=None, error=None
         ),
         "triggers": triggers_page(view(role, "/triggers"), [], {}),
         "stores": stores_page(view(role, "/stores"), []),
