@@ -111,14 +111,20 @@ RESULT = {
         "ndcg@20": 0.0802,
     },
     "cold_test": {"targets": 212, "hr@10": 0.0471, "ndcg@10": 0.0233},
+    "cold_valid": {"targets": 198, "hr@10": 0.0512, "ndcg@10": 0.0251},
     "epochs": 14,
     "best_epoch": 9,
+    "stopped_by": "patience",
+    "drops": [{"after": 7, "from": 6}],
     "users": 5000,
     "items": 1400,
     "seconds_per_epoch": 3.8125,
 }
 CARD = {
-    "figures": {"of": "judged", **{name: RESULT[name] for name in ("test", "cold_test", "valid")}},
+    "figures": {
+        "of": "judged",
+        **{name: RESULT[name] for name in ("test", "cold_test", "valid", "cold_valid")},
+    },
     "served": {"is_refitted": True, "trained_on": "everything"},
     "dataset": {"name": "sample", "sequences": "9f2c41d0a1b2"},
     "stores": {"text": {"store": "bert-tiny", "version": 4, "fingerprint": "0d" * 32}},
@@ -257,8 +263,8 @@ COMPARISON = {
     "baseline": "1",
     "notes": ["runs of one seed each: no spread between seeds"],
     "rows": [
-        {"name": "1", "model": "crossan", "metrics": {"hr@10": {"mean": 0.1178, "is_best": False, "difference": None}, "ndcg@10": {"mean": 0.0641, "is_best": False, "difference": None}}},
-        {"name": "2", "model": "sasrec", "metrics": {"hr@10": {"mean": 0.1211, "is_best": True, "is_significant": True, "difference": {"mean": 0.0033}}, "ndcg@10": {"mean": 0.0655, "is_best": True, "is_significant": False, "difference": {"mean": 0.0014}}}},
+        {"name": "1", "model": "crossan", "metrics": {"hr@10": {"mean": 0.1178, "is_best": False, "difference": None}, "ndcg@10": {"mean": 0.0641, "is_best": False, "difference": None}}, "cold": {"hr@10": {"mean": 0.0471, "sd": None}, "ndcg@10": {"mean": 0.0233, "sd": None}}},
+        {"name": "2", "model": "sasrec", "metrics": {"hr@10": {"mean": 0.1211, "is_best": True, "is_significant": True, "difference": {"mean": 0.0033}}, "ndcg@10": {"mean": 0.0655, "is_best": True, "is_significant": False, "difference": {"mean": 0.0014}}}, "cold": None},
     ],
 }  # fmt: skip
 

@@ -9,7 +9,10 @@ def test_metrics_are_a_table_and_everything_else_pairs():
     assert table.columns == ("NDCG@10", "HR@10", "MRR@10", "NDCG@20", "HR@20")
     assert table.rows[0] == ("Test", [0.0641, 0.1178, 0.0489, 0.0802, 0.181])
     assert table.rows[1] == ("Test, cold items", [0.0233, 0.0471, None, None, None])
-    assert ("best_epoch", "9") in table.entries
+    assert table.rows[3] == ("Validation, cold items", [0.0251, 0.0512, None, None, None])
+    assert {("best_epoch", "9"), ("stopped_by", "patience"), ("drops.after", "7")} <= {
+        *table.entries
+    }
     assert not any(name.startswith("test") for name, _ in table.entries)
 
 

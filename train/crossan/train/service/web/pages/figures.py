@@ -15,6 +15,7 @@ _PARTS = (
     ("test", "Test"),
     ("cold_test", "Test, cold items"),
     ("valid", "Validation"),
+    ("cold_valid", "Validation, cold items"),
 )
 _GATE_ROWS = (("all", "All", "margin"), ("cold", "With cold targets", "cold_margin"))
 _HEADLINE = (

@@ -36,9 +36,14 @@ def _extracted(result: Mapping[str, Any]) -> str:
 
 
 def _measured(result: Mapping[str, Any]) -> str:
-    test = result.get("test")
-    value = test.get("ndcg@10") if isinstance(test, Mapping) else None
-    return "" if value is None else f"NDCG@10 {figure(value)}"
+    value, cold = (_ndcg(result.get(part)) for part in ("test", "cold_test"))
+    if value is None:
+        return ""
+    return f"NDCG@10 {figure(value)}" + ("" if cold is None else f", cold {figure(cold)}")
+
+
+def _ndcg(metrics: object) -> float | None:
+    return metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
 
 
 def _measured_before(result: Mapping[str, Any]) -> str:
