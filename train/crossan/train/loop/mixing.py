@@ -56,7 +56,7 @@ def mix(run: TrainableRun | RefitRun) -> TrainingProgress:
     """
     state = dict(run.folder.best_checkpoint().state) if is_mixed(run.folder) else _made(run)
     judged = {name: state[name] for name in ("valid", "cold_valid") if name in state}
-    line = {"epoch": 1, "loss": None, **judged, "is_best": True}
+    line: dict[str, Any] = {"epoch": 1, "loss": None, **judged, "is_best": True}
     line |= {"mixture": state["mixture"], **state["times"]}
     run.folder.write_metrics([line])
     return TrainingProgress(
