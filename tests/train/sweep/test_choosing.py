@@ -152,6 +152,16 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
     assert lines[8].split()[-1] == "0.0625"
 
 
+def test_without_cold_targets_there_is_no_column_of_them(capsys):
+    none = {"targets": 0, "hr@10": 0.0, "ndcg@10": 0.0}
+    one = setting("x", 0.25)
+    one = SettingResult(one.point, (replace(one.results[0], cold_valid=none),))
+    report = selection_report(SweepSettings(), [one], one, [], {})
+    judged = {"test": one.figures(), "cold_test": None}
+    print_report(report | LEAVE_LAST_OUT.facts() | judged)
+    assert "cold" not in capsys.readouterr().out
+
+
 def test_a_trial_of_before_has_no_cold_figures(capsys):
     known, unknown = setting("x", 0.25, 0.75), setting("y", 0.5)
     older = SettingResult(

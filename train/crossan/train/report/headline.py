@@ -49,7 +49,7 @@ def headline(entries: Sequence[Entry]) -> Section:
             detail = _detail(intervals[entry.label, name], entry.deviation("test", name))
             row.append(Cell(text, detail, is_best=entry.label == best[name]))
         cold = entry.mean("cold_test", "hr@10")
-        of_valid = entry.mean("cold_valid", "hr@10")
+        of_valid = entry.cold_validation()
         detail = "" if of_valid is None else f"valid {of_valid:.4f}"
         row.append(Cell(figures_text(cold), detail, is_best=entry.label == best_cold))
         valid, deviation = entry.mean("valid", "hr@10"), entry.deviation("valid", "hr@10")

@@ -153,14 +153,14 @@ def spread(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float 
 def cold_spread(
     metrics: Sequence[Mapping[str, float] | None],
 ) -> dict[str, dict[str, float | None]] | None:
-    """Return `spread` of the metrics of cold targets, None where a run has recorded none.
+    """Return `spread` of the metrics of cold targets, None where a run has none, or recorded none.
 
     Parameters
     ----------
     metrics
         ``cold_valid`` or ``cold_test`` of each seed.
     """
-    known = [of_seed for of_seed in metrics if of_seed is not None]
+    known = [of_seed for of_seed in metrics if of_seed and of_seed["targets"]]
     if len(known) < len(metrics):
         return None
     return spread([{name: of_seed[name] for name in _OF_COLD} for of_seed in known])

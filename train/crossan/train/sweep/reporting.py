@@ -45,14 +45,15 @@ def print_report(report: Mapping[str, Any]) -> None:
     columns = [Column("setting"), Column("model"), Column("seeds", is_number=True)]
     labels = [metric_label(name, report["split"]) for name in _COLUMNS]
     columns += [Column(f"valid {label}") for label in labels]
-    columns += [Column(f"cold valid {labels[0]}")]
+    has_cold = any(row["cold_valid"] for row in settings)
+    columns += [Column(f"cold valid {labels[0]}")] if has_cold else []
     rows = [
         [
             label_of(row["point"]),
             row["model"],
             str(len(row["runs"])),
             *_cells(row["valid"]),
-            _cold_cell(row["cold_valid"]),
+            *_cold_cells(row["cold_valid"], is_shown=has_cold),
             _mark(row, chosen),
         ]
         for row in settings
@@ -69,9 +70,11 @@ def print_report(report: Mapping[str, Any]) -> None:
     label = f"{label_of(chosen['point'])} ({chosen['model']})"
     print_text(f"chosen by mean validation {labels[0]} alone: {label}")
     if report["test"] is not None:
+        cold = report["cold_test"]
         print_table(
-            [Column(f"test {label}") for label in labels] + [Column(f"cold test {labels[0]}")],
-            [[*_cells(report["test"]), _cold_cell(report["cold_test"])]],
+            [Column(f"test {label}") for label in labels]
+            + ([Column(f"cold test {labels[0]}")] if cold else []),
+            [[*_cells(report["test"]), *_cold_cells(cold, is_shown=bool(cold))]],
             title="its test figures, looked at after the choice:",
         )
 
@@ -104,9 +107,13 @@ def _cells(figures: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     return [_cell(figures[name]) for name in _COLUMNS]
 
 
-def _cold_cell(figures: Mapping[str, Mapping[str, float | None]] | None) -> str:
-    """Return the first column's figure of cold targets."""
-    return "-" if figures is None else _cell(figures[_COLUMNS[0]])
+def _cold_cells(
+    figures: Mapping[str, Mapping[str, float | None]] | None, *, is_shown: bool
+) -> list[str]:
+    """Return the first column's figure of cold targets, nothing where no row has any."""
+    if not is_shown:
+        return []
+    return ["-" if figures is None else _cell(figures[_COLUMNS[0]])]
 
 
 def _cell(figure: Mapping[str, float | None]) -> str:

@@ -1,6 +1,6 @@
 """Figures of results, cards and gates as tables."""
 
-from crossan.train.service.web.pages.figures import figure_table, headline, verdict_of
+from crossan.train.service.web.pages.figures import figure_table, headline, ndcg_of, verdict_of
 from support.dashboard import CARD, RESULT, VERDICT
 
 
@@ -14,6 +14,14 @@ def test_metrics_are_a_table_and_everything_else_pairs():
         *table.entries
     }
     assert not any(name.startswith("test") for name, _ in table.entries)
+
+
+def test_a_part_without_targets_is_no_row_of_zeros():
+    none = {"targets": 0, "hr@10": 0.0, "ndcg@10": 0.0}
+    table = figure_table({**RESULT, "cold_valid": none})
+    assert [title for title, _ in table.rows] == ["Test", "Test, cold items", "Validation"]
+    assert ndcg_of({"cold_test": none}, "cold_test") is None
+    assert ndcg_of(RESULT, "cold_test") == 0.0233
 
 
 def test_a_result_without_metrics_is_pairs_alone():

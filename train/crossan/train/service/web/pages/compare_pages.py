@@ -7,6 +7,7 @@ from typing import Any
 
 from crossan.cache_schema.errors import CrossanError
 from crossan.train.service.queue.rows import RunRow
+from crossan.train.service.web.pages.figures import ndcg_of
 from crossan.train.service.web.pages.rendering import View
 
 __all__ = ["compare_page"]
@@ -44,21 +45,14 @@ def compare_page(
                 "run": run,
                 "is_chosen": run.id in chosen,
                 "model": (run.result or {}).get("model") or "",
-                "value": _figure(run, "test"),
-                "cold": _figure(run, "cold_test"),
+                "value": ndcg_of(run.result or {}, "test"),
+                "cold": ndcg_of(run.result or {}, "cold_test"),
             }
             for run in runs
         ],
         comparison=None if comparison is None else _table(comparison, runs),
         error=error,
     )
-
-
-def _figure(run: RunRow, part: str) -> float | None:
-    """Return the NDCG@10 of a part of a run's result, None where it has none."""
-    metrics = (run.result or {}).get(part)
-    value = metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
-    return value if isinstance(value, float) else None
 
 
 def _table(comparison: Mapping[str, Any], runs: Sequence[RunRow]) -> dict[str, Any]:

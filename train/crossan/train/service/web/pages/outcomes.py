@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crossan.train.service.queue.rows import RunRow, Step
+from crossan.train.service.web.pages.figures import ndcg_of
 from crossan.train.service.web.pages.words import figure
 
 __all__ = ["outcome_of"]
@@ -36,14 +37,10 @@ def _extracted(result: Mapping[str, Any]) -> str:
 
 
 def _measured(result: Mapping[str, Any]) -> str:
-    value, cold = (_ndcg(result.get(part)) for part in ("test", "cold_test"))
+    value, cold = (ndcg_of(result, part) for part in ("test", "cold_test"))
     if value is None:
         return ""
     return f"NDCG@10 {figure(value)}" + ("" if cold is None else f", cold {figure(cold)}")
-
-
-def _ndcg(metrics: object) -> float | None:
-    return metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
 
 
 def _measured_before(result: Mapping[str, Any]) -> str:
