@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from crossan.train.cli import evaluate, train
+from crossan.train.comparison.cli import compare
 from crossan.train.record.user_ranks import read_user_ranks
 from support.commands import run, train_quickly
 from support.fabricated import write_rows, write_small
@@ -54,6 +55,22 @@ def test_a_run_that_has_not_seen_its_test_targets_has_it_too(place, kind):
     ).stdout  # fmt: skip
     figures = shown["cold_valid"]
     assert f"cold valid targets: {figures['targets']}, HR@10 {figures['hr@10']:.4f}" in said
+
+
+def test_comparing_runs_that_have_not_seen_their_test_targets_shows_it(place):
+    for kind in ("sasrec", "markov"):
+        if not (place / f"{kind}-blind").exists():
+            train_quickly(
+                place, "--model", kind, "--validation-only", out=f"{kind}-blind", epochs=2
+            )
+    folders = [place / "sasrec-blind", place / "markov-blind"]
+    compared = json.loads(run(compare, *folders, "--json").stdout)
+    assert compared["compared_on"] == "valid"
+    for row, folder in zip(compared["rows"], folders, strict=True):
+        cold = json.loads((folder / "validation.json").read_text())["cold_valid"]
+        assert compared["cold_targets"] == cold["targets"]
+        assert row["cold"]["hr@10"]["mean"] == pytest.approx(cold["hr@10"])
+    assert "cold HR@10" in run(compare, *folders).stdout
 
 
 def test_evaluating_prints_both_parts(place):
