@@ -55,8 +55,8 @@ def mix(run: TrainableRun | RefitRun) -> TrainingProgress:
         A run has no such refit.
     """
     state = dict(run.folder.best_checkpoint().state) if is_mixed(run.folder) else _made(run)
-    judged = {name: state[name] for name in ("valid", "cold_valid") if name in state}
-    line: dict[str, Any] = {"epoch": 1, "loss": None, **judged, "is_best": True}
+    judged: dict[str, Any] = {n: state[n] for n in ("valid", "cold_valid") if n in state}
+    line = {"epoch": 1, "loss": None, **judged, "is_best": True}
     line |= {"mixture": state["mixture"], **state["times"]}
     run.folder.write_metrics([line])
     return TrainingProgress(
