@@ -153,7 +153,7 @@ def ours_of(kind: str, seen: SelectionSequences) -> Epoch:
     return Epoch(
         begin,
         step,
-        lambda: validate(model, features, split, mask, ALONE, Event()),
+        lambda: validate(model, features, (split, counts), mask, ALONE, Event()),
         iter(batches),
         len(batches),
     )

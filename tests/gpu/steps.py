@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Event
 
+import numpy as np
 import torch
 from card import Card
 from report import Report
@@ -23,6 +24,7 @@ from crossan.train.objectives.step import (
     loss_of_batch,
 )
 from crossan.train.ranks.ranks import ALONE
+from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import ValidationSplit, pad_left
 from crossan.train.settings import (
     CrossanSettings,
@@ -120,8 +122,9 @@ class Steps:
             crossan_settings(self._shape, compute="bfloat16"), self._world, self._card.device
         ).eval()
         features, split = self._world.features_on(self._card.device), self._split()
+        counts = training_counts(np.concatenate(split.histories), self._shape.items)
         whole = self._seconds(
-            lambda: validate(model, features, split, "all", ALONE, Event()), rounds=3
+            lambda: validate(model, features, (split, counts), "all", ALONE, Event()), rounds=3
         )
         label = f"validation of {len(split.histories):,} users, {self._shape.items:,} items"
         self._report.figure(label, whole, "s", 0.3)

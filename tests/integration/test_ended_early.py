@@ -30,9 +30,11 @@ def test_a_training_that_is_asked_to_end_evaluates_its_best_epoch(place, tmp_pat
     settings = (*SASREC, "max_epochs=4", "patience=9")
     out = f"ended-{at}"
     monkeypatch.setattr(ending, "_SECONDS_BETWEEN_LOOKS", 0.0)
-    before_steps(monkeypatch, at_step(at, lambda: run(train_end, place / out)))
+    said = []
+    before_steps(monkeypatch, at_step(at, lambda: said.append(run(train_end, place / out).stdout)))
     result = attempt(train, *training(place, settings, out=out))
     assert result.exit_code == 0, result.output
+    assert said[0].endswith("end-here written: the training ends and evaluates its best epoch\n")
     figures = json.loads((place / out / "result.json").read_text())
     epochs = max(1, (at - 1) // STEPS_PER_EPOCH)  # the first is finished in any case
     assert (figures["epochs"], figures["stopped_by"]) == (epochs, "ended")
@@ -58,6 +60,7 @@ def test_a_finished_run_has_nothing_to_end(place):
         "run": str(place / "over"),
         "asks_for_end": False,
         "is_finished": True,
+        "is_training": False,
     }
     with pytest.raises(UsageError, match="no run at"):
         run(train_end, place / "nowhere")

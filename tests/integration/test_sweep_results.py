@@ -65,7 +65,12 @@ def test_mean_and_deviation_are_over_the_seeds(place, swept):
         json.loads((place / "s" / run["run"] / "result.json").read_text())
         for run in swept["chosen"]["runs"]
     ]
-    for split, found in (("valid", swept["chosen"]["valid"]), ("test", swept["test"])):
+    for split, found in (
+        ("valid", swept["chosen"]["valid"]),
+        ("cold_valid", swept["chosen"]["cold_valid"]),
+        ("test", swept["test"]),
+        ("cold_test", swept["cold_test"]),
+    ):
         one, two = (result[split]["hr@10"] for result in results)
         assert found["hr@10"]["mean"] == pytest.approx((one + two) / 2)
         assert found["hr@10"]["sd"] == pytest.approx(abs(one - two) / 2**0.5)  # sqrt(2 * (d / 2)^2)

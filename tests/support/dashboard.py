@@ -33,7 +33,7 @@ from crossan.train.service.web.pages.overview import (
     overview_page,
     slots_of,
 )
-from crossan.train.service.web.pages.recommend_page import TOPS
+from crossan.train.service.web.pages.recommend_page import NEWS, TOPS
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.run_pages import RunDetails, run_page, runs_page
 from crossan.train.service.web.pages.store_pages import stores_page
@@ -111,14 +111,20 @@ RESULT = {
         "ndcg@20": 0.0802,
     },
     "cold_test": {"targets": 212, "hr@10": 0.0471, "ndcg@10": 0.0233},
+    "cold_valid": {"targets": 198, "hr@10": 0.0512, "ndcg@10": 0.0251},
     "epochs": 14,
     "best_epoch": 9,
+    "stopped_by": "patience",
+    "drops": [{"after": 7, "from": 6}],
     "users": 5000,
     "items": 1400,
     "seconds_per_epoch": 3.8125,
 }
 CARD = {
-    "figures": {"of": "judged", **{name: RESULT[name] for name in ("test", "cold_test", "valid")}},
+    "figures": {
+        "of": "judged",
+        **{name: RESULT[name] for name in ("test", "cold_test", "valid", "cold_valid")},
+    },
     "served": {"is_refitted": True, "trained_on": "everything"},
     "dataset": {"name": "sample", "sequences": "9f2c41d0a1b2"},
     "stores": {"text": {"store": "bert-tiny", "version": 4, "fingerprint": "0d" * 32}},
@@ -257,8 +263,8 @@ COMPARISON = {
     "baseline": "1",
     "notes": ["runs of one seed each: no spread between seeds"],
     "rows": [
-        {"name": "1", "model": "crossan", "metrics": {"hr@10": {"mean": 0.1178, "is_best": False, "difference": None}, "ndcg@10": {"mean": 0.0641, "is_best": False, "difference": None}}},
-        {"name": "2", "model": "sasrec", "metrics": {"hr@10": {"mean": 0.1211, "is_best": True, "is_significant": True, "difference": {"mean": 0.0033}}, "ndcg@10": {"mean": 0.0655, "is_best": True, "is_significant": False, "difference": {"mean": 0.0014}}}},
+        {"name": "1", "model": "crossan", "metrics": {"hr@10": {"mean": 0.1178, "is_best": False, "difference": None}, "ndcg@10": {"mean": 0.0641, "is_best": False, "difference": None}}, "cold": {"hr@10": {"mean": 0.0471, "sd": None}, "ndcg@10": {"mean": 0.0233, "sd": None}}},
+        {"name": "2", "model": "sasrec", "metrics": {"hr@10": {"mean": 0.1211, "is_best": True, "is_significant": True, "difference": {"mean": 0.0033}}, "ndcg@10": {"mean": 0.0655, "is_best": True, "is_significant": False, "difference": {"mean": 0.0014}}}, "cold": None},
     ],
 }  # fmt: skip
 
@@ -336,14 +342,14 @@ def all_pages(text="", role="admin"):
         "remove": remove_page(view(role, "/triggers"), trigger_rows(text)[0]),
         "stores": stores_page(view(role, "/stores"), stores(text)),
         "compare": compare_page(view(role, "/compare"), [run_row(1, text=text), run_row(2, text=text)], [1, 2], COMPARISON),
-        "recommend": view(role, "/models").render("recommend", values=asked(text), tops=TOPS, answer=ANSWER | {"unknown": [text] if text else []}, error=None),
+        "recommend": view(role, "/models").render("recommend", values=asked(text), tops=TOPS, news=NEWS, answer=ANSWER | {"unknown": [text] if text else []}, error=None),
         "audit": audit_page(view(role, "/audit"), audit_rows(text), 7),
     }  # fmt: skip
 
 
 def asked(user=""):
     """Return what the form that tries recommendations holds."""
-    return {"user": user or "u1", "history": "", "top": "10", "mask_history": "all"}
+    return {"user": user or "u1", "history": "", "top": "10", "new": "0", "mask_history": "all"}
 
 
 ANSWER = {
@@ -369,7 +375,7 @@ def empty_pages(role="admin"):
         "models": models_page(view(role, "/models"), [], {}, [], None),
         "promote": promote_page(view(role, "/models"), model_row(1), None, None),
         "recommend": view(role, "/models").render(
-            "recommend", values=asked(), tops=TOPS, answer=None, error=None
+            "recommend", values=asked(), tops=TOPS, news=NEWS, answer=None, error=None
         ),
         "triggers": triggers_page(view(role, "/triggers"), [], {}),
         "stores": stores_page(view(role, "/stores"), []),

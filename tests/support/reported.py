@@ -81,6 +81,7 @@ def _write_figures(folder, hit_ratio, model, epochs, judged, result):
     folder.write_result(
         {
             **both, "test": metrics_of(hit_ratio), "cold_test": {"targets": 20, "hr@10": hit_ratio / 2, "ndcg@10": 0.1},
+            "cold_valid": {"targets": 16, "hr@10": hit_ratio / 4, "ndcg@10": 0.05},
             "popularity": {"valid": metrics_of(0.0625), "test": metrics_of(0.03125)}, "unwinnable_test_targets": 3,
             "slices": {
                 "target": {"cold": half, "warm": half},

@@ -1,5 +1,7 @@
 """A recommender that opens nothing: its items are named after its version. It starts in a moment.
 
+The last ones of a list are as new as somebody asks for.
+
 It does not start where the data folder has a file ``refuse-VERSION``.
 """
 
@@ -26,8 +28,13 @@ def main(path, run, version):
             os.kill(os.getpid(), signal.SIGKILL)
         if user == "nobody":
             raise UsageError("user nobody: not among the users", remedy="Name another")
+        old = request["top"] - request.get("new", 0)
         items = [
-            {"item_id": f"v{version}-{n}", "title": None, "score": -float(n)}
+            {
+                "item_id": f"v{version}-{n}" if n < old else f"v{version}-new-{n}",
+                "title": None,
+                "score": -float(n),
+            }
             for n in range(request["top"])
         ]
         return {"version": version, "items": items, "unknown": [], "state": "s"}

@@ -15,7 +15,7 @@ from crossan.common.files import create_exclusively, replace_durably
 from crossan.common.owners import has_ended, is_token, our_token
 from crossan.common.refusals import blaming
 
-__all__ = ["OWNER_FILE", "claim", "refresh", "release"]
+__all__ = ["OWNER_FILE", "claim", "is_claimed", "refresh", "release"]
 
 OWNER_FILE = ".owner"
 """File that names the process which works in the folder.
@@ -91,6 +91,19 @@ def release(folder: Path, owner: str | None = None) -> None:
         if recorded == (owner or our_token()):
             with blaming(owner_file):
                 owner_file.unlink(missing_ok=True)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether a process works in the folder, as far as can be seen from here.
+
+    One of another host counts as working until a day without a sign of it.
+    """
+    owner_file = folder / OWNER_FILE
+    try:
+        owner = owner_file.read_text(encoding="utf-8", errors="replace")
+        return is_token(owner) and not has_ended(owner, owner_file)
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -120,6 +120,13 @@ def test_seeds_are_one_row_with_their_spread(drawn):
     assert "\u00b1 0.0707" in drawn.words()  # |0.4 - 0.3| / sqrt(2)
 
 
+def test_cold_validation_targets_stand_below_cold_test_targets(drawn):
+    # A half and a quarter of what all targets have: of the best run, and the mean of two seeds.
+    assert "0.2500 valid 0.1250" in drawn.words()
+    assert "0.1750 valid 0.0875" in drawn.words()
+    assert "20 targets; validation 0.1250" in drawn.words()
+
+
 def test_the_gates_are_shown_by_their_difference_to_the_even_share(drawn):
     header, *rows = csv.reader(drawn.downloads()["gates-1.csv"].decode().splitlines())
     assert header == ["tower", "layer", "input", "weight", "less the even share"]

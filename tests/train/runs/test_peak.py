@@ -40,7 +40,7 @@ def measured_peak(run):
             loss = objective.prepare(run.features, batch)(run.model)
             loss.backward()
             optimiser.step()
-        validate(run.model, run.features, split, "all", ALONE, Event())
+        validate(run.model, run.features, (split, counts), "all", ALONE, Event())
 
     storages = Storages()
     with storages:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import typing
+from dataclasses import replace
 
 import pytest
 
@@ -25,7 +26,10 @@ def result(point, seed, hit_ratio, ndcg=0.5, parameters=10, sequences="s", versi
             "manifest": f"m{version}",
         }
     }
-    return TrialResult(Trial(point, seed), "crossan", figures, 3, parameters, sequences, stores)
+    cold = {"targets": 4, "hr@10": hit_ratio / 2, "ndcg@10": 0.125}
+    return TrialResult(
+        Trial(point, seed), "crossan", figures, 3, parameters, sequences, stores, cold
+    )
 
 
 def setting(name, *hit_ratios, **more):
@@ -77,7 +81,8 @@ def test_spread_is_mean_and_the_samples_deviation():
 
 def test_by_type_no_test_figure_can_be_handed_to_the_choice():
     assert {field.name for field in dataclasses.fields(TrialResult)} == {
-        "trial", "model", "valid", "best_epoch", "trainable_parameters", "sequences", "stores",
+        "trial", "model", "valid", "cold_valid", "best_epoch", "trainable_parameters", "sequences",
+        "stores",
     }  # fmt: skip
     handed = typing.get_type_hints(choose)["settings"]
     assert typing.get_args(handed) == (SettingResult,)
@@ -120,7 +125,9 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         {"text": {"compared": 40, "stale": 2, "not_here": 0, "unrecorded": 0}},
     )
     assert report["chosen"]["point"] == {"a": "y"}
-    print_report(report | LEAVE_LAST_OUT.facts() | {"test": settings[0].figures()})
+    cold_test = {"hr@10": {"mean": 0.0625, "sd": None}, "ndcg@10": {"mean": 0.0, "sd": None}}
+    judged = {"test": settings[0].figures(), "cold_test": cold_test}
+    print_report(report | LEAVE_LAST_OUT.facts() | judged)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:6] == [
         'a="y"',
@@ -130,7 +137,8 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         "±",
         "0.3536",
     ]  # sqrt(2 * 0.25 ** 2)
-    assert lines[1].endswith("<- chosen")
+    # The mean of 0.25 and 0.5, with half the deviation of all targets.
+    assert lines[1].split()[-5:] == ["0.3750", "±", "0.1768", "<-", "chosen"]
     assert lines[2].startswith('a="x"')
     assert "chosen" not in lines[2]
     assert lines[3] == 'failed: a="q", seed 4: it diverged'
@@ -140,9 +148,33 @@ def test_the_table_shows_settings_best_first_and_the_choice(capsys):
         "its test figures, looked at after the choice:",
     ]
     assert lines[8].split()[0] == "0.5000"
+    assert lines[7].endswith("cold test HR@10")
+    assert lines[8].split()[-1] == "0.0625"
+
+
+def test_without_cold_targets_there_is_no_column_of_them(capsys):
+    none = {"targets": 0, "hr@10": 0.0, "ndcg@10": 0.0}
+    one = setting("x", 0.25)
+    one = SettingResult(one.point, (replace(one.results[0], cold_valid=none),))
+    report = selection_report(SweepSettings(), [one], one, [], {})
+    judged = {"test": one.figures(), "cold_test": None}
+    print_report(report | LEAVE_LAST_OUT.facts() | judged)
+    assert "cold" not in capsys.readouterr().out
+
+
+def test_a_trial_of_before_has_no_cold_figures(capsys):
+    known, unknown = setting("x", 0.25, 0.75), setting("y", 0.5)
+    older = SettingResult(
+        {"a": "x"}, (known.results[0], replace(known.results[1], cold_valid=None))
+    )
+    report = selection_report(SweepSettings(), [older, unknown], older, [], {})
+    assert [one["cold_valid"] is None for one in report["settings"]] == [True, False]
+    print_report(report | LEAVE_LAST_OUT.facts() | {"test": None, "cold_test": None})
+    of_older = next(line for line in capsys.readouterr().out.splitlines() if 'a="x"' in line)
+    assert of_older.split()[-3:] == ["-", "<-", "chosen"]
 
 
 def test_nothing_chosen_is_said(capsys):
     report = selection_report(SweepSettings(), [], None, [], {})
-    print_report(report | LEAVE_LAST_OUT.facts() | {"test": None})
+    print_report(report | LEAVE_LAST_OUT.facts() | {"test": None, "cold_test": None})
     assert "none is chosen" in capsys.readouterr().out

@@ -111,7 +111,7 @@ class Run:
         Raises
         ------
         UsageError
-            The model ranks by counts, and has no vectors.
+            The model ranks by counts and has no vectors, or is a hybrid of runs: ask those.
 
         Examples
         --------
@@ -130,7 +130,7 @@ class Run:
         UnknownIdError
             An item is not in the catalogue.
         UsageError
-            The model has no vectors, or a history is empty.
+            The model has no vectors, is a hybrid of runs, or a history is empty.
 
         Examples
         --------
@@ -205,7 +205,8 @@ class Run:
         UnknownIdError
             The item is not in the catalogue.
         UsageError
-            The model ranks by counts, and has no vectors, or ``top`` is less than 1.
+            The model ranks by counts and has no vectors, is a hybrid of runs, or ``top`` is less
+            than 1.
 
         Examples
         --------

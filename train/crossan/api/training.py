@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossan.api.datasets import Dataset
 from crossan.api.errors import UsageError
+from crossan.api.identifiers import sequence_of
 from crossan.api.opening import open_run
 from crossan.api.own_code import name_of, note_if_lost, used_by
 from crossan.api.runs import Run
 
 if TYPE_CHECKING:
+    from crossan.common.config import Base
     from crossan.train.recipes import Recipe
     from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
 
 __all__ = ["train"]
 
+_OF_RUNS = ("hybrid", "hybrid-of-runs")
+"""What a hybrid of runs is called, by users and in its settings."""
+
 
 def train(
     *,
-    dataset: Dataset | Path | str,
+    dataset: Dataset | Path | str | None = None,
     out: Path | str,
     cache: Path | str | None = None,
     model: str | None = None,
+    of: Sequence[Run | Path | str] | None = None,
     recipe: str | None = None,
     settings: Mapping[str, object] | Path | str | None = None,
     fusion: object = None,
@@ -43,13 +49,17 @@ def train(
     Parameters
     ----------
     dataset
-        The dataset, or its folder.
+        The dataset, or its folder. Needed unless the settings name one, or ``of`` is given.
     out
         Folder of the run, which must be empty or not there.
     cache
         Folder of the stores, for models that read any.
     model
         Kind of the model; ``crossan`` if nothing says otherwise.
+    of
+        Finished runs, or their folders, of which a hybrid is made: a Markov chain and the runs'
+        content are added to the mean of their scores, ``model="hybrid"``. Dataset, stores and
+        protocol are theirs; ``dataset`` and ``cache`` say where those lie now, if they were moved.
     recipe
         Name of a row of the paper, ``table3/50k-TIVA``, whose settings stand below all others:
         `crossan recipe ls` has them.
@@ -77,8 +87,8 @@ def train(
     ConfigError
         A setting is unknown or has a value that it cannot take.
     UsageError
-        The folder is not empty, there is no dataset or no such recipe, or an objective is given for
-        a model that takes no steps.
+        The folder is not empty, there is no dataset or no such recipe, an objective is given for a
+        model that takes no steps, or no hybrid can be made of the runs.
     DataError
         The stores do not serve every item.
 
@@ -95,6 +105,12 @@ def train(
     ... )
     >>> run.metrics.num_rows
     1
+
+    A hybrid of it, as ``crossan-train --model hybrid --of runs/short`` makes it:
+
+    >>> hybrid = crossan.api.train(model="hybrid", of=["runs/short"], out="runs/hybrid")
+    >>> sorted(hybrid.result["mixture"])[:3]
+    ['co_occurrence', 'cold_bonus', 'cold_bonuses']
 
     A fusion of one's own, the mean over the modalities that an item has:
 
@@ -141,21 +157,24 @@ def train(
     from crossan.train.runs.launch import Launch
     from crossan.train.settings import RunSettings
 
+    base_runs = None if of is None else _settings_of_runs(of, model, cache)
     given = {
-        "data.dataset": str(dataset.path if isinstance(dataset, Dataset) else dataset),
+        "data.dataset": _folder_of(dataset),
         "data.cache": None if cache is None else str(cache),
-        "model.kind": model,
+        "model.kind": model if base_runs is None else base_runs.values["model.kind"],
         "model.fusion": None if fusion is None else name_of(fusion),
         "objective.kind": None if objective is None else name_of(objective),
     }
     named = {name.replace("__", "."): value for name, value in more.items()}
     values = {**_values(settings), **named, **_given(given)}
     files = [Path(settings)] if isinstance(settings, Path | str) else []
+    if not files and base_runs is None and "data.dataset" not in values:
+        raise UsageError("expected a dataset, or runs of one in of, got neither")
     flags = [FlagValue(f"{name} =", name, value) for name, value in values.items()]
     row = None if recipe is None else find_recipe(recipe)
     if row is not None:
         require_one_training(row)
-    bases = [] if row is None else [base_of(row)]
+    bases = [*([] if base_runs is None else [base_runs]), *([] if row is None else [base_of(row)])]
     chosen = load_settings(RunSettings, files=files, flags=flags, environment={}, bases=bases)
     if objective is not None and not chosen.model.is_trained_by_steps:
         raise UsageError(
@@ -182,6 +201,29 @@ def _train(recipe: Recipe | None, settings: RunSettings, out: Path, launch: Laun
     plan = plan_run(settings, out, launch)
     with claim(plan):
         training.train(plan)
+
+
+def _settings_of_runs(
+    of: Sequence[Run | Path | str], model: str | None, cache: Path | str | None
+) -> Base:
+    """Return the settings that a hybrid takes over from its runs."""
+    from crossan.train.runs.of_runs import settings_of_runs
+
+    paths = [
+        one.path if isinstance(one, Run) else Path(one)
+        for one in sequence_of(of, "runs or run folders")
+    ]
+    if model is not None and model not in _OF_RUNS:
+        raise UsageError(f"of: expected model='hybrid' with it, got {model!r:.200}")
+    if not paths:
+        raise UsageError("of: expected at least one finished run, got none")
+    return settings_of_runs(paths, None if cache is None else Path(cache))
+
+
+def _folder_of(dataset: Dataset | Path | str | None) -> str | None:
+    if dataset is None:
+        return None
+    return str(dataset.path if isinstance(dataset, Dataset) else dataset)
 
 
 def _given(values: Mapping[str, object]) -> dict[str, object]:

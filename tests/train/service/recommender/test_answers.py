@@ -69,6 +69,41 @@ def test_every_kind_answers_as_the_command_does(trained, kind):
         )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_the_new_items_that_the_command_has(trained, kind):
+    """Of each topic the last three items are in nobody's training part."""
+    run, answering = open_run(trained / kind, device="cpu"), open_answering(trained / kind, "")
+    users, changed = run.kept.user_ids[::29].tolist(), 0
+    wanted = [(user, new) for user in users for new in (0, 1, 4, 12)]
+    queries = [
+        answering.query({"user": user, "top": 12, "new": new, "mask_history": "all"})[0]
+        for user, new in wanted
+    ]
+    for (user, new), items in zip(wanted, answering.answers(queries), strict=True):
+        expected = recommend_items(run, history_of_user(run, user), 12, user, new)
+        assert [item["item_id"] for item in items] == [one["item_id"] for one in expected]
+        assert [item["score"] for item in items] == pytest.approx(
+            [one["score"] for one in expected], abs=1e-5
+        )
+        # Users have had up to two of the twelve.
+        assert sum(item["item_id"][-1] in "789" for item in items) >= min(new, 10)
+        changed += [item["item_id"] for item in items] != [
+            one["item_id"] for one in recommend_items(run, history_of_user(run, user), 12, user)
+        ]
+    assert changed
+
+
+def test_an_item_that_came_after_the_training_is_a_new_one(place):
+    shutil.rmtree(place / "d")
+    late = [(f"u{user:03d}", "i0z", 99) for user in range(40)]
+    write_rows(place / "d", [*make_sequences(), *late], items=[*ITEMS, "i0z"])
+    append_like(place / "c", "i0z", "i03")
+    both = [open_answering(place / kind, "") for kind in ("markov", "sasrec")]
+    for answering in both:
+        new = answering.kept.item_ids[answering.is_new.numpy()].tolist()
+        assert new == [item for item in sorted([*ITEMS, "i0z"]) if item[-1] in "789z"]
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vbpr"])
 def test_a_history_is_read_as_the_command_reads_it(trained, kind):
     run, answering = open_run(trained / kind, device="cpu"), open_answering(trained / kind, "")

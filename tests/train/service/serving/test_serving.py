@@ -9,10 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crossan.cache_schema.errors import UsageError
+from crossan.train.service.recommender.wire import receive
 from crossan.train.service.serving import UnavailableError
+from crossan.train.service.serving import process as process_module
 from crossan.train.service.serving import serving as serving_module
 from support.registered import change_a_byte
-from support.started import wait_until
+from support.started import CEILING_S, wait_until
 
 REQUEST = {"user": "u", "top": 3, "mask_history": "all"}
 FULL = os.environ.get("CROSSAN_FAULTS") == "full"
@@ -125,6 +127,24 @@ def test_a_killed_recommender_is_replaced_and_no_request_fails(registry, serving
             assert {future.result()["version"] for future in asking} == {1}
             eventually(lambda killed=killed: serving._current not in {None, killed})
     assert serving.latency().failures == 0
+
+
+def test_an_answer_that_comes_while_its_process_is_ended_keeps_no_connection(
+    registry, serving, monkeypatch
+):
+    begun(registry, serving)
+    answering, used = serving._current, []
+
+    def receive_and_end(connection):
+        answer = receive(connection)
+        used.append(connection)
+        answering.end(at_once=True)
+        return answer
+
+    monkeypatch.setattr(process_module, "receive", receive_and_end)
+    assert answering.ask(REQUEST, CEILING_S)["version"] == 1
+    assert answering._idle.empty()
+    assert used[0].fileno() == -1
 
 
 def test_a_recommender_that_does_not_answer_in_time_is_replaced(registry, serving, monkeypatch):

@@ -166,6 +166,12 @@ def test_the_model_in_production_answers(shop):
     }
     posted = shop.read.post("/v1/recommend", json={"history": ["a", "b"], "top": 1}).json()
     assert [item["item_id"] for item in posted["items"]] == ["v2-0"]
+    new = {"history": ["a", "b"], "top": 2, "new": 1}
+    for of_new in (
+        shop.read.get("/v1/recommend?user=u&top=2&new=1"),
+        shop.read.post("/v1/recommend", json=new),
+    ):
+        assert [item["item_id"] for item in of_new.json()["items"]] == ["v2-0", "v2-new-1"]
     promote(shop, 3, 1)
     wait_until(lambda: shop.service.serving.loaded() == 3, "model 3 is loaded")
     assert shop.read.get("/v1/recommend?user=u").json()["model"]["version"] == 3
@@ -181,6 +187,9 @@ def test_a_wish_that_is_none_is_refused(shop):
         {"history": ["a" * 1025]},
         {"history": ["a"], "top": 0},
         {"history": ["a"], "top": 1001},
+        {"history": ["a"], "new": -1},
+        {"history": ["a"], "top": 5, "new": 6},
+        {"history": ["a"], "top": 0, "new": 6},
         {"history": ["a"], "mask_history": "some"},
         {"history": ["a"], "user": "u"},
         {"history": "a"},
@@ -188,6 +197,10 @@ def test_a_wish_that_is_none_is_refused(shop):
         answer = shop.read.post("/v1/recommend", json=body)
         assert answer.status_code == 422, body
         assert answer.json()["error"]["field"], body
+    for query in ("new=11", "top=3&new=4", "new=-1", "new=1001"):
+        answer = shop.read.get(f"/v1/recommend?user=u&{query}")
+        assert answer.status_code == 422, query
+        assert answer.json()["error"]["message"].startswith("new: expected"), query
 
 
 def test_a_version_outlives_its_run_folder(shop):

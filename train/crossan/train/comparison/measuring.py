@@ -70,7 +70,7 @@ class ComparedRow:
     cells: Mapping[str, Cell]
     """By metric."""
     cold: Mapping[str, Spread] | None
-    """HR@10 and NDCG@10 of cold test targets; None on validation and where there are none."""
+    """HR@10 and NDCG@10 of cold targets; None where there are none, or none are recorded."""
     epochs: float
     """Mean over the seeds, like the next."""
     seconds_per_epoch: float
@@ -180,8 +180,9 @@ def compare_rows(
     figures = rows[0].runs[0].figures
     users = int(figures["users"])
     cold = None if measured is None else measured.cold_targets
-    if cold is None and part == "test":
-        cold = int(figures["cold_test"]["targets"])
+    recorded = figures.get(f"cold_{part}")
+    if cold is None and recorded is not None:
+        cold = int(recorded["targets"])
     return Comparison(
         part=part,
         rows=tuple(

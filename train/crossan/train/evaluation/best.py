@@ -12,7 +12,7 @@ from torch import Tensor
 from crossan.train.evaluation.best_by_gains import best_by_gains
 from crossan.train.evaluation.ranker import Ranker, RanksSparsely
 
-__all__ = ["NewItems", "best_items"]
+__all__ = ["NewItems", "best_items", "best_shown"]
 
 _SCORES_PER_BLOCK = 4_000_000
 """Scores of some users and all items that are held at a time, 16 MB of float32."""
@@ -57,6 +57,22 @@ def best_items(
         return best
     least = min(new.least, count)
     return _with_new(*best, *_best_dense(ranker, histories, least, new.is_new))
+
+
+@torch.inference_mode()
+def best_shown(
+    ranker: Ranker, histories: Sequence[np.ndarray], count: int, is_shown: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `best_items` does, of some items alone.
+
+    Parameters
+    ----------
+    ranker, histories, count
+        As of `best_items`.
+    is_shown
+        Which items of the catalogue may be in a list, ``(items,)`` bool.
+    """
+    return _best_dense(ranker, histories, count, is_shown)
 
 
 def _best_of_all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crossan.common.console import Column, print_table, print_text
@@ -46,6 +46,8 @@ def print_result(result: dict[str, Any]) -> None:
     )
     if "test" in result:
         _print_test(result)
+    else:
+        _print_cold(result, ("valid",))
     print_stale(result["contents"])
 
 
@@ -78,15 +80,7 @@ def _print_test(result: dict[str, Any]) -> None:
         print_text(
             f"split {split}{seed}: {target_count:,} test targets of {result['users']:,} users"
         )
-    hr, ndcg = (metric_label(name, split) for name in ("hr@10", "ndcg@10"))
-    for part in ("valid", "test"):
-        # A refit has no validation targets, and a run of before recorded no cold ones of them.
-        cold = result.get(f"cold_{part}")
-        if cold is not None:
-            print_text(
-                f"cold {part} targets: {cold['targets']:,} of {result['targets'][part]:,},"
-                f" {hr} {cold['hr@10']:.4f}, {ndcg} {cold['ndcg@10']:.4f}"
-            )
+    _print_cold(result, ("valid", "test"))
     lists = result["recommendations"]
     print_text(
         f"lists of {lists['top']}: {lists['coverage']:.1%} of the catalogue,"
@@ -98,3 +92,17 @@ def _print_test(result: dict[str, Any]) -> None:
         f"ranked over all {result['items']:,} items, history masked: {result['mask_history']};"
         f" unwinnable test targets {unwinnable:,} ({unwinnable / target_count:.1%})"
     )
+
+
+def _print_cold(result: Mapping[str, Any], parts: Sequence[str]) -> None:
+    """Print the figures of the targets that nobody had in training, a line for each part."""
+    hr, ndcg = (metric_label(name, result["split"]) for name in ("hr@10", "ndcg@10"))
+    for part in parts:
+        # A refit has no validation targets, and a run of before recorded no cold ones of them.
+        cold, targets = result.get(f"cold_{part}"), result.get("targets")
+        if cold is not None:
+            of_all = f" of {targets[part]:,}" if targets else ""
+            print_text(
+                f"cold {part} targets: {cold['targets']:,}{of_all},"
+                f" {hr} {cold['hr@10']:.4f}, {ndcg} {cold['ndcg@10']:.4f}"
+            )

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor, nn
 
 from crossan.common.console import note
@@ -21,6 +20,7 @@ from crossan.common.refusals import make_folder
 from crossan.common.split import TrainedOn
 from crossan.train.evaluation.encoding import make_rankers, popularity_ranks, target_ranks
 from crossan.train.evaluation.exposure import exposure_figures
+from crossan.train.evaluation.held_out import cold_figures
 from crossan.train.evaluation.metrics import CUTOFFS, summarise
 from crossan.train.evaluation.ranking import fewest_candidates, top_items
 from crossan.train.evaluation.slices import popularity_deciles, test_slices
@@ -87,7 +87,10 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
     slices = test_slices(ranks, kept.test_targets, lengths[kept.test_users], counts, test.users)
     return {
         **{name: summarise(ranked.ranks[name], split.users) for name, split in splits.items()},
-        **{f"cold_{name}": _cold_figures(ranked, name) for name in splits},
+        **{
+            f"cold_{name}": cold_figures(ranked.ranks[name], split, counts)
+            for name, split in splits.items()
+        },
         "popularity": {
             name: summarise(popularity_ranks(counts, split, ranked.mask_history), split.users)
             for name, split in splits.items()
@@ -101,14 +104,6 @@ def figures_of(ranked: Ranked) -> dict[str, Any]:
         "mask_history": ranked.mask_history,
         **candidate_figures(splits.values(), len(kept.item_ids), ranked.mask_history),
     }
-
-
-def _cold_figures(ranked: Ranked, name: str) -> dict[str, float]:
-    """Return the number of a split's targets that nobody had in training, and their metrics."""
-    split, ranks = ranked.splits[name], ranked.ranks[name]
-    is_cold = torch.from_numpy(ranked.counts == 0)[split.targets]
-    cold = summarise(ranks[is_cold], split.users[is_cold])
-    return {"targets": int(is_cold.sum()), "hr@10": cold["hr@10"], "ndcg@10": cold["ndcg@10"]}
 
 
 def candidate_figures(

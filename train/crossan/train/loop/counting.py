@@ -6,13 +6,15 @@ No step is taken, and the run folder is like any other.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from crossan.train.evaluation.encoding import make_rankers, target_ranks
-from crossan.train.evaluation.metrics import summarise
+from crossan.train.evaluation.held_out import validation_figures
 from crossan.train.loop.progress import TrainingProgress
 from crossan.train.loop.saying import times
 from crossan.train.loop.trainable import RefitRun, TrainableRun
 from crossan.train.record.checkpoint import BEST, Checkpoint
+from crossan.train.sequences.popularity import training_counts
 from crossan.train.sequences.splits import validation_split
 
 __all__ = ["count"]
@@ -27,13 +29,13 @@ def count(run: TrainableRun | RefitRun) -> TrainingProgress:
     """
     start = time.monotonic()
     run.folder.forget_figures()
-    valid = _validate(run) if isinstance(run, TrainableRun) else None
-    hit_ratio = None if valid is None else valid["hr@10"]
+    judged = _judged(run) if isinstance(run, TrainableRun) else {"valid": None}
+    hit_ratio = None if judged["valid"] is None else judged["valid"]["hr@10"]
     weights = {name: tensor.detach() for name, tensor in run.model.state_dict().items()}
     state = {"epoch": 1, "hr@10": hit_ratio}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
     seconds = time.monotonic() - start
-    line = {"epoch": 1, "loss": None, "valid": valid, "is_best": True, **times(seconds)}
+    line = {"epoch": 1, "loss": None, **judged, "is_best": True, **times(seconds)}
     run.folder.write_metrics([line])
     return TrainingProgress(
         epoch=1,
@@ -45,7 +47,9 @@ def count(run: TrainableRun | RefitRun) -> TrainingProgress:
     )
 
 
-def _validate(run: TrainableRun) -> dict[str, float]:
+def _judged(run: TrainableRun) -> dict[str, Any]:
     split = validation_split(run.seen, run.settings.data.input_length)
     ranker = make_rankers(run.model, run.features, {"valid": split})["valid"]
-    return summarise(target_ranks(ranker, split, run.settings.mask_history), split.users)
+    counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
+    ranks = target_ranks(ranker, split, run.settings.mask_history)
+    return validation_figures(ranks, split, counts)

@@ -225,9 +225,9 @@ class Training:
         reached, epoch = self.reached, self.reached.epoch + 1
         try:
             with self._average.judged():
-                valid = self._judge.figures()
+                judged = self._judge.figures()
                 # What is not judged is kept as it is in the end: the latest is the best so far.
-                select_by = self._settings.select_by
+                select_by, valid = self._settings.select_by, judged["valid"]
                 figure = None if valid is None else selection_figure(valid, select_by)
                 is_best = figure is None or figure > reached.best_hr
                 hit_ratio = None if valid is None else valid["hr@10"]
@@ -241,7 +241,7 @@ class Training:
         line = {
             "epoch": epoch,
             "loss": reached.loss_sum / reached.step,
-            "valid": valid,
+            **judged,
             "is_best": is_best,
             **times(reached.seconds - reached.seconds_before),
             "rates": named_rates(self._optimiser),

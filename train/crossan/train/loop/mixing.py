@@ -17,9 +17,9 @@ from torch import Tensor
 from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.split import TrainedOn
 from crossan.train.evaluation.encoding import encode_items, target_ranks
+from crossan.train.evaluation.held_out import validation_figures
 from crossan.train.evaluation.hybrid import hybrid_ranker_maker
 from crossan.train.evaluation.hybrid_candidates import HybridTerms
-from crossan.train.evaluation.metrics import summarise
 from crossan.train.loop.content_directions import fit_content
 from crossan.train.loop.hybrid_choice import choose_weights
 from crossan.train.loop.progress import TrainingProgress
@@ -56,7 +56,8 @@ def mix(run: TrainableRun | RefitRun) -> TrainingProgress:
         A run has no such refit.
     """
     state = dict(run.folder.best_checkpoint().state) if is_mixed(run.folder) else _made(run)
-    line = {"epoch": 1, "loss": None, "valid": state["valid"], "is_best": True}
+    judged: dict[str, Any] = {n: state[n] for n in ("valid", "cold_valid") if n in state}
+    line = {"epoch": 1, "loss": None, **judged, "is_best": True}
     line |= {"mixture": state["mixture"], **state["times"]}
     run.folder.write_metrics([line])
     return TrainingProgress(
@@ -80,29 +81,30 @@ def _made(run: TrainableRun | RefitRun) -> dict[str, Any]:
         load_weights(base, _weights_of(of_base, run), of_base.run)
     if isinstance(run, RefitRun):
         mixture = _take_terms(model, run)
-        valid = None
+        judged: dict[str, Any] = {"valid": None}
     else:
-        mixture, valid = _choose_terms(model, settings, run)
+        mixture, judged = _choose_terms(model, settings, run)
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     measured = times(time.monotonic() - start)
-    hit_ratio = None if valid is None else valid["hr@10"]
-    state = {"epoch": 1, "hr@10": hit_ratio, "valid": valid, "mixture": mixture, "times": measured}
+    hit_ratio = None if judged["valid"] is None else judged["valid"]["hr@10"]
+    state = {"epoch": 1, "hr@10": hit_ratio, **judged, "mixture": mixture, "times": measured}
     run.folder.save_checkpoint(BEST, Checkpoint({"model": weights}, state))
     return state
 
 
 def _choose_terms(
     model: HybridOfRuns, settings: HybridOfRunsSettings, run: TrainableRun
-) -> tuple[dict[str, Any], dict[str, float]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the content, choose what the terms count, and return the record and the figures."""
     if model.content is not None:
         fit_content(model.content, run.features)
     item_vectors = encode_items(model, run.features)
     split = validation_split(run.seen, run.settings.data.input_length)
+    counts = training_counts(run.seen.training_items, len(run.seen.item_ids))
     choice = choose_weights(
         HybridTerms(model, item_vectors, split, run.settings.mask_history),
         split,
-        training_counts(run.seen.training_items, len(run.seen.item_ids)),
+        counts,
         run.settings.select_by,
         settings.cold_loss,
         has_content=model.content is not None,
@@ -113,7 +115,7 @@ def _choose_terms(
         model.parts_of(item_vectors).content.mul_(lengths.unsqueeze(1))
     ranker = hybrid_ranker_maker(model, item_vectors)(split)
     ranks = target_ranks(ranker, split, run.settings.mask_history)
-    return choice.facts, summarise(ranks, split.users)
+    return choice.facts, validation_figures(ranks, split, counts)
 
 
 def _take_terms(model: HybridOfRuns, run: RefitRun) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crossan.cache_schema.errors import UsageError
-from crossan.common.claim import OWNER_FILE, claim, refresh, release
+from crossan.common.claim import OWNER_FILE, claim, is_claimed, refresh, release
 from crossan.common.config import settings_differences, to_toml
 from crossan.common.files import remove_durably, replace_durably
 from crossan.common.refusals import blaming, make_folder, require_no_file
@@ -124,6 +124,10 @@ class RunFolder:
         dead, it is released where it is that one's.
         """
         release(self.path, owner)
+
+    def is_trained_in(self) -> bool:
+        """Whether a process trains in the folder, see `crossan.common.claim.is_claimed`."""
+        return is_claimed(self.path)
 
     def holds_run(self) -> bool:
         """Whether a run was begun in the folder."""

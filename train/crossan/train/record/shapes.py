@@ -153,6 +153,12 @@ class Initial(_Shape):
     sha256: _Digest
 
 
+class _Cold(_Shape):
+    targets: _Count
+    hr_10: float = Field(alias="hr@10")
+    ndcg_10: float = Field(alias="ndcg@10")
+
+
 class MetricsLine(_Shape):
     """One line of ``metrics.jsonl``."""
 
@@ -160,8 +166,9 @@ class MetricsLine(_Shape):
     loss: float | None = None
     """None for a model that only counts."""
     valid: _Metrics | None = None
-    seconds: float | None = None
+    cold_valid: _Cold | None = None
     """Older runs did not record this and what follows."""
+    seconds: float | None = None
     ended: str | None = None
     rates: dict[str, float] = {}
 
@@ -211,6 +218,8 @@ class Validation(_Protocol):
     model: str | None = None
     """Older runs did not record it."""
     valid: _Metrics
+    cold_valid: _Cold | None = None
+    """Older runs did not record it."""
     best_epoch: _Count
     trainable_parameters: _Count
     sequences: str
@@ -221,12 +230,6 @@ class Validation(_Protocol):
 class _Both(_Shape):
     valid: _Metrics
     test: _Metrics
-
-
-class _Cold(_Shape):
-    targets: _Count
-    hr_10: float = Field(alias="hr@10")
-    ndcg_10: float = Field(alias="ndcg@10")
 
 
 class _Slices(_Shape):

@@ -95,6 +95,11 @@ class Entry:
         values = self.values(part, metric)
         return statistics.fmean(values) if len(values) == len(self.runs) else None
 
+    def cold_validation(self) -> float | None:
+        """Return the mean HR@10 of cold validation targets, None where a run knows of none."""
+        targets = self.values("cold_valid", "targets")
+        return self.mean("cold_valid", "hr@10") if targets and all(targets) else None
+
     def deviation(self, part: str, metric: str) -> float | None:
         """Return the sample's deviation between the runs, None for a single one."""
         values = self.values(part, metric)

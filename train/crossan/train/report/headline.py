@@ -27,8 +27,8 @@ _SEED = 0
 """Of every bootstrap, so that the same runs give the same page."""
 
 _NOTE = (
-    "Small figures: 95 % interval over users (bootstrap, 1,000 draws), and \u00b1 the deviation"
-    " between seeds. Best of a column in colour."
+    "Small figures: 95 % interval over users (bootstrap, 1,000 draws), \u00b1 the deviation"
+    " between seeds, and that of cold validation targets. Best of a column in colour."
 )
 
 
@@ -49,7 +49,9 @@ def headline(entries: Sequence[Entry]) -> Section:
             detail = _detail(intervals[entry.label, name], entry.deviation("test", name))
             row.append(Cell(text, detail, is_best=entry.label == best[name]))
         cold = entry.mean("cold_test", "hr@10")
-        row.append(Cell(figures_text(cold), is_best=entry.label == best_cold))
+        of_valid = entry.cold_validation()
+        detail = "" if of_valid is None else f"valid {of_valid:.4f}"
+        row.append(Cell(figures_text(cold), detail, is_best=entry.label == best_cold))
         valid, deviation = entry.mean("valid", "hr@10"), entry.deviation("valid", "hr@10")
         row.append(Cell(figures_text(valid), _detail(None, deviation), entry.label == best_valid))
         row.append(Cell(f"{entry.runs[0].figures['trainable_parameters']:,}"))

@@ -72,12 +72,13 @@ def _tiles(entry: Entry) -> list[Tile]:
         interval = interval_of(entry, metric, 10)
         detail = "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
         tiles.append(Tile(f"test {name.upper()}", figures_text(entry.mean("test", name)), detail))
-    cold = figures["cold_test"]
+    cold, of_valid = figures["cold_test"], entry.cold_validation()
+    beside = "" if of_valid is None else f"; validation {of_valid:.4f}"
     tiles.append(
         Tile(
             "cold HR@10",
             figures_text(entry.mean("cold_test", "hr@10")),
-            f"{cold['targets']:,} targets",
+            f"{cold['targets']:,} targets{beside}",
         )
     )
     baseline = figures["popularity"]["test"]["hr@10"]

@@ -22,7 +22,7 @@ from crossan.train.settings import RunSettings
 
 __all__ = ["CurveLog", "Curves", "require_installed"]
 
-_SCORES = ("valid", "test", "cold_test")
+_SCORES = ("valid", "test", "cold_valid", "cold_test")
 _RATES = {"lr": "learning_rate"}
 """Names that curves have had for longer than the rates of other groups were drawn."""
 _FACTS = ("best_epoch", "trainable_parameters", "seconds_per_epoch", "peak_memory_bytes")

@@ -9,6 +9,7 @@ Three functions in a row make it::
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ def train_without_test(plan: RunPlan[TrainableRun]) -> dict[str, Any]:
         figures = {
             "run": str(run.folder.path),
             "model": run.settings.model.kind,
-            "valid": reached.metrics[reached.best_epoch - 1]["valid"],
+            **_validation_of(reached.metrics[reached.best_epoch - 1]),
             "users": len(run.seen.user_ids),
             "items": len(run.seen.item_ids),
             **protocol_facts(run.seen),
@@ -156,6 +157,11 @@ def evaluate_run(
         "contents": counts_of(run.verdicts),
         **({"refit": trained_on} if is_refit(run.settings) else {}),
     }
+
+
+def _validation_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the line of an epoch says of its validation; older ones said nothing of cold."""
+    return {name: line[name] for name in ("valid", "cold_valid") if name in line}
 
 
 def curves_of(run: OpenedRun | TrainableRun | RefitRun, launch: Launch) -> Curves:

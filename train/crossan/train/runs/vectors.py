@@ -17,6 +17,7 @@ from crossan.train.models.recommender import TableModel
 from crossan.train.models.sequence_model import SequenceModel
 from crossan.train.runs.opening import OpenedRun
 from crossan.train.sequences.splits import pad_left
+from crossan.train.settings import HybridOfRunsSettings
 
 __all__ = ["expert_weights", "item_vectors", "require_sequence_model", "user_vectors"]
 
@@ -31,7 +32,8 @@ def item_vectors(opened: OpenedRun) -> Tensor:
     Raises
     ------
     UsageError
-        The model ranks by counts, and has no vectors.
+        The model ranks by counts and has no vectors, or is a hybrid of runs, whose scores are no
+        products of two.
     """
     if isinstance(opened.model, TableModel):
         return opened.model.propagate()[1]
@@ -76,11 +78,20 @@ def require_sequence_model(opened: OpenedRun) -> SequenceModel:
     Raises
     ------
     UsageError
-        It counts, or has a vector for every user and none of a history.
+        It counts, has a vector for every user and none of a history, or is a hybrid of runs.
     """
     if isinstance(opened.model, SequenceModel):
         return opened.model
     path = opened.folder.path
+    if isinstance(opened.settings.model, HybridOfRunsSettings):
+        # Its item vectors are parts that count by a user's own weights: their cosines say nothing.
+        of = ", ".join(shlex.quote(base.run) for base in opened.settings.model.of)
+        raise UsageError(
+            f"{path}: expected a run whose scores are products of an item's vector and a history's,"
+            " got a hybrid of runs, which adds a Markov chain and a bonus of cold items to them",
+            remedy=f"Ask a run that it was made of, {of}, or rank by the hybrid's scores:"
+            f" crossan recommend {shlex.quote(str(path))} --user USER",
+        )
     raise UsageError(
         f"{path}: expected a run of a model that makes vectors of items and histories,"
         f" got one of {opened.settings.model.kind}, which has none of a history",

@@ -62,8 +62,9 @@ class HybridOfRunsSettings(ChainSettings):
     is no wider is taken whole."""
 
     cold_loss: float = Field(default=0.001, ge=0, lt=1)
-    """How much of the validation figure may be lost by the bonus of items that nobody had in
-    training, 0.001 for a tenth of a percent. The largest bonus that loses no more is taken."""
+    """How much of the validation figure may be lost by what items that nobody had in training are
+    given, 0.001 for a tenth of a percent. What is best for such items and loses no more is taken.
+    """
 
     # Of a class it is known of all other kinds; here it depends on the runs.
     @property

@@ -15,7 +15,17 @@ from crossan.train.sweep.points import Point
 from crossan.train.sweep.stores_read import StoresRead
 from crossan.train.sweep.trials import Trial, label_of
 
-__all__ = ["RULE", "SettingResult", "TrialResult", "choose", "group", "spread"]
+__all__ = [
+    "RULE",
+    "SettingResult",
+    "TrialResult",
+    "choose",
+    "cold_spread",
+    "group",
+    "spread",
+]
+
+_OF_COLD = ("hr@10", "ndcg@10")
 
 RULE = (
     "highest mean validation hr@10 over the seeds; among equals the highest mean validation"
@@ -38,6 +48,8 @@ class TrialResult:
     """Digest of the users, catalogue and items that were ranked."""
     stores: Mapping[str, Mapping[str, Any]]
     """The stores that it read, by modality; empty where it read item ids alone."""
+    cold_valid: Mapping[str, float] | None = None
+    """Those of validation targets that nobody had in training; older runs did not record them."""
 
     @classmethod
     def read(
@@ -52,6 +64,7 @@ class TrialResult:
             int(figures["trainable_parameters"]),
             str(figures["sequences"]),
             stores,
+            figures.get("cold_valid"),
         )
 
 
@@ -69,6 +82,10 @@ class SettingResult:
     def figures(self) -> dict[str, dict[str, float | None]]:
         """Return the mean and deviation of every validation metric."""
         return spread([result.valid for result in self.results])
+
+    def cold_figures(self) -> dict[str, dict[str, float | None]] | None:
+        """Return those of cold validation targets, see `cold_spread`."""
+        return cold_spread([result.cold_valid for result in self.results])
 
 
 def group(
@@ -131,3 +148,19 @@ def spread(metrics: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float 
         }
         for name, values in over_seeds.items()
     }
+
+
+def cold_spread(
+    metrics: Sequence[Mapping[str, float] | None],
+) -> dict[str, dict[str, float | None]] | None:
+    """Return `spread` of the metrics of cold targets, None where a run has none, or recorded none.
+
+    Parameters
+    ----------
+    metrics
+        ``cold_valid`` or ``cold_test`` of each seed.
+    """
+    known = [of_seed for of_seed in metrics if of_seed and of_seed["targets"]]
+    if len(known) < len(metrics):
+        return None
+    return spread([{name: of_seed[name] for name in _OF_COLD} for of_seed in known])

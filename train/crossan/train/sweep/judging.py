@@ -11,7 +11,7 @@ from typing import Any
 from crossan.cache_schema.errors import CrossanError
 from crossan.common.console import note
 from crossan.common.interrupts import ToldToEnd
-from crossan.train.sweep.choosing import SettingResult, spread
+from crossan.train.sweep.choosing import SettingResult, cold_spread, spread
 from crossan.train.sweep.devices import Slot
 from crossan.train.sweep.folder import SweepFolder
 from crossan.train.sweep.processes import TrialCommand, run_commands
@@ -27,7 +27,7 @@ class ChosenRunError(CrossanError):
 def judge_on_test(
     chosen: SettingResult, folder: SweepFolder, slots: Sequence[Slot], interrupt: ToldToEnd
 ) -> dict[str, Any] | None:
-    """Finish the runs of the chosen setting and return the spread of their test metrics.
+    """Finish the runs of the chosen setting and return ``test`` and ``cold_test``, their spread.
 
     Each run becomes an ordinary finished run: ``crossan-train --resume`` has
     nothing left to train, ranks validation and test targets, and writes
@@ -64,6 +64,11 @@ def judge_on_test(
             remedy="Mend the cause and run the same command again",
         )
     results = [folder.run(trial).result() for trial in trials]
-    metrics = [result["test"] for result in results if result is not None]
+    known = [result for result in results if result is not None]
     # After an interrupt some runs have no result: a mean over the others is not the setting's.
-    return spread(metrics) if len(metrics) == len(trials) else None
+    if len(known) < len(trials):
+        return None
+    return {
+        "test": spread([result["test"] for result in known]),
+        "cold_test": cold_spread([result["cold_test"] for result in known]),
+    }

@@ -45,12 +45,15 @@ def print_report(report: Mapping[str, Any]) -> None:
     columns = [Column("setting"), Column("model"), Column("seeds", is_number=True)]
     labels = [metric_label(name, report["split"]) for name in _COLUMNS]
     columns += [Column(f"valid {label}") for label in labels]
+    has_cold = any(row["cold_valid"] for row in settings)
+    columns += [Column(f"cold valid {labels[0]}")] if has_cold else []
     rows = [
         [
             label_of(row["point"]),
             row["model"],
             str(len(row["runs"])),
             *_cells(row["valid"]),
+            *_cold_cells(row["cold_valid"], is_shown=has_cold),
             _mark(row, chosen),
         ]
         for row in settings
@@ -67,9 +70,11 @@ def print_report(report: Mapping[str, Any]) -> None:
     label = f"{label_of(chosen['point'])} ({chosen['model']})"
     print_text(f"chosen by mean validation {labels[0]} alone: {label}")
     if report["test"] is not None:
+        cold = report["cold_test"]
         print_table(
-            [Column(f"test {label}") for label in labels],
-            [_cells(report["test"])],
+            [Column(f"test {label}") for label in labels]
+            + ([Column(f"cold test {labels[0]}")] if cold else []),
+            [[*_cells(report["test"]), *_cold_cells(cold, is_shown=bool(cold))]],
             title="its test figures, looked at after the choice:",
         )
 
@@ -88,6 +93,7 @@ def _setting_report(setting: SettingResult) -> dict[str, Any]:
             for result in setting.results
         ],
         "valid": setting.figures(),
+        "cold_valid": setting.cold_figures(),
         "trainable_parameters": setting.results[0].trainable_parameters,
     }
 
@@ -98,8 +104,18 @@ def _mark(row: Mapping[str, Any], chosen: Mapping[str, Any] | None) -> str:
 
 def _cells(figures: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     """Return mean and deviation of the columns, for example ``0.1234 ± 0.0012``."""
-    cells = []
-    for name in _COLUMNS:
-        mean, deviation = figures[name]["mean"], figures[name]["sd"]
-        cells.append(f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}"))
-    return cells
+    return [_cell(figures[name]) for name in _COLUMNS]
+
+
+def _cold_cells(
+    figures: Mapping[str, Mapping[str, float | None]] | None, *, is_shown: bool
+) -> list[str]:
+    """Return the first column's figure of cold targets, nothing where no row has any."""
+    if not is_shown:
+        return []
+    return ["-" if figures is None else _cell(figures[_COLUMNS[0]])]
+
+
+def _cell(figure: Mapping[str, float | None]) -> str:
+    mean, deviation = figure["mean"], figure["sd"]
+    return f"{mean:.4f}" + ("" if deviation is None else f" ± {deviation:.4f}")

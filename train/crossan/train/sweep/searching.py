@@ -94,11 +94,12 @@ def _conclude(
     report |= search.split.facts()
     # Written before anybody looks at test targets: the choice cannot be revised by them.
     search.folder.write("selection.json", report)
-    report["sweep"], report["test"] = str(search.folder.path), None
+    report |= {"sweep": str(search.folder.path), "test": None, "cold_test": None}
     if chosen is not None and should_test:
-        report["test"] = judge_on_test(chosen, search.folder, slots, interrupt)
-        if report["test"] is None:
+        judged = judge_on_test(chosen, search.folder, slots, interrupt)
+        if judged is None:
             return None
+        report |= judged
     search.folder.write("sweep.json", report)
     return report
 

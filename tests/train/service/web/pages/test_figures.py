@@ -1,6 +1,6 @@
 """Figures of results, cards and gates as tables."""
 
-from crossan.train.service.web.pages.figures import figure_table, headline, verdict_of
+from crossan.train.service.web.pages.figures import figure_table, headline, ndcg_of, verdict_of
 from support.dashboard import CARD, RESULT, VERDICT
 
 
@@ -9,8 +9,19 @@ def test_metrics_are_a_table_and_everything_else_pairs():
     assert table.columns == ("NDCG@10", "HR@10", "MRR@10", "NDCG@20", "HR@20")
     assert table.rows[0] == ("Test", [0.0641, 0.1178, 0.0489, 0.0802, 0.181])
     assert table.rows[1] == ("Test, cold items", [0.0233, 0.0471, None, None, None])
-    assert ("best_epoch", "9") in table.entries
+    assert table.rows[3] == ("Validation, cold items", [0.0251, 0.0512, None, None, None])
+    assert {("best_epoch", "9"), ("stopped_by", "patience"), ("drops.after", "7")} <= {
+        *table.entries
+    }
     assert not any(name.startswith("test") for name, _ in table.entries)
+
+
+def test_a_part_without_targets_is_no_row_of_zeros():
+    none = {"targets": 0, "hr@10": 0.0, "ndcg@10": 0.0}
+    table = figure_table({**RESULT, "cold_valid": none})
+    assert [title for title, _ in table.rows] == ["Test", "Test, cold items", "Validation"]
+    assert ndcg_of({"cold_test": none}, "cold_test") is None
+    assert ndcg_of(RESULT, "cold_test") == 0.0233
 
 
 def test_a_result_without_metrics_is_pairs_alone():

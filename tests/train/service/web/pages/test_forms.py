@@ -98,10 +98,12 @@ def test_a_night():
 
 
 def test_a_history_is_one_item_a_line():
-    wish = forms.wish(" i 1 \r\n\n i2\n", 5, "none")
-    assert wish.request() == {"history": ["i 1", "i2"], "top": 5, "mask_history": "none"}
+    wish = forms.wish(" i 1 \r\n\n i2\n", (5, 2), "none")
+    assert wish.request() == {
+        "history": ["i 1", "i2"], "top": 5, "new": 2, "mask_history": "none",
+    }  # fmt: skip
     with pytest.raises(ConfigError, match="history"):
-        forms.wish("\n".join(map(str, range(1001))), 5, "all")
+        forms.wish("\n".join(map(str, range(1001))), (5, 0), "all")
 
 
 TRIGGER = {

@@ -17,6 +17,11 @@ from support.dashboard import run_row
         ("extract", {"stores": [{"forwarded": 1}]}, "1 item extracted"),
         ("extract", {"stores": [{"forwarded": 7}, {"forwarded": 3, "missing": 1, "quarantined": 2}]}, "10 items extracted, 3 not readable"),
         ("train", {"test": {"ndcg@10": 0.24504}}, "NDCG@10 0.2450"),
+        (
+            "train",
+            {"test": {"ndcg@10": 0.24504}, "cold_test": {"ndcg@10": 0.0123}},
+            "NDCG@10 0.2450, cold 0.0123",
+        ),
         ("train", {"epochs": 3}, ""),
         ("evaluate", {"test": {"ndcg@10": 0.1}}, "production: NDCG@10 0.1000"),
         ("evaluate", {"epochs": 3}, ""),

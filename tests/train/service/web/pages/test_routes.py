@@ -270,11 +270,14 @@ def test_recommendations_are_tried_and_refusals_are_shown_with_the_form(door, mo
     words = DashboardPage(page.text).words()
     assert HOSTILE[0] in words
     assert "Tide & anchor" in words
-    client.get("/recommend", params={"history": "i1\ni2", "mask_history": "none"})
+    client.get("/recommend", params={"history": "i1\ni2", "mask_history": "none", "new": 3})
     assert asked == [
-        {"user": HOSTILE[0], "top": 5, "mask_history": "all"},
-        {"history": ["i1", "i2"], "top": 10, "mask_history": "none"},
+        {"user": HOSTILE[0], "top": 5, "new": 0, "mask_history": "all"},
+        {"history": ["i1", "i2"], "top": 10, "new": 3, "mask_history": "none"},
     ]
+    more = client.get("/recommend", params={"user": "u1", "top": 5, "new": 6})
+    assert more.status_code == 422
+    assert "new: expected at most the 5 items of top, got 6" in DashboardPage(more.text).words()
 
 
 def test_a_form_of_another_site_is_refused(door):

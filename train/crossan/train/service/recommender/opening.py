@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from crossan.train.runs.opening import assemble, carried_weights
 from crossan.train.runs.raw_serving import serve_media
 from crossan.train.service.recommender.catalogue import with_unseen_items
 from crossan.train.service.recommender.histories import Histories
+from crossan.train.service.recommender.new_items import best_with_new
 from crossan.train.service.recommender.ranking import Best, Query, Scores, TableScores, scores_of
 from crossan.train.settings import RunSettings
 
@@ -49,6 +50,8 @@ class Answering:
     titles: Sequence[str | None]
     histories: Histories
     scores: Scores
+    is_new: torch.Tensor
+    """Which items of the catalogue nobody had in training, ``(items,)`` bool."""
     state: str
     """Which data it was opened on, as `crossan.train.service.recommender.watching` tells it."""
 
@@ -61,11 +64,12 @@ class Answering:
             No such user, no item of the catalogue, or a model that must be told a user.
         """
         top, is_masked = int(request["top"]), request["mask_history"] == "all"
+        new = int(request.get("new", 0))
         if request.get("user") is not None:
             user = str(request["user"])
             history = self.histories.of(user)
             masked = history.had if is_masked else _NO_ROWS
-            return Query(history.read, masked, top, self._user_row(user)), []
+            return Query(history.read, masked, top, self._user_row(user), new), []
         rows, unknown = self._rows(request.get("history") or [])
         if isinstance(self.scores, TableScores):
             raise UsageError(
@@ -73,11 +77,11 @@ class Answering:
                 " user that it was trained on and makes none of a history",
                 remedy="Name a user in place of the history: user",
             )
-        return Query(rows, rows if is_masked else _NO_ROWS, top), unknown
+        return Query(rows, rows if is_masked else _NO_ROWS, top, new=new), unknown
 
     def answers(self, queries: Sequence[Query]) -> list[list[dict[str, Any]]]:
         """Return the items of each query, the best first."""
-        return [self._items(best) for best in self.scores.best(queries)]
+        return [self._items(best) for best in best_with_new(self.scores, queries, self.is_new)]
 
     def _items(self, best: Best) -> list[dict[str, Any]]:
         return [
@@ -185,5 +189,6 @@ def open_answering(path: Path, state: str) -> Answering:
             data.max_items if data.parted_by.is_by_time else None,
         ),
         scores=scores_of(run.model, run.features, data.input_length),
+        is_new=replace(run, is_changed=changed is not None).new_items(1).is_new,
         state=state,
     )

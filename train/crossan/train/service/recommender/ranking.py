@@ -11,7 +11,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from crossan.cache_schema.errors import StoreIntegrityError
-from crossan.train.evaluation.best import best_items
+from crossan.train.evaluation.best import best_items, best_shown
 from crossan.train.evaluation.encoding import encode_items
 from crossan.train.evaluation.hybrid import hybrid_ranker_maker
 from crossan.train.evaluation.ranker import CountRanker, Ranker
@@ -46,6 +46,8 @@ class Query(NamedTuple):
     top: int
     user_row: int | None = None
     """Row among the users of the run, for a model with a vector for each; None for others."""
+    new: int = 0
+    """Items that nobody had in training, of which the list has so many at least."""
 
 
 class Best(NamedTuple):
@@ -62,10 +64,11 @@ class Scores(Protocol):
     def at_once(self) -> int:
         """Queries that are answered together at most."""
 
-    def best(self, queries: Sequence[Query]) -> list[Best]:
+    def best(self, queries: Sequence[Query], is_shown: Tensor | None = None) -> list[Best]:
         """Return the best items of each query, the best first.
 
-        Of items with equal scores the earlier catalogue row comes first.
+        Of items with equal scores the earlier catalogue row comes first. Only those that
+        ``is_shown`` marks may be among them, ``(items,)`` bool, all where it is None.
         """
 
 
@@ -94,10 +97,10 @@ class VectorScores:
         self._products = _Products(item_vectors)
         self.at_once = self._products.at_once
 
-    def best(self, queries: Sequence[Query]) -> list[Best]:
+    def best(self, queries: Sequence[Query], is_shown: Tensor | None = None) -> list[Best]:
         """Return the best items of each query, as `Scores.best`."""
         inputs = pad_left([query.read for query in queries], self._length)
-        return self._products.best(self._user_vectors(inputs), queries)
+        return self._products.best(self._user_vectors(inputs), queries, is_shown)
 
     @torch.inference_mode()
     def _user_vectors(self, inputs: Tensor) -> Tensor:
@@ -121,10 +124,10 @@ class TableScores:
         self._products = _Products(item_vectors)
         self.at_once = self._products.at_once
 
-    def best(self, queries: Sequence[Query]) -> list[Best]:
+    def best(self, queries: Sequence[Query], is_shown: Tensor | None = None) -> list[Best]:
         """Return the best items of each query, as `Scores.best`."""
         rows = [query.user_row for query in queries if query.user_row is not None]
-        return self._products.best(self._user_vectors[rows], queries)
+        return self._products.best(self._user_vectors[rows], queries, is_shown)
 
 
 class CountedScores:
@@ -141,9 +144,10 @@ class CountedScores:
     def __init__(self, model: CountingModel) -> None:
         self._model = _CountedOnce(model) if isinstance(model, CountsManyAtOnce) else model
 
-    def best(self, queries: Sequence[Query]) -> list[Best]:
+    def best(self, queries: Sequence[Query], is_shown: Tensor | None = None) -> list[Best]:
         """Return the best items of each query, as `Scores.best`."""
-        return _best_by(CountRanker(self._model, [query.read for query in queries]), queries)
+        ranker = CountRanker(self._model, [query.read for query in queries])
+        return _best_by(ranker, queries, is_shown)
 
 
 class HybridScores:
@@ -163,11 +167,11 @@ class HybridScores:
         self._make, self._length = hybrid_ranker_maker(model, item_vectors), input_length
         self.at_once = max(1, min(_QUERIES_AT_ONCE, _SCORES_AT_ONCE // len(item_vectors)))
 
-    def best(self, queries: Sequence[Query]) -> list[Best]:
+    def best(self, queries: Sequence[Query], is_shown: Tensor | None = None) -> list[Best]:
         """Return the best items of each query, as `Scores.best`."""
         histories = [query.read for query in queries]
         users = _Users(pad_left(histories, self._length), histories)
-        return _best_by(self._make(users), queries)
+        return _best_by(self._make(users), queries, is_shown)
 
 
 class _Users(NamedTuple):
@@ -177,10 +181,13 @@ class _Users(NamedTuple):
     histories: Sequence[np.ndarray]
 
 
-def _best_by(ranker: Ranker, queries: Sequence[Query]) -> list[Best]:
+def _best_by(ranker: Ranker, queries: Sequence[Query], is_shown: Tensor | None) -> list[Best]:
     """Return the best items of each query, whose users the ranker has in their order."""
-    masked = [query.masked for query in queries]
-    rows, scores = best_items(ranker, masked, max(query.top for query in queries))
+    masked, top = [query.masked for query in queries], max(query.top for query in queries)
+    if is_shown is None:
+        rows, scores = best_items(ranker, masked, top)
+    else:
+        rows, scores = best_shown(ranker, masked, top, is_shown)
     answers = []
     for query, of_query, values in zip(queries, rows.tolist(), scores.tolist(), strict=True):
         shown = [row for row in of_query[: query.top] if row >= 0]
@@ -200,10 +207,14 @@ class _Products:
         self._buffer = item_vectors.new_empty((self.at_once, len(item_vectors)))
 
     @torch.inference_mode()
-    def best(self, vectors: Tensor, queries: Sequence[Query]) -> list[Best]:
+    def best(
+        self, vectors: Tensor, queries: Sequence[Query], is_shown: Tensor | None
+    ) -> list[Best]:
         """Return the best items of each query by a vector for each, ``(queries, width)``."""
         scores = self._buffer[: len(queries)]
         self._multiply(vectors, scores)
+        if is_shown is not None:
+            scores[:, ~is_shown] = float("-inf")
         answers = []
         for query, of_query in zip(queries, scores, strict=True):
             of_query[torch.from_numpy(query.masked)] = float("-inf")

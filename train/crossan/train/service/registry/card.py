@@ -29,9 +29,9 @@ __all__ = [
 
 _RESULT_FILE = "result.json"
 _FIGURES = (
-    "model", "valid", "test", "cold_test", "popularity", "users", "items", "split", "split_seed",
-    "mask_history", "targets", "unwinnable_test_targets", "trainable_parameters", "epochs",
-    "best_epoch", "seconds_per_epoch", "sequences",
+    "model", "valid", "test", "cold_valid", "cold_test", "popularity", "users", "items", "split",
+    "split_seed", "mask_history", "targets", "unwinnable_test_targets", "trainable_parameters",
+    "epochs", "best_epoch", "stopped_by", "drops", "seconds_per_epoch", "sequences",
 )  # fmt: skip
 """What a card repeats of ``result.json``."""
 _TRAINED_ON = {"validation": "training and validation", "all": "everything"}

@@ -61,6 +61,7 @@ class RecommenderProcess:
         self._idle: queue.LifoQueue[socket.socket] = queue.LifoQueue()
         self._lock = threading.Lock()
         self._in_flight = 0
+        self._has_ended = False
         # Several threads wait for the slowest of them at each step: beside a training that has the
         # other cores, two take ten times as long as one.
         environment = {"OMP_NUM_THREADS": "1"}
@@ -131,10 +132,18 @@ class RecommenderProcess:
         finally:
             # One that broke within a message would give the next request this one's answer.
             if is_whole:
-                self._idle.put(connection)
+                self._keep(connection)
             else:
                 connection.close()
         return answer
+
+    def _keep(self, connection: socket.socket) -> None:
+        """Keep a connection for the next request, unless `end` has closed those that were kept."""
+        with self._lock:
+            if not self._has_ended:
+                self._idle.put(connection)
+                return
+        connection.close()
 
     def last_words(self) -> str:
         """Return the end of its log, which says why it ended."""
@@ -154,6 +163,8 @@ class RecommenderProcess:
                 self._process.wait(_ENDING_SECONDS)
         self._process.kill()
         self._process.wait()
+        with self._lock:
+            self._has_ended = True
         with suppress(queue.Empty):
             while True:
                 self._idle.get_nowait().close()

@@ -100,7 +100,8 @@ class Serving:
         Parameters
         ----------
         request
-            ``user`` or ``history``, ``top``, and ``mask_history`` (``all`` or ``none``).
+            ``user`` or ``history``, ``top``, ``mask_history`` (``all`` or ``none``), and ``new``,
+            0 where it is left out.
 
         Returns
         -------

@@ -7,9 +7,13 @@ from typing import Any
 
 from crossan.cache_schema.errors import CrossanError
 from crossan.train.service.queue.rows import RunRow
+from crossan.train.service.web.pages.figures import ndcg_of
 from crossan.train.service.web.pages.rendering import View
 
 __all__ = ["compare_page"]
+
+_UNKNOWN = {"mean": None}
+"""The figure of a row that has no cold targets, or did not record them."""
 
 
 def compare_page(
@@ -41,7 +45,8 @@ def compare_page(
                 "run": run,
                 "is_chosen": run.id in chosen,
                 "model": (run.result or {}).get("model") or "",
-                "value": _test_value(run),
+                "value": ndcg_of(run.result or {}, "test"),
+                "cold": ndcg_of(run.result or {}, "cold_test"),
             }
             for run in runs
         ],
@@ -50,28 +55,24 @@ def compare_page(
     )
 
 
-def _test_value(run: RunRow) -> float | None:
-    test = (run.result or {}).get("test")
-    value = test.get("ndcg@10") if isinstance(test, Mapping) else None
-    return value if isinstance(value, float) else None
-
-
 def _table(comparison: Mapping[str, Any], runs: Sequence[RunRow]) -> dict[str, Any]:
     labels = {str(run.id): run.label for run in runs}
     columns = list(comparison["rows"][0]["metrics"]) if comparison["rows"] else []
+    # Of cold targets there are two figures, where a row has any.
+    cold = list(next((row["cold"] for row in comparison["rows"] if row.get("cold")), {}))
     protocol = comparison.get("protocol", {})
     return {
         "part": comparison["compared_on"],
         "caption": f"{protocol.get('users', 0):,} users, {protocol.get('items', 0):,} items",
-        "columns": [name.upper() for name in columns],
-        "rows": [_row(one, columns, labels) for one in comparison["rows"]],
+        "columns": [name.upper() for name in columns] + [f"Cold {name.upper()}" for name in cold],
+        "rows": [_row(one, columns, cold, labels) for one in comparison["rows"]],
         "baseline": comparison.get("baseline", ""),
         "notes": comparison.get("notes", []),
     }
 
 
 def _row(
-    row: Mapping[str, Any], columns: Sequence[str], labels: Mapping[str, str]
+    row: Mapping[str, Any], columns: Sequence[str], cold: Sequence[str], labels: Mapping[str, str]
 ) -> dict[str, Any]:
     # A row is named by the number of its run where one run is a row.
     name = str(row["name"])
@@ -81,7 +82,10 @@ def _row(
         "run": int(number) if number in labels else None,
         "label": labels.get(number, ""),
         "model": row.get("model") or "",
-        "cells": [_cell(row["metrics"][column]) for column in columns],
+        "cells": [
+            *(_cell(row["metrics"][column]) for column in columns),
+            *(_cell((row.get("cold") or {}).get(column, _UNKNOWN)) for column in cold),
+        ],
     }
 
 

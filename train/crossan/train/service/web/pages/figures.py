@@ -8,13 +8,22 @@ from typing import Any
 
 from crossan.train.service.web.pages.words import flat
 
-__all__ = ["FigureTable", "GateRow", "Verdict", "figure_table", "headline", "verdict_of"]
+__all__ = [
+    "FigureTable",
+    "GateRow",
+    "Verdict",
+    "figure_table",
+    "headline",
+    "ndcg_of",
+    "verdict_of",
+]
 
 _COLUMNS = ("ndcg@10", "hr@10", "mrr@10", "ndcg@20", "hr@20")
 _PARTS = (
     ("test", "Test"),
     ("cold_test", "Test, cold items"),
     ("valid", "Validation"),
+    ("cold_valid", "Validation, cold items"),
 )
 _GATE_ROWS = (("all", "All", "margin"), ("cold", "With cold targets", "cold_margin"))
 _HEADLINE = (
@@ -69,7 +78,7 @@ def figure_table(result: Mapping[str, Any]) -> FigureTable:
     parts = {
         name: metrics
         for name, _ in _PARTS
-        if isinstance(metrics := result.get(name), Mapping) and metrics
+        if isinstance(metrics := result.get(name), Mapping) and metrics and _has_targets(metrics)
     }
     columns = tuple(name for name in _COLUMNS if any(name in one for one in parts.values()))
     if not columns:
@@ -81,6 +90,20 @@ def figure_table(result: Mapping[str, Any]) -> FigureTable:
     ]
     others = {name: value for name, value in result.items() if name not in parts}
     return FigureTable(tuple(name.upper() for name in columns), rows, flat(others))
+
+
+def ndcg_of(result: Mapping[str, Any], part: str) -> float | None:
+    """Return the NDCG@10 of a part of a result, None where it has none or the part no targets."""
+    metrics = result.get(part)
+    if not isinstance(metrics, Mapping) or not _has_targets(metrics):
+        return None
+    value = metrics.get("ndcg@10")
+    return value if isinstance(value, float) else None
+
+
+def _has_targets(metrics: Mapping[str, Any]) -> bool:
+    """Whether metrics are of any targets, as those of all are: their number is of cold ones."""
+    return metrics.get("targets") != 0
 
 
 def headline(card: Mapping[str, Any]) -> list[tuple[str, object]]:

@@ -116,8 +116,17 @@ def trigger_spec(fields: Fields) -> TriggerSpec:
     return _validated(TriggerSpec, tree)
 
 
-def wish(history: str, top: int, mask_history: str) -> Wish:
+def wish(history: str, length: tuple[int, int], mask_history: str) -> Wish:
     """Return what somebody has had, from a field that holds one item id a line, the oldest first.
+
+    Parameters
+    ----------
+    history
+        The field.
+    length
+        Items of the list, and how many of them are new at least.
+    mask_history
+        Whether items of the history are left out.
 
     Raises
     ------
@@ -125,7 +134,10 @@ def wish(history: str, top: int, mask_history: str) -> Wish:
         There are none, or too many.
     """
     items = [line.strip() for line in history.splitlines() if line.strip()]
-    return _validated(Wish, {"history": items, "top": top, "mask_history": mask_history})
+    top, new = length
+    return _validated(
+        Wish, {"history": items, "top": top, "new": new, "mask_history": mask_history}
+    )
 
 
 def run_values(fields: Fields | None = None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 from crossan.train.service.registry import Alias, Model, Move
 from crossan.train.service.specs import PRODUCTION
 from crossan.train.service.web.pages.figures import figure_table, headline
-from crossan.train.service.web.pages.recommend_page import TOPS
+from crossan.train.service.web.pages.recommend_page import NEWS, TOPS
 from crossan.train.service.web.pages.rendering import View
 from crossan.train.service.web.pages.words import flat
 
@@ -56,6 +56,7 @@ def models_page(
         moves=moves,
         last=last,
         tops=TOPS,
+        news=NEWS,
     )
 
 

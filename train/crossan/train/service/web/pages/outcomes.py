@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from crossan.train.service.queue.rows import RunRow, Step
+from crossan.train.service.web.pages.figures import ndcg_of
 from crossan.train.service.web.pages.words import figure
 
 __all__ = ["outcome_of"]
@@ -36,9 +37,10 @@ def _extracted(result: Mapping[str, Any]) -> str:
 
 
 def _measured(result: Mapping[str, Any]) -> str:
-    test = result.get("test")
-    value = test.get("ndcg@10") if isinstance(test, Mapping) else None
-    return "" if value is None else f"NDCG@10 {figure(value)}"
+    value, cold = (ndcg_of(result, part) for part in ("test", "cold_test"))
+    if value is None:
+        return ""
+    return f"NDCG@10 {figure(value)}" + ("" if cold is None else f", cold {figure(cold)}")
 
 
 def _measured_before(result: Mapping[str, Any]) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic_core.core_schema import ValidationInfo
 
 from crossan.cache_schema.errors import ConfigError, UsageError
 from crossan.common.config import Settings
@@ -14,7 +15,16 @@ from crossan.train.service.server import Service
 from crossan.train.service.web.roles import Role, at_once, requires
 from crossan.train.service.web.views import ERRORS
 
-__all__ = ["QUESTIONS", "MaskHistory", "MostItems", "RecommendationView", "Wish", "router"]
+__all__ = [
+    "QUESTIONS",
+    "LeastNew",
+    "MaskHistory",
+    "MostItems",
+    "RecommendationView",
+    "Wish",
+    "require_room",
+    "router",
+]
 
 _Id = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 _MOST_ITEMS = 1000
@@ -22,6 +32,16 @@ QUESTIONS = 8
 """Of one token at once: the recommender answers as many together."""
 MostItems = Annotated[int, Query(ge=1, le=_MOST_ITEMS)]
 """How many items an answer may have."""
+LeastNew = Annotated[
+    int,
+    Query(
+        ge=0,
+        le=_MOST_ITEMS,
+        description="Items that nobody had in training, of which the list has so many at least,"
+        " where there are so many; at most top.",
+    ),
+]
+"""How many new items an answer has at least."""
 MaskHistory = Literal["all", "none"]
 """Whether items of the history are left out."""
 
@@ -65,12 +85,40 @@ class Wish(Settings):
     top: int = Field(default=10, ge=1, le=_MOST_ITEMS)
     """Items at most."""
 
+    new: int = Field(default=0, ge=0, le=_MOST_ITEMS)
+    """Items that nobody had in training, of which the list has so many at least, where there are so
+    many; at most ``top``."""
+
     mask_history: MaskHistory = "all"
     """Whether items of the history are left out."""
+
+    @field_validator("new")
+    @classmethod
+    def _has_room(cls, value: int, read: ValidationInfo) -> int:
+        """Refuse more new items than the list has places."""
+        if value > read.data.get("top", _MOST_ITEMS):  # without top, that is what is wrong
+            raise ValueError(_no_room(read.data["top"]))
+        return value
 
     def request(self) -> dict[str, Any]:
         """Return what the process that answers is asked."""
         return self.model_dump(mode="json")
+
+
+def require_room(new: int, top: int) -> None:
+    """Refuse more new items than a list has places.
+
+    Raises
+    ------
+    ConfigError
+        There are more.
+    """
+    if new > top:
+        raise ConfigError(f"new: {_no_room(top)}, got {new}")
+
+
+def _no_room(top: int) -> str:
+    return f"expected at most the {top} items of top"
 
 
 def router(service: Service) -> APIRouter:
@@ -95,9 +143,11 @@ def router(service: Service) -> APIRouter:
         user: Annotated[_Id, Query(description="A user of the dataset, as it is now.")],
         top: MostItems = 10,
         mask_history: MaskHistory = "all",
+        new: LeastNew = 0,
     ) -> JSONResponse:
         """Return the best items for a user of the dataset, by all that the user has had."""
-        return answer({"user": user, "top": top, "mask_history": mask_history})
+        require_room(new, top)
+        return answer({"user": user, "top": top, "new": new, "mask_history": mask_history})
 
     @routes.post("", response_model=RecommendationView)
     @requires(Role.READ)
