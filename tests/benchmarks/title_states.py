@@ -5,8 +5,8 @@ run over them. Nothing but the titles is read, no interaction.
 
 ``python tests/benchmarks/title_states.py --dataset FOLDER --cache FOLDER`` makes the
 store of a dataset's titles that the recipes ``quality/tf-idf-...`` read, by
-``crossan cache import``. ``--layers 7`` has both in turn until there are seven, to stand
-beside a backbone of seven states: towers that meet in gates have as many layers each.
+``crossan cache import``. ``--layers 4`` has both in turn until there are four, to stand
+beside a backbone of four kept states: towers that meet in gates have as many layers each.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -44,4 +45,26 @@ def test_a_read_says_what_was_there_and_does_not_wait_for_it(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     KINDS[kind](tmp_path / "x")
     with pytest.raises(StoreIntegrityError, match=f"x: expected a file, found {kind}$"):
+        read_regular(tmp_path, "x")
+
+
+@pytest.mark.parametrize("moment", ["stat", "read_bytes"])
+def test_a_file_that_goes_while_it_is_read_is_one_that_is_not_there(tmp_path, monkeypatch, moment):
+    """As a collector takes it: a reader of a store looks for a newer version then."""
+    (tmp_path / "x").write_bytes(b"1")
+    left = getattr(Path, moment)
+
+    def gone(path, *arguments, **options):
+        if path.name == "x" and is_seen:
+            path.unlink(missing_ok=True)
+        return left(path, *arguments, **options)
+
+    def is_file(path):
+        is_seen.append(path)
+        return True
+
+    is_seen = []
+    monkeypatch.setattr(Path, "is_file", is_file)
+    monkeypatch.setattr(Path, moment, gone)
+    with pytest.raises(StoreIntegrityError, match="x: expected a file, found nothing$"):
         read_regular(tmp_path, "x")

@@ -36,10 +36,8 @@ LARGEST_METADATA = LARGEST_FILE
 """Bytes of a file of metadata at most, on a disk or a server; ours are far below."""
 
 NEW_FILE = 0o666
-"""Mode of a new file, from which the system takes the user's umask away.
-
-A group that shares a cache sets its umask so that all of it may write there.
-"""
+"""Mode of a new file, from which the system takes the user's umask away: a group that shares a
+cache sets its umask so that all of it may write there."""
 
 
 def write_durably(path: Path, *parts: bytes | memoryview, shown_as: Path | None = None) -> None:
@@ -294,7 +292,10 @@ def read_regular(root: Path, relative: str, largest: int = LARGEST_METADATA) -> 
     path = require_plain(root, relative)
     if not path.is_file():
         raise StoreIntegrityError(f"{path}: expected a file, found {what_lies_at(path)}")
-    size = path.stat().st_size
-    if size > largest:
-        raise StoreIntegrityError(f"{path}: expected at most {largest:,} bytes, found {size:,}")
-    return path.read_bytes()
+    try:
+        size = path.stat().st_size
+        if size > largest:
+            raise StoreIntegrityError(f"{path}: expected at most {largest:,} bytes, found {size:,}")
+        return path.read_bytes()
+    except FileNotFoundError as error:  # another process removed it just now
+        raise StoreIntegrityError(f"{path}: expected a file, found {what_lies_at(path)}") from error

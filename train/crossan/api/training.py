@@ -110,7 +110,7 @@ def train(
 
     >>> hybrid = crossan.api.train(model="hybrid", of=["runs/short"], out="runs/hybrid")
     >>> sorted(hybrid.result["mixture"])[:3]
-    ['co_occurrence', 'cold_bonus', 'cold_bonuses']
+    ['co_occurrence', 'cold', 'cold_bonus']
 
     A fusion of one's own, the mean over the modalities that an item has:
 
