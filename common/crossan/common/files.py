@@ -293,8 +293,7 @@ def read_regular(root: Path, relative: str, largest: int = LARGEST_METADATA) -> 
     if not path.is_file():
         raise StoreIntegrityError(f"{path}: expected a file, found {what_lies_at(path)}")
     try:
-        size = path.stat().st_size
-        if size > largest:
+        if (size := path.stat().st_size) > largest:
             raise StoreIntegrityError(f"{path}: expected at most {largest:,} bytes, found {size:,}")
         return path.read_bytes()
     except FileNotFoundError as error:  # another process removed it just now
