@@ -71,6 +71,9 @@ def test_mean_and_deviation_are_over_the_seeds(place, swept):
         ("test", swept["test"]),
         ("cold_test", swept["cold_test"]),
     ):
+        if found is None:
+            assert [result[split]["targets"] for result in results] == [0, 0], split
+            continue
         one, two = (result[split]["hr@10"] for result in results)
         assert found["hr@10"]["mean"] == pytest.approx((one + two) / 2)
         assert found["hr@10"]["sd"] == pytest.approx(abs(one - two) / 2**0.5)  # sqrt(2 * (d / 2)^2)

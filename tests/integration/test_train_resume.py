@@ -15,7 +15,7 @@ from crossan.train.evaluation import together
 from crossan.train.loop import loss_window as losses
 from crossan.train.loop.adamw import AdamW
 from crossan.train.loop.loss_window import TrainingDivergedError
-from crossan.train.objectives import step
+from crossan.train.objectives import candidates
 from crossan.train.objectives.columns import batch_columns
 from crossan.train.objectives.in_batch import InBatch
 from crossan.train.record.checkpoint import load_checkpoint
@@ -257,7 +257,7 @@ def test_the_batch_that_diverged_is_named_however_rarely_losses_are_read(
     monkeypatch.undo()
     seen = []
     monkeypatch.setattr(
-        step, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows)
+        candidates, "batch_columns", lambda rows: seen.append(rows) or batch_columns(rows)
     )
     run_train(place, "--resume")
     assert outcome(place / "r") == outcome(
