@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from crossan.cache_schema.errors import IncompatibleError, StoreIntegrityError, UsageError
+from crossan.cache_schema.errors import IncompatibleError, UsageError
 from crossan.common.console import note
 from crossan.common.datasets import Dataset, KeptSequences
 from crossan.common.devices import pick_device
@@ -38,7 +38,7 @@ from crossan.train.models.recommender import (
 from crossan.train.objectives import Gathers, gathers_of
 from crossan.train.record.backbone_lock import require_same_backbones
 from crossan.train.record.catalogue_lock import carry_item_rows, read_catalogue
-from crossan.train.record.checkpoint import BEST, load_weights
+from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.kept_epochs import load_epoch
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.runs.building import make_model
@@ -51,7 +51,7 @@ from crossan.train.sequences.refit import is_trained
 from crossan.train.sequences.splits import CatalogueRows
 from crossan.train.settings import RunSettings, vector_width
 
-__all__ = ["OpenedRun", "assemble", "best_weights", "carried_weights", "open_run"]
+__all__ = ["OpenedRun", "assemble", "carried_weights", "open_run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,21 +286,3 @@ def _load_features(
         other_bytes=kept.item_ids.nbytes + 4 * width * stored.item_count,
     )
     return place_features(stored, placement, device, demand)
-
-
-def best_weights(folder: RunFolder, epoch: int) -> Mapping[str, torch.Tensor]:
-    """Return the weights of the best epoch.
-
-    Raises
-    ------
-    StoreIntegrityError
-        They are damaged, or those of another epoch.
-    """
-    best = folder.best_checkpoint()
-    if best.state.get("epoch") != epoch:
-        raise StoreIntegrityError(
-            f"{folder.path}: expected the weights of epoch {epoch} in checkpoints/{BEST},"
-            f" found those of epoch {best.state.get('epoch')}",
-            remedy="Resume it with the max_epochs and patience it had before",
-        )
-    return best.tensors["model"]

@@ -27,12 +27,13 @@ from crossan.train.record.following import run_folder_of
 from crossan.train.record.refits import refit_folder
 from crossan.train.record.run_folder import RunFolder
 from crossan.train.record.statistics import read_statistics, statistics_digest
+from crossan.train.runs.best_weights import best_weights
 from crossan.train.runs.building import make_model
 from crossan.train.runs.compute import settle_compute
 from crossan.train.runs.contents import counts_of
 from crossan.train.runs.facts import earlier_facts, training_facts
 from crossan.train.runs.launch import Launch
-from crossan.train.runs.opening import OpenedRun, best_weights
+from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.planning import RunPlan, claim, hold
 from crossan.train.runs.shortage import predicted, training_shortage_explained
 from crossan.train.runs.training import curves_of

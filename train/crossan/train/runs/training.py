@@ -25,11 +25,12 @@ from crossan.train.record.checkpoint import load_weights
 from crossan.train.record.dataset_lock import protocol_facts
 from crossan.train.record.refits import is_refit, require_something_unseen
 from crossan.train.record.run_folder import RANKS_FILE
+from crossan.train.runs.best_weights import best_weights
 from crossan.train.runs.contents import counts_of
 from crossan.train.runs.curves import Curves
 from crossan.train.runs.facts import earlier_facts, training_facts
 from crossan.train.runs.launch import Launch
-from crossan.train.runs.opening import OpenedRun, best_weights
+from crossan.train.runs.opening import OpenedRun
 from crossan.train.runs.planning import RunPlan
 from crossan.train.runs.shortage import (
     evaluation_shortage_explained,
