@@ -15,13 +15,13 @@ from crossan.train.evaluation.best import best_items
 from crossan.train.evaluation.encoding import encode_items, ranker_maker, target_ranks
 from crossan.train.evaluation.hybrid_candidates import HybridTerms
 from crossan.train.evaluation.user_vectors import encode_users
+from crossan.train.export.hybrid import HybridUserEncoder, length_read
 from crossan.train.layers.content_vectors import ContentVectors
 from crossan.train.loop.content_directions import fit_content
-from crossan.train.loop.hybrid_choice import Choice, choose_weights
 from crossan.train.models.hybrid_of_runs import TermWeights, build
 from crossan.train.models.recommender import ModelContext
 from crossan.train.sequences.popularity import training_counts
-from crossan.train.sequences.splits import ValidationSplit, validation_split
+from crossan.train.sequences.splits import ValidationSplit, pad_left, validation_split
 from crossan.train.settings import HybridOfRunsSettings
 from support.small_models import make_features
 
@@ -144,6 +144,29 @@ def test_scores_are_the_sum_of_the_terms(weights, chain):
         assert rows[user].tolist() == order[:4]
 
 
+def test_histories_that_hold_cold_items_read_their_content_as_that_of_others():
+    """As the history of a test target does, whose validation item nobody had in training."""
+    model, features, seen, counts = make_hybrid(3)
+    weights = TermWeights(2.0, 1.0, -1.5, 3.0)
+    model.take_weights(weights)
+    split = validation_split(seen, LENGTH)
+    cold = np.flatnonzero(counts == 0)
+    histories = [
+        np.append(history, cold[user % len(cold)]) for user, history in enumerate(split.histories)
+    ]
+    padded = pad_left(histories, LENGTH)
+    later = ValidationSplit(padded, split.targets, split.users, histories)
+    whole = ranker_maker(model, features)(later).scores(torch.arange(USERS), slice(0, ITEMS))
+    vectors = encode_items(model, features)
+    exported = HybridUserEncoder(model, LENGTH, vectors)
+    products = exported(pad_left(histories, length_read(model, LENGTH)), vectors) @ vectors.T
+    for user, history in enumerate(histories):
+        slow = scores_one_by_one(model, features, seen, weights, history)
+        assert np.allclose(whole[user], slow, atol=1e-4)
+        gains = np.log1p(weights.co_occurrence * chain_one_by_one(seen, history))
+        assert np.allclose(products[user].detach().numpy() + gains, slow, atol=1e-4)
+
+
 def with_two_targets(split):
     """Return a split in which every user has a second target, which no history holds."""
     second = torch.tensor(
@@ -195,76 +218,6 @@ def test_ranks_of_some_targets_are_theirs_among_all(monkeypatch):
     some = torch.tensor([0, 3, 4, 9, 16])
     (ranks,) = terms.ranks([TermWeights(1.0, 2.0)], some, "weigh")
     assert ranks.tolist() == everyone[some].tolist()
-
-
-class Told:
-    """Terms whose ranks are told by a function of the weights."""
-
-    def __init__(self, rank_of):
-        self._rank_of = rank_of
-
-    def ranks(self, candidates, rows, _doing):
-        return [torch.tensor(self._rank_of(one))[rows] for one in candidates]
-
-
-def choose(rank_of, cold_loss=0.25):
-    targets = torch.tensor([0, 1, 2, 3])
-    split = ValidationSplit(targets[:, None], targets, torch.arange(4), [np.array([0])] * 4)
-    counts = np.array([1, 1, 1, 0])
-    return choose_weights(Told(rank_of), split, counts, "hr@10", cold_loss, has_content=True)
-
-
-def test_of_equal_figures_the_smaller_weights_are_taken():
-    def rank_of(one):
-        return [1, 1, 1 if one.co_occurrence >= 2 and one.content >= 0.5 else 99, 99]
-
-    chosen = choose(rank_of)
-    assert chosen.weights == TermWeights(2.0, 0.5)
-    assert chosen.facts["cold_targets"] == 1
-
-
-def test_cold_items_get_what_is_best_for_them_and_costs_little():
-    def rank_of(one):
-        # A target of four is lost to bonuses from 2 on, two from 4 on; more content loses none.
-        lost = (one.cold_bonus >= 2) + (one.cold_bonus >= 4)
-        reach = one.cold_bonus + one.cold_content / 3
-        return [99 if user < lost else 1 for user in range(3)] + [1 if reach >= 3 else 99]
-
-    # The cold target counts, too: what it gains is not lost.
-    assert choose(rank_of, cold_loss=0.25).weights == TermWeights(0, 0, 3.0)
-    content_is_chosen = choose(lambda one: with_content(rank_of(one), one), cold_loss=0.0).weights
-    assert content_is_chosen == TermWeights(0, 0.5, 1.0, 7.0)
-    assert choose(rank_of, cold_loss=0.5).weights == TermWeights(0, 0, 3.0)
-
-
-def with_content(ranks, one):
-    """Return ranks of which one needs content to be counted."""
-    return [*ranks[:2], ranks[2] if one.content else 99, ranks[3]]
-
-
-def test_what_changes_nothing_is_not_given():
-    assert choose(lambda _: [1, 2, 3, 99]).weights == TermWeights()
-
-
-def test_all_cold_targets_are_judged_by_where_not_all_are(monkeypatch):
-    monkeypatch.setattr("crossan.train.loop.hybrid_choice._MOST_SCORES", 8)
-    chosen = choose(lambda one: [1, 99, 99, 1 if one.cold_bonus >= 2 else 99])
-    # Users 0 and 2 of four, and the one of the cold target, number 3.
-    assert (chosen.facts["targets"], chosen.facts["cold_targets"]) == (2, 1)
-    assert {one["hr@10"] for one in chosen.facts["grid"]} == {0.5}
-    assert chosen.weights == TermWeights(0, 0, 2.0)
-
-
-def test_without_cold_targets_there_is_no_bonus():
-    split = ValidationSplit(
-        torch.tensor([[0], [1]]), torch.tensor([0, 1]), torch.arange(2), [np.array([0])] * 2
-    )
-    chosen = choose_weights(
-        Told(lambda _: [1, 1]), split, np.array([1, 1]), "hr@10", 0.5, has_content=False
-    )
-    assert isinstance(chosen, Choice)
-    assert chosen.weights == TermWeights()
-    assert len(chosen.facts["grid"]) == 6
 
 
 def test_content_of_a_reduced_width_changes_scores_little():
