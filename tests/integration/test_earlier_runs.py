@@ -79,8 +79,11 @@ def test_a_run_is_resumed_to_the_same_weights(place, kind):
 
 
 def test_the_flags_still_choose_the_model(place):
-    """As a command line of then: what it would train is what lies there."""
-    flags = ("model.content=false", "model.id_embedding=true", "model.width=4", "model.dropout=0")
+    """As a command line of then: what it would train is what lies there, but for the defaults."""
+    flags = (
+        *("model.content=false", "model.id_embedding=true", "model.width=4", "model.dropout=0"),
+        *("average_epochs=1", "objective.debias=all"),
+    )
     given = [part for flag in (*flags, "max_epochs=2", "batch_size=16") for part in ("--set", flag)]
     result = last_line(
         run(train, "--dataset", place / "d", "--out", place / "r" / "sasrec", *given, *RESUMED)

@@ -119,13 +119,15 @@ def hidden(tmp_path_factory):
         options = ("--modality", modality.value, "--backbone", checkpoint_of(modality))
         given = ("--dataset", place / "d", "--cache", place / "c", "--layers", "all")
         run(extract, *options, *given, "--device", "cpu", "--num-workers", "0")
-    settings = [*SETTINGS, "model.fusion=concat", "max_epochs=16"]
+    # Trained as the tuned ones are, which have no such defaults.
+    alike = ("features.standardise=none", "objective.debias=all", "average_epochs=1")
+    settings = [*SETTINGS, "model.fusion=concat", "model.dropout=0.1", *alike, "max_epochs=16"]
     arguments = training(place, settings, "--model", "frozen", out="frozen")
     return place, json.loads(run(train, *arguments).stdout.splitlines()[-1])["test"]["hr@10"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("tuning", "rate"), [("full", 0.002), ("adapter", 0.02), ("lora", 0.02)])
+@pytest.mark.parametrize(("tuning", "rate"), [("full", 0.002), ("adapter", 0.01), ("lora", 0.01)])
 def test_tuned_backbones_rank_no_worse_than_frozen_ones(hidden, tuning, rate):
     """The topic is a word among others, which a backbone of random weights hardly lets through."""
     place, frozen = hidden

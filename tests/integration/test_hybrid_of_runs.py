@@ -181,7 +181,7 @@ def test_a_refit_takes_the_refits_of_its_runs_and_the_weights_of_the_run_that_ju
         (("--max-items", "9"), "data.max_items: expected 13, found 9"),
         (("--mask-history", "none"), "mask_history: expected all, found none"),
         (("--set", "model.layers=[1]"), r"text store, layers: expected \[0, 1\], found \[1\]"),
-        (("--set", "features.standardise=layer"), "features: expected"),
+        (("--set", "features.standardise=none"), "features: expected"),
     ],
 )
 def test_runs_that_differ_are_refused_by_name(place, changed, message):

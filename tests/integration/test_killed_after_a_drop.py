@@ -12,7 +12,15 @@ from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
 
-SASREC = ("model.kind=sasrec", "model.width=8", "optimiser.lr=0.05", "batch_size=32")
+SASREC = (
+    "model.kind=sasrec",
+    "model.width=8",
+    "optimiser.lr=0.05",
+    "batch_size=32",
+    "average_epochs=1",
+    "objective.debias=all",
+    "model.dropout=0.1",
+)
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
 # Of seed 2 an epoch after the drop is the best one.
 DROPPING = (*SASREC, "patience=2", "optimiser.plateau_drops=1", "max_epochs=30", "seed=2")

@@ -24,7 +24,15 @@ from support.commands import attempt, run, train_in, training
 from support.outcomes import MEASURED_OF_EPOCH, outcome
 from support.stopping import Died, die_at_step, signal_at_step
 
-SASREC = ("model.kind=sasrec", "model.width=8", "optimiser.lr=0.02", "batch_size=32")
+SASREC = (
+    "model.kind=sasrec",
+    "model.width=8",
+    "optimiser.lr=0.02",
+    "batch_size=32",
+    "average_epochs=1",
+    "objective.debias=all",
+    "model.dropout=0.1",
+)
 KINDS = {
     "sasrec": SASREC,
     # A table model, which has vectors of users and counts what it propagates.

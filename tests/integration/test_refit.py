@@ -36,6 +36,8 @@ SETTINGS = (
     "optimiser.id_lr=0.01",
     "batch_size=32",
     "max_epochs=3",
+    "average_epochs=1",
+    "features.standardise=none",
     "checkpoint.every_steps=3",
 )
 SPLITS = ((), ("--set", "data.split=mmrec-random"))

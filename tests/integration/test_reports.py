@@ -25,7 +25,7 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def runs(place):
     """Two runs on the same data, one of which only counts."""
-    run(train, *training(place, (*QUICK, "max_epochs=1"), out="ours"))
+    run(train, *training(place, (*QUICK, "features.standardise=none", "max_epochs=1"), out="ours"))
     run(train, *training(place, ("model.kind=popularity",), out="popularity"))
     return [place / "ours", place / "popularity"]
 

@@ -111,7 +111,7 @@ def test_the_same_command_again_starts_nothing_and_says_the_same(place, swept, m
             r"seeds: \[0, 1\] there, \[0, 2\] asked",
         ),
         ((*DIVERGES, "--threads", "3"), r"threads: 1 there, 3 asked"),
-        ((*DIVERGES, "--set", "model.dropout=0.3"), r"model.dropout: 0.1 there, 0.3 asked"),
+        ((*DIVERGES, "--set", "model.dropout=0.3"), r"model.dropout: 0.2 there, 0.3 asked"),
     ],
 )
 def test_another_sweep_in_the_same_folder_is_refused_and_named(place, swept, more, difference):

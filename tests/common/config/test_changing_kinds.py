@@ -1,10 +1,15 @@
 """Another kind: what the one before it left in lower sources, and what differs."""
 
+from typing import Annotated, Literal
+
 import pytest
 from hypothesis import given
+from pydantic import model_validator
 
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config import (
+    Kinds,
+    Settings,
     load_settings,
     settings_differences,
     settings_with,
@@ -104,3 +109,52 @@ def test_the_settings_of_a_run_are_any_others_with_its_values(settings, model):
         values |= {f"model.router.{name}": value for name, value in model.router}
     base = type(settings)(seed=settings.seed)
     assert settings_with(base, values, "--grid") == type(settings)(seed=settings.seed, model=model)
+
+
+class Wide(Towers):
+    kind: Literal["wide"] = "wide"
+    width: int = 256
+
+
+class NightlyRun(Settings):
+    """Kinds that differ in a default of their own and in one of the run."""
+
+    model: Annotated[Settings, Kinds(lambda: {"towers": Towers, "wide": Wide, "ids": Ids})] = (
+        Towers()
+    )
+    seed: int = 0
+    rate: float = 0.5
+
+    @classmethod
+    def defaults_of_kind(cls, group, kind):
+        return {"rate": 0.125} if (group, kind) == ("model", "wide") else {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, tree):
+        kind = tree.get("model", {}).get("kind", "towers")
+        return {**cls.defaults_of_kind("model", kind), **tree}
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("[model]\nkind = 'wide'\nwidth = 256\n", "ids", (64, 0.5)),
+        ("rate = 0.125\n[model]\nkind = 'wide'\nwidth = 128\n", "ids", (128, 0.5)),
+        ("rate = 0.25\n[model]\nkind = 'wide'\n", "ids", (64, 0.25)),
+        ("rate = 0.5\n[model]\nwidth = 64\n", "wide", (256, 0.125)),
+        ("rate = 0.5\n[model]\nkind = 'ids'\nwidth = 8\n", "wide", (8, 0.125)),
+        ("rate = 0.125\n[model]\nkind = 'towers'\n", "wide", (256, 0.125)),
+        # The same kind again is no other one.
+        ("rate = 0.5\n[model]\nkind = 'wide'\nwidth = 64\n", "wide", (64, 0.5)),
+    ],
+)
+def test_a_default_that_is_another_kinds_goes_with_it(tmp_path, text, kind, expected):
+    run = load(NightlyRun, tmp_path, [text], [f"model.kind={kind}"])
+    assert (run.model.width, run.rate) == expected
+
+
+def test_what_one_source_says_together_was_meant(tmp_path):
+    text = "rate = 0.5\n[model]\nkind = 'wide'\nwidth = 64\n"
+    run = load(NightlyRun, tmp_path, ["seed = 3\n", text])
+    assert (run.model.width, run.rate, run.seed) == (64, 0.5, 3)

@@ -127,7 +127,9 @@ def test_the_plain_step_gathers_every_position(place, tmp_path, monkeypatch):
 def test_the_papers_sizes():
     def gathers(kind, **more):
         settings = RunSettings(
-            data=DataSettings(dataset="d"), objective=ObjectiveSettings(kind=kind, **more)
+            data=DataSettings(dataset="d"),
+            objective=ObjectiveSettings(kind=kind, **more),
+            batch_size=128,
         )
         return gathers_of(settings, trained_count=15_000, item_count=20_000)
 

@@ -74,7 +74,7 @@ def test_indsan_lacks_the_cross_modal_weights_alone(modalities):
 
 
 def test_the_fusions_have_the_counts_of_their_layers():
-    counts = {name: count(CrossanSettings(fusion=name), 4) for name in FUSIONS}
+    counts = {name: count(CrossanSettings(fusion=name, width=64), 4) for name in FUSIONS}
     without = counts["static-gate"] - 4
     assert counts["momef"] - without == 4 * (64 * 64 + 64) + 4 * 64 * 4 + 4
     assert counts["dynamic-gate"] - without == 4 * 64 * 4 + 4

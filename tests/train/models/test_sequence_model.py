@@ -42,7 +42,7 @@ def head(towers, m: int, state: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("combine", "expected"), [("sum", 24_733_200), ("concat", 24_741_456)])
 def test_parameter_counts_of_table_4(combine, expected):
-    settings = CrossanSettings(combine=combine, top_k=2)
+    settings = CrossanSettings(combine=combine, top_k=2, width=64, bottleneck_dim=512)
     with torch.device("meta"):
         model = build(settings, [768] * 4, 7, 10)
     assert trainable_parameter_count(model) == expected
@@ -50,7 +50,7 @@ def test_parameter_counts_of_table_4(combine, expected):
 
 def test_sequence_encoder_has_the_papers_count():
     with torch.device("meta"):
-        model = build(CrossanSettings(), [768] * 4, 7, 10)
+        model = build(CrossanSettings(width=64), [768] * 4, 7, 10)
     assert sum(p.numel() for p in model.sequence_encoder.parameters()) == 100_224
 
 

@@ -119,7 +119,7 @@ def test_every_flag_of_training_gives_its_setting(tmp_path):
         "--max-items": 9,
     }
     settings = run_settings(flags | {"--dataset": None}, [tmp_path / "c.toml"], [])
-    assert (settings.optimiser.lr, settings.optimiser.adapter_lr) == (0.5, 1e-4)
+    assert (settings.optimiser.lr, settings.optimiser.adapter_lr) == (0.5, 3e-3)
     assert (settings.batch_size, settings.max_epochs, settings.patience) == (7, 3, 2)
     assert (settings.seed, settings.data.max_items) == (5, 9)
 

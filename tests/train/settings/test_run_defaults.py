@@ -90,3 +90,32 @@ def test_the_rate_of_an_epoch_falls_by_the_decay_in_fifty():
         1.0, pytest.approx(0.5**0.5), 0.5, 0.25,
     ]  # fmt: skip
     assert load("model.kind=sasrec").optimiser.decay(77) == 1.0
+
+
+@pytest.mark.parametrize("kind", sorted(model_settings_classes()))
+@pytest.mark.parametrize("before", sorted(model_settings_classes()))
+def test_a_recorded_file_of_one_kind_serves_any_other(tmp_path, before, kind):
+    config = tmp_path / "config.toml"
+    config.write_text(to_toml(load(f"model.kind={before}")))
+    assert load(f"model.kind={kind}", files=[config]) == load(f"model.kind={kind}")
+
+
+def test_what_a_kind_set_goes_with_it_and_what_somebody_chose_stays(tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text(to_toml(load("batch_size=3", "optimiser.lr=0.5")))
+    assert load(files=[config]).average_epochs == 4
+    graph = load("model.kind=bm3", files=[config])
+    assert (graph.average_epochs, graph.batch_size, graph.patience) == (1, 3, 21)
+    assert (graph.optimiser.lr, graph.features.standardise) == (0.5, "none")
+    by_hand = tmp_path / "by_hand.toml"
+    by_hand.write_text("[features]\nstandardise = 'none'\n")
+    assert load(files=[by_hand]).features.standardise == "none"
+
+
+def test_no_other_objective_meets_the_debiasing_of_the_batch():
+    assert load().objective.debias == "negatives"
+    assert load("objective.kind=in-batch").objective.debias == "negatives"
+    for kind in ("catalogue", "cross-batch"):
+        assert load(f"objective.kind={kind}").objective.debias == "all"
+    with pytest.raises(ConfigError, match="debias"):
+        load("objective.kind=catalogue", "objective.debias=negatives")

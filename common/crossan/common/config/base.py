@@ -40,6 +40,23 @@ class Settings(BaseModel):
         """
         return tree
 
+    @classmethod
+    def defaults_of_kind(cls, group: str, kind: object) -> Mapping[str, object]:
+        """Return what a kind sets outside its group where nobody names it, by dotted name.
+
+        Override it in the class that is given to `load_settings` where kinds do so. A
+        file that holds such a value loses it where another kind is chosen over it.
+
+        Parameters
+        ----------
+        group
+            Dotted name of a group whose class is chosen by kind.
+        kind
+            The kind.
+        """
+        del group, kind
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Kinds:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
 from crossan.common.config.kinds import Chosen, choose_kinds
+from crossan.common.config.leftovers import without_leftovers
 from crossan.common.config.names import check_names
 from crossan.common.config.sources import Base, FlagValue, all_sources, nested
 from crossan.common.config.upgrading import Source, upgraded
@@ -106,7 +107,7 @@ def _settings_from(settings_class: type[SettingsT], sources: Sequence[Source]) -
         raise ConfigError(_first_of(list(lines)))
     merged: dict[str, Any] = {}
     labels_by_name: dict[str, str] = {}
-    for source in sources:
+    for source in without_leftovers(settings_class, sources, chosen):
         _merge(merged, labels_by_name, source.tree, source.label)
     _fill_in_groups(merged, chosen)
     try:

@@ -11,6 +11,7 @@ from crossan.cache_schema.errors import ConfigError
 from crossan.common.config.base import Settings
 from crossan.common.config.groups import Group, group_of
 from crossan.common.config.kinds import Chosen, Problem, inside
+from crossan.common.config.leftovers import kind_before, says_nothing
 from crossan.common.config.nearest import did_you_mean
 from crossan.common.config.upgrading import Source
 
@@ -64,27 +65,16 @@ def _value_for_group(name: str, group: Group) -> str:
 
 def _is_leftover(name: str, source: Source, sources: Sequence[Source], now: Chosen) -> bool:
     """Whether a name says nothing, as a higher source chose another kind over its default."""
-    if now.chosen_by is None or now.chosen_by.rank <= source.rank or now.group.by is None:
-        return False
-    # The kind that held when this source was written: its own, or that of the sources below it.
-    lower = [other for other in sources if other.rank <= source.rank]
-    given = (other.tree[now.group.by] for other in reversed(lower) if now.group.by in other.tree)
-    kind = next(given, now.group.default_kind())
+    kind = kind_before("", source, sources, now)
     settings_class = now.group.classes.get(kind) if isinstance(kind, str) else None
     if settings_class is None or name not in settings_class.model_fields:
         return False
-    return _says_nothing(source.tree[name], _default(settings_class, name))
+    return says_nothing(source.tree[name], _default(settings_class, name))
 
 
 def _default(settings_class: type[Settings], name: str) -> object:
     default = settings_class.model_fields[name].get_default(call_default_factory=True)
     return to_jsonable_python(default, fallback=str, serialize_as_any=True)
-
-
-def _says_nothing(value: object, default: object) -> bool:
-    if isinstance(value, Mapping) and isinstance(default, Mapping):
-        return all(key in default and _says_nothing(value[key], default[key]) for key in value)
-    return bool(to_jsonable_python(value, fallback=str) == default)
 
 
 def _unknown(name: str, path: str, source: Source, chosen: Mapping[str, Chosen]) -> str:

@@ -233,7 +233,7 @@ BatchSize = Annotated[
     int | None,
     typer.Option(
         "--batch-size",
-        help="Users per step (batch_size); default: 128.",
+        help="Users per step (batch_size); default: 512, or that of the kind of model.",
         rich_help_panel=Panel.SETTINGS,
     ),
 ]

@@ -53,7 +53,7 @@ from crossan.train.settings.run import (
     HistoryMask,
     RunSettings,
 )
-from crossan.train.settings.run_defaults import learns_from_triples, run_defaults_of
+from crossan.train.settings.run_defaults import run_defaults_of
 from crossan.train.settings.triples import TripleSettings, VbprSettings
 from crossan.train.settings.tuned import FineTunedSettings
 
@@ -97,7 +97,6 @@ __all__ = [
     "TripleSettings",
     "VbprSettings",
     "gate_temperature",
-    "learns_from_triples",
     "run_defaults_of",
     "vector_width",
 ]

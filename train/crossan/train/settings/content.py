@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from crossan.common.config import OneOf
 from crossan.common.plugins import plugin_names
-from crossan.train.settings.models import LayersRead, ModelSettings, SequenceSettings
+from crossan.train.settings.models import (
+    ChosenSettings,
+    LayersRead,
+    ModelSettings,
+    SequenceSettings,
+)
 from crossan.train.settings.paper import Paper
 
 __all__ = [
@@ -16,6 +22,8 @@ __all__ = [
     "FUSIONS_GROUP",
     "MOMEF",
     "AdapterSettings",
+    "ChosenAdapterSettings",
+    "ChosenContentSettings",
     "ContentSettings",
     "CrossanSettings",
     "FrozenSettings",
@@ -131,13 +139,31 @@ def gate_temperature(model: ModelSettings) -> float:
     return model.gate_temperature if isinstance(model, AdapterSettings) else 1.0
 
 
-class CrossanSettings(AdapterSettings, ContentSettings):
+class ChosenContentSettings(ChosenSettings, ContentSettings):
+    """How hidden states and ids are trained together, as validation chose it."""
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {
+        **ChosenSettings.run_defaults,
+        "optimiser.adapter_lr": 3e-3,
+        "optimiser.id_lr": 3e-4,
+        "features.standardise": "layer",
+    }
+
+
+class ChosenAdapterSettings(ChosenContentSettings, AdapterSettings):
+    """The same of kinds with side adapters."""
+
+    bottleneck_dim: Annotated[int, Paper("512", "32 to 8192")] = Field(default=256, ge=1)
+    """Width of the side adapters."""
+
+
+class CrossanSettings(ChosenAdapterSettings):
     """The paper's model of cross-modal side adapters (Eq. 5) and MOMEF (Eq. 6)."""
 
     kind: Literal["crossan"] = "crossan"
 
 
-class IndsanSettings(AdapterSettings, ContentSettings):
+class IndsanSettings(ChosenAdapterSettings):
     """CROSSAN without cross-modal terms, each side adapter on its own (Table 6)."""
 
     kind: Literal["indsan"] = "indsan"
@@ -167,7 +193,7 @@ class IisanESettings(InterModalSettings):
     kind: Literal["iisan-e"] = "iisan-e"
 
 
-class FrozenSettings(ContentSettings):
+class FrozenSettings(ChosenContentSettings):
     """The highest kept hidden state as it is, without side adapters."""
 
     kind: Literal["frozen"] = "frozen"

@@ -15,6 +15,7 @@ from crossan.common.config import Settings
 from crossan.train.settings.paper import Paper
 
 __all__ = [
+    "ChosenSettings",
     "LayersRead",
     "LearnsFrom",
     "ModelSettings",
@@ -119,7 +120,27 @@ class SequenceSettings(ModelSettings):
         return self
 
 
-class SasrecSettings(SequenceSettings):
+class ChosenSettings(SequenceSettings):
+    """Shape of the sequence encoder, and how a run trains, as validation chose them.
+
+    ``docs/decisions/0011-defaults.md`` has the two datasets and the figures. The paper's own
+    values stand in the recipes of its tables.
+    """
+
+    run_defaults: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 512,
+        "average_epochs": 4,
+        "objective.debias": "negatives",
+    }
+
+    width: Annotated[int, Paper("64", "32, 64, 128")] = Field(default=128, ge=1)
+    """Width of item and user vectors."""
+
+    dropout: Annotated[float, Paper("0.1")] = Field(default=0.2, ge=0.0, lt=1.0)
+    """Dropout of the sequence encoder."""
+
+
+class SasrecSettings(ChosenSettings):
     """SASRec over item ids, without content."""
 
     kind: Literal["sasrec"] = "sasrec"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,13 +13,13 @@ from crossan.common.config import Kinds, Settings
 from crossan.common.history_mask import HistoryMask
 from crossan.common.split import Split, SplitName, TrainedOn
 from crossan.train.settings.content import CrossanSettings
-from crossan.train.settings.earlier import upgraded_model
+from crossan.train.settings.earlier import upgraded_model, with_earlier_defaults
 from crossan.train.settings.kinds import model_settings_classes
 from crossan.train.settings.models import ModelSettings
 from crossan.train.settings.objective import ObjectiveSettings
 from crossan.train.settings.optimiser import OptimiserSettings
 from crossan.train.settings.paper import Paper
-from crossan.train.settings.run_defaults import run_defaults_of, with_default
+from crossan.train.settings.run_defaults import is_read, run_defaults_of, with_default
 
 __all__ = [
     "CheckpointSettings",
@@ -184,10 +185,15 @@ class RunSettings(Settings):
 
     @classmethod
     def upgraded(cls, tree: dict[str, Any]) -> dict[str, Any]:
-        """Read the flags that chose the model before `ModelSettings.kind` did."""
+        """Read the flags that chose the model before `ModelSettings.kind` did, and runs of then."""
         if isinstance(tree.get("model"), dict):
             tree["model"] = upgraded_model(tree["model"])
-        return tree
+        return with_earlier_defaults(tree)
+
+    @classmethod
+    def defaults_of_kind(cls, group: str, kind: object) -> Mapping[str, object]:
+        """Return what a kind of model sets for a run."""
+        return run_defaults_of(kind) if group == "model" else {}
 
     @model_validator(mode="before")
     @classmethod
@@ -195,10 +201,12 @@ class RunSettings(Settings):
         """Fill in what a kind of model sets for a run, where nothing is named."""
         if not isinstance(tree, dict):
             return tree
-        model = tree.get("model")
-        kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
+        default = cls.model_fields["model"].default.kind
+        model = tree.get("model", {})
+        kind = model.get("kind", default) if isinstance(model, dict) else model.kind
         for name, value in run_defaults_of(kind).items():
-            tree = with_default(tree, name.split("."), value)
+            if is_read(name, tree):
+                tree = with_default(tree, name.split("."), value)
         return tree
 
     @model_validator(mode="after")

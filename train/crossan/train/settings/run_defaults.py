@@ -8,12 +8,7 @@ from typing import Any
 from crossan.train.settings.kinds import model_settings_classes
 from crossan.train.settings.models import ModelSettings
 
-__all__ = ["learns_from_triples", "run_defaults_of", "with_default"]
-
-
-def learns_from_triples(kind: object) -> bool:
-    """Whether a value of ``model.kind`` names a model that learns from triples."""
-    return run_defaults_of(kind).get("objective.kind") == "triples"
+__all__ = ["is_read", "run_defaults_of", "with_default"]
 
 
 def run_defaults_of(kind: object) -> Mapping[str, Any]:
@@ -27,6 +22,15 @@ def run_defaults_of(kind: object) -> Mapping[str, Any]:
     # The only objective that such a model knows.
     objective = {"objective.kind": "triples"} if settings_class.learns_from == "triples" else {}
     return {**objective, **settings_class.run_defaults}
+
+
+def is_read(name: str, tree: Mapping[str, Any]) -> bool:
+    """Whether a default is read beside what a tree of settings names."""
+    if name != "objective.debias":
+        return True
+    objective = tree.get("objective", {})
+    of = objective.get("kind") if isinstance(objective, Mapping) else objective.kind
+    return of in {None, "in-batch"}
 
 
 def with_default(tree: dict[str, Any], path: list[str], value: object) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from crossan.cache_schema.canonical import digest_of
 from crossan.cache_schema.errors import UsageError
 from crossan.common.config import settings_with, toml_value
-from crossan.train.settings import AdapterSettings, RunSettings, learns_from_triples
+from crossan.train.settings import AdapterSettings, RunSettings
 from crossan.train.sweep.points import Point
 
 __all__ = ["Trial", "label_of", "point_digest", "require_sweepable", "trial_settings"]
@@ -46,21 +46,10 @@ class Trial:
         """Its run folder, relative to that of the sweep."""
         return f"runs/{self.name}"
 
-    def changes(self) -> dict[str, object]:
-        """Return what turns the base settings into those of the trial, but for the seed.
-
-        An axis over models changes the objective with them: a model that learns from
-        triples knows no other, and the base names one of its own.
-        """
-        objective = {}
-        if learns_from_triples(self.point.get("model.kind")):
-            objective["objective.kind"] = "triples"
-        return {**objective, **self.point}
-
     def assignments(self) -> list[str]:
         """Return the arguments that turn the base settings into those of the trial."""
         arguments = []
-        for name, value in self.changes().items():
+        for name, value in self.point.items():
             arguments += ["--set", f"{name}={toml_value(value)}"]
         return [*arguments, "--seed", str(self.seed)]
 
@@ -96,7 +85,7 @@ def trial_settings(base: RunSettings, trial: Trial) -> RunSettings:
     UsageError
         The compute type is left to a probe.
     """
-    values = {**trial.changes(), "seed": trial.seed}
+    values = {**trial.point, "seed": trial.seed}
     settings = settings_with(
         base, values, {name: f"{name}={toml_value(value)}" for name, value in values.items()}
     )
