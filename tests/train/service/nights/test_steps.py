@@ -270,7 +270,7 @@ def test_training_begins_from_production_where_the_weights_fit(office, steps):
     runs = begin(office, settings={"model.kind": "sasrec", "model.width": 96}, extract=[])
     assert words_after(steps.plan(runs[Step.TRAIN]).argv, "--init") == []
     notes = json.loads((office.folder.run(runs[Step.TRAIN].id) / "training.json").read_text())
-    assert "model.width: 64 in that run, 96 in this one" in notes["notes"]["init_note"]
+    assert "model.width: 128 in that run, 96 in this one" in notes["notes"]["init_note"]
     runs = begin(office, settings={"model.kind": "sasrec", "model.dropout": 0.3}, extract=[])
     assert words_after(steps.plan(runs[Step.TRAIN]).argv, "--init") == [str(model.judged_run)]
     runs = begin(office, settings={"model.kind": "popularity"}, extract=[])
