@@ -97,7 +97,7 @@ def read(pairs: Path) -> list[np.ndarray]:
 def make_model() -> SequenceModel:
     """Return SASRec of the default shape, all items trained."""
     torch.manual_seed(0)
-    return build(SasrecSettings(), FeatureTable.without_content(ITEMS))
+    return build(SasrecSettings(width=64, dropout=0.1), FeatureTable.without_content(ITEMS))
 
 
 def split_of(sequences: list[np.ndarray], users: int) -> ValidationSplit:

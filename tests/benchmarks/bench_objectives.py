@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from train_shape import DIM, ITEMS, LAYERS, build, read_training_parts
+from train_shape import DIM, ITEMS, LAYERS, SHAPE, build, read_training_parts
 
 from crossan.cache_schema.modality import Modality
 from crossan.train.features import FeatureTable
@@ -26,7 +26,6 @@ from crossan.train.sequences.padding import PADDING
 from crossan.train.sequences.popularity import log_popularity, training_counts
 from crossan.train.sequences.splits import TrainSplit
 from crossan.train.settings import (
-    CrossanSettings,
     DataSettings,
     ObjectiveSettings,
     RunSettings,
@@ -35,9 +34,9 @@ from crossan.train.settings import (
 )
 
 MODELS: dict[str, SequenceSettings] = {
-    "text": CrossanSettings(top_k=1),
-    "text and ids": CrossanSettings(top_k=1, id_embedding=True),
-    "ids alone": SasrecSettings(),
+    "text": SHAPE.model_copy(update={"top_k": 1}),
+    "text and ids": SHAPE.model_copy(update={"top_k": 1, "id_embedding": True}),
+    "ids alone": SasrecSettings(width=64, dropout=0.1),
 }
 _WARM_UP = 8
 """Steps before the first that is timed: the memory is full then."""

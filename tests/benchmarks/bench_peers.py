@@ -84,7 +84,7 @@ class Ours:
         train = TrainSplit(pad_left([items[:-1] for items in sequences], INPUT_LENGTH + 1))
         rows = train.sequences[train.sequences != PADDING]
         log_p = log_popularity(training_counts(rows.numpy(), ITEMS))
-        model = SasrecSettings()
+        model = SasrecSettings(width=64, dropout=0.1)
         self._objectives = {
             kind: make_objective(
                 ObjectiveContext(

@@ -73,7 +73,7 @@ def main() -> None:
         parser.error(
             f"{pairs}: no such file; name the real data folder: --data FOLDER, or CROSSAN_TEST_DATA"
         )
-    bench = Bench(pairs, arguments.repeats, CrossanSettings(compute=arguments.compute))
+    bench = Bench(pairs, arguments.repeats, SHAPE.model_copy(update={"compute": arguments.compute}))
     if arguments.measure_memory:
         print(bench.peak_bytes(WAYS[arguments.measure_memory]))
         return

@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 ITEMS, LAYERS, DIM, INPUT_LENGTH = 19_738, 7, 768, 10
-SHAPE = CrossanSettings()
+SHAPE = CrossanSettings(width=64, dropout=0.1, bottleneck_dim=512)
+"""The paper's, which is not our default."""
 
 
 def build(settings: SequenceSettings, inputs: ItemInputs) -> SequenceModel:

@@ -204,7 +204,8 @@ class Runs:
         return ["train", *places, "--device", self._card.device, *more]
 
     def _sizes(self, users: int) -> list[str]:
-        given = (f"batch_size={users}", f"model.bottleneck_dim={self._shape.bottleneck}")
+        shape = ("model.width=64", f"model.bottleneck_dim={self._shape.bottleneck}")
+        given = (f"batch_size={users}", *shape)
         return [part for setting in given for part in ("--set", setting)]
 
 

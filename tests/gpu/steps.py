@@ -73,8 +73,8 @@ class Steps:
         """Return the compared kinds without dropout, whose random numbers differ by device."""
         return {
             "crossan": crossan_settings(self._shape, dropout=0.0),
-            "frozen": FrozenSettings(dropout=0.0),
-            "sasrec": SasrecSettings(dropout=0.0),
+            "frozen": FrozenSettings(width=64, dropout=0.0),
+            "sasrec": SasrecSettings(width=64, dropout=0.0),
         }
 
     def _loss_and_gradients(

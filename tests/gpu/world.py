@@ -90,7 +90,7 @@ def _histories(shape: Shape) -> list[npt.NDArray[np.int64]]:
 def crossan_settings(shape: Shape, **more: object) -> CrossanSettings:
     """Return the settings of the paper's model at a shape, with float32 products by default."""
     given = {"compute": "float32", "bottleneck_dim": shape.bottleneck, **more}
-    return CrossanSettings(**given)  # type: ignore[arg-type]
+    return CrossanSettings(**{"width": 64, "dropout": 0.1, **given})  # type: ignore[arg-type]
 
 
 def build(settings: SequenceSettings, world: World, device: torch.device) -> SequenceModel:
