@@ -7,23 +7,14 @@ import pytest
 from crossan.cache_schema.errors import StoreIntegrityError
 from crossan.train.record.checkpoint import NEWEST, load_checkpoint, save_checkpoint
 from crossan.train.record.run_folder import RunFolder
-from support.commands import train_in
+from support.commands import SASREC_BY_EPOCH, train_in
 from support.fabricated import write_small
 from support.outcomes import outcome
 from support.stopping import Died, die_at_step
 
-SASREC = (
-    "model.kind=sasrec",
-    "model.width=8",
-    "optimiser.lr=0.05",
-    "batch_size=32",
-    "average_epochs=1",
-    "objective.debias=all",
-    "model.dropout=0.1",
-)
 STEPS_PER_EPOCH = 5  # 150 users, 32 a step
 # Of seed 2 an epoch after the drop is the best one.
-DROPPING = (*SASREC, "patience=2", "optimiser.plateau_drops=1", "max_epochs=30", "seed=2")
+DROPPING = (*SASREC_BY_EPOCH, "patience=2", "optimiser.plateau_drops=1", "max_epochs=30", "seed=2")
 
 
 @pytest.fixture(scope="module")

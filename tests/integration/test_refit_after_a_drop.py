@@ -4,20 +4,11 @@ import json
 
 import pytest
 
-from support.commands import train_in
+from support.commands import SASREC_BY_EPOCH, train_in
 from support.fabricated import write_small
 from support.outcomes import unmeasured, unmeasured_bytes
 
-SASREC = (
-    "model.kind=sasrec",
-    "model.width=8",
-    "optimiser.lr=0.05",
-    "batch_size=32",
-    "average_epochs=1",
-    "objective.debias=all",
-    "model.dropout=0.1",
-)
-DROPPING = (*SASREC, "optimiser.plateau_drops=1", "seed=2")
+DROPPING = (*SASREC_BY_EPOCH, "optimiser.plateau_drops=1", "seed=2")
 # The rates drop after epoch 4, back to epoch 2, and an epoch after that is the best.
 LATEST = (*DROPPING, "patience=2")
 # They drop after epoch 5, back to the mean of epochs 3 and 4, and epoch 6 is the best.

@@ -19,6 +19,17 @@ QUICK = (
     "patience=20",
 )
 
+SASREC_BY_EPOCH = (
+    "model.kind=sasrec",
+    "model.width=8",
+    "model.dropout=0.1",
+    "optimiser.lr=0.05",
+    "batch_size=32",
+    "average_epochs=1",
+    "objective.debias=all",
+)
+"""Ids alone, learned so fast that a drop comes soon, each epoch judged by its own weights."""
+
 
 def attempt(command, *arguments):
     """Run a command; return Typer's result, whatever came of it."""
