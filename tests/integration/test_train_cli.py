@@ -154,6 +154,15 @@ def test_an_automatic_compute_type_is_settled_in_the_config(small):
     assert RunFolder(small / "r").settings().model.compute == recorded
 
 
+def test_a_lone_modality_needs_no_setting(small):
+    of_text = ("--modality", "text")
+    alone = train_quickly(small, *of_text, out="alone", epochs=1)
+    named = train_quickly(small, *of_text, "--set", "model.top_k=1", out="named", epochs=1)
+    assert alone["test"] == named["test"]
+    weights = "checkpoints/best/model.safetensors"
+    assert (small / "alone" / weights).read_bytes() == (small / "named" / weights).read_bytes()
+
+
 def test_a_damaged_best_checkpoint_is_not_evaluated(small):
     train_quickly(small, epochs=1)
     path = small / "r" / "checkpoints" / "best" / "model.safetensors"
@@ -247,7 +256,11 @@ def test_recommend_refuses_strangers(small, arguments, match):
             StoreNotFoundError,
             "(?s)expected a store of video, found none.*crossan-extract --modality video",
         ),
-        (("--modality", "text"), UsageError, "model.top_k: expected at most 1"),
+        (
+            ("--modality", "text", "--set", "model.top_k=3"),
+            UsageError,
+            "model.top_k: expected at most 1",
+        ),
         (("--device", "quantum"), UsageError, "--device quantum: not available on this machine"),
         (("--max-items", "3"), ConfigError, "data.max_items: .*greater than or equal to 4"),
         (("--set", "mask_history=some"), ConfigError, "mask_history"),

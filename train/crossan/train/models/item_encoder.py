@@ -184,7 +184,8 @@ def require_modalities(settings: ModelSettings, tower_count: int) -> None:
     Raises
     ------
     UsageError
-        ``model.top_k`` is higher than the number of towers, or IISAN has others than two.
+        ``model.top_k`` is higher than its default and the number of towers, or IISAN has
+        others than two.
     """
     if isinstance(settings, IisanSettings) and tower_count != 2:
         raise UsageError(
@@ -194,7 +195,8 @@ def require_modalities(settings: ModelSettings, tower_count: int) -> None:
         )
     if not isinstance(settings, ContentSettings) or settings.fusion != MOMEF:
         return
-    if settings.top_k > tower_count:
+    default = ContentSettings.model_fields["top_k"].default
+    if settings.top_k > max(tower_count, default):
         raise UsageError(
             f"model.top_k: expected at most {tower_count}, the number of towers, one for each store"
             f" that is read, got {settings.top_k}",

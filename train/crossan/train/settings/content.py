@@ -106,8 +106,8 @@ class ContentSettings(HiddenStateSettings):
 
     top_k: Annotated[int, Paper("2 on MicroLens-100K, 3 on 50K", "1 to 4")] = Field(default=2, ge=1)
     """Towers that MOMEF chooses per item, at most as many as there are: one for each modality, or
-    for each store where several are of one. With 1 the router gets no gradient. Read by
-    `fusion=momef` alone."""
+    for each store where several are of one. A lone tower is chosen by the default, too. With 1 the
+    router gets no gradient. Read by `fusion=momef` alone."""
 
     combine: Annotated[Literal["sum", "concat"], Paper("sum in Eq. 6, concat in Table 4")] = "sum"
     """How MOMEF joins the chosen experts: their sum, or side by side through a linear layer. Read
