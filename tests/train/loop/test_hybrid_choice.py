@@ -1,6 +1,7 @@
 """What the terms of a hybrid count is what is best, the least of it, and what cold items may cost."""
 
 import numpy as np
+import pytest
 import torch
 
 from crossan.train.loop.hybrid_choice import Choice, choose_weights
@@ -66,13 +67,16 @@ def test_all_cold_targets_are_judged_by_where_not_all_are(monkeypatch):
     assert chosen.weights == TermWeights(0, 0, 2.0)
 
 
-def test_without_cold_targets_there_is_no_bonus():
+@pytest.mark.parametrize(("counts", "is_said"), [([1, 1], False), ([1, 1, 0], True)])
+def test_without_cold_targets_there_is_no_bonus(capsys, counts, is_said):
     split = ValidationSplit(
         torch.tensor([[0], [1]]), torch.tensor([0, 1]), torch.arange(2), [np.array([0])] * 2
     )
     chosen = choose_weights(
-        Told(lambda _: [1, 1]), split, np.array([1, 1]), "hr@10", 0.5, has_content=False
+        Told(lambda _: [1, 1]), split, np.array(counts), "hr@10", 0.5, has_content=False
     )
     assert isinstance(chosen, Choice)
     assert chosen.weights == TermWeights()
     assert len(chosen.facts["grid"]) == 6
+    # Only where there are cold items is anything lost.
+    assert ("cold items: no validation target is one" in capsys.readouterr().err) == is_said

@@ -101,6 +101,12 @@ def choose_weights(
         ],
     }
     if not facts["cold_targets"]:
+        if (counts == 0).any():
+            note(
+                "cold items: no validation target is one, so there is nothing to choose a bonus by,"
+                " and they may rank lower than by the runs alone; crossan recommend --new N has"
+                " some of them in every list"
+            )
         return Choice(weights, {**asdict(weights), **facts, "cold": []})
     of_cold = [
         replace(weights, cold_content=content, cold_bonus=bonus)
